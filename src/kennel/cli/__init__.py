@@ -1,0 +1,37 @@
+"""The `kennel` command: one file per command, each a thin door to the rooms below."""
+
+import sys
+
+import typer
+
+from kennel.cli.console import report_error
+from kennel.errors import KennelError
+
+app = typer.Typer(
+    name="kennel",
+    help="Raise GANs: prepare images, train, sample, judge honestly, and see the comparison.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: bool = typer.Option(False, "--version", help="Print the version and leave."),
+) -> None:
+    """Raise GANs: prepare images, train, sample, judge honestly, and see the comparison."""
+    if show:
+        from kennel import __version__
+
+        typer.echo(f"kennel {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command; a `KennelError` becomes one line on standard error and exit code 2."""
+    try:
+        app()
+    except KennelError as error:
+        report_error(error)
+        sys.exit(2)

@@ -1,0 +1,34 @@
+"""The one console that all commands write to, and the progress bar that they share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+error_console = Console(stderr=True, highlight=False)
+
+
+def report_error(error: Exception) -> None:
+    """One sentence on standard error, no markup interpreted, no traceback."""
+    error_console.print("[bold red]Error:[/] ", end="")
+    error_console.print(str(error), markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yields `report(done, total)`, which draws one bar with a count and the time left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=error_console, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield report

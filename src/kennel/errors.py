@@ -1,0 +1,44 @@
+"""The exception tree. Each message is one sentence: what was given, what was expected, what to do.
+
+The command line prints a `KennelError` without a traceback and leaves with exit code 2.
+"""
+
+
+class KennelError(Exception):
+    """Something the user can mend; the message says how."""
+
+
+class UnknownNameError(KennelError):
+    """A name that no registry, recipe or option knows."""
+
+
+class RecipeError(KennelError):
+    """A recipe that cannot be what was meant: an unknown key, a wrong value, two parts that do not fit."""
+
+
+class DataError(KennelError):
+    """A source or a packed set that cannot be used."""
+
+
+class RunError(KennelError):
+    """A run folder that is missing, not a run, or belongs to something else."""
+
+
+class CheckpointError(KennelError):
+    """A checkpoint that is damaged or was written for other networks."""
+
+
+class WeightsError(KennelError):
+    """The weights of a feature extractor are missing or not the published ones."""
+
+
+class JudgementError(KennelError):
+    """Images that cannot be judged: too few, not finite, or of other sizes than the reference."""
+
+
+class MissingExtraError(KennelError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        """`what` needs the optional dependencies that `extra` names."""
+        super().__init__(f"{what} needs an extra that is not installed: pip install 'kennel[{extra}]'")

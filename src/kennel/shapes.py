@@ -1,0 +1,20 @@
+"""Names for the tensors that travel between rooms; checked under test by jaxtyping and beartype."""
+
+from typing import TypeAlias
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+Images: TypeAlias = Float[Tensor, "batch channels height width"]
+"""Float images in [-1, 1], on the device."""
+Pixels: TypeAlias = UInt8[Tensor, "batch channels height width"]
+"""uint8 images, as they are in files, packed sets and samples."""
+Latents: TypeAlias = Float[Tensor, "batch latent"]
+Labels: TypeAlias = Int[Tensor, "batch"]
+"""Class indices, int64."""
+Logits: TypeAlias = Float[Tensor, "batch"]
+"""A discriminator's raw output, before any sigmoid."""
+Targets: TypeAlias = Float[Tensor, "batch"]
+"""What a logit's sigmoid should be, in [0, 1], for losses that have labels."""
+Features: TypeAlias = Float[Tensor, "batch features"]
+Scalar: TypeAlias = Float[Tensor, ""]
