@@ -1,0 +1,70 @@
+"""What every feature extractor is: a named, fixed map from uint8 pictures to feature vectors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kennel.registry import Registry
+from kennel.shapes import Features, Pixels
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What an extractor says of one batch, on the CPU.
+
+    `features` float32 (batch, dimension); `logits` float32 (batch, classes), None where the extractor has no
+    classifier.
+    """
+
+    features: Features
+    logits: Float[Tensor, "batch classes"] | None = None
+
+
+class Extractor(ABC):
+    """A fixed map from pixels to features; two extractors of equal protocol words give equal features.
+
+    Attributes: `name`, its registered name; `dimension` of a feature vector; `resize`, the input rule in
+    words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
+    stands for its weights, None where it has none; `precision` of the arithmetic; `device` it runs on.
+    """
+
+    name: str
+    dimension: int
+    resize: str
+    logits: str | None = None
+    weights_digest: str | None = None
+    precision: Precision = "float32"
+    device: torch.device = torch.device("cpu")
+
+    @abstractmethod
+    def extract(self, pixels: Pixels) -> Extracted:
+        """Features of uint8 (batch, 1 or 3, height, width); grey is repeated to red, green and blue."""
+
+
+EXTRACTORS: Registry[type[Extractor]] = Registry("extractor")
+"""The extractors by name. `kennel.features.opening.open_extractor` makes one, weights and all."""
+
+
+def as_rgb(pixels: Pixels) -> Pixels:
+    """(batch, 1 or 3, height, width) to three channels, by repeating the grey one."""
+    return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+
+
+@contextmanager
+def exact_inference(device: torch.device) -> Iterator[None]:
+    """Inference without autograd and without TF32 convolutions, which would move float32 features on CUDA."""
+    with torch.inference_mode():
+        if device.type == "cuda":
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):  # type: ignore[no-untyped-call]
+                yield
+        else:
+            yield

@@ -1,0 +1,72 @@
+"""MobileNetV2 1.0 224 (Sandler et al., arXiv 1801.04381) with its batch norms folded into the weights."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+Maps = Float[Tensor, "batch channels height width"]
+CLASSES = 1001
+DIMENSION = 1280
+INPUT_SIDE = 224
+# Table 2 of the paper: expansion, output channels, repeats, stride of the first repeat.
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def _same(maps: Maps, stride: int) -> Maps:
+    """TensorFlow's SAME padding of a 3x3 kernel on even sizes: stride 2 pads right and bottom only."""
+    return functional.pad(maps, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+
+
+class InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise 3x3, project 1x1; added to its input where the shape is kept (section 3.2)."""
+
+    def __init__(self, channels: int, width: int, expansion: int, stride: int) -> None:
+        super().__init__()
+        inner = channels * expansion
+        if expansion > 1:
+            self.expand = nn.Conv2d(channels, inner, 1)
+        self.depthwise = nn.Conv2d(inner, inner, 3, stride=stride, groups=inner)
+        self.project = nn.Conv2d(inner, width, 1)
+        self.expansion, self.stride = expansion, stride
+        self.keeps_shape = stride == 1 and channels == width
+
+    def forward(self, maps: Maps) -> Maps:
+        inner = functional.relu6(self.expand(maps)) if self.expansion > 1 else maps
+        inner = functional.relu6(self.depthwise(_same(inner, self.stride)))
+        projected: Tensor = self.project(inner)
+        return maps + projected if self.keeps_shape else projected
+
+
+class MobileNetGraph(nn.Module):
+    """The network from scaled 224x224 pictures to mean-pooled features and logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, stride=2)
+        self.blocks = nn.ModuleList()
+        channels = 32
+        for expansion, width, repeats, stride in STAGES:
+            for repeat in range(repeats):
+                step = stride if repeat == 0 else 1
+                self.blocks.append(InvertedResidual(channels, width, expansion, step))
+                channels = width
+        self.head = nn.Conv2d(channels, DIMENSION, 1)
+        self.classifier = nn.Linear(DIMENSION, CLASSES)
+
+    def forward(
+        self, images: Maps
+    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
+        """Features (batch, 1280), the mean over the head's map after ReLU6, and logits (batch, 1001)."""
+        maps = functional.relu6(self.stem(_same(images, 2)))
+        for block in self.blocks:
+            maps = block(maps)
+        features = functional.relu6(self.head(maps)).mean((2, 3))
+        return features, self.classifier(features)
