@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kennel.errors import WeightsError
 from kennel.registry import Registry
 from kennel.shapes import Features, Pixels
 
@@ -45,6 +47,20 @@ class Extractor(ABC):
     precision: Precision = "float32"
     device: torch.device = torch.device("cpu")
 
+    @classmethod
+    def open(
+        cls,
+        weights: Path | None = None,
+        *,
+        download: bool = True,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+    ) -> "Extractor":
+        """A ready extractor; this one, without weights, runs on the CPU in float32 whatever is asked."""
+        if weights is not None:
+            raise WeightsError(f"the {cls.name} extractor has no weights: leave --weights {weights} away")
+        return cls()
+
     @abstractmethod
     def extract(self, pixels: Pixels) -> Extracted:
         """Features of uint8 (batch, 1 or 3, height, width); grey is repeated to red, green and blue."""
@@ -64,7 +80,7 @@ def exact_inference(device: torch.device) -> Iterator[None]:
     """Inference without autograd and without TF32 convolutions, which would move float32 features on CUDA."""
     with torch.inference_mode():
         if device.type == "cuda":
-            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):  # type: ignore[no-untyped-call]
+            with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
                 yield
         else:
             yield

@@ -64,12 +64,13 @@ class ConvolutionNorm(nn.Module):
         return functional.relu(self.bn(self.conv(maps)), inplace=True)
 
     def fold(self) -> None:
-        """Puts the norm's running statistics into the convolution, computed in float64; for inference only."""
+        """Puts the norm's running statistics into the convolution, by float64; for inference only."""
         norm = self.bn
         if not isinstance(norm, nn.BatchNorm2d):
             return
         mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None and variance is not None
+        assert mean is not None
+        assert variance is not None
         scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
         weight = self.conv.weight.detach().double() * scale[:, None, None, None]
         bias = norm.bias.detach().double() - mean.double() * scale
@@ -253,9 +254,7 @@ class InceptionGraph(nn.Module):
         taps["logits"] = taps["logits_unbiased"] + self.fc.bias
         return taps
 
-    def forward(
-        self, images: Maps
-    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
+    def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
         """Pool features (batch, 2048) and logits without the last bias (batch, 1008)."""
         taps = self.taps(images)
         return taps["2048"], taps["logits_unbiased"]

@@ -20,9 +20,9 @@ STAGES = (
 )
 
 
-def _same(maps: Maps, stride: int) -> Maps:
-    """TensorFlow's SAME padding of a 3x3 kernel on even sizes: stride 2 pads right and bottom only."""
-    return functional.pad(maps, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+def _right_and_bottom(maps: Maps) -> Maps:
+    """TensorFlow's SAME padding of a 3x3 kernel with stride 2 on even sizes."""
+    return functional.pad(maps, (0, 1, 0, 1))
 
 
 class InvertedResidual(nn.Module):
@@ -33,16 +33,18 @@ class InvertedResidual(nn.Module):
         inner = channels * expansion
         if expansion > 1:
             self.expand = nn.Conv2d(channels, inner, 1)
-        self.depthwise = nn.Conv2d(inner, inner, 3, stride=stride, groups=inner)
+        # Stride 1 pads all sides alike, which the convolution does itself, faster than a padded copy.
+        padding = 1 if stride == 1 else 0
+        self.depthwise = nn.Conv2d(inner, inner, 3, stride=stride, padding=padding, groups=inner)
         self.project = nn.Conv2d(inner, width, 1)
         self.expansion, self.stride = expansion, stride
         self.keeps_shape = stride == 1 and channels == width
 
     def forward(self, maps: Maps) -> Maps:
-        inner = functional.relu6(self.expand(maps)) if self.expansion > 1 else maps
-        inner = functional.relu6(self.depthwise(_same(inner, self.stride)))
-        projected: Tensor = self.project(inner)
-        return maps + projected if self.keeps_shape else projected
+        inner = functional.relu6(self.expand(maps), inplace=True) if self.expansion > 1 else maps
+        inner = self.depthwise(_right_and_bottom(inner) if self.stride == 2 else inner)
+        projected: Tensor = self.project(functional.relu6(inner, inplace=True))
+        return projected.add_(maps) if self.keeps_shape else projected
 
 
 class MobileNetGraph(nn.Module):
@@ -61,12 +63,10 @@ class MobileNetGraph(nn.Module):
         self.head = nn.Conv2d(channels, DIMENSION, 1)
         self.classifier = nn.Linear(DIMENSION, CLASSES)
 
-    def forward(
-        self, images: Maps
-    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
+    def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
         """Features (batch, 1280), the mean over the head's map after ReLU6, and logits (batch, 1001)."""
-        maps = functional.relu6(self.stem(_same(images, 2)))
+        maps = functional.relu6(self.stem(_right_and_bottom(images)), inplace=True)
         for block in self.blocks:
             maps = block(maps)
-        features = functional.relu6(self.head(maps)).mean((2, 3))
+        features = functional.relu6(self.head(maps), inplace=True).mean((2, 3))
         return features, self.classifier(features)

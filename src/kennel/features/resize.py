@@ -11,7 +11,7 @@ Resized = Float[Tensor, "batch channels side side"]
 
 
 def _taps(given: int, wanted: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each output position: lower index, upper index, weight of the upper, in TF1's float32 arithmetic."""
+    """For each output position: lower index, upper index, the upper's weight, in TF1's float32."""
     scale = torch.tensor(given, dtype=torch.float32) / wanted
     position = torch.arange(wanted, dtype=torch.float32) * scale
     lower = position.floor()

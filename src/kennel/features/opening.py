@@ -1,0 +1,60 @@
+"""An extractor by name, ready to use; the one place that knows all of them."""
+
+from pathlib import Path
+
+import torch
+
+from kennel.errors import WeightsError
+from kennel.features.contract import EXTRACTORS, Extractor, Precision
+from kennel.features.inception import Inception
+from kennel.features.mobilenet import MobileNet
+from kennel.features.networked import NetworkExtractor
+from kennel.features.pixel_cells import PixelCells
+from kennel.features.weights import available
+
+PREFERENCE: tuple[type[NetworkExtractor], ...] = (Inception, MobileNet)
+"""What "auto" takes first: the one that published numbers use, then the fast one."""
+
+
+def open_extractor(
+    name: str,
+    weights: Path | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
+    download: bool = True,
+) -> Extractor:
+    """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
+
+    "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
+    downloads; with nothing at hand it is `pixels`. Raises `UnknownNameError` and `WeightsError`.
+    """
+    if name == "auto":
+        name = choose(weights)
+        download = False
+    return EXTRACTORS[name].open(weights, download=download, device=device, precision=precision)
+
+
+def choose(weights: Path | None = None) -> str:
+    """The name that "auto" stands for here; `open_extractor` says by what rule."""
+    if weights is not None:
+        for kind in PREFERENCE:
+            if weights.name in (kind.published.stored, *kind.published.names):
+                return kind.name
+        raise WeightsError(
+            f"the name {weights.name} does not say whose weights it holds: add --extractor NAME"
+        )
+    for kind in PREFERENCE:
+        if available(kind.published):
+            return kind.name
+    return PixelCells.name
+
+
+def better_extractor_note() -> str:
+    """How to get a better judge than `pixels`, in one sentence."""
+    return (
+        "No weights are at hand, so the pixels extractor judges colour and layout only: "
+        "`--extractor mobilenet` or `--extractor inception` downloads real features "
+        f"({MobileNet.published.names[0]}, 3.6 MB; {Inception.published.names[0]}, 96 MB), "
+        "`--weights FILE` takes them from a file."
+    )

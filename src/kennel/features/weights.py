@@ -1,0 +1,207 @@
+"""Where an extractor's weights come from, and the proof that they are the published ones.
+
+Looked for in this order: the file given by hand, `$KENNEL_WEIGHTS` (a file or a folder), the cache, the
+official address. Whatever comes in as a pickle or as TFLite is checked by its sha256 before it is read, and
+is kept in the cache as safetensors from then on. Nothing is ever unpickled.
+"""
+
+import hashlib
+import os
+import pickle
+import shutil
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kennel.atomic import atomic_file
+from kennel.cache import cache_folder
+from kennel.errors import WeightsError
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights as somebody published them.
+
+    `sha256` is that of the file at `address`; `names` are file names under which it, or its conversion, is
+    recognised in a folder; `stored` is the safetensors name in the cache; `tensors_sha256` is
+    `tensors_digest` of the tensors where it is known; `read` turns the published file's bytes on disk into
+    tensors; `metadata` goes into the converted file.
+    """
+
+    what: str
+    address: str
+    sha256: str
+    names: tuple[str, ...]
+    stored: str
+    read: Callable[[Path], State]
+    metadata: dict[str, str]
+    tensors_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """Tensors and the digest that stands for them in a protocol.
+
+    `digest` is the published file's sha256 where the tensors are known to come from it, else "tensors:" and
+    `tensors_digest`: weights of the right shapes that nobody vouches for.
+    """
+
+    state: State
+    digest: str
+
+    @property
+    def verified(self) -> bool:
+        """Whether these are known to be the published weights."""
+        return not self.digest.startswith("tensors:")
+
+
+def weights_folder() -> Path:
+    """The part of the cache that holds weights."""
+    return cache_folder() / "weights"
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_digest(state: State) -> str:
+    """sha256 over names, dtypes, shapes and bytes, in the order of names: the same in whatever file."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_pickle_safely(path: Path) -> State:
+    """The tensors of a `.pth` by torch's restricted reader, which builds tensors and nothing else."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as a file of tensors ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds something else than named tensors: give the published weights file")
+    return state
+
+
+def available(published: Published, given: Path | None = None) -> bool:
+    """Whether the weights are at hand without a download."""
+    return given is not None or _at_hand(published) is not None
+
+
+def load_weights(published: Published, given: Path | None = None, download: bool = True) -> LoadedWeights:
+    """The tensors of `published`, found in the order that the module's text gives.
+
+    Raises `WeightsError` where a file is not what it should be, or where there is none and the download is
+    not allowed or fails.
+    """
+    if given is not None and not given.is_file():
+        raise WeightsError(f"there is no weights file {given}: give the path of {published.names[0]}")
+    path = given or _at_hand(published)
+    if path is None:
+        path = _fetch(published, download)
+    if path.suffix == ".safetensors":
+        return _load_safetensors(published, path)
+    digest = file_sha256(path)
+    if digest != published.sha256:
+        raise WeightsError(
+            f"{path} has sha256 {digest[:16]}…, the published {published.what} weights have "
+            f"{published.sha256[:16]}…: download them again from {published.address}"
+        )
+    state = published.read(path)
+    _keep(published, state)
+    return LoadedWeights(state, published.sha256)
+
+
+def _at_hand(published: Published) -> Path | None:
+    """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache."""
+    places = [weights_folder()]
+    chosen = os.environ.get("KENNEL_WEIGHTS")
+    if chosen:
+        place = Path(chosen).expanduser()
+        if place.is_file():
+            # One file serves one extractor; the others go on looking in the cache.
+            if place.name in (published.stored, *published.names):
+                return place
+        elif place.is_dir():
+            places.insert(0, place)
+        else:
+            raise WeightsError(
+                f"KENNEL_WEIGHTS names {place}, which does not exist: unset it or mend the path"
+            )
+    for place in places:
+        for name in (published.stored, *published.names):
+            if (place / name).is_file():
+                return place / name
+    return None
+
+
+def _load_safetensors(published: Published, path: Path) -> LoadedWeights:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}): get it again") from error
+    digest = tensors_digest(state)
+    if digest == published.tensors_sha256:
+        return LoadedWeights(state, published.sha256)
+    if "kennel_tensors_sha256" in metadata:
+        if metadata["kennel_tensors_sha256"] != digest:
+            raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): delete it")
+        if metadata.get("kennel_source_sha256") == published.sha256:
+            return LoadedWeights(state, published.sha256)
+    return LoadedWeights(state, f"tensors:{digest}")
+
+
+def _keep(published: Published, state: State) -> None:
+    """Stores the conversion in the cache; a cache that cannot be written costs a conversion next time."""
+    metadata = {
+        **published.metadata,
+        "kennel_source_sha256": published.sha256,
+        "kennel_tensors_sha256": tensors_digest(state),
+    }
+    try:
+        with atomic_file(weights_folder() / published.stored) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary, metadata)
+    except OSError:
+        return
+
+
+def _fetch(published: Published, download: bool) -> Path:
+    """Downloads the published file into the cache, checked before it gets its name."""
+    remedy = (
+        f"get {published.names[0]} from {published.address}, then put it into {weights_folder()} "
+        "or give it with --weights"
+    )
+    if not download:
+        raise WeightsError(f"the weights of {published.what} are not at hand: {remedy}")
+    destination = weights_folder() / published.names[0]
+    try:
+        with atomic_file(destination) as temporary:
+            with (
+                urllib.request.urlopen(published.address, timeout=30) as answer,
+                temporary.open("wb") as file,
+            ):
+                shutil.copyfileobj(answer, file)
+            if file_sha256(temporary) != published.sha256:
+                raise WeightsError(
+                    f"what {published.address} sent is not the published {published.what} weights "
+                    f"(its sha256 is not {published.sha256[:16]}…): {remedy}"
+                )
+    except OSError as error:
+        raise WeightsError(
+            f"the weights of {published.what} are not at hand and cannot be downloaded ({error}): {remedy}"
+        ) from error
+    return destination
