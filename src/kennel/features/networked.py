@@ -72,7 +72,7 @@ class NetworkExtractor(Extractor):
         chunk = CPU_CHUNK if self.device.type == "cpu" else len(pixels)
         features, logits = [], []
         with exact_inference(self.device):
-            for part in pixels.split(chunk):
+            for part in pixels.split(chunk):  # type: ignore[no-untyped-call]
                 images = self.scaled(as_rgb(part.to(self.device)))
                 images = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
                 part_features, part_logits = self.network(images)

@@ -1,0 +1,81 @@
+"""Mean and covariance of features in float64, gathered block by block in memory of a fixed size."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.errors import JudgementError
+
+FloatArray = npt.NDArray[np.floating]
+Float64Array = npt.NDArray[np.float64]
+BLOCK = 4096
+"""Rows that are turned to float64 at a time: 64 MiB at 2048 features."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """`mean` float64 (dimension,), unbiased `covariance` float64 (dimension, dimension), of `count` rows."""
+
+    mean: Float64Array
+    covariance: Float64Array
+    count: int
+
+    @property
+    def dimension(self) -> int:
+        """Features per row."""
+        return len(self.mean)
+
+
+class MomentsAccumulator:
+    """Gathers `Moments` from blocks of rows.
+
+    The rows are shifted by the mean of the first block before their outer products are summed, so that
+    features with a large common offset lose no digits, and order and block size change the result by
+    rounding only.
+    """
+
+    def __init__(self) -> None:
+        self._shift: Float64Array | None = None
+        self._sum: Float64Array = np.empty(0)
+        self._products: Float64Array = np.empty((0, 0))
+        self._count = 0
+
+    def add(self, rows: FloatArray) -> None:
+        """Adds (rows, dimension); raises `JudgementError` at the first value that is not finite."""
+        block = rows.astype(np.float64)
+        if not np.isfinite(block).all():
+            raise JudgementError(
+                "the features hold NaN or infinite values: look for damaged images or weights, or use float32"
+            )
+        if self._shift is None:
+            self._shift = block.mean(0)
+            self._sum = np.zeros_like(self._shift)
+            self._products = np.zeros((len(self._shift), len(self._shift)))
+        block -= self._shift
+        self._sum += block.sum(0)
+        self._products += block.T @ block
+        self._count += len(block)
+
+    def moments(self) -> Moments:
+        """The moments of all rows so far; raises `JudgementError` below two of them."""
+        if self._count < 2 or self._shift is None:
+            raise JudgementError(f"a covariance needs at least 2 images, there are {self._count}: give more")
+        offset = self._sum / self._count
+        covariance = (self._products - self._count * np.outer(offset, offset)) / (self._count - 1)
+        return Moments(self._shift + offset, covariance, self._count)
+
+
+def blocks(features: FloatArray, size: int = BLOCK) -> Iterable[FloatArray]:
+    """Rows `size` at a time; a memory-mapped array is read no faster than it is used."""
+    for start in range(0, len(features), size):
+        yield features[start : start + size]
+
+
+def moments(features: FloatArray) -> Moments:
+    """The `Moments` of (rows, dimension)."""
+    accumulator = MomentsAccumulator()
+    for block in blocks(features):
+        accumulator.add(block)
+    return accumulator.moments()
