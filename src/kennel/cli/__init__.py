@@ -5,6 +5,9 @@ import sys
 import typer
 
 from kennel.cli.console import report_error
+from kennel.cli.recipes import recipes
+from kennel.cli.sample import sample
+from kennel.cli.train import train
 from kennel.errors import KennelError
 
 app = typer.Typer(
@@ -26,6 +29,10 @@ def version(
 
         typer.echo(f"kennel {__version__}")
         raise typer.Exit
+
+
+for command in (train, sample, recipes):
+    app.command()(command)
 
 
 def main() -> None:

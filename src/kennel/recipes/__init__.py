@@ -1,1 +1,33 @@
-"""."""
+"""The built-in recipes: each a function whose docstring names its paper, its command and its cost."""
+
+import inspect
+from pathlib import Path
+
+from kennel.errors import RecipeError
+from kennel.recipe import Recipe, from_yaml
+from kennel.recipes import dcgan, digits, gan
+from kennel.recipes.registry import RECIPES
+
+__all__ = ["RECIPES", "built_in", "dcgan", "digits", "find", "gan", "story"]
+
+
+def built_in(name: str) -> Recipe:
+    """The built-in recipe of this name; an unknown name is answered with the nearest."""
+    return RECIPES[name]()
+
+
+def story(name: str) -> str:
+    """What the recipe's docstring tells: paper, table, command, cost."""
+    return inspect.getdoc(RECIPES[name]) or ""
+
+
+def find(name_or_file: str) -> Recipe:
+    """A recipe from a .yaml or .json file, or the built-in one of this name."""
+    file = Path(name_or_file)
+    if file.suffix not in (".yaml", ".yml", ".json"):
+        return built_in(name_or_file)
+    if not file.is_file():
+        raise RecipeError(
+            f"there is no recipe file {file}: give one that exists, or a built-in recipe's name"
+        )
+    return from_yaml(file.read_text(encoding="utf-8"), name_or_file)

@@ -1,1 +1,20 @@
-"""."""
+"""Techniques by name; importing this package registers them all."""
+
+from kennel.techniques import augmentation, averaging, batches, initialisation, labels, noise
+from kennel.techniques.contract import STAGES, TECHNIQUES, Kind, Play, Players, Technique, Turn
+
+__all__ = [
+    "STAGES",
+    "TECHNIQUES",
+    "Kind",
+    "Play",
+    "Players",
+    "Technique",
+    "Turn",
+    "augmentation",
+    "averaging",
+    "batches",
+    "initialisation",
+    "labels",
+    "noise",
+]

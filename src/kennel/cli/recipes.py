@@ -1,0 +1,33 @@
+"""`kennel recipes`: the built-in recipes, and one in full."""
+
+import typer
+
+
+def recipes(
+    name: str = typer.Argument(None, help="A recipe to print in full, with its paper."),
+) -> None:
+    """List the built-in recipes, or print one in full."""
+    from rich.syntax import Syntax
+    from rich.table import Table
+
+    from kennel.cli.console import console
+    from kennel.recipes import RECIPES, built_in, story
+
+    if name is not None:
+        recipe = built_in(name)
+        console.print(story(name), markup=False)
+        console.print()
+        console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("recipe", "networks", "loss", "budget", "what it is"):
+        table.add_column(heading, overflow="fold")
+    for one in RECIPES:
+        recipe = built_in(one)
+        budget = recipe.budget
+        length = f"{budget.images:,} images" if budget.images else f"{budget.epochs:g} epochs"
+        table.add_row(one, recipe.generator.name, recipe.loss.name, length, story(one).splitlines()[0])
+    console.print(table)
+    console.print(
+        "\n`kennel recipes NAME` prints one in full; `kennel train NAME --data SET --out RUN` runs it."
+    )

@@ -1,0 +1,46 @@
+"""`kennel sample`: images from a run, as a grid, a folder, a zip or an npz."""
+
+from pathlib import Path
+
+import typer
+
+
+def sample(
+    run: Path = typer.Argument(..., help="A run's folder."),
+    count: int = typer.Option(64, min=1, help="How many images."),
+    seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
+    truncation: float = typer.Option(
+        None, help="Redraw latent values beyond this; smaller is safer, less varied."
+    ),
+    class_: str = typer.Option(
+        None, "--class", help="A class, by name or number, of a conditional generator."
+    ),
+    grid: Path = typer.Option(None, help="Write all samples as one PNG."),
+    out: Path = typer.Option(None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."),
+    checkpoint: str = typer.Option("newest", help="newest, best, or a count of images."),
+    playing: bool = typer.Option(
+        False, "--playing", help="The playing generator in place of its average (EMA)."
+    ),
+    batch: int = typer.Option(64, min=1, help="Images drawn at a time; it changes no image."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+) -> None:
+    """Draw images from a run. Each image is a function of its seed alone."""
+    from kennel.cli.console import console, progress_bar
+    from kennel.wiring import load_run, pick_device
+    from kennel.wiring.sample_files import class_number, write_grid, write_samples
+
+    loaded = load_run(run, checkpoint, pick_device(device), averaged=not playing)
+    label = None if class_ is None else class_number(class_, loaded)
+    samples = loaded.samples(count, seed, truncation, label, batch)
+    if grid is None and out is None:
+        grid = run / "samples" / f"seeds{seed}-{seed + count - 1}.png"
+    kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
+    if out is not None:
+        with progress_bar("sampling") as report:
+            write_samples(out, samples, loaded, report)
+        console.print(
+            f"{count:,} images by the {kind} at {loaded.images_seen:,} images: {out}", soft_wrap=True
+        )
+    if grid is not None:
+        write_grid(grid, samples, loaded)
+        console.print(f"Grid by the {kind} at {loaded.images_seen:,} images: {grid}", soft_wrap=True)

@@ -1,0 +1,124 @@
+"""`kennel train`: a recipe on a packed set, in a run folder; the same command again resumes."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from kennel.watch import Entry, Watch
+
+
+def train(
+    recipe: str = typer.Argument(..., help="A built-in recipe (see `kennel recipes`), or a recipe.yaml."),
+    data: Path = typer.Option(..., help="A packed set, made by `kennel data prepare`."),
+    out: Path = typer.Option(..., help="The run's folder; where it holds this run already, it goes on."),
+    settings: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."
+    ),
+    images: str = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
+    epochs: float = typer.Option(None, help="Budget in passes over the set."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    weights: Path = typer.Option(None, help="Weights file of the validation's extractor."),
+) -> None:
+    """Train a recipe on a packed set. The same command again goes on where the run stopped."""
+    from kennel.cli.console import console
+    from kennel.recipe import override
+    from kennel.recipes import find
+    from kennel.report import write_report
+    from kennel.run_folder import RunFolder
+    from kennel.wiring import pick_device, train
+
+    chosen = override(find(recipe), [*settings, *_budget(images, epochs)])
+    with Watching() as watching:
+        finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
+    folder = RunFolder(out)
+    if not finished:
+        console.print("Stopped with a checkpoint. The same command again goes on from there.")
+        raise typer.Exit(130)
+    report = write_report(folder)
+    last = folder.log()[-1]
+    console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+    console.print(f"Newest grid: {sorted(folder.samples.glob('*.png'))[-1]}", soft_wrap=True)
+    console.print(f"Report:      {report}", soft_wrap=True)
+
+
+def _budget(images: str | None, epochs: float | None) -> list[str]:
+    from kennel.errors import RecipeError
+    from kennel.recipe import parse_count
+
+    if images is not None and epochs is not None:
+        raise RecipeError("--images and --epochs are two ways to say how long: give one of them")
+    if images is not None:
+        return [f"budget.images={parse_count(images)}"]
+    return [] if epochs is None else [f"budget.epochs={epochs}"]
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Watching(Watch):
+    """A `Watch` with a live bar with images/s and the time left, and a line for every tick."""
+
+    def __init__(self) -> None:
+        """The bar appears on entering."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from kennel.cli.console import error_console
+
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.fields[images]} images"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=error_console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("training", total=None, images="0", speed="", left="")
+        self._started: tuple[float, int] | None = None
+
+    def __enter__(self) -> "Watching":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def say(self, sentence: str) -> None:
+        self._progress.console.print(sentence, markup=False, soft_wrap=True)
+
+    def at_round(self, images_seen: int, total: int) -> None:
+        now = time.monotonic()
+        if self._started is None:
+            self._started = (now, images_seen)
+        began, images_before = self._started
+        speed = (images_seen - images_before) / (now - began) if now > began else 0.0
+        left = f"{clock((total - images_seen) / speed)} left" if speed > 0 else ""
+        self._progress.update(
+            self._task,
+            total=total,
+            completed=images_seen,
+            images=f"{images_seen:,}/{total:,}",
+            speed=f"{speed:,.0f} images/s" if speed else "",
+            left=left,
+        )
+
+    def at_tick(self, entry: Entry) -> None:
+        def number(name: str, form: str) -> str:
+            value = entry.get(name)
+            return format(value, form) if isinstance(value, int | float) else "-"
+
+        line = (
+            f"{number('images', '>11,')} images  {number('images_per_second', '7.1f')}/s  "
+            f"loss D {number('discriminator_loss', '6.3f')} G {number('generator_loss', '6.3f')}  "
+            f"D(x) {number('real_probability', '.2f')}  D(G(z)) {number('fake_probability', '.2f')}"
+        )
+        for metric, label in (("fid", "FID"), ("mifid", "MiFID")):
+            if metric in entry:
+                line += f"  {label} {number(metric, '.2f')}"
+        self.say(line)

@@ -1,0 +1,62 @@
+"""Cheap statistics of the turns: summed on the device, read once a tick."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from kennel.errors import RunError
+
+
+class Tally:
+    """Means of named scalars since the last tick, without a wait for the device before then."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, statistics: Mapping[str, Tensor]) -> None:
+        """Adds one turn's scalars."""
+        for name, value in statistics.items():
+            if name in self._sums:
+                self._sums[name] += value
+            else:
+                self._sums[name] = value.detach().float().clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """The means since the last reading, and a fresh start. The only wait for the device."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Sums and counts, so that a tick that was interrupted reads the same when the run goes on."""
+        counts = {f"count.{name}": torch.tensor(count) for name, count in self._counts.items()}
+        return {f"sum.{name}": total for name, total in self._sums.items()} | counts
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state_dict` gave."""
+        self._sums = {
+            name.removeprefix("sum."): value.clone()
+            for name, value in state.items()
+            if name.startswith("sum.")
+        }
+        self._counts = {
+            name.removeprefix("count."): int(value)
+            for name, value in state.items()
+            if name.startswith("count.")
+        }
+
+
+def refuse_non_finite(means: Mapping[str, float], images_seen: int) -> None:
+    """Raises `RunError` naming the first statistic that is NaN or infinite: such a run is beyond repair."""
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"{name.replace('_', ' ')} became {value} before {images_seen:,} images: the run is stopped "
+                "and its last checkpoint is kept; try a lower learning rate, or instance_noise"
+            )

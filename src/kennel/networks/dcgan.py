@@ -1,0 +1,105 @@
+"""DCGAN (Radford et al. 2015, arXiv 1511.06434): strided convolutions down, transposed ones up, batch norm.
+
+The pair is symmetric (Shangguan et al., "Dog Image Generation using DCGAN", Fig. 5): as many layers of the
+same kernel on either side, so that neither player outlearns the other. Channels double as the side halves.
+"""
+
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import nn
+
+from kennel import options
+from kennel.networks.activations import Activation, activation
+from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.shapes import Features, Images, Labels, Latents
+
+SIZES = (8, 16, 28, 32, 64, 128, 256)
+
+
+class DcganOptions(options.Options):
+    """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`."""
+
+    width: PositiveInt = 64
+    widest: PositiveInt = 16
+    activation: Activation = "leaky_relu"
+
+
+def sides(size: int) -> list[int]:
+    """The sides of the feature maps from deep to shallow: 4, 8, ..., size/2 (from 7 for 28)."""
+    deepest = 7 if size == 28 else 4
+    levels = (size // deepest).bit_length() - 1
+    return [deepest * 2**level for level in range(levels)]
+
+
+def channels_at(side: int, size: int, options: DcganOptions) -> int:
+    """Channels of the feature map of this side."""
+    return options.width * min(options.widest, size // (2 * side))
+
+
+@GENERATORS.register("dcgan")
+class DcganGenerator(Generator):
+    """Latent -> linear to the deepest map -> (batch norm, activation, transposed convolution)* -> Tanh."""
+
+    Options = DcganOptions
+    sizes: ClassVar[tuple[int, ...]] = SIZES
+
+    def __init__(self, setting: Setting, options: DcganOptions) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        maps = sides(setting.size)
+        widths = [channels_at(side, setting.size, options) for side in maps]
+        self.deepest = maps[0]
+        # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
+        self.stem = nn.Linear(setting.latent_dimension, widths[0] * self.deepest**2, bias=False)
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), activation(options.activation)]
+        for width, wider in pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(width, wider, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(wider),
+                activation(options.activation),
+            ]
+        layers += [nn.ConvTranspose2d(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """Draws one image for each latent; labels are not looked at."""
+        flat = self.stem(latents)
+        # Channels last in memory, which is the layout that the convolutions want.
+        deepest = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
+        images: Images = self.layers(deepest).float()
+        return images
+
+
+@DISCRIMINATORS.register("dcgan")
+class DcganDiscriminator(Discriminator):
+    """(4x4 stride-2 conv, batch norm but on the first, activation)* -> one logit from the deepest map."""
+
+    Options = DcganOptions
+    sizes: ClassVar[tuple[int, ...]] = SIZES
+
+    def __init__(self, setting: Setting, options: DcganOptions) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        maps = sides(setting.size)[::-1]
+        widths = [channels_at(side, setting.size, options) for side in maps]
+        layers: list[nn.Module] = [
+            nn.Conv2d(setting.channels, widths[0], 4, stride=2, padding=1),
+            activation(options.activation),
+        ]
+        for width, wider in pairwise(widths):
+            layers += [
+                nn.Conv2d(width, wider, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(wider),
+                activation(options.activation),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1] * maps[-1] ** 2, 1)
+
+    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+        """The deepest map, flattened; labels are not looked at."""
+        deepest: torch.Tensor = self.layers(images)
+        features: Features = deepest.permute(0, 2, 3, 1).flatten(1)
+        return features

@@ -1,0 +1,43 @@
+"""Frozen settings with unknown keys refused, and pydantic's errors told in one sentence."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kennel.errors import RecipeError
+from kennel.registry import unknown_name
+
+
+class Options(BaseModel):
+    """A frozen model of settings: what a loss, a technique or a network can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+OptionsType = TypeVar("OptionsType", bound=BaseModel)
+
+
+def validated(model: type[OptionsType], values: Mapping[str, Any], where: str) -> OptionsType:
+    """`model(**values)`; what does not fit raises `RecipeError`, naming the key below `where`.
+
+    An unknown key is answered with the nearest one that the model has.
+    """
+    for key in values:
+        if key not in model.model_fields:
+            raise RecipeError(str(unknown_name(f"option of {where}", key, model.model_fields)))
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise RecipeError(sentence(error, where)) from None
+
+
+def sentence(error: ValidationError, where: str) -> str:
+    """The first thing that a pydantic error says, as one sentence: key, what was given, what is expected."""
+    first = error.errors(include_url=False)[0]
+    path = ".".join([where, *(str(part) for part in first["loc"] if isinstance(part, str | int))])
+    if first["type"] == "missing":
+        return f"{path} is missing: give it a value"
+    if first["type"] == "value_error":
+        return f"{path}: {first['ctx']['error']}"
+    return f"{path} = {first['input']!r} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"

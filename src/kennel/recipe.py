@@ -1,0 +1,290 @@
+"""A recipe: a pair of networks, a loss, a list of techniques, two optimisers, and how long.
+
+Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round trip; fingerprint; difference.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from kennel.errors import RecipeError
+from kennel.options import Options, sentence
+from kennel.registry import unknown_name
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class Part(BaseModel):
+    """A thing asked for by its registered name, with its options beside the name.
+
+    The options are checked by the thing itself when the recipe is wired.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the name."""
+        return dict(self.model_extra or {})
+
+
+class Image(Options):
+    """What the networks draw. `None` is filled in from the data set when training starts."""
+
+    size: PositiveInt | None = None
+    channels: Literal[1, 3] | None = None
+
+
+class Latent(Options):
+    """The prior that the generator starts from; `uniform` is on [-1, 1]."""
+
+    dimension: PositiveInt = 128
+    distribution: Literal["normal", "uniform"] = "normal"
+
+
+class Optimiser(Options):
+    """Adam with its published names: learning rate, (beta 1, beta 2), epsilon, L2 weight decay."""
+
+    name: Literal["adam"] = "adam"
+    learning_rate: PositiveFloat = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class Turns(Options):
+    """Turns of each player in a round."""
+
+    discriminator: PositiveInt = 1
+    generator: PositiveInt = 1
+
+
+class Budget(Options):
+    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one."""
+
+    images: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Budget":
+        if (self.images is None) == (self.epochs is None):
+            raise ValueError("give a budget in images or in epochs, one of the two")
+        return self
+
+    def in_images(self, set_size: int) -> int:
+        """The budget in images, for a set of `set_size` images."""
+        return self.images if self.images is not None else max(1, round((self.epochs or 0) * set_size))
+
+
+class Validation(Options):
+    """Judging during training: `count` samples against the training set, every so many ticks.
+
+    `extractor` "auto" takes the best whose weights are at hand. `every_ticks` 0 turns validation off.
+    """
+
+    metric: Literal["mifid", "fid"] = "mifid"
+    extractor: str = "auto"
+    count: int = Field(2048, ge=2)
+    every_ticks: int = Field(1, ge=0)
+
+
+class Recipe(Options):
+    """Everything that decides what a run computes."""
+
+    name: str
+    paper: str = ""
+    image: Image = Image()
+    latent: Latent = Latent()
+    generator: Part
+    discriminator: Part
+    loss: Part = Part(name="bce")
+    techniques: tuple[Part, ...] = ()
+    generator_optimiser: Optimiser = Optimiser()
+    discriminator_optimiser: Optimiser = Optimiser()
+    batch: int = Field(64, ge=2)
+    turns: Turns = Turns()
+    budget: Budget
+    ticks: PositiveInt = 40
+    """Ticks in the run: at each, a log line, a grid, a checkpoint and perhaps a validation."""
+    validation: Validation = Validation()
+    keep_checkpoints: PositiveInt = 2
+    precision: Precision = "float32"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _no_technique_twice(self) -> "Recipe":
+        names = [technique.name for technique in self.techniques]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the technique '{name}' is listed twice: list it once")
+        return self
+
+    def fingerprint(self) -> str:
+        """Equal for recipes that compute the same: BLAKE2b of all but the texts about the recipe."""
+        content = self.model_dump(mode="json", exclude={"paper"})
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults included, as YAML that `from_yaml` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def recipe_from(content: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values; what does not fit raises `RecipeError` in one sentence."""
+    _refuse_unknown_keys(content, Recipe, "recipe")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(sentence(error, "recipe")) from None
+
+
+def from_yaml(text: str, where: str) -> Recipe:
+    """A recipe from YAML (or JSON, which is YAML too); `where` names the file in messages."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{where} does not hold a recipe: expected keys such as name, generator, loss")
+    return recipe_from(content)
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """`recipe` with dotted settings applied in order: `batch=32`, `loss.name=minimax`, ...
+
+    A technique is addressed by its name: `techniques.ema.half_life_images=10k` sets an option (and adds the
+    technique where it is absent), `techniques.ema=on` adds it with its defaults, `techniques.ema=off`
+    removes it. Naming another network or loss (`loss.name=...`) drops the former one's options.
+    """
+    content = recipe.model_dump(mode="json")
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"'{setting}' is not a setting: write it as key.subkey=value")
+        _set(content, path.split("."), parsed(text), setting)
+    return recipe_from(content)
+
+
+def parsed(text: str) -> Any:
+    """A setting's value: a number (also 5e-4, 500k and 2M), or any YAML: true, null, a word, [0.8, 1.0]."""
+    try:
+        return parse_count(text)
+    except RecipeError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"'{text}' is not a value: {' '.join(str(error).split())}") from None
+
+
+def parse_count(text: str) -> int:
+    """A count such as 500000, 500k or 2.5M; anything else raises `RecipeError`."""
+    factors = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+    stripped = text.strip().replace("_", "").replace(",", "")
+    factor = factors.get(stripped[-1:].lower(), 1)
+    digits = stripped[:-1] if factor > 1 else stripped
+    try:
+        value = float(digits) * factor if factor > 1 else int(digits)
+    except ValueError:
+        value = 0.5
+    if value != int(value):
+        raise RecipeError(f"'{text}' is not a count: write it as 500000, 500k or 2.5M")
+    return int(value)
+
+
+def difference(old: Recipe, new: Recipe) -> list[str]:
+    """One line a key that differs, as `key: old -> new`; techniques are compared by name."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    keys = [*before, *(key for key in after if key not in before)]
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)} -> {after.get(key, absent)}"
+        for key in keys
+        if key != "paper" and before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    if prefix == "techniques":
+        named = {
+            part["name"]: {key: value for key, value in part.items() if key != "name"} for part in content
+        }
+        return {f"techniques.{name}": options for name, options in named.items()}
+    if isinstance(content, dict):
+        flat: dict[str, Any] = {}
+        for key, value in content.items():
+            flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+        return flat
+    return {prefix: content}
+
+
+def _refuse_unknown_keys(content: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
+    """Walks the models beside the content, so that the message names the nearest right key."""
+    for key, value in content.items():
+        if key not in model.model_fields:
+            raise RecipeError(str(unknown_name(f"key of {where}", key, model.model_fields)))
+        inner = model.model_fields[key].annotation
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Options):
+            _refuse_unknown_keys(value, inner, key)
+
+
+def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
+    """Sets one dotted key in a dumped recipe. `recipe_from` checks the outcome."""
+    if path[0] == "techniques":
+        _set_technique(content, path[1:], value, setting)
+        return
+    place = content
+    for depth, key in enumerate(path[:-1]):
+        if key not in place:
+            raise RecipeError(str(unknown_name(f"key of {'.'.join(path[:depth]) or 'recipe'}", key, place)))
+        if not isinstance(place[key], dict):
+            raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
+        place = place[key]
+    if path[-1] == "name" and len(path) > 1 and place.get("name") != value:
+        place.clear()  # another network's or loss's options would not fit the new one
+    if path[0] == "budget" and len(path) == 2:
+        place.clear()  # images and epochs exclude each other: the one that is set wins
+    place[path[-1]] = value
+
+
+def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
+    techniques: list[dict[str, Any]] = content["techniques"]
+    if not path or len(path) > 2:
+        raise RecipeError(
+            f"'{setting}' is not a technique's setting: write techniques.NAME=on, techniques.NAME=off "
+            "or techniques.NAME.option=value"
+        )
+    present = next((part for part in techniques if part["name"] == path[0]), None)
+    if len(path) == 2:
+        if present is None:
+            present = {"name": path[0]}
+            techniques.append(present)
+        present[path[1]] = value
+    elif value is True and present is None:
+        techniques.append({"name": path[0]})
+    elif value is False or value is None:
+        if present is None:
+            known = [part["name"] for part in techniques]
+            raise RecipeError(str(unknown_name("technique in this recipe", path[0], known)))
+        techniques.remove(present)
+    elif value is not True:
+        raise RecipeError(f"'{setting}' is neither on nor off: write techniques.{path[0]}=on or =off")

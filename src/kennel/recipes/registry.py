@@ -1,0 +1,8 @@
+"""Where recipes are registered."""
+
+from collections.abc import Callable
+
+from kennel.recipe import Recipe
+from kennel.registry import Registry
+
+RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")

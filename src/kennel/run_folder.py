@@ -1,0 +1,93 @@
+"""A run is a folder: where its parts lie, its log that survives a crash, and who it is."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kennel.atomic import write_text
+from kennel.errors import RunError
+from kennel.recipe import Recipe, from_yaml
+
+
+class RunFolder:
+    """The parts of a run's folder by name.
+
+    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `samples/`, `checkpoints/`,
+    `judgements/`, `tensorboard/`, `curves.png`, `report.html`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Names the folder; nothing is read or made."""
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.about_file = self.path / "run.json"
+        self.log_file = self.path / "log.jsonl"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.safetensors"
+        self.judgements = self.path / "judgements"
+        self.tensorboard = self.path / "tensorboard"
+        self.curves = self.path / "curves.png"
+        self.report = self.path / "report.html"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.recipe_file.is_file() and self.about_file.is_file()
+
+    def begin(self, recipe: Recipe, about: Mapping[str, Any]) -> None:
+        """Writes who the run is. A folder that holds something else is refused."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
+        if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            raise RunError(
+                f"{self.path} holds files but no run: give --out a folder that is new or empty, "
+                "or that of the run to go on with"
+            )
+        write_text(self.recipe_file, recipe.to_yaml())
+        write_text(self.about_file, json.dumps(about, indent=2) + "\n")
+
+    def recipe(self) -> Recipe:
+        """The run's resolved recipe; `RunError` where this is no run."""
+        if not self.exists():
+            raise RunError(f"{self.path} is not a run (it has no recipe.yaml): make one with `kennel train`")
+        return from_yaml(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+
+    def about(self) -> dict[str, Any]:
+        """What `run.json` says: the data set's path, fingerprint and classes, and versions."""
+        if not self.exists():
+            raise RunError(f"{self.path} is not a run (it has no run.json): make one with `kennel train`")
+        content: dict[str, Any] = json.loads(self.about_file.read_text(encoding="utf-8"))
+        return content
+
+    def fingerprint(self) -> str:
+        """Equal for runs of the same recipe on the same data."""
+        text = self.recipe().fingerprint() + str(self.about()["data"]["fingerprint"])
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log's lines, oldest first; a last line that a crash cut off is left out."""
+        if not self.log_file.is_file():
+            return []
+        lines = []
+        for line in self.log_file.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind_log(self, images_seen: int) -> None:
+        """Drops the lines after `images_seen`: the run that goes on from there writes them again."""
+        kept = [line for line in self.log() if line["images"] <= images_seen]
+        write_text(self.log_file, "".join(_line(entry) for entry in kept))
+
+    def append_log(self, entry: Mapping[str, Any]) -> None:
+        """Adds one line and hands it to the system at once."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(_line(entry))
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, allow_nan=False) + "\n"

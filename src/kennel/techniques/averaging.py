@@ -1,0 +1,70 @@
+"""Averages of the generator's weights."""
+
+import copy
+from typing import ClassVar
+
+import torch
+from pydantic import Field, PositiveFloat, PrivateAttr
+from torch import Tensor
+
+from kennel.networks import Generator
+from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique, Turn
+
+
+@TECHNIQUES.register("ema")
+class Ema(Technique):
+    """An exponential moving average of the generator, to sample from (Yazici et al. 2018, arXiv 1806.04498).
+
+    `half_life_images`: after so many images an old weight counts half. While the run is young the half-life
+    is at most `ramp_up` of the images seen, so that the average does not remember its random beginning.
+    Buffers (batch norm's statistics) are averaged too.
+    """
+
+    stage: ClassVar[Stage] = "copy"
+
+    half_life_images: PositiveFloat = 10_000
+    ramp_up: float = Field(0.05, gt=0)
+
+    _average: Generator | None = PrivateAttr(None)
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Takes a copy of the finished generator."""
+        self._average = copy.deepcopy(players.generator).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def after_generator(self, players: Players, turn: Turn) -> None:
+        """Moves the average towards the generator by what the images since the last round weigh."""
+        seen = turn.images_seen + turn.images_in_turn
+        half_life = min(self.half_life_images, seen * self.ramp_up)
+        keep = 0.5 ** (turn.images_in_turn / half_life)
+        averages, currents = self._paired(players.generator)
+        torch._foreach_lerp_(averages, currents, 1 - keep)
+
+    def _paired(self, generator: Generator) -> tuple[list[Tensor], list[Tensor]]:
+        """Floating tensors of the average and of the generator; counters are copied at once."""
+        averages, currents = [], []
+        average_state, state = self._module.state_dict(), generator.state_dict()
+        for name, value in average_state.items():
+            if value.is_floating_point():
+                averages.append(value)
+                currents.append(state[name])
+            else:
+                value.copy_(state[name])
+        return averages, currents
+
+    @property
+    def _module(self) -> Generator:
+        assert self._average is not None, "build comes before any turn"
+        return self._average
+
+    def sampling_generator(self) -> Generator:
+        """The average, in evaluation mode."""
+        return self._module
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average's weights and buffers."""
+        return {f"average.{name}": value for name, value in self._module.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes the average back."""
+        self._module.load_state_dict({name.removeprefix("average."): value for name, value in state.items()})

@@ -1,0 +1,153 @@
+"""The loop: rounds of turns until the budget is spent, a tick now and then, and callbacks for the rest."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from kennel.data.stream import Stream
+from kennel.monitor import Tally, refuse_non_finite
+from kennel.pixels import to_float
+from kennel.recipe import Turns
+from kennel.shapes import Images, Labels, Latents
+from kennel.step import Step
+from kennel.techniques import Turn
+from kennel.watch import Entry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in which portions, all in images shown to the discriminator."""
+
+    batch: int
+    turns: Turns
+    total_images: int
+    tick_images: int
+    seed: int
+    device: torch.device
+
+    @property
+    def round_images(self) -> int:
+        """Images that one round shows."""
+        return self.batch * self.turns.discriminator
+
+
+@dataclass
+class Progress:
+    """Where a run is. `seconds` is training time, over all its sittings."""
+
+    images_seen: int = 0
+    seconds: float = 0.0
+
+
+class Callback(Protocol):
+    """What happens at a tick: it may read and add to the tick's `entry` in the log."""
+
+    def __call__(self, entry: Entry, progress: Progress) -> None:
+        """Called in order at every tick."""
+        ...
+
+
+DrawLatents = Callable[[int, torch.Generator], Latents]
+
+
+class Trainer:
+    """Plays the rounds of one run."""
+
+    def __init__(
+        self,
+        step: Step,
+        stream: Stream,
+        draw_latents: DrawLatents,
+        plan: Plan,
+        *,
+        at_tick: Sequence[Callback] = (),
+        at_round: Callable[[int], None] = lambda images_seen: None,
+        at_stop: Callable[[Progress], None] = lambda progress: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`at_stop` saves what is there when `should_stop` turns true between two rounds."""
+        self.step = step
+        self.stream = stream
+        self.draw_latents = draw_latents
+        self.plan = plan
+        self.at_tick = at_tick
+        self.at_round = at_round
+        self.at_stop = at_stop
+        self.should_stop = should_stop
+        self.tally = Tally()
+        self.progress = Progress()
+
+    def run(self) -> bool:
+        """Plays until the budget is spent (True), or until `should_stop` (False)."""
+        plan, progress = self.plan, self.progress
+        started, before = time.monotonic(), progress.seconds
+        outside = 0.0  # seconds spent in callbacks, which are not training
+        tick_began = (progress.images_seen, progress.seconds)
+        while progress.images_seen < plan.total_images:
+            if self.should_stop():
+                self.at_stop(progress)
+                return False
+            tick = progress.images_seen // plan.tick_images
+            self.round()
+            progress.seconds = before + time.monotonic() - started - outside
+            self.at_round(progress.images_seen)
+            finished = progress.images_seen >= plan.total_images
+            if progress.images_seen // plan.tick_images > tick or finished:
+                callbacks_began = time.monotonic()
+                self._tick(tick_began)
+                outside += time.monotonic() - callbacks_began
+                tick_began = (progress.images_seen, progress.seconds)
+        return True
+
+    def round(self) -> None:
+        """The discriminator's turns, then the generator's."""
+        plan, progress = self.plan, self.progress
+        rounds_before = progress.images_seen // plan.round_images
+        real: Images | None = None
+        labels: Labels | None = None
+        for _ in range(plan.turns.discriminator):
+            number = progress.images_seen // plan.batch
+            turn = self._turn("discriminator", number, float(plan.batch))
+            real, labels = self._real(turn)
+            latents = self.draw_latents(plan.batch, turn.random("latents"))
+            self.tally.add(self.step.discriminator_turn(real, latents, labels, turn))
+            progress.images_seen += plan.batch
+        if not self.step.loss.generator_needs_real:
+            real = None
+        for index in range(plan.turns.generator):
+            number = rounds_before * plan.turns.generator + index
+            turn = self._turn("generator", number, plan.round_images / plan.turns.generator)
+            latents = self.draw_latents(plan.batch, turn.random("latents"))
+            self.tally.add(self.step.generator_turn(real, latents, labels, turn))
+
+    def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> Turn:
+        plan = self.plan
+        turn = Turn(
+            self.progress.images_seen, plan.total_images, player, number, plan.seed, plan.device, share
+        )
+        # Layers such as dropout draw from the global generator: it too depends on the turn alone.
+        torch.manual_seed(turn.key("layers"))
+        return turn
+
+    def _real(self, turn: Turn) -> tuple[Images, Labels | None]:
+        pixels, labels = self.stream.at(turn.images_seen)
+        real = to_float(pixels)
+        for technique in self.step.techniques:
+            real = technique.augment(real, turn)
+        return real, labels
+
+    def _tick(self, began: tuple[int, float]) -> None:
+        means: Mapping[str, float] = self.tally.read()
+        refuse_non_finite(means, self.progress.images_seen)
+        images, seconds = self.progress.images_seen - began[0], self.progress.seconds - began[1]
+        entry: Entry = {
+            "images": self.progress.images_seen,
+            "seconds": round(self.progress.seconds, 3),
+            "images_per_second": round(images / seconds, 2) if seconds > 0 else None,
+            **means,
+        }
+        for callback in self.at_tick:
+            callback(entry, self.progress)

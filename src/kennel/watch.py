@@ -1,0 +1,19 @@
+"""What a run tells whoever looks on."""
+
+from collections.abc import MutableMapping
+
+Entry = MutableMapping[str, float | int | str | None]
+"""One tick's line of the log: plain numbers by name."""
+
+
+class Watch:
+    """This one listens to nothing; the command line draws a bar and prints a line a tick."""
+
+    def say(self, sentence: str) -> None:
+        """Something worth a line: a resume, an extractor chosen, a damaged checkpoint."""
+
+    def at_round(self, images_seen: int, total: int) -> None:
+        """After every round."""
+
+    def at_tick(self, entry: Entry) -> None:
+        """After every tick, with its line of the log."""

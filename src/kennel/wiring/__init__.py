@@ -1,0 +1,17 @@
+"""The one room that knows all floors: recipes become objects, and a run's parts meet here."""
+
+from kennel.wiring.building import build_loss, build_step, build_techniques, pick_device, resolve
+from kennel.wiring.loading import LoadedRun, load_run, sampled_set
+from kennel.wiring.training import train
+
+__all__ = [
+    "LoadedRun",
+    "build_loss",
+    "build_step",
+    "build_techniques",
+    "load_run",
+    "pick_device",
+    "resolve",
+    "sampled_set",
+    "train",
+]

@@ -1,0 +1,140 @@
+"""A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
+
+from typing import Any
+
+import torch
+from torch.optim import Adam, Optimizer
+
+from kennel import randomness
+from kennel.data.packed import PackedSet
+from kennel.errors import RecipeError, RunError
+from kennel.losses import LOSSES, Loss
+from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
+from kennel.options import validated
+from kennel.recipe import Optimiser, Part, Recipe
+from kennel.step import Step
+from kennel.techniques import STAGES, TECHNIQUES, Players, Technique
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of this name; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise RunError(
+            f"the device '{name}' cannot be used here: give auto, cpu, cuda (or cuda:1, ...) or mps"
+        ) from None
+    return device
+
+
+def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
+    """The recipe with the image's size and channels filled in from the set; refused where they disagree."""
+    channels, height, width = packed.shape
+    if height != width:
+        raise RecipeError(
+            f"{packed.name} holds {width}x{height} images: networks draw squares, prepare it again"
+        )
+    for what, wanted, given, option in (
+        ("size", recipe.image.size, height, "--size"),
+        ("channels", recipe.image.channels, channels, "--colour"),
+    ):
+        if wanted is not None and wanted != given:
+            raise RecipeError(
+                f"the recipe {recipe.name} wants image {what} {wanted}, and {packed.name} has {given}: "
+                f"prepare the set with another {option}, or add --set image.{what}={given}"
+            )
+    image = recipe.image.model_copy(update={"size": height, "channels": channels})
+    return recipe.model_copy(update={"image": image})
+
+
+def build_loss(recipe: Recipe) -> Loss:
+    """The recipe's loss with its options checked."""
+    return validated(LOSSES[recipe.loss.name], recipe.loss.options, f"loss {recipe.loss.name}")
+
+
+def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
+    """The recipe's techniques by name, their options checked, and their needs met by the loss."""
+    techniques = {}
+    for part in recipe.techniques:
+        technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
+        for need in sorted(technique.needs - loss.provides):
+            fitting = [name for name in LOSSES if need in LOSSES[name].provides]
+            raise RecipeError(
+                f"the technique {part.name} needs a loss with {need}, and {recipe.loss.name} has none: "
+                f"take one of {', '.join(fitting)}, or --set techniques.{part.name}=off"
+            )
+        techniques[part.name] = technique
+    return techniques
+
+
+def build_players(recipe: Recipe) -> Players:
+    """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
+    if recipe.image.size is None or recipe.image.channels is None:
+        raise RecipeError("the recipe names no image size yet: give it a data set")
+    setting = Setting(recipe.image.size, recipe.image.channels, recipe.latent.dimension)
+    # Fresh networks draw from the global generator: it is set for this and put back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(randomness.key(recipe.seed, "weights"))
+        generator_class = GENERATORS[recipe.generator.name]
+        discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
+        return Players(
+            generator_class(setting, _options(generator_class, recipe.generator, "generator")),
+            discriminator_class(
+                setting, _options(discriminator_class, recipe.discriminator, "discriminator")
+            ),
+        )
+
+
+def _options(network: Any, part: Part, kind: str) -> Any:
+    return validated(network.Options, part.options, f"{kind} {part.name}")
+
+
+def build_step(recipe: Recipe, device: torch.device) -> Step:
+    """All objects of a resolved recipe, on `device`, channels last."""
+    loss = build_loss(recipe)
+    techniques = build_techniques(recipe, loss)
+    players = build_players(recipe)
+    for stage in STAGES:
+        for name, technique in techniques.items():
+            if technique.stage == stage:
+                if stage == "copy":
+                    _place(players, device)
+                technique.build(players, randomness.generator(recipe.seed, f"build of {name}"))
+    _place(players, device)
+    return Step(
+        players,
+        loss,
+        techniques,
+        discriminator_optimiser=_optimiser(recipe.discriminator_optimiser, players.discriminator, device),
+        generator_optimiser=_optimiser(recipe.generator_optimiser, players.generator, device),
+        precision=PRECISIONS[recipe.precision],
+    )
+
+
+def _place(players: Players, device: torch.device) -> None:
+    for network in players.both():
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _optimiser(options: Optimiser, network: torch.nn.Module, device: torch.device) -> Optimizer:
+    return Adam(
+        network.parameters(),
+        lr=options.learning_rate,
+        betas=options.betas,
+        eps=options.epsilon,
+        weight_decay=options.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
+def sampling_generator(step: Step) -> Generator:
+    """The generator to sample from: the last technique's that keeps one (an average), else the player."""
+    kept = [technique.sampling_generator() for technique in step.techniques]
+    return next((one for one in reversed(kept) if one is not None), step.players.generator)

@@ -1,0 +1,97 @@
+"""A run's folder becomes a generator that is ready to sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kennel import checkpoint
+from kennel.errors import RunError
+from kennel.monitor import Tally
+from kennel.networks import Generator
+from kennel.recipe import Recipe
+from kennel.run_folder import RunFolder
+from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples
+from kennel.wiring.building import build_step, sampling_generator
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's generator, ready to sample, and who it is."""
+
+    folder: RunFolder
+    recipe: Recipe
+    generator: Generator
+    images_seen: int
+    fingerprint: str
+    averaged: bool
+
+    def samples(
+        self,
+        count: int,
+        seed: int = 0,
+        truncation: float | None = None,
+        label: int | None = None,
+        batch: int = DEFAULT_BATCH,
+    ) -> Samples:
+        """The images of seeds `seed` to `seed + count - 1`."""
+        return Samples(
+            self.generator,
+            self.recipe.latent,
+            range(seed, seed + count),
+            batch=batch,
+            truncation=truncation,
+            label=label,
+        )
+
+
+def load_run(
+    run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
+) -> LoadedRun:
+    """A run's generator from its `which` checkpoint: "newest", "best", or a count of images.
+
+    `averaged` False takes the generator that was playing in place of its average.
+    """
+    folder = RunFolder(run)
+    recipe = folder.recipe()
+    found = _find_checkpoint(folder, which)
+    step = build_step(recipe, device or torch.device("cpu"))
+    checkpoint.restore(found, step, Tally())
+    playing = step.players.generator
+    generator = sampling_generator(step) if averaged else playing
+    fingerprint = f"{folder.fingerprint()}-{found.about['checksum'][:16]}"
+    return LoadedRun(
+        folder, recipe, generator, found.images_seen, fingerprint, averaged=generator is not playing
+    )
+
+
+def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
+    if which == "best":
+        if not folder.best_checkpoint.is_file():
+            raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
+        return checkpoint.load(folder.best_checkpoint)
+    if which != "newest":
+        path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdigit() else Path(which)
+        if not path.is_file():
+            kept = [str(int(path.stem)) for path in checkpoint.in_folder(folder.checkpoints)]
+            raise RunError(
+                f"{folder.path} has no checkpoint '{which}': give newest, best, or one of {', '.join(kept)}"
+            )
+        return checkpoint.load(path)
+    found = checkpoint.newest(folder.checkpoints)
+    if found is None:
+        raise RunError(f"{folder.path} has no checkpoint yet: let `kennel train` reach its first tick")
+    return found
+
+
+def sampled_set(
+    run: Path,
+    count: int,
+    seed: int = 0,
+    truncation: float | None = None,
+    which: str = "newest",
+    device: torch.device | None = None,
+) -> SampledSet:
+    """`count` samples of a run as an `ImageSet`, to be judged."""
+    loaded = load_run(run, which, device)
+    return SampledSet(loaded.samples(count, seed, truncation), str(run), loaded.fingerprint)

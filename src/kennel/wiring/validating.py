@@ -1,0 +1,53 @@
+"""Judging a generator while it trains: the paper's validation curve."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from kennel.data.packed import PackedSet
+from kennel.features.opening import open_extractor
+from kennel.judge import Judge
+from kennel.networks import Generator
+from kennel.recipe import Latent, Recipe
+from kennel.sampler import SampledSet, Samples
+
+VALIDATION_SEED = 1_000_000
+"""Validation samples are those of the seeds from here on: the same at every tick, apart from the grid's."""
+
+
+class Validator:
+    """A judge with the training set as its reference, and how many samples it sees."""
+
+    def __init__(self, judge: Judge, latent: Latent, metric: str, count: int) -> None:
+        """`metric` is the registered name of what is measured."""
+        self._judge = judge
+        self._latent = latent
+        self._metric = metric
+        self._count = count
+
+    @classmethod
+    def for_recipe(
+        cls,
+        recipe: Recipe,
+        packed: PackedSet,
+        device: torch.device,
+        weights: Path | None,
+        say: Callable[[str], None],
+    ) -> "Validator | None":
+        """The validator that the recipe asks for; None where it asks for none."""
+        validation = recipe.validation
+        if validation.every_ticks == 0:
+            return None
+        extractor = open_extractor(validation.extractor, weights, device=device)
+        samples = f"{validation.count:,} samples"
+        say(f"Validation: {validation.metric} of {samples} by the {extractor.name} extractor.")
+        return cls(Judge(packed, extractor), recipe.latent, validation.metric, validation.count)
+
+    def values(self, generator: Generator, images_seen: int) -> dict[str, float]:
+        """The metric's value by its name, with the extractor's beside it where it has several figures."""
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._count)
+        sampled = SampledSet(Samples(generator, self._latent, seeds), "validation", f"at {images_seen}")
+        return {
+            judgement.metric: judgement.value for judgement in self._judge.judge(sampled, (self._metric,))
+        }
