@@ -5,13 +5,13 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kennel.errors import DataError
 
@@ -63,7 +63,7 @@ def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode_as_stored(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
     """As `decode`, before EXIF orientation is applied: the stored pixels, in which boxes are given, and the
     orientation (1 to 8) for `upright`."""
-    with _pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
+    with pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
         image.load()
         orientation = _orientation(image)
         return _eight_bits(image), orientation
@@ -71,7 +71,7 @@ def decode_as_stored(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tup
 
 def read_header(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
     """(width, height) in stored pixels and the EXIF orientation, without decoding. Raises as `decode`."""
-    with _pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
+    with pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
         return image.width, image.height, _orientation(image)
 
 
@@ -147,7 +147,7 @@ def _reasons() -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError("its content is not an image of a known format") from error
     except (OSError, EOFError, struct.error) as error:
         raise DataError(f"it is truncated or damaged ({_first_line(error)})") from error
@@ -164,11 +164,11 @@ def _first_line(error: Exception) -> str:
 
 _ease_lock = threading.Lock()
 _ease_depth = 0
-_ease_undo: list[tuple[warnings.catch_warnings, int | None]] = []  # type: ignore[type-arg]
+_ease_undo = ExitStack()
 
 
 @contextmanager
-def _pillow_at_ease() -> Iterator[None]:
+def pillow_at_ease() -> Iterator[None]:
     """Pillow neither warns nor applies its own pixel limit meanwhile: `_opened` has checked the header.
 
     Both are global to the process, so the first thread in changes them and the last one out restores them.
@@ -176,10 +176,9 @@ def _pillow_at_ease() -> Iterator[None]:
     global _ease_depth  # noqa: PLW0603
     with _ease_lock:
         if _ease_depth == 0:
-            catcher = warnings.catch_warnings()
-            catcher.__enter__()
+            _ease_undo.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            _ease_undo.append((catcher, Image.MAX_IMAGE_PIXELS))
+            _ease_undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
             Image.MAX_IMAGE_PIXELS = None
         _ease_depth += 1
     try:
@@ -188,6 +187,4 @@ def _pillow_at_ease() -> Iterator[None]:
         with _ease_lock:
             _ease_depth -= 1
             if _ease_depth == 0:
-                catcher, limit = _ease_undo.pop()
-                Image.MAX_IMAGE_PIXELS = limit
-                catcher.__exit__(None, None, None)
+                _ease_undo.close()

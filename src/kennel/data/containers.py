@@ -1,0 +1,267 @@
+"""Where files come from: a folder, a zip or a tar, all read through the same three questions.
+
+A container lists its members once, in one order, and then gives the content of any of them, from any thread.
+Nothing is ever extracted: a member's name is only a word, so no name can lead out of anywhere.
+"""
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol, cast
+
+from kennel.data.decoding import MAX_FILE_BYTES
+from kennel.errors import DataError
+
+LINK = "link"
+NOT_A_FILE = "not a regular file"
+UNSAFE_PATH = "unsafe path"
+
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+
+
+class Member(NamedTuple):
+    """One file of a container."""
+
+    name: str
+    """Its path in the container, with `/`, for example `Images/n02085620-Chihuahua/n02085620_7.jpg`."""
+    where: int
+    """What the container finds it by."""
+    size: int
+    """Bytes of content; what a zip announces is not believed beyond `MAX_FILE_BYTES`."""
+    refusal: str | None = None
+    """Why it will not be read (a link, a path that climbs out), None where it will."""
+
+
+class Container(Protocol):
+    """A collection of files. `members` comes first; `read` then works from any thread."""
+
+    path: Path
+
+    def members(self) -> Iterator[Member]:
+        """All files, links and devices included (with a refusal); folders are not listed."""
+        ...
+
+    def read(self, member: Member) -> bytes:
+        """The content. Raises `DataError` with a reason where it cannot be read."""
+        ...
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the archive, None for a folder."""
+        ...
+
+    def close(self) -> None:
+        """Releases files."""
+        ...
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file's name is that of a zip or a tar."""
+    return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
+
+
+def open_container(
+    path: Path, scratch: Path | None = None
+) -> "FolderContainer | ZipContainer | TarContainer":
+    """The container at `path`. Raises `DataError` where nothing is there or it is neither of the three.
+
+    A compressed tar cannot be read from the middle, so it is uncompressed once into a nameless temporary file
+    in the folder `scratch` (the system's folder for such files by default).
+    """
+    if path.is_dir():
+        return FolderContainer(path)
+    if not path.is_file():
+        raise DataError(f"there is no folder or file '{path}': give a folder, a zip or a tar of images")
+    try:
+        if zipfile.is_zipfile(path) and not path.name.lower().endswith(".tar"):
+            return ZipContainer(path)
+        return TarContainer(path, scratch)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as a zip or a tar ({error}): it is damaged, or it is something else"
+        ) from error
+
+
+def climbs_out(name: str) -> bool:
+    """Whether a path would leave the folder that it is unpacked in: absolute, a drive, or through `..`."""
+    parts = name.replace("\\", "/").split("/")
+    return name.startswith(("/", "\\")) or ".." in parts or parts[0][1:2] == ":"
+
+
+class FolderContainer:
+    """A folder with everything below it. Links are not followed, so there are no loops and no way out."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is the folder."""
+        self.path = path
+        self._names: list[str] = []
+
+    def members(self) -> Iterator[Member]:
+        """The files below the folder; where one is to be found is a number into a list of names."""
+        self._names = []
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            with os.scandir(self.path / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{name}/")
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    refusal = None if stat.S_ISREG(status.st_mode) else NOT_A_FILE
+                    if entry.is_symlink():
+                        refusal = LINK
+                    self._names.append(name)
+                    yield Member(name, len(self._names) - 1, status.st_size, refusal)
+
+    def read(self, member: Member) -> bytes:
+        """The file's content."""
+        if member.size > MAX_FILE_BYTES:
+            raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        try:
+            return (self.path / self._names[member.where]).read_bytes()
+        except OSError as error:
+            raise DataError(f"it cannot be read ({error.strerror})") from error
+
+    def digest(self) -> str | None:
+        """A folder has none."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class ZipContainer:
+    """A zip archive."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the archive at `path`."""
+        self.path = path
+        self._zip = zipfile.ZipFile(path)
+        self._infos = self._zip.infolist()
+
+    def members(self) -> Iterator[Member]:
+        """The files in the archive's directory."""
+        for where, info in enumerate(self._infos):
+            if info.is_dir():
+                continue
+            # Some packers for Windows write backslashes; a file name does not contain one otherwise.
+            name = info.filename.replace("\\", "/")
+            mode = info.external_attr >> 16
+            refusal = UNSAFE_PATH if climbs_out(name) else None
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                refusal = LINK if stat.S_ISLNK(mode) else NOT_A_FILE
+            yield Member(name, where, info.file_size, refusal)
+
+    def read(self, member: Member) -> bytes:
+        """The member's content, checked against its CRC."""
+        try:
+            with self._zip.open(self._infos[member.where]) as stream:
+                return stream.read(MAX_FILE_BYTES + 1)
+        except Exception as error:  # a bad checksum, a password, an unknown method: each its own exception
+            raise DataError(f"it cannot be read from the zip ({error})") from error
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the zip."""
+        return sha256_of(self.path)
+
+    def close(self) -> None:
+        """Closes the archive."""
+        self._zip.close()
+
+
+class TarContainer:
+    """A tar archive, plain or compressed; `where` is the place of a member's content in the plain tar."""
+
+    def __init__(self, path: Path, scratch: Path | None = None) -> None:
+        """Opens the archive at `path`; `scratch` is where a compressed one is uncompressed."""
+        self.path = path
+        self._lock = threading.Lock()
+        self._plain = _plain_tar(path, scratch)
+
+    def members(self) -> Iterator[Member]:
+        """One pass over the headers, which holds none of them."""
+        self._plain.seek(0)
+        try:
+            with closing(tarfile.open(fileobj=self._plain, mode="r:")) as archive:
+                for info in archive:
+                    # Otherwise the headers of a million members stay in memory.
+                    archive.members = []  # type: ignore[attr-defined]
+                    if info.isdir():
+                        continue
+                    refusal = UNSAFE_PATH if climbs_out(info.name) else None
+                    if not info.isreg():
+                        refusal = LINK if info.issym() or info.islnk() else NOT_A_FILE
+                    elif info.sparse is not None:
+                        refusal = NOT_A_FILE
+                    yield Member(info.name, info.offset_data, info.size, refusal)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(
+                f"the tar '{self.path}' is damaged or cut off ({error}): fetch it again"
+            ) from error
+
+    def read(self, member: Member) -> bytes:
+        """The member's content."""
+        if member.size > MAX_FILE_BYTES:
+            raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        with self._lock:
+            self._plain.seek(member.where)
+            content = self._plain.read(member.size)
+        if len(content) != member.size:
+            raise DataError("the archive ends before the file does")
+        return content
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the archive as it was given."""
+        return sha256_of(self.path)
+
+    def close(self) -> None:
+        """Closes the archive; a nameless temporary file goes with it."""
+        self._plain.close()
+
+
+def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
+    """The file's content without gzip, bzip2 or xz: the file itself, or a nameless temporary file."""
+    stream = path.open("rb")
+    start = stream.read(6)
+    stream.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        packed = cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+    elif start.startswith(b"BZh"):
+        packed = cast(IO[bytes], bz2.BZ2File(stream))
+    elif start == b"\xfd7zXZ\x00":
+        packed = cast(IO[bytes], lzma.LZMAFile(stream))  # noqa: SIM115
+    else:
+        return stream
+    plain = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
+    with stream, packed:
+        shutil.copyfileobj(packed, plain, 1 << 20)
+    plain.seek(0)
+    return plain
+
+
+def _plain_tar(path: Path, scratch: Path | None) -> IO[bytes]:
+    plain = uncompressed(path, scratch)
+    try:
+        tarfile.open(fileobj=plain, mode="r:").close()
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

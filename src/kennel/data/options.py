@@ -1,0 +1,100 @@
+"""What may be asked of `kennel data prepare`, checked once and told in one sentence where it cannot be."""
+
+import re
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+from kennel.data.decoding import MAX_PIXELS
+from kennel.errors import DataError
+
+WORDS = {
+    "crop": ("none", "box"),
+    "boxes": ("first", "all"),
+    "fit": ("crop", "squash", "pad"),
+    "resample": ("lanczos", "bicubic", "bilinear", "box", "nearest"),
+    "colour": ("auto", "rgb", "grey"),
+    "split": ("train", "test", "all"),
+}
+"""What the options that are words may be."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a collection is cleaned and packed. Raises `DataError` on values that cannot be meant."""
+
+    size: int | None = None
+    """Side of the packed images in pixels; None is 64 for photographs, and for others what they have."""
+    crop: str | None = None
+    """"box" crops to annotated boxes; None is "none", except for known sets that say otherwise."""
+    boxes: str = "first"
+    """Which boxes of a photograph: the first, or each as an image of its own."""
+    aspect: tuple[Fraction, Fraction] | None = None
+    """Least and greatest width / height of the crop, both included."""
+    min_side: int = 0
+    """Least shorter side of the crop, in pixels of the source."""
+    fit: str = "crop"
+    """How a picture becomes square: its centre, squashed, or padded with black."""
+    resample: str = "lanczos"
+    """The filter; all of them but "nearest" are antialiased."""
+    colour: str = "auto"
+    """"auto" packs grey where every image is grey, RGB otherwise."""
+    limit: int | None = None
+    """Keep this many images, drawn by `seed`; None keeps all."""
+    seed: int = 0
+    split: str = "train"
+    """For the sets that are published in two parts."""
+    exclude: tuple[str, ...] = ()
+    """Names to leave out: `class/file.jpg`, `file.jpg` or `file`."""
+    keep_duplicates: bool | None = None
+    """None drops images of equal pixels from photographs, and keeps them in idx, CIFAR and digits."""
+    max_bad: float = 0.05
+    """More than this fraction of broken files stops the run."""
+    max_pixels: int = MAX_PIXELS
+    """Files that announce more pixels are refused before they are decoded."""
+    workers: int | None = None
+    """Threads; None is one per core. It changes no result."""
+
+    def __post_init__(self) -> None:
+        for name, words in WORDS.items():
+            word = getattr(self, name)
+            if word not in words and not (name == "crop" and word is None):
+                raise DataError(f"--{name} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}")
+        for name, least in (("size", 1), ("limit", 1), ("workers", 1), ("min_side", 0), ("max_pixels", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DataError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
+        if self.size is not None and self.size > 4096:
+            raise DataError(f"--size is {self.size}: images of at most 4096 pixels a side can be packed")
+        if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1]:
+            low, high = (float(end) for end in self.aspect)
+            raise DataError(f"--aspect {low:g}:{high:g} holds nothing: give the smaller one first, above 0")
+        if not 0 <= self.max_bad <= 1:
+            raise DataError(f"--max-bad is {self.max_bad:g}: give a share between 0% and 100%")
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as they are recorded in `dataset.json`."""
+        record = asdict(self)
+        record["aspect"] = [str(end) for end in self.aspect] if self.aspect else None
+        record["exclude"] = list(self.exclude)
+        del record["workers"]  # it changes nothing in the result
+        return record
+
+
+def parse_aspect(text: str) -> tuple[Fraction, Fraction]:
+    """`0.8:1.25` or `4/5:5/4` as exact fractions, so that a crop on the border is not lost to rounding."""
+    try:
+        low, high = (Fraction(end.strip()) for end in text.split(":"))
+    except (ValueError, ZeroDivisionError) as error:
+        raise DataError(
+            f"--aspect is '{text}': give two numbers as width / height, such as 0.8:1.25"
+        ) from error
+    return low, high
+
+
+def parse_share(text: str) -> float:
+    """`5%` or `0.05` as a fraction of one."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    if not match:
+        raise DataError(f"--max-bad is '{text}': give a share such as 5% or 0.05")
+    return float(match[1]) / (100 if match[2] else 1)

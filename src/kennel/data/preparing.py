@@ -1,0 +1,259 @@
+"""`kennel data prepare`: a source in, a packed set out, and a report of everything that was left out.
+
+    source ─► collection ─► examine (threads: read, decode, crop, resize) ─► in order: duplicates, packing
+
+Threads and not processes: Pillow gives up the interpreter lock while it decodes and resizes, and threads need
+no copies, no start-up and no guard around the caller's script. The order of results is that of the collection,
+so the packed set does not depend on how many there are.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+import kennel
+from kennel.atomic import atomic_folder
+from kennel.data.cleaning import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, Outcome, examine
+from kennel.data.collection import FileCollection
+from kennel.data.decoding import pillow_at_ease
+from kennel.data.options import PrepareOptions
+from kennel.data.packed import PackedSet
+from kennel.data.packing import DropReport, PackedWriter
+from kennel.data.sources import Source, folder_of, names_of, open_source
+from kennel.errors import DataError
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 16
+"""Pictures to a task: enough to make the hand-over cheap, few enough that an interrupt is felt at once."""
+
+
+def prepare(
+    source: str | Path,
+    destination: str | Path,
+    options: PrepareOptions | None = None,
+    on_progress: Progress | None = None,
+    *,
+    from_folder: str | Path | None = None,
+    overwrite: bool = False,
+    on_download: Progress | None = None,
+) -> PackedSet:
+    """Cleans and packs SOURCE (a path or a known set's name) into the folder `destination` and opens it.
+
+    `on_progress(done, total)` counts pictures, `on_download` bytes. An existing packed set is replaced only with
+    `overwrite`, and only when the new one is complete. Raises `DataError` where the source cannot be used,
+    nothing is kept, or more than `options.max_bad` of its files are bad; nothing is left behind then.
+    """
+    destination = Path(destination)
+    options = options or PrepareOptions()
+    _check_destination(destination, source, overwrite)
+    given = None if from_folder is None else Path(from_folder)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            open_source(
+                source, options, given=given, scratch=destination.parent, on_download=on_download
+            ) as opened,
+            atomic_folder(destination) as folder,
+        ):
+            _pack(opened, folder, on_progress)
+    except OSError as error:
+        raise DataError(f"'{destination}' could not be made ({error})") from error
+    return PackedSet(destination)
+
+
+def rehearse(
+    source: str | Path,
+    options: PrepareOptions | None = None,
+    on_progress: Progress | None = None,
+    *,
+    from_folder: str | Path | None = None,
+    on_download: Progress | None = None,
+) -> dict[str, Any]:
+    """What `prepare` would keep and drop, from headers or annotations alone; writes nothing.
+
+    Returns the `report` of dataset.json and, under "class_counts", what each class would keep. Damage behind a
+    good header and duplicates show only when pictures are decoded.
+    """
+    given = None if from_folder is None else Path(from_folder)
+    with open_source(source, options or PrepareOptions(), given=given, on_download=on_download) as opened:
+        report = DropReport(None)
+        counts: Counter[str] = Counter()
+        for outcome in _run(opened, report, on_progress, rehearsal=True):
+            report.kept += 1
+            report.measure(outcome.width, outcome.height, kept=True)
+            if opened.collection.classes:
+                counts[opened.collection.classes[outcome.label]] += 1
+            if report.kept == opened.options.limit:
+                break
+        _check_bad(report, opened, final=True)
+        return {
+            **_about_run(opened, report),
+            "class_counts": {name: counts[name] for name in opened.collection.classes},
+        }
+
+
+def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
+    collection, options = source.collection, source.options
+    if collection.annotations_only:
+        raise DataError(
+            f"'{source.about['source']}' holds annotations and no images: add --dry-run to see what they would keep"
+        )
+    report = DropReport(folder / "dropped.jsonl")
+    writer = PackedWriter(folder, source.size, collection.classes, options.colour)
+    try:
+        for outcome in _run(source, report, on_progress, rehearsal=False):
+            assert outcome.pixels is not None
+            keep = bool(options.keep_duplicates)
+            kept = writer.add(outcome.pixels, outcome.label, outcome.name, keep_duplicate=keep)
+            report.measure(outcome.width, outcome.height, kept=kept)
+            if kept:
+                report.kept += 1
+            else:
+                report.drop(outcome.name, DUPLICATE, "its pixels are those of an earlier image")
+            if report.kept == options.limit:
+                break
+        report.close()
+        _check_bad(report, source, final=True)
+        if not len(writer):
+            raise DataError(_nothing_kept(report, source))
+        provenance = {
+            **source.about,
+            "options": options.to_json(),
+            "kennel": kennel.__version__,
+            "pillow": PIL.__version__,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        writer.finish({"provenance": provenance, "report": _about_run(source, report)})
+    finally:
+        report.close()
+        writer.close()
+
+
+def _run(
+    source: Source, report: DropReport, on_progress: Progress | None, *, rehearsal: bool
+) -> Iterator[Outcome]:
+    """Yields the outcomes that the rules keep, in order; the others go to the report.
+
+    Raises `DataError` as soon as more files are bad than `max_bad` allows.
+    """
+    collection, options = source.collection, source.options
+    for refusal in collection.refusals:
+        report.drop(refusal.name, refusal.reason, refusal.detail)
+    indices = np.arange(len(collection))
+    if options.limit is not None:
+        # The first N by name would all be of the first classes.
+        np.random.default_rng(options.seed).shuffle(indices)
+    excluded = set(options.exclude)
+    wanted = []
+    for index in indices.tolist() if excluded else ():
+        if excluded & names_of(collection.name(index)):
+            report.drop(collection.name(index), EXCLUDED, "")
+        else:
+            wanted.append(index)
+    if excluded:
+        indices = np.array(wanted, np.int64)
+
+    def task(chunk: list[int]) -> list[list[Outcome]]:
+        return [examine(collection, index, options, source.size, rehearse=rehearsal) for index in chunk]
+
+    done = 0
+    workers = options.workers or os.cpu_count() or 1
+    with pillow_at_ease():
+        for results in _in_order(task, indices, workers):
+            for outcomes in results:
+                for outcome in outcomes:
+                    if outcome.reason is None:
+                        yield outcome
+                    else:
+                        report.drop(outcome.name, outcome.reason, outcome.detail)
+                        report.measure(outcome.width, outcome.height, kept=False)
+            _check_bad(report, source)
+            done += len(results)
+            if on_progress:
+                on_progress(done, len(indices))
+
+
+def _in_order(
+    task: Callable[[list[int]], list[list[Outcome]]], indices: "np.ndarray[Any, Any]", workers: int
+) -> Iterator[list[list[Outcome]]]:
+    """`task` over chunks of `indices`, on threads, in order, with a bounded number of results in flight."""
+    chunks = (indices[start : start + _CHUNK].tolist() for start in range(0, len(indices), _CHUNK))
+    if workers == 1:
+        yield from map(task, chunks)
+        return
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[list[list[Outcome]]]] = deque()
+    try:
+        for chunk in chunks:
+            waiting.append(pool.submit(task, chunk))
+            if len(waiting) >= 3 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _about_run(source: Source, report: DropReport) -> dict[str, Any]:
+    collection = source.collection
+    notes = []
+    if collection.has_annotations and source.options.crop != "box":
+        notes.append("there are annotated boxes, and they were not used: --crop box crops to them")
+    if isinstance(collection, FileCollection) and len(collection) and not collection.classes:
+        notes.append("no classes: not every image lies in a sub-folder of its own class")
+    if collection.ignored:
+        notes.append(f"{collection.ignored:,} files were ignored: their names are not those of images")
+    return {
+        "images": len(collection) + len(collection.refusals),
+        "ignored": collection.ignored,
+        "notes": notes,
+        **report.to_json(),
+    }
+
+
+def _check_bad(report: DropReport, source: Source, *, final: bool = False) -> None:
+    """Raises where the bad files are more than the allowed share of all files."""
+    total = len(source.collection) + len(source.collection.refusals)
+    seen = report.seen if final and source.options.limit else total
+    bad = {reason: count for reason, count in report.dropped.items() if reason in BAD_REASONS}
+    if sum(bad.values()) <= source.options.max_bad * max(seen, 1):
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.items())
+    worst = BROKEN if BROKEN in bad else next(iter(bad))
+    example = report.examples[worst][0]
+    raise DataError(
+        f"more than {source.options.max_bad:.3g} of the files are bad ({reasons}, of {total:,} files; the first is "
+        f"'{example['name']}': {example['detail'] or worst}): mend them, or allow more with --max-bad"
+    )
+
+
+def _nothing_kept(report: DropReport, source: Source) -> str:
+    name = source.about["source"]
+    if not report.seen:
+        ignored = source.collection.ignored
+        return f"'{name}' has no images ({ignored:,} other files): give a folder, a zip or a tar with files such as .jpg"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.most_common())
+    return f"of {report.seen:,} images in '{name}' none is kept ({reasons}): relax the rules"
+
+
+def _check_destination(destination: Path, source: str | Path, overwrite: bool) -> None:
+    folder = folder_of(source)
+    here = destination.resolve()
+    if folder is not None and here.is_relative_to(folder.resolve()):
+        raise DataError(f"DEST '{destination}' lies inside SOURCE '{source}': give a folder outside of it")
+    if Path(source).exists() and Path(source).resolve().is_relative_to(here):
+        raise DataError(f"SOURCE '{source}' lies inside DEST '{destination}', which would replace it")
+    if not destination.exists() or (destination.is_dir() and not any(destination.iterdir())):
+        return
+    if not (destination / "dataset.json").is_file():
+        raise DataError(f"DEST '{destination}' exists and is not a packed set: give another name")
+    if not overwrite:
+        raise DataError(f"DEST '{destination}' exists: give another name, or --overwrite to replace it")
