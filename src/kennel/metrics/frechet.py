@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kennel.errors import JudgementError
-from kennel.metrics.statistics import Moments
+from kennel.features.moments import Moments
 
 WELL_CONDITIONED = 1e-11
 """Squared ratio of a Cholesky factor's extreme pivots above which the fast path is exact to 1e-8."""

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from kennel.errors import JudgementError
-from kennel.metrics.statistics import FloatArray
+from kennel.features.moments import FloatArray
 
 SPLITS = 10
 SHUFFLE_SEED = 2020

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.errors import JudgementError
-from kennel.metrics.statistics import Float64Array, FloatArray, blocks
+from kennel.features.moments import Float64Array, FloatArray, blocks
 
 EPSILON = 0.1
 """The public leaderboard's threshold for Inception features."""

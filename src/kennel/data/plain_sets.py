@@ -1,0 +1,258 @@
+"""Plain collections of pictures as they lie on a disk, for judging: folders, zips, tars and npz files.
+
+Nothing is cropped, resized or left out here: all pictures of a collection have one size, or it is refused.
+"""
+
+import hashlib
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
+from kennel.data.image_set import ImageSet, PixelArray
+from kennel.data.packed import PackedSet
+from kennel.errors import DataError
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def open_images(path: Path | str) -> ImageSet:
+    """The packed set, folder, zip, tar or npz at `path`; raises `DataError` where it is none of them."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist: give a packed set, a folder, a zip, a tar or an npz of images"
+        )
+    if path.is_dir():
+        return PackedSet(path) if (path / "dataset.json").is_file() else FolderSet(path)
+    name = path.name.lower()
+    if name.endswith(".npz"):
+        return NpzSet(path)
+    if name.endswith(".zip"):
+        return ZipSet(path)
+    if name.endswith(TAR_SUFFIXES):
+        return TarSet(path)
+    raise DataError(f"{path} is no collection of images: give a packed set, a folder, a zip, a tar or an npz")
+
+
+class FileSet(ABC):
+    """A collection of image files of one size; an `ImageSet`.
+
+    Opening reads every file's header or content once: the size must be the same in all. A set whose files
+    are all grey has one channel, any colour among them makes it three. A file that cannot be decoded, or
+    has another size, raises `DataError` with its name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._shape: tuple[int, int, int] | None = None
+        self._count = 0
+        digest = hashlib.blake2b(digest_size=16)
+        first_name = ""
+        for name, data in self._files():
+            channels, height, width = _shape_of(self._decoded(name, data))
+            if self._shape is None:
+                self._shape, first_name = (channels, height, width), name
+            elif self._shape[1:] != (height, width):
+                raise DataError(
+                    f"{self.path} mixes sizes: {first_name} is {self._shape[2]}x{self._shape[1]}, {name} is "
+                    f"{width}x{height}: bring them to one size with `kennel data prepare {self.path} DEST`"
+                )
+            elif channels > self._shape[0]:
+                self._shape = (channels, height, width)
+            digest.update(hashlib.blake2b(data, digest_size=16).digest())
+            self._count += 1
+        if self._shape is None:
+            raise DataError(f"{self.path} holds no images: expected files such as .png or .jpg")
+        # Bytes stand for pixels: equal files in equal order give equal pixels.
+        self._fingerprint = f"files-{digest.hexdigest()}"
+
+    @abstractmethod
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each image file, always in the same order."""
+
+    def _check_size(self, name: str, size: int) -> None:
+        """Before a member is unpacked into memory."""
+        if size > MAX_FILE_BYTES:
+            raise DataError(
+                f"{name} in {self.path} has {size:,} bytes, more than {MAX_FILE_BYTES:,}: remove it"
+            )
+
+    def _decoded(self, name: str, data: bytes) -> PixelArray:
+        """(height, width) or (height, width, 3)."""
+        try:
+            return np.asarray(decode(data), np.uint8)
+        except DataError as error:
+            raise DataError(f"{name} in {self.path} cannot be judged ({error}): mend or remove it") from error
+
+    @property
+    def name(self) -> str:
+        """The path as it was given."""
+        return str(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the files' contents in order."""
+        return self._fingerprint
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        assert self._shape is not None
+        return self._shape
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batches(self, size: int) -> Iterator[PixelArray]:
+        """All images in order, at most `size` at a time, as (batch, channels, height, width)."""
+        batch: list[PixelArray] = []
+        for name, data in self._files():
+            batch.append(_with_channels(self._decoded(name, data), self.shape[0]))
+            if len(batch) == size:
+                yield np.stack(batch)
+                batch = []
+        if batch:
+            yield np.stack(batch)
+
+
+class FolderSet(FileSet):
+    """The image files below a folder, in the order of their relative paths; links are not followed."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Opens the folder; raises `DataError` where it holds no images or not of one size."""
+        folder = Path(path)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder of images")
+        found = (entry for entry in folder.rglob("*") if _is_image(entry.name) and not entry.is_symlink())
+        self._paths = sorted(
+            (entry for entry in found if entry.is_file()),
+            key=lambda entry: entry.relative_to(folder).as_posix(),
+        )
+        super().__init__(folder)
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        for path in self._paths:
+            yield path.relative_to(self.path).as_posix(), path.read_bytes()
+
+
+class ZipSet(FileSet):
+    """The image files in a zip, in the order of their names."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Opens the zip; raises `DataError` where it is damaged, holds no images, or not of one size."""
+        super().__init__(Path(path))
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in sorted(name for name in archive.namelist() if _is_image(name)):
+                    self._check_size(name, archive.getinfo(name).file_size)
+                    yield name, archive.read(name)
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+            raise DataError(f"{self.path} cannot be read as a zip ({error}): make it again") from error
+
+
+class TarSet(FileSet):
+    """The image files in a tar, compressed or not, in the order in which they are stored."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Opens the tar; raises `DataError` where it is damaged, holds no images, or not of one size."""
+        super().__init__(Path(path))
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        try:
+            with tarfile.open(self.path, "r|*") as archive:
+                for member in archive:
+                    if member.isreg() and _is_image(member.name):
+                        self._check_size(member.name, member.size)
+                        file = archive.extractfile(member)
+                        assert file is not None
+                        yield member.name, file.read()
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise DataError(f"{self.path} cannot be read as a tar ({error}): make it again") from error
+
+
+class NpzSet:
+    """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
+
+    Raises `DataError` for a missing array, another dtype or shape, values that are not finite. The array is
+    held in memory.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Reads the array; pickled content is never read."""
+        self.path = Path(path)
+        try:
+            with np.load(self.path, allow_pickle=False) as content:
+                if "images" not in content.files:
+                    raise DataError(
+                        f"{self.path} has no array 'images' (it has: {', '.join(content.files) or 'none'}): "
+                        "expected uint8 of N x H x W x C"
+                    )
+                array = content["images"]
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{self.path} cannot be read as an npz ({error}): make it again") from error
+        if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
+            raise DataError(f"{self.path} holds NaN or infinite pixels: mend them, and save uint8 in 0..255")
+        if array.dtype != np.uint8:
+            raise DataError(f"{self.path} holds {array.dtype} pixels: scale to 0..255 and save as uint8")
+        if array.ndim == 3:
+            array = array[..., None]
+        if array.ndim != 4 or array.shape[-1] not in (1, 3):
+            raise DataError(
+                f"{self.path} holds images of shape {array.shape}: expected N x H x W x C with C 1 or 3"
+            )
+        if not array.size:
+            raise DataError(f"{self.path} holds no images")
+        self._images: PixelArray = array.transpose(0, 3, 1, 2)
+
+    @property
+    def name(self) -> str:
+        """The path as it was given."""
+        return str(self.path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The digest of shape and pixels."""
+        digest = hashlib.blake2b(repr(self._images.shape).encode(), digest_size=16)
+        for image in self._images:
+            digest.update(np.ascontiguousarray(image).data)
+        return f"pixels-{digest.hexdigest()}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self._images.shape[1:]
+        return int(channels), int(height), int(width)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, size: int) -> Iterator[PixelArray]:
+        """All images in order, at most `size` at a time."""
+        for start in range(0, len(self._images), size):
+            yield np.ascontiguousarray(self._images[start : start + size])
+
+
+def _is_image(name: str) -> bool:
+    """By the suffix, and not one of the shadow files that macOS leaves (`._name`, `__MACOSX/`)."""
+    path = PurePosixPath(name)
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _shape_of(pixels: PixelArray) -> tuple[int, int, int]:
+    return (1 if pixels.ndim == 2 else 3), int(pixels.shape[0]), int(pixels.shape[1])
+
+
+def _with_channels(pixels: PixelArray, channels: int) -> PixelArray:
+    """(height, width[, 3]) to (channels, height, width); grey is repeated in a set that has colour."""
+    if pixels.ndim == 2:
+        return np.broadcast_to(pixels, (channels, *pixels.shape))
+    return pixels.transpose(2, 0, 1)

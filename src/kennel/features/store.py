@@ -1,0 +1,138 @@
+"""Features of reference sets, kept in the cache so that the second judgement starts at once.
+
+Two files a set: `KEY.npy` with the features, memory-mapped when read, and `KEY.safetensors` with their mean
+and covariance and the digest of the first. The key covers all that the features depend on. No pickles.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from kennel.atomic import atomic_file
+from kennel.cache import cache_folder
+from kennel.data.image_set import ImageSet
+from kennel.features.contract import Extractor
+from kennel.features.moments import Moments, MomentsAccumulator, moments
+from kennel.features.passes import BATCH, FloatRows, Progress, extract_rows, feature_batches
+
+FORMAT = 1
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ReferenceFeatures:
+    """`features` float32 (count, dimension), perhaps memory-mapped, and their float64 `moments`."""
+
+    features: FloatRows
+    moments: Moments
+
+
+def feature_key(images: ImageSet, extractor: Extractor) -> str:
+    """A digest of everything that decides the features of `images`."""
+    parts = {
+        "format": FORMAT,
+        "fingerprint": images.fingerprint,
+        "count": len(images),
+        "shape": images.shape,
+        "extractor": extractor.name,
+        "weights": extractor.weights_digest,
+        "resize": extractor.resize,
+        "precision": extractor.precision,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def reference_features(
+    images: ImageSet,
+    extractor: Extractor,
+    *,
+    cached: bool = True,
+    batch: int = BATCH,
+    on_progress: Progress | None = None,
+    on_note: Note | None = None,
+) -> ReferenceFeatures:
+    """Features and moments of all of `images`: from the cache, else by a pass that fills the cache.
+
+    A damaged cache entry is told to `on_note` and computed again; a cache that cannot be written is told
+    there too, and the features stay in memory.
+    """
+    tell = on_note or (lambda _: None)
+    if not cached:
+        return _in_memory(images, extractor, batch, on_progress)
+    stem = cache_folder() / "features" / feature_key(images, extractor)
+    try:
+        found = _load(stem, (len(images), extractor.dimension))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        tell(f"The cached features {stem.name} of {images.name} are damaged ({error}): computing them again.")
+        found = None
+    if found is not None:
+        return found
+    if not _writable(stem.parent):
+        tell(f"The cache {stem.parent} cannot be written, so the features of {images.name} are not kept.")
+        return _in_memory(images, extractor, batch, on_progress)
+    _fill(stem, images, extractor, batch, on_progress)
+    filled = _load(stem, (len(images), extractor.dimension))
+    return filled or _in_memory(images, extractor, batch, on_progress)
+
+
+def _in_memory(
+    images: ImageSet, extractor: Extractor, batch: int, on_progress: Progress | None
+) -> ReferenceFeatures:
+    features = extract_rows(images, extractor, batch=batch, on_progress=on_progress).features
+    return ReferenceFeatures(features, moments(features))
+
+
+def _fill(
+    stem: Path, images: ImageSet, extractor: Extractor, batch: int, on_progress: Progress | None
+) -> None:
+    """Writes both files, the statistics last: they are what makes the entry complete."""
+    accumulator = MomentsAccumulator()
+    with atomic_file(stem.with_suffix(".npy")) as temporary:
+        with temporary.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), extractor.dimension)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in feature_batches(images, extractor, batch=batch, on_progress=on_progress):
+                accumulator.add(part.features)
+                file.write(part.features.astype("<f4").tobytes())
+        digest = _digest(temporary)
+    gathered = accumulator.moments()
+    metadata = {"features_blake2b": digest, "count": str(gathered.count), "set": images.name}
+    with atomic_file(stem.with_suffix(".safetensors")) as temporary:
+        save_file({"mean": gathered.mean, "covariance": gathered.covariance}, temporary, metadata)
+
+
+def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
+    """The entry; None where there is none; an exception of several kinds where it is not whole."""
+    statistics_file, features_file = stem.with_suffix(".safetensors"), stem.with_suffix(".npy")
+    if not statistics_file.is_file() or not features_file.is_file():
+        return None
+    with safe_open(statistics_file, "np") as file:
+        metadata = file.metadata() or {}
+        mean, covariance = file.get_tensor("mean"), file.get_tensor("covariance")
+    if metadata["features_blake2b"] != _digest(features_file):
+        raise ValueError("its bytes changed")
+    features = np.load(features_file, mmap_mode="r", allow_pickle=False)
+    whole = features.shape == shape and features.dtype == np.float32 and mean.shape == (shape[1],)
+    if not whole or covariance.shape != (shape[1], shape[1]):
+        raise ValueError("its shape is wrong")
+    return ReferenceFeatures(features, Moments(mean, covariance, int(metadata["count"])))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
