@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from kennel.cli import data
 from kennel.cli.console import report_error
 from kennel.cli.recipes import recipes
 from kennel.cli.sample import sample
@@ -33,6 +34,7 @@ def version(
 
 for command in (train, sample, recipes):
     app.command()(command)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

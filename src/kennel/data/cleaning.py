@@ -60,7 +60,8 @@ def examine(
     """
     name = collection.name(index)
     try:
-        return _examine(collection, index, name, options, size, rehearse)
+        outcomes = _examine(collection, index, name, options, size, rehearse)
+        return [outcome._replace(label=collection.label(index)) for outcome in outcomes]
     except TooManyPixelsError as error:
         return [Outcome(name, TOO_MANY_PIXELS, str(error))]
     except DataError as error:
@@ -91,13 +92,12 @@ def _examine(
         return outcomes
 
     image, orientation = collection.load(content, options.max_pixels)
-    label = collection.label(index)
     packed: list[Outcome] = []
     for outcome, box in zip(outcomes, _wanted(annotation, options), strict=True):
         if outcome.reason is None:
             part = image if box is None else image.crop(clip(box, width, height))
             pixels = to_square(upright(part, orientation), size, options)
-            packed.append(outcome._replace(pixels=pixels, label=label))
+            packed.append(outcome._replace(pixels=pixels))
         else:
             packed.append(outcome)
     return packed

@@ -86,7 +86,8 @@ class FileCollection:
     def __init__(self, containers: Sequence[Container], *, with_annotations: bool) -> None:
         """Lists the containers; `with_annotations` reads the boxes as well, where there are any."""
         self._containers = containers
-        self.refusals: list[Refusal] = []
+        self._refused: list[Refusal] = []
+        self.refusals: Sequence[Refusal] = self._refused
         self.ignored = 0
         paths, columns = self._list()
         paths = _without_common_top(paths)
@@ -118,7 +119,7 @@ class FileCollection:
         for number, container in enumerate(self._containers):
             for member in container.members():
                 if member.refusal:
-                    self.refusals.append(Refusal(printable(member.name), member.refusal))
+                    self._refused.append(Refusal(printable(member.name), member.refusal))
                     continue
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
                 if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):

@@ -2,9 +2,9 @@
 
     source ─► collection ─► examine (threads: read, decode, crop, resize) ─► in order: duplicates, packing
 
-Threads and not processes: Pillow gives up the interpreter lock while it decodes and resizes, and threads need
-no copies, no start-up and no guard around the caller's script. The order of results is that of the collection,
-so the packed set does not depend on how many there are.
+Threads and not processes: Pillow gives up the interpreter lock while it decodes and resizes, and threads
+need no copies, no start-up and no guard around the caller's script. Results keep the order of the collection,
+so the packed set does not depend on how many threads there are.
 """
 
 import os
@@ -47,9 +47,10 @@ def prepare(
 ) -> PackedSet:
     """Cleans and packs SOURCE (a path or a known set's name) into the folder `destination` and opens it.
 
-    `on_progress(done, total)` counts pictures, `on_download` bytes. An existing packed set is replaced only with
-    `overwrite`, and only when the new one is complete. Raises `DataError` where the source cannot be used,
-    nothing is kept, or more than `options.max_bad` of its files are bad; nothing is left behind then.
+    `on_progress(done, total)` counts pictures, `on_download` bytes. An existing packed set is replaced
+    only with `overwrite`, and only when the new one is complete. Raises `DataError` where the source
+    cannot be used, nothing is kept, or more than `options.max_bad` of its files are bad; nothing is left
+    behind then.
     """
     destination = Path(destination)
     options = options or PrepareOptions()
@@ -79,8 +80,8 @@ def rehearse(
 ) -> dict[str, Any]:
     """What `prepare` would keep and drop, from headers or annotations alone; writes nothing.
 
-    Returns the `report` of dataset.json and, under "class_counts", what each class would keep. Damage behind a
-    good header and duplicates show only when pictures are decoded.
+    Returns the `report` of dataset.json and, under "class_counts", what each class would keep. Damage behind
+    a good header and duplicates show only when pictures are decoded.
     """
     given = None if from_folder is None else Path(from_folder)
     with open_source(source, options or PrepareOptions(), given=given, on_download=on_download) as opened:
@@ -104,7 +105,8 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
     collection, options = source.collection, source.options
     if collection.annotations_only:
         raise DataError(
-            f"'{source.about['source']}' holds annotations and no images: add --dry-run to see what they would keep"
+            f"'{source.about['source']}' holds annotations and no images: add --dry-run to see what they "
+            "would keep"
         )
     report = DropReport(folder / "dropped.jsonl")
     writer = PackedWriter(folder, source.size, collection.classes, options.colour)
@@ -230,8 +232,8 @@ def _check_bad(report: DropReport, source: Source, *, final: bool = False) -> No
     worst = BROKEN if BROKEN in bad else next(iter(bad))
     example = report.examples[worst][0]
     raise DataError(
-        f"more than {source.options.max_bad:.3g} of the files are bad ({reasons}, of {total:,} files; the first is "
-        f"'{example['name']}': {example['detail'] or worst}): mend them, or allow more with --max-bad"
+        f"more than {100 * source.options.max_bad:g}% of the files are bad ({reasons}, of {total:,} files; "
+        f"such as '{example['name']}': {example['detail'] or worst}): mend them, or allow more with --max-bad"
     )
 
 
@@ -239,7 +241,9 @@ def _nothing_kept(report: DropReport, source: Source) -> str:
     name = source.about["source"]
     if not report.seen:
         ignored = source.collection.ignored
-        return f"'{name}' has no images ({ignored:,} other files): give a folder, a zip or a tar with files such as .jpg"
+        return (
+            f"'{name}' has no images ({ignored:,} other files): give a folder, zip or tar of .jpg, .png, ..."
+        )
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.most_common())
     return f"of {report.seen:,} images in '{name}' none is kept ({reasons}): relax the rules"
 

@@ -45,7 +45,7 @@ def open_source(
     scratch: Path | None = None,
     on_download: Callable[[int, int], None] | None = None,
 ) -> Iterator[Source]:
-    """Opens SOURCE for the block. `given` is the folder of `--from`; `scratch` takes nameless temporary files.
+    """Opens SOURCE for the block. `given` is the folder of `--from`; `scratch` is for temporary files.
 
     A known set's name comes before a file of the same name (`./digits` is the file). Raises `DataError` or
     `UnknownNameError`.

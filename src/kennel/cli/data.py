@@ -1,0 +1,202 @@
+"""`kennel data prepare`, `kennel data show`, `kennel data list`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kennel.cli.console import console, error_console, progress_bar
+from kennel.errors import DataError
+
+app = typer.Typer(
+    help="Prepare image collections, look at them, and list the ones known by name.", no_args_is_help=True
+)
+
+_EDGE_ROWS = 5
+
+
+@app.command()
+def prepare(
+    source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
+    destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
+    size: int | None = typer.Option(None, help="Side in pixels [64; idx, CIFAR-10, digits: their own]."),
+    crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes [stanford_dogs: box]."),
+    boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
+    aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
+    min_side: int = typer.Option(0, help="Least shorter side of the crop, in pixels of the source."),
+    fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
+    resample: str = typer.Option("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
+    colour: str = typer.Option("auto", "--colour", "--color", help="auto, rgb or grey."),
+    limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
+    seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
+    split: str = typer.Option("train", help="train, test or all, of a set published in two parts."),
+    exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
+    duplicates: bool | None = typer.Option(
+        None,
+        "--keep-duplicates/--drop-duplicates",
+        help="Images of equal pixels [dropped; idx, CIFAR-10, digits: kept].",
+    ),
+    max_bad: str = typer.Option("5%", help="Stop where more of the files than this are broken."),
+    max_pixels: int | None = typer.Option(None, help="Refuse larger images unread [178,956,970]."),
+    from_folder: Path | None = typer.Option(None, "--from", help="Where a known set's files are at hand."),
+    workers: int | None = typer.Option(None, help="Threads [one per core]; changes no result."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a packed set at DEST."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be kept and dropped."),
+) -> None:
+    """Clean and pack images for training: SOURCE in, the packed set DEST out."""
+    import time
+
+    from kennel.data.decoding import MAX_PIXELS
+    from kennel.data.options import PrepareOptions, parse_aspect, parse_share
+    from kennel.data.preparing import prepare as prepare_set
+    from kennel.data.preparing import rehearse
+
+    options = PrepareOptions(
+        size=size,
+        crop=crop,
+        boxes=boxes,
+        aspect=parse_aspect(aspect) if aspect else None,
+        min_side=min_side,
+        fit=fit,
+        resample=resample,
+        colour="grey" if colour == "gray" else colour,
+        limit=limit,
+        seed=seed,
+        split=split,
+        exclude=_names(exclude),
+        keep_duplicates=duplicates,
+        max_bad=parse_share(max_bad),
+        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+        workers=workers,
+    )
+    _fetch_first(source, from_folder)
+    start = time.monotonic()
+    if dry_run:
+        with progress_bar("looking") as report:
+            found = rehearse(source, options, report, from_folder=from_folder)
+        console.print(f"{source}: a rehearsal, nothing is written", markup=False)
+        _print_report(found)
+        console.print("Damage behind a good header and duplicates show only when images are decoded.")
+        return
+    if destination is None:
+        raise DataError("DEST is missing: name the folder to make (only --dry-run needs none)")
+    with progress_bar("preparing") as report:
+        packed = prepare_set(
+            source, destination, options, report, from_folder=from_folder, overwrite=overwrite
+        )
+    seconds = time.monotonic() - start
+    about = packed.about
+    channels, height, width = packed.shape
+    _print_report(about["report"])
+    console.print(
+        f"{destination}: {len(packed):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
+        f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
+        f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
+        markup=False,
+    )
+    console.print(
+        f"fingerprint {packed.fingerprint}; see it with: kennel data show {destination}", markup=False
+    )
+
+
+@app.command()
+def show(
+    destination: Path = typer.Argument(metavar="DEST", help="A packed set."),
+    out: Path | None = typer.Option(None, help="Where the pictures go [DEST/show]."),
+    every: bool = typer.Option(False, "--all", help="List every class."),
+    seed: int = typer.Option(0, help="Draws the images of the grids."),
+) -> None:
+    """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from kennel.data.describing import quartiles, write_figures
+    from kennel.data.packed import PackedSet
+
+    packed = PackedSet(destination)
+    channels, height, width = packed.shape
+    colour = "grey" if channels == 1 else "RGB"
+    console.print(f"{destination}: {len(packed):,} images of {width}x{height} {colour}", markup=False)
+    console.print(f"fingerprint {packed.fingerprint}", markup=False)
+    counts = packed.about.get("class_counts", [])
+    if packed.classes:
+        table = Table("", "class", "images", title=f"{len(packed.classes):,} classes", title_justify="left")
+        table.columns[0].justify = table.columns[2].justify = "right"
+        for index, (name, count) in enumerate(zip(packed.classes, counts, strict=True)):
+            if every or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
+                table.add_row(str(index), escape(name), f"{count:,}")
+            elif index == _EDGE_ROWS:
+                table.add_row("…", "…", "…")
+        console.print(table)
+        words = zip(("min", "25%", "50%", "75%", "max"), quartiles(counts), strict=True)
+        console.print("images in a class: " + ", ".join(f"{word} {value:g}" for word, value in words))
+    if "report" in packed.about:
+        _print_report(packed.about["report"])
+    written = write_figures(packed, out or destination / "show", seed)
+    for path in written:
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_sets() -> None:
+    """List the collections that are known by name, and where they would be taken from."""
+    from rich.table import Table
+
+    from kennel.data.downloading import cache_folder
+    from kennel.data.known_sets import KNOWN_SETS
+
+    table = Table("name", "images", "pixels", "classes", "terms", "taken from", show_lines=True)
+    table.columns[3].justify = "right"
+    for name in KNOWN_SETS:
+        known = KNOWN_SETS[name]
+        place = "embedded, no download"
+        if known.files:
+            cached = all((cache_folder() / name / file.name).is_file() for file in known.files)
+            address = known.files[0].addresses[0].rpartition("/")[0] + "/"
+            place = f"the cache ({cache_folder() / name})" if cached else address
+        table.add_row(f"[bold]{name}[/]\n{known.title}", known.images, known.pixels, str(known.classes),
+                      known.terms, place)  # fmt: skip
+    console.print(table)
+    console.print("Prepare one with: kennel data prepare NAME DEST; with files at hand: --from FOLDER.")
+
+
+def _fetch_first(source: str, from_folder: Path | None) -> None:
+    """Downloads what a known set needs, with a bar of its own."""
+    from kennel.data.known_sets import KNOWN_SETS, fetch
+
+    if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
+        with progress_bar(f"downloading {source} (bytes)") as report:
+            fetch(KNOWN_SETS[source], None, report)
+
+
+def _names(given: list[str]) -> tuple[str, ...]:
+    names: list[str] = []
+    for name in given:
+        if not name.startswith("@"):
+            names.append(name)
+            continue
+        try:
+            lines = Path(name[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"--exclude {name} cannot be read ({error}): give a text file of names"
+            ) from error
+        names += [line.strip() for line in lines if line.strip()]
+    return tuple(names)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("images", "", "such as", title_justify="left")
+    table.columns[0].justify = "right"
+    table.add_row(f"{report['seen']:,}", "seen", "")
+    table.add_row(f"[bold]{report['kept']:,}[/]", "[bold]kept[/]", "")
+    for reason, count in report["dropped"].items():
+        example = report["examples"][reason][0]
+        text = f"{example['name']} ({example['detail']})" if example["detail"] else example["name"]
+        table.add_row(f"{count:,}", reason, escape(text))
+    console.print(table)
+    for note in report["notes"]:
+        error_console.print(f"Note: {note}", markup=False)
