@@ -78,7 +78,7 @@ class JudgingProtocol(BaseModel):
             f"Extractor {self.extractor}{weights}, {self.dimension} features in {self.precision}.",
             f"Resize: {self.resize}.",
             f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
-            f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:16]}).",
+            f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
             *self.notes,
         ]
         if self.logits and "splits" in self.options:

@@ -1,0 +1,153 @@
+"""`kennel judge`: how good a run's samples, or any folder of pictures, are beside a reference set."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def judge(
+    target: Path = typer.Argument(
+        ..., help="What to judge: a run, a packed set, or a folder, zip, tar or npz of images."
+    ),
+    data: Path = typer.Option(
+        ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
+    ),
+    metrics: str = typer.Option(
+        None, help="Comma-separated: fid, mifid, is (default: all that the extractor can tell)."
+    ),
+    extractor: str = typer.Option(
+        "auto", help="inception, mobilenet, pixels, or auto: the best one whose weights are at hand."
+    ),
+    weights: Path = typer.Option(None, help="The extractor's weights, as published or as safetensors."),
+    count: int = typer.Option(None, min=1, help="How many images to judge (default: up to 10,000)."),
+    seed: int = typer.Option(0, min=0, help="Chooses the subset; for a run, the first sample's seed."),
+    splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
+    floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
+    json_file: Path = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
+    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
+    truncation: float = typer.Option(None, help="Of a run: redraw latent values beyond this."),
+    batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the machine has it."),
+) -> None:
+    """Judge images honestly: FID, MiFID and Inception Score, each with its protocol."""
+    from kennel.cli.console import console, progress_bar
+    from kennel.data.plain_sets import open_images
+    from kennel.features.opening import better_extractor_note, open_extractor
+    from kennel.judge import DEFAULT_METRICS, Judge, check_sizes, warnings_about, write_judgements
+    from kennel.metrics.contract import metric_name
+    from kennel.wiring import pick_device
+
+    names = [metric_name(name.strip()) for name in metrics.split(",") if name.strip()] if metrics else []
+    place = pick_device(device)
+    reference = open_images(data)
+    run_file = None
+    if (target / "recipe.yaml").is_file():
+        images, run_file = _samples(target, checkpoint, count, len(reference), seed, truncation, place)
+    else:
+        images = open_images(target)
+    check_sizes(images, reference)
+    judging = open_extractor(extractor, weights, device=place, precision=_precision(precision))
+    if judging.name == "pixels" and extractor == "auto":
+        console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
+    if not names:
+        names = list(DEFAULT_METRICS)
+        if judging.logits is not None and (count or len(images)) >= splits:
+            names.append("inception_score")
+
+    court = Judge(reference, judging, batch=batch)
+    with progress_bar("reference") as report:
+        court.prepare(report)
+    with progress_bar("images") as report:
+        judgements = court.judge(
+            images, names, count=count, seed=seed, splits=splits, floor=floor, on_progress=report
+        )
+    for note in court.notes:
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
+    console.print(_table(judgements))
+    console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
+    for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
+        console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    if run_file is not None:
+        saved = run_file.with_name(f"{run_file.name}-{judging.name}.json")
+        write_judgements(saved, judgements)
+        console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        write_judgements(json_file, judgements)
+        console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+
+
+def _samples(
+    run: Path,
+    checkpoint: str,
+    count: int | None,
+    reference_count: int,
+    seed: int,
+    truncation: float | None,
+    device: Any,
+) -> tuple[Any, Path]:
+    """The run's samples as an `ImageSet`, and where its judgements go, without the extractor and suffix.
+
+    Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
+    and 2,048 at least, where the bias of FID begins to matter less than the model.
+    """
+    from datetime import datetime
+
+    from kennel.judge import DEFAULT_COUNT, ENOUGH
+    from kennel.sampler import SampledSet
+    from kennel.wiring import load_run
+
+    count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
+    loaded = load_run(run, checkpoint, device)
+    name = f"{run} at {loaded.images_seen:,} images"
+    if truncation is not None:
+        name += f", truncation {truncation}"
+    images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint)
+    moment = f"{datetime.now():%Y%m%d-%H%M%S}"
+    return images, run / "judgements" / f"{loaded.images_seen:010d}-{moment}"
+
+
+def _precision(name: str) -> Any:
+    from kennel.features.contract import DTYPES
+    from kennel.registry import unknown_name
+
+    if name not in DTYPES:
+        raise unknown_name("precision", name, DTYPES)
+    return name
+
+
+def _table(judgements: list[Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Judgement", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("details")
+    for judgement in judgements:
+        label, details = _row(judgement.metric, judgement.details)
+        table.add_row(
+            label, f"{judgement.value:.4g}" if judgement.value < 1 else f"{judgement.value:.2f}", details
+        )
+    return table
+
+
+def _row(metric: str, details: dict[str, Any]) -> tuple[str, str]:
+    """A metric's label and its parts in words."""
+    if metric == "fid":
+        if "real_v_real" not in details:
+            return "FID", "lower is better"
+        count = f"{details['real_v_real_count']:,}"
+        return "FID", f"lower is better; real v real, {count} a side: {details['real_v_real']:.2f}"
+    if metric == "mifid":
+        penalty = "none" if details["penalty"] == 1 else f"FID / {details['penalty']:.4f}"
+        words = (
+            f"FID {details['fid']:.2f}, distance {details['distance']:.4f}, "
+            f"epsilon {details['epsilon']}, penalty {penalty}"
+        )
+        if "held_out_distance" in details:
+            words += f"; distance of held-out reals {details['held_out_distance']:.4f}"
+        return "MiFID", words
+    if metric == "inception_score":
+        return "Inception Score", f"± {details['deviation']:.2f} over the splits; higher is better"
+    return metric, ", ".join(f"{name} {value}" for name, value in details.items())
