@@ -1,5 +1,38 @@
-"""Every annotated shape and type of kennel is checked while the tests run."""
+"""Every annotated shape and type of kennel is checked while the tests run; small sets to train on."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("kennel", "beartype.beartype")
+
+
+@pytest.fixture
+def packed_set(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a packed set of random pixels: `packed_set(count=40, channels=1, size=8, classes=2)`."""
+
+    def make(count: int = 40, channels: int = 1, size: int = 8, classes: int = 0, name: str = "set") -> Path:
+        from kennel.data.packed import FORMAT, set_fingerprint
+
+        folder = tmp_path / name
+        folder.mkdir()
+        images = np.random.default_rng(0).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
+        np.save(folder / "images.npy", images)
+        labels = np.arange(count, dtype=np.int64) % classes if classes else None
+        names = tuple(f"class {index}" for index in range(classes))
+        if labels is not None:
+            np.save(folder / "labels.npy", labels)
+        about = {
+            "format": FORMAT,
+            "count": count,
+            "classes": names,
+            "fingerprint": set_fingerprint(images, labels, names),
+        }
+        (folder / "dataset.json").write_text(json.dumps(about))
+        return folder
+
+    return make

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
@@ -42,13 +42,8 @@ class Progress:
     seconds: float = 0.0
 
 
-class Callback(Protocol):
-    """What happens at a tick: it may read and add to the tick's `entry` in the log."""
-
-    def __call__(self, entry: Entry, progress: Progress) -> None:
-        """Called in order at every tick."""
-        ...
-
+Callback = Callable[[Entry, Progress], None]
+"""What happens at a tick: it may read and add to the tick's `entry` in the log."""
 
 DrawLatents = Callable[[int, torch.Generator], Latents]
 

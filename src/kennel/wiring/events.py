@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 
 class EventWriter:
@@ -34,7 +34,7 @@ class EventWriter:
                 self._writer.add_scalar(name, value, global_step=images)
         self._writer.flush()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(

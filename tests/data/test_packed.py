@@ -1,0 +1,55 @@
+"""Opening a packed set, and refusing what is none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kennel.data.image_set import ImageSet
+from kennel.data.packed import PackedSet, set_fingerprint
+from kennel.errors import DataError
+
+
+def test_a_packed_set_is_an_image_set(packed_set):
+    packed = PackedSet(packed_set(count=10, channels=3, classes=2))
+    assert isinstance(packed, ImageSet)
+    assert len(packed) == 10
+    assert packed.shape == (3, 8, 8)
+    assert packed.classes == ("class 0", "class 1")
+    assert np.array_equal(np.concatenate(list(packed.batches(3))), packed.images)
+
+
+def test_a_folder_that_is_no_packed_set_is_refused_with_the_command(tmp_path):
+    with pytest.raises(DataError, match="kennel data prepare"):
+        PackedSet(tmp_path)
+
+
+def test_another_format_a_wrong_count_and_a_damaged_file_are_refused(packed_set):
+    folder = packed_set()
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | {"format": 99}))
+    with pytest.raises(DataError, match="format 99"):
+        PackedSet(folder)
+    (folder / "dataset.json").write_text(json.dumps(about | {"count": 3}))
+    with pytest.raises(DataError, match="does not hold the 3 images"):
+        PackedSet(folder)
+    (folder / "dataset.json").write_text(json.dumps(about))
+    (folder / "images.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(DataError, match="cannot be read"):
+        PackedSet(folder)
+
+
+def test_a_fingerprint_changes_with_a_pixel_a_label_or_a_name():
+    images = np.zeros((2, 1, 4, 4), np.uint8)
+    labels = np.array([0, 1])
+    first = set_fingerprint(images, labels, ("a", "b"))
+    assert first == set_fingerprint(images.copy(), labels, ("a", "b"))
+    changed = images.copy()
+    changed[0, 0, 0, 0] = 1
+    others = {
+        set_fingerprint(changed, labels, ("a", "b")),
+        set_fingerprint(images, labels[::-1].copy(), ("a", "b")),
+        set_fingerprint(images, labels, ("a", "c")),
+        set_fingerprint(images, None),
+    }
+    assert len(others | {first}) == 5

@@ -1,0 +1,105 @@
+"""What every registered technique must do, with every loss that fits and beside every other technique."""
+
+import itertools
+
+import pytest
+import torch
+
+from kennel.errors import RecipeError
+from kennel.losses import LOSSES
+from kennel.recipe import Budget, Image, Latent, Part, Recipe
+from kennel.sampler import draw_latents
+from kennel.techniques import TECHNIQUES, Turn
+from kennel.wiring.building import build_step
+
+CPU = torch.device("cpu")
+LATENT = Latent(dimension=4)
+
+
+def recipe(loss: str, *techniques: str) -> Recipe:
+    return Recipe(
+        name="test",
+        image=Image(size=8, channels=1),
+        latent=LATENT,
+        generator=Part(name="dcgan", width=4),
+        discriminator=Part(name="dcgan", width=4),
+        loss=Part(name=loss),
+        techniques=tuple(Part(name=name) for name in techniques),
+        batch=4,
+        budget=Budget(images=16),
+    )
+
+
+def play(step, rounds=2, first=0):
+    """Plays rounds as the trainer does, without a data set; returns all statistics."""
+    statistics = []
+    for number in range(first, first + rounds):
+        turn = Turn(4 * number, 16, "discriminator", number, 0, CPU, 4.0)
+        real = torch.rand(4, 1, 8, 8, generator=turn.random("real")) * 2 - 1
+        for technique in step.techniques:
+            real = technique.augment(real, turn)
+        statistics.append(
+            step.discriminator_turn(real, draw_latents(LATENT, 4, turn.random("latents")), None, turn)
+        )
+        turn = Turn(4 * number + 4, 16, "generator", number, 0, CPU, 4.0)
+        seen = real if step.loss.generator_needs_real else None
+        statistics.append(
+            step.generator_turn(seen, draw_latents(LATENT, 4, turn.random("latents")), None, turn)
+        )
+    return statistics
+
+
+def fits(technique: str, loss: str) -> bool:
+    return TECHNIQUES[technique].needs <= LOSSES[loss].provides
+
+
+def weights(step):
+    return [value.clone() for network in step.players.both() for value in network.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    ("technique", "loss"),
+    [pair for pair in itertools.product(TECHNIQUES, LOSSES) if fits(*pair)],
+    ids=lambda name: name,
+)
+def test_two_rounds_with_every_loss_that_fits_stay_finite(technique, loss):
+    step = build_step(recipe(loss, technique), CPU)
+    for statistics in play(step):
+        assert all(torch.isfinite(value) for value in statistics.values())
+    assert all(torch.isfinite(value).all() for value in weights(step))
+
+
+@pytest.mark.parametrize("technique", [name for name in TECHNIQUES if TECHNIQUES[name].needs])
+def test_a_technique_is_refused_beside_a_loss_without_what_it_needs(technique, monkeypatch):
+    class Plain(LOSSES["bce"]):
+        provides = frozenset()
+
+    monkeypatch.setitem(LOSSES._entries, "plain", Plain)
+    with pytest.raises(RecipeError, match=f"{technique} needs a loss with labels, and plain has none"):
+        build_step(recipe("plain", technique), CPU)
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.permutations(TECHNIQUES, 2)))
+def test_every_pair_of_techniques_plays_in_both_orders(one, other):
+    for statistics in play(build_step(recipe("bce", one, other), CPU), rounds=1):
+        assert all(torch.isfinite(value) for value in statistics.values())
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_the_same_turns_give_the_same_weights_bit_for_bit(name):
+    first, again = build_step(recipe("bce", name), CPU), build_step(recipe("bce", name), CPU)
+    play(first)
+    play(again)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(again), strict=True))
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_a_techniques_options_refuse_a_misspelling(name):
+    with pytest.raises(RecipeError, match=f"there is no option of technique {name} 'weihgt': did you mean"):
+        content = recipe("bce").model_copy(update={"techniques": (Part(name=name, weihgt=1),)})
+        build_step(content, CPU)
+
+
+def test_an_unknown_technique_is_answered_with_the_nearest():
+    with pytest.raises(Exception, match="there is no technique 'emma': did you mean 'ema'"):
+        build_step(recipe("bce", "emma"), CPU)

@@ -1,0 +1,169 @@
+"""Recipes: overrides, refusals that help, round trips, fingerprints, differences."""
+
+import pytest
+
+from kennel.errors import RecipeError
+from kennel.recipe import Budget, difference, from_yaml, override, parse_count, parsed, recipe_from
+from kennel.recipes import RECIPES, built_in, find, story
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_recipe_survives_yaml(name):
+    recipe = built_in(name)
+    again = from_yaml(recipe.to_yaml(), "test")
+    assert again == recipe
+    assert again.fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_a_recipe_tells_its_command_and_its_cost(name):
+    assert f"kennel train {name} " in story(name)
+    assert "Cost:" in story(name)
+    assert "Paper:" in story(name) or "Data:" in story(name)
+    assert built_in(name).name == name
+
+
+def test_paper_001s_table_is_the_recipe():
+    recipe = built_in("dcgan.dogs")
+    for optimiser in (recipe.generator_optimiser, recipe.discriminator_optimiser):
+        assert (optimiser.learning_rate, optimiser.betas) == (5e-4, (0.5, 0.999))
+    assert (recipe.batch, recipe.latent.dimension, recipe.latent.distribution) == (32, 128, "normal")
+    assert recipe.budget == Budget(epochs=750)
+    options = {part.name: part.options for part in recipe.techniques}
+    assert options["one_sided_smoothing"] == {"real": 0.8}
+    assert options["instance_noise"] == {"variance": 0.01}
+    assert options["random_resized_crop"] == {"scale": [0.8, 1.0], "ratio": [3 / 4, 4 / 3]}
+    assert {"horizontal_flip", "separate_batches", "normal_init"} <= set(options)
+    assert recipe.budget.in_images(9_070) == 6_802_500
+
+
+def test_dotted_settings_reach_every_depth():
+    recipe = override(
+        built_in("digits"),
+        [
+            "batch=16",
+            "generator_optimiser.learning_rate=1e-3",
+            "generator.width=8",
+            "loss.name=minimax",
+            "techniques.ema.half_life_images=2k",
+            "techniques.noisy_labels=on",
+            "techniques.instance_noise=off",
+            "techniques.one_sided_smoothing.real=[0.9, 1.0]",
+            "budget.epochs=2",
+        ],
+    )
+    options = {part.name: part.options for part in recipe.techniques}
+    assert recipe.batch == 16
+    assert recipe.generator_optimiser.learning_rate == 1e-3
+    assert recipe.generator.options["width"] == 8
+    assert recipe.loss.name == "minimax"
+    assert options["ema"] == {"half_life_images": 2000}
+    assert options["one_sided_smoothing"] == {"real": [0.9, 1.0]}
+    assert "instance_noise" not in options
+    assert "noisy_labels" in options
+    assert recipe.budget == Budget(epochs=2)
+
+
+def test_another_network_drops_the_former_ones_options():
+    recipe = override(built_in("digits"), ["generator.name=mlp"])
+    assert recipe.generator.options == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("bach=32", "there is no key of recipe 'bach': did you mean 'batch'"),
+        ("latent.dimensions=3", "did you mean 'dimension'"),
+        ("batch", "'batch' is not a setting: write it as key.subkey=value"),
+        ("batch=1", "recipe.batch = 1 does not fit"),
+        ("batch=many", "recipe.batch = 'many' does not fit"),
+        ("latent.distribution=gauss", "recipe.latent.distribution = 'gauss' does not fit"),
+        ("techniques.instance_noize=off", "did you mean 'instance_noise'"),
+        ("techniques.ema=maybe", "neither on nor off"),
+        ("techniques=on", "is not a technique's setting"),
+        ("batch.size=3", "batch has no keys below it"),
+        ("budget.epochs=-1", "recipe.budget.epochs = -1 does not fit"),
+    ],
+)
+def test_a_wrong_setting_is_answered_in_one_sentence(setting, message):
+    with pytest.raises(RecipeError) as error:
+        override(built_in("digits"), [setting])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_misspelt_key_in_a_file_is_answered_with_the_nearest():
+    with pytest.raises(RecipeError, match="did you mean 'discriminator'"):
+        recipe_from({"name": "x", "discriminater": {"name": "mlp"}})
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(RecipeError, match=r"recipe\.generator is missing"):
+        recipe_from({"name": "x", "discriminator": {"name": "mlp"}, "budget": {"images": 1}})
+
+
+def test_a_technique_is_listed_once():
+    content = built_in("digits").model_dump(mode="json")
+    content["techniques"] *= 2
+    with pytest.raises(RecipeError, match="listed twice"):
+        recipe_from(content)
+
+
+def test_a_budget_is_in_images_or_in_epochs():
+    content = built_in("digits").model_dump(mode="json")
+    content["budget"] = {"images": 5, "epochs": 5}
+    with pytest.raises(RecipeError, match="one of the two"):
+        recipe_from(content)
+
+
+@pytest.mark.parametrize("text", ["- a list", "just words", "a: [unclosed"])
+def test_a_file_that_is_no_recipe_is_refused(text):
+    with pytest.raises(RecipeError, match="somefile"):
+        from_yaml(text, "somefile")
+
+
+def test_counts_can_be_written_short():
+    assert [parse_count(text) for text in ("12", "500k", "2.5M", "1_000", "1,000")] == [
+        12,
+        500_000,
+        2_500_000,
+        1000,
+        1000,
+    ]
+    for wrong in ("", "k", "1.5", "ten", "0.0001k", "nan", "inf"):
+        with pytest.raises(RecipeError, match="not a count"):
+            parse_count(wrong)
+
+
+def test_values_are_numbers_where_they_can_be():
+    assert parsed("5e-4") == 5e-4
+    assert parsed("on") is True
+    assert parsed("null") is None
+    assert parsed("[0.9, 1.0]") == [0.9, 1.0]
+    assert parsed("relu") == "relu"
+
+
+def test_fingerprints_differ_with_what_is_computed_and_not_with_words():
+    recipe = built_in("digits")
+    assert recipe.fingerprint() != override(recipe, ["seed=1"]).fingerprint()
+    assert recipe.fingerprint() == override(recipe, ["paper=other"]).fingerprint()
+
+
+def test_a_difference_names_keys_and_techniques():
+    old = built_in("digits")
+    new = override(old, ["batch=32", "techniques.ema=off", "techniques.instance_noise.variance=0.5"])
+    lines = difference(old, new)
+    assert "batch: 64 -> 32" in lines
+    assert any(line.startswith("techniques.ema: ") and line.endswith("-> (absent)") for line in lines)
+    assert any("'variance': 0.5" in line for line in lines)
+    assert len(lines) == 3
+    assert difference(old, old) == []
+
+
+def test_a_recipe_is_found_by_name_or_by_file(tmp_path):
+    assert find("digits") == built_in("digits")
+    file = tmp_path / "mine.yaml"
+    file.write_text(built_in("gan").to_yaml())
+    assert find(str(file)) == built_in("gan")
+    with pytest.raises(RecipeError, match="there is no recipe file"):
+        find(str(tmp_path / "none.yaml"))

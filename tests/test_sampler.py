@@ -1,0 +1,98 @@
+"""Each image is a function of its seed alone."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from kennel.errors import RunError
+from kennel.networks import GENERATORS, Generator, Setting
+from kennel.recipe import Latent
+from kennel.sampler import SampledSet, Samples, draw_latents, latents_of
+
+LATENT = Latent(dimension=16)
+
+
+def generator(classes: int = 0) -> Generator:
+    torch.manual_seed(0)
+    network = GENERATORS["dcgan"](Setting(8, 1, 16, classes), GENERATORS["dcgan"].Options(width=4))
+    with torch.no_grad():  # a fresh network draws nearly grey images: make them differ
+        for parameter in network.parameters():
+            parameter.mul_(4)
+    return network
+
+
+def test_a_latent_is_the_same_bit_for_bit_in_any_company():
+    together = latents_of(range(10), LATENT)
+    assert torch.equal(latents_of([7], LATENT)[0], together[7])
+    assert torch.equal(latents_of([9, 3], LATENT), together[[9, 3]])
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_an_image_does_not_depend_on_the_batch_it_is_drawn_in(batch):
+    network = generator()
+    whole = Samples(network, LATENT, range(16), batch=16).pixels().astype(int)
+    parts = Samples(network, LATENT, range(16), batch=batch).pixels().astype(int)
+    assert np.abs(whole - parts).max() <= 1
+    assert whole.std() > 10
+
+
+def test_latents_follow_their_prior():
+    normal = latents_of(range(2000), LATENT).flatten().double().numpy()
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    uniform = latents_of(range(2000), Latent(dimension=16, distribution="uniform")).flatten().double().numpy()
+    assert stats.kstest(uniform, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    drawn = draw_latents(LATENT, 2000, torch.Generator().manual_seed(0)).flatten().double().numpy()
+    assert stats.kstest(drawn, "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("threshold", [0.1, 1.0, 2.0])
+def test_truncation_draws_the_truncated_normal_and_keeps_what_is_inside(threshold):
+    free = latents_of(range(1000), LATENT)
+    truncated = latents_of(range(1000), LATENT, threshold)
+    assert truncated.abs().max() <= threshold
+    inside = free.abs() <= threshold
+    assert torch.equal(truncated[inside], free[inside])
+    expected = stats.truncnorm(-threshold, threshold)
+    assert stats.kstest(truncated.flatten().double().numpy(), expected.cdf).pvalue > 1e-3
+
+
+def test_what_truncation_cannot_do_is_refused():
+    with pytest.raises(RunError, match="above 0"):
+        latents_of([0], LATENT, 0.0)
+    with pytest.raises(RunError, match="uniform"):
+        latents_of([0], Latent(distribution="uniform"), 1.0)
+
+
+def test_sampling_leaves_the_generator_in_its_mode_and_its_statistics_alone():
+    network = generator().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    Samples(network, LATENT, range(4)).pixels()
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_classes_are_asked_for_only_where_there_are_some():
+    with pytest.raises(RunError, match="knows no classes"):
+        Samples(generator(), LATENT, range(4), label=1)
+    with pytest.raises(RunError, match="out of range: the generator knows 0 to 2"):
+        Samples(generator(classes=3), LATENT, range(4), label=3)
+    batch = next(iter(Samples(generator(classes=3), LATENT, range(8), label=2)))
+    assert batch.labels == (2,) * 8
+
+
+def test_without_a_class_each_seed_has_its_own():
+    labels = next(iter(Samples(generator(classes=3), LATENT, range(60), batch=60))).labels
+    assert set(labels) == {0, 1, 2}
+    assert next(iter(Samples(generator(classes=3), LATENT, [7]))).labels == (labels[7],)
+
+
+def test_a_sampled_set_is_sized_repeatable_and_knows_its_seeds():
+    network = generator()
+    sampled = SampledSet(Samples(network, LATENT, range(10)), "run", "fingerprint")
+    other = SampledSet(Samples(network, LATENT, range(1, 11)), "run", "fingerprint")
+    assert len(sampled) == 10
+    assert sampled.shape == (1, 8, 8)
+    assert [len(batch) for batch in sampled.batches(4)] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(list(sampled.batches(10))), next(iter(sampled.batches(10))))
+    assert sampled.fingerprint != other.fingerprint
