@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kennel.errors import WeightsError
@@ -70,7 +70,7 @@ EXTRACTORS: Registry[type[Extractor]] = Registry("extractor")
 """The extractors by name. `kennel.features.opening.open_extractor` makes one, weights and all."""
 
 
-def as_rgb(pixels: Pixels) -> Pixels:
+def as_rgb(pixels: Pixels) -> UInt8[Tensor, "batch 3 height width"]:
     """(batch, 1 or 3, height, width) to three channels, by repeating the grey one."""
     return pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-Maps = Float[Tensor, "batch channels height width"]
+Maps = Float[Tensor, "_ _ _ _"]
 CLASSES = 1008
 INPUT_SIDE = 299
 

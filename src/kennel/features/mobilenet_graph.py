@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-Maps = Float[Tensor, "batch channels height width"]
+Maps = Float[Tensor, "_ _ _ _"]
 CLASSES = 1001
 DIMENSION = 1280
 INPUT_SIDE = 224
