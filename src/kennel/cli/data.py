@@ -74,7 +74,7 @@ def prepare(
     if dry_run:
         with progress_bar("looking") as report:
             found = rehearse(source, options, report, from_folder=from_folder)
-        console.print(f"{source}: a rehearsal, nothing is written", markup=False)
+        console.print(f"{source}: a rehearsal, nothing is written", markup=False, soft_wrap=True)
         _print_report(found)
         console.print("Damage behind a good header and duplicates show only when images are decoded.")
         return
@@ -93,10 +93,10 @@ def prepare(
         f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         markup=False,
+        soft_wrap=True,
     )
-    console.print(
-        f"fingerprint {packed.fingerprint}; see it with: kennel data show {destination}", markup=False
-    )
+    console.print(f"fingerprint {packed.fingerprint}")
+    console.print(f"see it with: kennel data show {destination}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,7 +116,9 @@ def show(
     packed = PackedSet(destination)
     channels, height, width = packed.shape
     colour = "grey" if channels == 1 else "RGB"
-    console.print(f"{destination}: {len(packed):,} images of {width}x{height} {colour}", markup=False)
+    console.print(
+        f"{destination}: {len(packed):,} images of {width}x{height} {colour}", markup=False, soft_wrap=True
+    )
     console.print(f"fingerprint {packed.fingerprint}", markup=False)
     counts = packed.about.get("class_counts", [])
     if packed.classes:
@@ -145,8 +147,9 @@ def list_sets() -> None:
     from kennel.data.downloading import cache_folder
     from kennel.data.known_sets import KNOWN_SETS
 
-    table = Table("name", "images", "pixels", "classes", "terms", "taken from", show_lines=True)
-    table.columns[3].justify = "right"
+    table = Table(show_lines=True)
+    table.add_column("name", no_wrap=True, style="bold")
+    table.add_column("what, on which terms, taken from where", overflow="fold")
     for name in KNOWN_SETS:
         known = KNOWN_SETS[name]
         place = "embedded, no download"
@@ -154,10 +157,13 @@ def list_sets() -> None:
             cached = all((cache_folder() / name / file.name).is_file() for file in known.files)
             address = known.files[0].addresses[0].rpartition("/")[0] + "/"
             place = f"the cache ({cache_folder() / name})" if cached else address
-        table.add_row(f"[bold]{name}[/]\n{known.title}", known.images, known.pixels, str(known.classes),
-                      known.terms, place)  # fmt: skip
+        table.add_row(
+            name,
+            f"{known.title}\n{known.images} images, {known.pixels}, {known.classes} classes\n"
+            f"{known.terms}\n{place}",
+        )
     console.print(table)
-    console.print("Prepare one with: kennel data prepare NAME DEST; with files at hand: --from FOLDER.")
+    console.print("kennel data prepare NAME DEST, with --from FOLDER where the files are at hand")
 
 
 def _fetch_first(source: str, from_folder: Path | None) -> None:
@@ -199,4 +205,4 @@ def _print_report(report: dict[str, Any]) -> None:
         table.add_row(f"{count:,}", reason, escape(text))
     console.print(table)
     for note in report["notes"]:
-        error_console.print(f"Note: {note}", markup=False)
+        error_console.print(f"Note: {note}", markup=False, soft_wrap=True)

@@ -69,9 +69,10 @@ def idx_collection(
     if len(labels) < len(images):
         return ArrayCollection(all_images, None, ())
     all_labels = np.concatenate(labels)
-    names = classes or tuple(str(number) for number in range(int(all_labels.max(initial=-1)) + 1))
-    if len(all_labels) and int(all_labels.max()) >= len(names):
-        raise DataError(f"the labels go to {int(all_labels.max())}, and there are {len(names)} classes")
+    largest = int(all_labels.max()) if len(all_labels) else -1
+    names = classes or tuple(str(number) for number in range(largest + 1))
+    if largest >= len(names):
+        raise DataError(f"the labels go to {largest}, and there are {len(names)} classes")
     return ArrayCollection(all_images, all_labels, names)
 
 

@@ -1,7 +1,7 @@
 """One picture through the rules: which part of it is wanted, whether that part is kept, and its pixels."""
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -79,7 +79,7 @@ def _examine(
         assert annotation is not None
         return _judge(name, annotation, annotation.width, annotation.height, options)
 
-    content = collection.read(index)
+    content: Any = collection.read(index)  # of the kind that this collection takes back
     width, height, orientation = collection.header(content, options.max_pixels)
     if annotation is not None and _mismatch(annotation, width, height):
         detail = (

@@ -1,14 +1,16 @@
 """The pictures of a source in one definite order, whatever container they lie in.
 
-A collection is asked by number: its label, its name, its content. Names and places are kept in columns, about
-150 bytes a picture, so that a million of them fit anywhere.
+A collection is asked by number, from 0: its label, its name, its content. Names and places are kept in
+columns, about 150 bytes a picture, so that a million of them fit anywhere. `classes` are in the order of their
+labels, empty where there are none; `native_size` is the side that all pictures have already, or None;
+`refusals` are the files that are not read at all, and `ignored` counts those whose names are not of pictures.
 """
 
 import unicodedata
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,47 +32,6 @@ class Refusal(NamedTuple):
     name: str
     reason: str
     detail: str = ""
-
-
-class Collection(Protocol):
-    """Pictures by number, from 0."""
-
-    classes: tuple[str, ...]
-    """In the order of their labels; empty where there are none."""
-    native_size: int | None
-    """The side that the pictures have already, None for photographs of any size."""
-    refusals: Sequence[Refusal]
-    ignored: int
-    """Files that are not pictures by their names."""
-    has_annotations: bool
-    annotations_only: bool
-    """Whether there is nothing but annotations, so that the numbers are theirs."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """`class/file.jpg`."""
-        ...
-
-    def label(self, index: int) -> int:
-        """The class's number, -1 where there are no classes."""
-        ...
-
-    def annotation(self, index: int) -> Annotation | None:
-        """What is written about the picture, None where nothing is. `DataError` where it is damaged."""
-        ...
-
-    def read(self, index: int) -> Any:
-        """The content, for `header` and `load`."""
-        ...
-
-    def header(self, content: Any, max_pixels: int) -> tuple[int, int, int]:
-        """(width, height) in stored pixels and the EXIF orientation."""
-        ...
-
-    def load(self, content: Any, max_pixels: int) -> tuple[Image.Image, int]:
-        """The picture in stored pixels ("L" or "RGB") and its EXIF orientation."""
-        ...
 
 
 class FileCollection:
@@ -228,6 +189,9 @@ class ArrayCollection:
         """The picture, upright."""
         pixels = content.transpose(1, 2, 0) if content.ndim == 3 else content
         return Image.fromarray(np.ascontiguousarray(pixels)), 1
+
+
+Collection: TypeAlias = FileCollection | ArrayCollection
 
 
 class _Columns:

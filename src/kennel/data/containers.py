@@ -1,6 +1,7 @@
-"""Where files come from: a folder, a zip or a tar, all read through the same three questions.
+"""Where files come from: a folder, a zip or a tar, all read through the same questions.
 
-A container lists its members once, in one order, and then gives the content of any of them, from any thread.
+A container lists its members once (`members`: links and devices too, with a refusal; no folders) and then
+gives the content of any of them, from any thread (`read`: raises `DataError` with a reason where it cannot).
 Nothing is ever extracted: a member's name is only a word, so no name can lead out of anywhere.
 """
 
@@ -18,7 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, cast
+from typing import IO, NamedTuple, TypeAlias, cast
 
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
@@ -26,6 +27,7 @@ from kennel.errors import DataError
 LINK = "link"
 NOT_A_FILE = "not a regular file"
 UNSAFE_PATH = "unsafe path"
+UNREADABLE = "unreadable folder"
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -43,36 +45,12 @@ class Member(NamedTuple):
     """Why it will not be read (a link, a path that climbs out), None where it will."""
 
 
-class Container(Protocol):
-    """A collection of files. `members` comes first; `read` then works from any thread."""
-
-    path: Path
-
-    def members(self) -> Iterator[Member]:
-        """All files, links and devices included (with a refusal); folders are not listed."""
-        ...
-
-    def read(self, member: Member) -> bytes:
-        """The content. Raises `DataError` with a reason where it cannot be read."""
-        ...
-
-    def digest(self) -> str | None:
-        """The SHA-256 of the archive, None for a folder."""
-        ...
-
-    def close(self) -> None:
-        """Releases files."""
-        ...
-
-
 def is_archive(path: Path) -> bool:
     """Whether the file's name is that of a zip or a tar."""
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
-def open_container(
-    path: Path, scratch: Path | None = None
-) -> "FolderContainer | ZipContainer | TarContainer":
+def open_container(path: Path, scratch: Path | None = None) -> "Container":
     """The container at `path`. Raises `DataError` where nothing is there or it is neither of the three.
 
     A compressed tar cannot be read from the middle, so it is uncompressed once into a nameless temporary file
@@ -112,18 +90,26 @@ class FolderContainer:
         folders = [""]
         while folders:
             folder = folders.pop()
-            with os.scandir(self.path / folder) as entries:
-                for entry in entries:
-                    name = f"{folder}{entry.name}"
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(f"{name}/")
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                    refusal = None if stat.S_ISREG(status.st_mode) else NOT_A_FILE
-                    if entry.is_symlink():
-                        refusal = LINK
-                    self._names.append(name)
-                    yield Member(name, len(self._names) - 1, status.st_size, refusal)
+            try:
+                with os.scandir(self.path / folder) as entries:
+                    yield from self._files(entries, folder, folders)
+            except OSError:
+                yield Member(folder, -1, 0, UNREADABLE)
+
+    def _files(
+        self, entries: Iterator["os.DirEntry[str]"], folder: str, folders: list[str]
+    ) -> Iterator[Member]:
+        for entry in entries:
+            name = f"{folder}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{name}/")
+                continue
+            status = entry.stat(follow_symlinks=False)
+            refusal = None if stat.S_ISREG(status.st_mode) else NOT_A_FILE
+            if entry.is_symlink():
+                refusal = LINK
+            self._names.append(name)
+            yield Member(name, len(self._names) - 1, status.st_size, refusal)
 
     def read(self, member: Member) -> bytes:
         """The file's content."""
@@ -231,6 +217,9 @@ class TarContainer:
         self._plain.close()
 
 
+Container: TypeAlias = FolderContainer | ZipContainer | TarContainer
+
+
 def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
     """The file's content without gzip, bzip2 or xz: the file itself, or a nameless temporary file."""
     stream = path.open("rb")
@@ -245,8 +234,12 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
     else:
         return stream
     plain = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
-    with stream, packed:
-        shutil.copyfileobj(packed, plain, 1 << 20)
+    try:
+        with stream, packed:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except BaseException:
+        plain.close()
+        raise
     plain.seek(0)
     return plain
 

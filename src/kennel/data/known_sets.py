@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kennel.data.arrays import cifar10_collection, digits_collection, idx_collection, idx_files
-from kennel.data.collection import ArrayCollection, FileCollection
+from kennel.data.collection import Collection, FileCollection
 from kennel.data.containers import Container, open_container
 from kennel.data.downloading import PublishedFile, cache_folder, download, verify
 from kennel.errors import DataError
@@ -191,7 +191,7 @@ def fetch(
 
 def open_known(
     known: KnownSet, files: list[Path], split: str, *, with_annotations: bool, scratch: Path | None
-) -> tuple[ArrayCollection | FileCollection, list[Container]]:
+) -> tuple[Collection, list[Container]]:
     """The collection of a known set from what `fetch` returned, and the containers to close afterwards."""
     if known.name == "digits":
         return digits_collection(), []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 
 import kennel
@@ -149,7 +150,7 @@ def _run(
     collection, options = source.collection, source.options
     for refusal in collection.refusals:
         report.drop(refusal.name, refusal.reason, refusal.detail)
-    indices = np.arange(len(collection))
+    indices = np.arange(len(collection), dtype=np.int64)
     if options.limit is not None:
         # The first N by name would all be of the first classes.
         np.random.default_rng(options.seed).shuffle(indices)
@@ -184,7 +185,7 @@ def _run(
 
 
 def _in_order(
-    task: Callable[[list[int]], list[list[Outcome]]], indices: "np.ndarray[Any, Any]", workers: int
+    task: Callable[[list[int]], list[list[Outcome]]], indices: npt.NDArray[np.int64], workers: int
 ) -> Iterator[list[list[Outcome]]]:
     """`task` over chunks of `indices`, on threads, in order, with a bounded number of results in flight."""
     chunks = (indices[start : start + _CHUNK].tolist() for start in range(0, len(indices), _CHUNK))

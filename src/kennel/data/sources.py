@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kennel.data.arrays import idx_collection, idx_files, is_idx_name, labels_beside
-from kennel.data.collection import ArrayCollection, FileCollection
+from kennel.data.collection import ArrayCollection, Collection, FileCollection
 from kennel.data.containers import Container, FolderContainer, is_archive, open_container, sha256_of
 from kennel.data.known_sets import KNOWN_SETS, fetch, open_known
 from kennel.data.options import PrepareOptions
@@ -22,7 +22,7 @@ DEFAULT_SIZE = 64
 class Source:
     """An opened source."""
 
-    collection: ArrayCollection | FileCollection
+    collection: Collection
     options: PrepareOptions
     """With the defaults of this source filled in."""
     size: int
@@ -52,7 +52,7 @@ def open_source(
     """
     name = str(source)
     containers: list[Container] = []
-    collection: ArrayCollection | FileCollection
+    collection: Collection
     try:
         if name in KNOWN_SETS:
             known = KNOWN_SETS[name]
@@ -92,7 +92,7 @@ def open_source(
 
 def _open_path(
     path: Path, options: PrepareOptions, scratch: Path | None
-) -> tuple[ArrayCollection | FileCollection, list[Container], str]:
+) -> tuple[Collection, list[Container], str]:
     pairs = idx_files(path, options.split) if path.is_dir() else []
     if path.is_file() and is_idx_name(path):
         pairs = [(path, labels_beside(path))]
@@ -107,7 +107,7 @@ def _open_path(
         raise
 
 
-def _check_exclusions(collection: ArrayCollection | FileCollection, names: tuple[str, ...]) -> None:
+def _check_exclusions(collection: Collection, names: tuple[str, ...]) -> None:
     """A name to exclude that nothing has is a slip of the pen: it is refused and not passed over."""
     missing = set(names)
     for index in range(len(collection) if missing else 0):
