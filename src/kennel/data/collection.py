@@ -1,8 +1,8 @@
 """The pictures of a source in one definite order, whatever container they lie in.
 
 A collection is asked by number, from 0: its label, its name, its content. Names and places are kept in
-columns, about 150 bytes a picture, so that a million of them fit anywhere. `classes` are in the order of their
-labels, empty where there are none; `native_size` is the side that all pictures have already, or None;
+columns, about 150 bytes a picture, so that a million of them fit anywhere. `classes` are in the order of
+their labels, empty where there are none; `native_size` is the side that all pictures have already, or None;
 `refusals` are the files that are not read at all, and `ignored` counts those whose names are not of pictures.
 """
 

@@ -1,0 +1,138 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kennel.cli import main
+from kennel.data.packed import PackedSet
+
+
+def kennel(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code of the command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["kennel", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Ten coloured pictures in two classes, one of them twice as wide as high."""
+    for number in range(10):
+        file = tmp_path / "photographs" / f"[{number % 2}] class" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        size = (60, 30) if number == 7 else (30, 30)
+        Image.new("RGB", size, (20 * number, 0, 90)).save(file)
+    return tmp_path / "photographs"
+
+
+def test_prepare_then_show(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    destination = tmp_path / "set"
+    options = ("--aspect", "0.8:1.25", "--size", "32", "--fit", "pad", "--resample", "box", "--max-bad", "0%")
+    assert kennel(monkeypatch, "data", "prepare", photographs, destination, *options) == 0
+    packed = PackedSet(destination)
+    assert (len(packed), packed.shape) == (9, (3, 32, 32))
+    said = capsys.readouterr().out
+    assert "9 images of 32x32 RGB in 2 classes" in said
+    assert "aspect" in said
+    assert packed.fingerprint in said
+    assert kennel(monkeypatch, "data", "show", destination, "--all", "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert "[0] class" in said
+    assert "min 4, 25% 4.25, 50% 4.5, 75% 4.75, max 5" in said
+    assert (tmp_path / "out" / "grid_10x10.png").is_file()
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_destination(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert kennel(monkeypatch, "data", "prepare", photographs, "--dry-run", "--min-side", "31") == 0
+    said = capsys.readouterr().out
+    assert "nothing is written" in said
+    assert "too small" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_to_exclude_can_come_from_a_file(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "names.txt").write_text("1\n\n3.png\n")
+    arguments = ("--exclude", f"@{tmp_path / 'names.txt'}", "--exclude", "[0] class/4.png")
+    assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "set", *arguments) == 0
+    assert PackedSet(tmp_path / "set").about["report"]["dropped"] == {"excluded": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["SOURCE"], "DEST is missing"),
+        (["SOURCE", "SET", "--fit", "stretch"], "--fit is 'stretch'"),
+        (["SOURCE", "SET", "--aspect", "wide"], "--aspect is 'wide'"),
+        (["SOURCE", "SET", "--min-side", "500"], "none is kept"),
+        (["SOURCE", "SET", "--exclude", "@absent.txt"], "cannot be read"),
+        (["digitz", "SET"], "did you mean 'digits'?"),
+        (["mnist", "SET", "--from", "SOURCE"], "lacks train-images-idx3-ubyte.gz"),
+        (["SOURCE", "SOURCE"], "lies inside SOURCE"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    words: str,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"SOURCE": str(photographs), "SET": str(tmp_path / "set")}
+    assert kennel(monkeypatch, "data", "prepare", *(places.get(word, word) for word in arguments)) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "set").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photographs"]
+
+
+def test_the_list_names_every_known_set_with_its_terms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kennel(monkeypatch, "data", "list") == 0
+    said = capsys.readouterr().out
+    for word in ("digits", "mnist", "fashion_mnist", "cifar10", "stanford_dogs", "non-commercial"):
+        assert word in said
+
+
+def test_showing_what_is_not_a_packed_set_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kennel(monkeypatch, "data", "show", tmp_path) == 2
+    assert "kennel data prepare" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The real thing: a process, a real interrupt from the keyboard."""
+    import signal
+    import time
+
+    stream = io.BytesIO()
+    Image.effect_noise((500, 500), 80).save(stream, format="PNG")
+    (tmp_path / "source").mkdir()
+    for number in range(600):
+        (tmp_path / "source" / f"{number}.png").write_bytes(stream.getvalue())
+    command = [sys.executable, "-m", "kennel", "data", "prepare", "source", "set", "--keep-duplicates"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob(".set.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert b"Traceback" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
