@@ -13,20 +13,22 @@ def judge(
     data: Path = typer.Option(
         ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
     ),
-    metrics: str = typer.Option(
+    metrics: str | None = typer.Option(
         None, help="Comma-separated: fid, mifid, is (default: all that the extractor can tell)."
     ),
     extractor: str = typer.Option(
         "auto", help="inception, mobilenet, pixels, or auto: the best one whose weights are at hand."
     ),
-    weights: Path = typer.Option(None, help="The extractor's weights, as published or as safetensors."),
-    count: int = typer.Option(None, min=1, help="How many images to judge (default: up to 10,000)."),
+    weights: Path | None = typer.Option(
+        None, help="The extractor's weights, as published or as safetensors."
+    ),
+    count: int | None = typer.Option(None, min=1, help="How many images to judge (default: up to 10,000)."),
     seed: int = typer.Option(0, min=0, help="Chooses the subset; for a run, the first sample's seed."),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
     floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
-    json_file: Path = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
+    json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
-    truncation: float = typer.Option(None, help="Of a run: redraw latent values beyond this."),
+    truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
     precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the machine has it."),

@@ -202,7 +202,7 @@ class NpzSet:
             raise DataError(f"{self.path} holds NaN or infinite pixels: mend them, and save uint8 in 0..255")
         if array.dtype != np.uint8:
             raise DataError(f"{self.path} holds {array.dtype} pixels: scale to 0..255 and save as uint8")
-        if array.ndim == 3:
+        if array.ndim == 3 and array.shape[-1] not in (1, 3):  # else it may be a single picture
             array = array[..., None]
         if array.ndim != 4 or array.shape[-1] not in (1, 3):
             raise DataError(

@@ -11,7 +11,7 @@ from kennel.features.weights import Published, read_pickle_safely
 from kennel.shapes import Pixels
 
 INCEPTION_WEIGHTS = Published(
-    what="the 2015 Inception",
+    what="2015 Inception",
     address=(
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
         "weights-inception-2015-12-05-6726825d.pth"

@@ -186,7 +186,7 @@ def _fetch(published: Published, download: bool) -> Path:
         "or give it with --weights"
     )
     if not download:
-        raise WeightsError(f"the weights of {published.what} are not at hand: {remedy}")
+        raise WeightsError(f"the {published.what} weights are not at hand: {remedy}")
     destination = weights_folder() / published.names[0]
     try:
         with atomic_file(destination) as temporary:
@@ -202,6 +202,6 @@ def _fetch(published: Published, download: bool) -> Path:
                 )
     except OSError as error:
         raise WeightsError(
-            f"the weights of {published.what} are not at hand and cannot be downloaded ({error}): {remedy}"
+            f"the {published.what} weights are not at hand and cannot be downloaded ({error}): {remedy}"
         ) from error
     return destination
