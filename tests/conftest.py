@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 install_import_hook("kennel", "beartype.beartype")
+# Tests are small and run side by side: more threads each would only get in one another's way.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -8,9 +8,14 @@ from kennel.atomic import atomic_file, atomic_folder, write_text
 def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError), atomic_file(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write_half() -> None:
+        with atomic_file(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
@@ -21,9 +26,13 @@ def test_a_file_appears_whole_and_makes_its_folder(tmp_path):
 
 
 def test_an_interrupt_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "set") as folder:
-        (folder / "images.npy").write_bytes(b"half")
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with atomic_folder(tmp_path / "set") as folder:
+            (folder / "images.npy").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from pydantic import Field
 
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
@@ -106,7 +107,7 @@ def test_separate_batches_keep_the_statistics_of_real_and_fake_apart():
 class Counting(Technique):
     """Adds 1 to either loss and notes when it is asked."""
 
-    calls: list[str] = []
+    calls: list[str] = Field(default_factory=list)
 
     def discriminator_term(self, play):
         self.calls.append("discriminator")

@@ -45,9 +45,12 @@ class Validator:
         return cls(Judge(packed, extractor), recipe.latent, validation.metric, validation.count)
 
     def values(self, generator: Generator, images_seen: int) -> dict[str, float]:
-        """The metric's value by its name, with the extractor's beside it where it has several figures."""
+        """The metric's value under its name; MiFID brings its FID and its distance too."""
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._count)
         sampled = SampledSet(Samples(generator, self._latent, seeds), "validation", f"at {images_seen}")
-        return {
-            judgement.metric: judgement.value for judgement in self._judge.judge(sampled, (self._metric,))
-        }
+        values = {}
+        for judgement in self._judge.judge(sampled, (self._metric,), count=self._count):
+            values[judgement.metric] = judgement.value
+            parts = {name: judgement.details.get(name) for name in ("fid", "distance")}
+            values |= {name: float(part) for name, part in parts.items() if part is not None}
+        return values

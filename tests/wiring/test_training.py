@@ -1,0 +1,240 @@
+"""A run that stopped and went on is bit for bit the run that never stopped; nothing half-fits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from kennel import checkpoint
+from kennel.data.packed import PackedSet
+from kennel.errors import DataError, RecipeError, RunError
+from kennel.losses import LOSSES
+from kennel.recipe import Recipe, override
+from kennel.recipes import RECIPES, built_in
+from kennel.run_folder import RunFolder
+from kennel.techniques import TECHNIQUES
+from kennel.watch import Watch
+from kennel.wiring import build_step, load_run, pick_device, resolve, train
+
+TINY = [
+    "batch=8",
+    "ticks=4",
+    "validation.every_ticks=0",
+    "image.size=8",
+    "image.channels=1",
+    "budget.images=128",
+]
+WIDTHS = {"dcgan": "width=4", "mlp": "hidden=[8,8]"}
+
+
+def tiny(name: str, *settings: str) -> Recipe:
+    recipe = built_in(name)
+    widths = [
+        f"{player}.{WIDTHS[getattr(recipe, player).name]}"
+        for player in ("generator", "discriminator")
+        if getattr(recipe, player).name in WIDTHS
+    ]
+    return override(recipe, [*TINY, *widths, *settings])
+
+
+class StopAt(Watch):
+    """Raises a Ctrl-C when the run has shown so many images; remembers what was said."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def at_round(self, images_seen: int, total: int) -> None:
+        if images_seen >= self.images:
+            self.images = 10**9
+            signal.raise_signal(signal.SIGINT)
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
+    folder = RunFolder(run)
+    newest = checkpoint.newest(folder.checkpoints)
+    timeless = [
+        {key: value for key, value in line.items() if "second" not in key} for line in folder.log()
+    ]
+    grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
+    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
+
+
+def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
+    assert train(recipe, data, tmp_path / "whole")
+    for stop in stops:
+        assert not train(recipe, data, tmp_path / "stopped", watch=StopAt(stop))
+    assert train(recipe, data, tmp_path / "stopped")
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_set, tmp_path):
+    assert_resumes(tiny(name), packed_set(count=37), tmp_path, stops=(8, 40, 64))
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
+    recipe = tiny("dcgan").model_copy(update={"techniques": ()})
+    assert_resumes(override(recipe, [f"techniques.{name}=on"]), packed_set(), tmp_path, stops=(24,))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
+    settings = ("turns.discriminator=2", "turns.generator=3", "precision=bfloat16", f"loss.name={name}")
+    assert_resumes(tiny("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
+
+
+def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    recipe = tiny("digits", "validation.every_ticks=1", "validation.count=40")
+    assert_resumes(recipe, packed_set(), tmp_path, stops=(40, 72))
+    log = RunFolder(tmp_path / "stopped").log()
+    assert all(line["fid"] > 0 for line in log)
+    best = min(log, key=lambda line: line["fid"])
+    assert load_run(tmp_path / "stopped", "best").images_seen == best["images"]
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from kennel.recipe import from_yaml
+from kennel.wiring import train
+train(from_yaml(Path(sys.argv[1]).read_text(), sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(packed_set, tmp_path):
+    recipe = tiny("digits", "budget.images=4k", "ticks=40")
+    data = packed_set()
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(file), str(data), str(tmp_path / "killed")],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    folder = RunFolder(tmp_path / "killed")
+    deadline = time.monotonic() + 60
+    while len(checkpoint.in_folder(folder.checkpoints)) < 2:
+        assert child.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline, "no checkpoint in a minute"
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    stopped_at = checkpoint.newest(folder.checkpoints).images_seen
+    assert stopped_at < 4_000
+    assert train(recipe, data, tmp_path / "killed")
+    assert train(recipe, data, tmp_path / "whole")
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tmp_path):
+    recipe, data = tiny("digits"), packed_set()
+    train(recipe, data, tmp_path / "whole")
+    assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
+    newest = checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints)[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    watch = StopAt(10**9)
+    assert train(recipe, data, tmp_path / "run", watch=watch)
+    assert any("cannot be read" in sentence and "before it" in sentence for sentence in watch.said)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    with pytest.raises(RecipeError, match="batch: 8 -> 16"):
+        train(tiny("digits", "batch=16"), data, tmp_path / "run")
+
+
+def test_a_longer_budget_goes_on(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    watch = StopAt(10**9)
+    assert train(tiny("digits", "budget.images=192"), data, tmp_path / "run", watch=watch)
+    assert RunFolder(tmp_path / "run").log()[-1]["images"] == 192
+    assert any("budget.images: 128 -> 192" in sentence for sentence in watch.said)
+
+
+def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
+    train(tiny("digits"), packed_set(), tmp_path / "run")
+    with pytest.raises(RunError, match="was trained on"):
+        train(tiny("digits"), packed_set(count=50, name="other"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["generator.widht=3"], "did you mean 'width'"),
+        (["generator.name=dcgam"], "did you mean 'dcgan'"),
+        (["loss.name=bse"], "did you mean 'bce'"),
+        (["generator.activation=rellu"], "'leaky_relu'"),
+        (["techniques.one_sided_smoothing.real=2"], "one_sided_smoothing"),
+        (["image.size=16"], "wants image size 16"),
+        (["validation.extractor=inceptoin", "validation.every_ticks=1"], "did you mean 'inception'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(settings, message, packed_set, tmp_path):
+    with pytest.raises(Exception, match=message) as error:
+        train(tiny("digits", *settings), packed_set(), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):
+    with pytest.raises(DataError, match="kennel data prepare"):
+        train(tiny("digits"), tmp_path / "nothing", tmp_path / "run")
+    with pytest.raises(RunError, match="the device 'tpu' cannot be used here"):
+        pick_device("tpu")
+
+
+def test_the_log_and_the_events_agree(packed_set, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data = packed_set()
+    assert not train(tiny("digits"), data, tmp_path / "run", watch=StopAt(72))
+    train(tiny("digits"), data, tmp_path / "run")
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    for name in ("generator_loss", "real_probability"):
+        logged = {line["images"]: line[name] for line in RunFolder(tmp_path / "run").log()}
+        written = {event.step: event.value for event in events.Scalars(name)}
+        assert written == pytest.approx(logged, rel=1e-6)
+
+
+def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
+    data = packed_set(classes=2)
+    train(tiny("digits"), data, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.recipe() == resolve(tiny("digits"), PackedSet(data))
+    about = json.loads(folder.about_file.read_text())
+    assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
+    assert about["data"]["classes"] == ["class 0", "class 1"]
+    assert about["versions"]["torch"] == torch.__version__
+    assert len(checkpoint.in_folder(folder.checkpoints)) == folder.recipe().keep_checkpoints
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(packed_set):
+    recipe = resolve(tiny("digits"), PackedSet(packed_set()))
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = build_step(recipe, torch.device("cpu"))
+    assert torch.equal(torch.rand(1), expected)
+    again = build_step(recipe, torch.device("cpu"))
+    other = build_step(override(recipe, ["seed=1"]), torch.device("cpu"))
+
+    def weight(step):
+        return step.players.generator.state_dict()["stem.weight"]
+
+    assert torch.equal(weight(first), weight(again))
+    assert not torch.equal(weight(first), weight(other))
