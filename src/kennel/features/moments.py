@@ -16,11 +16,16 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Moments:
-    """`mean` float64 (dimension,), unbiased `covariance` float64 (dimension, dimension), of `count` rows."""
+    """`mean` float64 (dimension,), unbiased `covariance` float64 (dimension, dimension), of `count` rows.
+
+    `factor`, where the rows are no more than the dimensions, is A (count, dimension) with A^T A the
+    covariance: the centred rows themselves, which say exactly what the singular covariance blurs.
+    """
 
     mean: Float64Array
     covariance: Float64Array
     count: int
+    factor: Float64Array | None = None
 
     @property
     def dimension(self) -> int:
@@ -41,6 +46,7 @@ class MomentsAccumulator:
         self._sum: Float64Array = np.empty(0)
         self._products: Float64Array = np.empty((0, 0))
         self._count = 0
+        self._rows: list[Float64Array] = []
 
     def add(self, rows: FloatArray) -> None:
         """Adds (rows, dimension); raises `JudgementError` at the first value that is not finite."""
@@ -57,6 +63,10 @@ class MomentsAccumulator:
         self._sum += block.sum(0)
         self._products += block.T @ block
         self._count += len(block)
+        if self._count <= block.shape[1]:
+            self._rows.append(block)
+        else:
+            self._rows = []
 
     def moments(self) -> Moments:
         """The moments of all rows so far; raises `JudgementError` below two of them."""
@@ -64,7 +74,10 @@ class MomentsAccumulator:
             raise JudgementError(f"a covariance needs at least 2 images, there are {self._count}: give more")
         offset = self._sum / self._count
         covariance = (self._products - self._count * np.outer(offset, offset)) / (self._count - 1)
-        return Moments(self._shift + offset, covariance, self._count)
+        factor = None
+        if self._rows:
+            factor = (np.concatenate(self._rows) - offset) / np.sqrt(self._count - 1)
+        return Moments(self._shift + offset, covariance, self._count, factor)
 
 
 def blocks(features: FloatArray, size: int = BLOCK) -> Iterable[FloatArray]:

@@ -122,6 +122,8 @@ def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
     whole = features.shape == shape and features.dtype == np.float32 and mean.shape == (shape[1],)
     if not whole or covariance.shape != (shape[1], shape[1]):
         raise ValueError("its shape is wrong")
+    if len(features) <= shape[1]:
+        return ReferenceFeatures(features, moments(features))  # cheap, and it brings the exact factor
     return ReferenceFeatures(features, Moments(mean, covariance, int(metadata["count"])))
 
 

@@ -4,10 +4,12 @@
 
 The trace of the square root comes from symmetric problems only, so it is never complex and never NaN. With
 S1 = L L^T the eigenvalues of S1 S2 are those of L^T S2 L: one Cholesky factor and one symmetric eigenvalue
-problem. Where a covariance is singular, as with fewer images than dimensions, both are factored by their
-eigenvectors, S1 = A A^T and S2 = B B^T, and the trace is the sum of the singular values of A^T B.
+problem. Where a covariance is singular, both are factored, S1 = A^T A and S2 = B^T B, and the trace is the
+sum of the singular values of A B^T: with fewer images than dimensions A holds the centred rows themselves,
+else it comes from the eigenvectors.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,54 +30,57 @@ def frechet_distance(one: Moments, other: Moments) -> float:
             f"features of {one.dimension} and {other.dimension} dimensions cannot be compared: "
             "use one extractor for both sides"
         )
-    first, second = torch.from_numpy(one.covariance), torch.from_numpy(other.covariance)
-    offset = torch.from_numpy(one.mean - other.mean)
-    if not all(bool(part.isfinite().all()) for part in (first, second, offset)):
+    offset = one.mean - other.mean
+    if not all(np.isfinite(part).all() for part in (offset, one.covariance, other.covariance)):
         raise JudgementError("the statistics hold NaN or infinite values: compute them again from the images")
-    trace = trace_of_root(first, second, one.count - 1, other.count - 1)
-    return max(0.0, float(offset @ offset + first.trace() + second.trace() - 2 * trace))
+    spread = float(np.trace(one.covariance) + np.trace(other.covariance))
+    return max(0.0, float(offset @ offset) + spread - 2 * trace_of_root(one, other))
 
 
-def trace_of_root(first: Tensor, second: Tensor, first_rank: int, second_rank: int) -> Tensor:
-    """Tr((S1 S2)^(1/2)) of two covariances, float64 (D, D), whose ranks are at most those given."""
+def trace_of_root(one: Moments, other: Moments) -> float:
+    """Tr((S1 S2)^(1/2)) of two covariances."""
+    if not one.covariance.trace() > 0 or not other.covariance.trace() > 0:
+        return 0.0
     # Scaled to unit mean variance, so that features of any magnitude meet the same thresholds.
-    dimension = len(first)
-    first_scale, second_scale = first.trace() / dimension, second.trace() / dimension
-    if first_scale <= 0 or second_scale <= 0:
-        return torch.zeros((), dtype=first.dtype)
-    first, second = first / first_scale, second / second_scale
-    back = dimension * (first_scale * second_scale).sqrt()
-    root = None
-    if first_rank >= dimension and second_rank >= dimension:
-        root = _by_cholesky(first, second)
-    if root is None:
-        ways = _factor(first, first_rank).T @ _factor(second, second_rank)
-        root = torch.linalg.svdvals(ways).sum()
-    return root / dimension * back
+    first, first_scale = _scaled(one)
+    second, second_scale = _scaled(other)
+    lower = _cholesky(one, first)
+    if lower is not None and other.factor is None:
+        inner = lower.T @ second @ lower
+        values = torch.linalg.eigvalsh((inner + inner.T) / 2)
+        if values[0] > WELL_CONDITIONED**2 * values[-1]:
+            return float(values.sqrt().sum()) * first_scale * second_scale
+    rows = _factor(one, first, first_scale, lower)
+    other_rows = _factor(other, second, second_scale, _cholesky(other, second))
+    return float(torch.linalg.svdvals(rows @ other_rows.T).sum()) * first_scale * second_scale
 
 
-def _by_cholesky(first: Tensor, second: Tensor) -> Tensor | None:
-    """The fast path; None where either covariance is too near to singular for it."""
-    lower, failed = torch.linalg.cholesky_ex(first)
-    if failed or not _well_conditioned(lower):
+def _scaled(moments: Moments) -> tuple[Tensor, float]:
+    """The covariance with a mean variance of 1, and the scale of the features that was taken out."""
+    scale = float(np.sqrt(moments.covariance.trace() / moments.dimension))
+    return torch.from_numpy(moments.covariance / scale**2), scale
+
+
+def _cholesky(moments: Moments, covariance: Tensor) -> Tensor | None:
+    """The lower factor; None where the covariance is singular or near to it."""
+    if moments.factor is not None or moments.count <= moments.dimension:
         return None
-    inner = lower.T @ second @ lower
-    values = torch.linalg.eigvalsh((inner + inner.T) / 2)
-    if values[0] < WELL_CONDITIONED**2 * values[-1]:
-        return None
-    root: Tensor = values.sqrt().sum()
-    return root
-
-
-def _well_conditioned(lower: Tensor) -> bool:
+    lower, failed = torch.linalg.cholesky_ex(covariance)
     pivots = lower.diagonal()
-    return bool((pivots.min() / pivots.max()) ** 2 > WELL_CONDITIONED)
+    if failed or (pivots.min() / pivots.max()) ** 2 <= WELL_CONDITIONED:
+        return None
+    result: Tensor = lower
+    return result
 
 
-def _factor(covariance: Tensor, rank: int) -> Tensor:
-    """A of (D, at most `rank`) with A A^T = covariance, without the directions that are rounding."""
+def _factor(moments: Moments, covariance: Tensor, scale: float, lower: Tensor | None) -> Tensor:
+    """A (rows, D) with A^T A = covariance: the rows, the Cholesky factor, or the eigenvectors above noise."""
+    if moments.factor is not None:
+        return torch.from_numpy(moments.factor / scale)
+    if lower is not None:
+        return lower.T
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
     noise = len(values) * torch.finfo(values.dtype).eps * values[-1]
-    first_kept = max(int((values <= noise).sum()), len(values) - rank, 0)
-    factor: Tensor = vectors[:, first_kept:] * values[first_kept:].sqrt()
+    first_kept = max(int((values <= noise).sum()), len(values) - (moments.count - 1), 0)
+    factor: Tensor = (vectors[:, first_kept:] * values[first_kept:].sqrt()).T
     return factor
