@@ -303,6 +303,18 @@ def test_a_tar_that_was_cut_off_is_refused(tmp_path: Path, picture: Picture, as_
         prepare(source, tmp_path / "set")
 
 
+def test_a_tar_with_a_damaged_header_in_the_middle_is_refused_and_not_cut_short(
+    tmp_path: Path, picture: Picture, as_tar: Make
+) -> None:
+    source = as_tar({f"{n}.png": picture(n) for n in range(9)})
+    content = bytearray(source.read_bytes())
+    place = bytes(content).index(b"5.png\0")
+    content[place : place + 200] = b"x" * 200
+    source.write_bytes(bytes(content))
+    with pytest.raises(DataError, match="damaged"):
+        prepare(source, tmp_path / "set")
+
+
 def test_boxes_are_cropped_in_stored_pixels_and_clipped_to_the_image(tmp_path: Path, as_zip: Make) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
     stream = io.BytesIO()

@@ -192,6 +192,11 @@ class TarContainer:
                     elif info.sparse is not None:
                         refusal = NOT_A_FILE
                     yield Member(info.name, info.offset_data, info.size, refusal)
+                end = archive.offset
+            # For tarfile a damaged header in the middle is a silent end; the true end is zeros.
+            self._plain.seek(end)
+            if self._plain.read(512).strip(b"\0"):
+                raise tarfile.ReadError(f"no header at byte {end:,}")
         except (tarfile.TarError, EOFError, OSError) as error:
             raise DataError(
                 f"the tar '{self.path}' is damaged or cut off ({error}): fetch it again"

@@ -110,7 +110,8 @@ def _formats() -> tuple[str, ...]:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or the EXIF block cannot be read."""
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        # PNG's own `getexif` decodes the whole picture to look behind it, which `read_header` must not do.
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block raises nearly anything, and the pixels may be fine
         return 1
     return value if isinstance(value, int) and value in _UPRIGHT else 1

@@ -168,7 +168,7 @@ def _run(
         return [examine(collection, index, options, source.size, rehearse=rehearsal) for index in chunk]
 
     done = 0
-    workers = options.workers or os.cpu_count() or 1
+    workers = options.workers or _cores()
     with pillow_at_ease():
         for results in _in_order(task, indices, workers):
             for outcomes in results:
@@ -182,6 +182,11 @@ def _run(
             done += len(results)
             if on_progress:
                 on_progress(done, len(indices))
+
+
+def _cores() -> int:
+    """Cores that this process may use, which under a scheduler are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(
