@@ -190,6 +190,13 @@ def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> N
         judge(make("fakes", 30), make("single", 1), Counted())
 
 
+def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> None:
+    court = Judge(make("reference"), Counted())
+    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), floor=True)[0]
+    assert mifid.details["held_out_distance"] < 0.1
+    assert "would punish real images" in warnings_about(mifid)[1]
+
+
 def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
     court = Judge(make("reference"), open_extractor("pixels"))
     with pytest.raises(JudgementError, match=r"images of 16x16, the reference .* of 8x8: bring one to"):

@@ -248,14 +248,20 @@ def check_count(count: int, what: str) -> None:
 
 def warnings_about(judgement: Judgement) -> list[str]:
     """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
-    protocol = judgement.protocol
+    protocol, details = judgement.protocol, judgement.details
+    found = []
     needed = max(ENOUGH, protocol.dimension + 1)
     fewest = min(protocol.sample_count, protocol.reference_count)
-    if judgement.metric not in ("fid", "mifid") or fewest >= needed:
-        return []
-    return [
-        f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, compare at equal counts only."
-    ]
+    if judgement.metric in ("fid", "mifid") and fewest < needed:
+        found.append(
+            f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, compare at equal counts only."
+        )
+    if judgement.metric == "mifid" and details.get("held_out_distance", 1) < details["epsilon"]:
+        found.append(
+            f"epsilon {details['epsilon']} was chosen for Inception features: held-out reals are nearer than that "
+            f"by the {protocol.extractor} extractor, so MiFID would punish real images here; read FID and distance."
+        )
+    return found
 
 
 def conversions(images: ImageSet, reference: ImageSet) -> list[str]:
