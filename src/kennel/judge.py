@@ -254,12 +254,14 @@ def warnings_about(judgement: Judgement) -> list[str]:
     fewest = min(protocol.sample_count, protocol.reference_count)
     if judgement.metric in ("fid", "mifid") and fewest < needed:
         found.append(
-            f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, compare at equal counts only."
+            f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, "
+            "compare at equal counts only."
         )
     if judgement.metric == "mifid" and details.get("held_out_distance", 1) < details["epsilon"]:
         found.append(
-            f"epsilon {details['epsilon']} was chosen for Inception features: held-out reals are nearer than that "
-            f"by the {protocol.extractor} extractor, so MiFID would punish real images here; read FID and distance."
+            f"epsilon {details['epsilon']} was chosen for Inception features: by the {protocol.extractor} "
+            "extractor held-out reals are nearer than that, so MiFID would punish real images here; "
+            "read FID and distance."
         )
     return found
 
