@@ -6,7 +6,10 @@ import typer
 
 from kennel.cli import data
 from kennel.cli.console import report_error
+from kennel.cli.demo import demo
+from kennel.cli.judge import judge
 from kennel.cli.recipes import recipes
+from kennel.cli.report import report
 from kennel.cli.sample import sample
 from kennel.cli.train import train
 from kennel.errors import KennelError
@@ -32,7 +35,7 @@ def version(
         raise typer.Exit
 
 
-for command in (train, sample, recipes):
+for command in (train, sample, judge, report, recipes, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
 
