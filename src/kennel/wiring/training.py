@@ -48,6 +48,9 @@ def train(
     `weights` is a file for the validation's extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
     """
     watch = watch or Watch()
+    # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
+    # any parallel work, since threads take the mode over from the one that starts them.
+    torch.set_flush_denormal(True)
     packed = PackedSet(data)
     recipe = resolve(recipe, packed)
     device = device or torch.device("cpu")
