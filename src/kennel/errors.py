@@ -34,11 +34,3 @@ class WeightsError(KennelError):
 
 class JudgementError(KennelError):
     """Images that cannot be judged: too few, not finite, or of other sizes than the reference."""
-
-
-class MissingExtraError(KennelError):
-    """An optional dependency that is not installed."""
-
-    def __init__(self, what: str, extra: str) -> None:
-        """`what` needs the optional dependencies that `extra` names."""
-        super().__init__(f"{what} needs an extra that is not installed: pip install 'kennel[{extra}]'")

@@ -10,7 +10,7 @@ import typer
 def demo(
     context: typer.Context,
     out: Path = typer.Option(Path("demo"), help="Where the set and the run go."),
-    images: str = typer.Option(None, help="Another budget than the recipe's, such as 20k."),
+    images: str | None = typer.Option(None, help="Another budget than the recipe's, such as 20k."),
 ) -> None:
     """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores)."""
     from kennel.cli.console import console

@@ -4,7 +4,7 @@ import typer
 
 
 def recipes(
-    name: str = typer.Argument(None, help="A recipe to print in full, with its paper."),
+    name: str | None = typer.Argument(None, help="A recipe to print in full, with its paper."),
 ) -> None:
     """List the built-in recipes, or print one in full."""
     from rich.syntax import Syntax

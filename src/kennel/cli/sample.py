@@ -9,14 +9,16 @@ def sample(
     run: Path = typer.Argument(..., help="A run's folder."),
     count: int = typer.Option(64, min=1, help="How many images."),
     seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
-    truncation: float = typer.Option(
+    truncation: float | None = typer.Option(
         None, help="Redraw latent values beyond this; smaller is safer, less varied."
     ),
-    class_: str = typer.Option(
+    class_: str | None = typer.Option(
         None, "--class", help="A class, by name or number, of a conditional generator."
     ),
-    grid: Path = typer.Option(None, help="Write all samples as one PNG."),
-    out: Path = typer.Option(None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."),
+    grid: Path | None = typer.Option(None, help="Write all samples as one PNG."),
+    out: Path | None = typer.Option(
+        None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
+    ),
     checkpoint: str = typer.Option("newest", help="newest, best, or a count of images."),
     playing: bool = typer.Option(
         False, "--playing", help="The playing generator in place of its average (EMA)."

@@ -7,6 +7,9 @@ import typer
 
 from kennel.watch import Entry, Watch
 
+INTERRUPTED = 130
+"""The exit code that shells give to what Ctrl-C ended."""
+
 
 def train(
     recipe: str = typer.Argument(..., help="A built-in recipe (see `kennel recipes`), or a recipe.yaml."),
@@ -15,10 +18,10 @@ def train(
     settings: list[str] = typer.Option(
         [], "--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."
     ),
-    images: str = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
-    epochs: float = typer.Option(None, help="Budget in passes over the set."),
+    images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
+    epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
-    weights: Path = typer.Option(None, help="Weights file of the validation's extractor."),
+    weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped."""
     from kennel.cli.console import console
@@ -32,14 +35,16 @@ def train(
     with Watching() as watching:
         finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
     folder = RunFolder(out)
-    if not finished:
-        console.print("Stopped with a checkpoint. The same command again goes on from there.")
-        raise typer.Exit(130)
     report = write_report(folder)
-    last = folder.log()[-1]
-    console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+    if finished:
+        last = folder.log()[-1]
+        console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+    else:
+        console.print("Stopped with a checkpoint. The same command again goes on from there.")
     console.print(f"Newest grid: {sorted(folder.samples.glob('*.png'))[-1]}", soft_wrap=True)
     console.print(f"Report:      {report}", soft_wrap=True)
+    if not finished:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _budget(images: str | None, epochs: float | None) -> list[str]:

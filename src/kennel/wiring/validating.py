@@ -42,6 +42,11 @@ class Validator:
         extractor = open_extractor(validation.extractor, weights, device=device)
         samples = f"{validation.count:,} samples"
         say(f"Validation: {validation.metric} of {samples} by the {extractor.name} extractor.")
+        if validation.extractor == "auto" and extractor.name == "pixels":
+            say(
+                "No weights are at hand, so it sees colour and layout only: --weights FILE brings real "
+                "features, --set validation.extractor=mobilenet downloads them (3.6 MB)."
+            )
         return cls(Judge(packed, extractor), recipe.latent, validation.metric, validation.count)
 
     def values(self, generator: Generator, images_seen: int) -> dict[str, float]:

@@ -1,0 +1,111 @@
+"""`kennel sample` as a user meets it."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kennel.recipe import override
+from kennel.recipes import built_in
+from kennel.wiring import train
+
+
+@pytest.fixture
+def run(packed_set, tmp_path):
+    """A finished run of a few rounds, with an average."""
+    recipe = override(
+        built_in("digits"),
+        ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "budget.images=64"],
+    )
+    train(override(recipe, ["validation.every_ticks=0"]), packed_set(), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_folder_of_pngs_says_that_a_gan_made_them(kennel, run, tmp_path):
+    outcome = kennel("sample", run, "--count", 5, "--seed", 10, "--out", tmp_path / "fakes")
+    assert outcome.code == 0, outcome.err
+    files = sorted((tmp_path / "fakes").iterdir())
+    assert [file.name for file in files] == [f"seed{seed:08d}.png" for seed in range(10, 15)]
+    with Image.open(files[3]) as image:
+        assert image.text["kennel:seed"] == "13"
+        assert "generative adversarial network" in image.text["Description"]
+        assert image.text["DigitalSourceType"].endswith("trainedAlgorithmicMedia")
+        assert len(image.text["kennel:run"]) > 16
+        assert image.size == (8, 8)
+
+
+def test_the_npz_and_the_zip_hold_the_same_pixels_as_the_folder(kennel, run, tmp_path):
+    for name in ("fakes", "fakes.zip", "fakes.npz"):
+        assert kennel("sample", run, "--count", 70, "--out", tmp_path / name).code == 0
+    arrays = np.load(tmp_path / "fakes.npz")
+    assert list(arrays) == ["images"]
+    assert arrays["images"].shape == (70, 8, 8, 1)
+    assert arrays["images"].dtype == np.uint8
+    with zipfile.ZipFile(tmp_path / "fakes.zip") as archive:
+        assert archive.testzip() is None
+        with archive.open("seed00000069.png") as file:
+            zipped = np.asarray(Image.open(file))
+    assert np.array_equal(zipped, arrays["images"][69, :, :, 0])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "fakes" / "seed00000069.png")), zipped)
+
+
+def test_a_seed_gives_its_image_whatever_the_batch_and_the_first_seed(kennel, run, tmp_path):
+    kennel("sample", run, "--count", 20, "--out", tmp_path / "a.npz")
+    kennel("sample", run, "--count", 5, "--seed", 15, "--batch", 2, "--out", tmp_path / "b.npz")
+    a, b = (np.load(tmp_path / f"{name}.npz")["images"].astype(int) for name in "ab")
+    assert np.abs(a[15:] - b).max() <= 1
+
+
+def test_without_a_destination_the_grid_lies_with_the_run(kennel, run):
+    outcome = kennel("sample", run, "--count", 9)
+    assert "averaged weights (EMA)" in outcome.out
+    with Image.open(run / "samples" / "seeds0-8.png") as image:
+        assert image.text["kennel:seeds"] == "0-8"
+        assert image.size == (3 * 66 + 2, 3 * 66 + 2)
+
+
+def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, run, tmp_path):
+    playing = kennel("sample", run, "--playing", "--out", tmp_path / "playing.npz")
+    older = kennel("sample", run, "--checkpoint", 32, "--out", tmp_path / "older.npz")
+    kennel("sample", run, "--out", tmp_path / "newest.npz")
+    assert "playing weights" in playing.out
+    assert "at 32 images" in older.out
+    images = [np.load(tmp_path / f"{name}.npz")["images"] for name in ("playing", "older", "newest")]
+    assert not np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[1], images[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--class", "dog"], "knows no classes"),
+        (["--truncation", "0"], "above 0"),
+        (["--grid", "grid.jpg"], "ends in .png"),
+        (["--out", "fakes.rar"], "'.rar' is no kind of output"),
+        (["--checkpoint", "99"], "give newest, best, or one of 64, 32"),
+        (["--checkpoint", "best"], "has no best checkpoint"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(kennel, run, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    outcome = kennel("sample", run, *options)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("fakes*"))
+
+
+def test_a_full_folder_is_never_written_into(kennel, run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.jpg").touch()
+    outcome = kennel("sample", run, "--out", tmp_path / "mine")
+    assert outcome.code == 2
+    assert "is not empty" in outcome.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["photo.jpg"]
+
+
+def test_a_folder_that_is_no_run_is_refused(kennel, tmp_path):
+    outcome = kennel("sample", tmp_path)
+    assert outcome.code == 2
+    assert "is not a run" in outcome.err

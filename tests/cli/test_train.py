@@ -1,0 +1,122 @@
+"""`kennel train` and `kennel recipes` as a user meets them."""
+
+import json
+import re
+import signal
+
+import pytest
+
+from kennel.run_folder import RunFolder
+
+TINY = (
+    "--set",
+    "generator.width=4",
+    "--set",
+    "discriminator.width=4",
+    "--set",
+    "batch=8",
+    "--set",
+    "ticks=2",
+)
+QUICK = (*TINY, "--set", "validation.count=20", "--images", "64", "--device", "cpu")
+
+
+def refused(outcome) -> str:
+    """The one sentence of a refusal."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    lines = outcome.err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_training_ends_with_a_grid_a_report_and_a_curve(kennel, packed_set, tmp_path):
+    outcome = kennel("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    assert outcome.code == 0, outcome.err
+    folder = RunFolder(tmp_path / "run")
+    assert "Done: 64 images" in outcome.out
+    assert str(folder.report) in outcome.out
+    assert folder.report.is_file()
+    assert folder.curves.is_file()
+    assert [line["images"] for line in folder.log()] == [32, 64]
+    assert all(line["fid"] >= 0 for line in folder.log())
+    assert len(re.findall(r"FID", outcome.err)) >= 2
+
+
+def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_path):
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    kennel(*command)
+    before = RunFolder(tmp_path / "run").log_file.read_text()
+    outcome = kennel(*command)
+    assert outcome.code == 0
+    assert "Going on from 64 images" in outcome.err
+    assert RunFolder(tmp_path / "run").log_file.read_text() == before
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):
+    from kennel.cli import train as module
+
+    at_round = module.Watching.at_round
+
+    def interrupt(self, images_seen, total):
+        at_round(self, images_seen, total)
+        if images_seen == 40:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.Watching, "at_round", interrupt)
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    outcome = kennel(*command)
+    assert outcome.code == 130
+    assert "same command again" in outcome.out
+    assert (tmp_path / "run" / "checkpoints" / "000000000040.safetensors").is_file()
+    monkeypatch.setattr(module.Watching, "at_round", at_round)
+    assert kennel(*command).code == 0
+    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "digts"], "there is no recipe 'digts': did you mean 'digits'"),
+        (["train", "digits", "--set", "bach=3"], "did you mean 'batch'"),
+        (["train", "digits", "--images", "many"], "'many' is not a count"),
+        (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
+        (["train", "digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),
+        (["train", "none.yaml"], "there is no recipe file none.yaml"),
+        (["train", "dcgan.dogs"], "wants image size 64"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_written(
+    kennel, packed_set, tmp_path, arguments, message
+):
+    outcome = kennel(*arguments, "--data", packed_set(), "--out", tmp_path / "run")
+    assert message in refused(outcome)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_that_is_not_there_is_answered_with_the_command_that_makes_it(kennel, tmp_path):
+    outcome = kennel("train", "digits", "--data", tmp_path / "none", "--out", tmp_path / "run")
+    assert "kennel data prepare" in refused(outcome)
+
+
+def test_recipes_are_listed_and_printed_in_full(kennel):
+    listing = kennel("recipes")
+    assert listing.code == 0
+    for name in ("gan", "dcgan", "dcgan.dogs", "digits"):
+        assert name in listing.out
+    full = kennel("recipes", "dcgan.dogs")
+    assert "Table I" in full.out
+    assert "learning_rate: 0.0005" in full.out
+    assert "did you mean 'dcgan'" in refused(kennel("recipes", "dcgann"))
+
+
+def test_the_demo_goes_the_whole_way(kennel, tmp_path):
+    outcome = kennel("demo", "--out", tmp_path / "demo", "--images", "640")
+    assert outcome.code == 0, outcome.err
+    for name in ("grid.png", "run/report.html", "judgement.json"):
+        assert (tmp_path / "demo" / name).is_file()
+    entries = json.loads((tmp_path / "demo" / "judgement.json").read_text())
+    assert {"metric", "value", "protocol"} <= set(entries[0])
+    last = outcome.out.strip().splitlines()[-3:]
+    assert [line.split(":")[0] for line in last] == ["Sample grid", "Report", "Judgement"]
