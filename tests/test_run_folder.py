@@ -54,3 +54,10 @@ def test_a_folder_that_is_no_run_is_refused_with_the_command(tmp_path):
         RunFolder(tmp_path).recipe()
     with pytest.raises(RunError, match="kennel train"):
         RunFolder(tmp_path).about()
+
+
+def test_a_beginning_that_was_killed_can_be_begun_again(tmp_path):
+    folder = begun(tmp_path)
+    folder.about_file.unlink()
+    folder.begin(built_in("digits"), ABOUT)
+    assert folder.exists()

@@ -37,10 +37,15 @@ class RunFolder:
         return self.recipe_file.is_file() and self.about_file.is_file()
 
     def begin(self, recipe: Recipe, about: Mapping[str, Any]) -> None:
-        """Writes who the run is. A folder that holds something else is refused."""
+        """Writes who the run is. A folder that holds something else is refused.
+
+        What a beginning that was killed left behind is no hindrance.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
-        if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+        own = {self.recipe_file.name, self.about_file.name}
+        entries = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        if any(name not in own and not name.startswith(".") for name in entries):
             raise RunError(
                 f"{self.path} holds files but no run: give --out a folder that is new or empty, "
                 "or that of the run to go on with"

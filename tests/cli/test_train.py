@@ -120,3 +120,23 @@ def test_the_demo_goes_the_whole_way(kennel, tmp_path):
     assert {"metric", "value", "protocol"} <= set(entries[0])
     last = outcome.out.strip().splitlines()[-3:]
     assert [line.split(":")[0] for line in last] == ["Sample grid", "Report", "Judgement"]
+
+
+def test_a_full_disk_and_a_forbidden_folder_are_told_in_one_sentence(
+    kennel, packed_set, tmp_path, monkeypatch
+):
+    import errno
+
+    from kennel import checkpoint
+
+    def full(*given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    outcome = kennel(*command)
+    assert outcome.code == 2
+    assert outcome.err.strip().splitlines()[-1] == (
+        "Error: no space left on device; free some space and run the same command again"
+    )
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())

@@ -41,9 +41,12 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Runs the command; a `KennelError` becomes one line on standard error and exit code 2."""
+    """Runs the command; a `KennelError` becomes one line on standard error and exit code 2.
+
+    So does what the system refuses: a full disk, a folder that may not be written.
+    """
     try:
         app()
-    except KennelError as error:
+    except (KennelError, OSError) as error:
         report_error(error)
         sys.exit(2)

@@ -1,5 +1,6 @@
 """The one console that all commands write to, and the progress bar that they share."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,8 +13,13 @@ error_console = Console(stderr=True, highlight=False)
 
 def report_error(error: Exception) -> None:
     """One sentence on standard error, no markup interpreted, no traceback."""
+    sentence = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename} cannot be read or written: " if error.filename else ""
+        remedy = "; free some space and run the same command again" if error.errno == errno.ENOSPC else ""
+        sentence = f"{place}{error.strerror.lower()}{remedy}"
     error_console.print("[bold red]Error:[/] ", end="")
-    error_console.print(str(error), markup=False, soft_wrap=True)
+    error_console.print(sentence, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 
 import kennel
 from kennel import checkpoint
+from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.errors import CheckpointError, RecipeError, RunError
@@ -43,8 +44,8 @@ def train(
     """Begins the run in `out`, or goes on with the one that is there; True when its budget is spent.
 
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
-    Another recipe or other data in the same folder is refused with the difference; only a changed budget
-    is taken.
+    Another recipe or other data in the same folder is refused with the difference; only a changed
+    budget is taken.
     `weights` is a file for the validation's extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
     """
     watch = watch or Watch()
@@ -109,7 +110,7 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         )
     if changes:
         say(f"The budget changed: {'; '.join(changes)}. Schedules over the run stretch with it.")
-        (folder.recipe_file).write_text(recipe.to_yaml(), encoding="utf-8")
+        write_text(folder.recipe_file, recipe.to_yaml())
 
 
 def _about(packed: PackedSet) -> dict[str, Any]:
