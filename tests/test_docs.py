@@ -1,0 +1,185 @@
+"""The pages for people say only what the commands, the registries and the files bear out."""
+
+import ast
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import kennel.cli
+from kennel.errors import KennelError
+from kennel.losses import LOSSES
+from kennel.networks import DISCRIMINATORS, GENERATORS
+from kennel.options import validated
+from kennel.recipe import Recipe, override
+from kennel.recipes import RECIPES, built_in
+from kennel.techniques import TECHNIQUES, Technique
+from kennel.wiring import build_loss, build_techniques
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+COMMAND = typer.main.get_command(kennel.cli.app)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks in this language."""
+    return [code for name, code in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Every line of a bash block that calls kennel, continued lines joined."""
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            stripped = line.strip().removeprefix("$ ")
+            if stripped.startswith("kennel "):
+                yield stripped
+
+
+def understood(line: str) -> tuple[str, dict[str, object]]:
+    """The sub-command of a line and its parameters; raises what the command line would say."""
+    arguments = shlex.split(line, comments=True)[1:]
+    command, path = COMMAND, ["kennel"]
+    while hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        name = arguments.pop(0)
+        assert name in command.commands, f"`{line}`: {' '.join(path)} has no command '{name}'"
+        command = command.commands[name]
+        path.append(name)
+    known = {"--help"}
+    for parameter in command.params:
+        known.update(parameter.opts, parameter.secondary_opts)
+    options = [one.partition("=")[0] for one in arguments if one.startswith("--")]
+    unknown = [option for option in options if option not in known]
+    assert unknown == [], f"`{line}`: {' '.join(path)} has no {', '.join(unknown)}"
+    if hasattr(command, "commands") or "--help" in arguments:
+        return " ".join(path), {}
+    with command.make_context(" ".join(path), arguments) as context:
+        return " ".join(path), dict(context.params)
+
+
+def check(recipe: Recipe) -> None:
+    """Raises what `kennel train` would say of this recipe before it looks at any data."""
+    build_techniques(recipe, build_loss(recipe))
+    for registry, part in ((GENERATORS, recipe.generator), (DISCRIMINATORS, recipe.discriminator)):
+        validated(registry[part.name].Options, part.options, part.name)
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("kennel trian digits", "has no command 'trian'"),
+        ("kennel train digits --data a --out b --imagse 3", "has no --imagse"),
+        ("kennel train digits --data a", "out"),
+        ("kennel sample run --count many", "integer"),
+    ],
+)
+def test_a_wrong_line_would_be_noticed(line, message):
+    with pytest.raises(Exception, match=message):
+        understood(line)
+
+
+@pages
+def test_every_command_is_one_that_kennel_understands(page):
+    for line in commands(page):
+        understood(line)
+
+
+@pages
+def test_every_recipe_and_setting_of_a_command_is_accepted(page):
+    for line in commands(page):
+        path, parameters = understood(line)
+        name = parameters.get("recipe") if path == "kennel train" else parameters.get("name")
+        if path not in ("kennel train", "kennel recipes") or not name or name.isupper():
+            continue
+        if not str(name).endswith((".yaml", ".yml", ".json")):
+            check(override(built_in(name), parameters.get("settings", ())))
+
+
+@pages
+def test_every_setting_in_the_text_is_accepted(page):
+    everything = override(built_in("digits"), [f"techniques.{name}=on" for name in TECHNIQUES])
+    text = page.read_text(encoding="utf-8")
+    own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)
+    for found in re.findall(r'--set ("[^"\n]+=[^"\n]+"|[\w.]+=[^\s`"]+)', FENCE.sub("", text)):
+        setting = found.strip('"').rstrip(",;:)")
+        if re.search(r"\b[A-Z]{2,}\b", setting) or any(f"techniques.{name}" in setting for name in own):
+            continue
+        try:
+            check(override(everything, [setting]))
+        except KennelError as error:
+            pytest.fail(f"--set {setting}: {error}")
+
+
+@pages
+def test_every_technique_that_is_addressed_exists_with_its_option(page):
+    text = page.read_text(encoding="utf-8")
+    own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)
+    for name, option in re.findall(r"\btechniques\.([a-z]\w*)(?:\.([a-z]\w*))?\b(?!\()", text):
+        if name in own or f"import {name}" in text:
+            continue
+        assert name in TECHNIQUES, f"techniques.{name}"
+        assert not option or option in TECHNIQUES[name].model_fields, f"techniques.{name}.{option}"
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_every_technique_has_a_page_with_its_options_and_its_switch(name):
+    text = (DOCS / "techniques" / f"{name}.md").read_text(encoding="utf-8")
+    for option in set(TECHNIQUES[name].model_fields) - set(Technique.model_fields):
+        assert f"`{option}`" in text
+    assert f"techniques.{name}=off" in text
+    assert f"techniques.{name}=on" in text or f"techniques.{name}." in text
+    assert f"({name}.md)" in (DOCS / "techniques" / "index.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_has_its_section(name):
+    assert name in slugs(DOCS / "losses.md")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_has_a_page_with_its_command(name):
+    page = DOCS / "recipes" / f"{name.partition('.')[0]}.md"
+    assert any(line.startswith(f"kennel train {name} ") for line in commands(page))
+
+
+@pages
+def test_every_relative_link_leads_to_something(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page.parent / path if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in slugs(found), target
+
+
+@pages
+def test_every_python_block_compiles_and_imports_what_is_there(page):
+    for code in blocks(page, "python"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "kennel":
+                module = importlib.import_module(node.module)
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert missing == [], f"{node.module} has no {', '.join(missing)}"
+
+
+def test_the_index_leads_to_every_page_but_the_single_techniques():
+    linked = set(re.findall(r"\]\(([^)#\s]+)\)", (DOCS / "index.md").read_text(encoding="utf-8")))
+    found = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    single = {f"techniques/{name}.md" for name in TECHNIQUES}
+    assert found - single - {"index.md"} <= linked
