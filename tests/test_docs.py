@@ -11,6 +11,7 @@ import pytest
 import typer
 
 import kennel.cli
+from kennel import errors
 from kennel.errors import KennelError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
@@ -176,6 +177,13 @@ def test_every_python_block_compiles_and_imports_what_is_there(page):
                 module = importlib.import_module(node.module)
                 missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
                 assert missing == [], f"{node.module} has no {', '.join(missing)}"
+
+
+def test_every_error_that_is_named_exists():
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:kennel\.errors\.)?(\w+Error)`", text))
+    there = {name for name in vars(errors) if name.endswith("Error")}
+    assert named == there
 
 
 def test_the_index_leads_to_every_page_but_the_single_techniques():
