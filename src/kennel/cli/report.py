@@ -1,0 +1,20 @@
+"""`kennel report`: a run as one page."""
+
+from pathlib import Path
+
+import typer
+
+
+def report(
+    run: Path = typer.Argument(..., help="A run's folder."),
+) -> None:
+    """Write a run's report.html and curves.png, as far as the run has come."""
+    from kennel.cli.console import console
+    from kennel.report import write_report
+    from kennel.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    written = write_report(folder)
+    console.print(f"Report: {written}", markup=False, soft_wrap=True)
+    if folder.curves.is_file():
+        console.print(f"Curves: {folder.curves}", markup=False, soft_wrap=True)

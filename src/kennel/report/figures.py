@@ -1,0 +1,115 @@
+"""What the log shows: which panels there are and what is in them. `drawing` puts them on paper."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kennel.report.wording import label, metric_direction
+
+Kind = Literal["metric", "loss", "probability", "speed", "other"]
+
+_NOT_CURVES = ("images", "seconds")
+_LINE_LABELS = {
+    "discriminator_loss": "discriminator",
+    "generator_loss": "generator",
+    "real_probability": "D(x), real images",
+    "fake_probability": "D(G(z)), generated images",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: values against images shown, and the name that the log gives it."""
+
+    name: str
+    label: str
+    images: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes. `best` is the place of the best value in the only line of a metric's panel."""
+
+    kind: Kind
+    title: str
+    lines: tuple[Line, ...]
+    best: int | None = None
+
+
+def draw_curves(
+    log: Sequence[Mapping[str, Any]], destination: Path, set_size: int | None = None
+) -> tuple[Panel, ...]:
+    """Draws the log's curves as one PNG and returns its panels; with nothing to draw, none and no file.
+
+    Validation metrics come first, each with its best point marked (the paper's Fig. 7), then both losses,
+    D(x) and D(G(z)), speed, and whatever else the log holds. `set_size` adds an axis that counts epochs.
+    """
+    panels = panels_of(log)
+    if panels:
+        # matplotlib takes a second to import: only where there is something to draw
+        from kennel.report.drawing import draw
+
+        draw(panels, destination, set_size)
+    return panels
+
+
+def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
+    """The panels that the log has data for, in the order in which they are read."""
+    lines = _lines(log)
+    groups: dict[Kind, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(_kind(line.name), []).append(line)
+    panels = [_metric_panel(line) for line in groups.get("metric", [])]
+    if losses := groups.get("loss"):
+        panels.append(Panel("loss", "Losses", tuple(losses)))
+    if probabilities := groups.get("probability"):
+        panels.append(
+            Panel("probability", "How real the discriminator thinks they are", tuple(probabilities))
+        )
+    panels += [Panel("speed", "Speed, images per second", (line,)) for line in groups.get("speed", [])]
+    panels += [Panel("other", line.label, (line,)) for line in groups.get("other", [])]
+    return tuple(panels)
+
+
+def best_place(name: str, values: Sequence[float]) -> int:
+    """Where the best value of the metric `name` stands; the first of equals."""
+    pick = max if metric_direction(name) > 0 else min
+    return values.index(pick(values))
+
+
+def _metric_panel(line: Line) -> Panel:
+    direction = "higher" if metric_direction(line.name) > 0 else "lower"
+    title = f"Validation {line.label} ({direction} is better)"
+    return Panel("metric", title, (line,), best_place(line.name, line.values))
+
+
+def _kind(name: str) -> Kind:
+    if name == "images_per_second":
+        return "speed"
+    if metric_direction(name):
+        return "metric"
+    if name.endswith("_loss"):
+        return "loss"
+    return "probability" if name.endswith("_probability") else "other"
+
+
+def _lines(log: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """Each number's curve, in a fixed order; lines of the log without it, or where it is not finite, skip."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for entry in log:
+        for name, value in entry.items():
+            if name not in _NOT_CURVES and _is_number(value) and _is_number(entry.get("images")):
+                points.setdefault(name, []).append((int(entry["images"]), float(value)))
+    known = list(_LINE_LABELS)
+    names = sorted(points, key=lambda name: known.index(name) if name in known else len(known))
+    return [
+        Line(name, _LINE_LABELS.get(name, label(name)), *map(tuple, zip(*points[name], strict=True)))
+        for name in names
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,197 @@
+"""A run as one HTML page that needs nothing else: no network, no script, no file beside it."""
+
+import base64
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+import kennel
+from kennel.atomic import write_text
+from kennel.pictures import png_text
+from kennel.recipe import Recipe
+from kennel.report.figures import Panel, draw_curves
+from kennel.report.judgements import read_judgements
+from kennel.report.wording import duration, figure, label, metric_direction, shape_in_words
+from kennel.run_folder import RunFolder
+
+EMBED_UP_TO = 1_500_000
+"""Bytes of a picture that is embedded as it is; a larger one is scaled down, so that the page stays light."""
+STRIP_LENGTH = 6
+CLASSES_NAMED = 12
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A progress grid: when it was drawn, its data: URI, and whether it was scaled down for the page."""
+
+    images: int
+    uri: str
+    is_reduced: bool
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Draws `curves.png` anew and writes `report.html` into the run's folder; returns the latter's path.
+
+    Raises `RunError` where `folder` is not a run. A run without a log, grids or judgements has a page too,
+    which says what is not there yet.
+    """
+    recipe, about, log = folder.recipe(), folder.about(), folder.log()
+    set_size = int(about["data"]["count"])
+    panels = draw_curves(log, folder.curves, set_size)
+    grids = _strip(progress_grids(folder))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = files("kennel.report").joinpath("run.html.jinja").read_text(encoding="utf-8")
+    protocols, unreadable = read_judgements(folder.judgements)
+    page = environment.from_string(template).render(
+        recipe=recipe,
+        facts=_facts(folder, recipe, about, log),
+        status=_status(recipe, set_size, log),
+        newest=grids[-1] if grids else None,
+        strip=grids if len(grids) > 1 else [],
+        curves=data_uri(folder.curves.read_bytes()) if panels else None,
+        reading=_reading(panels, recipe),
+        protocols=protocols,
+        unreadable=unreadable,
+        commands=_commands(folder, about),
+        recipe_yaml=recipe.to_yaml(),
+        version=kennel.__version__,
+    )
+    write_text(folder.report, page)
+    return folder.report
+
+
+def progress_grids(folder: RunFolder) -> list[Path]:
+    """The grids of fixed latents, oldest first: those named by a count of images, and no others."""
+    grids = [file for file in folder.samples.glob("*.png") if file.stem.isdecimal()]
+    return sorted(grids, key=lambda file: int(file.stem))
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG inside a URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _strip(files: Sequence[Path]) -> list[Grid]:
+    """The first grid, the newest, and some between, evenly spaced."""
+    last = len(files) - 1
+    places = {round(step * last / (STRIP_LENGTH - 1)) for step in range(STRIP_LENGTH)} if files else set()
+    grids = []
+    for place in sorted(places):
+        png = files[place].read_bytes()
+        light = lightened(png)
+        grids.append(Grid(int(files[place].stem), data_uri(light), light is not png))
+    return grids
+
+
+def lightened(png: bytes, limit: int = EMBED_UP_TO) -> bytes:
+    """The same PNG where it is light enough, else one scaled down below `limit` bytes; its text stays."""
+    if len(png) <= limit:
+        return png
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.load()
+        # What the picture says of itself, that a GAN made it, goes where it goes.
+        text = {str(name): str(value) for name, value in picture.info.items() if isinstance(value, str)}
+        scale = (limit / len(png)) ** 0.5
+        while True:
+            side = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+            lighter = io.BytesIO()
+            picture.resize(side, Image.Resampling.LANCZOS).save(lighter, "PNG", pnginfo=png_text(text))
+            if lighter.tell() <= limit or side == (1, 1):
+                return lighter.getvalue()
+            scale *= 0.8
+
+
+def _facts(
+    folder: RunFolder, recipe: Recipe, about: dict[str, Any], log: Sequence[dict[str, Any]]
+) -> list[tuple[str, str]]:
+    data = about["data"]
+    facts = [
+        ("Data set", Path(data["path"]).name),
+        ("Images", f"{data['count']:,}"),
+        ("Shape", shape_in_words(data["shape"])),
+        ("Classes", _classes(data.get("classes") or [])),
+        ("Set's fingerprint", str(data["fingerprint"])),
+        ("Run's fingerprint", folder.fingerprint()),
+        ("Networks", f"{recipe.generator.name} against {recipe.discriminator.name}"),
+        ("Loss", recipe.loss.name),
+        ("Batch", f"{recipe.batch:,}"),
+        ("Seed", str(recipe.seed)),
+    ]
+    if log and (seconds := log[-1].get("seconds")):
+        facts.append(("Training time", duration(seconds)))
+        facts.append(("Speed", f"{log[-1]['images'] / seconds:,.1f} images/s on average"))
+    versions = about.get("versions") or {}
+    facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    return [(name, value) for name, value in facts if value]
+
+
+def _classes(classes: Sequence[str]) -> str:
+    if not classes:
+        return "none"
+    named = ", ".join(classes[:CLASSES_NAMED])
+    more = len(classes) - CLASSES_NAMED
+    return f"{len(classes)}: {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str:
+    total = recipe.budget.in_images(set_size)
+    budget = f"{total:,} images ({total / set_size:,.1f} epochs)"
+    if not log:
+        return f"Begun; nothing is logged yet. Budget: {budget}."
+    seen = int(log[-1]["images"])
+    if seen >= total:
+        return f"Finished: {seen:,} images shown of a budget of {budget}."
+    return f"At {seen:,} images, {seen / total:.0%} of a budget of {budget}."
+
+
+def _reading(panels: Sequence[Panel], recipe: Recipe) -> list[str]:
+    """What the curves say, in sentences, for those who cannot see them too."""
+    sentences = []
+    validation = recipe.validation
+    for panel in panels:
+        line = panel.lines[0]
+        if panel.best is not None:
+            sentences.append(
+                f"Best validation {label(line.name)}: {figure(line.values[panel.best])} at "
+                f"{line.images[panel.best]:,} images; the newest is {figure(line.values[-1])}."
+            )
+    if any(metric_direction(panel.lines[0].name) for panel in panels):
+        sentences.append(
+            f"Validation compares {validation.count:,} samples with the training set, extractor "
+            f"“{validation.extractor}”: its values compare with one another, and not with judgements "
+            "made under another protocol."
+        )
+    if any(panel.kind == "probability" for panel in panels):
+        sentences.append(
+            "D(x) and D(G(z)) both near 0.5: the discriminator cannot tell real from generated. D(x) near 1 "
+            "and D(G(z)) near 0: it tells them apart with ease, and the generator learns little from it."
+        )
+    return sentences
+
+
+def _commands(folder: RunFolder, about: dict[str, Any]) -> list[tuple[str, str]]:
+    run, recipe = shlex.quote(_shown(folder.path)), shlex.quote(_shown(folder.recipe_file))
+    data = shlex.quote(_shown(Path(about["data"]["path"])))
+    return [
+        ("Go on where it stopped", f"kennel train {recipe} --data {data} --out {run}"),
+        ("Draw new samples", f"kennel sample {run} --count 64 --seed 1000"),
+        ("Judge it", f"kennel judge {run} --data {data}"),
+        ("Write this page anew", f"kennel report {run}"),
+    ]
+
+
+def _shown(path: Path) -> str:
+    """Relative where it lies below the folder that we are in: a page that travels tells less of its home."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
