@@ -88,16 +88,20 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _style(axes: Axes, title: str) -> None:
-    # Above the legend's row, so that a long title and a long legend never meet.
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=22)
+    _title(axes, title)
     axes.set_xlabel("images shown", fontsize=10, color=SOFT)
-    axes.tick_params(colors=SOFT, labelsize=10, length=0)
+    axes.tick_params(which="both", colors=SOFT, labelsize=10, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#b6bec8")
     axes.grid(axis="y", color=FAINT, linewidth=0.9)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
+
+
+def _title(axes: Axes, title: str) -> None:
+    # Above the legend's row, so that a long title and a long legend never meet.
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=22)
 
 
 def _mark_best(axes: Axes, panel: Panel) -> None:
@@ -112,7 +116,7 @@ def _mark_best(axes: Axes, panel: Panel) -> None:
         axes.set_ylim(*((lowest / room, highest * 1.05) if is_low else (lowest / 1.05, highest * room)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
-        axes.set_title(f"{panel.title}, log scale", loc="left")
+        _title(axes, f"{panel.title}, log scale")
     else:
         span = (highest - lowest) or abs(highest) or 1.0
         below, above = (0.22, 0.05) if is_low else (0.05, 0.22)

@@ -70,7 +70,9 @@ def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
             Panel("probability", "How real the discriminator thinks they are", tuple(probabilities))
         )
     panels += [Panel("speed", "Speed, images per second", (line,)) for line in groups.get("speed", [])]
-    panels += [Panel("other", line.label, (line,)) for line in groups.get("other", [])]
+    panels += [
+        Panel("other", line.label[0].upper() + line.label[1:], (line,)) for line in groups.get("other", [])
+    ]
     return tuple(panels)
 
 

@@ -1,35 +1,61 @@
-"""Judgements as tables, one per protocol: numbers that were measured differently never share one."""
+"""Judgements as tables: numbers that were measured differently never share one."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kennel.errors import JudgementError
+from kennel.judge import Judgement, read_judgements, warnings_about
 from kennel.report.wording import figure, label, metric_direction, protocol_items
-
-_SHOWN_ELSEWHERE = ("metric", "value", "protocol", "details", "interval")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One judgement in words."""
+class Judged:
+    """A judgement and the file it was read from."""
 
-    metric: str
-    direction: str
-    value: str
-    interval: str
-    details: tuple[tuple[str, str], ...]
+    judgement: Judgement
     file: str
 
+    @property
+    def metric(self) -> str:
+        """The metric's name for the eye."""
+        return label(self.judgement.metric)
 
-@dataclass
-class Protocol:
-    """How numbers were measured, and all that were measured so."""
+    @property
+    def direction(self) -> str:
+        """Which way is better, where that is known."""
+        direction = metric_direction(self.judgement.metric)
+        return {-1: "lower is better", 1: "higher is better"}.get(direction, "")
 
-    title: str
-    items: list[tuple[str, str, str]]
-    """(what, short value, whole value) of each part of the protocol."""
-    rows: list[Row] = field(default_factory=list)
+    @property
+    def value(self) -> str:
+        """The value, rounded for the eye."""
+        return figure(self.judgement.value)
+
+    @property
+    def interval(self) -> str:
+        """The interval, or nothing."""
+        return "" if self.judgement.interval is None else figure(self.judgement.interval)
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """What the value is made of."""
+        return [(label(name), figure(value)) for name, value in self.judgement.details.items()]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Judgements that may stand in one column: all were measured the same way."""
+
+    rows: tuple[Judged, ...]
+
+    @property
+    def title(self) -> str:
+        """By whom, and on how many images."""
+        protocol = self.rows[0].judgement.protocol
+        return f"By the {protocol.extractor} extractor, on {protocol.sample_count:,} images"
 
     @property
     def has_intervals(self) -> bool:
@@ -41,65 +67,67 @@ class Protocol:
         """Whether any row has some."""
         return any(row.details for row in self.rows)
 
+    @property
+    def words(self) -> list[str]:
+        """The protocol in sentences, once for each file of judgements.
 
-def read_judgements(folder: Path) -> tuple[list[Protocol], list[str]]:
-    """All judgements in a run's `judgements/`, by protocol, and the names of files that hold none.
+        Metrics of one file differ only in sentences that some add: the longest says what all share.
+        """
+        told: dict[str, str] = {}
+        for row in self.rows:
+            words = row.judgement.protocol.words()
+            told[row.file] = max(told.get(row.file, ""), words, key=len)
+        return list(dict.fromkeys(told.values()))
 
-    A file is a list of objects with `metric`, `value`, `protocol` and perhaps `details` and `interval`.
-    """
-    protocols: dict[str, Protocol] = {}
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before quoting a value."""
+        return list(dict.fromkeys(text for row in self.rows for text in warnings_about(row.judgement)))
+
+    @property
+    def protocol(self) -> list[tuple[str, str, str]]:
+        """Every shared part of the protocol as (what, short value, whole value), then what a metric adds."""
+        shared = dict(self.rows[0].judgement.protocol.comparable)
+        shared.pop("options")
+        for row in self.rows:
+            options = row.judgement.protocol.options
+            shared |= {f"{row.metric}: {label(name)}": value for name, value in options.items()}
+        versions = {_as_text(row.judgement.protocol.versions): row for row in self.rows}
+        if len(versions) == 1:
+            shared["versions"] = self.rows[0].judgement.protocol.versions
+        else:
+            shared["versions"] = "; ".join(f"{text} ({row.file})" for text, row in versions.items())
+        return protocol_items(shared)
+
+
+def judgement_tables(folder: Path) -> tuple[list[Table], list[str]]:
+    """A run's `judgements/` as one table per protocol, and the names of files that hold no judgements."""
+    judged: list[Judged] = []
     unreadable = []
     for file in sorted(folder.glob("*.json")):
-        judgements = _read(file)
-        if judgements is None:
+        try:
+            judged += [Judged(judgement, file.name) for judgement in read_judgements(file)]
+        except JudgementError:
             unreadable.append(file.name)
-            continue
-        for judgement in judgements:
-            protocol = judgement["protocol"]
-            key = json.dumps(protocol, sort_keys=True)
-            if key not in protocols:
-                protocols[key] = Protocol(_title(protocol), protocol_items(protocol))
-            protocols[key].rows.append(_row(judgement, file.name))
-    return list(protocols.values()), unreadable
+    return _tables(judged), unreadable
 
 
-def _read(file: Path) -> list[dict[str, Any]] | None:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, list) or not all(_is_judgement(one) for one in content):
-        return None
-    return content
+def _tables(judged: Iterable[Judged]) -> list[Table]:
+    """One table per protocol. Options of a metric (epsilon, splits) part judgements by that metric only."""
+    tables: list[tuple[str, dict[str, str], list[Judged]]] = []
+    for one in judged:
+        comparable = dict(one.judgement.protocol.comparable)
+        options = _as_text(comparable.pop("options"))
+        shared, metric = _as_text(comparable), one.judgement.metric
+        for other_shared, options_by_metric, rows in tables:
+            if other_shared == shared and options_by_metric.get(metric, options) == options:
+                options_by_metric[metric] = options
+                rows.append(one)
+                break
+        else:
+            tables.append((shared, {metric: options}, [one]))
+    return [Table(tuple(rows)) for _, _, rows in tables]
 
 
-def _is_judgement(one: object) -> bool:
-    return (
-        isinstance(one, dict)
-        and isinstance(one.get("metric"), str)
-        and "value" in one
-        and isinstance(one.get("protocol"), dict)
-    )
-
-
-def _title(protocol: dict[str, Any]) -> str:
-    extractor = protocol.get("extractor")
-    if isinstance(extractor, dict):
-        extractor = extractor.get("name")
-    return f"By the {extractor} extractor" if isinstance(extractor, str) else "Judged"
-
-
-def _row(judgement: dict[str, Any], file: str) -> Row:
-    name = judgement["metric"]
-    details = judgement.get("details")
-    details = dict(details) if isinstance(details, dict) else {}
-    # What a judgement says beyond the agreed names (a checkpoint, say) is shown and not dropped.
-    details |= {key: value for key, value in judgement.items() if key not in _SHOWN_ELSEWHERE}
-    return Row(
-        metric=label(name),
-        direction={-1: "lower is better", 1: "higher is better"}.get(metric_direction(name), ""),
-        value=figure(judgement["value"]),
-        interval="" if judgement.get("interval") is None else figure(judgement["interval"]),
-        details=tuple((label(key), figure(value)) for key, value in details.items()),
-        file=file,
-    )
+def _as_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)

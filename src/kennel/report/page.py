@@ -17,7 +17,7 @@ from kennel.atomic import write_text
 from kennel.pictures import png_text
 from kennel.recipe import Recipe
 from kennel.report.figures import Panel, draw_curves
-from kennel.report.judgements import read_judgements
+from kennel.report.judgements import judgement_tables
 from kennel.report.wording import duration, figure, label, metric_direction, shape_in_words
 from kennel.run_folder import RunFolder
 
@@ -50,7 +50,7 @@ def write_report(folder: RunFolder) -> Path:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = files("kennel.report").joinpath("run.html.jinja").read_text(encoding="utf-8")
-    protocols, unreadable = read_judgements(folder.judgements)
+    tables, unreadable = judgement_tables(folder.judgements)
     page = environment.from_string(template).render(
         recipe=recipe,
         facts=_facts(folder, recipe, about, log),
@@ -59,7 +59,7 @@ def write_report(folder: RunFolder) -> Path:
         strip=grids if len(grids) > 1 else [],
         curves=data_uri(folder.curves.read_bytes()) if panels else None,
         reading=_reading(panels, recipe),
-        protocols=protocols,
+        tables=tables,
         unreadable=unreadable,
         commands=_commands(folder, about),
         recipe_yaml=recipe.to_yaml(),

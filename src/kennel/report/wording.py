@@ -9,11 +9,13 @@ METRIC_LABELS = {
     "fid": "FID",
     "mifid": "MiFID",
     "kid": "KID",
-    "inception_score": "Inception Score",
     "prd": "PRD",
     "f1": "F1",
+    "inception_score": "Inception Score",
+    "distance": "distance to the nearest training image",
+    "distance_quantiles": "quantiles of that distance (0, 5, 50, 95, 100%)",
 }
-"""How papers write the names that snake case cannot."""
+"""How papers write the names that snake case cannot, and what short names mean."""
 
 _HIGHER_IS_BETTER = ("inception_score", "precision", "recall", "density", "coverage", "f1", "prd")
 _LOWER_IS_BETTER = ("fid", "mifid", "kid", "memorisation")
@@ -38,7 +40,7 @@ def label(name: str) -> str:
     return re.sub(r"[._]+", " ", name).replace("sha256", "SHA-256").strip()
 
 
-def short_count(number: float) -> str:
+def short_count(number: int | float) -> str:
     """A count for an axis: 0, 500, 1.5k, 100k, 1M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(number) >= size:
@@ -46,7 +48,7 @@ def short_count(number: float) -> str:
     return f"{number:.4g}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int | float) -> str:
     """Seconds as "2 h 5 min", "3 min 20 s" or "45 s"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,66 @@
+"""Only judgements that were measured the same way share a table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kennel.judge import Judgement, write_judgements
+from kennel.report.judgements import judgement_tables
+
+Judging = Callable[..., Judgement]
+
+
+def test_a_later_checkpoint_by_the_same_protocol_joins_the_table(tmp_path: Path, judgement: Judging):
+    later = judgement("fid", 11.0, images="a run at 48,000 images", seed=7, versions={"kennel": "0.2.0"})
+    write_judgements(tmp_path / "one.json", [judgement("fid", 21.5)])
+    write_judgements(tmp_path / "two.json", [later])
+    (table,), unreadable = judgement_tables(tmp_path)
+    assert [row.value for row in table.rows] == ["21.50", "11.00"]
+    assert unreadable == []
+    versions = {what: whole for what, _, whole in table.protocol}["versions"]
+    assert "0.1.0" in versions
+    assert "0.2.0" in versions
+    assert len(table.words) == 2
+
+
+def test_metrics_of_one_judging_share_a_table_and_one_sentence(tmp_path: Path, judgement: Judging):
+    write_judgements(tmp_path / "one.json", [judgement("fid", 21.5), judgement("mifid", 21.5)])
+    (table,), _ = judgement_tables(tmp_path)
+    assert [row.metric for row in table.rows] == ["FID", "MiFID"]
+    assert [row.direction for row in table.rows] == ["lower is better"] * 2
+    assert len(table.words) == 1
+    assert ("MiFID: epsilon", "0.1", "0.1") in table.protocol
+
+
+def test_a_metric_with_another_option_gets_another_table(tmp_path: Path, judgement: Judging):
+    write_judgements(tmp_path / "one.json", [judgement("fid", 21.5), judgement("mifid", 21.5)])
+    write_judgements(tmp_path / "two.json", [judgement("mifid", 9.0, options={"epsilon": 0.25})])
+    tables, _ = judgement_tables(tmp_path)
+    assert [len(table.rows) for table in tables] == [2, 1]
+
+
+def test_another_extractor_count_or_reference_gets_another_table(tmp_path: Path, judgement: Judging):
+    judged = [
+        judgement("fid", 1.0),
+        judgement("fid", 2.0, "mobilenet"),
+        judgement("fid", 3.0, sample_count=1000),
+        judgement("fid", 4.0, reference_fingerprint="another"),
+    ]
+    write_judgements(tmp_path / "one.json", judged)
+    tables, _ = judgement_tables(tmp_path)
+    assert [[row.value for row in table.rows] for table in tables] == [["1.00"], ["2.00"], ["3.00"], ["4.00"]]
+
+
+def test_a_hash_is_short_to_read_and_whole_to_check(tmp_path: Path, judgement: Judging):
+    write_judgements(tmp_path / "one.json", [judgement("fid", 1.0)])
+    (table,), _ = judgement_tables(tmp_path)
+    assert ("weights SHA-256", "abababababab…", "ab" * 32) in table.protocol
+
+
+def test_too_few_images_come_with_their_warning(tmp_path: Path, judgement: Judging):
+    write_judgements(tmp_path / "one.json", [judgement("fid", 1.0, sample_count=100)])
+    (table,), _ = judgement_tables(tmp_path)
+    assert any("100 images are fewer than" in warning for warning in table.warnings)
+
+
+def test_a_run_that_was_never_judged_has_no_tables(tmp_path: Path):
+    assert judgement_tables(tmp_path / "judgements") == ([], [])
