@@ -156,7 +156,8 @@ def main() -> None:
     }
     print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, batch {given.batch}")
     print(
-        f"bare 2048^3 product: {ceilings['float32'] / 1e9:,.0f} GFLOP/s float32, {ceilings['bfloat16'] / 1e9:,.0f} bfloat16"
+        f"bare 2048^3 product: {ceilings['float32'] / 1e9:,.0f} GFLOP/s float32, "
+        f"{ceilings['bfloat16'] / 1e9:,.0f} bfloat16"
     )
     print(f"{'loop':<18}{'images/s':>10}{'ratio':>8}{'GFLOP/image':>13}{'GFLOP/s':>9}{'of product':>12}")
     rows = []

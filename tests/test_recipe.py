@@ -82,6 +82,9 @@ def test_another_network_drops_the_former_ones_options():
         ("techniques.ema=maybe", "neither on nor off"),
         ("techniques=on", "is not a technique's setting"),
         ("batch.size=3", "batch has no keys below it"),
+        ("techniques.ema.name=other", "a technique keeps its name"),
+        ("generator_optimiser.betas=[0.5, 1.5]", "recipe.generator_optimiser.betas.1 = 1.5 does not fit"),
+        ("generator_optimiser.learning_rate=inf", "learning_rate = inf does not fit"),
         ("budget.epochs=-1", "recipe.budget.epochs = -1 does not fit"),
     ],
 )

@@ -9,7 +9,7 @@ from pydantic import Field
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.step import Step, frozen
-from kennel.techniques import Players, Technique, Turn
+from kennel.techniques import Players, Technique, Term, Turn
 
 CPU = torch.device("cpu")
 REAL = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -104,7 +104,7 @@ def test_separate_batches_keep_the_statistics_of_real_and_fake_apart():
         assert sizes == ([8, 8] if techniques else [16])
 
 
-class Counting(Technique):
+class Counting(Term):
     """Adds 1 to either loss and notes when it is asked."""
 
     calls: list[str] = Field(default_factory=list)

@@ -26,9 +26,13 @@ class Tally:
                 self._sums[name] = value.detach().float().clone()
             self._counts[name] = self._counts.get(name, 0) + 1
 
+    def means(self) -> dict[str, float]:
+        """The means since the last reading. The only wait for the device."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
     def read(self) -> dict[str, float]:
-        """The means since the last reading, and a fresh start. The only wait for the device."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        """The means since the last reading, and a fresh start."""
+        means = self.means()
         self._sums.clear()
         self._counts.clear()
         return means

@@ -6,7 +6,7 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -24,6 +24,7 @@ from kennel.options import Options, sentence
 from kennel.registry import unknown_name
 
 Precision = Literal["float32", "bfloat16"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Part(BaseModel):
@@ -60,10 +61,10 @@ class Optimiser(Options):
     """Adam with its published names: learning rate, (beta 1, beta 2), epsilon, L2 weight decay."""
 
     name: Literal["adam"] = "adam"
-    learning_rate: PositiveFloat = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    epsilon: PositiveFloat = 1e-8
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
 
 
 class Turns(Options):
@@ -134,7 +135,7 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """Equal for recipes that compute the same: BLAKE2b of all but the texts about the recipe."""
+        """BLAKE2b of all that the recipe says, but for the paper's name."""
         content = self.model_dump(mode="json", exclude={"paper"})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -274,6 +275,8 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting
             "or techniques.NAME.option=value"
         )
     present = next((part for part in techniques if part["name"] == path[0]), None)
+    if len(path) == 2 and path[1] == "name":
+        raise RecipeError(f"'{setting}': a technique keeps its name; add another with techniques.NAME=on")
     if len(path) == 2:
         if present is None:
             present = {"name": path[0]}

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from kennel.losses import Loss, Targets
 from kennel.shapes import Images, Labels, Latents, Logits, Scalar
-from kennel.techniques import Kind, Play, Players, Technique, Turn
+from kennel.techniques import Kind, Play, Players, Technique, Term, Turn
 
 Statistics = dict[str, Tensor]
 """Detached scalars on the device, named as the log names them; nobody waits for their values here."""
@@ -35,6 +35,7 @@ class Step:
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
+        self.terms = tuple(technique for technique in self.techniques if isinstance(technique, Term))
         self.discriminator_optimiser = discriminator_optimiser
         self.generator_optimiser = generator_optimiser
         self.precision = precision
@@ -54,9 +55,9 @@ class Step:
             targets = technique.targets(targets, turn)
         loss = self.loss.discriminator_loss(real_logits, fake_logits, targets)
         play = Play(self.players, turn, real, fake, labels, real_logits, fake_logits)
-        for technique in self.techniques:
-            if turn.due(technique.every) and (term := technique.discriminator_term(play)) is not None:
-                loss = loss + technique.weight * technique.every * term
+        for one in self.terms:
+            if turn.due(one.every) and (term := one.discriminator_term(play)) is not None:
+                loss = loss + one.weight * one.every * term
         _update(self.discriminator_optimiser, loss)
         for technique in self.techniques:
             technique.after_discriminator(self.players, turn)
@@ -83,9 +84,9 @@ class Step:
                     fake_logits = self.players.discriminator(fake, labels)
             loss = self.loss.generator_loss(real_logits, fake_logits)
             play = Play(self.players, turn, real, fake, labels, real_logits, fake_logits)
-            for technique in self.techniques:
-                if turn.due(technique.every) and (term := technique.generator_term(play)) is not None:
-                    loss = loss + technique.weight * technique.every * term
+            for one in self.terms:
+                if turn.due(one.every) and (term := one.generator_term(play)) is not None:
+                    loss = loss + one.weight * one.every * term
             _update(self.generator_optimiser, loss)
         for technique in self.techniques:
             technique.after_generator(self.players, turn)

@@ -83,6 +83,7 @@ class Trainer:
         tick_began = (progress.images_seen, progress.seconds)
         while progress.images_seen < plan.total_images:
             if self.should_stop():
+                refuse_non_finite(self.tally.means(), progress.images_seen)
                 self.at_stop(progress)
                 return False
             tick = progress.images_seen // plan.tick_images

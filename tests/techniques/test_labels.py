@@ -44,3 +44,12 @@ def test_another_turn_draws_other_labels():
 def test_a_label_that_is_none_is_refused(real):
     with pytest.raises(ValueError, match="real"):
         TECHNIQUES["one_sided_smoothing"](real=real)
+
+
+def test_smoothing_and_flips_give_the_same_labels_in_either_order():
+    smooth, flip = TECHNIQUES["one_sided_smoothing"](real=0.8), TECHNIQUES["noisy_labels"](probability=0.3)
+    one = flip.targets(smooth.targets(HARD, TURN), TURN)
+    other = smooth.targets(flip.targets(HARD, TURN), TURN)
+    assert torch.equal(one.real, other.real)
+    assert torch.equal(one.fake, other.fake)
+    assert one.real.unique().tolist() == [0.0, pytest.approx(0.8)]

@@ -63,9 +63,7 @@ def outcome(run: Path) -> dict[str, object]:
     """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
     folder = RunFolder(run)
     newest = checkpoint.newest(folder.checkpoints)
-    timeless = [
-        {key: value for key, value in line.items() if "second" not in key} for line in folder.log()
-    ]
+    timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
     return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
 
@@ -216,6 +214,7 @@ def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
     train(tiny("digits"), data, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     assert folder.recipe() == resolve(tiny("digits"), PackedSet(data))
+    assert folder.recipe().techniques[-1].options == {"half_life_images": 5_000, "ramp_up": 0.05}
     about = json.loads(folder.about_file.read_text())
     assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
     assert about["data"]["classes"] == ["class 0", "class 1"]
@@ -238,3 +237,36 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(pack
 
     assert torch.equal(weight(first), weight(again))
     assert not torch.equal(weight(first), weight(other))
+
+
+def test_a_default_that_is_written_out_is_the_same_run(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    assert train(tiny("digits", "techniques.ema.ramp_up=0.05"), data, tmp_path / "run")
+
+
+def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KENNEL_WEIGHTS", raising=False)
+    recipe = tiny("digits", "validation.extractor=auto", "validation.count=20", "validation.every_ticks=1")
+    assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
+    assert RunFolder(tmp_path / "run").recipe().validation.extractor == "pixels"
+    monkeypatch.setattr("kennel.wiring.training.choose", lambda weights: "mobilenet")
+    assert train(recipe, tmp_path / "set", tmp_path / "run")
+
+
+class StopOnNaN(Watch):
+    """Spoils the generator's loss, then asks to stop."""
+
+    def at_round(self, images_seen, total):
+        if images_seen == 40:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
+    packed_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
+    with pytest.raises(RunError, match="loss became nan"):
+        train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopOnNaN())
+    assert checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints) == []

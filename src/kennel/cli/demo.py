@@ -25,7 +25,7 @@ def demo(
         ["report", str(run)],
     ]
     if not (data / "dataset.json").is_file():
-        steps.insert(0, ["data", "prepare", "digits", str(data)])
+        steps.insert(0, ["data", "prepare", "digits", str(data), "--size", "16"])
     for arguments in steps:
         console.print(f"\n[bold cyan]$ kennel {' '.join(arguments)}[/]", soft_wrap=True)
         # The very commands that are printed, through the same door as from a shell.

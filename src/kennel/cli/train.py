@@ -27,7 +27,7 @@ def train(
     from kennel.cli.console import console
     from kennel.recipe import override
     from kennel.recipes import find
-    from kennel.report import write_report
+    from kennel.report import progress_grids, write_report
     from kennel.run_folder import RunFolder
     from kennel.wiring import pick_device, train
 
@@ -41,7 +41,7 @@ def train(
         console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
     else:
         console.print("Stopped with a checkpoint. The same command again goes on from there.")
-    console.print(f"Newest grid: {sorted(folder.samples.glob('*.png'))[-1]}", soft_wrap=True)
+    console.print(f"Newest grid: {progress_grids(folder)[-1]}", soft_wrap=True)
     console.print(f"Report:      {report}", soft_wrap=True)
     if not finished:
         raise typer.Exit(INTERRUPTED)

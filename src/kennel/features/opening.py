@@ -42,7 +42,8 @@ def choose(weights: Path | None = None) -> str:
             if weights.name in (kind.published.stored, *kind.published.names):
                 return kind.name
         raise WeightsError(
-            f"the name {weights.name} does not say whose weights it holds: add --extractor NAME"
+            f"the name {weights.name} does not say whose weights it holds: name the extractor too "
+            "(inception or mobilenet)"
         )
     for kind in PREFERENCE:
         if available(kind.published):

@@ -172,7 +172,7 @@ def _reading(panels: Sequence[Panel], recipe: Recipe) -> list[str]:
         )
     if any(panel.kind == "probability" for panel in panels):
         sentences.append(
-            "D(x) and D(G(z)) both near 0.5: the discriminator cannot tell real from generated. D(x) near 1 "
+            "D(x) and D(G(z)) close together: the discriminator cannot tell real from generated. D(x) near 1 "
             "and D(G(z)) near 0: it tells them apart with ease, and the generator learns little from it."
         )
     return sentences

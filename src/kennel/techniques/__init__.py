@@ -1,7 +1,7 @@
 """Techniques by name; importing this package registers them all."""
 
 from kennel.techniques import augmentation, averaging, batches, initialisation, labels, noise
-from kennel.techniques.contract import STAGES, TECHNIQUES, Kind, Play, Players, Technique, Turn
+from kennel.techniques.contract import STAGES, TECHNIQUES, Kind, Play, Players, Technique, Term, Turn
 
 __all__ = [
     "STAGES",
@@ -10,6 +10,7 @@ __all__ = [
     "Play",
     "Players",
     "Technique",
+    "Term",
     "Turn",
     "augmentation",
     "averaging",

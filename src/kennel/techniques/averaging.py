@@ -34,8 +34,7 @@ class Ema(Technique):
     @torch.no_grad()
     def after_generator(self, players: Players, turn: Turn) -> None:
         """Moves the average towards the generator by what the images since the last round weigh."""
-        seen = turn.images_seen + turn.images_in_turn
-        half_life = min(self.half_life_images, seen * self.ramp_up)
+        half_life = min(self.half_life_images, turn.images_seen * self.ramp_up)
         keep = 0.5 ** (turn.images_in_turn / half_life)
         averages, currents = self._paired(players.generator)
         torch._foreach_lerp_(averages, currents, 1 - keep)

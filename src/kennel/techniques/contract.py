@@ -84,18 +84,13 @@ class Play:
 class Technique(Options):
     """One trick of one paper. A subclass implements the seams it uses and leaves the others alone.
 
-    `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels", ...). `weight`
-    multiplies its terms; a term with `every` > 1 is computed on every so-manieth turn only, and multiplied
-    by `every`.
+    `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels", ...).
     """
 
     stage: ClassVar[Stage] = "replace"
     needs: ClassVar[frozenset[str]] = frozenset()
     splits_batches: ClassVar[bool] = False
     """True where real and fake images must go through the discriminator in passes of their own."""
-
-    weight: float = 1.0
-    every: PositiveInt = 1
 
     def build(self, players: Players, random: torch.Generator) -> None:
         """Reworks the networks once, before the first round."""
@@ -111,14 +106,6 @@ class Technique(Options):
     def targets(self, targets: Targets, turn: Turn) -> Targets:
         """Changes the labels of a loss that has labels, in the discriminator's turn."""
         return targets
-
-    def discriminator_term(self, play: Play) -> Scalar | None:
-        """Adds to the discriminator's loss."""
-        return None
-
-    def generator_term(self, play: Play) -> Scalar | None:
-        """Adds to the generator's loss."""
-        return None
 
     def after_discriminator(self, players: Players, turn: Turn) -> None:
         """Acts on weights after the discriminator's update."""
@@ -136,6 +123,25 @@ class Technique(Options):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes back what `state_dict` gave."""
+
+
+class Term(Technique):
+    """A technique that adds a term to a loss.
+
+    `weight` multiplies its terms; with `every` > 1 they are computed on every so-manieth turn only, and
+    multiplied by `every`.
+    """
+
+    weight: float = 1.0
+    every: PositiveInt = 1
+
+    def discriminator_term(self, play: Play) -> Scalar | None:
+        """Adds to the discriminator's loss; None for nothing."""
+        return None
+
+    def generator_term(self, play: Play) -> Scalar | None:
+        """Adds to the generator's loss; None for nothing."""
+        return None
 
 
 TECHNIQUES: Registry[type[Technique]] = Registry("technique")

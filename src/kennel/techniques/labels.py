@@ -30,21 +30,22 @@ class OneSidedSmoothing(Technique):
         return self
 
     def targets(self, targets: Targets, turn: Turn) -> Targets:
-        """Replaces the real labels."""
-        if isinstance(self.real, tuple):
-            low, high = self.real
-            drawn = torch.rand(
-                targets.real.shape, generator=turn.random("one_sided_smoothing"), device=turn.device
-            )
-            return targets._replace(real=low + (high - low) * drawn)
-        return targets._replace(real=torch.full_like(targets.real, self.real))
+        """Replaces the real labels, but for those that were flipped to 0."""
+        low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
+        smoothed = torch.full_like(targets.real, low)
+        if high > low:
+            random = turn.random("one_sided_smoothing")
+            drawn = torch.rand(targets.real.shape, generator=random, device=turn.device)
+            smoothed = low + (high - low) * drawn
+        # A label that was flipped stays flipped, so that the order of the two techniques does not matter.
+        return targets._replace(real=torch.where(targets.real == 0, targets.real, smoothed))
 
 
 @TECHNIQUES.register("noisy_labels")
 class NoisyLabels(Technique):
     """Now and then the discriminator is told the opposite (Chintala et al. 2016, "GAN hacks", number 6).
 
-    Each label is replaced by that of the other side, 1 - label, with `probability`.
+    Each label is replaced by that of the other side with `probability`: 0 for a real image, 1 for a fake.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -55,8 +56,8 @@ class NoisyLabels(Technique):
         """Flips some labels on both sides."""
         random = turn.random("noisy_labels")
 
-        def flipped(labels: torch.Tensor) -> torch.Tensor:
+        def flipped(labels: torch.Tensor, other: float) -> torch.Tensor:
             flip = torch.rand(labels.shape, generator=random, device=turn.device) < self.probability
-            return torch.where(flip, 1 - labels, labels)
+            return labels.masked_fill(flip, other)
 
-        return Targets(flipped(targets.real), flipped(targets.fake))
+        return Targets(flipped(targets.real, 0.0), flipped(targets.fake, 1.0))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch.optim import Adam, Optimizer
 
 from kennel import randomness
@@ -51,7 +52,32 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
                 f"prepare the set with another {option}, or add --set image.{what}={given}"
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
-    return recipe.model_copy(update={"image": image})
+    return _in_full(recipe).model_copy(update={"image": image})
+
+
+def _in_full(recipe: Recipe) -> Recipe:
+    """The recipe with every option written out: a default that is given and one that is not are the same."""
+    loss = build_loss(recipe)
+    generator, discriminator = GENERATORS[recipe.generator.name], DISCRIMINATORS[recipe.discriminator.name]
+    return recipe.model_copy(
+        update={
+            "loss": _part(recipe.loss, loss),
+            "generator": _part(recipe.generator, _options(generator, recipe.generator, "generator")),
+            "discriminator": _part(
+                recipe.discriminator, _options(discriminator, recipe.discriminator, "discriminator")
+            ),
+            "techniques": tuple(
+                _part(part, technique)
+                for part, technique in zip(
+                    recipe.techniques, build_techniques(recipe, loss).values(), strict=True
+                )
+            ),
+        }
+    )
+
+
+def _part(part: Part, options: BaseModel) -> Part:
+    return Part(name=part.name, **options.model_dump(mode="json"))
 
 
 def build_loss(recipe: Recipe) -> Loss:

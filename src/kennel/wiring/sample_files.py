@@ -72,7 +72,7 @@ def _write_npz(destination: Path, samples: Samples, on_progress: OnProgress) -> 
     for batch in samples:
         pieces.append(batch.pixels.transpose(0, 2, 3, 1))
         labels += batch.labels or ()
-        on_progress(len(pieces) * samples.batch, len(samples))
+        on_progress(min(len(pieces) * samples.batch, len(samples)), len(samples))
     arrays: dict[str, npt.NDArray[Any]] = {"images": np.concatenate(pieces)}
     if labels:
         arrays["labels"] = np.array(labels, np.int64)

@@ -17,6 +17,7 @@ from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.errors import CheckpointError, RecipeError, RunError
+from kennel.features.opening import choose
 from kennel.pictures import save_png, tile
 from kennel.recipe import Recipe, difference
 from kennel.run_folder import RunFolder
@@ -44,20 +45,20 @@ def train(
     """Begins the run in `out`, or goes on with the one that is there; True when its budget is spent.
 
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
-    Another recipe or other data in the same folder is refused with the difference; only a changed
-    budget is taken.
-    `weights` is a file for the validation's extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
+    Another recipe or other data in the same folder is refused with the difference; only a changed budget
+    is taken. `weights` is a file for the validation's extractor. Ctrl-C and SIGTERM leave a checkpoint and
+    return False.
     """
     watch = watch or Watch()
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
     # any parallel work, since threads take the mode over from the one that starts them.
     torch.set_flush_denormal(True)
     packed = PackedSet(data)
-    recipe = resolve(recipe, packed)
+    folder = RunFolder(out)
+    recipe = _with_extractor(resolve(recipe, packed), folder, weights)
     device = device or torch.device("cpu")
     step = build_step(recipe, device)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, device, weights, watch.say)
-    folder = RunFolder(out)
     _begin_or_match(folder, recipe, packed, watch.say)
 
     total = recipe.budget.in_images(len(packed))
@@ -88,6 +89,14 @@ def train(
         if trainer.progress.images_seen == 0:
             keeper.draw_first_grid()
         return trainer.run()
+
+
+def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> Recipe:
+    """The validation's extractor, decided once: what "auto" finds at first judges the run to its end."""
+    if recipe.validation.extractor != "auto":
+        return recipe
+    name = folder.recipe().validation.extractor if folder.exists() else choose(weights)
+    return recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"extractor": name})})
 
 
 def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:

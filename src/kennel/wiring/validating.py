@@ -42,10 +42,10 @@ class Validator:
         extractor = open_extractor(validation.extractor, weights, device=device)
         samples = f"{validation.count:,} samples"
         say(f"Validation: {validation.metric} of {samples} by the {extractor.name} extractor.")
-        if validation.extractor == "auto" and extractor.name == "pixels":
+        if extractor.name == "pixels" and recipe.image.channels == 3:
             say(
-                "No weights are at hand, so it sees colour and layout only: --weights FILE brings real "
-                "features, --set validation.extractor=mobilenet downloads them (3.6 MB)."
+                "Pixels tell colour and layout only. For a new run, --weights FILE brings real features, "
+                "and --set validation.extractor=mobilenet downloads them (3.6 MB)."
             )
         return cls(Judge(packed, extractor), recipe.latent, validation.metric, validation.count)
 
@@ -56,6 +56,7 @@ class Validator:
         values = {}
         for judgement in self._judge.judge(sampled, (self._metric,), count=self._count):
             values[judgement.metric] = judgement.value
-            parts = {name: judgement.details.get(name) for name in ("fid", "distance")}
-            values |= {name: float(part) for name, part in parts.items() if part is not None}
+            if judgement.metric == "mifid":
+                values["fid"] = float(judgement.details["fid"])
+                values["nearest_distance"] = float(judgement.details["distance"])
         return values
