@@ -24,6 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tensorboard]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torch-fidelity  # a reference in tests
 	touch $@
 
 clean:

@@ -16,7 +16,14 @@ def run(packed_set, tmp_path):
     """A finished run of a few rounds, with an average."""
     recipe = override(
         built_in("digits"),
-        ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "budget.images=64"],
+        [
+            "generator.width=4",
+            "discriminator.width=4",
+            "batch=8",
+            "ticks=2",
+            "budget.images=64",
+            "image.size=8",
+        ],
     )
     train(override(recipe, ["validation.every_ticks=0"]), packed_set(), tmp_path / "run")
     return tmp_path / "run"

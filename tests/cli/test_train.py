@@ -1,5 +1,6 @@
 """`kennel train` and `kennel recipes` as a user meets them."""
 
+import importlib
 import json
 import re
 import signal
@@ -8,17 +9,11 @@ import pytest
 
 from kennel.run_folder import RunFolder
 
-TINY = (
-    "--set",
-    "generator.width=4",
-    "--set",
-    "discriminator.width=4",
-    "--set",
-    "batch=8",
-    "--set",
-    "ticks=2",
+TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
+QUICK = (
+    *(word for setting in (*TINY, "validation.count=20") for word in ("--set", setting)),
+    *("--images", "64", "--device", "cpu"),
 )
-QUICK = (*TINY, "--set", "validation.count=20", "--images", "64", "--device", "cpu")
 
 
 def refused(outcome) -> str:
@@ -55,7 +50,7 @@ def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_p
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):
-    from kennel.cli import train as module
+    module = importlib.import_module("kennel.cli.train")
 
     at_round = module.Watching.at_round
 

@@ -139,7 +139,7 @@ def test_auto_takes_what_is_at_hand_and_never_downloads(
     save_file(MobileNetGraph().state_dict(), weights_folder() / MOBILENET_WEIGHTS.stored)
     assert isinstance(open_extractor("auto"), MobileNet)
     assert choose(tmp_path / INCEPTION_WEIGHTS.names[1]) == "inception"
-    with pytest.raises(WeightsError, match="add --extractor"):
+    with pytest.raises(WeightsError, match="name the extractor too"):
         choose(tmp_path / "anything.pth")
 
 

@@ -84,7 +84,7 @@ def test_the_page_tells_recipe_paper_data_and_commands(written: RunFolder):
     assert " ".join(recipe.to_yaml().split()) in text
     for command in ("kennel train", "kennel sample", "kennel judge", "--data /sets/digits"):
         assert command in text
-    assert "At 24,000 images, 6% of a budget of 400,000 images" in text
+    assert "At 24,000 images, 10% of a budget of 240,000 images" in text
     assert "Best validation FID: 31.25 at 16,000 images; the newest is 44.00." in text
 
 

@@ -8,11 +8,11 @@ import typer
 
 
 def demo(
-    context: typer.Context,
     out: Path = typer.Option(Path("demo"), help="Where the set and the run go."),
     images: str | None = typer.Option(None, help="Another budget than the recipe's, such as 20k."),
 ) -> None:
     """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores)."""
+    from kennel.cli import app
     from kennel.cli.console import console
 
     began = time.monotonic()
@@ -29,7 +29,9 @@ def demo(
     for arguments in steps:
         console.print(f"\n[bold cyan]$ kennel {' '.join(arguments)}[/]", soft_wrap=True)
         # The very commands that are printed, through the same door as from a shell.
-        context.find_root().command.main(arguments, "kennel", standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, "kennel", standalone_mode=False)
+        if code:
+            raise typer.Exit(code)
 
     fid = next(entry for entry in json.loads(scores.read_text()) if entry["metric"] == "fid")
     console.print(f"\n[bold]Done in {time.monotonic() - began:.0f} seconds.[/]")
