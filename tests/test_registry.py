@@ -26,6 +26,16 @@ def test_a_misspelt_name_is_answered_with_the_nearest_one():
         filled()["hing"]
 
 
+def test_a_part_of_a_name_is_answered_with_the_whole():
+    registry = filled()
+    registry.register("dcgan")(3)
+    registry.register("dcgan.dogs")(4)
+    with pytest.raises(UnknownNameError, match=r"did you mean 'dcgan\.dogs'"):
+        registry["dogs"]
+    with pytest.raises(UnknownNameError, match="did you mean 'dcgan'"):
+        registry["dcgn"]
+
+
 def test_a_name_like_no_other_is_answered_with_all_of_them():
     with pytest.raises(UnknownNameError, match="known: bce, hinge"):
         filled()["zzzzzzz"]

@@ -12,7 +12,10 @@ T = TypeVar("T")
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not among `known`: with the nearest right one, else with all of them."""
     names = sorted(known)
+    within = [known_name for known_name in names if len(name) > 2 and name in known_name]
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if within and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
+        nearest = within[:1]  # `dogs` means `dcgan.dogs` rather than what it happens to resemble
     hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"there is no {kind} '{name}': {hint}")
 

@@ -31,7 +31,9 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=error_console, transient=True) as progress:
+    with Progress(
+        *columns, console=error_console, transient=True, disable=not error_console.is_terminal
+    ) as progress:
         task = progress.add_task(what, total=None)
 
         def report(done: int, total: int) -> None:

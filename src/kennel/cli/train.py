@@ -83,6 +83,7 @@ class Watching(Watch):
             TextColumn("{task.fields[left]}"),
             console=error_console,
             transient=True,
+            disable=not error_console.is_terminal,
         )
         self._task = self._progress.add_task("training", total=None, images="0", speed="", left="")
         self._started: tuple[float, int] | None = None
