@@ -248,9 +248,16 @@ def test_a_default_that_is_written_out_is_the_same_run(packed_set, tmp_path):
 def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp_path, monkeypatch):
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KENNEL_WEIGHTS", raising=False)
-    recipe = tiny("digits", "validation.extractor=auto", "validation.count=20", "validation.every_ticks=1")
+    recipe = tiny(
+        "digits",
+        "validation.extractor=auto",
+        "validation.metric=mifid",
+        "validation.count=20",
+        "validation.every_ticks=1",
+    )
     assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
-    assert RunFolder(tmp_path / "run").recipe().validation.extractor == "pixels"
+    validation = RunFolder(tmp_path / "run").recipe().validation
+    assert (validation.extractor, validation.metric) == ("pixels", "fid")
     monkeypatch.setattr("kennel.wiring.training.choose", lambda weights: "mobilenet")
     assert train(recipe, tmp_path / "set", tmp_path / "run")
 

@@ -18,6 +18,7 @@ from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.errors import CheckpointError, RecipeError, RunError
 from kennel.features.opening import choose
+from kennel.features.pixel_cells import PixelCells
 from kennel.pictures import save_png, tile
 from kennel.recipe import Recipe, difference
 from kennel.run_folder import RunFolder
@@ -92,11 +93,21 @@ def train(
 
 
 def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> Recipe:
-    """The validation's extractor, decided once: what "auto" finds at first judges the run to its end."""
-    if recipe.validation.extractor != "auto":
+    """The validation's extractor, decided once: what "auto" finds at first judges the run to its end.
+
+    By plain pixels it is judged with FID: MiFID's epsilon was chosen for Inception's features, and would
+    punish real images there.
+    """
+    wanted = recipe.validation
+    if wanted.extractor != "auto":
         return recipe
-    name = folder.recipe().validation.extractor if folder.exists() else choose(weights)
-    return recipe.model_copy(update={"validation": recipe.validation.model_copy(update={"extractor": name})})
+    if folder.exists():
+        there = folder.recipe().validation
+        found = {"extractor": there.extractor, "metric": there.metric}
+    else:
+        name = choose(weights)
+        found = {"extractor": name, "metric": "fid" if name == PixelCells.name else wanted.metric}
+    return recipe.model_copy(update={"validation": wanted.model_copy(update=found)})
 
 
 def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:
