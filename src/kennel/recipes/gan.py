@@ -15,7 +15,7 @@ def gan() -> Recipe:
     pictures stay blurred and speckled.
 
     Command: kennel train gan --data sets/mnist --out runs/gan
-    Cost: 50 epochs of MNIST in about half an hour on 2 CPU cores.
+    Cost: 50 epochs of MNIST take about 20 minutes on 2 CPU cores.
     """
     optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(

@@ -13,6 +13,7 @@ METRIC_LABELS = {
     "f1": "F1",
     "inception_score": "Inception Score",
     "distance": "distance to the nearest training image",
+    "nearest_distance": "distance to the nearest training image",
     "distance_quantiles": "quantiles of that distance (0, 5, 50, 95, 100%)",
 }
 """How papers write the names that snake case cannot, and what short names mean."""
