@@ -23,7 +23,7 @@ def test_a_recipe_tells_its_command_and_its_cost(name):
     assert built_in(name).name == name
 
 
-def test_paper_001s_table_is_the_recipe():
+def test_the_table_of_the_dog_paper_is_the_recipe():
     recipe = built_in("dcgan.dogs")
     for optimiser in (recipe.generator_optimiser, recipe.discriminator_optimiser):
         assert (optimiser.learning_rate, optimiser.betas) == (5e-4, (0.5, 0.999))

@@ -56,7 +56,7 @@ class Bce(Loss):
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """-E[t log D + (1-t) log(1-D)] over reals, plus the same over fakes (paper 001, eq. 6 and 7)."""
+        """-E[t log D + (1-t) log(1-D)] over reals, and over fakes (Shangguan et al. 2020, eq. 7)."""
         return binary_cross_entropy_with_logits(real_logits, targets.real) + binary_cross_entropy_with_logits(
             fake_logits, targets.fake
         )

@@ -106,6 +106,13 @@ def test_recipes_are_listed_and_printed_in_full(kennel):
     assert "did you mean 'dcgan'" in refused(kennel("recipes", "dcgann"))
 
 
+def test_a_recipes_story_fits_a_terminal_of_any_width():
+    from kennel.cli.recipes import reflowed
+
+    text = "One line\nthat goes on.\n\nData: kennel data\n   --more\nCost: much\nmore."
+    assert reflowed(text) == "One line that goes on.\n\nData: kennel data --more\nCost: much more."
+
+
 def test_the_demo_goes_the_whole_way(kennel, tmp_path):
     outcome = kennel("demo", "--out", tmp_path / "demo", "--images", "640")
     assert outcome.code == 0, outcome.err

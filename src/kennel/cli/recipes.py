@@ -1,5 +1,7 @@
 """`kennel recipes`: the built-in recipes, and one in full."""
 
+import re
+
 import typer
 
 
@@ -15,7 +17,7 @@ def recipes(
 
     if name is not None:
         recipe = built_in(name)
-        console.print(story(name), markup=False)
+        console.print(reflowed(story(name)), markup=False)
         console.print()
         console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
         return
@@ -31,3 +33,9 @@ def recipes(
     console.print(
         "\n`kennel recipes NAME` prints one in full; `kennel train NAME --data SET --out RUN` runs it."
     )
+
+
+def reflowed(text: str) -> str:
+    """A docstring for a terminal of any width: its lines joined, but for paragraphs and `Word: ...` lines."""
+    joined = re.sub(r"(?<!\n)\n(?!\n|[A-Z][\w. ]*: )", " ", text)
+    return re.sub(r" {2,}", " ", joined)

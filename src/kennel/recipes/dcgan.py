@@ -1,4 +1,4 @@
-"""DCGAN as it was published, and as paper 001 trains it on dogs."""
+"""DCGAN as it was published, and as Shangguan et al. train it on dogs."""
 
 from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
@@ -36,7 +36,7 @@ def dcgan() -> Recipe:
 
 @RECIPES.register("dcgan.dogs")
 def dcgan_dogs() -> Recipe:
-    """The DCGAN of paper 001 on Stanford Dogs at 64x64: its Table I and section III.B, number for number.
+    """The DCGAN of Shangguan et al. on Stanford Dogs at 64x64: Table I and III.B, number for number.
 
     Paper: Shangguan, Zhao, Fan and Cao 2020, "Dog Image Generation using Deep Convolutional Generative
     Adversarial Networks". Reports MiFID 95.85 (test) and 38.70 (validation), judged with Inception.

@@ -11,7 +11,8 @@ from kennel.techniques.contract import TECHNIQUES, Technique, Turn
 class RandomResizedCrop(Technique):
     """A random box of each real image, `scale` of its area and `ratio` of sides, resized to the full size.
 
-    The defaults are paper 001's (III.B.3): area 0.8-1.0, ratio 3/4-4/3. Bilinear and antialiased.
+    The defaults are those of Shangguan et al. 2020 (III.B.3): area 0.8-1.0, ratio 3/4-4/3. Bilinear and
+    antialiased.
     """
 
     scale: tuple[float, float] = (0.8, 1.0)
@@ -34,7 +35,7 @@ class RandomResizedCrop(Technique):
 
 @TECHNIQUES.register("horizontal_flip")
 class HorizontalFlip(Technique):
-    """Mirrors each real image with `probability` (paper 001, III.B.3)."""
+    """Mirrors each real image with `probability` (Shangguan et al. 2020, III.B.3)."""
 
     probability: float = Field(0.5, ge=0, le=1)
 

@@ -9,8 +9,8 @@ from kennel.techniques.contract import TECHNIQUES, Technique
 class SeparateBatches(Technique):
     """Each mini-batch is all real or all fake, so that batch norm never mixes their statistics.
 
-    Paper 001, III.B.4; "GAN hacks" number 4. Without it real and fake go through the discriminator as one
-    batch, which is faster and, with batch norm, another network.
+    Shangguan et al. 2020, III.B.4; "GAN hacks" number 4. Without it real and fake go through the
+    discriminator as one batch, which is faster and, with batch norm, another network.
     """
 
     splits_batches: ClassVar[bool] = True

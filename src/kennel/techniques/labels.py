@@ -15,8 +15,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class OneSidedSmoothing(Technique):
     """The label of real images is `real` in place of 1; fakes keep 0 (Salimans et al. 2016, section 3.4).
 
-    `real` is a value (0.9; paper 001 has 0.8) or a range, from which each image draws its own (paper 003:
-    0.9-1.0). Smoothing the fakes too would make the best discriminator favour the generator's errors.
+    `real` is a value (0.9; Shangguan et al. 2020 have 0.8) or a range, from which each image draws its own
+    (0.9-1.0). Smoothing the fakes too would make the best discriminator favour the generator's errors.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})

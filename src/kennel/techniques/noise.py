@@ -12,8 +12,9 @@ from kennel.techniques.contract import TECHNIQUES, Kind, Technique, Turn
 class InstanceNoise(Technique):
     """Gaussian noise on real and fake images alike, fading over the run (Arjovsky and Bottou 2017).
 
-    `variance` at the start, in the units of [-1, 1] images (paper 001: 0.01), decays to 0 when `until` of the
-    run is over. It makes the two distributions overlap, so that the discriminator's gradient means something.
+    `variance` at the start, in the units of [-1, 1] images (0.01 in Shangguan et al. 2020), decays to 0 when
+    `until` of the run is over. It makes the two distributions overlap, so that the discriminator's gradient
+    means something.
     """
 
     variance: PositiveFloat = 0.01
