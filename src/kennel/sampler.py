@@ -90,9 +90,13 @@ class Samples:
         return len(self.seeds)
 
     def __iter__(self) -> Iterator[SampleBatch]:
+        return self.in_batches(self.batch)
+
+    def in_batches(self, size: int) -> Iterator[SampleBatch]:
+        """All samples in order, at most `size` at a time."""
         device = next(self.generator.parameters()).device
-        for start in range(0, len(self.seeds), self.batch):
-            seeds = tuple(self.seeds[start : start + self.batch])
+        for start in range(0, len(self.seeds), size):
+            seeds = tuple(self.seeds[start : start + size])
             latents = latents_of(seeds, self.latent, self.truncation).to(device)
             labels = self._labels(seeds)
             on_device = None if labels is None else torch.tensor(labels, device=device)
@@ -153,13 +157,5 @@ class SampledSet:
 
     def batches(self, size: int) -> Iterator[PixelArray]:
         """All samples in order, at most `size` at a time."""
-        again = Samples(
-            self._samples.generator,
-            self._samples.latent,
-            self._samples.seeds,
-            batch=size,
-            truncation=self._samples.truncation,
-            label=self._samples.label,
-        )
-        for batch in again:
+        for batch in self._samples.in_batches(size):
             yield batch.pixels

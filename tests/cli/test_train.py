@@ -124,7 +124,7 @@ def test_the_demo_goes_the_whole_way(kennel, tmp_path):
     assert [line.split(":")[0] for line in last] == ["Sample grid", "Report", "Judgement"]
 
 
-def test_a_full_disk_and_a_forbidden_folder_are_told_in_one_sentence(
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
     kennel, packed_set, tmp_path, monkeypatch
 ):
     import errno

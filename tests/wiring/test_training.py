@@ -262,18 +262,10 @@ def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp
     assert train(recipe, tmp_path / "set", tmp_path / "run")
 
 
-class StopOnNaN(Watch):
-    """Spoils the generator's loss, then asks to stop."""
-
-    def at_round(self, images_seen, total):
-        if images_seen == 40:
-            signal.raise_signal(signal.SIGINT)
-
-
 def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
     packed_set, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
     with pytest.raises(RunError, match="loss became nan"):
-        train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopOnNaN())
+        train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
     assert checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints) == []
