@@ -1,6 +1,18 @@
 """Generators and discriminators by name; importing this package registers them all."""
 
-from kennel.networks import dcgan, mlp
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["DISCRIMINATORS", "GENERATORS", "Discriminator", "Generator", "Setting", "dcgan", "mlp"]
+from kennel.networks.contract import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Discriminator,
+    Generator,
+    Setting,
+    Statistic,
+)
+
+__all__ = ["DISCRIMINATORS", "GENERATORS", "Discriminator", "Generator", "Setting", "Statistic"]
+
+for _module in iter_modules(__path__):  # a network is registered the day its file is there
+    import_module(f"{__name__}.{_module.name}")

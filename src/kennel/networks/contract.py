@@ -1,8 +1,9 @@
 """What a generator and a discriminator must expose, and where they are registered."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, cast
 
+import torch
 from torch import nn
 
 from kennel.errors import RecipeError
@@ -13,7 +14,10 @@ from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 @dataclass(frozen=True)
 class Setting:
-    """What a pair of networks is built for: square images of `size`, 1 or 3 `channels`, and the latent."""
+    """What a pair of networks is built for: square images of `size`, their `channels`, and the latent.
+
+    `classes` is 0 where there are none, or where nobody looks at them.
+    """
 
     size: int
     channels: int
@@ -27,6 +31,8 @@ class Network(nn.Module):
     Options: ClassVar[type[Options]] = Options
     sizes: ClassVar[tuple[int, ...]] = ()
     """Supported image sizes; empty where every size is."""
+    conditional: ClassVar[Literal["optional", "never"]] = "never"
+    """Whether it takes classes where the setting has some; "never" ignores labels."""
 
     def __init__(self, setting: Setting, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
@@ -48,22 +54,70 @@ class Generator(Network):
         raise NotImplementedError  # abstract
 
 
+class Statistic(nn.Module):
+    """What a head sees beside the last hidden layer: (batch, features) to (batch, `width`)."""
+
+    width: int
+
+    def forward(self, features: Features) -> Features:
+        """Computes it; it may compare the images of a batch."""
+        raise NotImplementedError  # abstract
+
+
 class Discriminator(Network):
     """Images to raw logits: how real each image looks, before any sigmoid.
 
-    A subclass gives `hidden` and the layer `head`, which maps the last hidden layer to one number.
+    A subclass gives `hidden`, and the layer `head` that maps the last hidden layer to one number. One that
+    uses the class at its end (a projection) adds to `logits` as well.
     """
 
-    head: nn.Module
+    head: nn.Linear
+
+    def __init__(self, setting: Setting, options: Any) -> None:
+        """`options` is an instance of the class's own `Options`."""
+        super().__init__(setting, options)
+        self.statistics = nn.ModuleList()
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether its logits depend on the class."""
+        told_not_to = getattr(self.options, "conditioning", None) == "none"
+        return self.conditional != "never" and self.setting.classes > 0 and not told_not_to
+
+    @property
+    def feature_width(self) -> int:
+        """The width of the last hidden layer."""
+        return self.head.in_features - sum(cast(Statistic, one).width for one in self.statistics)
 
     def hidden(self, images: Images, labels: Labels | None = None) -> Features:
         """The last hidden layer, flattened (batch, features): what feature matching compares."""
         raise NotImplementedError  # abstract
 
+    def logits(self, features: Features, labels: Labels | None = None) -> Logits:
+        """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision."""
+        beside = [statistic(features) for statistic in self.statistics]
+        values: Logits = self.head(torch.cat([features, *beside], 1) if beside else features)
+        return values.squeeze(1).float()
+
     def forward(self, images: Images, labels: Labels | None = None) -> Logits:
-        """One raw logit for each image, float32 whatever the precision of the layers."""
-        logits: Logits = self.head(self.hidden(images, labels)).squeeze(1).float()
-        return logits
+        """One raw logit for each image."""
+        return self.logits(self.hidden(images, labels), labels)
+
+    def append_statistic(self, statistic: Statistic, random: torch.Generator) -> None:
+        """Lets the head see `statistic(features)` (batch, `statistic.width`) beside the last hidden layer.
+
+        The head's weights are kept; those of the new columns are drawn from `random`.
+        """
+        before = self.head
+        head = nn.Linear(before.in_features + statistic.width, 1, bias=before.bias is not None)
+        with torch.no_grad():
+            bound = head.in_features**-0.5  # what nn.Linear draws its own from
+            head.weight.uniform_(-bound, bound, generator=random)
+            head.weight[:, : before.in_features] = before.weight
+            if head.bias is not None:
+                head.bias.copy_(before.bias)
+        self.statistics.append(statistic)
+        self.head = head
 
 
 GENERATORS: Registry[type[Generator]] = Registry("generator")

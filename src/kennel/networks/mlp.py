@@ -1,12 +1,18 @@
-"""Fully connected networks (Goodfellow et al. 2014, arXiv 1406.2661): no notion of space, any image size."""
+"""Fully connected networks (Goodfellow et al. 2014, arXiv 1406.2661): no notion of space, any image size.
 
-from typing import Annotated, ClassVar
+With classes the pair is the conditional GAN of Mirza and Osindero (2014, arXiv 1411.1784): both networks are
+fed the label beside their first layer's input.
+"""
+
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 from torch import nn
 
 from kennel import options
 from kennel.networks.activations import Activation, activation
+from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.shapes import Features, Images, Labels, Latents
 
@@ -25,24 +31,29 @@ class MlpGenerator(Generator):
         batch_norm: bool = True
 
     sizes: ClassVar[tuple[int, ...]] = ()
+    conditional = "optional"
 
     def __init__(self, setting: Setting, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        layers: list[nn.Module] = []
-        width = setting.latent_dimension
-        for index, hidden in enumerate(options.hidden):
-            layers.append(nn.Linear(width, hidden))
-            if options.batch_norm and index > 0:
-                layers.append(nn.BatchNorm1d(hidden))
+        self.first = nn.Linear(setting.latent_dimension, options.hidden[0])
+        layers: list[nn.Module] = [activation(options.activation)]
+        for width, wider in pairwise(options.hidden):
+            layers.append(nn.Linear(width, wider))
+            if options.batch_norm:
+                layers.append(nn.BatchNorm1d(wider))
             layers.append(activation(options.activation))
-            width = hidden
-        layers += [nn.Linear(width, setting.channels * setting.size**2), nn.Tanh()]
+        layers += [nn.Linear(options.hidden[-1], setting.channels * setting.size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
+        if setting.classes:
+            self.label = ClassBias(setting, self.first)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent; labels are not looked at."""
-        flat = self.layers(latents)  # batch, channels * size * size
+        """Draws one image for each latent."""
+        hidden = self.first(latents)
+        if self.setting.classes:
+            hidden = hidden + self.label(labels)
+        flat = self.layers(hidden)  # batch, channels * size * size
         images: Images = flat.float().unflatten(
             1, (self.setting.channels, self.setting.size, self.setting.size)
         )
@@ -54,26 +65,38 @@ class MlpDiscriminator(Discriminator):
     """Every pixel at once -> hidden layers -> one logit."""
 
     class Options(options.Options):
-        """`hidden` widths from the pixels on; dropout after each hidden layer, 0 for none."""
+        """`hidden` widths from the pixels on; dropout after each hidden layer, 0 for none.
+
+        `conditioning` "none" keeps the labels from the discriminator, for an auxiliary classifier.
+        """
 
         hidden: Widths = (1024, 512, 256)
         activation: Activation = "leaky_relu"
         dropout: float = Field(0.3, ge=0, lt=1)
+        conditioning: Literal["label", "none"] = "label"
+
+    conditional = "optional"
 
     def __init__(self, setting: Setting, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        layers: list[nn.Module] = []
-        width = setting.channels * setting.size**2
-        for hidden in options.hidden:
-            layers += [nn.Linear(width, hidden), activation(options.activation)]
-            if options.dropout:
-                layers.append(nn.Dropout(options.dropout))
-            width = hidden
+        self.first = nn.Linear(setting.channels * setting.size**2, options.hidden[0])
+        layers = self._after_a_layer()
+        for width, wider in pairwise(options.hidden):
+            layers += [nn.Linear(width, wider), *self._after_a_layer()]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(width, 1)
+        self.head = nn.Linear(options.hidden[-1], 1)
+        if self.reads_labels:
+            self.label = ClassBias(setting, self.first)
+
+    def _after_a_layer(self) -> list[nn.Module]:
+        dropout = [nn.Dropout(self.options.dropout)] if self.options.dropout else []
+        return [activation(self.options.activation), *dropout]
 
     def hidden(self, images: Images, labels: Labels | None = None) -> Features:
-        """The last hidden layer (batch, hidden[-1]); labels are not looked at."""
-        features: Features = self.layers(images.flatten(1))
+        """The last hidden layer (batch, hidden[-1])."""
+        hidden = self.first(images.flatten(1))
+        if self.reads_labels:
+            hidden = hidden + self.label(labels)
+        features: Features = self.layers(hidden)
         return features

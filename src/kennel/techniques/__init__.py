@@ -1,21 +1,11 @@
 """Techniques by name; importing this package registers them all."""
 
-from kennel.techniques import augmentation, averaging, batches, initialisation, labels, noise
+from importlib import import_module
+from pkgutil import iter_modules
+
 from kennel.techniques.contract import STAGES, TECHNIQUES, Kind, Play, Players, Technique, Term, Turn
 
-__all__ = [
-    "STAGES",
-    "TECHNIQUES",
-    "Kind",
-    "Play",
-    "Players",
-    "Technique",
-    "Term",
-    "Turn",
-    "augmentation",
-    "averaging",
-    "batches",
-    "initialisation",
-    "labels",
-    "noise",
-]
+__all__ = ["STAGES", "TECHNIQUES", "Kind", "Play", "Players", "Technique", "Term", "Turn"]
+
+for _module in iter_modules(__path__):  # a technique is registered the day its file is there
+    import_module(f"{__name__}.{_module.name}")
