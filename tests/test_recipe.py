@@ -3,7 +3,19 @@
 import pytest
 
 from kennel.errors import RecipeError
-from kennel.recipe import Budget, difference, from_yaml, override, parse_count, parsed, recipe_from
+from kennel.recipe import (
+    Boost,
+    Budget,
+    Optimiser,
+    Schedule,
+    Turns,
+    difference,
+    from_yaml,
+    override,
+    parse_count,
+    parsed,
+    recipe_from,
+)
 from kennel.recipes import RECIPES, built_in, find, story
 
 
@@ -170,3 +182,36 @@ def test_a_recipe_is_found_by_name_or_by_file(tmp_path):
     assert find(str(file)) == built_in("gan")
     with pytest.raises(RecipeError, match="there is no recipe file"):
         find(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize("boost", [None, Boost(discriminator=7, first=3, every=5), Boost(first=25, every=0)])
+def test_the_rounds_of_a_boosted_discriminator_are_counted_right(boost):
+    turns = Turns(discriminator=2, boost=boost)
+    before = 0
+    for number in range(60):
+        assert turns.discriminator_before(number) == before
+        assert turns.round_after(before) == number
+        before += turns.discriminator_in(number)
+
+
+def test_wgans_critic_plays_a_hundred_turns_at_first_and_now_and_then():
+    turns = Turns(discriminator=5, boost=Boost())
+    assert [number for number in range(1100) if turns.discriminator_in(number) == 100] == [
+        *range(25),
+        500,
+        1000,
+    ]
+    assert {turns.discriminator_in(number) for number in range(25, 500)} == {5}
+
+
+def test_a_schedule_warms_up_holds_and_decays():
+    schedule = Schedule(decay="linear", begins=0.5, final=0.1, warm_up=0.1, initial=0.2)
+    progress = (0.0, 0.05, 0.1, 0.5, 0.75, 1.0)
+    assert [schedule.factor(one) for one in progress] == pytest.approx([0.2, 0.6, 1, 1, 0.55, 0.1])
+    optimiser = Optimiser(learning_rate=2.0, schedule=Schedule(decay="cosine"))
+    assert optimiser.learning_rate_at(0.5) == pytest.approx(1.0)
+
+
+def test_a_schedule_that_ends_before_it_begins_is_refused():
+    with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
+        override(built_in("gan"), ["generator_optimiser.schedule={begins: 0.8, ends: 0.5}"])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.optimisers import Scheduled
 from kennel.step import Step, frozen
 from kennel.techniques import Players, Technique, Term, Turn
 
@@ -27,9 +28,9 @@ def make(techniques=(), rate: float = 0.1, precision=torch.float32, loss="bce") 
         players,
         LOSSES[loss](),
         {f"technique {index}": technique for index, technique in enumerate(techniques)},
-        torch.optim.SGD(players.discriminator.parameters(), rate),
-        torch.optim.SGD(players.generator.parameters(), rate),
-        precision,
+        Scheduled(torch.optim.SGD(players.discriminator.parameters(), rate), lambda progress: rate),
+        Scheduled(torch.optim.SGD(players.generator.parameters(), rate), lambda progress: rate),
+        precision=precision,
     )
 
 
@@ -98,7 +99,9 @@ def test_separate_batches_keep_the_statistics_of_real_and_fake_apart():
     for techniques in ((), (Separate(),)):
         step = make(techniques)
         seen.clear()
-        step.players.discriminator.register_forward_pre_hook(lambda module, entry: seen.append(entry[0]))
+        step.players.discriminator.first.register_forward_pre_hook(
+            lambda module, entry: seen.append(entry[0])
+        )
         step.discriminator_turn(REAL, LATENTS, None, turn("discriminator"))
         sizes = [len(batch) for batch in seen]
         assert sizes == ([8, 8] if techniques else [16])

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from kennel.atomic import atomic_file
 from kennel.errors import CheckpointError
 from kennel.monitor import Tally
+from kennel.optimisers import Scheduled, parameters_of
 from kennel.step import Step
 
 FORMAT = 1
@@ -114,8 +115,8 @@ def collect(step: Step, tally: Tally) -> dict[str, Tensor]:
 
     add("generator", step.players.generator.state_dict())
     add("discriminator", step.players.discriminator.state_dict())
-    add("generator_optimiser", _optimiser_state(step.generator_optimiser))
-    add("discriminator_optimiser", _optimiser_state(step.discriminator_optimiser))
+    for name, scheduled in _optimisers(step).items():
+        add(name, _optimiser_state(scheduled.optimiser))
     for name, technique in step.named_techniques.items():
         add(f"technique.{name}", technique.state_dict())
     add("tally", tally.state_dict())
@@ -132,20 +133,25 @@ def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
-    _restore_optimiser(step.generator_optimiser, checkpoint.below("generator_optimiser"))
-    _restore_optimiser(step.discriminator_optimiser, checkpoint.below("discriminator_optimiser"))
+    for name, scheduled in _optimisers(step).items():
+        _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
     tally.load_state_dict(checkpoint.below("tally"))
 
 
-def _parameters(optimiser: Optimizer) -> list[Tensor]:
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+def _optimisers(step: Step) -> dict[str, Scheduled]:
+    return {
+        "generator_optimiser": step.generator_optimiser,
+        "discriminator_optimiser": step.discriminator_optimiser,
+        **{f"companion_optimiser.{name}": one for name, one in step.companion_optimisers.items()},
+    }
 
 
 def _optimiser_state(optimiser: Optimizer) -> dict[str, Tensor]:
     return {
         f"{index}.{name}": value
-        for index, parameter in enumerate(_parameters(optimiser))
+        for index, parameter in enumerate(parameters_of(optimiser))
         for name, value in optimiser.state[parameter].items()
+        if isinstance(value, Tensor)  # SGD without momentum notes a None
     }
 
 
@@ -155,7 +161,7 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
     channels-last parameter would pair the wrong numbers.
     """
-    parameters = _parameters(optimiser)
+    parameters = parameters_of(optimiser)
     for key, value in state.items():
         index, name = key.split(".", 1)
         parameter = parameters[int(index)]

@@ -5,8 +5,10 @@ import torch
 from kennel.shapes import Images, Pixels
 
 
-def to_float(pixels: Pixels) -> Images:
-    """uint8 0..255 to float32 in [-1, 1], both ends exact."""
+def to_float(pixels: Pixels | Images) -> Images:
+    """uint8 0..255 to float32 in [-1, 1], both ends exact; what is float already is taken as it is."""
+    if pixels.is_floating_point():
+        return pixels
     return pixels.to(torch.float32).mul_(2 / 255).sub_(1)
 
 

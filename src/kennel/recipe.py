@@ -5,7 +5,9 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from math import ceil
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -13,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -22,6 +25,7 @@ from pydantic import (
 from kennel.errors import RecipeError
 from kennel.options import Options, sentence
 from kennel.registry import unknown_name
+from kennel.schedules import Decay, decayed
 
 Precision = Literal["float32", "bfloat16"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -47,7 +51,8 @@ class Image(Options):
     """What the networks draw. `None` is filled in from the data set when training starts."""
 
     size: PositiveInt | None = None
-    channels: Literal[1, 3] | None = None
+    channels: Literal[1, 2, 3] | None = None
+    """1 is grey, 3 is colour; 2 are the coordinates of points (images of one pixel)."""
 
 
 class Latent(Options):
@@ -57,21 +62,92 @@ class Latent(Options):
     distribution: Literal["normal", "uniform"] = "normal"
 
 
-class Optimiser(Options):
-    """Adam with its published names: learning rate, (beta 1, beta 2), epsilon, L2 weight decay."""
+class Schedule(Options):
+    """How a learning rate moves over the run: a factor of it, by the share of the budget that is spent.
 
-    name: Literal["adam"] = "adam"
+    It rises linearly from `initial` to 1 during the first `warm_up` of the run, and goes from 1 to `final`
+    between `begins` and `ends`.
+    """
+
+    decay: Decay = "constant"
+    begins: float = Field(0.0, ge=0, lt=1)
+    ends: float = Field(1.0, gt=0, le=1)
+    final: float = Field(0.0, ge=0, allow_inf_nan=False)
+    warm_up: float = Field(0.0, ge=0, lt=1)
+    initial: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Schedule":
+        if self.begins >= self.ends:
+            raise ValueError(f"the schedule begins at {self.begins} and ends at {self.ends}: end later")
+        return self
+
+    def factor(self, progress: float) -> float:
+        """The factor at this share of the run."""
+        factor = decayed(self.decay, 1.0, self.final, (progress - self.begins) / (self.ends - self.begins))
+        if progress < self.warm_up:
+            factor *= decayed("linear", self.initial, 1.0, progress / self.warm_up)
+        return factor
+
+
+class Optimiser(Options):
+    """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
+
+    `betas` belong to adam, `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
+    """
+
+    name: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
+    schedule: Schedule = Schedule()
     betas: tuple[Beta, Beta] = (0.5, 0.999)
+    smoothing: Beta = 0.99
+    momentum: Beta = 0.0
     epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
 
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate at this share of the run."""
+        return self.learning_rate * self.schedule.factor(progress)
+
+
+class Boost(Options):
+    """More discriminator turns in the first `first` rounds and in every `every`-th (0: no other).
+
+    WGAN's released code trains its critic 100 times in the first 25 rounds and in every 500th.
+    """
+
+    discriminator: PositiveInt = 100
+    first: NonNegativeInt = 25
+    every: NonNegativeInt = 500
+
 
 class Turns(Options):
-    """Turns of each player in a round."""
+    """Turns of each player in a round; `boost` gives the discriminator more in some rounds."""
 
     discriminator: PositiveInt = 1
     generator: PositiveInt = 1
+    boost: Boost | None = None
+
+    def discriminator_in(self, number: int) -> int:
+        """The discriminator's turns in the round of this number, from 0."""
+        boost = self.boost
+        if boost is not None and (number < boost.first or (boost.every and number % boost.every == 0)):
+            return boost.discriminator
+        return self.discriminator
+
+    def discriminator_before(self, number: int) -> int:
+        """The discriminator's turns in all rounds before this one."""
+        boost = self.boost
+        if boost is None:
+            return number * self.discriminator
+        boosted = min(number, boost.first)
+        if boost.every and number > boost.first:  # multiples of `every` from `first` to `number` - 1
+            boosted += ceil(number / boost.every) - ceil(boost.first / boost.every)
+        return number * self.discriminator + boosted * (boost.discriminator - self.discriminator)
+
+    def round_after(self, discriminator_turns: int) -> int:
+        """The number of the round that follows after so many turns of the discriminator."""
+        return bisect_left(range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_before)
 
 
 class Budget(Options):
@@ -103,12 +179,25 @@ class Validation(Options):
     every_ticks: int = Field(1, ge=0)
 
 
+class Sampling(Options):
+    """How samples are drawn from the generator, during training and after.
+
+    `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
+    truncation that is asked for (standing statistics, Brock et al. 2019, appendix B); 0 takes the running
+    averages of training.
+    """
+
+    standing_passes: NonNegativeInt = 0
+
+
 class Recipe(Options):
     """Everything that decides what a run computes."""
 
     name: str
     paper: str = ""
     image: Image = Image()
+    classes: NonNegativeInt | None = 0
+    """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
     latent: Latent = Latent()
     generator: Part
     discriminator: Part
@@ -122,6 +211,7 @@ class Recipe(Options):
     ticks: PositiveInt = 40
     """Ticks in the run: at each, a log line, a grid, a checkpoint and perhaps a validation."""
     validation: Validation = Validation()
+    sampling: Sampling = Sampling()
     keep_checkpoints: PositiveInt = 2
     precision: Precision = "float32"
     seed: int = 0

@@ -17,4 +17,8 @@ Logits: TypeAlias = Float[Tensor, "batch"]
 Targets: TypeAlias = Float[Tensor, "batch"]
 """What a logit's sigmoid should be, in [0, 1], for losses that have labels."""
 Features: TypeAlias = Float[Tensor, "batch features"]
+Distances: TypeAlias = Float[Tensor, "batch"]
+"""How far apart the images of each pair are."""
+Indices: TypeAlias = Int[Tensor, "kept"]
+"""Places within a batch."""
 Scalar: TypeAlias = Float[Tensor, ""]

@@ -3,16 +3,18 @@
 Techniques enter through their seams and are never asked for by name.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kennel.losses import Loss, Targets
-from kennel.shapes import Images, Labels, Latents, Logits, Scalar
-from kennel.techniques import Kind, Play, Players, Technique, Term, Turn
+from kennel.optimisers import Scheduled, add_clipped_gradient
+from kennel.shapes import Images, Labels, Latents, Scalar
+from kennel.showing import Showing
+from kennel.techniques import Companion, Play, Players, Technique, Term, Turn
 
 Statistics = dict[str, Tensor]
 """Detached scalars on the device, named as the log names them; nobody waits for their values here."""
@@ -26,8 +28,9 @@ class Step:
         players: Players,
         loss: Loss,
         techniques: Mapping[str, Technique],
-        discriminator_optimiser: Optimizer,
-        generator_optimiser: Optimizer,
+        discriminator_optimiser: Scheduled,
+        generator_optimiser: Scheduled,
+        companion_optimisers: Mapping[str, Scheduled] | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
         """`precision` is that of the networks' layers; losses and weights stay float32."""
@@ -35,81 +38,82 @@ class Step:
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
-        self.terms = tuple(technique for technique in self.techniques if isinstance(technique, Term))
+        self.terms = {name: one for name, one in techniques.items() if isinstance(one, Term)}
+        self.companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
         self.discriminator_optimiser = discriminator_optimiser
         self.generator_optimiser = generator_optimiser
-        self.precision = precision
-        self.splits_batches = any(technique.splits_batches for technique in self.techniques)
+        self.companion_optimisers = companion_optimisers or {}
+        self.showing = Showing(players, self.techniques, precision)
+        self.generator_needs_real = loss.generator_needs_real or any(
+            technique.generator_needs_real for technique in self.techniques
+        )
+        self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
     def discriminator_turn(
         self, real: Images, latents: Latents, labels: Labels | None, turn: Turn
     ) -> Statistics:
         """Teaches the discriminator to tell `real` from what the generator makes of `latents`."""
-        with torch.no_grad(), self._autocast(turn):
+        due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
+        with torch.no_grad(), self.showing.autocast(turn):
             fake = self.players.generator(latents, labels)
-        real, fake = self._viewed(real, turn, "real"), self._viewed(fake, turn, "fake")
-        with self._autocast(turn):
-            real_logits, fake_logits = self._logits(real, fake, labels)
-        targets = Targets.for_logits(real_logits, fake_logits)
+        real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
+        fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
+        play = self.showing.play(turn, latents, labels, real, fake)
+        assert play.real_logits is not None
+        targets = Targets.for_logits(play.real_logits, play.fake_logits)
+        if self.loss.compares_images:
+            targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
             targets = technique.targets(targets, turn)
-        loss = self.loss.discriminator_loss(real_logits, fake_logits, targets)
-        play = Play(self.players, turn, real, fake, labels, real_logits, fake_logits)
-        for one in self.terms:
-            if turn.due(one.every) and (term := one.discriminator_term(play)) is not None:
-                loss = loss + one.weight * one.every * term
-        _update(self.discriminator_optimiser, loss)
-        for technique in self.techniques:
-            technique.after_discriminator(self.players, turn)
-        return {
-            "discriminator_loss": loss.detach(),
-            "real_probability": real_logits.detach().sigmoid().mean(),
-            "fake_probability": fake_logits.detach().sigmoid().mean(),
+        loss = self.loss.discriminator_loss(play.real_logits, play.fake_logits, targets)
+        logged = {
+            "real_probability": play.real_logits.detach().sigmoid().mean(),
+            "fake_probability": play.fake_logits.detach().sigmoid().mean(),
         }
+        for name, one in due.items():
+            if (term := one.discriminator_term(play)) is not None:
+                loss = loss + one.weight * one.every * term
+                logged[f"{name}_discriminator_term"] = term.detach()
+        _update(self.discriminator_optimiser.at(turn.progress), loss)
+        for technique in self.techniques:
+            technique.after_discriminator(play)
+        return {"discriminator_loss": loss.detach(), **logged}
 
     def generator_turn(
         self, real: Images | None, latents: Latents, labels: Labels | None, turn: Turn
     ) -> Statistics:
-        """Teaches the generator to be taken for real; `real` only where the loss looks at real images."""
+        """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
+        logged, clipped = {}, []
         with frozen(self.players.discriminator):
-            with self._autocast(turn):
+            with self.showing.autocast(turn):
                 fake = self.players.generator(latents, labels)
-            fake = self._viewed(fake, turn, "fake")
-            real_logits = None
-            with self._autocast(turn):
-                if real is not None:
-                    real = self._viewed(real, turn, "real")
-                    real_logits, fake_logits = self._logits(real, fake, labels)
-                else:
-                    fake_logits = self.players.discriminator(fake, labels)
-            loss = self.loss.generator_loss(real_logits, fake_logits)
-            play = Play(self.players, turn, real, fake, labels, real_logits, fake_logits)
-            for one in self.terms:
+            play = self.showing.play(turn, latents, labels, real, fake)
+            loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
+            for name, one in self.terms.items():
                 if turn.due(one.every) and (term := one.generator_term(play)) is not None:
-                    loss = loss + one.weight * one.every * term
-            _update(self.generator_optimiser, loss)
+                    weighted = one.weight * one.every * term
+                    if one.clipped:
+                        clipped.append(weighted)
+                    else:
+                        loss = loss + weighted
+                    logged[f"{name}_generator_term"] = term.detach()
+            _update(self.generator_optimiser.at(turn.progress), loss, clipped)
+        for name, companion in self.companions.items():
+            own_loss = companion.companion_loss(play)
+            _update(self.companion_optimisers[name].at(turn.progress), own_loss)
+            logged[f"{name}_loss"] = own_loss.detach()
+        for name, technique in self.named_techniques.items():
+            technique.after_generator(play)
+            logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
+        return {"generator_loss": loss.detach(), **logged}
+
+    def _adversarial_loss(self, play: Play) -> Scalar:
+        real_logits, fake_logits = play.real_logits, play.fake_logits
         for technique in self.techniques:
-            technique.after_generator(self.players, turn)
-        return {"generator_loss": loss.detach()}
-
-    def _logits(self, real: Images, fake: Images, labels: Labels | None) -> tuple[Logits, Logits]:
-        """Both logits: in passes of their own where a technique asks for it, else in one, which is faster."""
-        discriminator = self.players.discriminator
-        if self.splits_batches:
-            return discriminator(real, labels), discriminator(fake, labels)
-        both = torch.cat([real, fake])
-        both_labels = None if labels is None else torch.cat([labels, labels])
-        real_logits, fake_logits = discriminator(both, both_labels).split([len(real), len(fake)])
-        return real_logits, fake_logits
-
-    def _viewed(self, images: Images, turn: Turn, kind: Kind) -> Images:
-        for technique in self.techniques:
-            images = technique.view(images, turn, kind)
-        return images.contiguous(memory_format=torch.channels_last)
-
-    def _autocast(self, turn: Turn) -> AbstractContextManager[object]:
-        lower = self.precision != torch.float32
-        return torch.autocast(turn.device.type, dtype=self.precision, enabled=lower)
+            if (kept := technique.kept(fake_logits, play.turn)) is not None:
+                fake_logits = fake_logits[kept]
+                real_logits = None if real_logits is None else real_logits[kept]
+        return self.loss.generator_loss(real_logits, fake_logits)
 
 
 @contextmanager
@@ -125,7 +129,10 @@ def frozen(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _update(optimiser: Optimizer, loss: Scalar) -> None:
+def _update(optimiser: Optimizer, loss: Scalar, clipped: Sequence[Scalar] = ()) -> None:
+    """One step along the gradient of `loss`, and of each `clipped` term made no longer than that."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]
+    for term in clipped:
+        add_clipped_gradient(optimiser, term)
     optimiser.step()

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from kennel.data.stream import Stream
 from kennel.monitor import Tally, refuse_non_finite
 from kennel.pixels import to_float
 from kennel.recipe import Turns
-from kennel.shapes import Images, Labels, Latents
+from kennel.shapes import Images, Labels, Latents, Pixels
 from kennel.step import Step
 from kennel.techniques import Turn
 from kennel.watch import Entry
@@ -28,11 +27,6 @@ class Plan:
     seed: int
     device: torch.device
 
-    @property
-    def round_images(self) -> int:
-        """Images that one round shows."""
-        return self.batch * self.turns.discriminator
-
 
 @dataclass
 class Progress:
@@ -45,6 +39,14 @@ class Progress:
 Callback = Callable[[Entry, Progress], None]
 """What happens at a tick: it may read and add to the tick's `entry` in the log."""
 
+@runtime_checkable
+class Batches(Protocol):
+    """Where real images come from: a `Stream`, or anything that gives a batch by how many were shown."""
+
+    def at(self, images_seen: int) -> tuple[Pixels | Images, Labels | None]:
+        """The batch after `images_seen` images, on the device, and its labels where there are some."""
+
+
 DrawLatents = Callable[[int, torch.Generator], Latents]
 
 
@@ -54,7 +56,7 @@ class Trainer:
     def __init__(
         self,
         step: Step,
-        stream: Stream,
+        stream: Batches,
         draw_latents: DrawLatents,
         plan: Plan,
         *,
@@ -101,23 +103,22 @@ class Trainer:
     def round(self) -> None:
         """The discriminator's turns, then the generator's."""
         plan, progress = self.plan, self.progress
-        rounds_before = progress.images_seen // plan.round_images
+        number_of_round = plan.turns.round_after(progress.images_seen // plan.batch)
+        discriminator_turns = plan.turns.discriminator_in(number_of_round)
         real: Images | None = None
         labels: Labels | None = None
-        for _ in range(plan.turns.discriminator):
+        for _ in range(discriminator_turns):
             number = progress.images_seen // plan.batch
             turn = self._turn("discriminator", number, float(plan.batch))
             real, labels = self._real(turn)
-            latents = self.draw_latents(plan.batch, turn.random("latents"))
-            self.tally.add(self.step.discriminator_turn(real, latents, labels, turn))
+            self.tally.add(self.step.discriminator_turn(real, self._latents(turn), labels, turn))
             progress.images_seen += plan.batch
-        if not self.step.loss.generator_needs_real:
+        if not self.step.generator_needs_real:
             real = None
+        share = plan.batch * discriminator_turns / plan.turns.generator
         for index in range(plan.turns.generator):
-            number = rounds_before * plan.turns.generator + index
-            turn = self._turn("generator", number, plan.round_images / plan.turns.generator)
-            latents = self.draw_latents(plan.batch, turn.random("latents"))
-            self.tally.add(self.step.generator_turn(real, latents, labels, turn))
+            turn = self._turn("generator", number_of_round * plan.turns.generator + index, share)
+            self.tally.add(self.step.generator_turn(real, self._latents(turn), labels, turn))
 
     def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> Turn:
         plan = self.plan
@@ -134,6 +135,12 @@ class Trainer:
         for technique in self.step.techniques:
             real = technique.augment(real, turn)
         return real, labels
+
+    def _latents(self, turn: Turn) -> Latents:
+        latents = self.draw_latents(self.plan.batch, turn.random("latents"))
+        for technique in self.step.techniques:
+            latents = technique.prior(latents, turn)
+        return latents
 
     def _tick(self, began: tuple[int, float]) -> None:
         means: Mapping[str, float] = self.tally.read()

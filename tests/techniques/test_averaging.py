@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.showing import Showing
 from kennel.techniques import TECHNIQUES, Players, Turn
 
 
@@ -15,8 +16,12 @@ def players() -> Players:
     )
 
 
-def turn(images_seen: int, share: float) -> Turn:
-    return Turn(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
+def after(ema, players, images_seen: int, share: float) -> None:
+    """One generator's turn has ended."""
+    turn = Turn(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
+    fake = torch.zeros(2, 1, 8, 8)
+    play = Showing(players, (), torch.float32).play(turn, torch.zeros(2, 4), None, None, fake)
+    ema.after_generator(play)
 
 
 def stem(generator) -> torch.Tensor:
@@ -32,7 +37,7 @@ def test_after_a_half_life_an_old_weight_counts_half(turns):
     with torch.no_grad():
         pair.generator.stem.weight.fill_(3.0)
     for index in range(turns):
-        ema.after_generator(pair, turn(900_000 + index * 1000 // turns, 1000 / turns))
+        after(ema, pair, 900_000 + index * 1000 // turns, 1000 / turns)
     expected = (before + 3.0) / 2
     assert torch.allclose(stem(ema.sampling_generator()), expected, atol=1e-6)
 
@@ -43,7 +48,7 @@ def test_a_young_average_follows_closely():
     ema.build(pair, torch.Generator())
     with torch.no_grad():
         pair.generator.stem.weight.fill_(3.0)
-    ema.after_generator(pair, turn(64, 64))
+    after(ema, pair, 64, 64)
     assert torch.allclose(stem(ema.sampling_generator()), torch.tensor(3.0), atol=1e-4)
 
 
@@ -62,5 +67,5 @@ def test_counters_of_batch_norm_are_taken_over():
     ema = TECHNIQUES["ema"]()
     ema.build(pair, torch.Generator())
     pair.generator(torch.randn(4, 4))
-    ema.after_generator(pair, turn(100, 4))
+    after(ema, pair, 100, 4)
     assert ema.sampling_generator().state_dict()["layers.0.num_batches_tracked"] == 1

@@ -1,15 +1,17 @@
 """What every registered technique must do, with every loss that fits and beside every other technique."""
 
 import itertools
+import math
 
 import pytest
 import torch
 
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
-from kennel.recipe import Budget, Image, Latent, Part, Recipe
+from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
 from kennel.sampler import draw_latents
-from kennel.techniques import TECHNIQUES, Turn
+from kennel.techniques import TECHNIQUES
+from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step
 
 CPU = torch.device("cpu")
@@ -20,6 +22,7 @@ def recipe(loss: str, *techniques: str) -> Recipe:
     return Recipe(
         name="test",
         image=Image(size=8, channels=1),
+        classes=2,
         latent=LATENT,
         generator=Part(name="dcgan", width=4),
         discriminator=Part(name="dcgan", width=4),
@@ -30,27 +33,26 @@ def recipe(loss: str, *techniques: str) -> Recipe:
     )
 
 
-def play(step, rounds=2, first=0):
-    """Plays rounds as the trainer does, without a data set; returns all statistics."""
-    statistics = []
-    for number in range(first, first + rounds):
-        turn = Turn(4 * number, 16, "discriminator", number, 0, CPU, 4.0)
-        real = torch.rand(4, 1, 8, 8, generator=turn.random("real")) * 2 - 1
-        for technique in step.techniques:
-            real = technique.augment(real, turn)
-        statistics.append(
-            step.discriminator_turn(real, draw_latents(LATENT, 4, turn.random("latents")), None, turn)
-        )
-        turn = Turn(4 * number + 4, 16, "generator", number, 0, CPU, 4.0)
-        seen = real if step.loss.generator_needs_real else None
-        statistics.append(
-            step.generator_turn(seen, draw_latents(LATENT, 4, turn.random("latents")), None, turn)
-        )
-    return statistics
+class Batches:
+    """Stands in for the stream of a set of random images of two classes."""
+
+    def at(self, images_seen):
+        random = torch.Generator().manual_seed(images_seen)
+        pixels = torch.randint(0, 256, (4, 1, 8, 8), generator=random, dtype=torch.uint8)
+        return pixels, torch.tensor([0, 1, 1, 0])
+
+
+def play(step, rounds=2):
+    """Plays rounds with the trainer itself; returns the means of all statistics."""
+    plan = Plan(4, Turns(), 16, 16, 0, CPU)
+    trainer = Trainer(step, Batches(), lambda count, random: draw_latents(LATENT, count, random), plan)
+    for _ in range(rounds):
+        trainer.round()
+    return trainer.tally.means()
 
 
 def fits(technique: str, loss: str) -> bool:
-    return TECHNIQUES[technique].needs <= LOSSES[loss].provides
+    return TECHNIQUES[technique].needs <= LOSSES[loss].provides | {"classes"}
 
 
 def weights(step):
@@ -64,12 +66,11 @@ def weights(step):
 )
 def test_two_rounds_with_every_loss_that_fits_stay_finite(technique, loss):
     step = build_step(recipe(loss, technique), CPU)
-    for statistics in play(step):
-        assert all(torch.isfinite(value) for value in statistics.values())
+    assert all(math.isfinite(value) for value in play(step).values())
     assert all(torch.isfinite(value).all() for value in weights(step))
 
 
-@pytest.mark.parametrize("technique", [name for name in TECHNIQUES if TECHNIQUES[name].needs])
+@pytest.mark.parametrize("technique", [name for name in TECHNIQUES if "labels" in TECHNIQUES[name].needs])
 def test_a_technique_is_refused_beside_a_loss_without_what_it_needs(technique, monkeypatch):
     class Plain(LOSSES["bce"]):
         provides = frozenset()
@@ -79,10 +80,16 @@ def test_a_technique_is_refused_beside_a_loss_without_what_it_needs(technique, m
         build_step(recipe("plain", technique), CPU)
 
 
+@pytest.mark.parametrize("technique", [name for name in TECHNIQUES if "classes" in TECHNIQUES[name].needs])
+def test_a_technique_that_needs_classes_is_refused_without(technique):
+    with pytest.raises(RecipeError, match=f"{technique} needs classes, and the recipe draws without"):
+        build_step(recipe("bce", technique).model_copy(update={"classes": 0}), CPU)
+
+
 @pytest.mark.parametrize(("one", "other"), list(itertools.permutations(TECHNIQUES, 2)))
 def test_every_pair_of_techniques_plays_in_both_orders(one, other):
-    for statistics in play(build_step(recipe("bce", one, other), CPU), rounds=1):
-        assert all(torch.isfinite(value) for value in statistics.values())
+    statistics = play(build_step(recipe("bce", one, other), CPU), rounds=1)
+    assert all(math.isfinite(value) for value in statistics.values())
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))

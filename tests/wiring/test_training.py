@@ -43,6 +43,11 @@ def tiny(name: str, *settings: str) -> Recipe:
     return override(recipe, [*TINY, *widths, *settings])
 
 
+def bare(name: str, *settings: str) -> Recipe:
+    """A tiny recipe without its techniques."""
+    return override(tiny(name).model_copy(update={"techniques": ()}), settings)
+
+
 class StopAt(Watch):
     """Raises a Ctrl-C when the run has shown so many images; remembers what was said."""
 
@@ -83,14 +88,29 @@ def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_se
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
-    recipe = tiny("dcgan").model_copy(update={"techniques": ()})
-    assert_resumes(override(recipe, [f"techniques.{name}=on"]), packed_set(), tmp_path, stops=(24,))
+    recipe = override(bare("dcgan"), ["classes=null", f"techniques.{name}=on"])
+    assert_resumes(recipe, packed_set(classes=2), tmp_path, stops=(24,))
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
     settings = ("turns.discriminator=2", "turns.generator=3", "precision=bfloat16", f"loss.name={name}")
-    assert_resumes(tiny("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
+    assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp_path):
+    settings = [
+        f"{player}_optimiser.{setting}"
+        for player in ("generator", "discriminator")
+        for setting in (f"name={name}", "momentum=0.5", "schedule.decay=cosine", "schedule.warm_up=0.2")
+    ]
+    assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(40,))
+
+
+def test_rounds_of_different_length_resume_bit_for_bit(packed_set, tmp_path):
+    boost = "turns.boost={discriminator: 3, first: 2, every: 4}"
+    assert_resumes(bare("digits", boost), packed_set(), tmp_path, stops=(24, 56))
 
 
 def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, monkeypatch):

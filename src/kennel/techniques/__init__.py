@@ -3,9 +3,19 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from kennel.techniques.contract import STAGES, TECHNIQUES, Kind, Play, Players, Technique, Term, Turn
+from kennel.techniques.contract import (
+    STAGES,
+    TECHNIQUES,
+    Companion,
+    Kind,
+    Play,
+    Players,
+    Technique,
+    Term,
+    Turn,
+)
 
-__all__ = ["STAGES", "TECHNIQUES", "Kind", "Play", "Players", "Technique", "Term", "Turn"]
+__all__ = ["STAGES", "TECHNIQUES", "Companion", "Kind", "Play", "Players", "Technique", "Term", "Turn"]
 
 for _module in iter_modules(__path__):  # a technique is registered the day its file is there
     import_module(f"{__name__}.{_module.name}")

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PrivateAttr
 from torch import Tensor
 
 from kennel.networks import Generator
-from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique, Turn
+from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Technique
 
 
 @TECHNIQUES.register("ema")
@@ -32,11 +32,12 @@ class Ema(Technique):
         self._average = copy.deepcopy(players.generator).requires_grad_(False).eval()
 
     @torch.no_grad()
-    def after_generator(self, players: Players, turn: Turn) -> None:
+    def after_generator(self, play: Play) -> None:
         """Moves the average towards the generator by what the images since the last round weigh."""
+        turn = play.turn
         half_life = min(self.half_life_images, turn.images_seen * self.ramp_up)
         keep = 0.5 ** (turn.images_in_turn / half_life)
-        averages, currents = self._paired(players.generator)
+        averages, currents = self._paired(play.players.generator)
         torch._foreach_lerp_(averages, currents, 1 - keep)
 
     def _paired(self, generator: Generator) -> tuple[list[Tensor], list[Tensor]]:

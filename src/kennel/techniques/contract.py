@@ -1,5 +1,6 @@
 """The seams that a technique may implement, what it is handed there, and where it is registered."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,8 +12,9 @@ from kennel import randomness
 from kennel.losses import Targets
 from kennel.networks import Discriminator, Generator
 from kennel.options import Options
+from kennel.recipe import Optimiser
 from kennel.registry import Registry
-from kennel.shapes import Images, Labels, Logits, Scalar
+from kennel.shapes import Features, Images, Indices, Labels, Latents, Logits, Scalar
 
 Kind = Literal["real", "fake"]
 Stage = Literal["initialise", "replace", "reparametrise", "copy"]
@@ -67,37 +69,55 @@ class Turn:
 
 @dataclass(frozen=True)
 class Play:
-    """What a technique's term may look at: the images as the discriminator saw them, and its logits.
+    """What a turn has come to when its loss is made: images, logits and the last hidden layer on both sides.
 
-    In a generator's turn `real` and `real_logits` are there only where the loss asks for them.
+    `real` and `fake` are the images as they came from the set and from the generator; `real_seen` and
+    `fake_seen` are what the discriminator saw of them, after every `view`. In a generator's turn all that is
+    real is there only where the loss or a technique asks for it.
     """
 
     players: Players
     turn: Turn
-    real: Images | None
-    fake: Images
+    latents: Latents
     labels: Labels | None
-    real_logits: Logits | None
+    fake: Images
+    fake_seen: Images
+    fake_features: Features
     fake_logits: Logits
+    judge: Callable[[Images], Logits]
+    """The discriminator on other images of the same labels, in the step's precision and without a `view`."""
+    real: Images | None = None
+    real_seen: Images | None = None
+    real_features: Features | None = None
+    real_logits: Logits | None = None
 
 
 class Technique(Options):
     """One trick of one paper. A subclass implements the seams it uses and leaves the others alone.
 
-    `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels", ...).
+    `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels") or of the recipe
+    ("classes").
     """
 
     stage: ClassVar[Stage] = "replace"
     needs: ClassVar[frozenset[str]] = frozenset()
     splits_batches: ClassVar[bool] = False
     """True where real and fake images must go through the discriminator in passes of their own."""
+    generator_needs_real: ClassVar[bool] = False
+    """True where it looks at real images in the generator's turn too."""
+    teaches_classes: ClassVar[bool] = False
+    """True where it makes the generator's class matter even if the discriminator reads no labels."""
 
     def build(self, players: Players, random: torch.Generator) -> None:
-        """Reworks the networks once, before the first round."""
+        """Reworks the networks once, before the first round; raises `RecipeError` where they do not fit."""
 
     def augment(self, real: Images, turn: Turn) -> Images:
         """Varies the real images as they come from the set."""
         return real
+
+    def prior(self, latents: Latents, turn: Turn) -> Latents:
+        """Changes the latents that a turn draws."""
+        return latents
 
     def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
         """Transforms what the discriminator sees, real and fake alike; `kind` keeps their noise apart."""
@@ -107,11 +127,19 @@ class Technique(Options):
         """Changes the labels of a loss that has labels, in the discriminator's turn."""
         return targets
 
-    def after_discriminator(self, players: Players, turn: Turn) -> None:
-        """Acts on weights after the discriminator's update."""
+    def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
+        """Which images of a generator's turn its adversarial loss is made of; None for all."""
+        return None
 
-    def after_generator(self, players: Players, turn: Turn) -> None:
-        """Acts on weights after the generator's update."""
+    def after_discriminator(self, play: Play) -> None:
+        """Acts on weights, or learns from the turn, after the discriminator's update."""
+
+    def after_generator(self, play: Play) -> None:
+        """Acts on weights, or learns from the turn, after the generator's update."""
+
+    def statistics(self) -> dict[str, Tensor]:
+        """Scalars for the log (under the technique's name), asked for after every generator's turn."""
+        return {}
 
     def sampling_generator(self) -> Generator | None:
         """The generator to sample from, where this technique keeps a better one."""
@@ -129,11 +157,21 @@ class Term(Technique):
     """A technique that adds a term to a loss.
 
     `weight` multiplies its terms; with `every` > 1 they are computed on every so-manieth turn only, and
-    multiplied by `every`.
+    multiplied by `every`. Each term's mean is logged, unweighted, under the technique's name.
     """
+
+    gradients_of: ClassVar[frozenset[Kind]] = frozenset()
+    """Images that the discriminator's term differentiates with respect to: `play.real`, `play.fake`."""
+    clipped: ClassVar[bool] = False
+    """True where the gradient of the generator's term is scaled down to the length of the rest's."""
 
     weight: float = 1.0
     every: PositiveInt = 1
+
+    @property
+    def replaces_adversarial(self) -> bool:
+        """Whether the generator minimises the terms alone, without the adversarial loss."""
+        return False
 
     def discriminator_term(self, play: Play) -> Scalar | None:
         """Adds to the discriminator's loss; None for nothing."""
@@ -142,6 +180,24 @@ class Term(Technique):
     def generator_term(self, play: Play) -> Scalar | None:
         """Adds to the generator's loss; None for nothing."""
         return None
+
+
+class Companion(Term):
+    """A technique with a network of its own, which is trained after each of the generator's turns.
+
+    `build` makes the network from `random`; the step moves it by `optimiser` and its `companion_loss`.
+    """
+
+    optimiser: Optimiser = Optimiser()
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, once `build` has made it."""
+        raise NotImplementedError  # abstract
+
+    def companion_loss(self, play: Play) -> Scalar:
+        """What the network minimises; the players' tensors must be detached."""
+        raise NotImplementedError  # abstract
 
 
 TECHNIQUES: Registry[type[Technique]] = Registry("technique")

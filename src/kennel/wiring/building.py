@@ -1,20 +1,21 @@
 """A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch.optim import Adam, Optimizer
 
 from kennel import randomness
 from kennel.data.packed import PackedSet
 from kennel.errors import RecipeError, RunError
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
+from kennel.optimisers import build_optimiser
 from kennel.options import validated
-from kennel.recipe import Optimiser, Part, Recipe
+from kennel.recipe import Part, Recipe
 from kennel.step import Step
-from kennel.techniques import STAGES, TECHNIQUES, Players, Technique
+from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -36,7 +37,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
-    """The recipe with the image's size and channels filled in from the set; refused where they disagree."""
+    """The recipe with the image's size, channels and classes filled in from the set, its options written out.
+
+    Refused where the recipe and the set disagree.
+    """
     channels, height, width = packed.shape
     if height != width:
         raise RecipeError(
@@ -52,7 +56,25 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
                 f"prepare the set with another {option}, or add --set image.{what}={given}"
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
-    return _in_full(recipe).model_copy(update={"image": image})
+    return _in_full(recipe.model_copy(update={"image": image, "classes": _classes(recipe, packed)}))
+
+
+def _classes(recipe: Recipe, packed: PackedSet) -> int:
+    there = len(packed.classes) if packed.labels is not None else 0
+    if recipe.classes == 0:
+        return 0
+    if there < 2:
+        raise RecipeError(
+            f"the recipe {recipe.name} draws by class, and {packed.name} has "
+            f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, or add "
+            "--set classes=0"
+        )
+    if recipe.classes not in (None, there):
+        raise RecipeError(
+            f"the recipe {recipe.name} wants {recipe.classes} classes, and {packed.name} has {there}: "
+            "give another set, or --set classes=null to take what the set has"
+        )
+    return there
 
 
 def _in_full(recipe: Recipe) -> Recipe:
@@ -90,32 +112,44 @@ def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
     techniques = {}
     for part in recipe.techniques:
         technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
-        for need in sorted(technique.needs - loss.provides):
-            fitting = [name for name in LOSSES if need in LOSSES[name].provides]
-            raise RecipeError(
-                f"the technique {part.name} needs a loss with {need}, and {recipe.loss.name} has none: "
-                f"take one of {', '.join(fitting)}, or --set techniques.{part.name}=off"
-            )
+        _refuse_unmet_needs(part.name, technique, recipe, loss)
         techniques[part.name] = technique
     return techniques
+
+
+def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: Loss) -> None:
+    for need in sorted(technique.needs - loss.provides):
+        if need == "classes" and recipe.classes != 0:
+            continue
+        if need == "classes":
+            raise RecipeError(
+                f"the technique {name} needs classes, and the recipe draws without: give a set that has some "
+                f"and --set classes=null, or --set techniques.{name}=off"
+            )
+        fitting = [name for name in LOSSES if need in LOSSES[name].provides]
+        raise RecipeError(
+            f"the technique {name} needs a loss with {need}, and {recipe.loss.name} has none: "
+            f"take one of {', '.join(fitting)}, or --set techniques.{name}=off"
+        )
 
 
 def build_players(recipe: Recipe) -> Players:
     """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
     if recipe.image.size is None or recipe.image.channels is None:
         raise RecipeError("the recipe names no image size yet: give it a data set")
-    setting = Setting(recipe.image.size, recipe.image.channels, recipe.latent.dimension)
+    if recipe.classes is None:
+        raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
+    setting = Setting(recipe.image.size, recipe.image.channels, recipe.latent.dimension, recipe.classes)
     # Fresh networks draw from the global generator: it is set for this and put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(randomness.key(recipe.seed, "weights"))
         generator_class = GENERATORS[recipe.generator.name]
         discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
-        return Players(
-            generator_class(setting, _options(generator_class, recipe.generator, "generator")),
-            discriminator_class(
-                setting, _options(discriminator_class, recipe.discriminator, "discriminator")
-            ),
+        generator = generator_class(setting, _options(generator_class, recipe.generator, "generator"))
+        discriminator = discriminator_class(
+            setting, _options(discriminator_class, recipe.discriminator, "discriminator")
         )
+    return Players(generator, discriminator)
 
 
 def _options(network: Any, part: Part, kind: str) -> Any:
@@ -127,6 +161,7 @@ def build_step(recipe: Recipe, device: torch.device) -> Step:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
     players = build_players(recipe)
+    _refuse_unused_classes(recipe, players, techniques)
     for stage in STAGES:
         for name, technique in techniques.items():
             if technique.stage == stage:
@@ -134,30 +169,44 @@ def build_step(recipe: Recipe, device: torch.device) -> Step:
                     _place(players, device)
                 technique.build(players, randomness.generator(recipe.seed, f"build of {name}"))
     _place(players, device)
+    companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
     return Step(
         players,
         loss,
         techniques,
-        discriminator_optimiser=_optimiser(recipe.discriminator_optimiser, players.discriminator, device),
-        generator_optimiser=_optimiser(recipe.generator_optimiser, players.generator, device),
-        precision=PRECISIONS[recipe.precision],
+        build_optimiser(recipe.discriminator_optimiser, players.discriminator.parameters(), device),
+        build_optimiser(recipe.generator_optimiser, players.generator.parameters(), device),
+        {
+            name: build_optimiser(one.optimiser, one.network.to(device).parameters(), device)
+            for name, one in companions.items()
+        },
+        PRECISIONS[recipe.precision],
     )
+
+
+def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping[str, Technique]) -> None:
+    """A class that one player knows and the other cannot learn from would be ignored in silence."""
+    if not recipe.classes:
+        return
+    if players.generator.conditional == "never":
+        able = [name for name in GENERATORS if GENERATORS[name].conditional != "never"]
+        raise RecipeError(
+            f"the generator {recipe.generator.name} draws without regard to classes: take one of "
+            f"{', '.join(able)}, or --set classes=0"
+        )
+    taught = any(technique.teaches_classes for technique in techniques.values())
+    if not players.discriminator.reads_labels and not taught:
+        teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].teaches_classes)
+        raise RecipeError(
+            f"the discriminator {recipe.discriminator.name} reads no labels, so the generator would never "
+            f"learn its classes: let it read them (discriminator.conditioning), or add {teachers}, "
+            "or --set classes=0"
+        )
 
 
 def _place(players: Players, device: torch.device) -> None:
     for network in players.both():
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _optimiser(options: Optimiser, network: torch.nn.Module, device: torch.device) -> Optimizer:
-    return Adam(
-        network.parameters(),
-        lr=options.learning_rate,
-        betas=options.betas,
-        eps=options.epsilon,
-        weight_decay=options.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
 
 
 def sampling_generator(step: Step) -> Generator:

@@ -1,0 +1,64 @@
+"""Optimisers by name, with their learning-rate schedules."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer, RMSprop
+
+from kennel.recipe import Optimiser
+from kennel.shapes import Scalar
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """An optimiser whose learning rate is a function of the run's progress."""
+
+    optimiser: Optimizer
+    rate: Callable[[float], float]
+
+    def at(self, progress: float) -> Optimizer:
+        """The optimiser, with the learning rate that belongs to `progress`."""
+        rate = self.rate(progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return self.optimiser
+
+
+def build_optimiser(options: Optimiser, parameters: Iterable[Tensor], device: torch.device) -> Scheduled:
+    """The optimiser that `options` describe, for `parameters`."""
+    parameters, rate, decay = list(parameters), options.learning_rate, options.weight_decay
+    made: Optimizer
+    match options.name:
+        case "adam":
+            fused = device.type in ("cpu", "cuda")
+            made = Adam(parameters, rate, options.betas, options.epsilon, decay, fused=fused)
+        case "rmsprop":
+            made = RMSprop(parameters, rate, options.smoothing, options.epsilon, decay, options.momentum)
+        case "sgd":
+            made = SGD(parameters, rate, options.momentum, weight_decay=decay)
+    return Scheduled(made, options.learning_rate_at)
+
+
+def parameters_of(optimiser: Optimizer) -> list[Tensor]:
+    """All that the optimiser moves, in its order."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def add_clipped_gradient(optimiser: Optimizer, term: Scalar) -> None:
+    """Adds the gradient of `term` to those that are there, scaled down to their length where it is longer.
+
+    Adaptive clipping (Belghazi et al. 2018, arXiv 1801.04062, section 5.1): g = min(|a|, |m|) m / |m|, for
+    the adversarial gradient a and that of the term m, both over all parameters.
+    """
+    parameters = parameters_of(optimiser)
+    gradients = torch.autograd.grad(term, parameters, allow_unused=True)
+    moved = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    there = [p.grad for p in parameters if p.grad is not None]
+    length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([g for _, g in moved])))
+    most = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(there)))
+    scale = torch.where(length > most, most / length, torch.ones_like(length))
+    for parameter, gradient in moved:
+        scaled = gradient * scale
+        parameter.grad = scaled if parameter.grad is None else parameter.grad + scaled
