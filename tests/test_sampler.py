@@ -7,8 +7,15 @@ from scipy import stats
 
 from kennel.errors import RunError
 from kennel.networks import GENERATORS, Generator, Setting
-from kennel.recipe import Latent
-from kennel.sampler import SampledSet, Samples, draw_latents, latents_of
+from kennel.recipe import Latent, Sampling
+from kennel.sampler import (
+    SampledSet,
+    Samples,
+    a_row_a_class,
+    draw_latents,
+    latents_of,
+    with_standing_statistics,
+)
 
 LATENT = Latent(dimension=16)
 
@@ -74,10 +81,10 @@ def test_sampling_leaves_the_generator_in_its_mode_and_its_statistics_alone():
 
 def test_classes_are_asked_for_only_where_there_are_some():
     with pytest.raises(RunError, match="knows no classes"):
-        Samples(generator(), LATENT, range(4), label=1)
+        Samples(generator(), LATENT, range(4), labels=[1] * 4)
     with pytest.raises(RunError, match="out of range: the generator knows 0 to 2"):
-        Samples(generator(classes=3), LATENT, range(4), label=3)
-    batch = next(iter(Samples(generator(classes=3), LATENT, range(8), label=2)))
+        Samples(generator(classes=3), LATENT, range(4), labels=[0, 1, 2, 3])
+    batch = next(iter(Samples(generator(classes=3), LATENT, range(8), labels=[2] * 8)))
     assert batch.labels == (2,) * 8
 
 
@@ -96,3 +103,41 @@ def test_a_sampled_set_is_sized_repeatable_and_knows_its_seeds():
     assert [len(batch) for batch in sampled.batches(4)] == [4, 4, 2]
     assert np.array_equal(np.concatenate(list(sampled.batches(10))), next(iter(sampled.batches(10))))
     assert sampled.fingerprint != other.fingerprint
+
+
+def test_a_grid_has_a_row_for_each_class_of_the_same_latents():
+    seeds, labels = a_row_a_class(range(5, 9), 3)
+    assert seeds == (5, 6, 7, 8) * 3
+    assert labels == (0,) * 4 + (1,) * 4 + (2,) * 4
+    network = generator(classes=3)
+    with torch.no_grad():
+        network.label.weight.mul_(20)
+    rows = Samples(network, LATENT, seeds, labels=labels).pixels().reshape(3, 4, 8, 8)
+    assert not np.array_equal(rows[0], rows[1])
+    alone = Samples(network, LATENT, [7], labels=[2]).pixels()
+    assert np.abs(alone[0, 0].astype(int) - rows[2, 2]).max() <= 1
+
+
+def test_standing_statistics_are_the_means_over_samples_at_the_truncation():
+    network = generator()
+    layer = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    standing = with_standing_statistics(network, LATENT, passes=3, truncation=0.5)
+    found = standing.get_submodule("layers.0")
+    seeds = range(2_000_000, 2_000_000 + 3 * 64)
+    flat = network.stem(latents_of(seeds, LATENT, 0.5))  # what the first batch norm is given
+    expected = flat.detach().unflatten(1, (4, 4, -1)).mean((0, 1, 2))
+    assert torch.allclose(found.running_mean, expected, atol=1e-5)
+    assert layer.running_mean.abs().max() == 0  # those of the player are left alone
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    plain = Samples(network, LATENT, range(8)).pixels()
+    assert not np.array_equal(
+        plain, Samples(network, LATENT, range(8), sampling=Sampling(standing_passes=1)).pixels()
+    )
+
+
+def test_an_image_of_standing_statistics_is_a_function_of_its_seed():
+    sampling = Sampling(standing_passes=2)
+    together = Samples(generator(), LATENT, range(6), sampling=sampling).pixels().astype(int)
+    alone = Samples(generator(), LATENT, [4], sampling=sampling).pixels().astype(int)
+    assert np.abs(alone[0] - together[4]).max() <= 1

@@ -350,7 +350,7 @@ def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> 
         if not isinstance(place[key], dict):
             raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
         place = place[key]
-    if path[-1] == "name" and len(path) > 1 and place.get("name") != value:
+    if path[-1] == "name" and path[0] in ("generator", "discriminator", "loss") and place["name"] != value:
         place.clear()  # another network's or loss's options would not fit the new one
     if path[0] == "budget" and len(path) == 2:
         place.clear()  # images and epochs exclude each other: the one that is set wins

@@ -1,21 +1,25 @@
 """Seeds to latents to images, as a sized iterable; each image is a function of its seed alone."""
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from kennel import randomness
 from kennel.data.image_set import PixelArray
 from kennel.errors import RunError
 from kennel.networks import Generator
 from kennel.pixels import to_uint8
-from kennel.recipe import Latent
-from kennel.shapes import Latents
+from kennel.recipe import Latent, Sampling
+from kennel.shapes import Images, Latents
 
 DEFAULT_BATCH = 64
+STANDING_SEED = 2_000_000
+"""Standing statistics are those of the seeds from here on, apart from the grid's and the validation's."""
 
 
 def draw_latents(latent: Latent, count: int, random: torch.Generator) -> Latents:
@@ -48,6 +52,50 @@ def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = 
     return torch.stack(rows)
 
 
+def labels_of(seeds: Sequence[int], classes: int) -> tuple[int, ...]:
+    """The class that each seed draws for itself, all classes alike."""
+    return tuple(
+        int(torch.randint(classes, (), generator=randomness.generator(seed, "label"))) for seed in seeds
+    )
+
+
+def a_row_a_class(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(seeds, labels) of a grid with a row for each class: `seeds` again and again, in each class once."""
+    labels = tuple(label for label in range(classes) for _ in seeds)
+    return tuple(seeds) * classes, labels
+
+
+@torch.no_grad()
+def _draw(generator: Generator, latents: Latents, labels: Sequence[int] | None) -> Images:
+    device = next(generator.parameters()).device
+    on_device = None if labels is None else torch.tensor(labels, device=device)
+    images: Images = generator(latents.to(device), on_device)
+    return images
+
+
+def with_standing_statistics(
+    generator: Generator, latent: Latent, passes: int, truncation: float | None = None
+) -> Generator:
+    """A copy whose batch norm knows the statistics of samples at this truncation (Brock et al. 2019, B).
+
+    The means over `passes` batches of `DEFAULT_BATCH` samples, of seeds and classes of their own, take the
+    place of training's running averages, which belong to older weights and to latents without truncation.
+    """
+    standing = copy.deepcopy(generator).eval()
+    for module in standing.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the passes
+            module.train()
+    for number in range(passes):
+        first = STANDING_SEED + number * DEFAULT_BATCH
+        seeds = range(first, first + DEFAULT_BATCH)
+        classes = generator.setting.classes
+        labels = labels_of(seeds, classes) if classes else None
+        _draw(standing, latents_of(seeds, latent, truncation), labels)
+    return standing.eval()
+
+
 @dataclass(frozen=True)
 class SampleBatch:
     """Some samples: their seeds, uint8 pixels (batch, C, H, W), and labels where the generator takes them."""
@@ -60,7 +108,7 @@ class SampleBatch:
 class Samples:
     """The images of `seeds`, batch by batch; a sized iterable.
 
-    With a conditional generator, `label` gives every image that class; without, each seed draws its own.
+    With a conditional generator `labels` are the images' classes; without them each seed draws its own.
     """
 
     def __init__(
@@ -71,20 +119,23 @@ class Samples:
         *,
         batch: int = DEFAULT_BATCH,
         truncation: float | None = None,
-        label: int | None = None,
+        labels: Sequence[int] | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
-        """Nothing is drawn before iteration."""
+        """Nothing is drawn before iteration. `labels` are as many as `seeds`."""
         classes = generator.setting.classes
-        if label is not None and classes == 0:
+        if labels is not None and classes == 0:
             raise RunError("this run's generator knows no classes: leave the class out")
-        if label is not None and not 0 <= label < classes:
-            raise RunError(f"class {label} is out of range: the generator knows 0 to {classes - 1}")
+        for label in labels or ():
+            if not 0 <= label < classes:
+                raise RunError(f"class {label} is out of range: the generator knows 0 to {classes - 1}")
         self.generator = generator
         self.latent = latent
         self.seeds = seeds
         self.batch = batch
         self.truncation = truncation
-        self.label = label
+        self.labels = labels
+        self.sampling = sampling or Sampling()
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -94,30 +145,24 @@ class Samples:
 
     def in_batches(self, size: int) -> Iterator[SampleBatch]:
         """All samples in order, at most `size` at a time."""
-        device = next(self.generator.parameters()).device
+        generator = self.generator
+        if self.sampling.standing_passes:
+            generator = with_standing_statistics(
+                generator, self.latent, self.sampling.standing_passes, self.truncation
+            )
         for start in range(0, len(self.seeds), size):
             seeds = tuple(self.seeds[start : start + size])
-            latents = latents_of(seeds, self.latent, self.truncation).to(device)
-            labels = self._labels(seeds)
-            on_device = None if labels is None else torch.tensor(labels, device=device)
-            training = self.generator.training
-            self.generator.eval()
+            labels = None
+            if generator.setting.classes:
+                drawn = labels_of(seeds, generator.setting.classes)
+                labels = drawn if self.labels is None else tuple(self.labels[start : start + size])
+            training = generator.training
+            generator.eval()
             try:
-                with torch.no_grad():
-                    images = self.generator(latents, on_device)
+                images = _draw(generator, latents_of(seeds, self.latent, self.truncation), labels)
             finally:
-                self.generator.train(training)
+                generator.train(training)
             yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), labels)
-
-    def _labels(self, seeds: Sequence[int]) -> tuple[int, ...] | None:
-        classes = self.generator.setting.classes
-        if classes == 0:
-            return None
-        if self.label is not None:
-            return (self.label,) * len(seeds)
-        return tuple(
-            int(torch.randint(classes, (), generator=randomness.generator(seed, "label"))) for seed in seeds
-        )
 
     def pixels(self) -> PixelArray:
         """All images at once, uint8 (N, C, H, W)."""
@@ -143,7 +188,7 @@ class SampledSet:
         """Of the run, the seeds and the truncation."""
         seeds = self._samples.seeds
         text = f"{self._run_fingerprint}/{seeds[0]}-{seeds[-1]}/{len(seeds)}"
-        text += f"/{self._samples.truncation}/{self._samples.label}"
+        text += f"/{self._samples.truncation}/{self._samples.labels}/{self._samples.sampling}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     @property

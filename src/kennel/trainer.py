@@ -39,6 +39,7 @@ class Progress:
 Callback = Callable[[Entry, Progress], None]
 """What happens at a tick: it may read and add to the tick's `entry` in the log."""
 
+
 @runtime_checkable
 class Batches(Protocol):
     """Where real images come from: a `Stream`, or anything that gives a batch by how many were shown."""

@@ -15,6 +15,9 @@ def sample(
     class_: str | None = typer.Option(
         None, "--class", help="A class, by name or number, of a conditional generator."
     ),
+    per_class: int | None = typer.Option(
+        None, min=1, help="So many images of every class; the grid has a row for each."
+    ),
     grid: Path | None = typer.Option(None, help="Write all samples as one PNG."),
     out: Path | None = typer.Option(
         None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
@@ -28,14 +31,22 @@ def sample(
 ) -> None:
     """Draw images from a run. Each image is a function of its seed alone."""
     from kennel.cli.console import console, progress_bar
+    from kennel.errors import RunError
     from kennel.wiring import load_run, pick_device
     from kennel.wiring.sample_files import class_number, write_grid, write_samples
 
     loaded = load_run(run, checkpoint, pick_device(device), averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
-    samples = loaded.samples(count, seed, truncation, label, batch)
+    if per_class is None:
+        samples = loaded.samples(count, seed, truncation, label, batch)
+    elif class_ is not None:
+        raise RunError("--class asks for one class and --per-class for all: give one of them")
+    else:
+        samples = loaded.samples_per_class(per_class, seed, truncation, batch)
+    count = len(samples)
     if grid is None and out is None:
-        grid = run / "samples" / f"seeds{seed}-{seed + count - 1}.png"
+        last = seed + (per_class or count) - 1
+        grid = run / "samples" / f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
     kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
     if out is not None:
         with progress_bar("sampling") as report:
@@ -44,5 +55,5 @@ def sample(
             f"{count:,} images by the {kind} at {loaded.images_seen:,} images: {out}", soft_wrap=True
         )
     if grid is not None:
-        write_grid(grid, samples, loaded)
+        write_grid(grid, samples, loaded, columns=per_class)
         console.print(f"Grid by the {kind} at {loaded.images_seen:,} images: {grid}", soft_wrap=True)

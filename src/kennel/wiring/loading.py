@@ -1,5 +1,6 @@
 """A run's folder becomes a generator that is ready to sample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kennel.monitor import Tally
 from kennel.networks import Generator
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
-from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples
+from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 from kennel.wiring.building import build_step, sampling_generator
 
 
@@ -34,14 +35,33 @@ class LoadedRun:
         label: int | None = None,
         batch: int = DEFAULT_BATCH,
     ) -> Samples:
-        """The images of seeds `seed` to `seed + count - 1`."""
+        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given."""
+        labels = None if label is None else (label,) * count
+        return self._samples(range(seed, seed + count), labels, truncation, batch)
+
+    def samples_per_class(
+        self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH
+    ) -> Samples:
+        """`count` images of every class in turn, of the same seeds."""
+        if self.generator.setting.classes == 0:
+            raise RunError(
+                f"the generator of {self.folder.path} knows no classes: leave --per-class out, "
+                "or train a conditional recipe on a set with classes"
+            )
+        seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.setting.classes)
+        return self._samples(seeds, labels, truncation, batch)
+
+    def _samples(
+        self, seeds: Sequence[int], labels: Sequence[int] | None, truncation: float | None, batch: int
+    ) -> Samples:
         return Samples(
             self.generator,
             self.recipe.latent,
-            range(seed, seed + count),
+            seeds,
             batch=batch,
             truncation=truncation,
-            label=label,
+            labels=labels,
+            sampling=self.recipe.sampling,
         )
 
 

@@ -36,12 +36,12 @@ def class_number(given: str, run: LoadedRun) -> int:
     return names.index(given)
 
 
-def write_grid(destination: Path, samples: Samples, run: LoadedRun) -> None:
-    """All samples as one PNG."""
+def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int | None = None) -> None:
+    """All samples as one PNG, in the squarest grid or in `columns`."""
     if destination.suffix.lower() != ".png":
         raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
     text = grid_text(run.fingerprint, run.images_seen, samples.seeds)
-    save_png(destination, tile(samples.pixels()), text)
+    save_png(destination, tile(samples.pixels(), columns), text)
 
 
 def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progress: OnProgress) -> None:

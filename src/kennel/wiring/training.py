@@ -3,7 +3,7 @@
 import math
 import platform
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from kennel.features.pixel_cells import PixelCells
 from kennel.pictures import save_png, tile
 from kennel.recipe import Recipe, difference
 from kennel.run_folder import RunFolder
-from kennel.sampler import Samples, draw_latents
+from kennel.sampler import Samples, a_row_a_class, draw_latents
 from kennel.step import Step
 from kennel.trainer import Plan, Progress, Trainer
 from kennel.watch import Entry, Watch
@@ -32,6 +32,8 @@ from kennel.wiring.provenance import grid_text
 from kennel.wiring.validating import Validator
 
 GRID_SEEDS = range(64)
+GRID_CLASSES = 16
+"""Rows of a conditional run's grid, which has one for each class."""
 
 
 def train(
@@ -195,11 +197,13 @@ class _Keeper:
             self.best = value
 
     def draw_grid(self, entry: Entry, progress: Progress) -> None:
-        samples = Samples(sampling_generator(self.step), self.recipe.latent, GRID_SEEDS)
+        seeds, labels, columns = _grid(self.recipe.classes or 0)
+        generator, sampling = sampling_generator(self.step), self.recipe.sampling
+        samples = Samples(generator, self.recipe.latent, seeds, labels=labels, sampling=sampling)
         save_png(
             self.folder.samples / f"{progress.images_seen:012d}.png",
-            tile(samples.pixels(), columns=8),
-            grid_text(self.folder.fingerprint(), progress.images_seen, GRID_SEEDS),
+            tile(samples.pixels(), columns),
+            grid_text(self.folder.fingerprint(), progress.images_seen, seeds),
         )
 
     def draw_first_grid(self) -> None:
@@ -222,6 +226,14 @@ class _Keeper:
             self.is_best = False
         checkpoint.save(self.folder.checkpoints / checkpoint.name_for(progress.images_seen), tensors, about)
         checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
+
+
+def _grid(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:
+    """(seeds, labels, columns) of a run's grids: a row for each class, as far as they go on one page."""
+    if classes == 0:
+        return GRID_SEEDS, None, 8
+    seeds, labels = a_row_a_class(range(8), min(classes, GRID_CLASSES))
+    return seeds, labels, 8
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from kennel.data.packed import PackedSet
 from kennel.features.opening import open_extractor
 from kennel.judge import Judge
 from kennel.networks import Generator
-from kennel.recipe import Latent, Recipe
+from kennel.recipe import Recipe
 from kennel.sampler import SampledSet, Samples
 
 VALIDATION_SEED = 1_000_000
@@ -19,12 +19,10 @@ VALIDATION_SEED = 1_000_000
 class Validator:
     """A judge with the training set as its reference, and how many samples it sees."""
 
-    def __init__(self, judge: Judge, latent: Latent, metric: str, count: int) -> None:
-        """`metric` is the registered name of what is measured."""
+    def __init__(self, judge: Judge, recipe: Recipe) -> None:
+        """`recipe.validation` says what is measured."""
         self._judge = judge
-        self._latent = latent
-        self._metric = metric
-        self._count = count
+        self._recipe = recipe
 
     @classmethod
     def for_recipe(
@@ -47,14 +45,16 @@ class Validator:
                 "Pixels tell colour and layout only. For a new run, --weights FILE brings real features, "
                 "and --set validation.extractor=mobilenet downloads them (3.6 MB)."
             )
-        return cls(Judge(packed, extractor), recipe.latent, validation.metric, validation.count)
+        return cls(Judge(packed, extractor), recipe)
 
     def values(self, generator: Generator, images_seen: int) -> dict[str, float]:
         """The metric's value under its name; MiFID brings its FID and its distance too."""
-        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._count)
-        sampled = SampledSet(Samples(generator, self._latent, seeds), "validation", f"at {images_seen}")
+        wanted = self._recipe.validation
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + wanted.count)
+        samples = Samples(generator, self._recipe.latent, seeds, sampling=self._recipe.sampling)
+        sampled = SampledSet(samples, "validation", f"at {images_seen}")
         values = {}
-        for judgement in self._judge.judge(sampled, (self._metric,), count=self._count):
+        for judgement in self._judge.judge(sampled, (wanted.metric,), count=wanted.count):
             values[judgement.metric] = judgement.value
             if judgement.metric == "mifid":
                 values["fid"] = float(judgement.details["fid"])

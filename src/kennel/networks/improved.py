@@ -1,0 +1,89 @@
+"""The pair of Bek and Aljanabi ("Improved Techniques for Training GANs Implementation", section 2), 28x28.
+
+Their improved and their baseline GAN are the same two networks; minibatch discrimination, feature matching,
+the averaging of parameters and softened labels are techniques that a recipe adds or leaves out.
+"""
+
+from typing import ClassVar
+
+from pydantic import PositiveInt
+from torch import nn
+
+from kennel import options
+from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.shapes import Features, Images, Labels, Latents
+
+
+@GENERATORS.register("improved")
+class ImprovedGenerator(Generator):
+    """Linear -> ReLU -> two transposed convolutions, the first with batch norm and ReLU -> Tanh.
+
+    The report has batch norm and ReLU after each transposed convolution "and finally a Tanh"; after a ReLU a
+    Tanh gives no pixel below mid-grey, so the last transposed convolution leads to it directly, as in DCGAN.
+    """
+
+    class Options(options.Options):
+        """`width`: channels of the deepest map; they halve as the side doubles."""
+
+        width: PositiveInt = 128
+
+    sizes: ClassVar[tuple[int, ...]] = (28,)
+
+    def __init__(self, setting: Setting, options: Options) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        self.stem = nn.Linear(setting.latent_dimension, options.width * 7 * 7)
+        half = max(1, options.width // 2)
+        self.layers = nn.Sequential(
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(options.width, half, 4, stride=2, padding=1, bias=False),  # 14x14
+            nn.BatchNorm2d(half),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(half, setting.channels, 4, stride=2, padding=1),  # 28x28
+            nn.Tanh(),
+        )
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """Draws one image for each latent; labels are not looked at."""
+        deepest = self.stem(latents).unflatten(1, (7, 7, -1)).permute(0, 3, 1, 2)
+        images: Images = self.layers(deepest).float()
+        return images
+
+
+@DISCRIMINATORS.register("improved")
+class ImprovedDiscriminator(Discriminator):
+    """Two 4x4 stride-2 convolutions of 64 and 128, batch norm on the second -> linear -> linear.
+
+    Minibatch discrimination (a technique) looks at the first linear layer's outputs, which are the last
+    hidden layer, and its statistics go into the second linear layer beside them, as in the report.
+    """
+
+    class Options(options.Options):
+        """`width` channels in the first convolution, twice as many in the second; `hidden` linear outputs.
+
+        The report does not give the width of its linear layer.
+        """
+
+        width: PositiveInt = 64
+        hidden: PositiveInt = 1024
+
+    sizes: ClassVar[tuple[int, ...]] = (28,)
+
+    def __init__(self, setting: Setting, options: Options) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        width = options.width
+        self.layers = nn.Sequential(
+            nn.Conv2d(setting.channels, width, 4, stride=2, padding=1),  # 14x14
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7x7
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2, inplace=True),
+        )
+        self.linear = nn.Linear(2 * width * 7 * 7, options.hidden)
+        self.head = nn.Linear(options.hidden, 1)
+
+    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+        """The linear layer's outputs (batch, hidden); labels are not looked at."""
+        features: Features = self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1))
+        return features
