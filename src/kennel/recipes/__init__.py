@@ -1,14 +1,18 @@
 """The built-in recipes: each a function whose docstring names its paper, its command and its cost."""
 
 import inspect
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 from kennel.errors import RecipeError
 from kennel.recipe import Recipe, from_yaml
-from kennel.recipes import dcgan, digits, gan
 from kennel.recipes.registry import RECIPES
 
-__all__ = ["RECIPES", "built_in", "dcgan", "digits", "find", "gan", "story"]
+__all__ = ["RECIPES", "built_in", "find", "story"]
+
+for _module in iter_modules(__path__):  # a recipe is registered the day its file is there
+    import_module(f"{__name__}.{_module.name}")
 
 
 def built_in(name: str) -> Recipe:

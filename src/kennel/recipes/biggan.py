@@ -1,0 +1,120 @@
+"""BigGAN as it was published, as a student team ran it, and as the dog competition's best entries did."""
+
+from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Sampling, Turns
+from kennel.recipes.registry import RECIPES
+
+
+@RECIPES.register("biggan")
+def biggan() -> Recipe:
+    """The BigGAN of Iyengar, Pandey and Mehta: 128x128, 64 channels, batches of 64.
+
+    Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
+    techniques", sections 2.1 and 3.1, after Brock et al. 2019: shared class embedding, class-conditional
+    batch norm, hierarchical latents, a non-local block at 64x64, projection, spectral normalisation in both
+    networks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the discriminator, one discriminator turn a
+    round, weights as PyTorch draws them; 200,000 rounds (12.8 million images), ten days on four K80s. Their
+    data: LSUN church_outdoor and bridge, and 100 classes of ImageNet. They sample with truncated latents
+    (`kennel sample --truncation`).
+
+    Data: kennel data prepare lsun sets/lsun --from FOLDER --category church_outdoor,bridge --size 128
+    Command: kennel train biggan --data sets/lsun --out runs/biggan
+    Cost: COST_biggan
+    """
+    return Recipe(
+        name="biggan",
+        paper="Iyengar, Pandey and Mehta, Exploring Generative Adversarial Networks, after Brock et al. 2019",
+        image=Image(size=128, channels=3),
+        classes=None,
+        latent=Latent(dimension=120),
+        generator=Part(name="biggan", channels=64),
+        discriminator=Part(name="biggan", channels=64),
+        loss=Part(name="hinge"),
+        techniques=(Part(name="spectral_norm", players="both"),),
+        generator_optimiser=Optimiser(learning_rate=1e-4, betas=(0.0, 0.999)),
+        discriminator_optimiser=Optimiser(learning_rate=4e-4, betas=(0.0, 0.999)),
+        batch=64,
+        budget=Budget(images=12_800_000),
+        sampling=Sampling(standing_passes=16),
+    )
+
+
+@RECIPES.register("biggan.original")
+def biggan_original() -> Recipe:
+    """BigGAN as Brock, Donahue and Simonyan publish it for ImageNet at 128x128.
+
+    Paper: Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
+    arXiv 1809.11096: 96 channels, shared embedding of 128, hierarchical latents of 120, orthogonal
+    initialisation and regularisation of 1e-4, hinge loss, Adam 5e-5 and 2e-4 with betas (0, 0.999), two
+    discriminator turns a round, batches of 2048, an average that keeps 0.9999 a round (a half-life of 6,931
+    rounds: 28.4 million images), standing statistics. With 158 million parameters it needs many accelerators;
+    it is here to start from and to compare with.
+
+    Data: kennel data prepare imagenet sets/imagenet --from FOLDER --size 128
+    Command: kennel train biggan.original --data sets/imagenet --out runs/biggan.original
+    Cost: COST_biggan.original
+    """
+    return Recipe(
+        name="biggan.original",
+        paper="Brock et al. 2019, arXiv 1809.11096",
+        image=Image(size=128, channels=3),
+        classes=None,
+        latent=Latent(dimension=120),
+        generator=Part(name="biggan", channels=96),
+        discriminator=Part(name="biggan", channels=96),
+        loss=Part(name="hinge"),
+        techniques=(
+            Part(name="orthogonal_init"),
+            Part(name="spectral_norm", players="both"),
+            Part(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
+            Part(name="horizontal_flip"),
+            Part(name="ema", half_life_images=28_400_000),
+        ),
+        generator_optimiser=Optimiser(learning_rate=5e-5, betas=(0.0, 0.999)),
+        discriminator_optimiser=Optimiser(learning_rate=2e-4, betas=(0.0, 0.999)),
+        batch=2048,
+        turns=Turns(discriminator=2),
+        budget=Budget(images=614_400_000),
+        ticks=150,
+        sampling=Sampling(standing_passes=100),
+    )
+
+
+@RECIPES.register("biggan.dogs")
+def biggan_dogs() -> Recipe:
+    """BigGAN on Stanford Dogs at 64x64, as the best entries of the Generative Dog Images competition had it.
+
+    Paper: "BigGAN" in the table of six models for Kaggle's Generative Dog Images, which reports MiFID 82.30,
+    the best of its six, and gives no hyper-parameters. Those here are of the competition's winner as they
+    were told: BigGAN with LeakyReLU and attention at 32x32, crops to the boxes without extreme shapes,
+    latents of 120, cross-entropy with a softened label, Adam 3e-4 for both players with betas (0, 0.999),
+    batches of 32, 130 epochs, mirrored images, no average, samples truncated at 0.8. Widths are of another of
+    the best: 32 channels in the generator and 64 in the discriminator. The winner's spectral normalisation,
+    orthogonal initialisation and breeds as classes are assumed, as they come with BigGAN.
+
+    Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.2:4 --size 64
+    Command: kennel train biggan.dogs --data sets/dogs --out runs/biggan.dogs
+    Cost: COST_biggan.dogs
+    """
+    adam = Optimiser(learning_rate=3e-4, betas=(0.0, 0.999))
+    return Recipe(
+        name="biggan.dogs",
+        paper="the winning entry of Kaggle's Generative Dog Images 2019, after Brock et al. 2019",
+        image=Image(size=64, channels=3),
+        classes=None,
+        latent=Latent(dimension=120),
+        generator=Part(name="biggan", channels=32, activation="leaky_relu", attention=32),
+        discriminator=Part(name="biggan", channels=64, activation="leaky_relu", attention=32),
+        loss=Part(name="bce"),
+        techniques=(
+            Part(name="orthogonal_init"),
+            Part(name="spectral_norm", players="both"),
+            Part(name="one_sided_smoothing", real=0.9),
+            Part(name="horizontal_flip"),
+        ),
+        generator_optimiser=adam,
+        discriminator_optimiser=adam,
+        batch=32,
+        budget=Budget(epochs=130),
+        ticks=65,
+        sampling=Sampling(standing_passes=16),
+    )

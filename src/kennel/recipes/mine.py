@@ -1,0 +1,37 @@
+"""Mutual information against mode collapse."""
+
+from kennel.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.recipes.registry import RECIPES
+
+
+@RECIPES.register("mine")
+def mine() -> Recipe:
+    """A DCGAN whose samples must tell which latent they came from, by an estimate of mutual information.
+
+    Paper: Belghazi et al. 2018, "MINE: Mutual Information Neural Estimation", arXiv 1801.04062, section 5.1;
+    Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks", section 1.1.11, who take it up
+    against mode collapse. A statistics network estimates the information between samples and latents, the
+    generator raises it, and its gradient is clipped to the length of the adversarial one.
+
+    Command: kennel train mine --data sets/mine --out runs/mine
+    Cost: COST_mine
+    """
+    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    return Recipe(
+        name="mine",
+        paper="Belghazi et al. 2018, arXiv 1801.04062, section 5.1",
+        latent=Latent(dimension=100),
+        generator=Part(name="dcgan", activation="relu"),
+        discriminator=Part(name="dcgan", activation="leaky_relu"),
+        loss=Part(name="bce"),
+        techniques=(
+            Part(name="normal_init"),
+            Part(name="separate_batches"),
+            Part(name="mine"),
+            Part(name="ema"),
+        ),
+        generator_optimiser=adam,
+        discriminator_optimiser=adam,
+        batch=64,
+        budget=Budget(images=1_000_000),
+    )
