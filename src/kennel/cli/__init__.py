@@ -8,6 +8,7 @@ from kennel.cli import data
 from kennel.cli.console import report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
+from kennel.cli.networks import networks
 from kennel.cli.recipes import recipes
 from kennel.cli.report import report
 from kennel.cli.sample import sample
@@ -35,7 +36,7 @@ def version(
         raise typer.Exit
 
 
-for command in (train, sample, judge, report, recipes, demo):
+for command in (train, sample, judge, report, recipes, networks, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

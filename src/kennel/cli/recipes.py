@@ -22,13 +22,10 @@ def recipes(
         console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("recipe", "networks", "loss", "budget", "what it is"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("what it is", overflow="fold")
     for one in RECIPES:
-        recipe = built_in(one)
-        budget = recipe.budget
-        length = f"{budget.images:,} images" if budget.images else f"{budget.epochs:g} epochs"
-        table.add_row(one, recipe.generator.name, recipe.loss.name, length, story(one).splitlines()[0])
+        table.add_row(one, reflowed(story(one)).splitlines()[0])
     console.print(table)
     console.print(
         "\n`kennel recipes NAME` prints one in full; `kennel train NAME --data SET --out RUN` runs it."

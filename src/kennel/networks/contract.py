@@ -31,6 +31,8 @@ class Network(nn.Module):
     Options: ClassVar[type[Options]] = Options
     sizes: ClassVar[tuple[int, ...]] = ()
     """Supported image sizes; empty where every size is."""
+    native: ClassVar[Setting] = Setting(64, 3, 128)
+    """The setting of its paper, at which its size is told."""
     conditional: ClassVar[Literal["optional", "never"]] = "never"
     """Whether it takes classes where the setting has some; "never" ignores labels."""
 

@@ -61,6 +61,7 @@ class DcganGenerator(Generator):
 
     Options = DcganOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = Setting(64, 3, 100)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: DcganOptions) -> None:
@@ -100,6 +101,7 @@ class DcganDiscriminator(Discriminator):
 
     Options = DcganDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = Setting(64, 3, 100)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: DcganDiscriminatorOptions) -> None:

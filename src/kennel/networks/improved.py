@@ -28,6 +28,7 @@ class ImprovedGenerator(Generator):
         width: PositiveInt = 128
 
     sizes: ClassVar[tuple[int, ...]] = (28,)
+    native: ClassVar[Setting] = Setting(28, 1, 100)
 
     def __init__(self, setting: Setting, options: Options) -> None:
         """Builds the layers for `setting`."""
@@ -68,6 +69,7 @@ class ImprovedDiscriminator(Discriminator):
         hidden: PositiveInt = 1024
 
     sizes: ClassVar[tuple[int, ...]] = (28,)
+    native: ClassVar[Setting] = Setting(28, 1, 100)
 
     def __init__(self, setting: Setting, options: Options) -> None:
         """Builds the layers for `setting`."""

@@ -31,6 +31,7 @@ class MlpGenerator(Generator):
         batch_norm: bool = True
 
     sizes: ClassVar[tuple[int, ...]] = ()
+    native: ClassVar[Setting] = Setting(28, 1, 100)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: Options) -> None:
@@ -75,6 +76,7 @@ class MlpDiscriminator(Discriminator):
         dropout: float = Field(0.3, ge=0, lt=1)
         conditioning: Literal["label", "none"] = "label"
 
+    native: ClassVar[Setting] = Setting(28, 1, 100)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: Options) -> None:

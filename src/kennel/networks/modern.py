@@ -122,6 +122,7 @@ class ModernGenerator(Generator):
 
     Options = ModernOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = Setting(64, 3, 64)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: ModernOptions) -> None:
@@ -163,6 +164,7 @@ class ModernDiscriminator(Discriminator):
 
     Options = ModernDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = Setting(64, 3, 64)
     conditional = "optional"
 
     def __init__(self, setting: Setting, options: ModernDiscriminatorOptions) -> None:

@@ -1,0 +1,94 @@
+"""How often a conditional run draws the class that it is asked for, told by a classifier of the real set.
+
+A small convolutional classifier is trained on the real training images, and proved on the real test images;
+then it names the class of as many samples of every class of the run.
+
+    python benchmarks/classes.py RUN --train SET --test SET [--per-class 200] [--epochs 3] [--json FILE]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from kennel.atomic import write_text
+from kennel.data.packed import PackedSet
+from kennel.pixels import to_float
+from kennel.wiring import load_run
+
+
+def classifier(channels: int, size: int, classes: int) -> nn.Module:
+    """Two convolutions and two linear layers."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(max(1, size // 4)),
+        nn.Flatten(),
+        nn.Linear(64 * max(1, size // 4) ** 2, 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
+
+
+def taught(packed: PackedSet, epochs: int, batch: int = 128) -> nn.Module:
+    """The classifier, after `epochs` of the set."""
+    torch.manual_seed(0)
+    channels, size, _ = packed.shape
+    network = classifier(channels, size, len(packed.classes))
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    images, labels = torch.from_numpy(np.array(packed.images)), torch.from_numpy(np.array(packed.labels))
+    for _ in range(epochs):
+        for indices in torch.randperm(len(images)).split(batch):
+            optimiser.zero_grad()
+            cross_entropy(network(to_float(images[indices])), labels[indices]).backward()
+            optimiser.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def named(network: nn.Module, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """The class that the classifier sees in each of uint8 (N, C, H, W)."""
+    pieces = torch.from_numpy(np.array(pixels)).split(500)
+    return torch.cat([network(to_float(piece)).argmax(1) for piece in pieces]).numpy()
+
+
+def main() -> None:
+    """Prints the classifier's accuracy on real images, and on the run's, class by class."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path, required=True)
+    parser.add_argument("--per-class", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    train, test = PackedSet(given.train), PackedSet(given.test)
+    network = taught(train, given.epochs)
+    real = float((named(network, test.images) == np.array(test.labels)).mean())
+    samples = load_run(given.run).samples_per_class(given.per_class, seed=4_000_000)
+    labels = np.repeat(np.arange(len(train.classes)), given.per_class)
+    right = (named(network, samples.pixels()) == labels).reshape(-1, given.per_class).mean(1)
+    print(f"real test images: {real:.1%} named right")
+    for name, share in zip(train.classes, right, strict=True):
+        print(f"{name:>12}: {share:.1%}")
+    print(f"samples of {given.run}: {right.mean():.1%} named right")
+    if given.json:
+        outcome = {
+            "real": real,
+            "samples": float(right.mean()),
+            "each": dict(zip(train.classes, map(float, right), strict=True)),
+        }
+        write_text(given.json, json.dumps(outcome, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Which recipe recovers how many modes: 25 Gaussians on a grid, as docs/modes.md shows them.
+
+The data are points in the plane, "images" of one pixel with two channels: a mixture of 25 Gaussians of
+standard deviation 0.01 on a 5x5 grid of spacing 0.4 (the grid of Srivastava et al. 2017, VEEGAN, arXiv
+1705.07761, scaled to [-1, 1]). Both players are multilayer perceptrons of two hidden layers; a row of the
+table adds one thing to the same baseline. Of 2,500 samples, one within 3 standard deviations of a mode's centre
+is of high quality, and a mode is recovered where at least one such sample lies there.
+
+    python benchmarks/modes.py [--images 1M] [--seeds 3] [--only NAME ...] [--workers 2] [--out FOLDER]
+"""
+
+import argparse
+import json
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+
+from kennel.atomic import write_text
+from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override, parse_count
+from kennel.sampler import draw_latents, labels_of, latents_of
+from kennel.trainer import Plan, Trainer
+from kennel.wiring import build_step, sampling_generator
+
+SPREAD = 0.01
+CENTRES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
+SAMPLES = 2_500
+CRITIC = ["turns.discriminator=5", "loss.name=wgan"]
+SLOW = [f"{player}_optimiser.betas=[0.0, 0.9]" for player in ("generator", "discriminator")]
+
+ROWS: dict[str, list[str]] = {
+    "baseline (bce)": [],
+    "minimax": ["loss.name=minimax"],
+    "lsgan": ["loss.name=lsgan"],
+    "hinge": ["loss.name=hinge"],
+    "ralsgan": ["loss.name=ralsgan"],
+    "rahinge": ["loss.name=rahinge"],
+    "ragan": ["loss.name=ragan"],
+    "relativistic_paired": ["loss.name=relativistic_paired"],
+    "loss_sensitive": ["loss.name=loss_sensitive"],
+    "wgan + weight_clipping": [*CRITIC, "techniques.weight_clipping.limit=0.1"],
+    "wgan + gradient_penalty": [*CRITIC, *SLOW, "techniques.gradient_penalty.weight=1"],
+    "r3gan (paired + r1 + r2)": [
+        *SLOW,
+        "loss.name=relativistic_paired",
+        "techniques.r1.weight=0.1",
+        "techniques.r2.weight=0.1",
+    ],
+    "one_sided_smoothing": ["techniques.one_sided_smoothing=on"],
+    "noisy_labels": ["techniques.noisy_labels=on"],
+    "instance_noise": ["techniques.instance_noise=on"],
+    "feature_matching": ["techniques.feature_matching=on"],
+    "minibatch_discrimination": ["techniques.minibatch_discrimination=on"],
+    "minibatch_stddev": ["techniques.minibatch_stddev=on"],
+    "historical_averaging": ["techniques.historical_averaging=on"],
+    "parameter_averaging": ["techniques.parameter_averaging=on"],
+    "virtual_batch_norm": ["techniques.virtual_batch_norm=on", "generator.batch_norm=true"],
+    "batch norm in the generator": ["generator.batch_norm=true"],
+    "spectral_norm": ["techniques.spectral_norm=on"],
+    "orthogonal_init": ["techniques.orthogonal_init=on"],
+    "orthogonal_regularisation": ["techniques.orthogonal_regularisation=on"],
+    "singular_value_clamp": ["techniques.singular_value_clamp=on"],
+    "singular_value_penalty": ["techniques.singular_value_penalty=on"],
+    "r1": ["techniques.r1.weight=0.1"],
+    "r2": ["techniques.r2.weight=0.1"],
+    "gradient_penalty": ["techniques.gradient_penalty.weight=1"],
+    "dragan": ["techniques.dragan.weight=1"],
+    "lecam": ["techniques.lecam=on"],
+    "top_k": ["techniques.top_k=on"],
+    "mine": ["techniques.mine.code=2"],
+    "ema": ["techniques.ema=on"],
+    "TTUR (discriminator's rate x4)": ["discriminator_optimiser.learning_rate=4e-3"],
+    "5 discriminator turns": ["turns.discriminator=5"],
+    "classes (conditional)": ["classes=25"],
+    "classes + auxiliary_classifier": [
+        "classes=25",
+        "discriminator.conditioning=none",
+        "techniques.auxiliary_classifier=on",
+    ],
+}
+
+
+def baseline(images: int, seed: int) -> Recipe:
+    """The pair and the optimisers that every row shares."""
+    optimiser = Optimiser(learning_rate=1e-3, betas=(0.5, 0.999))
+    return Recipe(
+        name="modes",
+        image=Image(size=1, channels=2),
+        latent=Latent(dimension=2),
+        generator=Part(name="mlp", hidden=(128, 128), batch_norm=False, activation="relu"),
+        discriminator=Part(name="mlp", hidden=(128, 128), dropout=0.0),
+        techniques=(Part(name="separate_batches"),),
+        generator_optimiser=optimiser,
+        discriminator_optimiser=optimiser,
+        batch=128,
+        budget=Budget(images=images),
+        seed=seed,
+    )
+
+
+class Points:
+    """Batches of the mixture, keyed by how many were shown; the labels are the modes."""
+
+    def __init__(self, batch: int, seed: int) -> None:
+        """`batch` points at a time."""
+        self.batch, self.seed = batch, seed
+
+    def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(batch, 2, 1, 1) points and the modes that they belong to."""
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + images_seen)
+        labels = torch.randint(len(CENTRES), (self.batch,), generator=random)
+        noise = torch.randn((self.batch, 2), generator=random) * SPREAD
+        return (CENTRES[labels] + noise)[:, :, None, None], labels
+
+
+def play(name: str, images: int, seed: int) -> dict[str, object]:
+    """Trains one row with one seed and counts its modes."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    recipe = override(baseline(images, seed), ROWS[name])
+    step = build_step(recipe, torch.device("cpu"))
+    plan = Plan(recipe.batch, recipe.turns, images, images, seed, torch.device("cpu"))
+    trainer = Trainer(
+        step,
+        Points(recipe.batch, seed),
+        lambda count, random: draw_latents(recipe.latent, count, random),
+        plan,
+    )
+    began = time.perf_counter()
+    trainer.run()
+    generator = sampling_generator(step).eval()
+    seeds = range(10**6, 10**6 + SAMPLES)
+    labels = torch.tensor(labels_of(seeds, recipe.classes)) if recipe.classes else None
+    with torch.no_grad():
+        points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
+    distances, nearest = torch.cdist(points, CENTRES).min(1)
+    good = distances <= 3 * SPREAD
+    return {
+        "row": name,
+        "seed": seed,
+        "modes": int(nearest[good].unique().numel()),
+        "high_quality": float(good.float().mean()),
+        "seconds": time.perf_counter() - began,
+        "points": points.tolist(),
+    }
+
+
+def table(outcomes: list[dict[str, object]]) -> str:
+    """The rows as Markdown: modes and high-quality samples, the mean over seeds and each seed."""
+    lines = [
+        "| row | modes of 25 | each seed | high-quality samples | each seed |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(str(one["row"]) for one in outcomes):
+        mine = [one for one in outcomes if one["row"] == name]
+        modes, good = [int(one["modes"]) for one in mine], [float(one["high_quality"]) for one in mine]
+        lines.append(
+            f"| {name} | {statistics.mean(modes):.1f} | {', '.join(map(str, modes))} | "
+            f"{statistics.mean(good):.1%} | {', '.join(f'{one:.1%}' for one in good)} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(outcomes: list[dict[str, object]], destination: Path) -> None:
+    """The samples of every row's first seed, as small plots."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    first = {str(one["row"]): one for one in reversed(outcomes)}
+    names = [name for name in ROWS if name in first]
+    columns = 6
+    rows = -(-len(names) // columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(2 * columns, 2.2 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, names, strict=False):
+        points = np.array(first[name]["points"])
+        axis.plot(*CENTRES.T, "+", color="#c44", markersize=4)
+        axis.plot(*points.T, ".", color="#247", markersize=1.5, alpha=0.5)
+        axis.set_xlim(-1.05, 1.05)
+        axis.set_ylim(-1.05, 1.05)
+        axis.set_aspect("equal")
+        axis.set_title(f"{name}\n{first[name]['modes']} modes", fontsize=7)
+    figure.tight_layout()
+    figure.savefig(destination, dpi=110)
+
+
+def main() -> None:
+    """Runs the rows, and writes modes.md, modes.json and modes.png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=parse_count, default=1_000_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(ROWS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("modes"))
+    given = parser.parse_args()
+    jobs = [(name, seed) for name in given.only or ROWS for seed in range(given.seeds)]
+    outcomes = []
+    with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(play, name, given.images, seed) for name, seed in jobs]
+        for job in waiting:
+            outcomes.append(job.result())
+            one = outcomes[-1]
+            print(
+                f"{one['row']}, seed {one['seed']}: {one['modes']} modes, {one['high_quality']:.1%} good, "
+                f"{one['seconds']:.0f} s",
+                flush=True,
+            )
+    given.out.mkdir(parents=True, exist_ok=True)
+    plain = [{key: value for key, value in one.items() if key != "points"} for one in outcomes]
+    write_text(given.out / "modes.json", json.dumps(plain, indent=1))
+    write_text(given.out / "modes.md", table(outcomes) + "\n")
+    draw(outcomes, given.out / "modes.png")
+    print(table(outcomes))
+
+
+if __name__ == "__main__":
+    main()

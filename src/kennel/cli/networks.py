@@ -1,0 +1,30 @@
+"""`kennel networks`: the networks, the sizes that they draw, and how large they are."""
+
+
+def networks() -> None:
+    """List the networks with their sizes and their parameters at their native setting."""
+    from rich.table import Table
+
+    from kennel.cli.console import console
+    from kennel.networks import DISCRIMINATORS, GENERATORS
+    from kennel.networks.counting import parameters_at
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("networks", no_wrap=True)
+    for heading in ("native", "classes", "latent", "generator", "discriminator"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("sizes")
+    for name in GENERATORS:
+        kind = GENERATORS[name]
+        native = kind.native
+        table.add_row(
+            name,
+            f"{native.size}x{native.size}x{native.channels}",
+            f"{native.classes:,}" if native.classes else "-",
+            str(native.latent_dimension),
+            f"{parameters_at(kind, native):,}",
+            f"{parameters_at(DISCRIMINATORS[name], native):,}" if name in DISCRIMINATORS else "-",
+            ", ".join(map(str, kind.sizes)) or "any",
+        )
+    console.print(table)
+    console.print("\nParameters at the native setting, with every option at its default.")
