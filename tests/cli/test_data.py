@@ -79,6 +79,15 @@ def test_names_to_exclude_can_come_from_a_file(
         (["digitz", "SET"], "did you mean 'digits'?"),
         (["mnist", "SET", "--from", "SOURCE"], "lacks train-images-idx3-ubyte.gz"),
         (["SOURCE", "SOURCE"], "lies inside SOURCE"),
+        (
+            ["celeba", "SET"],
+            "list_eval_partition.txt and list_attr_celeba.txt, and give the folder with --from",
+        ),
+        (["lsun", "SET", "--from", "SOURCE"], "holds no LMDB"),
+        (["imagenet", "SET", "--from", "SOURCE", "--subset", "birdz"], "did you mean 'bird'?"),
+        (["SOURCE", "SET", "--category", "bridge"], "--category goes with lsun"),
+        (["SOURCE", "SET", "--centre-crop", "20", "--crop", "box"], "are two crops"),
+        (["SOURCE", "SET", "--centre-crop", "31"], "none is kept"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_exit_code_2(
@@ -104,6 +113,8 @@ def test_the_list_names_every_known_set_with_its_terms(
     assert kennel(monkeypatch, "data", "list") == 0
     said = capsys.readouterr().out
     for word in ("digits", "mnist", "fashion_mnist", "cifar10", "stanford_dogs", "non-commercial"):
+        assert word in said
+    for word in ("celeba_hq", "imagenet", "lsun", "fetched by hand from https://image-net.org"):
         assert word in said
 
 

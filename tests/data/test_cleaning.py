@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ from PIL import Image
 
 from kennel.data.annotations import Annotation, clip, parse_annotation
 from kennel.data.cleaning import to_square, within
-from kennel.data.options import PrepareOptions, parse_aspect, parse_share
+from kennel.data.options import PrepareOptions, parse_aspect, parse_names, parse_share
+from kennel.data.preparing import prepare
 from kennel.errors import DataError
 
 
@@ -45,11 +47,36 @@ def test_shares_are_read_with_and_without_a_percent_sign() -> None:
         {"min_side": -1},
         {"max_bad": 1.5},
         {"workers": 0},
+        {"centre_crop": 0},
+        {"centre_crop": 8, "crop": "box"},
+        {"classes": "breed"},
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused_by_its_name(wrong: dict[str, object]) -> None:
     with pytest.raises(DataError, match=next(iter(wrong)).replace("_", "-")):
         PrepareOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_names_are_read_in_order_without_repetition() -> None:
+    assert parse_names(" dogs,cats , dogs,,persian cat") == ("dogs", "cats", "persian cat")
+    assert parse_names(None) == parse_names(" , ") == ()
+
+
+def test_the_centre_square_is_of_the_upright_picture_and_what_is_smaller_is_dropped(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (17, 30, 3), dtype=np.uint8)
+    (tmp_path / "source").mkdir()
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "source" / "a.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90 degrees clockwise
+    image.save(tmp_path / "source" / "b.png", exif=turned)
+    image.resize((30, 11)).save(tmp_path / "source" / "c.png")
+    packed = prepare(tmp_path / "source", tmp_path / "set", PrepareOptions(size=12, centre_crop=12))
+    assert np.array_equal(packed.images[0].transpose(1, 2, 0), pixels[2:14, 9:21])
+    upright = np.rot90(pixels, -1)
+    assert np.array_equal(packed.images[1].transpose(1, 2, 0), upright[9:21, 2:14])
+    assert packed.about["report"]["dropped"] == {"too small": 1}
+    assert packed.about["report"]["examples"]["too small"][0] == {"name": "c.png", "detail": "30 x 11"}
 
 
 def halves(width: int, height: int) -> Image.Image:

@@ -4,6 +4,7 @@ import io
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from kennel.data.arrays import CIFAR10_CLASSES
 from kennel.data.downloading import PublishedFile, cache_folder, download
-from kennel.data.known_sets import KNOWN_SETS, KnownSet
+from kennel.data.known_sets import KNOWN_SETS
 from kennel.data.options import PrepareOptions
 from kennel.data.preparing import prepare
 from kennel.errors import DataError
@@ -254,8 +255,7 @@ def test_a_known_set_is_prepared_from_the_network_through_the_cache(
         PublishedFile(file.name, (address + file.name,), md5((folder / file.name).read_bytes()))
         for file in known.files
     )
-    near = KnownSet("mnist", "near", "30", "28x28", 10, "none", address, files)
-    monkeypatch.setitem(KNOWN_SETS._entries, "mnist", near)
+    monkeypatch.setitem(KNOWN_SETS._entries, "mnist", replace(known, files=files))
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
     assert len(prepare("mnist", tmp_path / "set")) == 30
     assert sorted(file.name for file in (tmp_path / "cache" / "mnist").iterdir()) == sorted(
@@ -272,10 +272,37 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
 
 
 def test_every_known_set_says_where_it_is_from_and_in_what_terms() -> None:
-    assert list(KNOWN_SETS) == ["cifar10", "digits", "fashion_mnist", "mnist", "stanford_dogs"]
+    assert list(KNOWN_SETS) == [
+        *("celeba", "celeba_hq", "cifar10", "digits", "fashion_mnist"),
+        *("imagenet", "lsun", "mnist", "stanford_dogs"),
+    ]
     for name in KNOWN_SETS:
         known = KNOWN_SETS[name]
         assert known.terms
         assert known.home
         assert all(file.addresses for file in known.files)
-    assert "non-commercial" in KNOWN_SETS["stanford_dogs"].terms
+    for name in ("stanford_dogs", "celeba", "celeba_hq", "imagenet"):
+        assert "non-commercial" in KNOWN_SETS[name].terms
+
+
+@pytest.mark.parametrize("name", ["celeba", "celeba_hq", "imagenet", "lsun"])
+def test_a_set_that_is_fetched_by_hand_says_where_and_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("kennel.data.known_sets.download", lambda *_: pytest.fail("a download"))
+    with pytest.raises(DataError, match=rf"^{name} is not downloaded by kennel: .*https?://.*--from FOLDER$"):
+        prepare(name, tmp_path / "set")
+    with pytest.raises(DataError, match="nothing is there"):
+        prepare(name, tmp_path / "set", from_folder=tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_option_of_another_set_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--attribute goes with celeba, and SOURCE is 'digits'"):
+        prepare("digits", tmp_path / "set", PrepareOptions(attribute="Smiling"))
+    with pytest.raises(DataError, match="--subset goes with imagenet"):
+        prepare("mnist", tmp_path / "set", PrepareOptions(subset=("dogs",)))
+    with pytest.raises(DataError, match="--category goes with lsun"):
+        prepare("imagenet", tmp_path / "set", PrepareOptions(category=("bridge",)))
+    with pytest.raises(DataError, match="--classes subset makes a class of each name"):
+        PrepareOptions(classes="subset")

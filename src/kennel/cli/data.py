@@ -22,6 +22,9 @@ def prepare(
     size: int | None = typer.Option(None, help="Side in pixels [64; idx, CIFAR-10, digits: their own]."),
     crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes [stanford_dogs: box]."),
     boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
+    centre_crop: int | None = typer.Option(
+        None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
+    ),
     aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
     min_side: int = typer.Option(0, help="Least shorter side of the crop, in pixels of the source."),
     fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
@@ -30,6 +33,10 @@ def prepare(
     limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
     seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
     split: str = typer.Option("train", help="train, test or all, of a set published in two parts."),
+    attribute: str | None = typer.Option(None, help="celeba: two classes, without and with it: Smiling."),
+    category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge [all that are there]."),
+    subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet [all]."),
+    classes: str = typer.Option("synset", help="imagenet: a class per synset, or per name of the subset."),
     exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
     duplicates: bool | None = typer.Option(
         None,
@@ -47,7 +54,7 @@ def prepare(
     import time
 
     from kennel.data.decoding import MAX_PIXELS
-    from kennel.data.options import PrepareOptions, parse_aspect, parse_share
+    from kennel.data.options import PrepareOptions, parse_aspect, parse_names, parse_share
     from kennel.data.preparing import prepare as prepare_set
     from kennel.data.preparing import rehearse
 
@@ -56,6 +63,7 @@ def prepare(
         crop=crop,
         boxes=boxes,
         aspect=parse_aspect(aspect) if aspect else None,
+        centre_crop=centre_crop,
         min_side=min_side,
         fit=fit,
         resample=resample,
@@ -63,6 +71,10 @@ def prepare(
         limit=limit,
         seed=seed,
         split=split,
+        attribute=attribute,
+        category=parse_names(category),
+        subset=parse_names(subset),
+        classes=classes,
         exclude=_names(exclude),
         keep_duplicates=duplicates,
         max_bad=parse_share(max_bad),
@@ -153,14 +165,16 @@ def list_sets() -> None:
     for name in KNOWN_SETS:
         known = KNOWN_SETS[name]
         place = "embedded, no download"
-        if known.files:
+        if known.by_hand:
+            place = f"fetched by hand from {known.home}, then --from FOLDER"
+        elif known.files:
             cached = all((cache_folder() / name / file.name).is_file() for file in known.files)
             address = known.files[0].addresses[0].rpartition("/")[0] + "/"
             place = f"the cache ({cache_folder() / name})" if cached else address
+        classes = f"{known.classes} classes" if isinstance(known.classes, int) else known.classes
         table.add_row(
             name,
-            f"{known.title}\n{known.images} images, {known.pixels}, {known.classes} classes\n"
-            f"{known.terms}\n{place}",
+            f"{known.title}\n{known.images} images, {known.pixels}, {classes}\n{known.terms}\n{place}",
         )
     console.print(table)
     console.print("kennel data prepare NAME DEST, with --from FOLDER where the files are at hand")

@@ -95,12 +95,20 @@ def _examine(
     packed: list[Outcome] = []
     for outcome, box in zip(outcomes, _wanted(annotation, options), strict=True):
         if outcome.reason is None:
-            part = image if box is None else image.crop(clip(box, width, height))
-            pixels = to_square(upright(part, orientation), size, options)
+            part = upright(image if box is None else image.crop(clip(box, width, height)), orientation)
+            pixels = to_square(_centre(part, options.centre_crop), size, options)
             packed.append(outcome._replace(pixels=pixels))
         else:
             packed.append(outcome)
     return packed
+
+
+def _centre(image: Image.Image, side: int | None) -> Image.Image:
+    """The centre square of `side` pixels; what remains has the odd pixel on the right or below."""
+    if side is None:
+        return image
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _wanted(annotation: Annotation | None, options: PrepareOptions) -> tuple[Box | None, ...]:
@@ -127,7 +135,9 @@ def _judge(
             continue
         across, down = clipped[2] - clipped[0], clipped[3] - clipped[1]
         reason = None
-        if min(across, down) < options.min_side:
+        if options.centre_crop is not None and min(across, down) >= options.centre_crop:
+            across = down = options.centre_crop
+        if min(across, down) < max(options.min_side, options.centre_crop or 0):
             reason = TOO_SMALL
         elif options.aspect is not None and not within(across, down, options.aspect):
             reason = ASPECT

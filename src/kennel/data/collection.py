@@ -1,16 +1,15 @@
 """The pictures of a source in one definite order, whatever container they lie in.
 
 A collection is asked by number, from 0: its label, its name, its content. Names and places are kept in
-columns, about 150 bytes a picture, so that a million of them fit anywhere. `classes` are in the order of
-their labels, empty where there are none; `native_size` is the side that all pictures have already, or None;
-`refusals` are the files that are not read at all, and `ignored` counts those whose names are not of pictures.
+columns, about 150 bytes a picture, so that a million of them fit anywhere.
 """
 
 import unicodedata
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,105 @@ class Refusal(NamedTuple):
     detail: str = ""
 
 
-class FileCollection:
+@runtime_checkable
+class Collection(Protocol):
+    """What is asked of a collection; pictures are numbered from 0."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of their labels, empty where there are none."""
+        ...
+
+    @property
+    def native_size(self) -> int | None:
+        """The side that all pictures have already, or None."""
+        ...
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """The files that are not read at all."""
+        ...
+
+    @property
+    def ignored(self) -> int:
+        """How many files' names are not of pictures."""
+        ...
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether there are boxes."""
+        ...
+
+    @property
+    def annotations_only(self) -> bool:
+        """Whether there is nothing but boxes."""
+        ...
+
+    @property
+    def keeps_duplicates(self) -> bool:
+        """Whether equal pixels are kept where the user does not say."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know about it, a sentence each."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What the picture is called in reports."""
+        ...
+
+    def label(self, index: int) -> int:
+        """The class's number, -1 where there are no classes."""
+        ...
+
+    def annotation(self, index: int) -> Annotation | None:
+        """Its boxes. Raises `DataError` where they cannot be read."""
+        ...
+
+    def read(self, index: int) -> Any:
+        """Its content, for `header` and `load`, from any thread. Raises `DataError` with a reason."""
+        ...
+
+    def header(self, content: Any, max_pixels: int) -> tuple[int, int, int]:
+        """(width, height) in stored pixels and the EXIF orientation, without decoding."""
+        ...
+
+    def load(self, content: Any, max_pixels: int) -> tuple[Image.Image, int]:
+        """The decoded picture in stored pixels and its EXIF orientation."""
+        ...
+
+
+class Encoded:
+    """The part of a collection whose contents are image files' bytes."""
+
+    native_size: int | None = None
+    keeps_duplicates = False
+
+    def header(self, content: bytes, max_pixels: int) -> tuple[int, int, int]:
+        """(width, height) in stored pixels and the EXIF orientation, without decoding."""
+        return read_header(content, max_pixels=max_pixels)
+
+    def load(self, content: bytes, max_pixels: int) -> tuple[Image.Image, int]:
+        """The decoded picture in stored pixels and its EXIF orientation."""
+        return decode_as_stored(content, max_pixels=max_pixels)
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Which files of a published set are its pictures, and of which class, where folders do not say it."""
+
+    place: Callable[[str], str | Refusal | None]
+    """A file's path in its container to its path in the collection, `class/file.jpg` where there are
+    classes; a refusal where it cannot be placed; None where it is not asked for."""
+    classes: tuple[str, ...] | None = ()
+    """By label, or None for the first folders of the paths by name; () for none. Those without pictures are
+    left out, and of a single one nothing is made, as with folders."""
+
+
+class FileCollection(Encoded):
     """The image files of some containers: a class per sub-folder, flat, or as in Stanford Dogs.
 
     Folders that everything lies in are taken off (`crops64/breed/a.jpg` is `breed/a.jpg`). Pictures are
@@ -42,17 +139,27 @@ class FileCollection:
     There are classes only where every picture lies in a sub-folder.
     """
 
-    native_size: int | None = None
+    def __init__(
+        self,
+        containers: Sequence[Container],
+        *,
+        with_annotations: bool,
+        arrangement: Arrangement | None = None,
+    ) -> None:
+        """Lists the containers; `with_annotations` reads the boxes as well, where there are any.
 
-    def __init__(self, containers: Sequence[Container], *, with_annotations: bool) -> None:
-        """Lists the containers; `with_annotations` reads the boxes as well, where there are any."""
+        With an `arrangement` the classes are its own, and there are no boxes.
+        """
         self._containers = containers
+        self._arrangement = arrangement
+        self._annotation_folders = frozenset[str]() if arrangement else _ANNOTATION_FOLDERS
         self._refused: list[Refusal] = []
         self.refusals: Sequence[Refusal] = self._refused
         self.ignored = 0
         paths, columns = self._list()
-        paths = _without_common_top(paths)
-        is_annotation = [PurePosixPath(path).parts[0] in _ANNOTATION_FOLDERS for path in paths]
+        if arrangement is None or arrangement.classes == ():
+            paths = _without_common_top(paths)
+        is_annotation = [PurePosixPath(path).parts[0] in self._annotation_folders for path in paths]
         self.has_annotations = any(is_annotation)
         self._annotations: dict[str, Annotation | DataError] = {}
         if self.has_annotations:
@@ -67,7 +174,13 @@ class FileCollection:
         else:
             chosen = [index for index, annotation in enumerate(is_annotation) if not annotation]
             names = [paths[index] for index in chosen]
-        self.classes, labels = _classes(names)
+        self.notes: list[str] = []
+        if arrangement is None:
+            self.classes, labels = _classes(names)
+            if names and not self.classes:
+                self.notes.append("no classes: not every image lies in a sub-folder of its own class")
+        else:
+            self.classes, labels = _labels(names, arrangement.classes)
         order = sorted(range(len(names)), key=lambda index: (labels[index], names[index]))
         self._names = [names[index] for index in order]
         self._labels = array("i", [labels[index] for index in order])
@@ -86,11 +199,17 @@ class FileCollection:
                 if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
                     continue
                 picture = PurePosixPath(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
-                if not picture and _ANNOTATION_FOLDERS.isdisjoint(parts[:-1]):
+                if not picture and self._annotation_folders.isdisjoint(parts[:-1]):
                     self.ignored += 1
                     continue
-                paths.append(printable("/".join(parts)))
-                columns.add(number, member)
+                path: str | Refusal | None = printable("/".join(parts))
+                if self._arrangement:
+                    path = self._arrangement.place(str(path))
+                if isinstance(path, Refusal):
+                    self._refused.append(path)
+                elif path is not None:
+                    paths.append(path)
+                    columns.add(number, member)
         return paths, columns
 
     def _read_annotations(self, paths: list[str], is_annotation: list[bool], columns: "_Columns") -> None:
@@ -131,22 +250,17 @@ class FileCollection:
         """The file's content. Raises `DataError` with a reason."""
         return self._read_at(self._columns, index)
 
-    def header(self, content: bytes, max_pixels: int) -> tuple[int, int, int]:
-        """(width, height) in stored pixels and the EXIF orientation, without decoding."""
-        return read_header(content, max_pixels=max_pixels)
-
-    def load(self, content: bytes, max_pixels: int) -> tuple[Image.Image, int]:
-        """The decoded picture in stored pixels and its EXIF orientation."""
-        return decode_as_stored(content, max_pixels=max_pixels)
-
 
 class ArrayCollection:
     """Pictures that come as one uint8 array (N, H, W) or (N, C, H, W), for example from idx files."""
 
     refusals: Sequence[Refusal] = ()
+    notes: Sequence[str] = ()
     ignored = 0
     annotations_only = False
     has_annotations = False
+    keeps_duplicates = True
+    """A published copy of a picture is part of its set."""
 
     def __init__(
         self,
@@ -189,9 +303,6 @@ class ArrayCollection:
         """The picture, upright."""
         pixels = content.transpose(1, 2, 0) if content.ndim == 3 else content
         return Image.fromarray(np.ascontiguousarray(pixels)), 1
-
-
-Collection: TypeAlias = FileCollection | ArrayCollection
 
 
 class _Columns:
@@ -241,3 +352,15 @@ def _classes(names: list[str]) -> tuple[tuple[str, ...], list[int]]:
     classes = tuple(sorted({folder for folder in folders if folder is not None}))
     number = {name: label for label, name in enumerate(classes)}
     return classes, [number[folder] for folder in folders if folder is not None]
+
+
+def _labels(names: list[str], classes: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
+    """Those of `classes` that names have as their first folder, at least two, and each name's label."""
+    if classes == ():
+        return (), [-1] * len(names)
+    folders = [name.partition("/")[0] for name in names]
+    present = tuple(sorted(set(folders), key=classes.index if classes else None))
+    if len(present) < 2:
+        return (), [-1] * len(names)
+    number = {name: label for label, name in enumerate(present)}
+    return present, [number[folder] for folder in folders]

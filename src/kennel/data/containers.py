@@ -16,10 +16,10 @@ import tarfile
 import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, NamedTuple, TypeAlias, cast
+from typing import IO, NamedTuple, Protocol, cast, runtime_checkable
 
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
@@ -45,12 +45,29 @@ class Member(NamedTuple):
     """Why it will not be read (a link, a path that climbs out), None where it will."""
 
 
+@runtime_checkable
+class Container(Protocol):
+    """What is asked of a container."""
+
+    def members(self) -> Iterator[Member]:
+        """Its files, each once; no folders."""
+        ...
+
+    def read(self, member: Member) -> bytes:
+        """A member's content, from any thread. Raises `DataError` with a reason."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds."""
+        ...
+
+
 def is_archive(path: Path) -> bool:
     """Whether the file's name is that of a zip or a tar."""
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
-def open_container(path: Path, scratch: Path | None = None) -> "Container":
+def open_container(path: Path, scratch: Path | None = None) -> Container:
     """The container at `path`. Raises `DataError` where nothing is there or it is neither of the three.
 
     A compressed tar cannot be read from the middle, so it is uncompressed once into a nameless temporary file
@@ -79,9 +96,10 @@ def climbs_out(name: str) -> bool:
 class FolderContainer:
     """A folder with everything below it. Links are not followed, so there are no loops and no way out."""
 
-    def __init__(self, path: Path) -> None:
-        """`path` is the folder."""
+    def __init__(self, path: Path, enter: Callable[[str], bool] = lambda folder: True) -> None:
+        """`path` is the folder; a folder below it that `enter` denies, asked by its path, is not read."""
         self.path = path
+        self._enter = enter
         self._names: list[str] = []
 
     def members(self) -> Iterator[Member]:
@@ -102,7 +120,8 @@ class FolderContainer:
         for entry in entries:
             name = f"{folder}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                folders.append(f"{name}/")
+                if self._enter(name):
+                    folders.append(f"{name}/")
                 continue
             status = entry.stat(follow_symlinks=False)
             refusal = None if stat.S_ISREG(status.st_mode) else NOT_A_FILE
@@ -119,10 +138,6 @@ class FolderContainer:
             return (self.path / self._names[member.where]).read_bytes()
         except OSError as error:
             raise DataError(f"it cannot be read ({error.strerror})") from error
-
-    def digest(self) -> str | None:
-        """A folder has none."""
-        return None
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -158,10 +173,6 @@ class ZipContainer:
         except Exception as error:  # a bad checksum, a password, an unknown method: each its own exception
             raise DataError(f"it cannot be read from the zip ({error})") from error
 
-    def digest(self) -> str | None:
-        """The SHA-256 of the zip."""
-        return sha256_of(self.path)
-
     def close(self) -> None:
         """Closes the archive."""
         self._zip.close()
@@ -178,29 +189,7 @@ class TarContainer:
 
     def members(self) -> Iterator[Member]:
         """One pass over the headers, which holds none of them."""
-        self._plain.seek(0)
-        try:
-            with closing(tarfile.open(fileobj=self._plain, mode="r:")) as archive:
-                for info in archive:
-                    # Otherwise the headers of a million members stay in memory.
-                    archive.members = []  # type: ignore[attr-defined]
-                    if info.isdir():
-                        continue
-                    refusal = UNSAFE_PATH if climbs_out(info.name) else None
-                    if not info.isreg():
-                        refusal = LINK if info.issym() or info.islnk() else NOT_A_FILE
-                    elif info.sparse is not None:
-                        refusal = NOT_A_FILE
-                    yield Member(info.name, info.offset_data, info.size, refusal)
-                end = archive.offset
-            # For tarfile a damaged header in the middle is a silent end; the true end is zeros.
-            self._plain.seek(end)
-            if self._plain.read(512).strip(b"\0"):
-                raise tarfile.ReadError(f"no header at byte {end:,}")
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise DataError(
-                f"the tar '{self.path}' is damaged or cut off ({error}): fetch it again"
-            ) from error
+        return members_of_tar(self._plain, str(self.path))
 
     def read(self, member: Member) -> bytes:
         """The member's content."""
@@ -213,16 +202,37 @@ class TarContainer:
             raise DataError("the archive ends before the file does")
         return content
 
-    def digest(self) -> str | None:
-        """The SHA-256 of the archive as it was given."""
-        return sha256_of(self.path)
-
     def close(self) -> None:
         """Closes the archive; a nameless temporary file goes with it."""
         self._plain.close()
 
 
-Container: TypeAlias = FolderContainer | ZipContainer | TarContainer
+def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
+    """The members of an uncompressed tar in one pass over its headers; `where` counts from its beginning.
+
+    Raises `DataError`, which calls it `name`, where it is damaged or cut off.
+    """
+    plain.seek(0)
+    try:
+        with closing(tarfile.open(fileobj=plain, mode="r:")) as archive:
+            for info in archive:
+                # Otherwise the headers of a million members stay in memory.
+                archive.members = []  # type: ignore[attr-defined]
+                if info.isdir():
+                    continue
+                refusal = UNSAFE_PATH if climbs_out(info.name) else None
+                if not info.isreg():
+                    refusal = LINK if info.issym() or info.islnk() else NOT_A_FILE
+                elif info.sparse is not None:
+                    refusal = NOT_A_FILE
+                yield Member(info.name, info.offset_data, info.size, refusal)
+            end = archive.offset
+        # For tarfile a damaged header in the middle is a silent end; the true end is zeros.
+        plain.seek(end)
+        if plain.read(512).strip(b"\0"):
+            raise tarfile.ReadError(f"no header at byte {end:,}")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DataError(f"the tar '{name}' is damaged or cut off ({error}): fetch it again") from error
 
 
 def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
@@ -247,6 +257,15 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
         raise
     plain.seek(0)
     return plain
+
+
+def is_plain_tar(path: Path) -> bool:
+    """Whether a tar is not compressed."""
+    try:
+        tarfile.open(path, mode="r:").close()
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _plain_tar(path: Path, scratch: Path | None) -> IO[bytes]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kennel.data.arrays import cifar10_collection, digits_collection, idx_collection, idx_files
-from kennel.data.collection import Collection, FileCollection
-from kennel.data.containers import Container, open_container
+from kennel.data.celeba import open_celeba, open_celeba_hq
 from kennel.data.downloading import PublishedFile, cache_folder, download, verify
+from kennel.data.imagenet import open_imagenet
+from kennel.data.lsun import open_lsun
+from kennel.data.opening import Opener, idx_opener, open_cifar10, open_digits, open_stanford_dogs
 from kennel.errors import DataError
 from kennel.registry import Registry
 
@@ -28,15 +29,21 @@ class KnownSet:
     images: str
     """How many, in words for the table."""
     pixels: str
-    classes: int
+    classes: int | str
+    """How many, or a sentence's part about them."""
     terms: str
     home: str
+    open: Opener
     files: tuple[PublishedFile, ...] = ()
-    class_names: tuple[str, ...] | None = None
+    """What is downloaded, or must be there; none for a set that is embedded, or fetched by hand."""
+    by_hand: str = ""
+    """How to get the files where they cannot be downloaded from here: a sentence's end for messages."""
     crop: str = "none"
     """What `--crop` is where it is not given."""
     loose: tuple[str, ...] = ()
     """Names of folders, one of which says that a folder holds the unpacked files instead."""
+    options: tuple[str, ...] = ()
+    """The options that only this set, and others that name them, understand."""
 
 
 KNOWN_SETS: Registry[KnownSet] = Registry("known set")
@@ -64,6 +71,7 @@ _add(
         10,
         "CC BY 4.0 (UCI), embedded in scikit-learn",
         "https://archive.ics.uci.edu/dataset/80",
+        open_digits,
     )
 )
 _add(
@@ -75,6 +83,7 @@ _add(
         10,
         "CC BY-SA 3.0",
         "http://yann.lecun.com/exdb/mnist/",
+        idx_opener(),
         _published(
             ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
             _MNIST_PARTS,
@@ -96,6 +105,12 @@ _add(
         10,
         "MIT",
         "https://github.com/zalandoresearch/fashion-mnist",
+        idx_opener(
+            (
+                *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+                *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+            )
+        ),
         _published(
             (
                 "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -109,10 +124,6 @@ _add(
                 "bb300cfdad3c16e7a12a480ee83cd310",
             ),
         ),
-        class_names=(
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
     )
 )
 _add(
@@ -124,6 +135,7 @@ _add(
         10,
         "for research; cite Krizhevsky 2009",
         "https://www.cs.toronto.edu/~kriz/cifar.html",
+        open_cifar10,
         (
             PublishedFile(
                 "cifar-10-binary.tar.gz",
@@ -143,6 +155,7 @@ _add(
         120,
         "from ImageNet: non-commercial research only",
         "http://vision.stanford.edu/aditya86/ImageNetDogs/",
+        open_stanford_dogs,
         # No checksum of these two is published that we know for certain; their SHA-256 is recorded instead.
         (
             PublishedFile("images.tar", ("http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",)),
@@ -154,6 +167,64 @@ _add(
         loose=("Images", "Annotation"),
     )
 )
+_add(
+    KnownSet(
+        "celeba",
+        "CelebA, faces of celebrities, aligned",
+        "202,599",
+        "178x218 RGB",
+        "no classes, or two with --attribute",
+        "non-commercial research only",
+        "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        open_celeba,
+        by_hand="its authors keep it on Google Drive; from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html "
+        "get img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt",
+        options=("attribute",),
+    )
+)
+_add(
+    KnownSet(
+        "celeba_hq",
+        "CelebA-HQ, 30,000 of these faces at high resolution",
+        "30,000",
+        "up to 1024x1024 RGB",
+        "no classes",
+        "non-commercial research only",
+        "https://github.com/tkarras/progressive_growing_of_gans",
+        open_celeba_hq,
+        by_hand="it has no address of its own and is passed on as a folder or an archive of images, for "
+        "example CelebAMask-HQ.zip of https://github.com/switchablenorms/CelebAMask-HQ",
+    )
+)
+_add(
+    KnownSet(
+        "lsun",
+        "LSUN, photographs of scenes",
+        "church_outdoor 126,227, bridge 818,687, ...",
+        "shorter side 256, RGB",
+        "a class per category where there are several",
+        "for research; cite Yu et al. 2015 (arXiv 1506.03365)",
+        "https://www.yf.io/p/lsun",
+        open_lsun,
+        by_hand="fetch and unpack http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
+        "http://dl.yf.io/lsun/scenes/bridge_train_lmdb.zip, and so on",
+        options=("category",),
+    )
+)
+_add(
+    KnownSet(
+        "imagenet",
+        "ImageNet (ILSVRC2012), photographs, and what lies below a name in WordNet",
+        "1,281,167",
+        "photographs",
+        1000,
+        "non-commercial research and education only",
+        "https://image-net.org/download.php",
+        open_imagenet,
+        by_hand="sign in at https://image-net.org/download.php and get ILSVRC2012_img_train.tar",
+        options=("subset", "classes"),
+    )
+)
 
 
 def fetch(
@@ -163,15 +234,22 @@ def fetch(
 ) -> list[Path]:
     """The files of a known set: in `given` (`--from`), else in the cache, downloaded where they are missing.
 
-    `given` may hold the unpacked folders instead (`Images` and `Annotation`), or be one archive of them:
-    the answer is then that. Published checksums are verified. Raises `DataError` where a file is missing or
-    wrong.
+    A set that is fetched by hand needs `given`, and its opener looks inside. Otherwise `given` may hold the
+    unpacked folders instead (`Images` and `Annotation`), or be one archive of them: the answer is then that.
+    Published checksums are verified. Raises `DataError` where a file is missing or wrong.
     """
+    if given is None and known.by_hand:
+        raise DataError(
+            f"{known.name} is not downloaded by kennel: {known.by_hand}, and give the folder with "
+            "--from FOLDER"
+        )
     if given is None:
         return [download(file, cache_folder() / known.name, on_progress) for file in known.files]
+    if not known.files and not known.by_hand:
+        return []  # it is embedded
     if not given.exists():
         raise DataError(f"--from is '{given}', and nothing is there: give the folder that holds the files")
-    if given.is_file():
+    if given.is_file() or known.by_hand:
         return [given]
     missing = [file.name for file in known.files if not (given / file.name).is_file()]
     if missing and any((given / name).is_dir() for name in known.loose):
@@ -187,21 +265,3 @@ def fetch(
     for file in known.files:
         verify(given / file.name, file)
     return [given / file.name for file in known.files]
-
-
-def open_known(
-    known: KnownSet, files: list[Path], split: str, *, with_annotations: bool, scratch: Path | None
-) -> tuple[Collection, list[Container]]:
-    """The collection of a known set from what `fetch` returned, and the containers to close afterwards."""
-    if known.name == "digits":
-        return digits_collection(), []
-    if known.name == "cifar10":
-        source = files[0] / known.loose[0] if files[0].is_dir() else files[0]
-        return cifar10_collection(source, split, scratch), []
-    if known.name == "stanford_dogs":
-        containers: list[Container] = [open_container(file, scratch) for file in files]
-        return FileCollection(containers, with_annotations=with_annotations), containers
-    pairs = idx_files(files[0].parent, split)
-    if not pairs:
-        raise DataError(f"'{files[0].parent}' does not hold the {split} files of {known.name}")
-    return idx_collection(pairs, known.class_names, scratch), []

@@ -15,8 +15,12 @@ WORDS = {
     "resample": ("lanczos", "bicubic", "bilinear", "box", "nearest"),
     "colour": ("auto", "rgb", "grey"),
     "split": ("train", "test", "all"),
+    "classes": ("synset", "subset"),
 }
 """What the options that are words may be."""
+
+_LEAST = {"size": 1, "limit": 1, "workers": 1, "centre_crop": 1, "min_side": 0, "max_pixels": 1}
+"""The least that numbers may be."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class PrepareOptions:
     """"box" crops to annotated boxes; None is "none", except for known sets that say otherwise."""
     boxes: str = "first"
     """Which boxes of a photograph: the first, or each as an image of its own."""
+    centre_crop: int | None = None
+    """Cut out the centre square of this many pixels first; what is smaller is dropped."""
     aspect: tuple[Fraction, Fraction] | None = None
     """Least and greatest width / height of the crop, both included."""
     min_side: int = 0
@@ -48,6 +54,14 @@ class PrepareOptions:
     """Names to leave out: `class/file.jpg`, `file.jpg` or `file`."""
     keep_duplicates: bool | None = None
     """None drops images of equal pixels from photographs, and keeps them in idx, CIFAR and digits."""
+    attribute: str | None = None
+    """CelebA: the attribute that makes the two classes."""
+    category: tuple[str, ...] = ()
+    """LSUN: the categories; none given are all that are at hand."""
+    subset: tuple[str, ...] = ()
+    """ImageNet: names of WordNet, below which everything is taken; none given is everything."""
+    classes: str = "synset"
+    """ImageNet: a class for each synset, or for each name of `subset`."""
     max_bad: float = 0.05
     """More than this fraction of broken files stops the run."""
     max_pixels: int = MAX_PIXELS
@@ -60,7 +74,7 @@ class PrepareOptions:
             word = getattr(self, name)
             if word not in words and not (name == "crop" and word is None):
                 raise DataError(f"--{name} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}")
-        for name, least in (("size", 1), ("limit", 1), ("workers", 1), ("min_side", 0), ("max_pixels", 1)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise DataError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
@@ -69,14 +83,31 @@ class PrepareOptions:
         if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1]:
             low, high = (float(end) for end in self.aspect)
             raise DataError(f"--aspect {low:g}:{high:g} holds nothing: give the smaller one first, above 0")
+        if self.centre_crop is not None and self.crop == "box":
+            raise DataError(
+                "--centre-crop and --crop box are two crops: give one, and --crop none with the first"
+            )
+        if self.classes == "subset" and not self.subset:
+            raise DataError("--classes subset makes a class of each name of --subset: give names there")
         if not 0 <= self.max_bad <= 1:
             raise DataError(f"--max-bad is {self.max_bad:g}: give a share between 0% and 100%")
+
+    def of_known_sets(self) -> tuple[str, ...]:
+        """The names of the options given that only some known sets understand."""
+        given = {
+            "attribute": self.attribute is not None,
+            "category": bool(self.category),
+            "subset": bool(self.subset),
+            "classes": self.classes != "synset",
+        }
+        return tuple(name for name, is_given in given.items() if is_given)
 
     def to_json(self) -> dict[str, Any]:
         """The options as they are recorded in `dataset.json`."""
         record = asdict(self)
         record["aspect"] = [str(end) for end in self.aspect] if self.aspect else None
-        record["exclude"] = list(self.exclude)
+        for name in ("exclude", "category", "subset"):
+            record[name] = list(record[name])
         del record["workers"]  # it changes nothing in the result
         return record
 
@@ -90,6 +121,12 @@ def parse_aspect(text: str) -> tuple[Fraction, Fraction]:
             f"--aspect is '{text}': give two numbers as width / height, such as 0.8:1.25"
         ) from error
     return low, high
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """`dogs, cats` as its names, in order, without repetition."""
+    names = [name.strip() for name in (text or "").split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def parse_share(text: str) -> float:

@@ -22,7 +22,7 @@ import PIL
 import kennel
 from kennel.atomic import atomic_folder
 from kennel.data.cleaning import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, Outcome, examine
-from kennel.data.collection import FileCollection
+from kennel.data.containers import sha256_of
 from kennel.data.decoding import pillow_at_ease
 from kennel.data.options import PrepareOptions
 from kennel.data.packed import PackedSet
@@ -106,8 +106,7 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
     collection, options = source.collection, source.options
     if collection.annotations_only:
         raise DataError(
-            f"'{source.about['source']}' holds annotations and no images: add --dry-run to see what they "
-            "would keep"
+            f"'{source.name}' holds annotations and no images: add --dry-run to see what they would keep"
         )
     report = DropReport(folder / "dropped.jsonl")
     writer = PackedWriter(folder, source.size, collection.classes, options.colour)
@@ -128,7 +127,11 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
         if not len(writer):
             raise DataError(_nothing_kept(report, source))
         provenance = {
-            **source.about,
+            "source": source.name,
+            "kind": source.kind,
+            "files": [
+                {"name": name, "sha256": sha256_of(archive)} for name, archive in source.archives.items()
+            ],
             "options": options.to_json(),
             "kennel": kennel.__version__,
             "pillow": PIL.__version__,
@@ -212,11 +215,9 @@ def _in_order(
 
 def _about_run(source: Source, report: DropReport) -> dict[str, Any]:
     collection = source.collection
-    notes = []
+    notes = list(collection.notes)
     if collection.has_annotations and source.options.crop != "box":
         notes.append("there are annotated boxes, and they were not used: --crop box crops to them")
-    if isinstance(collection, FileCollection) and len(collection) and not collection.classes:
-        notes.append("no classes: not every image lies in a sub-folder of its own class")
     if collection.ignored:
         notes.append(f"{collection.ignored:,} files were ignored: their names are not those of images")
     return {
@@ -244,7 +245,7 @@ def _check_bad(report: DropReport, source: Source, *, final: bool = False) -> No
 
 
 def _nothing_kept(report: DropReport, source: Source) -> str:
-    name = source.about["source"]
+    name = source.name
     if not report.seen:
         ignored = source.collection.ignored
         return (

@@ -1,15 +1,15 @@
 """From what the user calls SOURCE to a collection: a known name, idx files, or a folder, zip or tar."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from kennel.data.arrays import idx_collection, idx_files, is_idx_name, labels_beside
-from kennel.data.collection import ArrayCollection, Collection, FileCollection
-from kennel.data.containers import Container, FolderContainer, is_archive, open_container, sha256_of
-from kennel.data.known_sets import KNOWN_SETS, fetch, open_known
+from kennel.data.collection import Collection, FileCollection
+from kennel.data.containers import FolderContainer, is_archive, open_container
+from kennel.data.known_sets import KNOWN_SETS, fetch
+from kennel.data.opening import Opened, Request, files_among
 from kennel.data.options import PrepareOptions
 from kennel.errors import DataError
 from kennel.registry import unknown_name
@@ -27,8 +27,12 @@ class Source:
     """With the defaults of this source filled in."""
     size: int
     """Side of the packed images."""
-    about: dict[str, Any]
-    """For the provenance: what was given, of which kind, its archives with their SHA-256."""
+    name: str
+    """What was given as SOURCE."""
+    kind: str
+    """Of which kind it is: "known set", "idx", "folder" or "archive"."""
+    archives: dict[str, Path]
+    """The files that it is read from, by the names they are recorded under."""
 
 
 def folder_of(source: str | Path) -> Path | None:
@@ -51,16 +55,13 @@ def open_source(
     `UnknownNameError`.
     """
     name = str(source)
-    containers: list[Container] = []
-    collection: Collection
-    try:
-        if name in KNOWN_SETS:
-            known = KNOWN_SETS[name]
-            files = fetch(known, given, on_download) if known.files else []
+    known = KNOWN_SETS[name] if name in KNOWN_SETS else None  # noqa: SIM401 - a registry has no `get`
+    _check_set_options(name, options)
+    with ExitStack() as stack:
+        if known:
             options = replace(options, crop=options.crop or known.crop)
-            collection, containers = open_known(
-                known, files, options.split, with_annotations=options.crop == "box", scratch=scratch
-            )
+            files = fetch(known, given, on_download)
+            opened = known.open(Request(name, files, options, scratch, stack))
             kind = "known set"
         elif given is not None:
             raise DataError(
@@ -71,40 +72,38 @@ def open_source(
             if not path.exists() and len(path.parts) == 1 and not is_archive(path):
                 raise unknown_name("folder, archive or known set", name, KNOWN_SETS)
             options = replace(options, crop=options.crop or "none")
-            collection, containers, kind = _open_path(path, options, scratch)
-            files = [path]
-        archives = [file for file in files if file.is_file()]
-        about = {
-            "source": name,
-            "kind": kind,
-            "files": [{"name": file.name, "sha256": sha256_of(file)} for file in archives],
-        }
+            opened, kind = _open_path(path, options, scratch, stack)
+        collection = opened.collection
         size = options.size or collection.native_size or DEFAULT_SIZE
         duplicates = options.keep_duplicates
         if duplicates is None:
-            duplicates = isinstance(collection, ArrayCollection)
+            duplicates = collection.keeps_duplicates
         _check_exclusions(collection, options.exclude)
-        yield Source(collection, replace(options, size=size, keep_duplicates=duplicates), size, about)
-    finally:
-        for container in containers:
-            container.close()
+        options = replace(options, size=size, keep_duplicates=duplicates)
+        yield Source(collection, options, size, name, kind, opened.archives)
 
 
 def _open_path(
-    path: Path, options: PrepareOptions, scratch: Path | None
-) -> tuple[Collection, list[Container], str]:
+    path: Path, options: PrepareOptions, scratch: Path | None, stack: ExitStack
+) -> tuple[Opened, str]:
     pairs = idx_files(path, options.split) if path.is_dir() else []
     if path.is_file() and is_idx_name(path):
         pairs = [(path, labels_beside(path))]
     if pairs:
-        return idx_collection(pairs, None, scratch), [], "idx"
-    container = open_container(path, scratch)
+        return Opened(idx_collection(pairs, None, scratch), files_among([path])), "idx"
+    container = stack.enter_context(closing(open_container(path, scratch)))
     kind = "folder" if isinstance(container, FolderContainer) else "archive"
-    try:
-        return FileCollection([container], with_annotations=options.crop == "box"), [container], kind
-    except BaseException:
-        container.close()
-        raise
+    collection = FileCollection([container], with_annotations=options.crop == "box")
+    return Opened(collection, files_among([path])), kind
+
+
+def _check_set_options(source: str, options: PrepareOptions) -> None:
+    """An option that SOURCE does not understand is refused and not passed over."""
+    understood = KNOWN_SETS[source].options if source in KNOWN_SETS else ()
+    for option in options.of_known_sets():
+        if option not in understood:
+            sets = [name for name in KNOWN_SETS if option in KNOWN_SETS[name].options]
+            raise DataError(f"--{option} goes with {' and '.join(sets)}, and SOURCE is '{source}'")
 
 
 def _check_exclusions(collection: Collection, names: tuple[str, ...]) -> None:
