@@ -126,7 +126,7 @@ def test_without_classes_only_the_chunks_condition_and_without_both_nothing_does
     [
         (64, 128, "latent.dimension = 128: .* 64x64 images into 5 equal chunks; make it 125 or 130,"),
         (32, 3, "into 4 equal chunks; make it 4,"),
-        (256, 128, "into 7 equal chunks; make it 126 or 133, or set hierarchical to false"),
+        (256, 128, "into 7 equal chunks; make it 126 or 133, or set generator.hierarchical=false"),
     ],
 )
 def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can(size, latent, words):

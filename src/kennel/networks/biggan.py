@@ -107,7 +107,8 @@ def _uneven(setting: Setting, slots: int) -> str:
     fitting = f"{below} or {below + slots}" if below else str(slots)
     return (
         f"latent.dimension = {setting.latent_dimension}: biggan splits the latent of {setting.size}x"
-        f"{setting.size} images into {slots} equal chunks; make it {fitting}, or set hierarchical to false"
+        f"{setting.size} images into {slots} equal chunks; make it {fitting}, or set "
+        "generator.hierarchical=false"
     )
 
 

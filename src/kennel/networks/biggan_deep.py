@@ -46,7 +46,7 @@ BOTTLENECK = 4
 
 
 class DeepGeneratorBlock(nn.Module):
-    """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after batch norm and activation (figure 16)."""
+    """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after batch norm and activation."""
 
     def __init__(
         self, width: int, wider: int, conditioning: Conditioning, name: Activation, doubles: bool
@@ -78,7 +78,7 @@ class DeepGeneratorBlock(nn.Module):
 
 
 class DeepDiscriminatorBlock(nn.Module):
-    """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after an activation (figure 16).
+    """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after an activation.
 
     The shortcut carries every channel on and appends the missing ones by a 1x1 convolution.
     """

@@ -16,8 +16,7 @@ from kennel.shapes import Features, Labels
 
 
 class CrossReplicaBatchNorm(nn.BatchNorm2d):
-    """Batch norm by the mean and variance of the images of all ranks (Brock et al. 2019, arXiv
-    1809.11096, section 3).
+    """Batch norm by the mean and variance of the images of all ranks, as BigGAN's (Brock et al. 2019).
 
     With one rank it is `nn.BatchNorm2d`, the same code. With several, a training pass gives the outputs, the
     running statistics and the gradients that one rank with the whole batch would have; ranks may hold
@@ -54,7 +53,7 @@ def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (channels), biased variance (channels) and number of values a channel (scalar), over all ranks.
 
     Each rank's own mean and variance are gathered, a row for each rank, and merged: squares of large means
-    are never subtracted from one another (Chan et al. 1979, equation 2.1).
+    are never subtracted from one another (Chan, Golub and LeVeque 1979).
     """
     axes = (0, 2, 3)
     count = images.new_tensor([images.numel() // images.shape[1]])

@@ -37,7 +37,7 @@ def doubled(images: Tensor) -> Tensor:
 
 
 class GeneratorBlock(nn.Module):
-    """Doubles the side. Miyato et al. 2018 (arXiv 1802.05957), figure 8 of appendix B.4, with conditions.
+    """Doubles the side. After Miyato et al. 2018 (arXiv 1802.05957, appendix B), with conditions.
 
     batch norm, activation, double, 3x3 convolution, batch norm, activation, 3x3 convolution
     plus the shortcut: 1x1 convolution, double
@@ -64,7 +64,7 @@ class GeneratorBlock(nn.Module):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Halves the side, or keeps it. Miyato et al. 2018, figure 8 of appendix B.4.
+    """Halves the side, or keeps it. After Miyato et al. 2018 (arXiv 1802.05957, appendix B).
 
         activation, 3x3 convolution, activation, 3x3 convolution, 2x2 mean
         plus the shortcut: 2x2 mean, 1x1 convolution
@@ -149,7 +149,7 @@ class ResidualGenerator(Generator):
 class ProjectionDiscriminator(Discriminator):
     """Blocks, an activation, the sum over positions; a linear head and, for classes, a projection.
 
-    The projection (Miyato and Koyama 2018, arXiv 1802.05637, equation 7) adds to the logit the inner product
+    The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product
     of the features with an embedding of the class. A subclass assembles it.
     """
 
