@@ -3,8 +3,8 @@
 The data are points in the plane, "images" of one pixel with two channels: a mixture of 25 Gaussians of
 standard deviation 0.01 on a 5x5 grid of spacing 0.4 (the grid of Srivastava et al. 2017, VEEGAN, arXiv
 1705.07761, scaled to [-1, 1]). Both players are multilayer perceptrons of two hidden layers; a row of the
-table adds one thing to the same baseline. Of 2,500 samples, one within 3 standard deviations of a mode's centre
-is of high quality, and a mode is recovered where at least one such sample lies there.
+table adds one thing to the same baseline. Of 2,500 samples, one within 3 standard deviations of a mode's
+centre is of high quality, and a mode is recovered where at least one such sample lies there.
 
     python benchmarks/modes.py [--images 1M] [--seeds 3] [--only NAME ...] [--workers 2] [--out FOLDER]
 """

@@ -8,7 +8,7 @@ import kennel
 ROOT = Path(kennel.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "shapes", "schedules", "randomness", "watch"),
+    ("errors", "shapes", "schedules", "randomness", "watch", "distributed"),
     ("registry", "atomic", "cache", "pixels"),
     ("options", "pictures"),
     ("recipe",),

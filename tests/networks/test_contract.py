@@ -9,96 +9,180 @@ from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.activations import _MAKERS, activation
 
-LATENT = 6
+LATENT = 420  # biggan splits it in 4, 5, 6 or 7
+CLASSES = 3
 SMALL = {
     "mlp": {"hidden": (16, 16)},
     "dcgan": {"width": 2, "widest": 4},
     "improved": {"width": 4},
     "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
+    "sngan": {"width": 1},
+    "sagan": {"width": 1},
+    "biggan": {"width": 1, "shared_embedding": 3},
+    "biggan_deep": {"width": 1, "shared_embedding": 3},
 }
+
+registries = pytest.mark.parametrize(
+    "registry", [GENERATORS, DISCRIMINATORS], ids=["generators", "discriminators"]
+)
 
 
 def sizes(network) -> tuple[int, ...]:
     return network.sizes or (8, 28, 50)
 
 
+def class_counts(network) -> tuple[int, ...]:
+    return (0,) if network.conditional == "never" else (0, CLASSES)
+
+
 def cases(registry):
+    """Every size, in grey without classes and in colour with; the smallest in every combination."""
+    found = []
+    for name in registry:
+        smallest, most = sizes(registry[name])[0], class_counts(registry[name])[-1]
+        every = [(size, *case) for size in sizes(registry[name]) for case in ((1, 0), (3, most))]
+        every += [(smallest, 1, most), (smallest, 3, 0)]
+        for size, channels, classes in dict.fromkeys(every):
+            found.append(
+                pytest.param(name, size, channels, classes, id=f"{name}-{size}-{channels}-{classes}")
+            )
+    return found
+
+
+def smallest_cases(registry):
+    """The smallest size in colour, without and with classes."""
     return [
-        pytest.param(name, size, channels, id=f"{name}-{size}-{channels}")
+        (name, sizes(registry[name])[0], classes)
         for name in registry
-        for size in sizes(registry[name])
-        for channels in (1, 3)
+        for classes in class_counts(registry[name])
     ]
 
 
-def build(registry, name, size, channels=3):
+def build(registry, name, size, channels=3, classes=0, **further):
     network = registry[name]
     torch.manual_seed(0)
-    return network(Setting(size, channels, LATENT), network.Options(**SMALL.get(name, {})))
+    options = {key: SMALL[name][key] for key in SMALL.get(name, {}) if key in network.Options.model_fields}
+    return network(Setting(size, channels, LATENT, classes), network.Options(**options, **further))
 
 
-@pytest.mark.parametrize(("name", "size", "channels"), cases(GENERATORS))
-def test_a_generator_draws_images_of_its_size_between_minus_one_and_one(name, size, channels):
-    images = build(GENERATORS, name, size, channels)(torch.randn(4, LATENT))
+def entry(registry, size, classes, channels=3):
+    """What a network is called with: a batch of 4, and labels where there are classes."""
+    batch = torch.randn(4, LATENT) if registry is GENERATORS else torch.randn(4, channels, size, size)
+    return (batch, torch.tensor([0, 1, 2, 1])) if classes else (batch,)
+
+
+@pytest.mark.parametrize(("name", "size", "channels", "classes"), cases(GENERATORS))
+def test_a_generator_draws_images_of_its_size_between_minus_one_and_one(name, size, channels, classes):
+    images = build(GENERATORS, name, size, channels, classes)(*entry(GENERATORS, size, classes))
     assert images.shape == (4, channels, size, size)
     assert images.dtype == torch.float32
     assert images.abs().max() <= 1
 
 
-@pytest.mark.parametrize(("name", "size", "channels"), cases(DISCRIMINATORS))
-def test_a_discriminator_gives_one_raw_logit_an_image(name, size, channels):
-    discriminator = build(DISCRIMINATORS, name, size, channels)
-    images = torch.randn(4, channels, size, size)
-    logits = discriminator(images)
+@pytest.mark.parametrize(("name", "size", "channels", "classes"), cases(DISCRIMINATORS))
+def test_a_discriminator_gives_one_raw_logit_an_image(name, size, channels, classes):
+    discriminator = build(DISCRIMINATORS, name, size, channels, classes)
+    given = entry(DISCRIMINATORS, size, classes, channels)
+    logits = discriminator(*given)
     assert logits.shape == (4,)
     assert logits.dtype == torch.float32
-    assert discriminator.hidden(images).ndim == 2
+    assert discriminator.hidden(*given).shape == (4, discriminator.feature_width)
     assert not isinstance(discriminator.head, torch.nn.Sigmoid)
 
 
-@pytest.mark.parametrize("registry", [GENERATORS, DISCRIMINATORS], ids=["generators", "discriminators"])
+@registries
 def test_gradients_reach_every_parameter(registry):
-    for name in registry:
-        network = build(registry, name, sizes(registry[name])[0])
-        size = network.setting.size
-        entry = torch.randn(4, LATENT) if registry is GENERATORS else torch.randn(4, 3, size, size)
-        network(entry).square().sum().backward()
+    for name, size, classes in smallest_cases(registry):
+        network = build(registry, name, size, classes=classes)
+        network(*entry(registry, size, classes)).square().sum().backward()
         missing = [key for key, value in network.named_parameters() if value.grad is None]
         assert missing == []
 
 
-@pytest.mark.parametrize("registry", [GENERATORS, DISCRIMINATORS], ids=["generators", "discriminators"])
+def test_a_discriminators_gradient_can_be_differentiated_again():
+    for name, size, classes in smallest_cases(DISCRIMINATORS):
+        discriminator = build(DISCRIMINATORS, name, size, classes=classes)
+        images, *labels = entry(DISCRIMINATORS, size, classes)
+        logits = discriminator(images.requires_grad_(), *labels)
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+        gradient.square().sum().backward()
+        assert torch.isfinite(images.grad).all()
+        of_weights = [value.grad for value in discriminator.parameters() if value.ndim > 1]
+        assert any(one is not None and one.abs().max() > 0 for one in of_weights)
+
+
+@registries
 def test_a_state_dict_brings_a_network_back_bit_for_bit(registry):
-    for name in registry:
-        network = build(registry, name, sizes(registry[name])[0]).eval()
+    for name, size, classes in smallest_cases(registry):
+        network = build(registry, name, size, classes=classes).eval()
         other = copy.deepcopy(network)
         for value in other.parameters():
             value.data.zero_()
         other.load_state_dict(network.state_dict())
-        size = network.setting.size
-        entry = torch.randn(4, LATENT) if registry is GENERATORS else torch.randn(4, 3, size, size)
-        assert torch.equal(network(entry), other(entry))
+        given = entry(registry, size, classes)
+        assert torch.equal(network(*given), other(*given))
 
 
+@pytest.mark.parametrize("classes", [0, CLASSES])
 @pytest.mark.parametrize("name", [name for name in GENERATORS if name in DISCRIMINATORS])
-def test_the_layout_of_memory_and_lower_precision_change_no_shape(name):
+def test_the_layout_of_memory_and_lower_precision_change_no_shape(name, classes):
     size = sizes(GENERATORS[name])[0]
-    generator = build(GENERATORS, name, size).to(memory_format=torch.channels_last)
-    discriminator = build(DISCRIMINATORS, name, size).to(memory_format=torch.channels_last)
+    generator = build(GENERATORS, name, size, classes=classes).to(memory_format=torch.channels_last)
+    discriminator = build(DISCRIMINATORS, name, size, classes=classes).to(memory_format=torch.channels_last)
+    latents, *labels = entry(GENERATORS, size, classes)
     with torch.autocast("cpu", torch.bfloat16):
-        images = generator(torch.randn(4, LATENT))
-        logits = discriminator(images)
+        images = generator(latents, *labels)
+        logits = discriminator(images, *labels)
     assert images.dtype == logits.dtype == torch.float32
     logits.sum().backward()
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("registry", [GENERATORS, DISCRIMINATORS], ids=["generators", "discriminators"])
+@registries
+def test_the_layout_of_memory_changes_no_value(registry):
+    for name, size, classes in smallest_cases(registry):
+        network = build(registry, name, size, classes=classes)
+        given = entry(registry, size, classes)
+        torch.manual_seed(1)  # for what is dropped
+        plain = network(*given)
+        torch.manual_seed(1)
+        other = network.to(memory_format=torch.channels_last)(*given)
+        torch.testing.assert_close(other, plain, rtol=1e-4, atol=1e-5)
+
+
+@registries
+def test_a_conditional_network_looks_at_the_label_and_wants_one(registry):
+    for name, size, classes in smallest_cases(registry):
+        network = build(registry, name, size, classes=classes).eval()
+        for module in network.modules():
+            if isinstance(module, torch.nn.Embedding):  # tables of gains may begin the same for every class
+                torch.nn.init.normal_(module.weight)
+        given, *labels = entry(registry, size, classes)
+        if classes:
+            assert not torch.allclose(network(given, *labels), network(given, (labels[0] + 1) % classes))
+            with pytest.raises(ValueError, match="give it labels"):
+                network(given)
+        else:
+            assert torch.equal(network(given), network(given, torch.zeros(4, dtype=torch.int64)))
+
+
+def test_a_discriminator_that_is_kept_from_the_labels_wants_none():
+    for name, size, classes in smallest_cases(DISCRIMINATORS):
+        network = DISCRIMINATORS[name]
+        if not classes or "conditioning" not in network.Options.model_fields:
+            continue
+        discriminator = build(DISCRIMINATORS, name, size, classes=classes, conditioning="none")
+        assert not discriminator.reads_labels
+        assert not any(isinstance(module, torch.nn.Embedding) for module in discriminator.modules())
+        assert discriminator(torch.randn(4, 3, size, size)).shape == (4,)
+
+
+@registries
 def test_an_unsupported_size_is_refused_with_those_that_are(registry):
     for name in registry:
         if registry[name].sizes:
             supported = ", ".join(map(str, registry[name].sizes))
-            with pytest.raises(RecipeError, match=f"cannot draw 50x50 images: it supports {supported};"):
+            with pytest.raises(RecipeError, match=f"supports {supported};"):
                 build(registry, name, 50)
 
 

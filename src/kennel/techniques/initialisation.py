@@ -24,7 +24,7 @@ class NormalInit(Technique):
         """Draws every weight of both networks anew from `random`."""
         for network in players.both():
             for layer in network.modules():
-                if isinstance(layer, WEIGHTED + NORMALISED):
+                if isinstance(layer, WEIGHTED + NORMALISED) and layer.weight is not None:
                     mean = 1.0 if isinstance(layer, NORMALISED) else 0.0
                     nn.init.normal_(layer.weight, mean, self.standard_deviation, generator=random)
                     if layer.bias is not None:

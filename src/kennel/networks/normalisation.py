@@ -1,0 +1,154 @@
+"""Batch norm over every rank's images, and batch norm whose gain and bias come from a class or a latent.
+
+Batch norm itself: Ioffe and Szegedy 2015 (arXiv 1502.03167). All running statistics of this page live in an
+`nn.BatchNorm2d`, conditional or not.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from kennel.distributed import rank, summed_over_ranks, world_size
+from kennel.shapes import Features, Labels
+
+
+class CrossReplicaBatchNorm(nn.BatchNorm2d):
+    """Batch norm by the mean and variance of the images of all ranks, as BigGAN's (Brock et al. 2019).
+
+    With one rank it is `nn.BatchNorm2d`, the same code. With several, a training pass gives the outputs, the
+    running statistics and the gradients that one rank with the whole batch would have; ranks may hold
+    different numbers of images. Each pass costs one sum over ranks forward and one backward.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Feature maps (batch, channels, height, width) to the same, of the same precision."""
+        if not self.training or world_size() == 1:
+            return super().forward(images)
+        exact = images.to(torch.promote_types(images.dtype, torch.float32))
+        mean, variance, count = _statistics_of_all_ranks(exact)
+        self._remember(mean.detach(), variance.detach(), count.detach())
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        scaled = (exact - _per_channel(mean)) * _per_channel(scale)
+        if self.bias is not None:
+            scaled = scaled + _per_channel(self.bias)
+        return scaled.to(images.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """As `nn.BatchNorm2d` does: an unbiased variance, averaged with `momentum` or, without, evenly."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        unbiased = variance * count / (count - 1)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
+
+
+def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (channels), biased variance (channels) and number of values a channel (scalar), over all ranks.
+
+    Each rank's own mean and variance are gathered, a row for each rank, and merged: squares of large means
+    are never subtracted from one another (Chan, Golub and LeVeque 1979).
+    """
+    axes = (0, 2, 3)
+    count = images.new_tensor([images.numel() // images.shape[1]])
+    own = torch.cat([images.mean(axes), images.var(axes, correction=0), count])
+    above, below = rank(), world_size() - 1 - rank()
+    rows = summed_over_ranks(pad(own[None], (0, 0, above, below)))  # ranks, 2 channels + 1
+    means, variances, counts = torch.split(rows, [images.shape[1], images.shape[1], 1], 1)
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    variance = (counts * (variances + (means - mean).square())).sum(0) / total
+    return mean, variance, total
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values[..., None, None]
+
+
+class Condition(NamedTuple):
+    """What one batch's conditional batch norms are told: the classes, or a vector for each image, or both."""
+
+    labels: Labels | None = None
+    vector: Features | None = None
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias depend on the image's condition.
+
+    - From `classes`: a table of gains and one of biases, a row for each class (de Vries et al. 2017, arXiv
+      1707.00683, as SNGAN and SAGAN use it).
+    - From a `vector` of this width: linear maps of it, without biases (BigGAN: Brock et al.
+      2019, arXiv 1809.11096, appendix B).
+
+        gain = 1 + gain_of_class[label] + gain(vector)        bias = bias_of_class[label] + bias(vector)
+
+    The tables hold the gain's distance to 1, so that zeros, an orthogonal or a small random start all
+    leave it a batch norm.
+    """
+
+    def __init__(self, width: int, classes: int, vector: int, epsilon: float) -> None:
+        """Of `width` channels; without classes (0), or without a vector (0), that part is left out."""
+        super().__init__()
+        self.classes, self.vector = classes, vector
+        self.normalise = CrossReplicaBatchNorm(width, eps=epsilon, affine=False)
+        if classes:
+            self.gain_of_class = nn.Embedding(classes, width)
+            self.bias_of_class = nn.Embedding(classes, width)
+            nn.init.zeros_(self.gain_of_class.weight)
+            nn.init.zeros_(self.bias_of_class.weight)
+        if vector:
+            self.gain = nn.Linear(vector, width, bias=False)
+            self.bias = nn.Linear(vector, width, bias=False)
+
+    def forward(self, images: Tensor, condition: Condition) -> Tensor:
+        """Feature maps (batch, channels, height, width) to the same, of the same precision."""
+        standard: Tensor = self.normalise(images)
+        gain, bias = (_per_channel(values.to(standard.dtype)) for values in self._affine(condition))
+        return torch.addcmul(bias, standard, gain)
+
+    def _affine(self, condition: Condition) -> tuple[Tensor, Tensor]:
+        """Gain and bias (batch, channels)."""
+        gain, bias = torch.ones(()), torch.zeros(())
+        if self.classes:
+            labels = given(condition.labels, self.classes)
+            gain, bias = gain + self.gain_of_class(labels), bias + self.bias_of_class(labels)
+        if self.vector:
+            gain, bias = gain + self.gain(condition.vector), bias + self.bias(condition.vector)
+        return gain, bias
+
+
+def given(labels: Labels | None, classes: int) -> Labels:
+    """The labels, which a network that was built for `classes` cannot do without."""
+    if labels is None:
+        raise ValueError(f"this network was built for {classes} classes: give it labels")
+    return labels
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a generator's batch norms depend on: classes, a vector of this width, both, or neither (0)."""
+
+    classes: int = 0
+    vector: int = 0
+    epsilon: float = 1e-5
+
+    def batch_norm(self, width: int) -> nn.Module:
+        """A new batch norm of `width` channels, with a learned gain and bias; call it by `normalised`."""
+        if self.classes or self.vector:
+            return ConditionalBatchNorm(width, self.classes, self.vector, self.epsilon)
+        return CrossReplicaBatchNorm(width, eps=self.epsilon)
+
+
+def normalised(images: Tensor, layer: nn.Module, condition: Condition) -> Tensor:
+    """`layer` of the feature maps; only a conditional one is told the condition.
+
+    So whatever takes the place of a plain batch norm need not know of conditions.
+    """
+    output: Tensor = layer(images, condition) if isinstance(layer, ConditionalBatchNorm) else layer(images)
+    return output

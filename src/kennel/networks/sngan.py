@@ -1,0 +1,94 @@
+"""SNGAN's residual networks (Miyato et al. 2018, arXiv 1802.05957) as its authors published them.
+
+With classes they are those of Miyato and Koyama (2018, arXiv 1802.05637): gains and biases of batch norm for
+each class in the generator, a projection in the discriminator. Spectral normalisation, after which they are
+named, is a technique and not a part of them.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import PositiveFloat, PositiveInt
+
+from kennel import options
+from kennel.networks.activations import Activation
+from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.normalisation import Condition, Conditioning
+from kennel.networks.residual import (
+    ProjectionDiscriminator,
+    ResidualGenerator,
+    discriminator_blocks,
+    discriminator_maps,
+    generator_blocks,
+    generator_maps,
+)
+from kennel.shapes import Features, Labels, Latents
+
+# Channels, as multiples of `width`: of the stem and after each block; after each block.
+GENERATOR_CHANNELS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+DISCRIMINATOR_CHANNELS = {32: (2, 2, 2, 2), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16)}
+HALVINGS = {32: 2, 64: 5, 128: 5}
+"""How many of the discriminator's blocks halve the side, from the first on."""
+
+
+@GENERATORS.register("sngan")
+class SnganGenerator(ResidualGenerator):
+    """Latent -> 4x4 -> residual blocks -> image; each block's batch norms have a gain for each class."""
+
+    class Options(options.Options):
+        """`width` channels in the last block of 64x64 images; 64 gives the published tables at each size."""
+
+        width: PositiveInt = 64
+        activation: Activation = "relu"
+        epsilon: PositiveFloat = 2e-5
+
+    sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
+    native: ClassVar[Setting] = Setting(32, 3, 128)
+
+    def __init__(self, setting: Setting, options: Options) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        widths = [options.width * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
+        by_class = [Conditioning(setting.classes, 0, options.epsilon)] * (len(widths) - 1)
+        blocks = generator_blocks(widths, by_class, options.activation)
+        self.assemble(
+            setting.latent_dimension, widths[0], blocks, generator_maps(widths), self.attention_side()
+        )
+
+    def attention_side(self) -> int:
+        """The side of the maps that attend to themselves; 0: none do."""
+        return 0
+
+    def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
+        """The whole latent for the stem, the label for each block."""
+        return latents, [Condition(labels)] * len(self.blocks)
+
+
+@DISCRIMINATORS.register("sngan")
+class SnganDiscriminator(ProjectionDiscriminator):
+    """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
+
+    class Options(options.Options):
+        """`width` channels after the first block of 64x64 images; 64 gives the published tables.
+
+        `conditioning` "none" keeps the labels from the discriminator.
+        """
+
+        width: PositiveInt = 64
+        activation: Activation = "relu"
+        conditioning: Literal["projection", "none"] = "projection"
+
+    sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
+    native: ClassVar[Setting] = Setting(32, 3, 128)
+    wide: ClassVar[bool] = False
+
+    def __init__(self, setting: Setting, options: Options) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        widths = [options.width * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
+        halvings = HALVINGS[setting.size]
+        blocks = discriminator_blocks(setting.channels, widths, halvings, self.wide, options.activation)
+        self.assemble(blocks, discriminator_maps(setting.size, widths, halvings), self.attention_side())
+
+    def attention_side(self) -> int:
+        """The side of the maps that attend to themselves; 0: none do."""
+        return 0
