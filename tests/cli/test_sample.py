@@ -29,6 +29,16 @@ def run(packed_set, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.fixture
+def conditional_run(packed_set, tmp_path):
+    """A finished run of a recipe that draws by class, of three classes."""
+    widths = [f"{player}.hidden=[8,8]" for player in ("generator", "discriminator")]
+    settings = ["batch=8", "ticks=1", "budget.images=16", "validation.every_ticks=0"]
+    data = packed_set(classes=3, name="classes")
+    train(override(built_in("cgan"), [*widths, *settings]), data, tmp_path / "conditional")
+    return tmp_path / "conditional"
+
+
 def test_a_folder_of_pngs_says_that_a_gan_made_them(kennel, run, tmp_path):
     outcome = kennel("sample", run, "--count", 5, "--seed", 10, "--out", tmp_path / "fakes")
     assert outcome.code == 0, outcome.err
@@ -116,3 +126,30 @@ def test_a_folder_that_is_no_run_is_refused(kennel, tmp_path):
     outcome = kennel("sample", tmp_path)
     assert outcome.code == 2
     assert "is not a run" in outcome.err
+
+
+def test_every_class_has_a_row_of_the_same_seeds(kennel, conditional_run, tmp_path):
+    outcome = kennel("sample", conditional_run, "--per-class", 4)
+    assert outcome.code == 0, outcome.err
+    with Image.open(conditional_run / "samples" / "classes-seeds0-3.png") as image:
+        assert image.size == (4 * 66 + 2, 3 * 66 + 2)
+    kennel("sample", conditional_run, "--per-class", 2, "--seed", 5, "--out", tmp_path / "rows")
+    names = [f"seed{seed:08d}-class{label:04d}.png" for seed in (5, 6) for label in range(3)]
+    assert sorted(file.name for file in (tmp_path / "rows").iterdir()) == names
+    kennel("sample", conditional_run, "--per-class", 2, "--out", tmp_path / "rows.npz")
+    assert np.load(tmp_path / "rows.npz")["labels"].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_class_is_asked_for_by_its_name(kennel, conditional_run, tmp_path):
+    kennel("sample", conditional_run, "--class", "class 1", "--count", 3, "--out", tmp_path / "one.npz")
+    assert np.load(tmp_path / "one.npz")["labels"].tolist() == [1, 1, 1]
+    assert "did you mean 'class 1'" in kennel("sample", conditional_run, "--class", "clas 1").err
+    both = kennel("sample", conditional_run, "--class", 1, "--per-class", 2)
+    assert both.code == 2
+    assert "give one of them" in both.err
+
+
+def test_rows_of_classes_are_refused_where_there_are_none(kennel, run):
+    outcome = kennel("sample", run, "--per-class", 2)
+    assert outcome.code == 2
+    assert "knows no classes: leave --per-class out" in outcome.err

@@ -106,6 +106,15 @@ def test_recipes_are_listed_and_printed_in_full(kennel):
     assert "did you mean 'dcgan'" in refused(kennel("recipes", "dcgann"))
 
 
+def test_networks_are_listed_with_their_parameters(kennel):
+    listing = kennel("networks")
+    assert listing.code == 0
+    line = next(line for line in listing.out.splitlines() if line.startswith("dcgan "))
+    # The DCGAN tutorial's counts and the biases that it leaves out (tests/networks/test_contract.py).
+    assert line.split()[1:6] == ["64x64x3", "-", "100", "3,576,707", "2,765,633"]
+    assert "128x128x3" in next(line for line in listing.out.splitlines() if line.startswith("biggan "))
+
+
 def test_a_recipes_story_fits_a_terminal_of_any_width():
     from kennel.cli.recipes import reflowed
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from kennel import checkpoint
 from kennel.data.packed import PackedSet
 from kennel.errors import DataError, RecipeError, RunError
 from kennel.losses import LOSSES
+from kennel.networks import GENERATORS
 from kennel.recipe import Recipe, override
 from kennel.recipes import RECIPES, built_in
 from kennel.run_folder import RunFolder
@@ -26,21 +28,31 @@ TINY = [
     "batch=8",
     "ticks=4",
     "validation.every_ticks=0",
-    "image.size=8",
     "image.channels=1",
     "budget.images=128",
+    "turns.boost=null",
 ]
-WIDTHS = {"dcgan": "width=4", "mlp": "hidden=[8,8]"}
+WIDTHS = {
+    "dcgan": ["width=4"],
+    "mlp": ["hidden=[8,8]"],
+    "improved": ["width=4"],
+    "modern": ["width=8", "narrowest=4", "group=4"],
+    "sngan": ["width=2"],
+    "sagan": ["width=2"],
+    "biggan": ["width=2", "shared_embedding=4"],
+    "biggan_deep": ["width=2", "shared_embedding=4"],
+}
 
 
 def tiny(name: str, *settings: str) -> Recipe:
+    """The recipe at the smallest size that its networks draw, and a few numbers wide."""
     recipe = built_in(name)
-    widths = [
-        f"{player}.{WIDTHS[getattr(recipe, player).name]}"
-        for player in ("generator", "discriminator")
-        if getattr(recipe, player).name in WIDTHS
-    ]
-    return override(recipe, [*TINY, *widths, *settings])
+    small = [f"image.size={min(GENERATORS[recipe.generator.name].sizes or (8,))}"]
+    if recipe.sampling.standing_passes:
+        small.append("sampling.standing_passes=1")
+    for player in ("generator", "discriminator"):
+        small += [f"{player}.{width}" for width in WIDTHS[getattr(recipe, player).name]]
+    return override(recipe, [*TINY, *small, *settings])
 
 
 def bare(name: str, *settings: str) -> Recipe:
@@ -83,7 +95,9 @@ def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int,
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_set, tmp_path):
-    assert_resumes(tiny(name), packed_set(count=37), tmp_path, stops=(8, 40, 64))
+    recipe = tiny(name)
+    data = packed_set(count=37, size=recipe.image.size, classes=2 if recipe.classes is None else 0)
+    assert_resumes(recipe, data, tmp_path, stops=(8, 40, 64))
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
@@ -207,6 +221,36 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(settings, messa
         train(tiny("digits", *settings), packed_set(), tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "settings", "message"),
+    [
+        ("cgan", 0, (), r"cgan draws by class, and .*set has no classes: prepare it from a folder for each"),
+        ("cgan", 1, (), r"cgan draws by class, and .*set has one class only"),
+        ("cgan", 3, ("classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
+        ("improved.mnist.baseline", 3, ("classes=null",), r"improved draws without regard to classes: take"),
+        (
+            "cgan",
+            3,
+            ("discriminator.conditioning=none",),
+            r"mlp reads no labels, so the generator would never",
+        ),
+    ],
+)
+def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, message, packed_set, tmp_path):
+    recipe = tiny(name, *settings)
+    with pytest.raises(RecipeError, match=message):
+        train(recipe, packed_set(size=recipe.image.size, classes=classes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
+    train(tiny("cgan"), packed_set(classes=3), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.recipe().classes == 3
+    with Image.open(folder.samples / "000000000128.png") as grid:
+        assert grid.size == (8 * 66 + 2, 3 * 66 + 2)
 
 
 def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):

@@ -7,7 +7,7 @@ PAPER = "Bek and Aljanabi, Improved Techniques for Training GANs Implementation,
 ADAM = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-def _pair(name: str, epochs: float, techniques: tuple[Part, ...]) -> Recipe:
+def _pair(name: str, epochs: int, techniques: tuple[Part, ...]) -> Recipe:
     return Recipe(
         name=name,
         paper=PAPER,
