@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
+from kennel.networks import Discriminator, Generator, Setting
 from kennel.showing import Showing
 from kennel.techniques import Play, Players, Technique, Turn
 
@@ -36,5 +38,30 @@ def make_play(make_turn) -> Callable[..., Play]:
         latents = torch.zeros(len(fake), 4) if latents is None else latents
         showing = Showing(players, techniques, torch.float32)
         return showing.play(turn or make_turn(), latents, labels, real, fake)
+
+    return make
+
+
+class PowerDiscriminator(Discriminator):
+    """D(x) = w . x^power: its gradients are known."""
+
+    def __init__(self, weights: torch.Tensor, power: int, setting: Setting) -> None:
+        super().__init__(setting, None)
+        self.power = power
+        self.head = nn.Linear(weights.numel(), 1, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(weights.flatten())
+
+    def hidden(self, images, labels=None):
+        return (images**self.power).flatten(1)
+
+
+@pytest.fixture
+def make_power_players() -> Callable[..., Players]:
+    """`make_power_players(weights, power=1)`: D(x) = w . x^power, and a generator that is never asked."""
+
+    def make(weights: torch.Tensor, power: int = 1) -> Players:
+        setting = Setting(weights.shape[-1], weights.shape[0], 4)
+        return Players(Generator(setting, None), PowerDiscriminator(weights, power, setting))
 
     return make

@@ -106,6 +106,18 @@ def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
     assert_resumes(recipe, packed_set(classes=2), tmp_path, stops=(24,))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("techniques.lecam.start_images=0", "techniques.lecam.half_life_images=20"),
+        ("techniques.ada.adjustment_images=60", "techniques.ada.interval=2", "techniques.ada.target=-0.5"),
+        ("techniques.ada.fixed=0.8", "techniques.r1.decay=cosine", "techniques.r2.every=3"),
+    ],
+)
+def test_a_technique_that_sets_in_late_resumes_bit_for_bit_once_it_has(settings, packed_set, tmp_path):
+    assert_resumes(bare("dcgan", *settings), packed_set(), tmp_path, stops=(24, 56))
+
+
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
     settings = ("turns.discriminator=2", "turns.generator=3", "precision=bfloat16", f"loss.name={name}")

@@ -1,0 +1,52 @@
+"""A discriminator that gives an image and a small variation of it the same logit."""
+
+import torch
+from pydantic import Field
+
+from kennel.shapes import Images, Logits, Scalar
+from kennel.techniques.contract import TECHNIQUES, Kind, Play, Players, Term, Turn
+from kennel.techniques.image_ops import Padding, mirrored, refuse_points, shifted
+
+
+@TECHNIQUES.register("consistency")
+class Consistency(Term):
+    """Consistency regularisation (Zhang et al. 2020, arXiv 1910.12027, eq. 3), and of fakes if asked for.
+
+    An image T(x) is shifted by up to `shift` of its side in whole pixels, what comes in being `padding`, and
+    mirrored with probability `flip`. `fakes_weight` 1 counts generated images like real ones: balanced
+    consistency regularisation (Zhao et al. 2021, arXiv 2002.04724, algorithm 1).
+    """
+
+    weight: float = Field(10.0, ge=0, allow_inf_nan=False)
+    fakes_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
+    shift: float = Field(0.125, ge=0, le=1)
+    flip: float = Field(0.5, ge=0, le=1)
+    padding: Padding = "reflect"
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Refuses points."""
+        refuse_points(players, "consistency")
+
+    def varied(self, images: Images, turn: Turn, kind: Kind) -> Images:
+        """T: each image shifted, and perhaps mirrored."""
+        random, count = turn.random(f"consistency.{kind}"), len(images)
+        height, width = images.shape[2:]
+
+        def pixels(side: int) -> torch.Tensor:
+            most = round(self.shift * side)
+            return torch.randint(-most, most + 1, (count,), generator=random, device=images.device)
+
+        moved = shifted(images, pixels(height), pixels(width), self.padding)
+        return mirrored(moved, torch.rand(count, generator=random, device=images.device) < self.flip)
+
+    def discriminator_term(self, play: Play) -> Scalar:
+        """E|D(x) - D(T(x))|^2, and `fakes_weight` times that of the fakes."""
+        term = self._distance(play, play.real_logits, play.real_seen, "real")
+        if self.fakes_weight:
+            term = term + self.fakes_weight * self._distance(play, play.fake_logits, play.fake_seen, "fake")
+        return term
+
+    def _distance(self, play: Play, logits: Logits | None, seen: Images | None, kind: Kind) -> Scalar:
+        assert logits is not None
+        assert seen is not None  # both sides are there in the discriminator's turn
+        return (logits - play.judge(self.varied(seen.detach(), play.turn, kind))).square().mean()

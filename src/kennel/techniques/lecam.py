@@ -1,0 +1,66 @@
+"""The discriminator's logits held near their own past."""
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveFloat, PrivateAttr
+from torch import Tensor
+from torch.nn.functional import relu
+
+from kennel.shapes import Scalar
+from kennel.techniques.contract import TECHNIQUES, Play, Term
+
+
+@TECHNIQUES.register("lecam")
+class LeCam(Term):
+    """LeCam regularisation for small sets (Tseng et al. 2021, arXiv 2104.03310, eq. 5).
+
+    Averages of both sides' logits, in which a turn counts half after `half_life_images`, are the anchors
+    that the other side's logits must not cross. The term sets in at `start_images`.
+    """
+
+    weight: float = Field(0.3, ge=0, allow_inf_nan=False)
+    half_life_images: PositiveFloat = 4_400
+    start_images: NonNegativeInt = 64_000
+
+    # Decaying sums of the logits' means and of their weights: a young average is of what there has been.
+    _sums: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(2))
+    _weights: Tensor = PrivateAttr(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+    def anchors(self) -> tuple[Tensor, Tensor]:
+        """The averages of the real logits and of the fakes'; NaN before the first turn."""
+        real, fake = (self._sums / self._weights.to(self._sums)).unbind()
+        return real, fake
+
+    def discriminator_term(self, play: Play) -> Scalar | None:
+        """E[max(0, D(x) - anchor of the fakes)^2] + E[max(0, anchor of the reals - D(G(z)))^2]."""
+        if play.turn.images_seen < self.start_images or self._weights == 0:
+            return None
+        assert play.real_logits is not None  # always there in the discriminator's turn
+        real_anchor, fake_anchor = self.anchors()
+        return (
+            relu(play.real_logits - fake_anchor).square().mean()
+            + relu(real_anchor - play.fake_logits).square().mean()
+        )
+
+    @torch.no_grad()
+    def after_discriminator(self, play: Play) -> None:
+        """Takes this turn's logits into the averages."""
+        assert play.real_logits is not None
+        means = torch.stack([play.real_logits.mean(), play.fake_logits.mean()])
+        gain = 1 - 0.5 ** (play.turn.images_in_turn / self.half_life_images)
+        self._sums = torch.lerp(self._sums.to(means), means, gain)
+        self._weights = self._weights + gain * (1 - self._weights)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The anchors, once there are some."""
+        if self._weights == 0:
+            return {}
+        real, fake = self.anchors()
+        return {"real_anchor": real, "fake_anchor": fake}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The decaying sums and their weight."""
+        return {"sums": self._sums, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes them back; the weight stays on the CPU, where nobody has to wait for it."""
+        self._sums, self._weights = state["sums"], state["weights"].cpu()
