@@ -1,0 +1,48 @@
+"""The critic's weights stay in their box, from the start on."""
+
+import pytest
+import torch
+
+from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.techniques import TECHNIQUES, Players
+
+
+@pytest.fixture
+def players() -> Players:
+    torch.manual_seed(0)
+    setting = Setting(8, 1, 4)
+    return Players(
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
+        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
+    )
+
+
+def test_every_parameter_of_the_discriminator_alone_is_clamped_at_the_start_and_after_its_turns(
+    players, make_play
+):
+    technique = TECHNIQUES["weight_clipping"](limit=0.02)
+    expected = [parameter.detach().clamp(-0.02, 0.02) for parameter in players.discriminator.parameters()]
+    generator = [parameter.detach().clone() for parameter in players.generator.parameters()]
+    technique.build(players, torch.Generator())
+    for parameter, value in zip(players.discriminator.parameters(), expected, strict=True):
+        assert torch.equal(parameter, value)
+    with torch.no_grad():
+        for parameter in players.discriminator.parameters():
+            parameter.add_(0.015)
+    technique.after_discriminator(make_play(players, fake=torch.zeros(2, 1, 8, 8)))
+    for parameter, value in zip(players.discriminator.parameters(), expected, strict=True):
+        assert torch.equal(parameter, (value + 0.015).clamp(-0.02, 0.02))
+    for parameter, value in zip(players.generator.parameters(), generator, strict=True):
+        assert torch.equal(parameter, value)
+
+
+def test_the_share_on_the_limit_is_logged(players):
+    technique = TECHNIQUES["weight_clipping"](limit=0.01)
+    with torch.no_grad():
+        for parameter in players.discriminator.parameters():
+            parameter.fill_(0.001)
+        players.discriminator.head.weight.fill_(-1.0)
+    technique.build(players, torch.Generator())
+    total = sum(parameter.numel() for parameter in players.discriminator.parameters())
+    expected = players.discriminator.head.weight.numel() / total
+    assert technique.statistics()["at_limit"].item() == pytest.approx(expected)
