@@ -1,0 +1,144 @@
+"""What a discriminator sees of an image's company: statistics of the batch beside the last hidden layer.
+
+A generator that always draws the same image is betrayed by the batch, whatever each image looks like alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from kennel.networks.contract import Statistic
+from kennel.shapes import Features
+from kennel.techniques.contract import TECHNIQUES, Players, Technique
+
+
+@TECHNIQUES.register("minibatch_discrimination")
+class MinibatchDiscrimination(Technique):
+    """The head also sees how close each image is to the others of its batch (Salimans et al. 2016, sec. 3.2).
+
+    `kernels` (B) closenesses an image, each measured in `dimensions` (C) directions of the last hidden
+    layer. Real and fake batches are compared within themselves.
+    """
+
+    splits_batches: ClassVar[bool] = True
+
+    kernels: PositiveInt = 100
+    dimensions: PositiveInt = 5
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Appends the closenesses to the discriminator's head."""
+        discriminator = players.discriminator
+        closeness = Closeness(discriminator.feature_width, self.kernels, self.dimensions, random)
+        discriminator.append_statistic(closeness, random)
+
+
+class Closeness(Statistic):
+    """o_b(x_i) = sum over j != i of exp(-| M_ib - M_jb |_1), M = f T, centred by a bias for each kernel.
+
+    T (features, kernels, dimensions) is drawn from N(0, 0.05), and each of its columns is divided by its
+    length and multiplied by the exponential of a learned log scale (weight normalisation, Salimans and Kingma
+    2016). Without that the distances grow with the width of the layer: at 8192 features every exp(-distance)
+    is 0, and so is its gradient. The lengths alone would not do, because features may be of any size. So the
+    first training batch, which is real, sets scale and bias, as in the authors' code: the mean distance to
+    the nearest neighbour becomes 2, where exp is neither 0 nor 1, and the mean of each output 0.
+    """
+
+    calibrated: Tensor
+
+    def __init__(self, features: int, kernels: int, dimensions: int, random: torch.Generator) -> None:
+        """T is drawn from `random`."""
+        super().__init__()
+        self.width = kernels
+        self.directions = nn.Parameter(torch.empty(features, kernels, dimensions))
+        nn.init.normal_(self.directions, 0.0, 0.05, generator=random)
+        self.log_scale = nn.Parameter(torch.zeros(kernels, dimensions))
+        self.bias = nn.Parameter(torch.full((kernels,), -1.0))
+        self.register_buffer("calibrated", torch.zeros((), dtype=torch.bool))
+        self._known_to_be_calibrated = False
+
+    def forward(self, features: Features) -> Tensor:
+        """(batch, kernels), float32: exp(-distance) of a close pair would be coarse in less."""
+        with torch.autocast(features.device.type, enabled=False):
+            exact = features.float()
+            if self._awaits_calibration(exact):
+                self._calibrate(exact.detach())
+            # The image with itself is at distance 0, whose exp is 1: taken off again.
+            return (-self.distances(exact)).exp().sum(1) - 1 + self.bias
+
+    def distances(self, features: Features) -> Tensor:
+        """(batch, batch, kernels): L1 distances of every pair of images in each kernel."""
+        scale = self.log_scale.exp() / torch.linalg.vector_norm(self.directions, dim=0)
+        # Scaling the few projections costs less than scaling T.
+        projected: Tensor = (features @ self.directions.flatten(1)).view(-1, *scale.shape) * scale
+        return (projected[:, None] - projected[None]).abs().sum(3)
+
+    def _awaits_calibration(self, features: Features) -> bool:
+        if self._known_to_be_calibrated or not self.training or len(features) < 2:
+            return False
+        # Read from the device once, not on every pass.
+        self._known_to_be_calibrated = bool(self.calibrated)
+        return not self._known_to_be_calibrated
+
+    @torch.no_grad()
+    def _calibrate(self, features: Features) -> None:
+        """Sets scale and bias by a batch."""
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)[..., None]
+        nearest = self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(0)
+        # Where all images look the same there is nothing to go by.
+        nearest = torch.where(nearest > 0, nearest, 2.0)
+        self.log_scale.sub_((nearest / 2).log()[:, None])
+        self.bias.copy_(1 - (-self.distances(features)).exp().sum(1).mean(0))
+        self.calibrated.fill_(True)
+        self._known_to_be_calibrated = True
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], *arguments: Any) -> None:
+        super()._load_from_state_dict(state_dict, *arguments)
+        self._known_to_be_calibrated = False
+
+
+@TECHNIQUES.register("minibatch_stddev")
+class MinibatchStddev(Technique):
+    """The head also sees how much the images of a group differ (Karras et al. 2018, 1710.10196, section 3).
+
+    One number an image: the standard deviation of every feature over a group of at least `group` images of
+    the batch, averaged over the features. Real and fake batches are measured apart.
+    """
+
+    splits_batches: ClassVar[bool] = True
+
+    group: int = Field(4, ge=2)
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Appends the number to the discriminator's head."""
+        players.discriminator.append_statistic(Spread(self.group), random)
+
+
+class Spread(Statistic):
+    """The standard deviation over a group, averaged over features: (batch, features) to (batch, 1).
+
+    Image i is in group i modulo the number of groups. Where the batch does not divide evenly some groups have
+    one image more; a batch smaller than a group is one group.
+    """
+
+    width = 1
+
+    def __init__(self, group: int) -> None:
+        """Of groups of at least `group` images."""
+        super().__init__()
+        self.group = group
+
+    def forward(self, features: Features) -> Tensor:
+        """The same number for each image of a group."""
+        with torch.autocast(features.device.type, enabled=False):
+            exact = features.float()
+            groups = max(1, len(features) // self.group)
+            member = torch.arange(len(features), device=features.device) % groups
+            belongs = torch.nn.functional.one_hot(member, groups).to(exact.dtype)  # batch, groups
+            shares = belongs / belongs.sum(0)
+            apart = exact - belongs @ (shares.T @ exact)
+            # Equal images have no variance, where the root's gradient would be infinite.
+            deviations = (shares.T @ apart.square() + 1e-8).sqrt()  # groups, features
+            return belongs @ deviations.mean(1, keepdim=True)
