@@ -1,6 +1,13 @@
 """The one room that knows all floors: recipes become objects, and a run's parts meet here."""
 
-from kennel.wiring.building import build_loss, build_step, build_techniques, pick_device, resolve
+from kennel.wiring.building import (
+    build_loss,
+    build_step,
+    build_techniques,
+    pick_device,
+    resolve,
+    sampling_generator,
+)
 from kennel.wiring.loading import LoadedRun, load_run, sampled_set
 from kennel.wiring.training import train
 
@@ -13,5 +20,6 @@ __all__ = [
     "pick_device",
     "resolve",
     "sampled_set",
+    "sampling_generator",
     "train",
 ]
