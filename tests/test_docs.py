@@ -112,7 +112,10 @@ def test_every_recipe_and_setting_of_a_command_is_accepted(page):
 
 @pages
 def test_every_setting_in_the_text_is_accepted(page):
-    everything = override(built_in("digits"), [f"techniques.{name}=on" for name in TECHNIQUES])
+    # With classes, which some techniques need.
+    everything = override(
+        built_in("digits"), ["classes=null", *(f"techniques.{name}=on" for name in TECHNIQUES)]
+    )
     text = page.read_text(encoding="utf-8")
     own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)
     for found in re.findall(r'--set ("[^"\n]+=[^"\n]+"|[\w.]+=[^\s`"]+)', FENCE.sub("", text)):

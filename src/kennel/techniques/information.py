@@ -29,10 +29,11 @@ class Mine(Companion):
 
         I  >=  E[ T(G(z), c) ]  -  log E[ exp T(G(z), c') ]          c' the code of another image
 
-    and is trained to raise the bound, with the gradient of eq. 12: its denominator is an average over batches
-    that halves what is older than `half_life_images`. The generator's gradient of the bound is scaled down to
-    the length of the adversarial one where it is longer. `noise` on what T sees of the images keeps the
-    information finite, which for a latent of real numbers and an exact image it is not.
+    and is trained to raise the bound by the gradient of eq. 12, with the paper's correction: its denominator
+    is a moving average over batches, in which an old batch counts half after `half_life_images`. The
+    generator's gradient of the bound is scaled down to the length of the adversarial one where it is longer.
+    `noise` on what T sees of the images keeps the information finite, which for a latent of real numbers and
+    an exact image it is not.
     """
 
     clipped: ClassVar[bool] = True
@@ -136,7 +137,9 @@ class StatisticsNetwork(nn.Module):
         """Adds a batch's log E[exp T] to the average, whose past counts `keep`; the average's logarithm."""
         new = math.log(-math.expm1(math.log(keep)))  # log(1 - keep)
         self.log_sum.copy_(torch.logaddexp(self.log_sum + math.log(keep), log_mean + new))
-        self.log_weight.copy_(torch.logaddexp(self.log_weight + math.log(keep), log_mean * 0 + new))
+        self.log_weight.copy_(
+            torch.logaddexp(self.log_weight + math.log(keep), torch.full_like(log_mean, new))
+        )
         return self.log_sum - self.log_weight
 
 
