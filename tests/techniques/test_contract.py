@@ -52,7 +52,7 @@ def play(step, rounds=2):
 
 
 def fits(technique: str, loss: str) -> bool:
-    return TECHNIQUES[technique].needs <= LOSSES[loss].provides | {"classes"}
+    return TECHNIQUES[technique].needs <= LOSSES[loss].provides | {"classes", "normal_latents"}
 
 
 def weights(step):
@@ -84,6 +84,14 @@ def test_a_technique_is_refused_beside_a_loss_without_what_it_needs(technique, m
 def test_a_technique_that_needs_classes_is_refused_without(technique):
     with pytest.raises(RecipeError, match=f"{technique} needs classes, and the recipe draws without"):
         build_step(recipe("bce", technique).model_copy(update={"classes": 0}), CPU)
+
+
+def test_a_technique_of_normal_latents_is_refused_beside_uniform_ones():
+    content = recipe("bce", "truncated_prior").model_copy(update={"latent": Latent(distribution="uniform")})
+    with pytest.raises(
+        RecipeError, match="truncated_prior needs normal latents, and the recipe's are uniform"
+    ):
+        build_step(content, CPU)
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.permutations(TECHNIQUES, 2)))

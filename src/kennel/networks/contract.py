@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kennel.errors import RecipeError
+from kennel.networks.drawn import drawn_linear
 from kennel.options import Options
 from kennel.registry import Registry
 from kennel.shapes import Features, Images, Labels, Latents, Logits
@@ -61,8 +62,8 @@ class Statistic(nn.Module):
 
     width: int
 
-    def forward(self, features: Features) -> Features:
-        """Computes it; it may compare the images of a batch."""
+    def forward(self, features: Features) -> Tensor:
+        """Computes it, (batch, width); it may compare the images of a batch."""
         raise NotImplementedError  # abstract
 
 
@@ -111,13 +112,10 @@ class Discriminator(Network):
         The head's weights are kept; those of the new columns are drawn from `random`.
         """
         before = self.head
-        head = nn.Linear(before.in_features + statistic.width, 1, bias=before.bias is not None)
+        head = drawn_linear(before.in_features + statistic.width, 1, random)
         with torch.no_grad():
-            bound = head.in_features**-0.5  # what nn.Linear draws its own from
-            head.weight.uniform_(-bound, bound, generator=random)
             head.weight[:, : before.in_features] = before.weight
-            if head.bias is not None:
-                head.bias.copy_(before.bias)
+            head.bias.copy_(before.bias)
         self.statistics.append(statistic)
         self.head = head
 

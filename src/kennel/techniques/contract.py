@@ -96,7 +96,7 @@ class Technique(Options):
     """One trick of one paper. A subclass implements the seams it uses and leaves the others alone.
 
     `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels") or of the recipe
-    ("classes").
+    ("classes", "normal_latents").
     """
 
     stage: ClassVar[Stage] = "replace"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kennel.networks.contract import Statistic
 from kennel.shapes import Features
 from kennel.techniques.contract import TECHNIQUES, Players, Technique
+from kennel.techniques.pairs import pairwise_l1
 
 
 @TECHNIQUES.register("minibatch_discrimination")
@@ -66,14 +67,14 @@ class Closeness(Statistic):
             if self._awaits_calibration(exact):
                 self._calibrate(exact.detach())
             # The image with itself is at distance 0, whose exp is 1: taken off again.
-            return (-self.distances(exact)).exp().sum(1) - 1 + self.bias
+            return (-self.distances(exact)).exp().sum(1).T - 1 + self.bias
 
     def distances(self, features: Features) -> Tensor:
-        """(batch, batch, kernels): L1 distances of every pair of images in each kernel."""
+        """(kernels, batch, batch): L1 distances of every pair of images in each kernel."""
         scale = self.log_scale.exp() / torch.linalg.vector_norm(self.directions, dim=0)
         # Scaling the few projections costs less than scaling T.
         projected: Tensor = (features @ self.directions.flatten(1)).view(-1, *scale.shape) * scale
-        return (projected[:, None] - projected[None]).abs().sum(3)
+        return pairwise_l1(projected.transpose(0, 1))
 
     def _awaits_calibration(self, features: Features) -> bool:
         if self._known_to_be_calibrated or not self.training or len(features) < 2:
@@ -85,12 +86,12 @@ class Closeness(Statistic):
     @torch.no_grad()
     def _calibrate(self, features: Features) -> None:
         """Sets scale and bias by a batch."""
-        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)[..., None]
-        nearest = self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(0)
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        nearest = self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(1)
         # Where all images look the same there is nothing to go by.
         nearest = torch.where(nearest > 0, nearest, 2.0)
         self.log_scale.sub_((nearest / 2).log()[:, None])
-        self.bias.copy_(1 - (-self.distances(features)).exp().sum(1).mean(0))
+        self.bias.copy_(1 - (-self.distances(features)).exp().sum(1).mean(1))
         self.calibrated.fill_(True)
         self._known_to_be_calibrated = True
 

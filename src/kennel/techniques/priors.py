@@ -1,6 +1,7 @@
 """What the latents of training are drawn from."""
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat
@@ -14,8 +15,10 @@ class TruncatedPrior(Technique):
     """Latents of N(0, 1) that are outside [-threshold, threshold] are drawn again until they are inside, in
     training (Brock et al. 2019, arXiv 1809.11096, section 3.1, has it at sampling).
 
-    For a normal prior: it is N(0, 1), truncated, that the new values come from.
+    It is N(0, 1), truncated, that the new values come from: a uniform prior is refused.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"normal_latents"})
 
     threshold: PositiveFloat = 2.0
 

@@ -118,19 +118,23 @@ def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
 
 
 def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: Loss) -> None:
-    for need in sorted(technique.needs - loss.provides):
-        if need == "classes" and recipe.classes != 0:
-            continue
-        if need == "classes":
-            raise RecipeError(
-                f"the technique {name} needs classes, and the recipe draws without: give a set that has some "
-                f"and --set classes=null, or --set techniques.{name}=off"
-            )
-        fitting = [name for name in LOSSES if need in LOSSES[name].provides]
-        raise RecipeError(
-            f"the technique {name} needs a loss with {need}, and {recipe.loss.name} has none: "
-            f"take one of {', '.join(fitting)}, or --set techniques.{name}=off"
-        )
+    provided = set(loss.provides)
+    if recipe.classes != 0:
+        provided.add("classes")
+    if recipe.latent.distribution == "normal":
+        provided.add("normal_latents")
+    for need in sorted(technique.needs - provided):
+        match need:
+            case "classes":
+                problem = "classes, and the recipe draws without: give a set that has some and "
+                remedy = "--set classes=null"
+            case "normal_latents":
+                problem = f"normal latents, and the recipe's are {recipe.latent.distribution}: "
+                remedy = "--set latent.distribution=normal"
+            case _:
+                problem = f"a loss with {need}, and {recipe.loss.name} has none: take one of "
+                remedy = ", ".join(one for one in LOSSES if need in LOSSES[one].provides)
+        raise RecipeError(f"the technique {name} needs {problem}{remedy}, or --set techniques.{name}=off")
 
 
 def build_players(recipe: Recipe) -> Players:
