@@ -1,7 +1,7 @@
 """Each technique alone on Fashion-MNIST: same pair, budget and seed; docs/comparison.md shows the table.
 
 The baseline is `improved.fashion_mnist.baseline` at half its width; every row adds settings to it and nothing
-else. Each run is trained by `kennel`'s own training, then judged by FID with the `mobilenet` extractor on 1,200
+else. Each run is trained by `kennel`'s own training, then judged by FID with the `mobilenet` extractor on 1,000
 samples of the same seeds against the 10,000 test images, and its grid of the same 64 latents is kept.
 
     python benchmarks/techniques.py --train SET --test SET --weights FILE [--images 60k] [--workers 2] \\
@@ -29,7 +29,7 @@ from kennel.recipes import built_in
 from kennel.wiring import load_run, sampled_set, train
 
 RECIPE = "improved.fashion_mnist.baseline"
-SAMPLES = 1_200
+SAMPLES = 1_000
 SAMPLE_SEED = 3_000_000
 
 HALF_WIDTH = ["generator.width=64", "discriminator.width=32", "discriminator.hidden=512"]

@@ -225,6 +225,7 @@ def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
         (["generator.activation=rellu"], "'leaky_relu'"),
         (["techniques.one_sided_smoothing.real=2"], "one_sided_smoothing"),
         (["image.size=16"], "wants image size 16"),
+        (["batch=129"], "a batch of 129 is more than the whole budget of 128 images: give a smaller"),
         (["validation.extractor=inceptoin", "validation.every_ticks=1"], "did you mean 'inception'"),
     ],
 )

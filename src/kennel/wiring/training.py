@@ -59,12 +59,17 @@ def train(
     packed = PackedSet(data)
     folder = RunFolder(out)
     recipe = _with_extractor(resolve(recipe, packed), folder, weights)
+    total = recipe.budget.in_images(len(packed))
+    if recipe.batch > total:
+        raise RecipeError(
+            f"a batch of {recipe.batch:,} is more than the whole budget of {total:,} images: give a smaller "
+            "--set batch=..., or a larger --images"
+        )
     device = device or torch.device("cpu")
     step = build_step(recipe, device)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, device, weights, watch.say)
     _begin_or_match(folder, recipe, packed, watch.say)
 
-    total = recipe.budget.in_images(len(packed))
     round_images = recipe.batch * recipe.turns.discriminator
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
