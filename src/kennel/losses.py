@@ -85,7 +85,7 @@ class Minimax(Bce):
 
 @LOSSES.register("lsgan")
 class Lsgan(Loss):
-    """Least squares (Mao et al. 2017, arXiv 1611.04076, eq. 2 and 9), in the coding a, b, c.
+    """Least squares (Mao et al. 2017, arXiv 1611.04076), in the coding a, b, c.
 
     The discriminator should say b of real images and a of fakes; the generator wants it to say c. The paper
     has two codings: (-1, 1, 0), which minimises Pearson's chi-squared divergence, and (0, 1, 1), the default
@@ -155,7 +155,7 @@ class Relativistic(Loss):
 
 @LOSSES.register("ralsgan")
 class Ralsgan(Relativistic):
-    """Relativistic average least squares (Jolicoeur-Martineau 2018, appendix; halved as in her code)."""
+    """Relativistic average least squares (Jolicoeur-Martineau 2018; halved as in her code)."""
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[(D(x) - E[D(G(z))] - 1)^2] / 2 + E[(D(G(z)) - E[D(x)] + 1)^2] / 2."""
@@ -166,7 +166,7 @@ class Ralsgan(Relativistic):
 
 @LOSSES.register("rahinge")
 class Rahinge(Relativistic):
-    """Relativistic average hinge (Jolicoeur-Martineau 2018, appendix; halved as in her code)."""
+    """Relativistic average hinge (Jolicoeur-Martineau 2018; halved as in her code)."""
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[max(0, 1 - D(x) + E[D(G(z))])] / 2 + E[max(0, 1 + D(G(z)) - E[D(x)])] / 2."""
@@ -191,7 +191,7 @@ class Ragan(Relativistic):
 
 @LOSSES.register("relativistic_paired")
 class RelativisticPaired(Relativistic):
-    """Each real image against the fake beside it (Jolicoeur-Martineau 2018, section 3; R3GAN's loss).
+    """Each real image against the fake beside it (Jolicoeur-Martineau 2018, section 4.1; R3GAN's loss).
 
     Huang et al. 2024, arXiv 2501.05441, eq. 2, with f(t) = -log(1 + exp(-t)).
     """
@@ -203,7 +203,7 @@ class RelativisticPaired(Relativistic):
 
 @LOSSES.register("loss_sensitive")
 class LossSensitive(Loss):
-    """The loss-sensitive GAN (Qi 2017, arXiv 1701.06264, eq. 5 and 6), with L = -D as the loss of an image.
+    """The loss-sensitive GAN (Qi 2017, arXiv 1701.06264), with L = -D as the loss of an image.
 
     A fake must cost more than the real image beside it, by a margin that grows with their distance:
     `scale` times the mean absolute difference of their pixels. `weight` is the paper's lambda.

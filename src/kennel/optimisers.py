@@ -49,7 +49,7 @@ def parameters_of(optimiser: Optimizer) -> list[Tensor]:
 def add_clipped_gradient(optimiser: Optimizer, term: Scalar) -> None:
     """Adds the gradient of `term` to those that are there, scaled down to their length where it is longer.
 
-    Adaptive clipping (Belghazi et al. 2018, arXiv 1801.04062, section 5.1): g = min(|a|, |m|) m / |m|, for
+    Adaptive clipping (Belghazi et al. 2018, arXiv 1801.04062): g = min(|a|, |m|) m / |m|, for
     the adversarial gradient a and that of the term m, both over all parameters.
     """
     parameters = parameters_of(optimiser)

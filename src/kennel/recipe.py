@@ -183,7 +183,7 @@ class Sampling(Options):
     """How samples are drawn from the generator, during training and after.
 
     `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
-    truncation that is asked for (standing statistics, Brock et al. 2019, appendix B); 0 takes the running
+    truncation that is asked for (standing statistics, Brock et al. 2019); 0 takes the running
     averages of training.
     """
 

@@ -33,7 +33,7 @@ def draw_latents(latent: Latent, count: int, random: torch.Generator) -> Latents
 def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = None) -> Latents:
     """One latent (count, dimension) for each seed, on the CPU, the same bit for bit in any company.
 
-    `truncation` t draws every value outside [-t, t] again until it is inside (BigGAN, section 3.1); the
+    `truncation` t draws every value outside [-t, t] again until it is inside (Brock et al. 2019); the
     values inside are those of the untruncated latent.
     """
     if truncation is not None and latent.distribution == "uniform":
@@ -76,7 +76,7 @@ def _draw(generator: Generator, latents: Latents, labels: Sequence[int] | None) 
 def with_standing_statistics(
     generator: Generator, latent: Latent, passes: int, truncation: float | None = None
 ) -> Generator:
-    """A copy whose batch norm knows the statistics of samples at this truncation (Brock et al. 2019, B).
+    """A copy whose batch norm knows the statistics of samples at this truncation (Brock et al. 2019).
 
     The means over `passes` batches of `DEFAULT_BATCH` samples, of seeds and classes of their own, take the
     place of training's running averages, which belong to older weights and to latents without truncation.

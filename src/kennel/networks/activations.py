@@ -9,7 +9,7 @@ Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh"
 
 _MAKERS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
-    "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True),  # slope 0.2: DCGAN, section 3
+    "leaky_relu": lambda: nn.LeakyReLU(0.2, inplace=True),  # slope 0.2: DCGAN, section 4
     "elu": lambda: nn.ELU(inplace=True),
     "selu": lambda: nn.SELU(inplace=True),
     "gelu": nn.GELU,

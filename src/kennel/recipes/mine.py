@@ -8,7 +8,7 @@ from kennel.recipes.registry import RECIPES
 def mine() -> Recipe:
     """A DCGAN whose samples must tell which latent they came from, by an estimate of mutual information.
 
-    Paper: Belghazi et al. 2018, "MINE: Mutual Information Neural Estimation", arXiv 1801.04062, section 5.1;
+    Paper: Belghazi et al. 2018, "MINE: Mutual Information Neural Estimation", arXiv 1801.04062;
     Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks", section 1.1.11, who take it up
     against mode collapse. A statistics network estimates the information between samples and latents, the
     generator raises it, and its gradient is clipped to the length of the adversarial one.
@@ -19,7 +19,7 @@ def mine() -> Recipe:
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="mine",
-        paper="Belghazi et al. 2018, arXiv 1801.04062, section 5.1",
+        paper="Belghazi et al. 2018, arXiv 1801.04062",
         latent=Latent(dimension=100),
         generator=Part(name="dcgan", activation="relu"),
         discriminator=Part(name="dcgan", activation="leaky_relu"),

@@ -12,7 +12,8 @@ def r3gan_dogs() -> Recipe:
     the paired relativistic loss, R1 and R2 in every turn with a gamma that falls to a tenth along a cosine
     (from 1 on ImageNet at 64x64), Adam with beta 0, a learning rate that falls from 2e-4 to 5e-5, latents of
     64, an average to sample from, growing augmentation. Smaller than the paper's: 256 channels in place of
-    768, one block a stage, batches of 32 in place of 256, beta 2 fixed at 0.99 in place of growing to it.
+    768 to 1,536, one block a stage, batches of 32 in place of 256, beta 2 fixed at 0.99 in place of growing
+    to it.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train r3gan.dogs --data sets/dogs --out runs/r3gan.dogs

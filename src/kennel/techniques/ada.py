@@ -102,7 +102,7 @@ def recoloured(images: Images, draws: Draws) -> Images:
 
 @TECHNIQUES.register("ada")
 class Ada(Technique):
-    """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676, section 3 and appendix B).
+    """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676).
 
     Every operation of `policy` happens to every image, real or generated, with probability p. After every
     `interval` turns of the discriminator, p rises where r = E[sign(D(x))] of the real images was above

@@ -17,7 +17,7 @@ from kennel.techniques.contract import TECHNIQUES, Play, Players, Term
 class AuxiliaryClassifier(Term):
     """The discriminator also names the class, of fakes too (ACGAN: Odena et al. 2017, arXiv 1610.09585).
 
-    A linear layer on the last hidden layer. Either player minimises the cross-entropy L_C (eq. 3) of its
+    A linear layer on the last hidden layer. Either player minimises the cross-entropy L_C of its
     answer: the discriminator on real images and, with `fakes`, on generated ones; the generator on its own,
     where the term counts `generator_weight` times. ACGAN has 1 and 1; WGAN-GP's CIFAR-10 run 1 and 0.1.
     """

@@ -10,7 +10,7 @@ from kennel.techniques.image_ops import Padding, mirrored, refuse_points, shifte
 
 @TECHNIQUES.register("consistency")
 class Consistency(Term):
-    """Consistency regularisation (Zhang et al. 2020, arXiv 1910.12027, eq. 3), and of fakes if asked for.
+    """Consistency regularisation (Zhang et al. 2020, arXiv 1910.12027), and of fakes if asked for.
 
     An image T(x) is shifted by up to `shift` of its side in whole pixels, what comes in being `padding`, and
     mirrored with probability `flip`. `fakes_weight` 1 counts generated images like real ones: balanced

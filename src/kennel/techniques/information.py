@@ -29,7 +29,7 @@ class Mine(Companion):
 
         I  >=  E[ T(G(z), c) ]  -  log E[ exp T(G(z), c') ]          c' the code of another image
 
-    and is trained to raise the bound by the gradient of eq. 12, with the paper's correction: its denominator
+    and is trained to raise the bound by the gradient with the paper's correction: its denominator
     is a moving average over batches, in which an old batch counts half after `half_life_images`. The
     generator's gradient of the bound is scaled down to the length of the adversarial one where it is longer.
     `noise` on what T sees of the images keeps the information finite, which for a latent of real numbers and
@@ -68,7 +68,7 @@ class Mine(Companion):
         return -donsker_varadhan(*self._judged(play.fake, play.latents, play.turn, "generator"))
 
     def companion_loss(self, play: Play) -> Scalar:
-        """Minus the bound, in nats; its gradient is that of eq. 12."""
+        """Minus the bound, in nats; its gradient is the corrected one."""
         latents = play.latents.detach()
         joint, marginal = self._judged(play.fake.detach(), latents, play.turn, "companion")
         bound = donsker_varadhan(joint, marginal)
@@ -144,7 +144,7 @@ class StatisticsNetwork(nn.Module):
 
 
 def donsker_varadhan(joint: Logits, marginal: Logits) -> Scalar:
-    """E_joint[T] - log E_marginal[exp T] (Belghazi et al. 2018, eq. 10), a lower bound of the information."""
+    """E_joint[T] - log E_marginal[exp T] (Belghazi et al. 2018), a lower bound of the information."""
     return joint.mean() - log_mean_exp(marginal)
 
 

@@ -14,7 +14,7 @@ NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @TECHNIQUES.register("normal_init")
 class NormalInit(Technique):
-    """Weights from N(0, 0.02), batch norm's gain from N(1, 0.02), biases 0 (DCGAN, section 3)."""
+    """Weights from N(0, 0.02), batch norm's gain from N(1, 0.02), biases 0 (DCGAN, section 4)."""
 
     stage: ClassVar[Stage] = "initialise"
 

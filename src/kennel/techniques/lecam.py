@@ -11,7 +11,7 @@ from kennel.techniques.contract import TECHNIQUES, Play, Term
 
 @TECHNIQUES.register("lecam")
 class LeCam(Term):
-    """LeCam regularisation for small sets (Tseng et al. 2021, arXiv 2104.03310, eq. 5).
+    """LeCam regularisation for small sets (Tseng et al. 2021, arXiv 2104.03310).
 
     Averages of both sides' logits, in which a turn counts half after `half_life_images`, are the anchors
     that the other side's logits must not cross. The term sets in at `start_images`.

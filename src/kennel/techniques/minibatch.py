@@ -102,7 +102,7 @@ class Closeness(Statistic):
 
 @TECHNIQUES.register("minibatch_stddev")
 class MinibatchStddev(Technique):
-    """The head also sees how much the images of a group differ (Karras et al. 2018, 1710.10196, section 3).
+    """The head also sees how much the images of a group differ (Karras et al. 2018, arXiv 1710.10196).
 
     One number an image: the standard deviation of every feature over a group of at least `group` images of
     the batch, averaged over the features. Real and fake batches are measured apart.

@@ -15,7 +15,7 @@ from kennel.techniques.whose import Whose, networks_of
 @TECHNIQUES.register("orthogonal_init")
 class OrthogonalInit(Technique):
     """Weights begin as random orthogonal matrices times `gain`, biases as 0 (Saxe et al. 2014, arXiv
-    1312.6120; BigGAN, Brock et al. 2019, arXiv 1809.11096, section 3).
+    1312.6120; BigGAN, Brock et al. 2019, arXiv 1809.11096).
 
     Every linear layer, convolution and embedding of both networks; batch norm is left alone. The matrix has
     a row for each output: its rows are orthogonal, or, where it is taller than wide, its columns.
@@ -45,7 +45,7 @@ class OrthogonalRegularisation(Term):
         off_diagonal:  |W W^T o (1 - I)|_F^2     the rows' lengths are free
         full:          |W W^T - I|_F^2           their lengths are 1 as well
 
-    (Brock et al. 2019, arXiv 1809.11096, section 3.1; the second after Brock et al. 2017, arXiv 1609.07093),
+    (Brock et al. 2019, arXiv 1809.11096; the second after Brock et al. 2017, arXiv 1609.07093),
     summed over all parameters of two axes or more, but for a generator's embeddings. W has a row for each
     output, as in BigGAN's released code; the papers write W^T W. Of a reparametrised layer W is the
     parameter behind its weight.

@@ -55,7 +55,7 @@ class R1(SquaredGradient):
 
 @TECHNIQUES.register("r2")
 class R2(SquaredGradient):
-    """The gradient penalty on generated images (Mescheder et al. 2018, eq. 10; see Roth et al. 2017)."""
+    """The gradient penalty on generated images (Mescheder et al. 2018; see Roth et al. 2017)."""
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"fake"})
 
@@ -100,7 +100,7 @@ class GradientPenalty(SlopePenalty):
 
 @TECHNIQUES.register("dragan")
 class Dragan(SlopePenalty):
-    """Slopes of 1 around the real images (Kodali et al. 2017, arXiv 1705.07215, eq. 1, as in their code).
+    """Slopes of 1 around the real images (Kodali et al. 2017, arXiv 1705.07215, as in their code).
 
     Each image is moved along noise that is uniform on [0, 1) times `spread` times the batch's standard
     deviation, by a share of its own, uniform too.

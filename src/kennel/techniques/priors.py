@@ -13,7 +13,7 @@ from kennel.techniques.contract import TECHNIQUES, Technique, Turn
 @TECHNIQUES.register("truncated_prior")
 class TruncatedPrior(Technique):
     """Latents of N(0, 1) that are outside [-threshold, threshold] are drawn again until they are inside, in
-    training (Brock et al. 2019, arXiv 1809.11096, section 3.1, has it at sampling).
+    training (Brock et al. 2019, arXiv 1809.11096, have it at sampling).
 
     It is N(0, 1), truncated, that the new values come from: a uniform prior is refused.
     """

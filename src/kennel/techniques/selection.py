@@ -11,7 +11,7 @@ from kennel.techniques.contract import TECHNIQUES, Technique, Turn
 @TECHNIQUES.register("top_k")
 class TopK(Technique):
     """The generator's adversarial loss is of the k fakes that the discriminator finds most real (Sinha et al.
-    2020, arXiv 2002.06224, section 3).
+    2020, arXiv 2002.06224).
 
     k goes from the whole batch to `fraction` of it while the first `until` of the run passes, by the same
     factor in each epoch ("exponential", the paper's) or by the same number ("linear"), and stays there.

@@ -1,6 +1,6 @@
 """The first singular value of every weight matrix, held back by force or by a penalty.
 
-Brock et al. 2019 (arXiv 1809.11096), section 4.1: before a BigGAN collapses, the first singular value of
+Brock et al. 2019 (arXiv 1809.11096): before a BigGAN collapses, the first singular value of
 its generator's weights explodes. They hold it near a fixed value or near a multiple of the second, and find
 that it tames the spectra and does not prevent the collapse.
 """

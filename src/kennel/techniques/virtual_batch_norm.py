@@ -16,7 +16,7 @@ REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @TECHNIQUES.register("virtual_batch_norm")
 class VirtualBatchNorm(Technique):
-    """The generator's batch norms go by a fixed reference batch (Salimans et al. 2016, section 3.4).
+    """The generator's batch norms go by a fixed reference batch (Salimans et al. 2016, section 3.5).
 
     `reference` latents from the prior's `distribution`, and labels where there are classes, are drawn once.
     They go through the generator in front of every batch, and every batch norm of the generator takes its
