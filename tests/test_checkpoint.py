@@ -87,3 +87,17 @@ def test_only_the_newest_are_kept_and_the_best_is_none_of_them(tmp_path):
     checkpoint.keep_newest(tmp_path, 2)
     assert [int(path.stem) for path in checkpoint.in_folder(tmp_path)] == [192, 128]
     assert (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
+    scale = torch.nn.Parameter(torch.zeros((), device="meta"))
+    weight = torch.nn.Parameter(torch.zeros(2, 3, device="meta"))
+    optimiser = torch.optim.Adam([scale, weight])
+    optimiser.param_groups[0]["fused"] = fused
+    state = {f"{index}.step": torch.tensor(7.0) for index in range(2)}
+    state |= {"0.exp_avg": torch.zeros(()), "1.exp_avg": torch.zeros(2, 3)}
+    checkpoint._restore_optimiser(optimiser, state)
+    places = {optimiser.state[one]["step"].device.type for one in (scale, weight)}
+    assert places == {"meta" if fused else "cpu"}
+    assert {optimiser.state[one]["exp_avg"].device.type for one in (scale, weight)} == {"meta"}

@@ -212,6 +212,29 @@ def test_a_schedule_warms_up_holds_and_decays():
     assert optimiser.learning_rate_at(0.5) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("generator_optimiser.momentum=0.9", "momentum belongs to rmsprop and sgd"),
+        ("generator_optimiser.schedule.final=0.1", "final is where a decay arrives"),
+        ("generator_optimiser.schedule.initial=0.1", "initial is where a warm-up begins"),
+        ("budget.epochs=.inf", "finite"),
+        ("generator_optimiser.learning_rate=.nan", "finite"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_or_harm_is_refused(setting, message):
+    with pytest.raises(RecipeError, match=message):
+        override(built_in("gan"), [setting])
+
+
+def test_keys_below_one_that_is_not_set_yet_can_be_given():
+    recipe = override(
+        built_in("gan"), ["turns.boost.first=3", "techniques.mine.optimiser.learning_rate=1e-3"]
+    )
+    assert recipe.turns.boost == Boost(first=3)
+    assert recipe.techniques[-1].options == {"optimiser": {"learning_rate": 1e-3}}
+
+
 def test_a_schedule_that_ends_before_it_begins_is_refused():
     with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
         override(built_in("gan"), ["generator_optimiser.schedule={begins: 0.8, ends: 0.5}"])

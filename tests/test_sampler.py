@@ -65,7 +65,7 @@ def test_truncation_draws_the_truncated_normal_and_keeps_what_is_inside(threshol
 
 
 def test_what_truncation_cannot_do_is_refused():
-    with pytest.raises(RunError, match="above 0"):
+    with pytest.raises(RunError, match=r"at least 0\.01"):
         latents_of([0], LATENT, 0.0)
     with pytest.raises(RunError, match="uniform"):
         latents_of([0], Latent(distribution="uniform"), 1.0)

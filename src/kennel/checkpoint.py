@@ -159,14 +159,19 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
     """Copies each value into a tensor laid out like its parameter.
 
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
-    channels-last parameter would pair the wrong numbers.
+    channels-last parameter would pair the wrong numbers. They want the count of steps on the device, too;
+    the others want it on the CPU.
     """
-    parameters = parameters_of(optimiser)
+    groups = [(one, group) for group in optimiser.param_groups for one in group["params"]]
     for key, value in state.items():
         index, name = key.split(".", 1)
-        parameter = parameters[int(index)]
-        like = parameter if value.shape == parameter.shape else value
-        optimiser.state[parameter][name] = torch.empty_like(like, requires_grad=False).copy_(value)
+        parameter, group = groups[int(index)]
+        if name == "step":
+            restored = value.to(parameter.device if group.get("fused") else "cpu", copy=True)
+        else:
+            like = parameter if value.shape == parameter.shape else value.to(parameter.device)
+            restored = torch.empty_like(like, requires_grad=False).copy_(value)
+        optimiser.state[parameter][name] = restored
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -20,8 +20,8 @@ class Tally:
     def add(self, statistics: Mapping[str, Tensor]) -> None:
         """Adds one turn's scalars."""
         for name, value in statistics.items():
-            if name in self._sums:
-                self._sums[name] += value
+            if name in self._sums:  # a sum that was read from a checkpoint is on the CPU still
+                self._sums[name] = self._sums[name].to(value.device) + value
             else:
                 self._sums[name] = value.detach().float().clone()
             self._counts[name] = self._counts.get(name, 0) + 1

@@ -12,7 +12,7 @@ from kennel.registry import unknown_name
 class Options(BaseModel):
     """A frozen model of settings: what a loss, a technique or a network can be told."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 OptionsType = TypeVar("OptionsType", bound=BaseModel)

@@ -80,6 +80,10 @@ class Schedule(Options):
     def _ordered(self) -> "Schedule":
         if self.begins >= self.ends:
             raise ValueError(f"the schedule begins at {self.begins} and ends at {self.ends}: end later")
+        if self.final and self.decay == "constant":
+            raise ValueError("final is where a decay arrives: give decay=linear or cosine with it")
+        if self.initial and not self.warm_up:
+            raise ValueError("initial is where a warm-up begins: give warm_up with it")
         return self
 
     def factor(self, progress: float) -> float:
@@ -104,6 +108,12 @@ class Optimiser(Options):
     momentum: Beta = 0.0
     epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _read(self) -> "Optimiser":
+        if self.name == "adam" and self.momentum:
+            raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
+        return self
 
     def learning_rate_at(self, progress: float) -> float:
         """The learning rate at this share of the run."""
@@ -347,6 +357,8 @@ def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> 
     for depth, key in enumerate(path[:-1]):
         if key not in place:
             raise RecipeError(str(unknown_name(f"key of {'.'.join(path[:depth]) or 'recipe'}", key, place)))
+        if place[key] is None:
+            place[key] = {}
         if not isinstance(place[key], dict):
             raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
         place = place[key]
@@ -359,7 +371,7 @@ def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> 
 
 def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
     techniques: list[dict[str, Any]] = content["techniques"]
-    if not path or len(path) > 2:
+    if not path:
         raise RecipeError(
             f"'{setting}' is not a technique's setting: write techniques.NAME=on, techniques.NAME=off "
             "or techniques.NAME.option=value"
@@ -367,11 +379,16 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting
     present = next((part for part in techniques if part["name"] == path[0]), None)
     if len(path) == 2 and path[1] == "name":
         raise RecipeError(f"'{setting}': a technique keeps its name; add another with techniques.NAME=on")
-    if len(path) == 2:
+    if len(path) > 1:
         if present is None:
             present = {"name": path[0]}
             techniques.append(present)
-        present[path[1]] = value
+        place = present
+        for key in path[1:-1]:  # such as techniques.mine.optimiser.learning_rate
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"'{setting}': {key} has no keys below it")
+        place[path[-1]] = value
     elif value is True and present is None:
         techniques.append({"name": path[0]})
     elif value is False or value is None:

@@ -18,6 +18,8 @@ from kennel.recipe import Latent, Sampling
 from kennel.shapes import Images, Latents
 
 DEFAULT_BATCH = 64
+LEAST_TRUNCATION = 0.01
+"""Below it nearly every draw is outside, and drawing again would take for ever."""
 STANDING_SEED = 2_000_000
 """Standing statistics are those of the seeds from here on, apart from the grid's and the validation's."""
 
@@ -38,9 +40,10 @@ def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = 
     """
     if truncation is not None and latent.distribution == "uniform":
         raise RunError("truncation is for a normal prior, and this run's latents are uniform: leave it out")
-    if truncation is not None and not truncation > 0:
+    if truncation is not None and not truncation >= LEAST_TRUNCATION:
         raise RunError(
-            f"truncation {truncation} leaves nothing to draw: give a threshold above 0, such as 1.0"
+            f"truncation {truncation} leaves nothing to draw: give a threshold of at least "
+            f"{LEAST_TRUNCATION}, such as 1.0"
         )
     rows = []
     for seed in seeds:

@@ -97,7 +97,7 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
     ("options", "message"),
     [
         (["--class", "dog"], "knows no classes"),
-        (["--truncation", "0"], "above 0"),
+        (["--truncation", "0"], "at least 0.01"),
         (["--grid", "grid.jpg"], "ends in .png"),
         (["--out", "fakes.rar"], "'.rar' is no kind of output"),
         (["--checkpoint", "99"], "give newest, best, or one of 64, 32"),
@@ -144,6 +144,8 @@ def test_a_class_is_asked_for_by_its_name(kennel, conditional_run, tmp_path):
     kennel("sample", conditional_run, "--class", "class 1", "--count", 3, "--out", tmp_path / "one.npz")
     assert np.load(tmp_path / "one.npz")["labels"].tolist() == [1, 1, 1]
     assert "did you mean 'class 1'" in kennel("sample", conditional_run, "--class", "clas 1").err
+    counted = kennel("sample", conditional_run, "--count", 5, "--per-class", 2)
+    assert "--count and --per-class are two ways to say how many" in counted.err
     both = kennel("sample", conditional_run, "--class", 1, "--per-class", 2)
     assert both.code == 2
     assert "give one of them" in both.err
@@ -153,3 +155,17 @@ def test_rows_of_classes_are_refused_where_there_are_none(kennel, run):
     outcome = kennel("sample", run, "--per-class", 2)
     assert outcome.code == 2
     assert "knows no classes: leave --per-class out" in outcome.err
+
+
+def test_a_class_that_is_called_by_a_number_is_meant_by_its_name(conditional_run, monkeypatch):
+    from kennel.errors import UnknownNameError
+    from kennel.wiring import load_run
+    from kennel.wiring.sample_files import class_number
+
+    loaded = load_run(conditional_run)
+    about = loaded.folder.about()
+    about["data"]["classes"] = ["1", "10", "2"]
+    monkeypatch.setattr(type(loaded.folder), "about", lambda folder: about)
+    assert [class_number(name, loaded) for name in ("10", "2", "0")] == [1, 2, 0]
+    with pytest.raises(UnknownNameError):
+        class_number("\u00b2", loaded)

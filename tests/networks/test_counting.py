@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.counting import parameter_count
+from kennel.networks.counting import parameter_count, parameters_at
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 FAMILY = ("sngan", "sagan", "biggan", "biggan_deep")
@@ -54,3 +54,16 @@ def test_the_page_has_a_section_for_every_pair_and_names_every_option(name):
     for registry in (GENERATORS, DISCRIMINATORS):
         for option in registry[name].Options.model_fields:
             assert f"`{option}`" in text
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_the_page_tells_the_parameters_of_every_pair_at_its_native_setting(name):
+    native = GENERATORS[name].native
+    counts = [parameters_at(kind[name], native) for kind in (GENERATORS, DISCRIMINATORS)]
+    row = next(
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}`")
+    )
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[5:7] == [f"{count:,}" for count in counts]
+    assert cells[2].startswith(f"{native.size}x{native.size}")
+    assert cells[3] == str(native.latent_dimension)

@@ -19,13 +19,14 @@ LATENT = Latent(dimension=4)
 
 
 def recipe(loss: str, *techniques: str) -> Recipe:
+    teachers = any(name in TECHNIQUES and TECHNIQUES[name].teaches_classes for name in techniques)
     return Recipe(
         name="test",
         image=Image(size=8, channels=1),
         classes=2,
         latent=LATENT,
         generator=Part(name="dcgan", width=4),
-        discriminator=Part(name="dcgan", width=4),
+        discriminator=Part(name="dcgan", width=4, conditioning="none" if teachers else "label"),
         loss=Part(name=loss),
         techniques=tuple(Part(name=name) for name in techniques),
         batch=4,

@@ -90,7 +90,7 @@ def test_the_average_weighs_every_batch_by_its_age():
     network = StatisticsNetwork(Setting(1, 1, 1), 1, (4,), torch.Generator())
     values, keep = [2.0, 8.0, 5.0], 0.25
     for index, value in enumerate(values):
-        found = network.remember(torch.tensor(value).log(), keep)
+        found = network.remember(torch.tensor(value).log(), math.log(keep))
         weights = [keep ** (index - age) for age in range(index + 1)]
         pairs = zip(weights, values[: index + 1], strict=True)
         expected = sum(w * v for w, v in pairs) / sum(weights)
@@ -100,8 +100,17 @@ def test_the_average_weighs_every_batch_by_its_age():
 def test_the_average_cannot_overflow():
     network = StatisticsNetwork(Setting(1, 1, 1), 1, (4,), torch.Generator())
     for value in (5000.0, 5000.0, -5000.0):
-        found = network.remember(torch.tensor(value), 0.5)
+        found = network.remember(torch.tensor(value), math.log(0.5))
     assert found.item() == pytest.approx(5000 + math.log((0.25 + 0.5) / 1.75), abs=1e-2)
+
+
+@pytest.mark.parametrize("half_life_images", [0.01, 1e30])
+def test_a_memory_of_no_time_or_of_all_time_stays_finite(half_life_images):
+    pair = players()
+    mine = built(pair, half_life_images=half_life_images)
+    for number in range(2):
+        play = generators_play(pair, number, *correlated(8, 0.5, 1, seed=number))
+        assert math.isfinite(mine.companion_loss(play).item())
 
 
 def test_the_statistics_networks_gradient_is_that_of_equation_12():

@@ -184,7 +184,7 @@ def test_layout_and_precision_change_no_image_by_much():
 @pytest.mark.parametrize(("distribution", "largest"), [("normal", 6.0), ("uniform", 1.0)])
 def test_the_reference_is_drawn_from_the_prior_and_from_every_class(distribution, largest):
     random = torch.Generator().manual_seed(0)
-    batch = ReferenceBatch(Setting(8, 1, 50, 3), 400, distribution, random)
+    batch = ReferenceBatch(Setting(8, 1, 50, 3, distribution), 400, random)
     expected = 1.0 if distribution == "normal" else 3**-0.5
     assert batch.latents.std() == pytest.approx(expected, rel=0.02)
     assert batch.latents.mean() == pytest.approx(0, abs=0.03)

@@ -39,8 +39,8 @@ WIDTHS = {
     "modern": ["width=8", "narrowest=4", "group=4"],
     "sngan": ["width=2"],
     "sagan": ["width=2"],
-    "biggan": ["width=2", "shared_embedding=4"],
-    "biggan_deep": ["width=2", "shared_embedding=4"],
+    "biggan": ["width=2"],
+    "biggan_deep": ["width=2"],
 }
 
 
@@ -102,7 +102,10 @@ def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_se
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
-    recipe = override(bare("dcgan"), ["classes=null", f"techniques.{name}=on"])
+    settings = ["classes=null", "latent.distribution=normal", f"techniques.{name}=on"]
+    if TECHNIQUES[name].teaches_classes:
+        settings.append("discriminator.conditioning=none")
+    recipe = override(bare("dcgan"), settings)
     assert_resumes(recipe, packed_set(classes=2), tmp_path, stops=(24,))
 
 
@@ -126,10 +129,11 @@ def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(nam
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
 def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp_path):
+    momentum = [] if name == "adam" else ["momentum=0.5"]
     settings = [
         f"{player}_optimiser.{setting}"
         for player in ("generator", "discriminator")
-        for setting in (f"name={name}", "momentum=0.5", "schedule.decay=cosine", "schedule.warm_up=0.2")
+        for setting in (f"name={name}", "schedule.decay=cosine", "schedule.warm_up=0.2", *momentum)
     ]
     assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(40,))
 
@@ -236,6 +240,23 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(settings, messa
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_comes_at_every_so_manieth_tick(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    # 13 rounds and 5 ticks: the ticks do not fall on multiples of the round.
+    recipe = tiny("digits", "validation.every_ticks=2", "validation.count=40", "budget.images=104", "ticks=5")
+    train(recipe, packed_set(), tmp_path / "run")
+    log = RunFolder(tmp_path / "run").log()
+    assert ["fid" in line for line in log] == [False, True, False, True, True]  # and at the end
+
+
+def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    with pytest.raises(RunError, match="has seen 128 images already: give a budget of no fewer"):
+        train(tiny("digits", "budget.images=64"), data, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").recipe().budget.images == 128
+
+
 @pytest.mark.parametrize(
     ("name", "classes", "settings", "message"),
     [
@@ -247,8 +268,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(settings, messa
             "cgan",
             3,
             ("discriminator.conditioning=none",),
-            r"mlp reads no labels, so the generator would never",
+            r"reads the labels .discriminator mlp., so it would never learn",
         ),
+        (
+            "sagan",
+            3,
+            ("techniques.feature_matching=on",),
+            r"nothing that the generator learns from reads the labels",
+        ),
+        ("acgan", 3, ("discriminator.conditioning=label",), r"asks the discriminator for a class that it is"),
     ],
 )
 def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, message, packed_set, tmp_path):

@@ -7,7 +7,7 @@ import typer
 
 def sample(
     run: Path = typer.Argument(..., help="A run's folder."),
-    count: int = typer.Option(64, min=1, help="How many images."),
+    count: int | None = typer.Option(None, min=1, help="How many images; 64 where it is not given."),
     seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
     truncation: float | None = typer.Option(
         None, help="Redraw latent values beyond this; smaller is safer, less varied."
@@ -38,9 +38,11 @@ def sample(
     loaded = load_run(run, checkpoint, pick_device(device), averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
-        samples = loaded.samples(count, seed, truncation, label, batch)
+        samples = loaded.samples(count or 64, seed, truncation, label, batch)
     elif class_ is not None:
         raise RunError("--class asks for one class and --per-class for all: give one of them")
+    elif count is not None:
+        raise RunError("--count and --per-class are two ways to say how many: give one of them")
     else:
         samples = loaded.samples_per_class(per_class, seed, truncation, batch)
     count = len(samples)

@@ -24,6 +24,7 @@ class Setting:
     channels: int
     latent_dimension: int
     classes: int = 0
+    latent_distribution: Literal["normal", "uniform"] = "normal"
 
 
 class Network(nn.Module):
@@ -75,6 +76,8 @@ class Discriminator(Network):
     """
 
     head: nn.Linear
+    feeds_labels: ClassVar[bool] = False
+    """Whether labels go into `hidden`, as further input; a projection looks at them after it."""
 
     def __init__(self, setting: Setting, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
@@ -86,6 +89,11 @@ class Discriminator(Network):
         """Whether its logits depend on the class."""
         told_not_to = getattr(self.options, "conditioning", None) == "none"
         return self.conditional != "never" and self.setting.classes > 0 and not told_not_to
+
+    @property
+    def hidden_reads_labels(self) -> bool:
+        """Whether the last hidden layer depends on the class."""
+        return self.feeds_labels and self.reads_labels
 
     @property
     def feature_width(self) -> int:

@@ -103,6 +103,7 @@ class DcganDiscriminator(Discriminator):
     sizes: ClassVar[tuple[int, ...]] = SIZES
     native: ClassVar[Setting] = Setting(64, 3, 100)
     conditional = "optional"
+    feeds_labels = True
 
     def __init__(self, setting: Setting, options: DcganDiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""

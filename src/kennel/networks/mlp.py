@@ -78,6 +78,7 @@ class MlpDiscriminator(Discriminator):
 
     native: ClassVar[Setting] = Setting(28, 1, 100)
     conditional = "optional"
+    feeds_labels = True
 
     def __init__(self, setting: Setting, options: Options) -> None:
         """Builds the layers for `setting`."""

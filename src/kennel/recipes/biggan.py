@@ -101,8 +101,8 @@ def biggan_dogs() -> Recipe:
         image=Image(size=64, channels=3),
         classes=None,
         latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=32, activation="leaky_relu", attention=32),
-        discriminator=Part(name="biggan", width=64, activation="leaky_relu", attention=32),
+        generator=Part(name="biggan", width=32, activation="leaky_relu"),
+        discriminator=Part(name="biggan", width=64, activation="leaky_relu"),
         loss=Part(name="bce"),
         techniques=(
             Part(name="orthogonal_init"),

@@ -7,6 +7,7 @@ from pydantic import Field, PrivateAttr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kennel.errors import RecipeError
 from kennel.networks import Discriminator
 from kennel.networks.drawn import drawn_linear
 from kennel.shapes import Features, Labels, Scalar
@@ -33,6 +34,11 @@ class AuxiliaryClassifier(Term):
     def build(self, players: Players, random: torch.Generator) -> None:
         """Gives the discriminator its `classifier`, which its optimiser moves and its checkpoint keeps."""
         discriminator = players.discriminator
+        if discriminator.hidden_reads_labels:
+            raise RecipeError(
+                "auxiliary_classifier asks the discriminator for a class that it is told: add "
+                "--set discriminator.conditioning=none, or --set techniques.auxiliary_classifier=off"
+            )
         classes = discriminator.setting.classes
         discriminator.classifier = drawn_linear(discriminator.feature_width, classes, random)
 

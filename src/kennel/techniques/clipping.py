@@ -12,7 +12,8 @@ from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Techniq
 @TECHNIQUES.register("weight_clipping")
 class WeightClipping(Technique):
     """Every parameter of the discriminator is clamped to [-limit, limit] (WGAN: Arjovsky et al. 2017, arXiv
-    1701.07875, algorithm 1), batch norm's gains among them, as in the released code.
+    1701.07875, algorithm 1), batch norm's gains among them, as in the released code; but not those of
+    statistics beside its last hidden layer (minibatch discrimination).
 
     After each of its updates and once at the start, so that it plays no turn with larger ones.
     """
@@ -33,7 +34,8 @@ class WeightClipping(Technique):
 
     @torch.no_grad()
     def _clamp(self, players: Players) -> None:
-        self._clipped = list(players.discriminator.parameters())
+        statistics = set(players.discriminator.statistics.parameters())  # they have scales of their own
+        self._clipped = [one for one in players.discriminator.parameters() if one not in statistics]
         torch._foreach_clamp_min_(self._clipped, -self.limit)
         torch._foreach_clamp_max_(self._clipped, self.limit)
 

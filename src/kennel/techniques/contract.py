@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from kennel import randomness
@@ -165,7 +165,7 @@ class Term(Technique):
     clipped: ClassVar[bool] = False
     """True where the gradient of the generator's term is scaled down to the length of the rest's."""
 
-    weight: float = 1.0
+    weight: NonNegativeFloat = 1.0
     every: PositiveInt = 1
 
     @property

@@ -12,11 +12,15 @@ from kennel.techniques.whose import Whose, networks_of
 
 
 class Past:
-    """The mean of a network's parameters over all of its turns so far, its initial ones included."""
+    """The mean of a network's parameters after each of its turns so far.
+
+    It begins with the first turn: some layers set themselves by the first batch, and what they were before
+    is no past to be held to.
+    """
 
     def __init__(self, network: nn.Module) -> None:
-        """Begins with the parameters as they are."""
-        self.turns = 1
+        """Nothing has been yet."""
+        self.turns = 0
         self.means = {name: one.detach().clone() for name, one in network.named_parameters()}
 
     @torch.no_grad()
@@ -28,8 +32,10 @@ class Past:
             list(self.means.values()), [current[name] for name in self.means], 1 / self.turns
         )
 
-    def squared_distance(self, network: nn.Module) -> Scalar:
-        """|theta - mean|^2 over all parameters, differentiable in theta."""
+    def squared_distance(self, network: nn.Module) -> Scalar | None:
+        """|theta - mean|^2 over all parameters, differentiable in theta; None before the first turn."""
+        if self.turns == 0:
+            return None
         current = dict(network.named_parameters())
         distances = [(current[name] - mean).square().sum() for name, mean in self.means.items()]
         return torch.stack(distances).sum()
@@ -58,7 +64,7 @@ class HistoricalAveraging(Term):
     _past: dict[str, Past] = PrivateAttr(default_factory=dict)
 
     def build(self, players: Players, random: torch.Generator) -> None:
-        """The past begins with the initial weights."""
+        """The past is empty."""
         networks = networks_of(players, self.players)
         self._past = {player: Past(network) for player, network in networks.items()}
 

@@ -72,8 +72,8 @@ class Mine(Companion):
         latents = play.latents.detach()
         joint, marginal = self._judged(play.fake.detach(), latents, play.turn, "companion")
         bound = donsker_varadhan(joint, marginal)
-        keep = 0.5 ** (play.turn.images_in_turn / self.half_life_images)
-        log_average = self.network.remember(log_mean_exp(marginal.detach()), keep)
+        log_keep = -math.log(2) * play.turn.images_in_turn / self.half_life_images
+        log_average = self.network.remember(log_mean_exp(marginal.detach()), log_keep)
         corrected = joint.mean() - (marginal - log_average).exp().mean()
         self._information = bound.detach()
         return -(bound.detach() + corrected - corrected.detach())
@@ -133,13 +133,11 @@ class StatisticsNetwork(nn.Module):
         return values
 
     @torch.no_grad()
-    def remember(self, log_mean: Scalar, keep: float) -> Scalar:
-        """Adds a batch's log E[exp T] to the average, whose past counts `keep`; the average's logarithm."""
-        new = math.log(-math.expm1(math.log(keep)))  # log(1 - keep)
-        self.log_sum.copy_(torch.logaddexp(self.log_sum + math.log(keep), log_mean + new))
-        self.log_weight.copy_(
-            torch.logaddexp(self.log_weight + math.log(keep), torch.full_like(log_mean, new))
-        )
+    def remember(self, log_mean: Scalar, log_keep: float) -> Scalar:
+        """Adds a batch's log E[exp T] to the average, whose past counts exp(log_keep); its logarithm."""
+        new = math.log(-math.expm1(log_keep))  # log(1 - keep)
+        self.log_sum.copy_(torch.logaddexp(self.log_sum + log_keep, log_mean + new))
+        self.log_weight.copy_(torch.logaddexp(self.log_weight + log_keep, torch.full_like(log_mean, new)))
         return self.log_sum - self.log_weight
 
 

@@ -14,14 +14,17 @@ NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @TECHNIQUES.register("normal_init")
 class NormalInit(Technique):
-    """Weights from N(0, 0.02), batch norm's gain from N(1, 0.02), biases 0 (DCGAN, section 4)."""
+    """Weights from N(0, 0.02), batch norm's gain from N(1, 0.02), biases 0 (DCGAN, section 4).
+
+    Embeddings of labels keep the draw of their network.
+    """
 
     stage: ClassVar[Stage] = "initialise"
 
     standard_deviation: PositiveFloat = 0.02
 
     def build(self, players: Players, random: torch.Generator) -> None:
-        """Draws every weight of both networks anew from `random`."""
+        """Draws the weights of both networks' layers anew from `random`."""
         for network in players.both():
             for layer in network.modules():
                 if isinstance(layer, WEIGHTED + NORMALISED) and layer.weight is not None:

@@ -60,4 +60,4 @@ class NoisyLabels(Technique):
             flip = torch.rand(labels.shape, generator=random, device=turn.device) < self.probability
             return labels.masked_fill(flip, other)
 
-        return Targets(flipped(targets.real, 0.0), flipped(targets.fake, 1.0))
+        return targets._replace(real=flipped(targets.real, 0.0), fake=flipped(targets.fake, 1.0))

@@ -37,7 +37,7 @@ def _order(weight: Tensor, axis: int) -> list[int]:
 
 @dataclass(frozen=True)
 class WeightMatrix:
-    """A parameter of two axes or more, and which of them counts the outputs."""
+    """A layer's weight, and which of its axes counts the outputs."""
 
     parameter: nn.Parameter
     axis: int
@@ -48,7 +48,7 @@ class WeightMatrix:
 
 
 def weight_matrices(network: nn.Module, *, embeddings: bool) -> dict[str, WeightMatrix]:
-    """Every parameter of two axes or more, by its name; with `embeddings` False not those of embeddings.
+    """The weight of every layer, by its name; with `embeddings` False not those of embeddings.
 
     Of a reparametrised layer it is the parameter behind the weight, which is what an optimiser moves.
     """
@@ -60,7 +60,7 @@ def weight_matrices(network: nn.Module, *, embeddings: bool) -> dict[str, Weight
         if isinstance(layer, nn.Embedding) and not embeddings:
             continue
         for own_name, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() > 1:
+            if isinstance(layer, LAYERS) and parameter.dim() > 1:
                 full_name = f"{name}.{own_name}".removeprefix(".")
                 found[full_name] = WeightMatrix(parameter, output_axis(layer))
     return found

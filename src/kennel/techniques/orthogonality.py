@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from kennel.shapes import Scalar
@@ -51,7 +51,7 @@ class OrthogonalRegularisation(Term):
     parameter behind its weight.
     """
 
-    weight: float = 1e-4
+    weight: NonNegativeFloat = 1e-4
 
     players: Whose = "generator"
     form: Literal["off_diagonal", "full"] = "off_diagonal"

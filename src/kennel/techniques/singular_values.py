@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat, PositiveInt, PrivateAttr
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
 from kennel.shapes import Scalar
@@ -124,7 +124,7 @@ class SingularValuePenalty(FirstSingularValues, Term):
     `form` "towards" is the paper's: it pulls s0 up as well. "excess" counts only what is above the aim.
     """
 
-    weight: float = 1e-4
+    weight: NonNegativeFloat = 1e-4
 
     form: Literal["towards", "excess"] = "towards"
 

@@ -1,6 +1,6 @@
 """Batch norm by a reference batch, so that an image does not depend on its company."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,14 +18,13 @@ REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 class VirtualBatchNorm(Technique):
     """The generator's batch norms go by a fixed reference batch (Salimans et al. 2016, section 3.5).
 
-    `reference` latents from the prior's `distribution`, and labels where there are classes, are drawn once.
+    `reference` latents from the prior, and labels where there are classes, are drawn once.
     They go through the generator in front of every batch, and every batch norm of the generator takes its
     statistics from them and, with the weight of one image among them, from the image itself. The generator
     alone, as in the paper.
     """
 
     reference: int = Field(64, ge=2)
-    distribution: Literal["normal", "uniform"] = "normal"
 
     def build(self, players: Players, random: torch.Generator) -> None:
         """Replaces the batch norms; the reference batch becomes part of the generator."""
@@ -43,7 +42,7 @@ class VirtualBatchNorm(Technique):
             )
         for parent, name, child in found:
             setattr(parent, name, ReferenceNorm(child, self.reference))
-        batch = ReferenceBatch(generator.setting, self.reference, self.distribution, random)
+        batch = ReferenceBatch(generator.setting, self.reference, random)
         generator.reference_batch = batch
         # Bound methods of a submodule: a copy of the generator gets hooks of its own copy.
         generator.register_forward_pre_hook(batch.put_before, with_kwargs=True)
@@ -60,16 +59,15 @@ class ReferenceBatch(nn.Module):
         self,
         setting: Setting,
         count: int,
-        distribution: Literal["normal", "uniform"],
         random: torch.Generator,
     ) -> None:
         """Draws `count` latents and labels from `random`."""
         super().__init__()
         shape = (count, setting.latent_dimension)
-        normal = distribution == "normal"
-        latents = (
-            torch.randn(shape, generator=random) if normal else torch.rand(shape, generator=random) * 2 - 1
-        )
+        if setting.latent_distribution == "uniform":
+            latents = torch.rand(shape, generator=random) * 2 - 1
+        else:
+            latents = torch.randn(shape, generator=random)
         self.register_buffer("latents", latents)
         # Without classes nobody reads them.
         labels = torch.randint(max(1, setting.classes), (count,), generator=random)

@@ -8,14 +8,14 @@ from pydantic import BaseModel
 
 from kennel import randomness
 from kennel.data.packed import PackedSet
-from kennel.errors import RecipeError, RunError
+from kennel.errors import KennelError, RecipeError, RunError
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
 from kennel.optimisers import build_optimiser
 from kennel.options import validated
 from kennel.recipe import Part, Recipe
 from kennel.step import Step
-from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique
+from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique, Term
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -46,14 +46,17 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
         raise RecipeError(
             f"{packed.name} holds {width}x{height} images: networks draw squares, prepare it again"
         )
+    sizes = GENERATORS[recipe.generator.name].sizes
     for what, wanted, given, option in (
         ("size", recipe.image.size, height, "--size"),
         ("channels", recipe.image.channels, channels, "--colour"),
     ):
         if wanted is not None and wanted != given:
+            possible = what == "channels" or not sizes or given in sizes
             raise RecipeError(
                 f"the recipe {recipe.name} wants image {what} {wanted}, and {packed.name} has {given}: "
-                f"prepare the set with another {option}, or add --set image.{what}={given}"
+                f"prepare the set with another {option}"
+                + (f", or add --set image.{what}={given}" if possible else "")
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
     return _in_full(recipe.model_copy(update={"image": image, "classes": _classes(recipe, packed)}))
@@ -114,6 +117,14 @@ def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
         technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
         _refuse_unmet_needs(part.name, technique, recipe, loss)
         techniques[part.name] = technique
+    terms = {name: one for name, one in techniques.items() if isinstance(one, Term)}
+    alone = next((name for name, one in terms.items() if one.replaces_adversarial), None)
+    for name, technique in techniques.items():
+        if alone and type(technique).kept is not Technique.kept:
+            raise RecipeError(
+                f"{name} chooses among the fakes of the adversarial loss, which {alone} replaces: add "
+                f"--set techniques.{alone}.adversarial=true, or --set techniques.{name}=off"
+            )
     return techniques
 
 
@@ -143,7 +154,10 @@ def build_players(recipe: Recipe) -> Players:
         raise RecipeError("the recipe names no image size yet: give it a data set")
     if recipe.classes is None:
         raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
-    setting = Setting(recipe.image.size, recipe.image.channels, recipe.latent.dimension, recipe.classes)
+    latent = recipe.latent
+    setting = Setting(
+        recipe.image.size, recipe.image.channels, latent.dimension, recipe.classes, latent.distribution
+    )
     # Fresh networks draw from the global generator: it is set for this and put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(randomness.key(recipe.seed, "weights"))
@@ -162,6 +176,17 @@ def _options(network: Any, part: Part, kind: str) -> Any:
 
 def build_step(recipe: Recipe, device: torch.device) -> Step:
     """All objects of a resolved recipe, on `device`, channels last."""
+    try:
+        return _build_step(recipe, device)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, KennelError) or "alloc" not in str(error).lower() + type(error).__name__.lower():
+            raise
+        raise RecipeError(
+            "the recipe's networks need more memory than there is: give a smaller width, latent or reference"
+        ) from None
+
+
+def _build_step(recipe: Recipe, device: torch.device) -> Step:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
     players = build_players(recipe)
@@ -199,12 +224,16 @@ def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping
             f"{', '.join(able)}, or --set classes=0"
         )
     taught = any(technique.teaches_classes for technique in techniques.values())
-    if not players.discriminator.reads_labels and not taught:
+    # A term that stands in for the adversarial loss sees no more than the last hidden layer.
+    replaced = any(isinstance(one, Term) and one.replaces_adversarial for one in techniques.values())
+    discriminator = players.discriminator
+    reads = discriminator.hidden_reads_labels if replaced else discriminator.reads_labels
+    if not reads and not taught:
         teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].teaches_classes)
         raise RecipeError(
-            f"the discriminator {recipe.discriminator.name} reads no labels, so the generator would never "
-            f"learn its classes: let it read them (discriminator.conditioning), or add {teachers}, "
-            "or --set classes=0"
+            f"nothing that the generator learns from reads the labels (discriminator "
+            f"{recipe.discriminator.name}), so it would never learn its classes: let it read them "
+            f"(discriminator.conditioning), add {teachers}, or --set classes=0"
         )
 
 

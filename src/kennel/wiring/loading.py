@@ -91,7 +91,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
             raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
         return checkpoint.load(folder.best_checkpoint)
     if which != "newest":
-        path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdigit() else Path(which)
+        path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdecimal() else Path(which)
         if not path.is_file():
             kept = [str(int(path.stem)) for path in checkpoint.in_folder(folder.checkpoints)]
             raise RunError(

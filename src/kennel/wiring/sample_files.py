@@ -29,11 +29,11 @@ def class_number(given: str, run: LoadedRun) -> int:
             "or train a conditional recipe on a set with classes"
         )
     names = list(run.folder.about()["data"]["classes"])
-    if given.isdigit():
+    if given in names:  # a class may be called "10"
+        return names.index(given)
+    if given.isdecimal():
         return int(given)
-    if given not in names:
-        raise unknown_name("class", given, names)
-    return names.index(given)
+    raise unknown_name("class", given, names)
 
 
 def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int | None = None) -> None:

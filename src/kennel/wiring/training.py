@@ -108,12 +108,8 @@ def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> 
     wanted = recipe.validation
     if wanted.extractor != "auto":
         return recipe
-    if folder.exists():
-        there = folder.recipe().validation
-        found = {"extractor": there.extractor, "metric": there.metric}
-    else:
-        name = choose(weights)
-        found = {"extractor": name, "metric": "fid" if name == PixelCells.name else wanted.metric}
+    name = folder.recipe().validation.extractor if folder.exists() else choose(weights)
+    found = {"extractor": name, "metric": "fid" if name == PixelCells.name else wanted.metric}
     return recipe.model_copy(update={"validation": wanted.model_copy(update=found)})
 
 
@@ -136,6 +132,12 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
             "give the same settings to go on with it, or another --out to begin anew"
         )
     if changes:
+        seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
+        if recipe.budget.in_images(len(packed)) < seen:
+            raise RunError(
+                f"the run in {folder.path} has seen {seen:,} images already: give a budget of no fewer, or "
+                "another --out"
+            )
         say(f"The budget changed: {'; '.join(changes)}. Schedules over the run stretch with it.")
         write_text(folder.recipe_file, recipe.to_yaml())
 
@@ -189,7 +191,7 @@ class _Keeper:
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         self.is_best = False
-        tick = math.ceil(progress.images_seen / self.plan.tick_images)
+        tick = progress.images_seen // self.plan.tick_images
         last = progress.images_seen >= self.plan.total_images
         every = self.recipe.validation.every_ticks
         if self.validator is None or not (tick % every == 0 or last):
