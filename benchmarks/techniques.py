@@ -43,6 +43,8 @@ SMALL_AND_FAST = [
 
 ROWS: dict[str, list[str]] = {
     "baseline": [],
+    "baseline, seed 1": ["seed=1"],
+    "baseline, seed 2": ["seed=2"],
     "orthogonal_init": ["techniques.orthogonal_init=on"],
     "one_sided_smoothing": ["techniques.one_sided_smoothing=on"],
     "noisy_labels": ["techniques.noisy_labels=on"],
