@@ -114,7 +114,12 @@ def test_every_recipe_and_setting_of_a_command_is_accepted(page):
 def test_every_setting_in_the_text_is_accepted(page):
     # With classes, which some techniques need.
     everything = override(
-        built_in("digits"), ["classes=null", *(f"techniques.{name}=on" for name in TECHNIQUES)]
+        built_in("digits"),
+        [
+            "classes=null",
+            *(f"techniques.{name}=on" for name in TECHNIQUES),
+            "techniques.feature_matching.adversarial=true",  # top_k has nothing to choose from otherwise
+        ],
     )
     text = page.read_text(encoding="utf-8")
     own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)

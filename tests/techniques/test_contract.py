@@ -10,7 +10,7 @@ from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
 from kennel.sampler import draw_latents
-from kennel.techniques import TECHNIQUES
+from kennel.techniques import TECHNIQUES, Technique
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step
 
@@ -28,10 +28,26 @@ def recipe(loss: str, *techniques: str) -> Recipe:
         generator=Part(name="dcgan", width=4),
         discriminator=Part(name="dcgan", width=4, conditioning="none" if teachers else "label"),
         loss=Part(name=loss),
-        techniques=tuple(Part(name=name) for name in techniques),
+        techniques=tuple(
+            Part(name=name, **(beside(name, techniques) if name in TECHNIQUES else {})) for name in techniques
+        ),
         batch=4,
         budget=Budget(images=16),
     )
+
+
+def beside(name: str, others: tuple[str, ...]) -> dict[str, bool]:
+    """The options that `name` needs beside the others: what chooses among fakes wants an adversarial loss."""
+    chooses = any(one in TECHNIQUES and TECHNIQUES[one].kept is not Technique.kept for one in others)
+    return {"adversarial": True} if chooses and "adversarial" in TECHNIQUES[name].model_fields else {}
+
+
+def test_choosing_among_the_fakes_of_a_loss_that_is_replaced_is_refused():
+    techniques = (Part(name="top_k"), Part(name="feature_matching"))
+    with pytest.raises(
+        RecipeError, match="top_k chooses among the fakes of the adversarial loss, which feat"
+    ):
+        build_step(recipe("bce").model_copy(update={"techniques": techniques}), CPU)
 
 
 class Batches:
