@@ -13,7 +13,7 @@ def acgan() -> Recipe:
     discriminator, the classifier's loss counted as much as the adversarial one, in both players.
 
     Command: kennel train acgan --data sets/fashion_mnist --out runs/acgan
-    Cost: COST_acgan
+    Cost: 1 million images at 28x28 in grey; at the 548 images/s of 2 CPU cores, about 30 minutes.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(

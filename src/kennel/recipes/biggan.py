@@ -18,7 +18,8 @@ def biggan() -> Recipe:
 
     Data: kennel data prepare lsun sets/lsun --from FOLDER --category church_outdoor,bridge --size 128
     Command: kennel train biggan --data sets/lsun --out runs/biggan
-    Cost: COST_biggan
+    Cost: 12.8 million images at 128x128 in colour; at the 0.9 images/s of 2 CPU cores (measured with batches
+    of 8), about 167 days.
     """
     return Recipe(
         name="biggan",
@@ -51,7 +52,8 @@ def biggan_original() -> Recipe:
 
     Data: kennel data prepare imagenet sets/imagenet --from FOLDER --size 128
     Command: kennel train biggan.original --data sets/imagenet --out runs/biggan.original
-    Cost: COST_biggan.original
+    Cost: 614.4 million images at 128x128 in colour; at the 0.4 images/s of 2 CPU cores (measured with batches
+    of 8), about 50 years.
     """
     return Recipe(
         name="biggan.original",
@@ -92,7 +94,8 @@ def biggan_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.2:4 --size 64
     Command: kennel train biggan.dogs --data sets/dogs --out runs/biggan.dogs
-    Cost: COST_biggan.dogs
+    Cost: 2.7 million images at 64x64 in colour; at the 4.9 images/s of 2 CPU cores (measured with batches of
+    8), about 6 days.
     """
     adam = Optimiser(learning_rate=3e-4, betas=(0.0, 0.999))
     return Recipe(

@@ -43,7 +43,7 @@ def gan_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train gan.dogs --data sets/dogs --out runs/gan.dogs
-    Cost: COST_gan.dogs
+    Cost: 2.7 million images at 64x64 in colour; at the 415 images/s of 2 CPU cores, about 2 hours.
     """
     optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(

@@ -47,7 +47,7 @@ def improved_mnist() -> Recipe:
 
     Data: kennel data prepare mnist sets/mnist
     Command: kennel train improved.mnist --data sets/mnist --out runs/improved.mnist
-    Cost: COST_improved.mnist
+    Cost: 36 million images at 28x28 in grey; at the 267 images/s of 2 CPU cores, about 37 hours.
     """
     return _pair("improved.mnist", 600, IMPROVEMENTS)
 
@@ -62,7 +62,7 @@ def improved_mnist_baseline() -> Recipe:
 
     Data: kennel data prepare mnist sets/mnist
     Command: kennel train improved.mnist.baseline --data sets/mnist --out runs/improved.mnist.baseline
-    Cost: COST_improved.mnist.baseline
+    Cost: 36 million images at 28x28 in grey; at the 476 images/s of 2 CPU cores, about 21 hours.
     """
     return _pair("improved.mnist.baseline", 600, ())
 
@@ -75,7 +75,7 @@ def improved_fashion_mnist() -> Recipe:
 
     Data: kennel data prepare fashion_mnist sets/fashion_mnist
     Command: kennel train improved.fashion_mnist --data sets/fashion_mnist --out runs/improved.fashion_mnist
-    Cost: COST_improved.fashion_mnist
+    Cost: 36 million images at 28x28 in grey; at the 281 images/s of 2 CPU cores, about 36 hours.
     """
     return _pair("improved.fashion_mnist", 600, IMPROVEMENTS)
 
@@ -88,6 +88,6 @@ def improved_fashion_mnist_baseline() -> Recipe:
 
     Data: kennel data prepare fashion_mnist sets/fashion_mnist
     Command: kennel train improved.fashion_mnist.baseline --data sets/fashion_mnist --out runs/baseline
-    Cost: COST_improved.fashion_mnist.baseline
+    Cost: 36 million images at 28x28 in grey; at the 468 images/s of 2 CPU cores, about 21 hours.
     """
     return _pair("improved.fashion_mnist.baseline", 600, ())

@@ -14,7 +14,7 @@ def lsgan() -> Recipe:
     `--set loss.a=-1 --set loss.c=0`. The paper's networks are those of DCGAN for 112x112.
 
     Command: kennel train lsgan --data sets/mine --out runs/lsgan
-    Cost: COST_lsgan
+    Cost: 1 million images at 64x64 in colour; at the 60 images/s of 2 CPU cores, about 5 hours.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
@@ -42,7 +42,7 @@ def ralsgan() -> Recipe:
     images).
 
     Command: kennel train ralsgan --data sets/mine --out runs/ralsgan
-    Cost: COST_ralsgan
+    Cost: 3.2 million images at 64x64 in colour; at the 50 images/s of 2 CPU cores, about 18 hours.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
@@ -72,7 +72,7 @@ def ralsgan_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train ralsgan.dogs --data sets/dogs --out runs/ralsgan.dogs
-    Cost: COST_ralsgan.dogs
+    Cost: 2.7 million images at 64x64 in colour; at the 30 images/s of 2 CPU cores, about 25 hours.
     """
     schedule = Schedule(decay="cosine", final=0.2, warm_up=0.02, initial=0.02)
     adam = Optimiser(learning_rate=5e-4, betas=(0.5, 0.999), schedule=schedule)

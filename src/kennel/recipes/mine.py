@@ -14,7 +14,7 @@ def mine() -> Recipe:
     generator raises it, and its gradient is clipped to the length of the adversarial one.
 
     Command: kennel train mine --data sets/mine --out runs/mine
-    Cost: COST_mine
+    Cost: 1 million images at 64x64 in colour; at the 46 images/s of 2 CPU cores, about 6 hours.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(

@@ -14,7 +14,8 @@ def sagan() -> Recipe:
     discriminator; the attention block is that of the released code. The paper's batch is 256; here 64.
 
     Command: kennel train sagan --data sets/mine --out runs/sagan
-    Cost: COST_sagan
+    Cost: 10 million images at 64x64 in colour; at the 4.4 images/s of 2 CPU cores (measured with batches of
+    8), about 26 days.
     """
     return Recipe(
         name="sagan",

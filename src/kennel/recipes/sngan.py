@@ -17,7 +17,7 @@ def sngan() -> Recipe:
 
     Data: kennel data prepare cifar10 sets/cifar10
     Command: kennel train sngan --data sets/cifar10 --out runs/sngan
-    Cost: COST_sngan
+    Cost: 16 million images at 32x32 in colour; at the 22 images/s of 2 CPU cores, about 8 days.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.0, 0.9), schedule=Schedule(decay="linear"))
     return Recipe(
@@ -48,7 +48,7 @@ def sn_dcgan() -> Recipe:
 
     Data: kennel data prepare celeba sets/celeba --from FOLDER --size 64
     Command: kennel train sn_dcgan --data sets/celeba --out runs/sn_dcgan
-    Cost: COST_sn_dcgan
+    Cost: 2 million images at 64x64 in colour; at the 61 images/s of 2 CPU cores, about 9 hours.
     """
     adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
@@ -80,7 +80,8 @@ def sn_dcgan_128() -> Recipe:
 
     Data: kennel data prepare celeba_hq sets/celeba_hq --from FOLDER --size 128
     Command: kennel train sn_dcgan.128 --data sets/celeba_hq --out runs/sn_dcgan.128
-    Cost: COST_sn_dcgan.128
+    Cost: 2 million images at 128x128 in colour; at the 7.0 images/s of 2 CPU cores (measured with batches of
+    8), about 3 days.
     """
     content = sn_dcgan()
     return content.model_copy(

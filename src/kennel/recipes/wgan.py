@@ -17,7 +17,7 @@ def wgan() -> Recipe:
     500th.
 
     Command: kennel train wgan --data sets/mine --out runs/wgan
-    Cost: COST_wgan
+    Cost: 5 million images at 64x64 in colour; at the 100 images/s of 2 CPU cores, about 14 hours.
     """
     return Recipe(
         name="wgan",
@@ -49,7 +49,7 @@ def wgan_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train wgan.dogs --data sets/dogs --out runs/wgan.dogs
-    Cost: COST_wgan.dogs
+    Cost: 6.8 million images at 64x64 in colour; at the 92 images/s of 2 CPU cores, about 21 hours.
     """
     return Recipe(
         name="wgan.dogs",
@@ -85,7 +85,7 @@ def wgan_gp() -> Recipe:
     rounds at 64x64 (64 million images).
 
     Command: kennel train wgan_gp --data sets/mine --out runs/wgan_gp
-    Cost: COST_wgan_gp
+    Cost: 5 million images at 64x64 in colour; at the 52 images/s of 2 CPU cores, about 27 hours.
     """
     adam = Optimiser(learning_rate=1e-4, betas=(0.0, 0.9))
     return Recipe(
