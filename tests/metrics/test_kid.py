@@ -1,3 +1,8 @@
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from unittest.mock import MagicMock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,10 +31,24 @@ def plain(one: np.ndarray, other: np.ndarray) -> float:
     return float(within(one) + within(other) - 2 * between)
 
 
+def _without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch-fidelity imports torchvision on its way; its arithmetic needs none of it."""
+    if importlib.util.find_spec("torchvision") is not None:
+        return
+    for name in ("", ".transforms", ".transforms.functional", ".datasets", ".models"):
+        stand_in = MagicMock(name=f"torchvision{name}")
+        stand_in.__spec__ = ModuleSpec(f"torchvision{name}", None)
+        stand_in.__path__ = []
+        monkeypatch.setitem(sys.modules, f"torchvision{name}", stand_in)
+
+
 @pytest.mark.parametrize(("count", "size"), [(120, 50), (90, 90)])
-def test_kid_is_torch_fidelity_s_at_the_same_seed(count: int, size: int) -> None:
+def test_kid_is_torch_fidelity_s_at_the_same_seed(
+    count: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch = pytest.importorskip("torch")
-    reference = pytest.importorskip("torch_fidelity.metric_kid")
+    _without_torchvision(monkeypatch)
+    reference = pytest.importorskip("torch_fidelity.metric_kid", exc_type=ImportError)
     one, other = cloud(count, 32, 0), cloud(count + 30, 32, 1, 0.3)
     theirs = reference.kid_features_to_metric(
         torch.from_numpy(one),
@@ -44,6 +63,14 @@ def test_kid_is_torch_fidelity_s_at_the_same_seed(count: int, size: int) -> None
     assert ours.deviation == pytest.approx(theirs["kernel_inception_distance_std"], rel=1e-10)
     in_float32 = kid(one.astype(np.float32), other.astype(np.float32), subsets=7, subset_size=size)
     assert in_float32.mean == pytest.approx(ours.mean, rel=1e-5)
+
+
+def test_kid_is_the_number_that_torch_fidelity_0_4_0_printed_for_these_features() -> None:
+    one = np.sin(np.arange(60 * 8, dtype=np.float64) ** 1.3).reshape(60, 8)
+    other = np.cos(np.arange(70 * 8, dtype=np.float64) ** 1.2).reshape(70, 8) + 0.2
+    found = kid(one, other, subsets=5, subset_size=30)
+    assert found.mean == pytest.approx(0.2921150988556508, rel=1e-9)
+    assert found.deviation == pytest.approx(0.08355595821786899, rel=1e-9)
 
 
 def test_one_subset_of_everything_and_all_pairs_are_the_plain_sum() -> None:
