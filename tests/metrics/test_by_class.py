@@ -53,6 +53,14 @@ def test_classes_with_too_few_images_are_listed_and_not_in_the_mean() -> None:
     assert found.mean == found.classes[0].fid
 
 
+def test_two_images_a_side_are_enough_for_a_class() -> None:
+    fakes, fake_labels = labelled([2, 5, 5], 7)
+    reference, reference_labels = labelled([5, 2, 1], 8)
+    found = fid_by_class(fakes, fake_labels, reference, reference_labels, NAMES)
+    assert list(found.classes) == [0, 1]
+    assert found.mean == pytest.approx((found.classes[0].fid + found.classes[1].fid) / 2)
+
+
 def test_two_classes_of_one_name_stay_apart() -> None:
     fakes, labels = labelled([10, 10], 6)
     assert len(fid_by_class(fakes, labels, fakes, labels, ("crane", "crane")).classes) == 2
