@@ -137,25 +137,26 @@ def test_the_batch_size_changes_no_score(make: Maker) -> None:
 def test_a_count_takes_a_random_subset_by_the_seed(make: Maker) -> None:
     court = Judge(make("reference"), Counted())
     fakes = make("fakes", seed=1)
-    first = court.judge(fakes, ("fid",), count=20, seed=1)[0]
-    assert court.judge(fakes, ("fid",), count=20, seed=1)[0] == first
-    assert court.judge(fakes, ("fid",), count=20, seed=2)[0].value != first.value
+    first = court.judge(fakes, ("fid",), count=20, settings=Settings(seed=1))[0]
+    assert court.judge(fakes, ("fid",), count=20, settings=Settings(seed=1))[0] == first
+    assert court.judge(fakes, ("fid",), count=20, settings=Settings(seed=2))[0].value != first.value
     assert (first.protocol.sample_count, first.protocol.available_count) == (20, 60)
 
 
 def test_the_floor_is_between_disjoint_halves_at_the_same_count(make: Maker) -> None:
     court = Judge(make("reference", 100), Counted())
-    fid, mifid = court.judge(make("fakes", 30, seed=1), settings=Settings(floor=True))
+    fid, mifid = court.judge(make("fakes", 30, seed=1), ("fid", "mifid"), settings=Settings(floor=True))
     assert fid.details["real_v_real_count"] == 30
     assert fid.details["real_v_real"] > 0
     assert 0 < mifid.details["held_out_distance"] < 1
-    fid, _ = court.judge(make("many", 80, seed=1), settings=Settings(floor=True))
+    fid, _ = court.judge(make("many", 80, seed=1), ("fid", "mifid"), settings=Settings(floor=True))
     assert fid.details["real_v_real_count"] == 50
 
 
 def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: Path) -> None:
     reference = make("reference", 40, channels=1)
-    judgements = judge(make("fakes", 30, seed=1), reference, Counted(), seed=3)
+    fakes = make("fakes", 30, seed=1)
+    judgements = judge(fakes, reference, Counted(), ("fid", "mifid"), settings=Settings(seed=3))
     write_judgements(tmp_path / "scores.json", judgements)
     entries = json.loads((tmp_path / "scores.json").read_text())
     assert [entry["metric"] for entry in entries] == ["fid", "mifid"]

@@ -16,7 +16,7 @@ from kennel.features.contract import Extractor
 from kennel.features.passes import BATCH, Progress, choose_rows, extract_rows
 from kennel.features.store import ReferenceFeatures, reference_features
 from kennel.judgement import ENOUGH, Judgement, JudgingProtocol, versions
-from kennel.metrics.contract import GROUPS, METRICS, in_order, metric_names
+from kennel.metrics.contract import METRICS, in_order, metric_names
 from kennel.metrics.evidence import Evidence, Settings, Side
 from kennel.metrics.neighbours import IndexArray
 
@@ -74,26 +74,36 @@ class Judge:
             on_note=self.notes.append,
         )
 
-    def possible(self, images: ImageSet) -> list[str]:
-        """The metrics that this extractor and these two sets allow, in the order of tables."""
-        return in_order(name for name in METRICS if not self.missing(name, images))
-
-    def usual(self, images: ImageSet, count: int, settings: Settings | None = None) -> list[str]:
-        """What is judged where nothing else is said: of the usual metrics those that are possible.
-
-        `count` images a side must be enough for the splits and neighbours of `settings`.
-        """
+    def possible(
+        self, images: ImageSet, count: int | None = None, settings: Settings | None = None
+    ) -> list[str]:
+        """The metrics that this extractor, these sets and `count` images allow, in the order of tables."""
         settings = settings or Settings()
-        fewest = min(count, len(self.reference))
-        least = {"inception_score": (settings.splits, count)}
-        around = (settings.neighbours + 1, fewest)
-        least |= dict.fromkeys(GROUPS["prdc"], around)
-        names = [name for name in self.possible(images) if METRICS[name].usual]
-        return [name for name in names if least.get(name, (0, 0))[0] <= least.get(name, (0, 0))[1]]
+        count = _default_count(images) if count is None else count
+        found = []
+        for name, metric in METRICS.items():
+            # The Inception Score alone does not look at the reference.
+            fewest = count if name == "inception_score" else min(count, len(self.reference))
+            enough = fewest >= metric.least(self.extractor.dimension, settings)
+            if enough and not self.missing(name, images):
+                found.append(name)
+        return in_order(found)
 
-    def check(self, images: ImageSet, metrics: Iterable[str]) -> None:
-        """Refuses at once, before any pass, what `judge` would refuse: sizes, and metrics that do not fit."""
+    def usual(
+        self, images: ImageSet, count: int | None = None, settings: Settings | None = None
+    ) -> list[str]:
+        """What is judged where nothing else is said: of the usual metrics those that are possible."""
+        return [name for name in self.possible(images, count, settings) if METRICS[name].usual]
+
+    def check(self, images: ImageSet, metrics: Iterable[str], count: int | None = None) -> None:
+        """Refuses before any pass what `judge` would refuse: sizes, counts and metrics that do not fit."""
         check_sizes(images, self.reference)
+        count = _default_count(images) if count is None else count
+        if count > len(images):
+            raise JudgementError(
+                f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
+            )
+        check_count(count, images.name)
         for name in metrics:
             if name != "all" and (missing := self.missing(name, images)):
                 raise JudgementError(missing)
@@ -111,6 +121,12 @@ class Judge:
             return (
                 f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs: give a labelled "
                 "packed set, a folder with a folder for each class, or a run of a conditional recipe"
+            )
+        if "pyramid" in needs and not _has_pyramid(images):
+            _, height, width = images.shape
+            return (
+                f"{images.name} has images of {width}x{height}, and {METRICS[name].label} needs squares of "
+                "16, 32, 64, ... pixels: prepare them so, or leave it out of --metrics"
             )
         return ""
 
@@ -132,14 +148,10 @@ class Judge:
         `UnknownNameError` for a metric.
         """
         settings = settings or Settings()
-        count = min(len(images), DEFAULT_COUNT) if count is None else count
+        count = _default_count(images) if count is None else count
+        self.check(images, (), count)
         names = self._names(metrics, images, count, settings)
-        self.check(images, names)
-        if count > len(images):
-            raise JudgementError(
-                f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
-            )
-        check_count(count, images.name)
+        self.check(images, names, count)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
         passed = extract_rows(images, self.extractor, rows, batch=self.batch, on_progress=on_progress)
@@ -175,7 +187,7 @@ class Judge:
             return self.usual(images, count, settings)
         names: list[str] = []
         for name in metric_names(metrics):
-            names += self.possible(images) if name == "all" else [name]
+            names += self.possible(images, count, settings) if name == "all" else [name]
         if not names:
             raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
         return list(dict.fromkeys(names))
@@ -235,6 +247,15 @@ def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
         return None
     whole = np.asarray(labels, np.int64)
     return whole if rows is None else whole[rows]
+
+
+def _default_count(images: ImageSet) -> int:
+    return min(len(images), DEFAULT_COUNT)
+
+
+def _has_pyramid(images: ImageSet) -> bool:
+    _, height, width = images.shape
+    return height == width and height >= 16 and height.bit_count() == 1
 
 
 def _classes(images: ImageSet) -> tuple[str, ...]:

@@ -54,5 +54,9 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Names and entries, by name."""
+        return iter(sorted(self._entries.items(), key=lambda item: item[0]))
+
     def __len__(self) -> int:
         return len(self._entries)

@@ -67,7 +67,9 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     ):
         assert part in result.output
     entries = json.loads((tmp_path / "scores.json").read_text())
-    assert [entry["metric"] for entry in entries] == ["fid", "mifid"]
+    assert [entry["metric"] for entry in entries] == [
+        *("fid", "mifid", "kid", "precision", "recall", "density", "coverage")
+    ]
     assert all(entry["protocol"]["extractor"] == "pixels" for entry in entries)
 
 

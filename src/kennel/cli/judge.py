@@ -45,7 +45,7 @@ def judge(
     from kennel.cli.console import console, progress_bar
     from kennel.data.plain_sets import open_images
     from kennel.features.opening import better_extractor_note, open_extractor
-    from kennel.judge import DEFAULT_COUNT, Judge, check_sizes
+    from kennel.judge import Judge, check_sizes
     from kennel.judgement import warnings_about, write_judgements
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
@@ -69,8 +69,8 @@ def judge(
     unseen = open_images(held_out) if held_out is not None else None
     court = Judge(reference, judging, held_out=unseen, batch=batch)
     if names is None:
-        names = court.usual(images, count or min(len(images), DEFAULT_COUNT), settings)
-    court.check(images, names)
+        names = court.usual(images, count, settings)
+    court.check(images, names, count)
     with progress_bar("reference") as report:
         court.prepare(report)
     with progress_bar("images") as report:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from kennel.metrics.evidence import Evidence
+from kennel.metrics.evidence import Evidence, Settings
 from kennel.registry import Registry
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
-Need: TypeAlias = Literal["logits", "labels", "pixels", "fakes"]
+Need: TypeAlias = Literal["logits", "labels", "pyramid"]
+Least: TypeAlias = Callable[[int, Settings], int]
+"""The fewest images of a side, from the features' dimension and the settings."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,9 @@ class Finding:
 class Metric:
     """A registered metric. `label` is how papers write it; `better` says which way it improves.
 
-    `needs` beyond features of both sides: "logits" of the extractor, "labels" on both sides, "pixels" of
-    both sides. `usual` ones are judged by where nothing else is said. `find` does the work.
+    `needs` beyond features of both sides: "logits" of the extractor, "labels" on both sides, images whose
+    side is a power of two from 16 on for a "pyramid". `usual` ones are judged by where nothing else is said.
+    `find` does the work.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Metric:
     find: Callable[[Evidence], Finding]
     needs: frozenset[Need] = frozenset()
     usual: bool = False
+    least: Least = lambda dimension, settings: 2
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -50,7 +54,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 ORDER = (
     *("fid", "mifid", "kid", "precision", "recall", "f1", "density", "coverage", "inception_score"),
-    *("fid_infinity", "fid_by_class", "prd_f8", "prd_f1_8", "modes", "diversity", "sliced_wasserstein"),
+    *("fid_infinity", "fid_by_class", "prd_f8", "prd_f1_8", "modes", "diversity", "vendi"),
+    *("sliced_wasserstein", "swd", "memorisation"),
 )
 """In what order tables show them; others follow by name."""
 
@@ -67,12 +72,13 @@ def metric(
     *,
     needs: Iterable[Need] = (),
     usual: bool = False,
+    least: Least = lambda dimension, settings: 2,
 ) -> Callable[[Callable[[Evidence], Finding]], Callable[[Evidence], Finding]]:
     """Registers a function as a metric; the first line of its docstring becomes the summary."""
 
     def register(find: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
         summary = (find.__doc__ or "").partition("\n")[0].rstrip(".")
-        METRICS.register(name)(Metric(name, label, better, summary, find, frozenset(needs), usual))
+        METRICS.register(name)(Metric(name, label, better, summary, find, frozenset(needs), usual, least))
         return find
 
     return register

@@ -1,8 +1,9 @@
 """The evidence of one feature pass: what several metrics need is computed once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from kennel.metrics.memorisation import (
 )
 from kennel.metrics.neighbours import IndexArray
 
+T = TypeVar("T")
 NORMAL_95 = 1.959964
 """Standard errors on either side of a mean that hold 95% of a normal distribution."""
 
@@ -93,7 +95,7 @@ class Evidence:
     extractor: str
     settings: Settings = field(default_factory=Settings)
     held_out: FloatArray | None = None
-    words: Mapping[str, str | None] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def images_moments(self) -> Moments:
@@ -166,6 +168,13 @@ class Evidence:
         other = np.asarray(features[np.sort(order[count : 2 * count])])
         distance = float(nearest_distances(one, other, device=self.settings.device).mean())
         return Floor(frechet_distance(moments(one), moments(other)), distance, count)
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed at the first call under this name: for what two metrics share."""
+        if name not in self._kept:
+            self._kept[name] = compute()
+        kept: T = self._kept[name]
+        return kept
 
     def shared_labels(self) -> tuple[IndexArray, IndexArray, tuple[str, ...]]:
         """Labels of both sides in one numbering, that of the reference's classes, and their names.

@@ -106,7 +106,7 @@ class Space:
 
     def _plain(self, rows: FloatArray) -> Tensor:
         """Float32 rows on the device: scaled, or of length 1."""
-        plain = torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
+        plain = torch.from_numpy(np.require(rows, requirements=("C", "W"))).to(self.device)
         if self.cosine:
             plain = plain / torch.linalg.vector_norm(plain, dim=1, keepdim=True, dtype=torch.float64)
         else:

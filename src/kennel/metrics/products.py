@@ -99,7 +99,8 @@ class Int8Product(Product):
         # The rounded right rows are no longer than the given ones and a whole step in each coordinate.
         longest = (right.lengths + right.steps * root).amax()
         dithered = CERTAINTY * (right.steps.amax() * left.lengths + left.steps * longest)
-        return dithered + 8 * ROUNDING * (left.lengths + left.steps * root) * longest
+        bound: Tensor = dithered + 8 * ROUNDING * (left.lengths + left.steps * root) * longest
+        return bound
 
 
 def lengths_of(rows: Tensor) -> Tensor:

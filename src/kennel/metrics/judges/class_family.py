@@ -5,12 +5,18 @@ import math
 from scipy.stats import t as student
 
 from kennel.errors import JudgementError
+from kennel.metrics.by_class import fid_by_class
 from kennel.metrics.contract import Finding, metric
-from kennel.metrics.evidence import Evidence
+from kennel.metrics.evidence import Evidence, Settings
 from kennel.metrics.inception_score import inception_score
+from kennel.metrics.modes import modes_of_classes
 
 
-@metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True)
+def _splits(_dimension: int, settings: Settings) -> int:
+    return settings.splits
+
+
+@metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True, least=_splits)
 def judge_inception_score(evidence: Evidence) -> Finding:
     """Whether a classifier is sure of each image and names many classes over all; no reference enters."""
     if evidence.images.logits is None:
@@ -28,3 +34,43 @@ def judge_inception_score(evidence: Evidence) -> Finding:
         interval = max(1.0, score.mean - reach), score.mean + reach
     protocol = {"splits": score.splits, "shuffle_seed": settings.shuffle_seed}
     return Finding(score.mean, details, interval, protocol)
+
+
+@metric("modes", "Modes", "higher", needs=("logits",))
+def judge_modes(evidence: Evidence) -> Finding:
+    """How many of the extractor's classes occur among the images, and how their shares differ."""
+    predicted, reference = evidence.images.predictions, evidence.reference.predictions
+    if predicted is None or reference is None or evidence.images.logits is None:
+        raise JudgementError(
+            f"the {evidence.extractor} extractor names no classes, which modes are counted by: "
+            "use --extractor classifier, or leave modes out of --metrics"
+        )
+    classes = int(evidence.images.logits.shape[1])
+    found = modes_of_classes(predicted, classes, reference)
+    real = modes_of_classes(reference, classes)
+    details = {
+        "modes_of_the_reference": real.covered,
+        "classes": classes,
+        # KL is infinite where an image is of a class that the reference has none of.
+        "divergence": found.divergence if math.isfinite(found.divergence) else None,
+    }
+    return Finding(float(found.covered), details, protocol={"least": found.least})
+
+
+@metric("fid_by_class", "FID by class", "lower", needs=("labels",))
+def judge_fid_by_class(evidence: Evidence) -> Finding:
+    """FID of each class by itself, and their mean: within-class variety that FID of all cannot see."""
+    labels, reference_labels, names = evidence.shared_labels()
+    found = fid_by_class(
+        evidence.images.features, labels, evidence.reference.features, reference_labels, names
+    )
+    details = {
+        "worst": names[found.worst],
+        "measured": len(found.classes),
+        "classes": [
+            {"class": one.name, "fid": one.fid, "images": one.fakes, "reference": one.reference}
+            for one in found.classes.values()
+        ],
+        "not_measured": [names[label] for label in found.not_measured],
+    }
+    return Finding(found.mean, details)

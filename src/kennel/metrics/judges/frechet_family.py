@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from kennel.metrics.contract import Finding, metric
-from kennel.metrics.evidence import Evidence
+from kennel.metrics.evidence import Evidence, Settings
+from kennel.metrics.fid_infinity import fid_infinity
 from kennel.metrics.memorisation import TINY, mifid
 
 
@@ -48,3 +49,25 @@ def judge_mifid(evidence: Evidence) -> Finding:
     if interval is not None:
         interval = interval[0] / (scored.penalty + TINY), interval[1] / (scored.penalty + TINY)
     return Finding(scored.value, details, interval, protocol)
+
+
+def _enough_for_a_line(dimension: int, _settings: Settings) -> int:
+    return 2 * dimension + 2
+
+
+@metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)
+def judge_fid_infinity(evidence: Evidence) -> Finding:
+    """FID as it would be with unlimited images: the intercept of FID over 1/N."""
+    settings = evidence.settings
+    found = fid_infinity(evidence.images.features, evidence.reference_moments, seed=settings.seed)
+    details = {
+        "fid": evidence.fid,
+        "slope": found.slope,
+        "r_squared": found.r_squared,
+        "error_of_the_line": found.standard_error,
+        "counts": [int(count) for count in found.counts],
+        "fids": [float(fid) for fid in found.fids],
+    }
+    return Finding(
+        found.value, details, protocol={"points": len(found.counts), "fewest": int(found.counts[0])}
+    )

@@ -4,10 +4,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.metrics.contract import Finding, metric
-from kennel.metrics.evidence import Evidence
+from kennel.metrics.evidence import Evidence, Settings
 from kennel.metrics.manifolds import harmonic_mean
 
 RESAMPLES = 1000
+
+
+def _least(_dimension: int, settings: Settings) -> int:
+    return settings.neighbours + 1
 
 
 def _shares(*values: npt.NDArray[np.generic], seed: int) -> npt.NDArray[np.float64]:
@@ -38,19 +42,19 @@ def _protocol(evidence: Evidence) -> dict[str, int]:
     return {"neighbours": evidence.manifolds.neighbours, "count_a_side": len(evidence.equal_sides[0])}
 
 
-@metric("precision", "Precision", "higher", usual=True)
+@metric("precision", "Precision", "higher", usual=True, least=_least)
 def judge_precision(evidence: Evidence) -> Finding:
     """The share of images within the k-nearest-neighbour balls of real ones: fidelity."""
     return _finding(evidence, evidence.manifolds.precision, evidence.manifolds.fakes_inside)
 
 
-@metric("recall", "Recall", "higher", usual=True)
+@metric("recall", "Recall", "higher", usual=True, least=_least)
 def judge_recall(evidence: Evidence) -> Finding:
     """The share of real images within the k-nearest-neighbour balls of the judged ones: variety."""
     return _finding(evidence, evidence.manifolds.recall, evidence.manifolds.reals_inside)
 
 
-@metric("f1", "F1", "higher")
+@metric("f1", "F1", "higher", least=_least)
 def judge_f1(evidence: Evidence) -> Finding:
     """The harmonic mean of k-nearest-neighbour precision and recall."""
     found = evidence.manifolds
@@ -61,14 +65,14 @@ def judge_f1(evidence: Evidence) -> Finding:
     return Finding(value, details, _interval(evidence, values), _protocol(evidence))
 
 
-@metric("density", "Density", "higher", usual=True)
+@metric("density", "Density", "higher", usual=True, least=_least)
 def judge_density(evidence: Evidence) -> Finding:
     """Real balls around an image, by k: precision that outliers cannot inflate, about 1 for real images."""
     found = evidence.manifolds
     return _finding(evidence, found.density, found.balls_around, 1 / found.neighbours)
 
 
-@metric("coverage", "Coverage", "higher", usual=True)
+@metric("coverage", "Coverage", "higher", usual=True, least=_least)
 def judge_coverage(evidence: Evidence) -> Finding:
     """The share of real images whose ball holds a judged one: recall that outliers cannot inflate."""
     return _finding(evidence, evidence.manifolds.coverage, evidence.manifolds.reals_covered)

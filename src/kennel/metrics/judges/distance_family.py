@@ -1,0 +1,52 @@
+"""Distances between the two sides that assume no Gaussian: KID, sliced Wasserstein, PRD."""
+
+from kennel.data.image_set import ChosenSet
+from kennel.errors import JudgementError
+from kennel.metrics.contract import Finding, metric
+from kennel.metrics.evidence import Evidence, around
+from kennel.metrics.kid import kid, kid_of_all_pairs
+from kennel.metrics.laplacian import laplacian_distance
+from kennel.metrics.sliced import sliced_wasserstein
+
+ENOUGH_FOR_AN_ERROR = 5000
+"""Rows a side from which KID's standard error is taken; more rows only divide it."""
+
+
+@metric("kid", "KID", "lower", usual=True)
+def judge_kid(evidence: Evidence) -> Finding:
+    """The squared maximum mean discrepancy under a cubic kernel: unbiased at any count."""
+    found = kid(evidence.images.features, evidence.reference.features)
+    details = {"deviation": found.deviation}
+    interval = None
+    if evidence.settings.intervals:
+        images, reference = evidence.equal_sides
+        error = kid_of_all_pairs(images[:ENOUGH_FOR_AN_ERROR], reference[:ENOUGH_FOR_AN_ERROR])
+        share = min(1.0, ENOUGH_FOR_AN_ERROR / len(images))
+        interval = around(found.mean, error.standard_error * share**0.5)
+    protocol = {"subsets": found.subsets, "subset_size": found.subset_size, "kernel": "(x.y/d + 1)^3"}
+    return Finding(found.mean, details, interval, protocol)
+
+
+@metric("sliced_wasserstein", "Sliced Wasserstein", "lower")
+def judge_sliced_wasserstein(evidence: Evidence) -> Finding:
+    """The 2-Wasserstein distance of the features along random directions."""
+    found = sliced_wasserstein(
+        evidence.images.features, evidence.reference.features, seed=evidence.settings.seed
+    )
+    return Finding(
+        found.value, {"mean_square": found.mean_square}, protocol={"projections": found.projections}
+    )
+
+
+@metric("swd", "SWD", "lower", needs=("pyramid",))
+def judge_swd(evidence: Evidence) -> Finding:
+    """The sliced Wasserstein distance of patches of a Laplacian pyramid, times 1,000; no features enter."""
+    images, reference = (
+        side.source if side.source is None or side.rows is None else ChosenSet(side.source, side.rows)
+        for side in (evidence.images, evidence.reference)
+    )
+    if images is None or reference is None:
+        raise JudgementError("SWD looks at pixels, and only features were given: leave it out of --metrics")
+    found = laplacian_distance(images, reference, seed=evidence.settings.seed)
+    details = {f"at_{size}": float(one) for size, one in zip(found.sizes, found.distances, strict=True)}
+    return Finding(found.mean, details, protocol={"images": found.images, "patches": found.patches})
