@@ -23,16 +23,27 @@ def open_extractor(
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
     download: bool = True,
+    protocol: str | None = None,
+    biased_logits: bool = False,
 ) -> Extractor:
     """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
 
     "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
-    downloads; with nothing at hand it is `pixels`. Raises `UnknownNameError` and `WeightsError`.
+    downloads; with nothing at hand it is `pixels`. `protocol` names the resize rule, one of
+    `kennel.features.resize.PROTOCOLS`, None for the extractor's own; `biased_logits` is for `inception`.
+    Raises `UnknownNameError`, `WeightsError`, and `JudgementError` where the extractor has no such choice.
     """
     if name == "auto":
         name = choose(weights)
         download = False
-    return EXTRACTORS[name].open(weights, download=download, device=device, precision=precision)
+    return EXTRACTORS[name].open(
+        weights,
+        download=download,
+        device=device,
+        precision=precision,
+        protocol=protocol,
+        biased_logits=biased_logits,
+    )
 
 
 def choose(weights: Path | None = None) -> str:
