@@ -34,7 +34,7 @@ def test_each_protocol_says_its_rule_and_its_scale(inceptions: dict[str, Incepti
     words = {name: extractor.resize for name, extractor in inceptions.items()}
     assert words == {
         "tf1": TF1_WORDS,
-        "clean": "Pillow bicubic in floats to 299x299 (antialias, cut to 0..255, not rounded), (x - 128) / 128",
+        "clean": "Pillow bicubic in floats to 299x299 (antialias, in 0..255, unrounded), (x - 128) / 128",
         "pytorch": "bilinear to 299x299 (half-pixel centres, no antialias), (x - 127.5) / 127.5",
     }
     assert {extractor.protocol for extractor in inceptions.values()} == set(PROTOCOLS)
@@ -94,7 +94,10 @@ def test_mobilenet_takes_other_protocols_too() -> None:
     torch.manual_seed(0)
     loaded = LoadedWeights(MobileNetGraph().state_dict(), "tensors:random")
     clean = MobileNet(loaded, protocol="clean")
-    assert clean.resize == "Pillow bicubic in floats to 224x224 (antialias, cut to 0..255, not rounded), (x - 128) / 128"
+    assert (
+        clean.resize
+        == "Pillow bicubic in floats to 224x224 (antialias, in 0..255, unrounded), (x - 128) / 128"
+    )
     assert clean.scaled(torch.zeros(1, 3, 30, 20, dtype=torch.uint8)).shape == (1, 3, 224, 224)
 
 

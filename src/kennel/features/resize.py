@@ -118,5 +118,7 @@ PROTOCOLS.register("pytorch")(
     ResizeProtocol(half_pixel_bilinear, "bilinear to {side}x{side} (half-pixel centres, no antialias)")
 )
 PROTOCOLS.register("clean")(
-    ResizeProtocol(clean_bicubic, "Pillow bicubic in floats to {side}x{side} (antialias, cut to 0..255, not rounded)")
+    ResizeProtocol(
+        clean_bicubic, "Pillow bicubic in floats to {side}x{side} (antialias, in 0..255, unrounded)"
+    )
 )
