@@ -39,7 +39,7 @@ class Row:
         return (self.quantity, self.ours, self.theirs, f"{self.difference:.0e}", self.reference, self.because)
 
 
-HEADINGS = ("quantity", "kennel", "reference", "relative difference", "by", "why they differ")
+HEADINGS = ("quantity", "kennel", "reference", "relative difference", "by", "note")
 ROWS: list[Row] = []
 
 
