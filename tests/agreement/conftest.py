@@ -36,7 +36,10 @@ class Row:
     because: str = ""
 
     def cells(self) -> tuple[str, ...]:
-        return (self.quantity, self.ours, self.theirs, f"{self.difference:.0e}", self.reference, self.because)
+        # What the last bits of a processor decide is not printed: the page would change with the machine.
+        small = "0" if self.difference == 0 else "< 1e-12"
+        difference = f"{self.difference:.0e}" if self.difference >= 1e-12 else small
+        return (self.quantity, self.ours, self.theirs, difference, self.reference, self.because)
 
 
 HEADINGS = ("quantity", "kennel", "reference", "relative difference", "by", "note")
@@ -160,10 +163,10 @@ def photos() -> tuple[np.ndarray, np.ndarray]:
     return temple, flower
 
 
-def table() -> Iterator[str]:
-    """The comparisons of this session as lines of Markdown."""
+def table(aligned: bool) -> Iterator[str]:
+    """The comparisons of this session as lines of Markdown, padded for the eye where `aligned`."""
     cells = [HEADINGS, *(row.cells() for row in ROWS)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(HEADINGS))]
+    widths = [max(len(row[place]) for row in cells) if aligned else 3 for place in range(len(HEADINGS))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     lines.insert(1, ["-" * width for width in widths])
     yield from (f"| {' | '.join(line)} |" for line in lines)
@@ -174,7 +177,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not ROWS or hasattr(terminalreporter.config, "workerinput"):
         return
     terminalreporter.section("agreement with other tools")
-    for line in table():
+    for line in table(aligned=True):
         terminalreporter.write_line(line)
     if os.environ.get(TABLE):
         page = Path(os.environ[TABLE])
@@ -182,6 +185,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         _, end, after = rest.partition(END)
         if not end:
             raise pytest.UsageError(f"{page} has no lines `{BEGIN}` and `{END}` to put the table between")
-        new = "\n".join([before + BEGIN, "", *table(), "", END + after])
+        new = "\n".join([before + BEGIN, "", *table(aligned=False), "", END + after])
         page.write_text(new, encoding="utf-8")
         terminalreporter.write_line(f"The table is in {page}.")

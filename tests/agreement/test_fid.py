@@ -51,8 +51,10 @@ def test_fid_of_full_rank_is_that_of_torch_fidelity_torchmetrics_and_scipy(
 ):
     one, other = features(4 * dimension, dimension, 0), features(3 * dimension, dimension, 1)
     ours, quantity = kennel_fid(one, other), f"FID, {dimension} features"
-    fidelity = by_torch_fidelity(reference_module("torch_fidelity.metric_fid"), one, other)
-    agree(quantity, ours, fidelity, "torch-fidelity")
+    module = reference_module("torch_fidelity.metric_fid")
+    agree(quantity, ours, by_torch_fidelity(module, one, other), "torch-fidelity")
+    exact = by_torch_fidelity(module, one.astype(np.float64), other.astype(np.float64))
+    agree(f"{quantity} in float64", ours, exact, "torch-fidelity", 1e-9)
     agree(
         quantity,
         ours,
