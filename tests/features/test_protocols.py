@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kennel.data.image_set import ImageSet
 from kennel.errors import JudgementError, UnknownNameError
@@ -107,10 +110,22 @@ def test_a_misspelt_protocol_is_helped_before_any_weights_are_looked_for() -> No
             open_extractor(extractor, protocol="claen", download=False)
 
 
+def test_open_extractor_hands_the_choices_on(
+    random_inception_state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    weights = tmp_path / "random.safetensors"
+    save_file(random_inception_state, weights)
+    chosen = open_extractor("inception", weights, protocol="clean", biased_logits=True)
+    assert (chosen.protocol, chosen.logits) == ("clean", "1008 logits, last bias added")
+    assert chosen.resize.startswith("Pillow bicubic")
+    plain = open_extractor("inception", weights, protocol="tf1")
+    assert (plain.resize, plain.logits) == (TF1_WORDS, Inception.logits)
+
+
 def test_extractors_without_the_choice_refuse_it_in_a_sentence() -> None:
-    with pytest.raises(JudgementError, match="pixels extractor has one input rule, cells"):
+    with pytest.raises(JudgementError, match=r"pixels extractor has one input rule \(area mean"):
         open_extractor("pixels", protocol="clean")
-    assert open_extractor("pixels", protocol="cells").resize == EXTRACTORS["pixels"].resize
+    assert open_extractor("pixels", protocol="own").resize == EXTRACTORS["pixels"].resize
     for extractor in ("pixels", "mobilenet"):
         with pytest.raises(JudgementError, match="only the inception extractor has logits with and without"):
             open_extractor(extractor, biased_logits=True, download=False)

@@ -36,14 +36,14 @@ class Extractor(ABC):
     """A fixed map from pixels to features; two extractors of equal protocol words give equal features.
 
     Attributes: `name`, its registered name; `dimension` of a feature vector; `protocol`, the name of its
-    input rule, on the class that of the default one; `resize`, that rule in words; `logits`, what its logits
-    are in words, None where it has none; `weights_digest`, the sha256 that stands for its weights, None where
-    it has none; `precision` of the arithmetic; `device` it runs on.
+    input rule, on the class that of the default one, "own" where there is no choice; `resize`, that rule in
+    words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
+    stands for its weights, None where it has none; `precision` of the arithmetic; `device` it runs on.
     """
 
     name: str
     dimension: int
-    protocol: str
+    protocol: str = "own"
     resize: str
     logits: str | None = None
     weights_digest: str | None = None
@@ -58,26 +58,22 @@ class Extractor(ABC):
         download: bool = True,
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
-        protocol: str | None = None,
-        biased_logits: bool = False,
     ) -> "Extractor":
-        """A ready extractor; this one, without weights, runs on the CPU in float32 whatever is asked.
-
-        `protocol` names the input rule, None the default; `biased_logits` asks for logits with the last
-        layer's bias, where that is a choice. An extractor without the choice raises `JudgementError`.
-        """
-        cls.refuse_choices(protocol, biased_logits)
+        """A ready extractor; this one, without weights, runs on the CPU in float32 whatever is asked."""
         if weights is not None:
             raise WeightsError(f"the {cls.name} extractor has no weights: leave --weights {weights} away")
         return cls()
 
     @classmethod
     def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
-        """Raises where another input rule or other logits are asked for than this extractor has."""
+        """Raises `JudgementError` where an input rule or logits are asked for that this extractor has not.
+
+        One that has the choice takes `protocol` or `biased_logits` as an argument of its `open`.
+        """
         if protocol not in (None, cls.protocol):
             PROTOCOLS[protocol]  # a misspelt name is helped first
             raise JudgementError(
-                f"the {cls.name} extractor has one input rule, {cls.protocol} ({cls.resize}): "
+                f"the {cls.name} extractor has one input rule ({cls.resize}): "
                 f"leave the protocol {protocol} away, or use --extractor inception"
             )
         if biased_logits:

@@ -69,7 +69,7 @@ class Inception(NetworkExtractor):
         biased_logits: bool = False,
     ) -> "Inception":
         """The extractor with its published weights; see `NetworkExtractor.open` and `Inception`."""
-        cls.refuse_choices(protocol, False)
+        cls.refuse_choices(protocol, biased_logits)
         return cls(
             load_weights(cls.published, weights, download),
             device=device,
@@ -77,6 +77,11 @@ class Inception(NetworkExtractor):
             protocol=protocol,
             biased_logits=biased_logits,
         )
+
+    @classmethod
+    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Both kinds of logits will do."""
+        super().refuse_choices(protocol, False)
 
     @classmethod
     def scale(cls, protocol: str) -> float:

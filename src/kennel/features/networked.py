@@ -72,10 +72,9 @@ class NetworkExtractor(Extractor):
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
         protocol: str | None = None,
-        biased_logits: bool = False,
     ) -> "NetworkExtractor":
         """The extractor with its published weights, or those of the file `weights`; see `load_weights`."""
-        cls.refuse_choices(protocol, biased_logits)
+        cls.refuse_choices(protocol, False)
         loaded = load_weights(cls.published, weights, download)
         return cls(loaded, device=device, precision=precision, protocol=protocol)
 

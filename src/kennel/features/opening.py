@@ -1,6 +1,7 @@
 """An extractor by name, ready to use; the one place that knows all of them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,14 +37,14 @@ def open_extractor(
     if name == "auto":
         name = choose(weights)
         download = False
-    return EXTRACTORS[name].open(
-        weights,
-        download=download,
-        device=device,
-        precision=precision,
-        protocol=protocol,
-        biased_logits=biased_logits,
-    )
+    kind = EXTRACTORS[name]
+    kind.refuse_choices(protocol, biased_logits)
+    choices: dict[str, Any] = {}
+    if protocol not in (None, kind.protocol):
+        choices["protocol"] = protocol
+    if biased_logits:
+        choices["biased_logits"] = True
+    return kind.open(weights, download=download, device=device, precision=precision, **choices)
 
 
 def choose(weights: Path | None = None) -> str:

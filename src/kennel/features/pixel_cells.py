@@ -19,7 +19,6 @@ class PixelCells(Extractor):
 
     name = "pixels"
     dimension = 3 * CELLS * CELLS
-    protocol = "cells"
     resize = "area mean over 16x16 cells, scaled to [-1, 1]"
 
     def extract(self, pixels: Pixels) -> Extracted:
