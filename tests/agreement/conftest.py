@@ -172,14 +172,22 @@ def table(aligned: bool) -> Iterator[str]:
     yield from (f"| {' | '.join(line)} |" for line in lines)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the table where this process compared something: a worker of pytest-xdist keeps its own."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Prints the table where this process compared something: a worker of pytest-xdist keeps its own.
+
+    A page gets the whole table or none: it is left alone where a test failed, was skipped or was not chosen.
+    """
     if not ROWS or hasattr(terminalreporter.config, "workerinput"):
         return
     terminalreporter.section("agreement with other tools")
     for line in table(aligned=True):
         terminalreporter.write_line(line)
     if os.environ.get(TABLE):
+        if exitstatus or any(terminalreporter.stats.get(part) for part in ("skipped", "deselected")):
+            terminalreporter.write_line(
+                f"{os.environ[TABLE]} is left as it was: not every comparison was made."
+            )
+            return
         page = Path(os.environ[TABLE])
         before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
         _, end, after = rest.partition(END)
