@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from kennel.atomic import write_text
+from kennel.metrics.modes import modes_of_centres
 from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override
 from kennel.sampler import draw_latents, labels_of, latents_of
 from kennel.trainer import Plan, Trainer
@@ -141,13 +142,12 @@ def play(name: str, rounds: int, seed: int) -> dict[str, object]:
     labels = torch.tensor(labels_of(seeds, recipe.classes)) if recipe.classes else None
     with torch.no_grad():
         points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
-    distances, nearest = torch.cdist(points, CENTRES).min(1)
-    good = distances <= 3 * SPREAD
+    found = modes_of_centres(points.numpy(), CENTRES.numpy(), 3 * SPREAD)
     return {
         "row": name,
         "seed": seed,
-        "modes": int(nearest[good].unique().numel()),
-        "high_quality": float(good.float().mean()),
+        "modes": found.covered,
+        "high_quality": found.high_quality,
         "seconds": time.perf_counter() - began,
         "points": points.tolist(),
     }

@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sampler",),
     ("features",),
     ("metrics",),
+    ("judgement",),
     ("judge",),
     ("report",),
     ("wiring",),

@@ -11,7 +11,9 @@ from kennel.data.plain_sets import NpzSet
 from kennel.errors import JudgementError, UnknownNameError
 from kennel.features.contract import Extracted, Extractor
 from kennel.features.opening import open_extractor
-from kennel.judge import Judge, Judgement, judge, read_judgements, warnings_about, write_judgements
+from kennel.judge import Judge, judge
+from kennel.judgement import Judgement, read_judgements, warnings_about, write_judgements
+from kennel.metrics.evidence import Settings
 from kennel.shapes import Pixels
 
 Maker = Callable[..., NpzSet]
@@ -76,7 +78,7 @@ def test_other_pictures_score_worse_than_pictures_of_the_same_kind(make: Maker) 
 def test_one_pass_serves_all_metrics_and_the_reference_is_kept(make: Maker) -> None:
     extractor = Counted()
     court = Judge(make("reference", 40), extractor)
-    judgements = court.judge(make("fakes", 30, seed=1), ("fid", "mifid", "is"), splits=3)
+    judgements = court.judge(make("fakes", 30, seed=1), ("fid", "mifid", "is"), settings=Settings(splits=3))
     assert [judgement.metric for judgement in judgements] == ["fid", "mifid", "inception_score"]
     assert extractor.seen == 70
     court.judge(make("others", 30, seed=2), ("fid",))
@@ -143,11 +145,11 @@ def test_a_count_takes_a_random_subset_by_the_seed(make: Maker) -> None:
 
 def test_the_floor_is_between_disjoint_halves_at_the_same_count(make: Maker) -> None:
     court = Judge(make("reference", 100), Counted())
-    fid, mifid = court.judge(make("fakes", 30, seed=1), floor=True)
+    fid, mifid = court.judge(make("fakes", 30, seed=1), settings=Settings(floor=True))
     assert fid.details["real_v_real_count"] == 30
     assert fid.details["real_v_real"] > 0
     assert 0 < mifid.details["held_out_distance"] < 1
-    fid, _ = court.judge(make("many", 80, seed=1), floor=True)
+    fid, _ = court.judge(make("many", 80, seed=1), settings=Settings(floor=True))
     assert fid.details["real_v_real_count"] == 50
 
 
@@ -192,7 +194,7 @@ def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> N
 
 def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> None:
     court = Judge(make("reference"), Counted())
-    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), floor=True)[0]
+    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=Settings(floor=True))[0]
     assert mifid.details["held_out_distance"] < 0.1
     assert "would punish real images" in warnings_about(mifid)[1]
 

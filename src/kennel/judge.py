@@ -1,107 +1,34 @@
 """Judging: many metrics from one feature pass, and a score that carries its protocol.
 
 judge = Judge(reference, open_extractor("mobilenet"))
-for judgement in judge.judge(images, ("fid", "mifid")):
-    print(judgement.metric, judgement.value, judgement.protocol.words())
+for judgement in judge.judge(images, ("fid", "recall")):
+    print(judgement.metric, judgement.value, judgement.interval, judgement.protocol.words())
 """
 
-import json
-import platform
-from collections.abc import Iterable, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict
 
-from kennel import __version__
-from kennel.atomic import write_text
+import kennel.metrics.judges  # noqa: F401 (registers the metrics)
 from kennel.data.image_set import ImageSet
 from kennel.errors import JudgementError
 from kennel.features.contract import Extractor
 from kennel.features.passes import BATCH, Progress, choose_rows, extract_rows
 from kennel.features.store import ReferenceFeatures, reference_features
-from kennel.metrics.contract import METRICS, Evidence, Settings, metric_name
-from kennel.metrics.inception_score import SPLITS
-from kennel.metrics.memorisation import EPSILON
+from kennel.judgement import ENOUGH, Judgement, JudgingProtocol, versions
+from kennel.metrics.contract import GROUPS, METRICS, in_order, metric_names
+from kennel.metrics.evidence import Evidence, Settings, Side
+from kennel.metrics.neighbours import IndexArray
 
 DEFAULT_COUNT = 10_000
 """Images that are judged where nothing else is said: Kaggle's number."""
-ENOUGH = 2048
-"""Below this a FID is warned about, as below one image more than the features have dimensions."""
-DEFAULT_METRICS = ("fid", "mifid")
-
-
-class JudgingProtocol(BaseModel):
-    """Everything a score depends on beside the pictures; scores of equal `comparable` stand in one column.
-
-    Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
-    `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    extractor: str
-    weights_sha256: str | None
-    dimension: int
-    resize: str
-    logits: str | None
-    precision: str
-    images: str
-    sample_count: int
-    available_count: int
-    image_size: tuple[int, int, int]
-    reference: str
-    reference_count: int
-    reference_fingerprint: str
-    reference_size: tuple[int, int, int]
-    seed: int
-    options: dict[str, Any]
-    notes: tuple[str, ...]
-    versions: dict[str, str]
-
-    @property
-    def comparable(self) -> dict[str, Any]:
-        """The part that must be equal for two scores to be compared."""
-        apart = {"images", "available_count", "seed", "notes", "versions", "reference"}
-        return self.model_dump(exclude=apart)
-
-    def words(self) -> str:
-        """The protocol in sentences."""
-        weights = f" (weights sha256 {self.weights_sha256[:16]}…)" if self.weights_sha256 else " (no weights)"
-        if self.weights_sha256 and self.weights_sha256.startswith("tensors:"):
-            weights = f" (weights that nobody vouches for, {self.weights_sha256[:24]}…)"
-        _, height, width = self.image_size
-        sentences = [
-            f"Extractor {self.extractor}{weights}, {self.dimension} features in {self.precision}.",
-            f"Resize: {self.resize}.",
-            f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
-            f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
-            *self.notes,
-        ]
-        if self.logits and "splits" in self.options:
-            sentences.append(f"Inception Score from {self.logits}, {self.options['splits']} splits.")
-        return " ".join([*sentences, f"Seed {self.seed}."])
-
-
-class Judgement(BaseModel):
-    """One metric's value with its parts and its protocol; `interval` only where one means something."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    metric: str
-    value: float
-    interval: tuple[float, float] | None = None
-    details: dict[str, Any]
-    protocol: JudgingProtocol
 
 
 class Judge:
     """A reference set and an extractor; the reference's features stay in memory (or mapped) between calls.
 
-    Attributes: `reference`, `extractor`, `notes`, sentences about the cache that a caller may show.
+    Attributes: `reference`, `extractor`, `held_out`; `notes`, sentences about the cache that a caller may
+    show; `evidence`, what the last judgement rested on (None before it), for pictures.
     """
 
     def __init__(
@@ -109,78 +36,152 @@ class Judge:
         reference: ImageSet,
         extractor: Extractor,
         *,
+        held_out: ImageSet | None = None,
         cached: bool = True,
         batch: int = BATCH,
     ) -> None:
-        """Nothing is computed yet. `cached` keeps the reference's features under `cache_folder()`."""
-        self.reference, self.extractor = reference, extractor
+        """Nothing is computed yet. `cached` keeps the reference's features under `cache_folder()`.
+
+        `held_out` are real images that are not in the reference: the baseline of the nearest distances.
+        """
+        self.reference, self.extractor, self.held_out = reference, extractor, held_out
         self.cached, self.batch = cached, batch
         self.notes: list[str] = []
+        self.evidence: Evidence | None = None
         self._prepared: ReferenceFeatures | None = None
+        self._held_out: ReferenceFeatures | None = None
 
     def prepare(self, on_progress: Progress | None = None) -> ReferenceFeatures:
-        """The reference's features and moments, at the first call from the cache or a pass."""
+        """The reference's features and moments, at the first call from the cache or a pass.
+
+        Held-out images are gone through likewise.
+        """
         if self._prepared is None:
             check_count(len(self.reference), f"the reference {self.reference.name}")
-            self._prepared = reference_features(
-                self.reference,
-                self.extractor,
-                cached=self.cached,
-                batch=self.batch,
-                on_progress=on_progress,
-                on_note=self.notes.append,
-            )
+            self._prepared = self._features(self.reference, on_progress)
+        if self.held_out is not None and self._held_out is None:
+            check_sizes(self.held_out, self.reference)
+            self._held_out = self._features(self.held_out, on_progress)
         return self._prepared
+
+    def _features(self, images: ImageSet, on_progress: Progress | None) -> ReferenceFeatures:
+        return reference_features(
+            images,
+            self.extractor,
+            cached=self.cached,
+            batch=self.batch,
+            on_progress=on_progress,
+            on_note=self.notes.append,
+        )
+
+    def possible(self, images: ImageSet) -> list[str]:
+        """The metrics that this extractor and these two sets allow, in the order of tables."""
+        return in_order(name for name in METRICS if not self.missing(name, images))
+
+    def usual(self, images: ImageSet, count: int, settings: Settings | None = None) -> list[str]:
+        """What is judged where nothing else is said: of the usual metrics those that are possible.
+
+        `count` images a side must be enough for the splits and neighbours of `settings`.
+        """
+        settings = settings or Settings()
+        fewest = min(count, len(self.reference))
+        least = {"inception_score": (settings.splits, count)}
+        around = (settings.neighbours + 1, fewest)
+        least |= dict.fromkeys(GROUPS["prdc"], around)
+        names = [name for name in self.possible(images) if METRICS[name].usual]
+        return [name for name in names if least.get(name, (0, 0))[0] <= least.get(name, (0, 0))[1]]
+
+    def check(self, images: ImageSet, metrics: Iterable[str]) -> None:
+        """Refuses at once, before any pass, what `judge` would refuse: sizes, and metrics that do not fit."""
+        check_sizes(images, self.reference)
+        for name in metrics:
+            if name != "all" and (missing := self.missing(name, images)):
+                raise JudgementError(missing)
+
+    def missing(self, name: str, images: ImageSet) -> str:
+        """What keeps a metric from being measured, as a sentence; empty where nothing does."""
+        needs = METRICS[name].needs
+        if "logits" in needs and self.extractor.logits is None:
+            return (
+                f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs: "
+                "use --extractor inception, mobilenet or classifier, or leave it out of --metrics"
+            )
+        unlabelled = [side.name for side in (images, self.reference) if _labels(side, None) is None]
+        if "labels" in needs and unlabelled:
+            return (
+                f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs: give a labelled "
+                "packed set, a folder with a folder for each class, or a run of a conditional recipe"
+            )
+        return ""
 
     def judge(
         self,
         images: ImageSet,
-        metrics: Iterable[str] = DEFAULT_METRICS,
+        metrics: Iterable[str] | None = None,
         *,
         count: int | None = None,
-        seed: int = 0,
-        splits: int = SPLITS,
-        epsilon: float = EPSILON,
-        floor: bool = False,
+        settings: Settings | None = None,
         on_progress: Progress | None = None,
         on_reference_progress: Progress | None = None,
     ) -> list[Judgement]:
-        """A judgement of `images` by each of `metrics`, in that order.
+        """A judgement of `images` by each of `metrics` (None: the usual ones), in that order.
 
-        `count` images are judged (default: all, at most 10,000), a random subset by `seed` where there are
-        more. `floor` adds the real-v-real values. Raises `JudgementError` for too few images, sizes that
-        differ from the reference's, and values that are not finite; `UnknownNameError` for a metric.
+        `count` images are judged (default: all, at most 10,000), a random subset by `settings.seed` where
+        there are more. Raises `JudgementError` for too few images, sizes that differ from the reference's,
+        metrics that the extractor or the sets do not allow, and values that are not finite;
+        `UnknownNameError` for a metric.
         """
-        names = list(dict.fromkeys(metric_name(name) for name in metrics))
-        if not names:
-            raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
-        check_sizes(images, self.reference)
+        settings = settings or Settings()
         count = min(len(images), DEFAULT_COUNT) if count is None else count
+        names = self._names(metrics, images, count, settings)
+        self.check(images, names)
         if count > len(images):
             raise JudgementError(
                 f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
             )
         check_count(count, images.name)
-        if "inception_score" in names and self.extractor.logits is None:
-            raise JudgementError(
-                f"the {self.extractor.name} extractor has no logits, which the Inception Score needs: "
-                "use --extractor inception or mobilenet, or leave it out of --metrics"
-            )
         prepared = self.prepare(on_reference_progress)
-        rows = choose_rows(len(images), count, seed)
+        rows = choose_rows(len(images), count, settings.seed)
         passed = extract_rows(images, self.extractor, rows, batch=self.batch, on_progress=on_progress)
-        evidence = Evidence(
-            passed.features,
-            passed.logits,
-            prepared.features,
+        self.evidence = Evidence(
+            Side(
+                passed.features,
+                passed.logits,
+                None if passed.logits is None else passed.logits.argmax(1),
+                _labels(images, rows),
+                _classes(images),
+                images,
+                rows,
+            ),
+            Side(
+                prepared.features,
+                None,
+                prepared.predictions,
+                _labels(self.reference, None),
+                _classes(self.reference),
+                self.reference,
+            ),
             prepared.moments,
             self.extractor.name,
-            Settings(splits=splits, epsilon=epsilon, floor=floor, seed=seed),
+            settings,
+            None if self._held_out is None else self._held_out.features,
         )
-        return [self._judgement(name, evidence, images, count, seed) for name in names]
+        return [self._judgement(name, self.evidence, images, count) for name in names]
 
-    def _judgement(self, name: str, evidence: Evidence, images: ImageSet, count: int, seed: int) -> Judgement:
-        finding = METRICS[name](evidence)
+    def _names(
+        self, metrics: Iterable[str] | None, images: ImageSet, count: int, settings: Settings
+    ) -> list[str]:
+        if metrics is None:
+            return self.usual(images, count, settings)
+        names: list[str] = []
+        for name in metric_names(metrics):
+            names += self.possible(images) if name == "all" else [name]
+        if not names:
+            raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
+        return list(dict.fromkeys(names))
+
+    def _judgement(self, name: str, evidence: Evidence, images: ImageSet, count: int) -> Judgement:
+        finding = METRICS[name].find(evidence)
         if not np.isfinite(finding.value):
             raise JudgementError(f"{name} of {images.name} is not finite: the features are degenerate")
         protocol = JudgingProtocol(
@@ -198,7 +199,7 @@ class Judge:
             reference_count=len(self.reference),
             reference_fingerprint=self.reference.fingerprint,
             reference_size=self.reference.shape,
-            seed=seed,
+            seed=evidence.settings.seed,
             options=finding.protocol,
             notes=tuple(conversions(images, self.reference)),
             versions=versions(),
@@ -216,14 +217,28 @@ def judge(
     images: ImageSet,
     reference: ImageSet,
     extractor: Extractor,
-    metrics: Iterable[str] = DEFAULT_METRICS,
+    metrics: Iterable[str] | None = None,
     *,
     count: int | None = None,
-    seed: int = 0,
+    settings: Settings | None = None,
     on_progress: Progress | None = None,
 ) -> list[Judgement]:
     """`Judge(reference, extractor).judge(images, ...)` for a single use."""
-    return Judge(reference, extractor).judge(images, metrics, count=count, seed=seed, on_progress=on_progress)
+    court = Judge(reference, extractor)
+    return court.judge(images, metrics, count=count, settings=settings, on_progress=on_progress)
+
+
+def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
+    """The labels that a set carries, of the chosen rows."""
+    labels = getattr(images, "labels", None)
+    if labels is None:
+        return None
+    whole = np.asarray(labels, np.int64)
+    return whole if rows is None else whole[rows]
+
+
+def _classes(images: ImageSet) -> tuple[str, ...]:
+    return tuple(getattr(images, "classes", ()))
 
 
 def check_sizes(images: ImageSet, reference: ImageSet) -> None:
@@ -246,53 +261,8 @@ def check_count(count: int, what: str) -> None:
         )
 
 
-def warnings_about(judgement: Judgement) -> list[str]:
-    """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
-    protocol, details = judgement.protocol, judgement.details
-    found = []
-    needed = max(ENOUGH, protocol.dimension + 1)
-    fewest = min(protocol.sample_count, protocol.reference_count)
-    if judgement.metric in ("fid", "mifid") and fewest < needed:
-        found.append(
-            f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, "
-            "compare at equal counts only."
-        )
-    if judgement.metric == "mifid" and details.get("held_out_distance", 1) < details["epsilon"]:
-        found.append(
-            f"epsilon {details['epsilon']} was chosen for Inception features: by the {protocol.extractor} "
-            "extractor held-out reals are nearer than that, so MiFID would punish real images here; "
-            "read FID and distance."
-        )
-    return found
-
-
 def conversions(images: ImageSet, reference: ImageSet) -> list[str]:
     """Sentences about grey pictures that were judged as colour."""
     sides = (("images", images.shape[0]), ("reference", reference.shape[0]))
     grey = [side for side, channels in sides if channels == 1]
     return [f"Grey repeated to RGB on the side of the {' and the '.join(grey)}."] if grey else []
-
-
-def versions() -> dict[str, str]:
-    """The versions of what computes a score."""
-    return {
-        "kennel": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": version("pillow"),
-        "python": platform.python_version(),
-    }
-
-
-def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None:
-    """A JSON list of objects with `metric`, `value`, `interval`, `details` and `protocol`, atomically."""
-    content = [judgement.model_dump(mode="json") for judgement in judgements]
-    write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_judgements(source: Path) -> list[Judgement]:
-    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else."""
-    try:
-        return [Judgement.model_validate(entry) for entry in json.loads(source.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -175,10 +176,13 @@ class Samples:
 class SampledSet:
     """Samples as an `ImageSet`, to be judged like any folder."""
 
-    def __init__(self, samples: Samples, name: str, run_fingerprint: str) -> None:
-        """`run_fingerprint` must change whenever the weights do."""
+    def __init__(
+        self, samples: Samples, name: str, run_fingerprint: str, classes: tuple[str, ...] = ()
+    ) -> None:
+        """`run_fingerprint` must change whenever the weights do; `classes` names those of the run's set."""
         self._samples = samples
         self._name = name
+        self.classes = classes
         self._run_fingerprint = run_fingerprint
 
     @property
@@ -199,6 +203,15 @@ class SampledSet:
         """(channels, height, width)."""
         setting = self._samples.generator.setting
         return setting.channels, setting.size, setting.size
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """The class that each image was asked for, int64 (N,); None where the generator knows none."""
+        classes = self._samples.generator.setting.classes
+        if not classes:
+            return None
+        given = self._samples.labels
+        return np.array(labels_of(self._samples.seeds, classes) if given is None else given, np.int64)
 
     def __len__(self) -> int:
         return len(self._samples)

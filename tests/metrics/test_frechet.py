@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
 from kennel.features.moments import Moments, MomentsAccumulator, moments
-from kennel.metrics.frechet import frechet_distance
+from kennel.metrics.frechet import frechet_distance, standard_error
 
 
 def cloud(count: int, dimension: int, seed: int, decay: float = 2.0) -> np.ndarray:
@@ -105,3 +105,22 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
         frechet_distance(moments(np.eye(3)), moments(np.eye(4)))
     with pytest.raises(JudgementError, match="NaN or infinite"):
         frechet_distance(Moments(np.zeros(2), np.full((2, 2), np.nan), 5), Moments(np.zeros(2), np.eye(2), 5))
+
+
+def test_the_standard_error_is_the_spread_of_repeated_draws() -> None:
+    random = np.random.default_rng(0)
+    mixing = np.linalg.qr(random.standard_normal((8, 8)))[0] * np.linspace(0.5, 2, 8)
+    values, errors = [], []
+    for _ in range(300):
+        one = random.standard_normal((400, 8)) @ mixing + 0.3
+        other = random.standard_normal((600, 8)) * 1.3
+        first, second = moments(one), moments(other)
+        values.append(frechet_distance(first, second))
+        errors.append(standard_error(first, second, one, other))
+    # The spread of 300 draws is itself known to 4%; three of that, and the mean error's own noise.
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.13)
+
+
+def test_singular_covariances_have_no_standard_error() -> None:
+    rows = np.random.default_rng(1).standard_normal((10, 16))
+    assert standard_error(moments(rows), moments(rows + 1), rows, rows + 1) is None

@@ -116,9 +116,12 @@ def test_the_standard_error_is_the_spread_of_repeated_draws(counts: tuple[int, i
     assert claimed / spread == pytest.approx(1, abs=3 / np.sqrt(2 * draws))
 
 
-def test_the_standard_error_is_root_2_too_large_where_both_sides_are_one_distribution() -> None:
+@pytest.mark.parametrize("counts", [(100, 100), (60, 200)])
+def test_the_variance_is_twice_the_true_one_where_both_sides_are_one_distribution(
+    counts: tuple[int, int],
+) -> None:
     draws = 400
-    found = [kid_of_all_pairs(cloud(100, 6, s), cloud(100, 6, s + 5000)) for s in range(draws)]
+    found = [kid_of_all_pairs(cloud(counts[0], 6, s), cloud(counts[1], 6, s + 5000)) for s in range(draws)]
     spread = np.std([one.value for one in found], ddof=1)
     claimed = np.sqrt(np.mean([one.standard_error**2 for one in found]))
     assert claimed / spread == pytest.approx(np.sqrt(2), rel=0.15)

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
-from kennel.metrics import memorisation
 from kennel.metrics.memorisation import mifid, nearest_distances
 
 
@@ -63,14 +62,6 @@ def test_rows_whose_features_sum_to_0_are_dropped_on_both_sides() -> None:
     fakes = np.array([[0, 0], [1, -1], [1, 0]], np.float32)
     training = np.array([[0, 0], [1, 1]], np.float32)
     np.testing.assert_allclose(nearest_distances(fakes, training), [1 - 0.5**0.5], rtol=1e-6)
-
-
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    fakes, training = rows(50, 16, 5), rows(90, 16, 6)
-    whole = nearest_distances(fakes, training)
-    monkeypatch.setattr(memorisation, "FAKE_BLOCK", 7)
-    monkeypatch.setattr(memorisation, "TRAINING_BLOCK", 11)
-    np.testing.assert_allclose(nearest_distances(fakes, training), whole, atol=1e-12)
 
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:

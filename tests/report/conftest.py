@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.judge import Judgement, JudgingProtocol, write_judgements
+from kennel.judgement import Judgement, JudgingProtocol, write_judgements
 from kennel.pictures import save_png, tile
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kennel.judge import Judgement, write_judgements
+from kennel.judgement import Judgement, write_judgements
 from kennel.report.judgements import judgement_tables
 
 Judging = Callable[..., Judgement]

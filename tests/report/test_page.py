@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kennel.errors import RunError
-from kennel.judge import Judgement, write_judgements
+from kennel.judgement import Judgement, write_judgements
 from kennel.pictures import save_png
 from kennel.recipes import built_in
 from kennel.report import write_report

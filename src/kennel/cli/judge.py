@@ -14,10 +14,13 @@ def judge(
         ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
     ),
     metrics: str | None = typer.Option(
-        None, help="Comma-separated: fid, mifid, is (default: all that the extractor can tell)."
+        None, help="Comma-separated, see docs/metrics.md; `all` is every possible one (default: the usual)."
     ),
     extractor: str = typer.Option(
-        "auto", help="inception, mobilenet, pixels, or auto: the best one whose weights are at hand."
+        "auto", help="A name of `kennel extractor list`, or auto: the best one whose weights are at hand."
+    ),
+    protocol: str | None = typer.Option(
+        None, help="How images are resized for the extractor: tf1, clean, pytorch (default: the extractor's)."
     ),
     weights: Path | None = typer.Option(
         None, help="The extractor's weights, as published or as safetensors."
@@ -25,7 +28,12 @@ def judge(
     count: int | None = typer.Option(None, min=1, help="How many images to judge (default: up to 10,000)."),
     seed: int = typer.Option(0, min=0, help="Chooses the subset; for a run, the first sample's seed."),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
+    neighbours: int = typer.Option(3, min=1, help="k of precision, recall, density and coverage."),
+    held_out: Path | None = typer.Option(
+        None, "--held-out", help="Real images outside the reference: the baseline of nearest distances."
+    ),
     floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
+    intervals: bool = typer.Option(True, help="Compute 95% intervals."),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
@@ -33,15 +41,17 @@ def judge(
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
     precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the machine has it."),
 ) -> None:
-    """Judge images honestly: FID, MiFID and Inception Score, each with its protocol."""
+    """Judge images honestly: FID, MiFID, KID, precision, recall and more, each with its protocol."""
     from kennel.cli.console import console, progress_bar
     from kennel.data.plain_sets import open_images
     from kennel.features.opening import better_extractor_note, open_extractor
-    from kennel.judge import DEFAULT_METRICS, Judge, check_sizes, warnings_about, write_judgements
-    from kennel.metrics.contract import metric_name
+    from kennel.judge import DEFAULT_COUNT, Judge, check_sizes
+    from kennel.judgement import warnings_about, write_judgements
+    from kennel.metrics.contract import metric_names
+    from kennel.metrics.evidence import Settings
     from kennel.wiring import pick_device
 
-    names = [metric_name(name.strip()) for name in metrics.split(",") if name.strip()] if metrics else []
+    names = metric_names(metrics.split(",")) if metrics else None
     place = pick_device(device)
     reference = open_images(data)
     run_file = None
@@ -53,18 +63,18 @@ def judge(
     judging = open_extractor(extractor, weights, device=place, precision=_precision(precision))
     if judging.name == "pixels" and extractor == "auto":
         console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
-    if not names:
-        names = list(DEFAULT_METRICS)
-        if judging.logits is not None and (count or len(images)) >= splits:
-            names.append("inception_score")
-
-    court = Judge(reference, judging, batch=batch)
+    settings = Settings(
+        splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
+    )
+    unseen = open_images(held_out) if held_out is not None else None
+    court = Judge(reference, judging, held_out=unseen, batch=batch)
+    if names is None:
+        names = court.usual(images, count or min(len(images), DEFAULT_COUNT), settings)
+    court.check(images, names)
     with progress_bar("reference") as report:
         court.prepare(report)
     with progress_bar("images") as report:
-        judgements = court.judge(
-            images, names, count=count, seed=seed, splits=splits, floor=floor, on_progress=report
-        )
+        judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
     for note in court.notes:
         console.print(note, style="yellow", markup=False, soft_wrap=True)
     console.print(_table(judgements))
@@ -96,7 +106,8 @@ def _samples(
     """
     from datetime import datetime
 
-    from kennel.judge import DEFAULT_COUNT, ENOUGH
+    from kennel.judge import DEFAULT_COUNT
+    from kennel.judgement import ENOUGH
     from kennel.sampler import SampledSet
     from kennel.wiring import load_run
 
@@ -105,7 +116,8 @@ def _samples(
     name = f"{run} at {loaded.images_seen:,} images"
     if truncation is not None:
         name += f", truncation {truncation}"
-    images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint)
+    classes = tuple(loaded.folder.about()["data"]["classes"])
+    images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint, classes)
     moment = f"{datetime.now():%Y%m%d-%H%M%S}"
     return images, run / "judgements" / f"{loaded.images_seen:010d}-{moment}"
 
@@ -120,27 +132,36 @@ def _precision(name: str) -> Any:
 
 
 def _table(judgements: list[Any]) -> Any:
+    """The scores; how each was measured stands under the table."""
     from rich.table import Table
+
+    from kennel.metrics.contract import METRICS
+    from kennel.report.wording import figure
 
     table = Table(title="Judgement", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("better")
     table.add_column("details")
     for judgement in judgements:
-        label, details = _row(judgement.metric, judgement.details)
-        table.add_row(
-            label, f"{judgement.value:.4g}" if judgement.value < 1 else f"{judgement.value:.2f}", details
-        )
+        metric = METRICS[judgement.metric]
+        interval = "" if judgement.interval is None else " to ".join(map(_number, judgement.interval))
+        better = "" if metric.better == "neither" else metric.better
+        details = _details(judgement.metric, judgement.details, figure)
+        table.add_row(metric.label, _number(judgement.value), interval, better, details)
     return table
 
 
-def _row(metric: str, details: dict[str, Any]) -> tuple[str, str]:
-    """A metric's label and its parts in words."""
-    if metric == "fid":
-        if "real_v_real" not in details:
-            return "FID", "lower is better"
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
+
+
+def _details(metric: str, details: dict[str, Any], figure: Any) -> str:
+    """A score's parts in words; lists and tables stay in the JSON."""
+    if metric == "fid" and "real_v_real" in details:
         count = f"{details['real_v_real_count']:,}"
-        return "FID", f"lower is better; real v real, {count} a side: {details['real_v_real']:.2f}"
+        return f"real v real, {count} a side: {details['real_v_real']:.2f}"
     if metric == "mifid":
         penalty = "none" if details["penalty"] == 1 else f"FID / {details['penalty']:.4f}"
         words = (
@@ -149,7 +170,12 @@ def _row(metric: str, details: dict[str, Any]) -> tuple[str, str]:
         )
         if "held_out_distance" in details:
             words += f"; distance of held-out reals {details['held_out_distance']:.4f}"
-        return "MiFID", words
+        return words
     if metric == "inception_score":
-        return "Inception Score", f"± {details['deviation']:.2f} over the splits; higher is better"
-    return metric, ", ".join(f"{name} {value}" for name, value in details.items())
+        return f"± {details['deviation']:.2f} over the splits"
+    parts = [
+        f"{name.replace('_', ' ')} {figure(value)}"
+        for name, value in details.items()
+        if not isinstance(value, list | dict)
+    ]
+    return ", ".join(parts)

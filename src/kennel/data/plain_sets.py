@@ -46,6 +46,9 @@ class FileSet(ABC):
     Opening reads every file's header or content once: the size must be the same in all. A set whose files
     are all grey has one channel, any colour among them makes it three. A file that cannot be decoded, or
     has another size, raises `DataError` with its name.
+
+    Attributes: `labels` int64 (N,) and `classes`, their names, where every file lies in a folder and these
+    are more than one; else None and ().
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +57,9 @@ class FileSet(ABC):
         self._count = 0
         digest = hashlib.blake2b(digest_size=16)
         first_name = ""
+        folders: list[str] = []
         for name, data in self._files():
+            folders.append(PurePosixPath(name).parent.name)
             channels, height, width = _shape_of(self._decoded(name, data))
             if self._shape is None:
                 self._shape, first_name = (channels, height, width), name
@@ -71,6 +76,10 @@ class FileSet(ABC):
             raise DataError(f"{self.path} holds no images: expected files such as .png or .jpg")
         # Bytes stand for pixels: equal files in equal order give equal pixels.
         self._fingerprint = f"files-{digest.hexdigest()}"
+        # A folder for each class, as `kennel data prepare` reads it too.
+        self.classes = tuple(sorted(set(folders))) if all(folders) and len(set(folders)) > 1 else ()
+        places = {name: place for place, name in enumerate(self.classes)}
+        self.labels = np.array([places[name] for name in folders], np.int64) if places else None
 
     @abstractmethod
     def _files(self) -> Iterator[tuple[str, bytes]]:

@@ -1,7 +1,8 @@
 """Features of reference sets, kept in the cache so that the second judgement starts at once.
 
 Two files a set: `KEY.npy` with the features, memory-mapped when read, and `KEY.safetensors` with their mean
-and covariance and the digest of the first. The key covers all that the features depend on. No pickles.
+and covariance, the classes that the extractor names, and the digest of the first. The key covers all that
+the features depend on. No pickles.
 """
 
 import hashlib
@@ -10,8 +11,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -22,16 +25,20 @@ from kennel.features.contract import Extractor
 from kennel.features.moments import Moments, MomentsAccumulator, moments
 from kennel.features.passes import BATCH, FloatRows, Progress, extract_rows, feature_batches
 
-FORMAT = 1
+FORMAT = 2
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ReferenceFeatures:
-    """`features` float32 (count, dimension), perhaps memory-mapped, and their float64 `moments`."""
+    """`features` float32 (count, dimension), perhaps memory-mapped, and their float64 `moments`.
+
+    `predictions` int64 (count,): the class that the extractor names, None where it has no logits.
+    """
 
     features: FloatRows
     moments: Moments
+    predictions: npt.NDArray[np.int64] | None = None
 
 
 def feature_key(images: ImageSet, extractor: Extractor) -> str:
@@ -85,8 +92,9 @@ def reference_features(
 def _in_memory(
     images: ImageSet, extractor: Extractor, batch: int, on_progress: Progress | None
 ) -> ReferenceFeatures:
-    features = extract_rows(images, extractor, batch=batch, on_progress=on_progress).features
-    return ReferenceFeatures(features, moments(features))
+    passed = extract_rows(images, extractor, batch=batch, on_progress=on_progress)
+    predictions = None if passed.logits is None else passed.logits.argmax(1)
+    return ReferenceFeatures(passed.features, moments(passed.features), predictions)
 
 
 def _fill(
@@ -94,18 +102,24 @@ def _fill(
 ) -> None:
     """Writes both files, the statistics last: they are what makes the entry complete."""
     accumulator = MomentsAccumulator()
+    predictions = []
     with atomic_file(stem.with_suffix(".npy")) as temporary:
         with temporary.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), extractor.dimension)}
             np.lib.format.write_array_header_1_0(file, header)
             for part in feature_batches(images, extractor, batch=batch, on_progress=on_progress):
                 accumulator.add(part.features)
+                if part.logits is not None:
+                    predictions.append(part.logits.argmax(1))
                 file.write(part.features.astype("<f4").tobytes())
         digest = _digest(temporary)
     gathered = accumulator.moments()
     metadata = {"features_blake2b": digest, "count": str(gathered.count), "set": images.name}
+    tensors: dict[str, npt.NDArray[Any]] = {"mean": gathered.mean, "covariance": gathered.covariance}
+    if predictions:
+        tensors["predictions"] = np.concatenate(predictions)
     with atomic_file(stem.with_suffix(".safetensors")) as temporary:
-        save_file({"mean": gathered.mean, "covariance": gathered.covariance}, temporary, metadata)
+        save_file(tensors, temporary, metadata)
 
 
 def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
@@ -116,6 +130,7 @@ def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
     with safe_open(statistics_file, "np") as file:
         metadata = file.metadata() or {}
         mean, covariance = file.get_tensor("mean"), file.get_tensor("covariance")
+        predictions = file.get_tensor("predictions") if "predictions" in file.keys() else None  # noqa: SIM118
     if metadata["features_blake2b"] != _digest(features_file):
         raise ValueError("its bytes changed")
     features = np.load(features_file, mmap_mode="r", allow_pickle=False)
@@ -123,8 +138,9 @@ def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
     if not whole or covariance.shape != (shape[1], shape[1]):
         raise ValueError("its shape is wrong")
     if len(features) <= shape[1]:
-        return ReferenceFeatures(features, moments(features))  # cheap, and it brings the exact factor
-    return ReferenceFeatures(features, Moments(mean, covariance, int(metadata["count"])))
+        # Cheap, and it brings the exact factor.
+        return ReferenceFeatures(features, moments(features), predictions)
+    return ReferenceFeatures(features, Moments(mean, covariance, int(metadata["count"])), predictions)
 
 
 def _digest(path: Path) -> str:

@@ -116,8 +116,8 @@ def kid_of_all_pairs(
         h(x_i) = 2 (mean of k(x_i, x') over the other fakes - mean of k(x_i, y)), and g(y_j) likewise,
 
     from the row means as they are measured. Their noise adds what the projection lacks where both sides have
-    one distribution (the true projection is 0 there): with equal counts the error is then sqrt(2) times
-    too large, never too small. Raises as `kid` does.
+    one distribution (the true projection is 0 there): the variance is then, on average, twice the true
+    one, so that the error leans to the safe side. Raises as `kid` does.
     """
     check_pair(fakes, reference)
     kernel = Kernel(degree, gamma, coefficient)

@@ -9,16 +9,26 @@ training images leave most training images far from any fake.)
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray, blocks
+from kennel.metrics.neighbours import IndexArray, nearest
 
 EPSILON = 0.1
 """The public leaderboard's threshold for Inception features."""
 TINY = 1e-15
 """Keeps the division finite where the distance is 0."""
-FAKE_BLOCK, TRAINING_BLOCK = 2048, 8192
+
+
+@dataclass(frozen=True)
+class NearestTraining:
+    """Of the fakes whose features count, in their order: `distances` float64 to the nearest training row,
+    `fakes` and `training` int64, the two rows' indices in the sets as given."""
+
+    distances: Float64Array
+    fakes: IndexArray
+    training: IndexArray
 
 
 @dataclass(frozen=True)
@@ -42,52 +52,46 @@ def mifid(fid: float, distance: float, epsilon: float = EPSILON) -> Mifid:
     return Mifid(fid, distance, epsilon, penalty, fid / (penalty + TINY))
 
 
-def nearest_distances(fakes: FloatArray, training: FloatArray) -> Float64Array:
-    """For each fake the least 1 - |cos| to a training row, float64 (fakes that count,).
+def nearest_training(
+    fakes: FloatArray, training: FloatArray, *, device: torch.device | str = "cpu"
+) -> NearestTraining:
+    """For each fake the nearest training row by 1 - |cos|, decided in float64: an exact copy is at 0.
 
-    Rows whose features sum to 0 are dropped on both sides, as the scorer does. Products run in float32
-    blocks of a fixed size; the winner of each fake is computed again in float64, so an exact copy is at
-    0 to 1e-15. Raises `JudgementError` where no row is left or a value is not finite.
+    Rows whose features sum to 0 are dropped on both sides, as the scorer does. Raises `JudgementError` where
+    no row is left or a value is not finite.
     """
-    queries = _unit_rows(fakes, "fakes")
-    best = np.full(len(queries), -1.0, np.float32)
-    winner = np.zeros((len(queries), fakes.shape[1]), np.float32)
-    training_rows = 0
-    for block in blocks(training, TRAINING_BLOCK):
-        candidates = _unit_rows(block, "reference", may_be_empty=True)
-        training_rows += len(candidates)
-        if not len(candidates):
-            continue
-        for start in range(0, len(queries), FAKE_BLOCK):
-            rows = slice(start, start + FAKE_BLOCK)
-            cosines = np.abs(queries[rows] @ candidates.T)
-            place = cosines.argmax(1)
-            cosine = cosines[np.arange(len(place)), place]
-            better = cosine > best[rows]
-            best[rows][better] = cosine[better]
-            winner[rows][better] = candidates[place[better]]
-    if not training_rows:
-        raise JudgementError("all features of the reference are zero: no distance to it can be measured")
-    return _distances(queries, winner)
+    fake_rows, training_rows = _counting(fakes, "fakes"), _counting(training, "reference")
+    found = nearest(
+        fakes if len(fake_rows) == len(fakes) else fakes[fake_rows],
+        training if len(training_rows) == len(training) else training[training_rows],
+        cosine=True,
+        device=device,
+    )
+    return NearestTraining(found.distances[:, 0], fake_rows, training_rows[found.indices[:, 0]])
 
 
-def _unit_rows(rows: FloatArray, which: str, may_be_empty: bool = False) -> npt.NDArray[np.float32]:
-    """Rows with a sum other than 0, scaled to length 1."""
-    if not np.isfinite(rows).all():
+def nearest_distances(
+    fakes: FloatArray, training: FloatArray, *, device: torch.device | str = "cpu"
+) -> Float64Array:
+    """The distances of `nearest_training`, float64 (fakes that count,): MiFID takes their mean."""
+    return nearest_training(fakes, training, device=device).distances
+
+
+def distances_within(rows: FloatArray, *, device: torch.device | str = "cpu") -> Float64Array:
+    """Of each row of a set 1 - |cos| to the nearest *other* row of it: how near real images are by nature.
+
+    Held-out images of the same kind are as far from the set, but for duplicates in it.
+    """
+    counting = _counting(rows, "reference")
+    kept = rows if len(counting) == len(rows) else rows[counting]
+    return nearest(kept, kept, cosine=True, leave_out_self=True, device=device).distances[:, 0]
+
+
+def _counting(rows: FloatArray, which: str) -> IndexArray:
+    """The indices of rows with a sum other than 0."""
+    if not all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks(rows)):
         raise JudgementError(f"the features of the {which} hold NaN or infinite values: check the images")
-    kept = rows[rows.sum(1, dtype=np.float64) != 0].astype(np.float64)
-    if not len(kept) and not may_be_empty:
+    counted = np.concatenate([block.sum(1, dtype=np.float64) != 0 for block in blocks(rows)])
+    if not counted.any():
         raise JudgementError(f"all features of the {which} are zero: no distance can be measured")
-    unit: npt.NDArray[np.float32] = (kept / np.linalg.norm(kept, axis=1, keepdims=True)).astype(np.float32)
-    return unit
-
-
-def _distances(queries: npt.NDArray[np.float32], winners: npt.NDArray[np.float32]) -> Float64Array:
-    """1 - |cos| of pairs of rows in float64."""
-    distances = np.empty(len(queries))
-    for start in range(0, len(queries), FAKE_BLOCK):
-        rows = slice(start, start + FAKE_BLOCK)
-        one, other = queries[rows].astype(np.float64), winners[rows].astype(np.float64)
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        distances[rows] = 1 - np.abs((one * other).sum(1)) / lengths
-    return np.clip(distances, 0.0, 1.0)
+    return counted.nonzero()[0]

@@ -54,8 +54,8 @@ def sliced_wasserstein(
 
 def random_directions(dimension: int, count: int, seed: int) -> Float64Array:
     """Directions drawn evenly from the unit sphere, one a column: (dimension, count)."""
-    directions: Float64Array = np.random.default_rng(seed).normal(size=(count, dimension)).T
-    directions = directions / np.linalg.norm(directions, axis=0)
+    normal = np.random.default_rng(seed).normal(size=(count, dimension))
+    directions: Float64Array = (normal / np.linalg.norm(normal, axis=1, keepdims=True)).T
     return directions
 
 

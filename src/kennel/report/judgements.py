@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kennel.errors import JudgementError
-from kennel.judge import Judgement, read_judgements, warnings_about
+from kennel.judgement import Judgement, read_judgements, warnings_about
 from kennel.report.wording import figure, label, metric_direction, protocol_items
 
 

@@ -5,39 +5,34 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-METRIC_LABELS = {
-    "fid": "FID",
-    "mifid": "MiFID",
-    "kid": "KID",
-    "prd": "PRD",
-    "f1": "F1",
-    "inception_score": "Inception Score",
+import kennel.metrics.judges  # noqa: F401 (registers the metrics)
+from kennel.metrics.contract import METRICS
+
+DETAIL_LABELS = {
     "distance": "distance to the nearest training image",
     "nearest_distance": "distance to the nearest training image",
     "distance_quantiles": "quantiles of that distance (0, 5, 50, 95, 100%)",
 }
-"""How papers write the names that snake case cannot, and what short names mean."""
+"""What the short names of a score's parts mean."""
 
-_HIGHER_IS_BETTER = ("inception_score", "precision", "recall", "density", "coverage", "f1", "prd")
-_LOWER_IS_BETTER = ("fid", "mifid", "kid", "memorisation")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{16,}")
 
 
 def metric_direction(name: str) -> int:
-    """-1 where lower is better, +1 where higher is, 0 for what is not a known metric.
+    """-1 where lower is better, +1 where higher is, 0 for what is not a known metric or has no better.
 
-    `mifid.distance` and `fid_infinity` are read by the metric that they begin with.
+    `mifid.distance` is read by the metric that it begins with.
     """
-    for direction, known in ((-1, _LOWER_IS_BETTER), (1, _HIGHER_IS_BETTER)):
-        if any(re.fullmatch(rf"{one}([._].*)?", name) for one in known):
-            return direction
-    return 0
+    metric = name.partition(".")[0]
+    return {"lower": -1, "higher": 1, "neither": 0}[METRICS[metric].better] if metric in METRICS else 0
 
 
 def label(name: str) -> str:
     """A snake-case name for the eye: `mifid` is "MiFID", `sample_count` is "sample count"."""
-    if name in METRIC_LABELS:
-        return METRIC_LABELS[name]
+    if name in METRICS:
+        return METRICS[name].label
+    if name in DETAIL_LABELS:
+        return DETAIL_LABELS[name]
     return re.sub(r"[._]+", " ", name).replace("sha256", "SHA-256").strip()
 
 

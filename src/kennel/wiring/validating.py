@@ -8,6 +8,7 @@ import torch
 from kennel.data.packed import PackedSet
 from kennel.features.opening import open_extractor
 from kennel.judge import Judge
+from kennel.metrics.evidence import Settings
 from kennel.networks import Generator
 from kennel.recipe import Recipe
 from kennel.sampler import SampledSet, Samples
@@ -23,6 +24,7 @@ class Validator:
         """`recipe.validation` says what is measured."""
         self._judge = judge
         self._recipe = recipe
+        self._settings = Settings(intervals=False)
 
     @classmethod
     def for_recipe(
@@ -54,7 +56,8 @@ class Validator:
         samples = Samples(generator, self._recipe.latent, seeds, sampling=self._recipe.sampling)
         sampled = SampledSet(samples, "validation", f"at {images_seen}")
         values = {}
-        for judgement in self._judge.judge(sampled, (wanted.metric,), count=wanted.count):
+        judgements = self._judge.judge(sampled, (wanted.metric,), count=wanted.count, settings=self._settings)
+        for judgement in judgements:
             values[judgement.metric] = judgement.value
             if judgement.metric == "mifid":
                 values["fid"] = float(judgement.details["fid"])

@@ -1,0 +1,128 @@
+"""A judgement: a number that carries its protocol, as the judge gives it and files keep it."""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from kennel import __version__
+from kennel.atomic import write_text
+from kennel.errors import JudgementError
+
+ENOUGH = 2048
+"""Images below which a FID is warned about, as below one image more than the features have dimensions."""
+
+
+class JudgingProtocol(BaseModel):
+    """Everything a score depends on beside the pictures; scores of equal `comparable` stand in one column.
+
+    Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
+    `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    extractor: str
+    weights_sha256: str | None
+    dimension: int
+    resize: str
+    logits: str | None
+    precision: str
+    images: str
+    sample_count: int
+    available_count: int
+    image_size: tuple[int, int, int]
+    reference: str
+    reference_count: int
+    reference_fingerprint: str
+    reference_size: tuple[int, int, int]
+    seed: int
+    options: dict[str, Any]
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def comparable(self) -> dict[str, Any]:
+        """The part that must be equal for two scores to be compared."""
+        apart = {"images", "available_count", "seed", "notes", "versions", "reference"}
+        return self.model_dump(exclude=apart)
+
+    def words(self) -> str:
+        """The protocol in sentences."""
+        weights = f" (weights sha256 {self.weights_sha256[:16]}…)" if self.weights_sha256 else " (no weights)"
+        if self.weights_sha256 and self.weights_sha256.startswith("tensors:"):
+            weights = f" (weights that nobody vouches for, {self.weights_sha256[:24]}…)"
+        _, height, width = self.image_size
+        sentences = [
+            f"Extractor {self.extractor}{weights}, {self.dimension} features in {self.precision}.",
+            f"Resize: {self.resize}.",
+            f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
+            f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
+            *self.notes,
+        ]
+        if self.logits and "splits" in self.options:
+            sentences.append(f"Inception Score from {self.logits}, {self.options['splits']} splits.")
+        return " ".join([*sentences, f"Seed {self.seed}."])
+
+
+class Judgement(BaseModel):
+    """One metric's value with its parts and its protocol; `interval` only where one means something."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    metric: str
+    value: float
+    interval: tuple[float, float] | None = None
+    details: dict[str, Any]
+    protocol: JudgingProtocol
+
+
+def warnings_about(judgement: Judgement) -> list[str]:
+    """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
+    protocol, details = judgement.protocol, judgement.details
+    found = []
+    needed = max(ENOUGH, protocol.dimension + 1)
+    fewest = min(protocol.sample_count, protocol.reference_count)
+    if judgement.metric in ("fid", "mifid") and fewest < needed:
+        found.append(
+            f"{fewest:,} images are fewer than {needed:,}: FID is biased upwards, "
+            "compare at equal counts only."
+        )
+    if judgement.metric == "mifid" and details.get("held_out_distance", 1) < details["epsilon"]:
+        found.append(
+            f"epsilon {details['epsilon']} was chosen for Inception features: by the {protocol.extractor} "
+            "extractor held-out reals are nearer than that, so MiFID would punish real images here; "
+            "read FID and distance."
+        )
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes a score."""
+    return {
+        "kennel": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": version("pillow"),
+        "python": platform.python_version(),
+    }
+
+
+def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None:
+    """A JSON list of objects with `metric`, `value`, `interval`, `details` and `protocol`, atomically."""
+    content = [judgement.model_dump(mode="json") for judgement in judgements]
+    write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_judgements(source: Path) -> list[Judgement]:
+    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else."""
+    try:
+        return [Judgement.model_validate(entry) for entry in json.loads(source.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

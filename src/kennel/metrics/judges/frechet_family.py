@@ -1,0 +1,50 @@
+"""FID and the scores made of it."""
+
+from typing import Any
+
+import numpy as np
+
+from kennel.metrics.contract import Finding, metric
+from kennel.metrics.evidence import Evidence
+from kennel.metrics.memorisation import TINY, mifid
+
+
+@metric("fid", "FID", "lower", usual=True)
+def judge_fid(evidence: Evidence) -> Finding:
+    """The Fréchet distance between Gaussians of the features, comparable at equal counts only."""
+    details: dict[str, Any] = {}
+    if evidence.floor is not None:
+        details = {"real_v_real": evidence.floor.fid, "real_v_real_count": evidence.floor.count}
+    return Finding(evidence.fid, details, evidence.fid_interval)
+
+
+@metric("mifid", "MiFID", "lower", usual=True)
+def judge_mifid(evidence: Evidence) -> Finding:
+    """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
+    distances = evidence.nearest.distances
+    scored = mifid(evidence.fid, float(distances.mean()), evidence.settings.epsilon)
+    details: dict[str, Any] = {
+        "fid": scored.fid,
+        "distance": scored.distance,
+        "epsilon": scored.epsilon,
+        "penalty": scored.penalty,
+        "distance_quantiles": [float(part) for part in np.quantile(distances, (0, 0.05, 0.5, 0.95, 1))],
+    }
+    if evidence.held_out_distances is not None:
+        details |= {
+            "held_out_distance": float(evidence.held_out_distances.mean()),
+            "held_out_count": len(evidence.held_out_distances),
+        }
+    elif evidence.floor is not None:
+        details |= {
+            "held_out_distance": evidence.floor.distance,
+            "held_out_count": evidence.floor.count,
+        }
+    protocol = {
+        "epsilon": scored.epsilon,
+        "direction": "mean over the images of the minimum over the reference",
+    }
+    interval = evidence.fid_interval
+    if interval is not None:
+        interval = interval[0] / (scored.penalty + TINY), interval[1] / (scored.penalty + TINY)
+    return Finding(scored.value, details, interval, protocol)

@@ -1,0 +1,50 @@
+"""Whether images were learnt by heart."""
+
+import math
+
+import numpy as np
+
+from kennel.features.moments import Float64Array
+from kennel.metrics.contract import Finding, metric
+from kennel.metrics.evidence import Evidence, around
+
+SUSPICION = 0.01
+"""The share of real images that are as near to the reference as what counts as suspicious."""
+QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+MOST_SUSPICIOUS = 64
+
+
+@metric("memorisation", "Suspected copies", "lower")
+def judge_memorisation(evidence: Evidence) -> Finding:
+    """The share of images nearer to a reference image than 99% of real images are: 0.01 for new real ones."""
+    found = evidence.nearest
+    held_out = evidence.held_out_distances
+    baseline = evidence.reference_distances if held_out is None else held_out
+    threshold = float(np.quantile(baseline, SUSPICION))
+    share = float((found.distances < threshold).mean())
+    order = np.argsort(found.distances, kind="stable")[:MOST_SUSPICIOUS]
+    details = {
+        "threshold": threshold,
+        "suspected": int((found.distances < threshold).sum()),
+        "distance": float(found.distances.mean()),
+        "baseline_distance": float(baseline.mean()),
+        "most_suspicious": [
+            [int(found.fakes[place]), int(found.training[place]), float(found.distances[place])]
+            for place in order
+        ],
+        "quantiles": {
+            "images": _quantiles(found.distances),
+            "reference to itself": _quantiles(evidence.reference_distances),
+        }
+        | ({} if held_out is None else {"held-out images": _quantiles(held_out)}),
+    }
+    interval = None
+    if evidence.settings.intervals:
+        error = math.sqrt(share * (1 - share) / len(found.distances))
+        interval = around(share, error, least=0.0, most=1.0)
+    protocol = {"suspicion": SUSPICION, "baseline": "reference to itself" if held_out is None else "held out"}
+    return Finding(share, details, interval, protocol)
+
+
+def _quantiles(distances: Float64Array) -> list[float]:
+    return [float(part) for part in np.quantile(distances, QUANTILES)]

@@ -1,0 +1,122 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kennel.errors import JudgementError
+from kennel.metrics import neighbours
+from kennel.metrics.neighbours import nearest
+from kennel.metrics.products import ProductName
+
+Rows = npt.NDArray[np.float32]
+
+
+def rows(count: int, dimension: int, seed: int, offset: float = 0.0) -> Rows:
+    random = np.random.default_rng(seed)
+    return (random.standard_normal((count, dimension)) + offset).astype(np.float32)
+
+
+def all_distances(left: Rows, right: Rows, cosine: bool) -> npt.NDArray[np.float64]:
+    """Every pair by the definition, in float64."""
+    one, other = left.astype(np.float64), right.astype(np.float64)
+    if cosine:
+        one = one / np.linalg.norm(one, axis=1, keepdims=True)
+        other = other / np.linalg.norm(other, axis=1, keepdims=True)
+        return 1 - np.abs(one @ other.T)
+    return np.linalg.norm(one[:, None] - other[None], axis=-1)
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+@pytest.mark.parametrize("cosine", [False, True])
+@settings(deadline=None, max_examples=20)
+@given(
+    sizes=st.tuples(st.integers(1, 60), st.integers(5, 80), st.sampled_from([2, 64, 100])),
+    count=st.integers(1, 5),
+    offset=st.sampled_from([0.0, 3.0, 1000.0]),
+    seed=st.integers(0, 1000),
+)
+def test_the_nearest_are_those_of_the_definition(
+    product: ProductName, cosine: bool, sizes: tuple[int, int, int], count: int, offset: float, seed: int
+) -> None:
+    many, more, dimension = sizes
+    left, right = rows(many, dimension, seed, offset), rows(more, dimension, seed + 1, offset)
+    found = nearest(left, right, count, cosine=cosine, product=product)
+    truth = all_distances(left, right, cosine)
+    np.testing.assert_allclose(found.distances, np.sort(truth, 1)[:, :count], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        np.take_along_axis(truth, found.indices, 1), found.distances, rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+def test_tiles_and_chunks_change_nothing(product: ProductName, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, right = rows(90, 64, 1), rows(150, 64, 2)
+    whole = nearest(left, right, 3, product=product)
+    for name, size in (
+        ("LEFT_TILE", 16),
+        ("RIGHT_TILE", 32),
+        ("CHUNK", 48),
+        ("GROUPS", 4),
+        ("PAIR_BLOCK", 7),
+    ):
+        monkeypatch.setattr(neighbours, name, size)
+    parts = nearest(left, right, 3, product=product)
+    np.testing.assert_array_equal(whole.indices, parts.indices)
+    np.testing.assert_array_equal(whole.distances, parts.distances)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_a_row_is_no_neighbour_of_its_own_but_its_duplicate_is(cosine: bool) -> None:
+    alone = rows(40, 64, 3)
+    twice = np.concatenate([alone, alone[:10]])
+    found = nearest(twice, twice, cosine=cosine, leave_out_self=True)
+    np.testing.assert_allclose(found.distances[:10, 0], 0, atol=1e-15)
+    np.testing.assert_array_equal(found.indices[:10, 0], np.arange(40, 50))
+    assert (found.distances[10:40, 0] > 0.01).all()
+
+
+def test_many_equal_rows_all_count_as_neighbours() -> None:
+    same = np.ones((30, 64), np.float32)
+    found = nearest(same, same, 4, leave_out_self=True)
+    assert (found.distances == 0).all()
+    assert (found.indices != np.arange(30)[:, None]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e6, 1e18])
+def test_the_size_of_the_features_does_not_matter(scale: float) -> None:
+    left, right = rows(30, 64, 4), rows(50, 64, 5)
+    plain = nearest(left, right, 2)
+    scaled = nearest((left * scale).astype(np.float32), (right * scale).astype(np.float32), 2)
+    np.testing.assert_allclose(scaled.distances, plain.distances * scale, rtol=1e-6)
+
+
+def test_8_bits_that_cannot_tell_give_way_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A far outlier a side makes the step of 8 bits coarse against all other distances.
+    left, right = rows(40, 64, 6), rows(300, 64, 7)
+    left[:, 0] += 1e4 * np.sign(left[:, 1])
+    right[:, 0] += 1e4 * np.sign(right[:, 1])
+    found = nearest(left, right, product="int8")
+    np.testing.assert_allclose(found.distances[:, 0], all_distances(left, right, False).min(1), rtol=1e-9)
+
+
+def test_signs_do_not_matter_to_the_cosine() -> None:
+    left, right = rows(30, 64, 8), rows(50, 64, 9)
+    np.testing.assert_allclose(
+        nearest(-left, right, cosine=True).distances, nearest(left, right, cosine=True).distances, atol=1e-12
+    )
+
+
+def test_what_cannot_be_searched_is_refused() -> None:
+    good = rows(5, 8, 1)
+    bad = good.copy()
+    bad[1, 1] = np.nan
+    for left, right in ((bad, good), (good, bad)):
+        with pytest.raises(JudgementError, match="NaN"):
+            nearest(left, right)
+    with pytest.raises(JudgementError, match="one extractor"):
+        nearest(good, rows(5, 9, 1))
+    with pytest.raises(JudgementError, match="at least 6"):
+        nearest(good, good, 5, leave_out_self=True)
+    with pytest.raises(JudgementError, match="at least one"):
+        nearest(good[:0], good)
