@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install clean
+# What tests compare kennel with. Without their dependencies, which would bring another torch.
+REFERENCES := torch-fidelity torchmetrics lightning-utilities clean-fid prdc
+
+.PHONY: demo test agreement lint install clean
 
 demo: install
 	$(BIN)/kennel demo --out demo
 
 test: install
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Kennel's numbers beside other tools', as a table; TABLE=docs/agreement.md also writes it there.
+agreement: install
+	KENNEL_AGREEMENT_TABLE=$(TABLE) $(BIN)/python -m pytest tests/agreement -m "slow or not slow" $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
@@ -24,7 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tensorboard]" --group dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps torch-fidelity  # a reference in tests
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps $(REFERENCES)
 	touch $@
 
 clean:

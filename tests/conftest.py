@@ -1,4 +1,4 @@
-"""Every annotated shape and type of kennel is checked while the tests run; small sets to train on."""
+"""Every annotated shape and type of kennel is checked while the tests run; small sets, a random network."""
 
 import json
 from collections.abc import Callable
@@ -39,3 +39,22 @@ def packed_set(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def random_inception_state() -> dict[str, torch.Tensor]:
+    """The names and shapes of the weights file with random values that keep activations in range."""
+    from kennel.features.inception_graph import InceptionGraph
+
+    generator = torch.Generator().manual_seed(0)
+    state = InceptionGraph().state_dict()
+    for name, tensor in state.items():
+        if name.endswith("running_var"):
+            tensor.uniform_(0.5, 2.0, generator=generator)
+        elif name.endswith("bn.weight"):
+            tensor.uniform_(0.8, 1.6, generator=generator)
+        elif name.endswith("conv.weight"):
+            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
+        elif tensor.is_floating_point():
+            tensor.normal_(0, 0.1, generator=generator)
+    return state

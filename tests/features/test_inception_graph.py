@@ -1,15 +1,7 @@
-import importlib.util
-import sys
-from importlib.machinery import ModuleSpec
-from pathlib import Path
-from unittest.mock import MagicMock
-
-import pytest
 import torch
 
 from kennel.features.inception import Inception
 from kennel.features.inception_graph import InceptionGraph
-from kennel.features.resize import tensorflow1_bilinear
 from kennel.features.weights import LoadedWeights
 
 
@@ -23,46 +15,6 @@ def test_the_state_has_the_566_names_of_the_published_file_and_its_number_of_val
     assert state["Mixed_7a.branch7x7x3_4.bn.running_var"].shape == (192,)
     # The published file's 95,628,359 bytes: these as 4-byte floats, 94 counters of 8, and the frame.
     assert sum(tensor.numel() for tensor in state.values()) == 23_885_486
-
-
-def _without_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets torch-fidelity be imported where torchvision is not: its Inception graph needs nothing of it."""
-    if importlib.util.find_spec("torchvision") is not None:
-        return
-    for name in ("", ".transforms", ".transforms.functional", ".datasets", ".models"):
-        stand_in = MagicMock(name=f"torchvision{name}")
-        stand_in.__spec__ = ModuleSpec(f"torchvision{name}", None)
-        stand_in.__path__ = []
-        monkeypatch.setitem(sys.modules, f"torchvision{name}", stand_in)
-
-
-def test_the_graph_agrees_with_torch_fidelity_in_names_shapes_and_every_output(
-    random_inception_state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _without_torchvision(monkeypatch)
-    reference = pytest.importorskip(
-        "torch_fidelity.feature_extractor_inceptionv3",
-        reason="torch-fidelity is absent",
-        exc_type=ImportError,
-    )
-    taps = ("64", "192", "768", "2048", "logits_unbiased", "logits")
-    torch.save(random_inception_state, tmp_path / "random.pth")
-    theirs = reference.FeatureExtractorInceptionV3(
-        "reference", list(taps), feature_extractor_weights_path=str(tmp_path / "random.pth")
-    )
-    ours = InceptionGraph().eval()
-    ours.load_state_dict(random_inception_state)
-    assert {name: tensor.shape for name, tensor in theirs.state_dict().items()} == {
-        name: tensor.shape for name, tensor in ours.state_dict().items()
-    }
-    pixels = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8)
-    with torch.inference_mode():
-        expected = dict(zip(taps, theirs(pixels), strict=True))
-        found = ours.taps((tensorflow1_bilinear(pixels, 299) - 128) / 128)
-    for name in taps:
-        torch.testing.assert_close(
-            found[name], expected[name], rtol=1e-5, atol=1e-5 * float(expected[name].std())
-        )
 
 
 def test_folding_the_batch_norms_leaves_the_features_as_they_are(

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from kennel.errors import WeightsError
+from kennel.errors import JudgementError, WeightsError
+from kennel.features.resize import PROTOCOLS
 from kennel.registry import Registry
 from kennel.shapes import Features, Pixels
 
@@ -34,13 +35,15 @@ class Extracted:
 class Extractor(ABC):
     """A fixed map from pixels to features; two extractors of equal protocol words give equal features.
 
-    Attributes: `name`, its registered name; `dimension` of a feature vector; `resize`, the input rule in
+    Attributes: `name`, its registered name; `dimension` of a feature vector; `protocol`, the name of its
+    input rule, on the class that of the default one, "own" where there is no choice; `resize`, that rule in
     words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
     stands for its weights, None where it has none; `precision` of the arithmetic; `device` it runs on.
     """
 
     name: str
     dimension: int
+    protocol: str = "own"
     resize: str
     logits: str | None = None
     weights_digest: str | None = None
@@ -60,6 +63,24 @@ class Extractor(ABC):
         if weights is not None:
             raise WeightsError(f"the {cls.name} extractor has no weights: leave --weights {weights} away")
         return cls()
+
+    @classmethod
+    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Raises `JudgementError` where an input rule or logits are asked for that this extractor has not.
+
+        One that has the choice takes `protocol` or `biased_logits` as an argument of its `open`.
+        """
+        if protocol not in (None, cls.protocol):
+            PROTOCOLS[protocol]  # a misspelt name is helped first
+            raise JudgementError(
+                f"the {cls.name} extractor has one input rule ({cls.resize}): "
+                f"leave the protocol {protocol} away, or use --extractor inception"
+            )
+        if biased_logits:
+            raise JudgementError(
+                f"only the inception extractor has logits with and without their bias, {cls.name} does not: "
+                "leave the choice of logits away"
+            )
 
     @abstractmethod
     def extract(self, pixels: Pixels) -> Extracted:

@@ -1,14 +1,14 @@
 """The `inception` extractor: the 2048 pool features on which published FID and MiFID values rest."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from pathlib import Path
 
-from kennel.features.contract import EXTRACTORS
+import torch
+from torch import nn
+
+from kennel.features.contract import EXTRACTORS, Precision
 from kennel.features.inception_graph import INPUT_SIDE, InceptionGraph
 from kennel.features.networked import NetworkExtractor
-from kennel.features.resize import tensorflow1_bilinear
-from kennel.features.weights import Published, read_pickle_safely
-from kennel.shapes import Pixels
+from kennel.features.weights import LoadedWeights, Published, load_weights, read_pickle_safely
 
 INCEPTION_WEIGHTS = Published(
     what="2015 Inception",
@@ -26,25 +26,72 @@ INCEPTION_WEIGHTS = Published(
 
 @EXTRACTORS.register("inception")
 class Inception(NetworkExtractor):
-    """Inception v3 of 2015-12-05: pool features (2048) and 1008 logits without the last layer's bias.
+    """Inception v3 of 2015-12-05: pool features (2048) and 1008 logits, by default without the last bias.
 
     The same input rule, arithmetic and outputs as the TensorFlow graph of the FID paper (Heusel et al.,
-    arXiv 1706.08500), by way of the weights file that torch-fidelity and pytorch-fid use.
+    arXiv 1706.08500), by way of the weights file that torch-fidelity and pytorch-fid use. Other protocols:
+    `clean`, as clean FID resizes (Parmar et al., arXiv 2104.11222), and `pytorch`, as pytorch-fid resizes
+    and scales. With `biased_logits` the logits have the last layer's bias, as tools have them that take the
+    network's own output.
     """
 
     name = "inception"
     dimension = 2048
-    resize = "TensorFlow 1 bilinear to 299x299 (no half-pixel centres, no antialias), (x - 128) / 128"
+    side = INPUT_SIDE
+    protocol = "tf1"
     logits = "1008 logits, last bias left out"
     published = INCEPTION_WEIGHTS
 
+    def __init__(
+        self,
+        weights: LoadedWeights,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+        protocol: str | None = None,
+        biased_logits: bool = False,
+    ) -> None:
+        """As `NetworkExtractor`; `biased_logits` adds the last layer's bias to the logits."""
+        self.biased_logits = biased_logits
+        if biased_logits:
+            self.logits = "1008 logits, last bias added"
+        super().__init__(weights, device=device, precision=precision, protocol=protocol)
+
+    @classmethod
+    def open(
+        cls,
+        weights: Path | None = None,
+        *,
+        download: bool = True,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+        protocol: str | None = None,
+        biased_logits: bool = False,
+    ) -> "Inception":
+        """The extractor with its published weights; see `NetworkExtractor.open` and `Inception`."""
+        cls.refuse_choices(protocol, biased_logits)
+        return cls(
+            load_weights(cls.published, weights, download),
+            device=device,
+            precision=precision,
+            protocol=protocol,
+            biased_logits=biased_logits,
+        )
+
+    @classmethod
+    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Both kinds of logits will do."""
+        super().refuse_choices(protocol, False)
+
+    @classmethod
+    def scale(cls, protocol: str) -> float:
+        """128, as in the graph; pytorch-fid takes 0..255 to -1..1 exactly."""
+        return 127.5 if protocol == "pytorch" else 128.0
+
     def graph(self) -> nn.Module:
-        return InceptionGraph()
+        return InceptionGraph(self.biased_logits)
 
     def prepare(self, network: nn.Module) -> None:
         """Folds the batch norms: a third less work, features equal to 1e-6."""
         assert isinstance(network, InceptionGraph)
         network.fold()
-
-    def scaled(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
-        return (tensorflow1_bilinear(pixels, INPUT_SIDE) - 128) / 128

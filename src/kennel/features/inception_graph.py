@@ -215,10 +215,11 @@ def _mixed_8(channels: int, pool: str) -> Mixed:
 
 
 class InceptionGraph(nn.Module):
-    """The network from scaled 299x299 pictures to pool features and logits."""
+    """The network from scaled 299x299 pictures to pool features and logits, with the last bias or without."""
 
-    def __init__(self) -> None:
+    def __init__(self, biased_logits: bool = False) -> None:
         super().__init__()
+        self.biased_logits = biased_logits
         self.Conv2d_1a_3x3 = ConvolutionNorm(3, 32, (3, 3), 2, (0, 0))  # 299 -> 149
         self.Conv2d_2a_3x3 = ConvolutionNorm(32, 32, (3, 3), 1, (0, 0))  # 147
         self.Conv2d_2b_3x3 = ConvolutionNorm(32, 64, (3, 3), 1, (1, 1))
@@ -255,9 +256,9 @@ class InceptionGraph(nn.Module):
         return taps
 
     def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
-        """Pool features (batch, 2048) and logits without the last bias (batch, 1008)."""
+        """Pool features (batch, 2048) and logits (batch, 1008), without the last bias unless asked for."""
         taps = self.taps(images)
-        return taps["2048"], taps["logits_unbiased"]
+        return taps["2048"], taps["logits" if self.biased_logits else "logits_unbiased"]
 
     def fold(self) -> None:
         """Folds all batch norms; see `ConvolutionNorm.fold`."""

@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from kennel.features.contract import EXTRACTORS
 from kennel.features.mobilenet_graph import INPUT_SIDE, MobileNetGraph
 from kennel.features.networked import NetworkExtractor
-from kennel.features.resize import half_pixel_bilinear
 from kennel.features.tflite import mobilenet_from_tflite
 from kennel.features.weights import Published, State
-from kennel.shapes import Pixels
 
 COMMIT = "104342d2d3480b3e66203073dac24f4e2dbb4c41"
 
@@ -50,12 +47,10 @@ class MobileNet(NetworkExtractor):
 
     name = "mobilenet"
     dimension = 1280
-    resize = "bilinear to 224x224 (half-pixel centres, no antialias), (x - 128) / 128"
+    side = INPUT_SIDE
+    protocol = "pytorch"
     logits = "1001 logits (background and the ImageNet classes)"
     published = MOBILENET_WEIGHTS
 
     def graph(self) -> nn.Module:
         return MobileNetGraph()
-
-    def scaled(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
-        return (half_pixel_bilinear(pixels, INPUT_SIDE) - 128) / 128

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kennel.errors import WeightsError
 from kennel.features.contract import DTYPES, Extracted, Extractor, Precision, as_rgb, exact_inference
+from kennel.features.resize import PROTOCOLS
 from kennel.features.weights import LoadedWeights, Published, load_weights
 from kennel.shapes import Pixels
 
@@ -18,9 +19,20 @@ CPU_CHUNK = 8
 
 
 class NetworkExtractor(Extractor):
-    """An extractor with a network: a subclass names its published weights, its graph and its input."""
+    """An extractor with a network: a subclass names its published weights, its graph and its input.
+
+    `side` is that of the network's input, `protocol` the resize rule where none is asked for. Pixels are
+    scaled by (x - 128) / 128; an extractor with another scale overrides `scale`, or `scaled` and
+    `scale_words` together.
+    """
 
     published: ClassVar[Published]
+    side: ClassVar[int]
+
+    def __init_subclass__(cls) -> None:
+        """The class itself states the words of its default rule."""
+        super().__init_subclass__()
+        cls.resize = cls.input_words(cls.protocol)
 
     def __init__(
         self,
@@ -28,8 +40,15 @@ class NetworkExtractor(Extractor):
         *,
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
+        protocol: str | None = None,
     ) -> None:
-        """Puts `weights` into the graph; raises `WeightsError` where names or shapes do not fit."""
+        """Puts `weights` into the graph; raises `WeightsError` where names or shapes do not fit.
+
+        `protocol` is a name of `PROTOCOLS`, None for the extractor's own; an unknown one raises
+        `UnknownNameError`.
+        """
+        self.protocol = protocol or type(self).protocol
+        self.resize = self.input_words(self.protocol)
         network = self.graph()
         try:
             network.load_state_dict(weights.state)
@@ -52,17 +71,47 @@ class NetworkExtractor(Extractor):
         download: bool = True,
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
+        protocol: str | None = None,
     ) -> "NetworkExtractor":
         """The extractor with its published weights, or those of the file `weights`; see `load_weights`."""
-        return cls(load_weights(cls.published, weights, download), device=device, precision=precision)
+        cls.refuse_choices(protocol, False)
+        loaded = load_weights(cls.published, weights, download)
+        return cls(loaded, device=device, precision=precision, protocol=protocol)
+
+    @classmethod
+    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Any known resize rule will do; see `Extractor.refuse_choices`."""
+        if protocol is not None:
+            PROTOCOLS[protocol]
+        super().refuse_choices(None, biased_logits)
+
+    @classmethod
+    def input_words(cls, protocol: str) -> str:
+        """The input rule of this protocol, resize and scale, in words."""
+        return f"{PROTOCOLS[protocol].words.format(side=cls.side)}, {cls.scale_words(protocol)}"
+
+    @classmethod
+    def scale_words(cls, protocol: str) -> str:
+        """What is done to the resized 0..255, in words."""
+        return "(x - {0:g}) / {0:g}".format(cls.scale(protocol))
+
+    @classmethod
+    def scale(cls, protocol: str) -> float:
+        """The middle of 0..255 that the input is centred on and divided by; 128 as TensorFlow has it."""
+        return 128.0
 
     @abstractmethod
     def graph(self) -> nn.Module:
         """The network, whose state has the names of the weights file; it gives features and logits."""
 
-    @abstractmethod
     def scaled(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
-        """The network's input from uint8 RGB."""
+        """The network's input from uint8 RGB: resized by the protocol, scaled to [-1, 1]."""
+        middle = self.scale(self.protocol)
+        return (self.resized(pixels) - middle) / middle
+
+    def resized(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
+        """The pixels at the network's size by the protocol's rule, float32 on 0..255."""
+        return PROTOCOLS[self.protocol].resize(pixels, self.side)
 
     def prepare(self, network: nn.Module) -> None:
         """What is done once to the loaded network; nothing by default."""

@@ -1,6 +1,7 @@
 """An extractor by name, ready to use; the one place that knows all of them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,16 +24,27 @@ def open_extractor(
     device: torch.device | str = "cpu",
     precision: Precision = "float32",
     download: bool = True,
+    protocol: str | None = None,
+    biased_logits: bool = False,
 ) -> Extractor:
     """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
 
     "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
-    downloads; with nothing at hand it is `pixels`. Raises `UnknownNameError` and `WeightsError`.
+    downloads; with nothing at hand it is `pixels`. `protocol` names the resize rule, one of
+    `kennel.features.resize.PROTOCOLS`, None for the extractor's own; `biased_logits` is for `inception`.
+    Raises `UnknownNameError`, `WeightsError`, and `JudgementError` where the extractor has no such choice.
     """
     if name == "auto":
         name = choose(weights)
         download = False
-    return EXTRACTORS[name].open(weights, download=download, device=device, precision=precision)
+    kind = EXTRACTORS[name]
+    kind.refuse_choices(protocol, biased_logits)
+    choices: dict[str, Any] = {}
+    if protocol not in (None, kind.protocol):
+        choices["protocol"] = protocol
+    if biased_logits:
+        choices["biased_logits"] = True
+    return kind.open(weights, download=download, device=device, precision=precision, **choices)
 
 
 def choose(weights: Path | None = None) -> str:
