@@ -22,6 +22,9 @@ def judge(
     protocol: str | None = typer.Option(
         None, help="How images are resized for the extractor: tf1, clean, pytorch (default: the extractor's)."
     ),
+    biased_logits: bool = typer.Option(
+        False, "--biased-logits", help="Keep the bias of Inception's last layer for the Inception Score."
+    ),
     weights: Path | None = typer.Option(
         None, help="The extractor's weights, as published or as safetensors."
     ),
@@ -60,7 +63,14 @@ def judge(
     else:
         images = open_images(target)
     check_sizes(images, reference)
-    judging = open_extractor(extractor, weights, device=place, precision=_precision(precision))
+    judging = open_extractor(
+        extractor,
+        weights,
+        device=place,
+        precision=_precision(precision),
+        protocol=protocol,
+        biased_logits=biased_logits,
+    )
     if judging.name == "pixels" and extractor == "auto":
         console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
     settings = Settings(
