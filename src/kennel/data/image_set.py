@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from kennel.errors import DataError
 
 PixelArray = npt.NDArray[np.uint8]
 RowArray = npt.NDArray[np.int64]
@@ -71,3 +74,54 @@ class ChosenSet:
             if last > first:
                 yield pixels[self._rows[first:last] - start]
             start += len(pixels)
+
+
+class ArraySet:
+    """Images in memory; an `ImageSet`.
+
+    `images` uint8 (N, C, H, W) with C 1 or 3; `labels` int64 (N,) with the names of their `classes`, or None.
+    """
+
+    def __init__(
+        self,
+        images: PixelArray,
+        name: str = "an array",
+        labels: RowArray | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        """Raises `DataError` for another dtype or shape, or labels that do not fit."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise DataError(
+                f"{name} is {images.dtype} of shape {images.shape}: expected uint8 (N, C, H, W) with C 1 or 3"
+            )
+        if labels is not None and len(labels) != len(images):
+            raise DataError(f"{name} has {len(images)} images and {len(labels)} labels: give one to each")
+        self._images, self._name = images, name
+        self.labels, self.classes = labels, classes
+
+    @property
+    def name(self) -> str:
+        """As it was given."""
+        return self._name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The digest of shape and pixels."""
+        digest = hashlib.blake2b(repr(self._images.shape).encode(), digest_size=16)
+        for image in self._images:
+            digest.update(np.ascontiguousarray(image).data)
+        return f"pixels-{digest.hexdigest()}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self._images.shape[1:]
+        return int(channels), int(height), int(width)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, size: int) -> Iterator[PixelArray]:
+        """All images in order, at most `size` at a time."""
+        for start in range(0, len(self._images), size):
+            yield np.ascontiguousarray(self._images[start : start + size])

@@ -8,13 +8,12 @@ import tarfile
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
-from kennel.data.image_set import ImageSet, PixelArray
+from kennel.data.image_set import ArraySet, ImageSet, PixelArray
 from kennel.data.packed import PackedSet
 from kennel.errors import DataError
 
@@ -187,7 +186,7 @@ class TarSet(FileSet):
             raise DataError(f"{self.path} cannot be read as a tar ({error}): make it again") from error
 
 
-class NpzSet:
+class NpzSet(ArraySet):
     """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
 
     Raises `DataError` for a missing array, another dtype or shape, values that are not finite. The array is
@@ -219,34 +218,7 @@ class NpzSet:
             )
         if not array.size:
             raise DataError(f"{self.path} holds no images")
-        self._images: PixelArray = array.transpose(0, 3, 1, 2)
-
-    @property
-    def name(self) -> str:
-        """The path as it was given."""
-        return str(self.path)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The digest of shape and pixels."""
-        digest = hashlib.blake2b(repr(self._images.shape).encode(), digest_size=16)
-        for image in self._images:
-            digest.update(np.ascontiguousarray(image).data)
-        return f"pixels-{digest.hexdigest()}"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        channels, height, width = self._images.shape[1:]
-        return int(channels), int(height), int(width)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All images in order, at most `size` at a time."""
-        for start in range(0, len(self._images), size):
-            yield np.ascontiguousarray(self._images[start : start + size])
+        super().__init__(array.transpose(0, 3, 1, 2), str(self.path))
 
 
 def _is_image(name: str) -> bool:
