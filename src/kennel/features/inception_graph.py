@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kennel.features.fused import FusedConv2d
+
 Maps = Float[Tensor, "_ _ _ _"]
 CLASSES = 1008
 INPUT_SIDE = 299
@@ -57,10 +59,13 @@ class ConvolutionNorm(nn.Module):
         self, channels: int, width: int, kernel: tuple[int, int], stride: int, padding: tuple[int, int]
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, kernel, stride=stride, padding=padding, bias=False)
+        self.conv = FusedConv2d(channels, width, kernel, stride=stride, padding=padding, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(width, eps=1e-3)
 
     def forward(self, maps: Maps) -> Maps:
+        if self.conv.activation == "relu":  # folded
+            result: Tensor = self.conv(maps)
+            return result
         return functional.relu(self.bn(self.conv(maps)), inplace=True)
 
     def fold(self) -> None:
@@ -77,6 +82,7 @@ class ConvolutionNorm(nn.Module):
         dtype = self.conv.weight.dtype
         self.conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
         self.conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+        self.conv.activation = "relu"
         self.bn = nn.Identity()
 
 

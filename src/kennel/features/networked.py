@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kennel.errors import WeightsError
 from kennel.features.contract import DTYPES, Extracted, Extractor, Precision, as_rgb, exact_inference
+from kennel.features.fused import pack_convolutions
 from kennel.features.resize import PROTOCOLS
 from kennel.features.weights import LoadedWeights, Published, load_weights
 from kennel.shapes import Pixels
@@ -62,6 +63,9 @@ class NetworkExtractor(Extractor):
         self.weights_digest = weights.digest
         network = network.eval().requires_grad_(False)
         self.network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            example = torch.zeros(CPU_CHUNK, 3, self.side, self.side, dtype=DTYPES[precision])
+            pack_convolutions(self.network, example.contiguous(memory_format=torch.channels_last))
 
     @classmethod
     def open(

@@ -1,0 +1,91 @@
+"""A convolution with its addition and activation in one pass over memory.
+
+On a CPU a network of small images spends much of its time carrying maps to memory and back between a
+convolution, its bias, its activation and a residual's addition. oneDNN does all of them while a result is
+still in registers, with the weights laid out beforehand for the shape that they will meet; PyTorch has that
+as operators of its own. Where they are missing (other devices, other builds) the plain operations run.
+"""
+
+from typing import Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+Maps = Float[Tensor, "_ _ _ _"]
+Activation: TypeAlias = Literal["none", "relu", "relu6"]
+_ATTRIBUTES: dict[Activation, tuple[str, list[float]]] = {
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
+
+
+class FusedConv2d(nn.Conv2d):
+    """`activation(conv(maps) + added)` of (batch, channels, height, width), for inference.
+
+    Attributes: `activation`; `packed`, the weights as oneDNN wants them, None before `pack`.
+    """
+
+    activation: Activation = "none"
+    packed: Tensor | None = None
+
+    def pack(self, shape: tuple[int, ...]) -> None:
+        """Lays the weights out for inputs of about this shape (any batch works); they must not change any
+        more. Does nothing where this build of PyTorch has no such layout."""
+        reorder = getattr(torch._C._nn, "mkldnn_reorder_conv2d_weight", None)
+        if reorder is None or not torch.backends.mkldnn.is_available() or self.bias is None:
+            return
+        weight: Any = self.weight.detach().contiguous().to_mkldnn()
+        self.packed = reorder(weight, *self._geometry(), list(shape))
+
+    def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
+        padding = [0, 0] if isinstance(self.padding, str) else list(self.padding)
+        return padding, list(self.stride), list(self.dilation), self.groups
+
+    def forward(self, maps: Maps, added: Maps | None = None) -> Maps:  # type: ignore[override]
+        """Shapes as of a convolution; `added` has that of the result, and may be written over."""
+        if self.packed is not None:
+            return self._fused(maps, added)
+        result = super().forward(maps)
+        if added is not None:
+            result = result.add_(added)
+        if self.activation == "relu":
+            return functional.relu(result, inplace=True)
+        return functional.relu6(result, inplace=True) if self.activation == "relu6" else result
+
+    def _fused(self, maps: Maps, added: Maps | None) -> Maps:
+        attribute, scalars = _ATTRIBUTES[self.activation]
+        arguments = (self.packed, self.bias, *self._geometry())
+        operators: Any = torch.ops.mkldnn
+        result: Tensor
+        if added is None:
+            result = operators._convolution_pointwise(maps, *arguments, attribute, scalars, "")
+        else:
+            unary = None if attribute == "none" else attribute
+            result = operators._convolution_pointwise.binary(
+                maps, added, *arguments, "add", 1.0, unary, scalars, ""
+            )
+        return result
+
+
+def pack_convolutions(network: nn.Module, example: Maps) -> None:
+    """Packs every `FusedConv2d` of a network for the shapes that one pass of `example` shows."""
+    shapes: dict[FusedConv2d, tuple[int, ...]] = {}
+
+    def remember(module: nn.Module, given: tuple[Any, ...]) -> None:
+        assert isinstance(module, FusedConv2d)
+        shapes[module] = tuple(given[0].shape)
+
+    handles = [
+        module.register_forward_pre_hook(remember)
+        for module in network.modules()
+        if isinstance(module, FusedConv2d)
+    ]
+    with torch.inference_mode():
+        network(example)
+    for handle in handles:
+        handle.remove()
+    for module, shape in shapes.items():
+        module.pack(shape)
