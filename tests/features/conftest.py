@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def random_inception_state() -> dict[str, torch.Tensor]:
         elif tensor.is_floating_point():
             tensor.normal_(0, 0.1, generator=generator)
     return state
+
+
+@pytest.fixture(scope="session")
+def make_packed_set() -> Callable[..., Path]:
+    """`write_packed_set`, for tests that need a set of their own."""
+    return write_packed_set
 
 
 @pytest.fixture(scope="session")

@@ -244,9 +244,13 @@ def _read(path: Path, with_tensors: bool) -> tuple[State, ClassifierFacts]:
         raise WeightsError(
             f"{path} was not written by `kennel extractor train`: give a file that was, or name its extractor"
         )
-    about = json.loads(metadata[METADATA_KEY])
-    if about.pop("format", None) != FORMAT:
-        raise WeightsError(f"{path} is of another kennel's format: train it again with this one")
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+        if about.pop("format") != FORMAT:
+            raise WeightsError(f"{path} is of another kennel's format: train it again with this one")
+        facts = ClassifierFacts(**{**about, "classes": tuple(about["classes"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"what {path} says of itself cannot be read: train it again") from error
     if with_tensors and metadata.get("kennel_tensors_sha256") != tensors_digest(state):
         raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): train it again")
-    return state, ClassifierFacts(**{**about, "classes": tuple(about["classes"])})
+    return state, facts

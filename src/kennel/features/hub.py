@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn import functional
 
 from kennel.errors import WeightsError
 from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
@@ -33,6 +32,7 @@ from kennel.features.hub_folders import (
     hub_folder_at_hand,
     library,
 )
+from kennel.features.pillow_bicubic import pillow_bicubic
 from kennel.features.weights import file_sha256, tensors_digest
 from kennel.shapes import Features, Pixels
 
@@ -136,9 +136,7 @@ class _Dinov2(HubExtractor):
     classifier, so no logits.
     """
 
-    resize = (
-        "Pillow's bicubic (antialiased, rounded to 8 bits) to 224x224, / 255, mean and deviation of ImageNet"
-    )
+    resize = "Pillow's bicubic (antialiased, 8 bits) to 224x224, / 255, mean and deviation of ImageNet"
     normalisation = IMAGENET
 
     def _network(self, transformers: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -189,7 +187,7 @@ class Clip(HubExtractor):
     name = "clip"
     dimension = 512
     resize = (
-        "Pillow's bicubic (antialiased, rounded to 8 bits), shorter side to 224, centre 224x224, / 255, "
+        "Pillow's bicubic (antialiased, 8 bits), shorter side to 224, centre 224x224, / 255, "
         "mean and deviation of CLIP"
     )
     normalisation = OPENAI
@@ -222,21 +220,6 @@ class Clip(HubExtractor):
     def _features(self, images: Maps) -> Features:
         features: Tensor = self.network(pixel_values=images).image_embeds
         return features
-
-
-def pillow_bicubic(pixels: Pixels, height: int, width: int) -> Maps:
-    """Bicubic of Keys with a = -1/2, antialiased when it shrinks, clamped and rounded to whole 0..255.
-
-    What Pillow does to 8-bit pictures, within one level: Pillow rounds after each of its two passes, this
-    rounds once.
-    """
-    images = pixels.to(torch.float32)
-    if tuple(pixels.shape[-2:]) == (height, width):
-        return images
-    images = functional.interpolate(
-        images, size=(height, width), mode="bicubic", align_corners=False, antialias=True
-    )
-    return images.clamp(0, 255).round()
 
 
 @contextmanager
