@@ -56,9 +56,9 @@ def fetch(
 @app.command()
 def train(
     data: Path = typer.Argument(..., help="A packed set with classes, of 8 to 64 pixels."),
-    out: Path | None = typer.Option(None, help="The safetensors file to write [the cache, by fingerprint]."),
+    out: Path | None = typer.Option(None, help="The safetensors file to write (default: in the cache)."),
     epochs: int | None = typer.Option(
-        None, min=1, help="Times through the set [about 160,000 images in all, 3 to 60 times]."
+        None, min=1, help="Times through the set (default: 160,000 images in all, 3 to 60 times)."
     ),
     seed: int = typer.Option(0, min=0, help="Draws the weights, the order and the tenth held out."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
