@@ -151,7 +151,8 @@ def test_a_misspelt_extractor_is_helped_and_pixels_takes_no_weights(tmp_path: Pa
 
 
 def test_every_extractor_states_its_protocol() -> None:
-    assert set(EXTRACTORS) == {"inception", "mobilenet", "pixels"}
+    names = {"classifier", "clip", "dinov2", "dinov2_base", "inception", "mobilenet", "pixels"}
+    assert set(EXTRACTORS) == names
     for name in EXTRACTORS:
         kind = EXTRACTORS[name]
         assert kind.name == name

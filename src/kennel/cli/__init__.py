@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kennel.cli import data
+from kennel.cli import data, extractor
 from kennel.cli.console import report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
@@ -39,6 +39,7 @@ def version(
 for command in (train, sample, judge, report, recipes, networks, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(extractor.app, name="extractor")
 
 
 def main() -> None:

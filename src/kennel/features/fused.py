@@ -35,7 +35,7 @@ class FusedConv2d(nn.Conv2d):
         """Lays the weights out for inputs of about this shape (any batch works); they must not change any
         more. Does nothing where this build of PyTorch has no such layout."""
         reorder = getattr(torch._C._nn, "mkldnn_reorder_conv2d_weight", None)
-        if reorder is None or not torch.backends.mkldnn.is_available() or self.bias is None:
+        if reorder is None or not torch._C._has_mkldnn or self.bias is None:
             return
         weight: Any = self.weight.detach().contiguous().to_mkldnn()
         self.packed = reorder(weight, *self._geometry(), list(shape))
@@ -44,7 +44,7 @@ class FusedConv2d(nn.Conv2d):
         padding = [0, 0] if isinstance(self.padding, str) else list(self.padding)
         return padding, list(self.stride), list(self.dilation), self.groups
 
-    def forward(self, maps: Maps, added: Maps | None = None) -> Maps:  # type: ignore[override]
+    def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
         """Shapes as of a convolution; `added` has that of the result, and may be written over."""
         if self.packed is not None:
             return self._fused(maps, added)
@@ -62,12 +62,11 @@ class FusedConv2d(nn.Conv2d):
         result: Tensor
         if added is None:
             result = operators._convolution_pointwise(maps, *arguments, attribute, scalars, "")
-        else:
-            unary = None if attribute == "none" else attribute
-            result = operators._convolution_pointwise.binary(
-                maps, added, *arguments, "add", 1.0, unary, scalars, ""
-            )
-        return result
+            return result
+        # Behind an addition oneDNN's operator knows only ReLU.
+        relu = "relu" if self.activation == "relu" else None
+        result = operators._convolution_pointwise.binary(maps, added, *arguments, "add", 1.0, relu, [], "")
+        return functional.relu6(result, inplace=True) if self.activation == "relu6" else result
 
 
 def pack_convolutions(network: nn.Module, example: Maps) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from kennel.errors import WeightsError
+from kennel.features import classifier, hub  # noqa: F401  (they register their extractors)
 from kennel.features.contract import EXTRACTORS, Extractor, Precision
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet

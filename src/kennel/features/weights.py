@@ -97,7 +97,7 @@ def read_pickle_safely(path: Path) -> State:
 
 def available(published: Published, given: Path | None = None) -> bool:
     """Whether the weights are at hand without a download."""
-    return given is not None or _at_hand(published) is not None
+    return given is not None or at_hand(published) is not None
 
 
 def load_weights(published: Published, given: Path | None = None, download: bool = True) -> LoadedWeights:
@@ -108,7 +108,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
     """
     if given is not None and not given.is_file():
         raise WeightsError(f"there is no weights file {given}: give the path of {published.names[0]}")
-    path = given or _at_hand(published)
+    path = given or at_hand(published)
     if path is None:
         path = _fetch(published, download)
     if path.suffix == ".safetensors":
@@ -120,11 +120,11 @@ def load_weights(published: Published, given: Path | None = None, download: bool
             f"{published.sha256[:16]}…: download them again from {published.address}"
         )
     state = published.read(path)
-    _keep(published, state)
+    _keep_if_possible(published, state)
     return LoadedWeights(state, published.sha256)
 
 
-def _at_hand(published: Published) -> Path | None:
+def at_hand(published: Published) -> Path | None:
     """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache."""
     places = [weights_folder()]
     chosen = os.environ.get("KENNEL_WEIGHTS")
@@ -165,16 +165,23 @@ def _load_safetensors(published: Published, path: Path) -> LoadedWeights:
     return LoadedWeights(state, f"tensors:{digest}")
 
 
-def _keep(published: Published, state: State) -> None:
-    """Stores the conversion in the cache; a cache that cannot be written costs a conversion next time."""
+def keep(published: Published, state: State) -> Path:
+    """Stores tensors that are known to be the published ones as safetensors in the cache."""
+    path = weights_folder() / published.stored
     metadata = {
         **published.metadata,
         "kennel_source_sha256": published.sha256,
         "kennel_tensors_sha256": tensors_digest(state),
     }
+    with atomic_file(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary, metadata)
+    return path
+
+
+def _keep_if_possible(published: Published, state: State) -> None:
+    """A cache that cannot be written costs a conversion next time, no more."""
     try:
-        with atomic_file(weights_folder() / published.stored) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary, metadata)
+        keep(published, state)
     except OSError:
         return
 

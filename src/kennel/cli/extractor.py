@@ -1,0 +1,101 @@
+"""`kennel extractor list`, `kennel extractor fetch`, `kennel extractor train`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+app = typer.Typer(
+    help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_extractors() -> None:
+    """List the extractors, what each needs, and whether that is at hand."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from kennel.cli.console import console
+    from kennel.features.catalogue import catalogue
+    from kennel.features.classifier import read_facts
+
+    table = Table(show_lines=True)
+    table.add_column("extractor", no_wrap=True, style="bold")
+    table.add_column("what it gives, its weights, where they are or come from", overflow="fold")
+    for entry in catalogue():
+        table.add_row(entry.name, Text("\n".join(_lines(entry, read_facts))))
+    console.print(table)
+    console.print("kennel extractor fetch NAME, with --weights FILE where the file is at hand")
+
+
+@app.command()
+def fetch(
+    name: str = typer.Argument(..., help="The extractor: see `kennel extractor list`."),
+    weights: Path | None = typer.Option(
+        None, help="The published file, its safetensors conversion, or a folder, got by hand."
+    ),
+) -> None:
+    """Bring an extractor's published weights into the cache, checked."""
+    from kennel.cli.console import console
+    from kennel.features.catalogue import fetch as fetch_weights
+    from kennel.features.contract import EXTRACTORS
+
+    if name == "pixels" and name in EXTRACTORS and weights is None:
+        console.print("The pixels extractor has no weights: there is nothing to fetch, it is always ready.")
+        return
+    fetched = fetch_weights(name, weights)
+    state = "Already there" if fetched.already else "Fetched"
+    console.print(f"{state}: {fetched.path}", markup=False, soft_wrap=True)
+    console.print(f"sha256 {fetched.sha256}", markup=False, soft_wrap=True)
+    if fetched.published_sha256 != fetched.sha256:
+        console.print(f"as published: sha256 {fetched.published_sha256}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    data: Path = typer.Argument(..., help="A packed set with classes, of 8 to 64 pixels."),
+    out: Path | None = typer.Option(None, help="The safetensors file to write (default: in the cache)."),
+    epochs: int | None = typer.Option(
+        None, min=1, help="Times through the set (default: 160,000 images in all, 3 to 60 times)."
+    ),
+    seed: int = typer.Option(0, min=0, help="Draws the weights, the order and the tenth held out."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+) -> None:
+    """Train the classifier extractor on a labelled packed set."""
+    from kennel.cli.console import console, progress_bar
+    from kennel.data.packed import PackedSet
+    from kennel.features.classifier_training import train_classifier
+    from kennel.wiring import pick_device
+
+    packed = PackedSet(data)
+    place = pick_device(device)
+    with progress_bar("training (images)") as report:
+        trained = train_classifier(packed, out, epochs=epochs, seed=seed, device=place, on_progress=report)
+    facts = trained.facts
+    console.print(
+        f"Accuracy {facts.accuracy:.2%} on {facts.held_out:,} images held out of {facts.count:,} in "
+        f"{len(facts.classes)} classes, after {facts.epochs} epochs",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"Classifier: {trained.path}", markup=False, soft_wrap=True)
+
+
+def _lines(entry: Any, read_facts: Any) -> list[str]:
+    """What an extractor gives, and its weights: size, licence, address, where they are."""
+    lines = [f"{entry.dimension:,} features, {entry.logits or 'no logits'}"]
+    if not entry.needs_weights:
+        return [*lines, "no weights needed"]
+    if entry.address:
+        lines += [f"{entry.size / 1e6:,.1f} MB, {entry.licence}", entry.address]
+        return [*lines, f"at hand: {entry.places[0]}" if entry.places else "not at hand"]
+    if not entry.places:
+        return [*lines, "none trained yet: kennel extractor train DATA"]
+    for path in entry.places:
+        facts = read_facts(path)
+        lines.append(
+            f"at hand: {path} ({len(facts.classes)} classes, accuracy {facts.accuracy:.2%} held out)"
+        )
+    return lines

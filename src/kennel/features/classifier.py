@@ -1,0 +1,256 @@
+"""The `classifier` extractor: a small network that `classifier_training` trains on a labelled packed set.
+
+Inception has never seen digits or clothes; a classifier of the very classes tells them apart, so its features
+and its logits (Inception Score, counting modes) mean more on such sets. Values of different classifiers are
+never comparable: the digest of the tensors in the protocol says which one judged.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from kennel.errors import WeightsError
+from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
+from kennel.features.contract import DTYPES, EXTRACTORS, Extracted, Extractor, Precision
+from kennel.features.resize import half_pixel_bilinear
+from kennel.features.weights import State, tensors_digest, weights_folder
+from kennel.shapes import Pixels
+
+DIMENSION = 128
+SMALLEST, LARGEST = 8, 64
+"""Sides in pixels that the network is made for."""
+FIRST_WIDTH, WIDEST, LAST_SIDE = 16, 128, 8
+CPU_CHUNK = 64
+METADATA_KEY = "kennel_classifier"
+FORMAT = 1
+
+Maps = Float[Tensor, "batch channels height width"]
+
+
+@dataclass(frozen=True)
+class ClassifierFacts:
+    """What a classifier's file says of itself.
+
+    `classes`, their names by label; `channels` and `size` of its images; `accuracy` on the `held_out` images
+    that it was not trained on; `count` of all images of the set and its `fingerprint`; `epochs`, `seed` and
+    kennel's `version` of the training.
+    """
+
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    accuracy: float
+    held_out: int
+    count: int
+    fingerprint: str
+    epochs: int
+    seed: int
+    version: str
+
+    def metadata(self, state: State) -> dict[str, str]:
+        """The metadata of the safetensors file that holds `state`."""
+        text = json.dumps({"format": FORMAT, **asdict(self)})
+        return {METADATA_KEY: text, "kennel_tensors_sha256": tensors_digest(state)}
+
+
+class ClassifierNetwork(nn.Module):
+    """Convolutions of 3x3 with batch norm and ReLU, halved until the side is 8 or less, then two layers.
+
+    Each halving doubles the channels, from 16 to at most 128. 28x28 grey in 10 classes: 0.5 million
+    parameters.
+    """
+
+    def __init__(self, channels: int, size: int, classes: int) -> None:
+        """For (batch, `channels`, `size`, `size`) in [-1, 1]."""
+        super().__init__()
+        layers = _convolution(channels, FIRST_WIDTH, stride=1)
+        width, side = FIRST_WIDTH, size
+        while side == size or side > LAST_SIDE:
+            wider = min(2 * width, WIDEST)
+            layers += [*_convolution(width, width, stride=2), *_convolution(width, wider, stride=1)]
+            width, side = wider, (side + 1) // 2
+        self.maps = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(width * side * side, DIMENSION, bias=False),
+            nn.BatchNorm1d(DIMENSION),
+            nn.ReLU(),
+        )
+        self.classify = nn.Linear(DIMENSION, classes)
+
+    def forward(self, images: Maps) -> tuple[Float[Tensor, "batch 128"], Float[Tensor, "batch classes"]]:
+        """The penultimate layer after its ReLU, and the logits."""
+        features = self.hidden(self.maps(images))
+        return features, self.classify(features)
+
+
+def _convolution(channels: int, width: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def scaled(images: Maps) -> Maps:
+    """The network's input: float32 0..255 to [-1, 1]."""
+    return (images - 127.5) / 127.5
+
+
+def as_channels(
+    images: Float[Tensor, "batch given rows columns"], channels: int
+) -> Float[Tensor, "batch wanted rows columns"]:
+    """Float images with as many channels as asked: grey repeated, colour to its luma (ITU-R BT.601).
+
+    Written as differences, so that three equal channels give exactly that one.
+    """
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    red, green, blue = images.split(1, dim=1)  # type: ignore[no-untyped-call]
+    luma: Tensor = red + 0.587 * (green - red) + 0.114 * (blue - red)
+    return luma
+
+
+@EXTRACTORS.register("classifier")
+class Classifier(Extractor):
+    """The penultimate layer (128) and the logits of a classifier that kennel trained on a labelled set.
+
+    Attributes beyond the contract's: `facts`, what the file says of the training.
+    """
+
+    name = "classifier"
+    dimension = DIMENSION
+    resize = (
+        "the size and channels of the classifier's own set: that size untouched, another one by bilinear "
+        "(half-pixel centres, no antialias), (x - 127.5) / 127.5"
+    )
+    logits = "logits of the classes of the set that the classifier was trained on"
+
+    def __init__(
+        self,
+        state: State,
+        facts: ClassifierFacts,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
+        """Raises `WeightsError` where the tensors are not of the network that `facts` describes."""
+        network = ClassifierNetwork(facts.channels, facts.size, len(facts.classes))
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(
+                "the tensors given for the classifier are not of the network that their file describes: "
+                "train it again with `kennel extractor train`"
+            ) from error
+        self.facts = facts
+        self.device, self.precision = torch.device(device), precision
+        self.weights_digest = f"tensors:{tensors_digest(state)}"
+        colour = "colour" if facts.channels == 3 else "grey"
+        other = "grey repeated" if facts.channels == 3 else "colour to BT.601 luma"
+        self.resize = (
+            f"{facts.size}x{facts.size} {colour}: that size untouched, another one by bilinear (half-pixel "
+            f"centres, no antialias), {other}, (x - 127.5) / 127.5"
+        )
+        self.logits = (
+            f"{len(facts.classes)} logits of a classifier with {facts.accuracy:.2%} held-out accuracy"
+        )
+        network = network.eval().requires_grad_(False)
+        self.network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def open(
+        cls,
+        weights: Path | None = None,
+        *,
+        download: bool = True,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+    ) -> "Classifier":
+        """The classifier in the file `weights`, which `kennel extractor train` wrote."""
+        if weights is None:
+            raise WeightsError(
+                "the classifier extractor has no file yet: train one with `kennel extractor train DATA`, "
+                "or give one with --weights"
+            )
+        state, facts = read_classifier(weights)
+        return cls(state, facts, device=device, precision=precision)
+
+    def extract(self, pixels: Pixels) -> Extracted:
+        """Float32 features and logits on the CPU; see `Extractor.extract`."""
+        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
+
+    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+        images = as_channels(half_pixel_bilinear(pixels, self.facts.size), self.facts.channels)
+        images = scaled(images).to(DTYPES[self.precision], memory_format=torch.channels_last)
+        features, logits = self.network(images)
+        return features, logits
+
+
+def classifier_path(fingerprint: str) -> Path:
+    """Where the classifier of the packed set with this fingerprint lies by default; it may not exist."""
+    return weights_folder() / f"classifier-{fingerprint}.safetensors"
+
+
+def classifier_file_for(fingerprint: str) -> Path | None:
+    """The classifier trained on the set with this fingerprint: in `$KENNEL_WEIGHTS`, then in the cache."""
+    name = classifier_path(fingerprint).name
+    chosen = os.environ.get("KENNEL_WEIGHTS")
+    if chosen:
+        place = Path(chosen).expanduser()
+        given = place if place.name == name else place / name
+        if given.is_file():
+            return given
+    path = classifier_path(fingerprint)
+    return path if path.is_file() else None
+
+
+def trained_classifiers() -> list[Path]:
+    """The classifiers in the cache, by name."""
+    return sorted(weights_folder().glob("classifier-*.safetensors"))
+
+
+def read_facts(path: Path) -> ClassifierFacts:
+    """What a classifier's file says of itself; raises `WeightsError` where it is none."""
+    return _read(path, with_tensors=False)[1]
+
+
+def read_classifier(path: Path) -> tuple[State, ClassifierFacts]:
+    """Tensors and facts of a classifier's file; raises `WeightsError` where it is none or is damaged."""
+    return _read(path, with_tensors=True)
+
+
+def _read(path: Path, with_tensors: bool) -> tuple[State, ClassifierFacts]:
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no classifier file {path}: train one with `kennel extractor train DATA --out {path}`"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            names = list(file.keys()) if with_tensors else []
+            state = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}): train it again") from error
+    if METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} was not written by `kennel extractor train`: give a file that was, or name its extractor"
+        )
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+        if about.pop("format") != FORMAT:
+            raise WeightsError(f"{path} is of another kennel's format: train it again with this one")
+        facts = ClassifierFacts(**{**about, "classes": tuple(about["classes"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(f"what {path} says of itself cannot be read: train it again") from error
+    if with_tensors and metadata.get("kennel_tensors_sha256") != tensors_digest(state):
+        raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): train it again")
+    return state, facts
