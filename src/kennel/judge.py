@@ -213,7 +213,7 @@ class Judge:
             reference_size=self.reference.shape,
             seed=evidence.settings.seed,
             options=finding.protocol,
-            notes=tuple(conversions(images, self.reference)),
+            notes=tuple(conversions(images, self.reference, self.extractor.channels)),
             versions=versions(),
         )
         return Judgement(
@@ -282,8 +282,11 @@ def check_count(count: int, what: str) -> None:
         )
 
 
-def conversions(images: ImageSet, reference: ImageSet) -> list[str]:
-    """Sentences about grey pictures that were judged as colour."""
+def conversions(images: ImageSet, reference: ImageSet, channels: int = 3) -> list[str]:
+    """Sentences about pictures that were judged as colour or as grey, which they are not."""
     sides = (("images", images.shape[0]), ("reference", reference.shape[0]))
-    grey = [side for side, channels in sides if channels == 1]
-    return [f"Grey repeated to RGB on the side of the {' and the '.join(grey)}."] if grey else []
+    others = " and the ".join(side for side, given in sides if given != channels)
+    if not others:
+        return []
+    done = "Grey repeated to RGB" if channels == 3 else "Colour reduced to grey"
+    return [f"{done} on the side of the {others}."]

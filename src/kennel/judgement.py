@@ -57,7 +57,7 @@ class JudgingProtocol(BaseModel):
         """The protocol in sentences."""
         weights = f" (weights sha256 {self.weights_sha256[:16]}…)" if self.weights_sha256 else " (no weights)"
         if self.weights_sha256 and self.weights_sha256.startswith("tensors:"):
-            weights = f" (weights that nobody vouches for, {self.weights_sha256[:24]}…)"
+            weights = f" (weights known by their digest only, {self.weights_sha256[:24]}…)"
         _, height, width = self.image_size
         sentences = [
             f"Extractor {self.extractor}{weights}, {self.dimension} features in {self.precision}.",

@@ -70,6 +70,7 @@ def judge(
         precision=_precision(precision),
         protocol=protocol,
         biased_logits=biased_logits,
+        of_set=reference.fingerprint,
     )
     if judging.name == "pixels" and extractor == "auto":
         console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)

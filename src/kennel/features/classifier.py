@@ -152,6 +152,7 @@ class Classifier(Extractor):
                 "train it again with `kennel extractor train`"
             ) from error
         self.facts = facts
+        self.channels = facts.channels
         self.device, self.precision = torch.device(device), precision
         self.weights_digest = f"tensors:{tensors_digest(state)}"
         colour = "colour" if facts.channels == 3 else "grey"
@@ -178,8 +179,8 @@ class Classifier(Extractor):
         """The classifier in the file `weights`, which `kennel extractor train` wrote."""
         if weights is None:
             raise WeightsError(
-                "the classifier extractor has no file yet: train one with `kennel extractor train DATA`, "
-                "or give one with --weights"
+                "the classifier extractor has no file for this set yet: train it with "
+                "`kennel extractor train DATA`, or give one with --weights"
             )
         state, facts = read_classifier(weights)
         return cls(state, facts, device=device, precision=precision)

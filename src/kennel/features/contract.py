@@ -35,7 +35,8 @@ class Extracted:
 class Extractor(ABC):
     """A fixed map from pixels to features; two extractors of equal protocol words give equal features.
 
-    Attributes: `name`, its registered name; `dimension` of a feature vector; `protocol`, the name of its
+    Attributes: `name`, its registered name; `dimension` of a feature vector;
+    `channels` that it looks at, 3 or 1; `protocol`, the name of its
     input rule, on the class that of the default one, "own" where there is no choice; `resize`, that rule in
     words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
     stands for its weights, None where it has none; `precision` of the arithmetic; `device` it runs on.
@@ -43,6 +44,7 @@ class Extractor(ABC):
 
     name: str
     dimension: int
+    channels: int = 3
     protocol: str = "own"
     resize: str
     logits: str | None = None

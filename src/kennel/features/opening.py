@@ -7,6 +7,7 @@ import torch
 
 from kennel.errors import WeightsError
 from kennel.features import classifier, hub  # noqa: F401  (they register their extractors)
+from kennel.features.classifier import Classifier, classifier_file_for
 from kennel.features.contract import EXTRACTORS, Extractor, Precision
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
@@ -27,12 +28,14 @@ def open_extractor(
     download: bool = True,
     protocol: str | None = None,
     biased_logits: bool = False,
+    of_set: str | None = None,
 ) -> Extractor:
     """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
 
     "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
     downloads; with nothing at hand it is `pixels`. `protocol` names the resize rule, one of
     `kennel.features.resize.PROTOCOLS`, None for the extractor's own; `biased_logits` is for `inception`.
+    `of_set` is the fingerprint of a set: `classifier` without weights is the one trained on it.
     Raises `UnknownNameError`, `WeightsError`, and `JudgementError` where the extractor has no such choice.
     """
     if name == "auto":
@@ -40,6 +43,8 @@ def open_extractor(
         download = False
     kind = EXTRACTORS[name]
     kind.refuse_choices(protocol, biased_logits)
+    if name == Classifier.name and weights is None and of_set is not None:
+        weights = classifier_file_for(of_set)
     choices: dict[str, Any] = {}
     if protocol not in (None, kind.protocol):
         choices["protocol"] = protocol
