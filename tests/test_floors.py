@@ -11,6 +11,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "shapes", "schedules", "randomness", "watch", "distributed"),
     ("registry", "atomic", "cache", "pixels"),
     ("options", "pictures"),
+    ("pace",),
     ("recipe",),
     ("recipes",),
     ("data",),

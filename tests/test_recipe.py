@@ -235,6 +235,12 @@ def test_keys_below_one_that_is_not_set_yet_can_be_given():
     assert recipe.techniques[-1].options == {"optimiser": {"learning_rate": 1e-3}}
 
 
+def test_further_metrics_are_a_list_or_a_line():
+    for given in ("fid,recall", "fid, recall", "[fid, recall]"):
+        assert override(built_in("gan"), [f"validation.also={given}"]).validation.also == ("fid", "recall")
+    assert override(built_in("gan"), ["validation.also=[]"]).validation.also == ()
+
+
 def test_a_schedule_that_ends_before_it_begins_is_refused():
     with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
         override(built_in("gan"), ["generator_optimiser.schedule={begins: 0.8, ends: 0.5}"])

@@ -81,11 +81,8 @@ class Judge:
         settings = settings or Settings()
         count = _default_count(images) if count is None else count
         found = []
-        for name, metric in METRICS.items():
-            # The Inception Score alone does not look at the reference.
-            fewest = count if name == "inception_score" else min(count, len(self.reference))
-            enough = fewest >= metric.least(self.extractor.dimension, settings)
-            if enough and not self.missing(name, images):
+        for name in METRICS:
+            if not self.too_few(name, count, settings) and not self.missing(name, images):
                 found.append(name)
         return in_order(found)
 
@@ -108,27 +105,50 @@ class Judge:
             if name != "all" and (missing := self.missing(name, images)):
                 raise JudgementError(missing)
 
+    def too_few(self, name: str, count: int, settings: Settings) -> str:
+        """Why `count` images against this reference are too few for a metric; empty where they are enough."""
+        least = METRICS[name].least(self.extractor.dimension, settings)
+        # The Inception Score alone does not look at the reference.
+        sides = [(f"{count:,} images", count)]
+        if name != "inception_score":
+            sides.append((f"{len(self.reference):,} images of {self.reference.name}", len(self.reference)))
+        given, fewest = min(sides, key=lambda side: side[1])
+        if fewest >= least:
+            return ""
+        return f"{METRICS[name].label} needs at least {least:,} images on a side, and there are {given}"
+
     def missing(self, name: str, images: ImageSet) -> str:
         """What keeps a metric from being measured, as a sentence; empty where nothing does."""
+        lacking, remedy = self._lacking(name, images)
+        return f"{lacking}: {remedy}" if lacking else ""
+
+    def lacking(self, name: str, images: ImageSet) -> str:
+        """What `missing` says, without its remedy, for a caller that knows another."""
+        return self._lacking(name, images)[0]
+
+    def _lacking(self, name: str, images: ImageSet) -> tuple[str, str]:
         needs = METRICS[name].needs
         if "logits" in needs and self.extractor.logits is None:
             return (
-                f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs: "
-                "use --extractor inception, mobilenet or classifier, or leave it out of --metrics"
+                f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs",
+                "use --extractor inception, mobilenet or classifier, or leave it out of --metrics",
             )
-        unlabelled = [side.name for side in (images, self.reference) if _labels(side, None) is None]
-        if "labels" in needs and unlabelled:
-            return (
-                f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs: give a labelled "
-                "packed set, a folder with a folder for each class, or a run of a conditional recipe"
-            )
+        if "labels" in needs:
+            unlabelled = [side.name for side in (images, self.reference) if _labels(side, None) is None]
+            if unlabelled:
+                return (
+                    f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs",
+                    "give a labelled packed set, a folder with a folder for each class, or a run of a "
+                    "conditional recipe",
+                )
         if "pyramid" in needs and not _has_pyramid(images):
             _, height, width = images.shape
             return (
                 f"{images.name} has images of {width}x{height}, and {METRICS[name].label} needs squares of "
-                "16, 32, 64, ... pixels: prepare them so, or leave it out of --metrics"
+                "16, 32, 64, ... pixels",
+                "prepare them so, or leave it out of --metrics",
             )
-        return ""
+        return "", ""
 
     def judge(
         self,

@@ -5,10 +5,8 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 
 import hashlib
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
@@ -16,19 +14,43 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from kennel.errors import RecipeError
 from kennel.options import Options, sentence
+from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
 from kennel.registry import unknown_name
-from kennel.schedules import Decay, decayed
+
+__all__ = [
+    "Boost",
+    "Budget",
+    "Image",
+    "Latent",
+    "Optimiser",
+    "Part",
+    "Precision",
+    "Recipe",
+    "Sampling",
+    "Schedule",
+    "Turns",
+    "Validation",
+    "difference",
+    "from_yaml",
+    "override",
+    "parse_count",
+    "parsed",
+    "recipe_from",
+]
 
 Precision = Literal["float32", "bfloat16"]
-Beta = Annotated[float, Field(ge=0, lt=1)]
+
+_LATER: dict[str, dict[str, Any]] = {"validation": {"also": [], "patience": None}}
+"""Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
+older runs keep theirs."""
 
 
 class Part(BaseModel):
@@ -62,131 +84,35 @@ class Latent(Options):
     distribution: Literal["normal", "uniform"] = "normal"
 
 
-class Schedule(Options):
-    """How a learning rate moves over the run: a factor of it, by the share of the budget that is spent.
-
-    It rises linearly from `initial` to 1 during the first `warm_up` of the run, and goes from 1 to `final`
-    between `begins` and `ends`.
-    """
-
-    decay: Decay = "constant"
-    begins: float = Field(0.0, ge=0, lt=1)
-    ends: float = Field(1.0, gt=0, le=1)
-    final: float = Field(0.0, ge=0, allow_inf_nan=False)
-    warm_up: float = Field(0.0, ge=0, lt=1)
-    initial: float = Field(0.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Schedule":
-        if self.begins >= self.ends:
-            raise ValueError(f"the schedule begins at {self.begins} and ends at {self.ends}: end later")
-        if self.final and self.decay == "constant":
-            raise ValueError("final is where a decay arrives: give decay=linear or cosine with it")
-        if self.initial and not self.warm_up:
-            raise ValueError("initial is where a warm-up begins: give warm_up with it")
-        return self
-
-    def factor(self, progress: float) -> float:
-        """The factor at this share of the run."""
-        factor = decayed(self.decay, 1.0, self.final, (progress - self.begins) / (self.ends - self.begins))
-        if progress < self.warm_up:
-            factor *= decayed("linear", self.initial, 1.0, progress / self.warm_up)
-        return factor
-
-
-class Optimiser(Options):
-    """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
-
-    `betas` belong to adam, `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
-    """
-
-    name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
-    schedule: Schedule = Schedule()
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
-    smoothing: Beta = 0.99
-    momentum: Beta = 0.0
-    epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _read(self) -> "Optimiser":
-        if self.name == "adam" and self.momentum:
-            raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
-        return self
-
-    def learning_rate_at(self, progress: float) -> float:
-        """The learning rate at this share of the run."""
-        return self.learning_rate * self.schedule.factor(progress)
-
-
-class Boost(Options):
-    """More discriminator turns in the first `first` rounds and in every `every`-th (0: no other).
-
-    WGAN's released code trains its critic 100 times in the first 25 rounds and in every 500th.
-    """
-
-    discriminator: PositiveInt = 100
-    first: NonNegativeInt = 25
-    every: NonNegativeInt = 500
-
-
-class Turns(Options):
-    """Turns of each player in a round; `boost` gives the discriminator more in some rounds."""
-
-    discriminator: PositiveInt = 1
-    generator: PositiveInt = 1
-    boost: Boost | None = None
-
-    def discriminator_in(self, number: int) -> int:
-        """The discriminator's turns in the round of this number, from 0."""
-        boost = self.boost
-        if boost is not None and (number < boost.first or (boost.every and number % boost.every == 0)):
-            return boost.discriminator
-        return self.discriminator
-
-    def discriminator_before(self, number: int) -> int:
-        """The discriminator's turns in all rounds before this one."""
-        boost = self.boost
-        if boost is None:
-            return number * self.discriminator
-        boosted = min(number, boost.first)
-        if boost.every and number > boost.first:  # multiples of `every` from `first` to `number` - 1
-            boosted += ceil(number / boost.every) - ceil(boost.first / boost.every)
-        return number * self.discriminator + boosted * (boost.discriminator - self.discriminator)
-
-    def round_after(self, discriminator_turns: int) -> int:
-        """The number of the round that follows after so many turns of the discriminator."""
-        return bisect_left(range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_before)
-
-
-class Budget(Options):
-    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one."""
-
-    images: PositiveInt | None = None
-    epochs: PositiveFloat | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "Budget":
-        if (self.images is None) == (self.epochs is None):
-            raise ValueError("give a budget in images or in epochs, one of the two")
-        return self
-
-    def in_images(self, set_size: int) -> int:
-        """The budget in images, for a set of `set_size` images."""
-        return self.images if self.images is not None else max(1, round((self.epochs or 0) * set_size))
-
-
 class Validation(Options):
     """Judging during training: `count` samples against the training set, every so many ticks.
 
-    `extractor` "auto" takes the best whose weights are at hand. `every_ticks` 0 turns validation off.
+    `metric` decides which checkpoint is `best`, and the run stops when it has not improved for `patience`
+    validations (`None`: never); those of `also` are measured and logged beside it. Names are those of
+    `kennel judge`, and are checked where the run is built. `extractor` "auto" takes the best whose weights
+    are at hand. `every_ticks` 0 turns validation off.
     """
 
-    metric: Literal["mifid", "fid"] = "mifid"
+    metric: str = "mifid"
+    also: tuple[str, ...] = ()
+    patience: PositiveInt | None = None
     extractor: str = "auto"
     count: int = Field(2048, ge=2)
     every_ticks: int = Field(1, ge=0)
+
+    @field_validator("also", mode="before")
+    @classmethod
+    def _from_a_line(cls, given: Any) -> Any:
+        return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _patience_counts_something(self) -> "Validation":
+        if self.patience is not None and self.every_ticks == 0:
+            raise ValueError(
+                "patience counts validations, and every_ticks 0 turns them off: give every_ticks of 1 or "
+                "more, or patience=null"
+            )
+        return self
 
 
 class Sampling(Options):
@@ -237,6 +163,10 @@ class Recipe(Options):
     def fingerprint(self) -> str:
         """BLAKE2b of all that the recipe says, but for the paper's name."""
         content = self.model_dump(mode="json", exclude={"paper"})
+        for part, defaults in _LATER.items():
+            for key, default in defaults.items():
+                if content[part][key] == default:
+                    del content[part][key]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 

@@ -5,6 +5,9 @@ from collections.abc import MutableMapping
 Entry = MutableMapping[str, float | int | str | None]
 """One tick's line of the log: plain numbers by name."""
 
+VALIDATIONS_SINCE_BEST = "validations_since_best"
+"""The entry's key for how many validations came after the best one; 0 where this one is the best so far."""
+
 
 class Watch:
     """This one listens to nothing; the command line draws a bar and prints a line a tick."""

@@ -39,6 +39,29 @@ def test_training_ends_with_a_grid_a_report_and_a_curve(kennel, packed_set, tmp_
     assert len(re.findall(r"FID", outcome.err)) >= 2
 
 
+def test_a_run_without_improvement_ends_early_and_says_so_again(kennel, packed_set, tmp_path, monkeypatch):
+    from kennel.wiring.validating import Validator
+
+    values = {32: 5.0, 64: 6.0, 96: 7.0}
+    monkeypatch.setattr(
+        Validator, "values", lambda self, generator, images: {"fid": values[images], "recall": 0.51239}
+    )
+    settings = ("--images", "128", "--set", "ticks=4", "--set", "validation.patience=1")
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK, *settings)
+    outcome = kennel(*command)
+    assert outcome.code == 0, outcome.err
+    assert "FID 5.00  Recall 0.5124\n" in outcome.err
+    assert "FID 6.00  Recall 0.5124  (1 since the best)\n" in outcome.err
+    assert "FID has not improved for 1 validation (best 5.00 at 32 images): stopping.\n" in outcome.err
+    assert "Done: 64 images" in outcome.out
+    report = RunFolder(tmp_path / "run").report.read_text()
+    assert "Stopped early at 64 images of a budget of 128 images" in report
+    again = kennel(*command)
+    assert again.code == 0
+    assert "The run has stopped early: FID has not improved for 1 validation" in again.err
+    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
+
+
 def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_path):
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     kennel(*command)

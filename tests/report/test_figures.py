@@ -47,6 +47,13 @@ def test_the_best_point_is_the_lowest_or_the_highest_as_the_metric_says(
     assert panel.best == best
 
 
+def test_a_metric_that_has_no_better_end_is_drawn_without_a_best_point(tmp_path: Path, log_line: LogLine):
+    log = [log_line(1000 * place, diversity=1 / place, validations_since_best=place) for place in (1, 2)]
+    panels = draw_curves(log, tmp_path / "curves.png")
+    assert (panels[0].kind, panels[0].title, panels[0].best) == ("metric", "Validation Diversity", None)
+    assert "validations_since_best" not in {line.name for panel in panels for line in panel.lines}
+
+
 def test_a_run_without_validation_has_no_panel_for_it(tmp_path: Path, log_line: LogLine):
     panels = draw_curves([log_line(1000), log_line(2000)], tmp_path / "curves.png")
     assert [panel.kind for panel in panels] == ["loss", "probability", "speed"]

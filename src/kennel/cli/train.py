@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from kennel.watch import Entry, Watch
+from kennel.watch import VALIDATIONS_SINCE_BEST, Entry, Watch
 
 INTERRUPTED = 130
 """The exit code that shells give to what Ctrl-C ended."""
@@ -124,7 +124,14 @@ class Watching(Watch):
             f"loss D {number('discriminator_loss', '6.3f')} G {number('generator_loss', '6.3f')}  "
             f"D(x) {number('real_probability', '.2f')}  D(G(z)) {number('fake_probability', '.2f')}"
         )
-        for metric, label in (("fid", "FID"), ("mifid", "MiFID")):
-            if metric in entry:
-                line += f"  {label} {number(metric, '.2f')}"
-        self.say(line)
+        self.say(line + scores(entry))
+
+
+def scores(entry: Entry) -> str:
+    """What a validation measured, the deciding metric first, and how long ago its best was."""
+    from kennel.metrics.contract import METRICS
+    from kennel.report.wording import figure, label
+
+    words = "".join(f"  {label(name)} {figure(value)}" for name, value in entry.items() if name in METRICS)
+    since = entry.get(VALIDATIONS_SINCE_BEST)
+    return f"{words}  ({since} since the best)" if since else words

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kennel.metrics.contract import METRICS
 from kennel.report.wording import label, metric_direction
+from kennel.watch import VALIDATIONS_SINCE_BEST
 
 Kind = Literal["metric", "loss", "probability", "speed", "other"]
 
-_NOT_CURVES = ("images", "seconds")
+_NOT_CURVES = ("images", "seconds", VALIDATIONS_SINCE_BEST)
 _LINE_LABELS = {
     "discriminator_loss": "discriminator",
     "generator_loss": "generator",
@@ -31,7 +33,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. `best` is the place of the best value in the only line of a metric's panel."""
+    """One pair of axes. `best` is the place of the best value in the only line of a metric's panel; None
+    for a metric of which neither more nor less is better."""
 
     kind: Kind
     title: str
@@ -83,15 +86,17 @@ def best_place(name: str, values: Sequence[float]) -> int:
 
 
 def _metric_panel(line: Line) -> Panel:
-    direction = "higher" if metric_direction(line.name) > 0 else "lower"
-    title = f"Validation {line.label} ({direction} is better)"
+    direction = metric_direction(line.name)
+    if not direction:
+        return Panel("metric", f"Validation {line.label}", (line,))
+    title = f"Validation {line.label} ({'higher' if direction > 0 else 'lower'} is better)"
     return Panel("metric", title, (line,), best_place(line.name, line.values))
 
 
 def _kind(name: str) -> Kind:
     if name == "images_per_second":
         return "speed"
-    if metric_direction(name):
+    if name in METRICS:
         return "metric"
     if name.endswith("_loss"):
         return "loss"

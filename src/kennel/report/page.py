@@ -18,8 +18,9 @@ from kennel.pictures import png_text
 from kennel.recipe import Recipe
 from kennel.report.figures import Panel, draw_curves
 from kennel.report.judgements import judgement_tables
-from kennel.report.wording import duration, figure, label, metric_direction, shape_in_words
+from kennel.report.wording import duration, figure, label, shape_in_words
 from kennel.run_folder import RunFolder
+from kennel.watch import VALIDATIONS_SINCE_BEST
 
 EMBED_UP_TO = 1_500_000
 """Bytes of a picture that is embedded as it is; a larger one is scaled down, so that the page stays light."""
@@ -150,6 +151,12 @@ def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str
     seen = int(log[-1]["images"])
     if seen >= total:
         return f"Finished: {seen:,} images shown of a budget of {budget}."
+    patience, since = recipe.validation.patience, log[-1].get(VALIDATIONS_SINCE_BEST, 0)
+    if patience is not None and since >= patience:
+        return (
+            f"Stopped early at {seen:,} images of a budget of {budget}: {label(recipe.validation.metric)} "
+            f"had not improved for {since} validation{'' if since == 1 else 's'}."
+        )
     return f"At {seen:,} images, {seen / total:.0%} of a budget of {budget}."
 
 
@@ -164,7 +171,7 @@ def _reading(panels: Sequence[Panel], recipe: Recipe) -> list[str]:
                 f"Best validation {label(line.name)}: {figure(line.values[panel.best])} at "
                 f"{line.images[panel.best]:,} images; the newest is {figure(line.values[-1])}."
             )
-    if any(metric_direction(panel.lines[0].name) for panel in panels):
+    if any(panel.kind == "metric" for panel in panels):
         sentences.append(
             f"Validation compares {validation.count:,} samples with the training set, extractor "
             f"“{validation.extractor}”: its values compare with one another, and not with judgements "

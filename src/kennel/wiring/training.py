@@ -1,9 +1,9 @@
-"""A training run, begun or gone on with: grids, log, validation, checkpoints as the trainer's callbacks."""
+"""A training run, begun or gone on with: what does not fit is refused, the rest is the trainer's."""
 
 import math
 import platform
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,24 +16,28 @@ from kennel import checkpoint
 from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
-from kennel.errors import CheckpointError, RecipeError, RunError
+from kennel.errors import RecipeError, RunError
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
-from kennel.pictures import save_png, tile
-from kennel.recipe import Recipe, difference
+from kennel.recipe import Recipe, Validation, difference
 from kennel.run_folder import RunFolder
-from kennel.sampler import Samples, a_row_a_class, draw_latents
-from kennel.step import Step
-from kennel.trainer import Plan, Progress, Trainer
-from kennel.watch import Entry, Watch
+from kennel.sampler import draw_latents
+from kennel.trainer import Plan, Trainer
+from kennel.watch import Watch
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
-from kennel.wiring.provenance import grid_text
-from kennel.wiring.validating import Validator
+from kennel.wiring.keeping import Keeper
+from kennel.wiring.validating import Validator, with_metric_names
 
-GRID_SEEDS = range(64)
-GRID_CLASSES = 16
-"""Rows of a conditional run's grid, which has one for each class."""
+TAKEN = (
+    "budget.",
+    "validation.metric:",
+    "validation.also:",
+    "validation.patience:",
+    "validation.every_ticks:",
+)
+"""Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
+means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
 
 
 def train(
@@ -45,12 +49,15 @@ def train(
     weights: Path | None = None,
     watch: Watch | None = None,
 ) -> bool:
-    """Begins the run in `out`, or goes on with the one that is there; True when its budget is spent.
+    """Begins the run in `out`, or goes on with the one that is there; True when it is over.
+
+    It is over when its budget is spent, or when the validation's metric has not improved for as many
+    validations as the recipe's patience.
 
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
-    is taken. `weights` is a file for the validation's extractor. Ctrl-C and SIGTERM leave a checkpoint and
-    return False.
+    and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
+    extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
     """
     watch = watch or Watch()
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
@@ -58,7 +65,9 @@ def train(
     torch.set_flush_denormal(True)
     packed = PackedSet(data)
     folder = RunFolder(out)
-    recipe = _with_extractor(resolve(recipe, packed), folder, weights)
+    recipe = resolve(recipe, packed)
+    recipe = _with_validation(recipe, with_metric_names(recipe.validation))
+    recipe = _with_extractor(recipe, folder, weights)
     total = recipe.budget.in_images(len(packed))
     if recipe.batch > total:
         raise RecipeError(
@@ -67,14 +76,14 @@ def train(
         )
     device = device or torch.device("cpu")
     step = build_step(recipe, device)  # refuses what does not fit before anything is written
-    validator = Validator.for_recipe(recipe, packed, device, weights, watch.say)
+    validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
     _begin_or_match(folder, recipe, packed, watch.say)
 
     round_images = recipe.batch * recipe.turns.discriminator
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
-    keeper = _Keeper(folder, recipe, step, validator, plan)
-    with _asked_to_stop(watch.say) as should_stop, EventWriter(folder.tensorboard, watch.say) as events:
+    keeper = Keeper(folder, recipe, step, validator, plan)
+    with _asked_to_stop(watch.say) as asked_to_stop, EventWriter(folder.tensorboard, watch.say) as events:
         trainer = Trainer(
             step,
             Stream(packed, recipe.batch, recipe.seed, device),
@@ -89,14 +98,23 @@ def train(
                 lambda entry, progress: keeper.save(progress),
             ),
             at_round=lambda images_seen: watch.at_round(images_seen, total),
-            at_stop=keeper.save,
-            should_stop=should_stop,
+            at_stop=keeper.stop,
+            should_stop=lambda: keeper.has_run_out or asked_to_stop(),
         )
         keeper.trainer = trainer
         keeper.resume(watch.say)
         if trainer.progress.images_seen == 0:
             keeper.draw_first_grid()
-        return trainer.run()
+        went_on_from = trainer.progress.images_seen
+        if trainer.run():
+            return True
+        if keeper.has_run_out:
+            watch.say(keeper.why_it_ends(went_on_from))
+        return keeper.has_run_out
+
+
+def _with_validation(recipe: Recipe, validation: Validation) -> Recipe:
+    return recipe.model_copy(update={"validation": validation})
 
 
 def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> Recipe:
@@ -109,8 +127,10 @@ def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> 
     if wanted.extractor != "auto":
         return recipe
     name = folder.recipe().validation.extractor if folder.exists() else choose(weights)
-    found = {"extractor": name, "metric": "fid" if name == PixelCells.name else wanted.metric}
-    return recipe.model_copy(update={"validation": wanted.model_copy(update=found)})
+    metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
+    also = tuple(one for one in wanted.also if one != metric)
+    found = {"extractor": name, "metric": metric, "also": also}
+    return _with_validation(recipe, wanted.model_copy(update=found))
 
 
 def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:
@@ -125,20 +145,26 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
             "give that set, or another --out"
         )
     changes = difference(there, recipe)
-    refused = [change for change in changes if not change.startswith("budget.")]
+    refused = [change for change in changes if not change.startswith(TAKEN)]
     if refused:
         raise RecipeError(
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
             "give the same settings to go on with it, or another --out to begin anew"
         )
-    if changes:
+    budget = [change for change in changes if change.startswith("budget.")]
+    measured = [change for change in changes if change.startswith("validation.")]
+    if budget:
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
         if recipe.budget.in_images(len(packed)) < seen:
             raise RunError(
                 f"the run in {folder.path} has seen {seen:,} images already: give a budget of no fewer, or "
                 "another --out"
             )
-        say(f"The budget changed: {'; '.join(changes)}. Schedules over the run stretch with it.")
+        say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
+    if measured:
+        anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
+        say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
+    if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 
 
@@ -157,90 +183,6 @@ def _about(packed: PackedSet) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-class _Keeper:
-    """What is written at a tick, and how a run finds back to it."""
-
-    trainer: Trainer
-
-    def __init__(
-        self, folder: RunFolder, recipe: Recipe, step: Step, validator: Validator | None, plan: Plan
-    ) -> None:
-        self.folder = folder
-        self.recipe = recipe
-        self.step = step
-        self.validator = validator
-        self.plan = plan
-        self.best: float | None = None
-        self.is_best = False
-
-    def resume(self, say: Callable[[str], None]) -> None:
-        def damaged(error: CheckpointError) -> None:
-            say(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
-
-        found = checkpoint.newest(self.folder.checkpoints, damaged)
-        self.folder.rewind_log(found.images_seen if found else 0)
-        if found is None:
-            return
-        checkpoint.restore(found, self.step, self.trainer.tally)
-        self.trainer.progress.images_seen = found.images_seen
-        self.trainer.progress.seconds = float(found.about["seconds"])
-        self.best = found.about["best"]
-        say(f"Going on from {found.images_seen:,} images.")
-
-    def validate(self, entry: Entry, progress: Progress) -> None:
-        self.is_best = False
-        tick = progress.images_seen // self.plan.tick_images
-        last = progress.images_seen >= self.plan.total_images
-        every = self.recipe.validation.every_ticks
-        if self.validator is None or not (tick % every == 0 or last):
-            return
-        values = self.validator.values(sampling_generator(self.step), progress.images_seen)
-        entry.update(values)
-        value = values[self.recipe.validation.metric]
-        self.is_best = self.best is None or value < self.best
-        if self.is_best:
-            self.best = value
-
-    def draw_grid(self, entry: Entry, progress: Progress) -> None:
-        seeds, labels, columns = _grid(self.recipe.classes or 0)
-        generator, sampling = sampling_generator(self.step), self.recipe.sampling
-        samples = Samples(generator, self.recipe.latent, seeds, labels=labels, sampling=sampling)
-        save_png(
-            self.folder.samples / f"{progress.images_seen:012d}.png",
-            tile(samples.pixels(), columns),
-            grid_text(self.folder.fingerprint(), progress.images_seen, seeds),
-        )
-
-    def draw_first_grid(self) -> None:
-        self.draw_grid({}, Progress())
-
-    def write_log(self, entry: Entry, progress: Progress) -> None:
-        self.folder.append_log(entry)
-
-    def save(self, progress: Progress) -> None:
-        tensors = checkpoint.collect(self.step, self.trainer.tally)
-        about = {
-            "images_seen": progress.images_seen,
-            "seconds": progress.seconds,
-            "best": self.best,
-            "recipe": self.recipe.fingerprint(),
-            "kennel": kennel.__version__,
-        }
-        if self.is_best:
-            checkpoint.save(self.folder.best_checkpoint, tensors, about)
-            self.is_best = False
-        checkpoint.save(self.folder.checkpoints / checkpoint.name_for(progress.images_seen), tensors, about)
-        checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
-
-
-def _grid(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:
-    """(seeds, labels, columns) of a run's grids: a row for each class, as far as they go on one page."""
-    if classes == 0:
-        return GRID_SEEDS, None, 8
-    seeds, labels = a_row_a_class(range(8), min(classes, GRID_CLASSES))
-    return seeds, labels, 8
 
 
 @contextmanager
