@@ -78,7 +78,7 @@ class Validator:
         if validation.every_ticks == 0:
             return None
         device = next(generator.parameters()).device
-        extractor = open_extractor(validation.extractor, weights, device=device)
+        extractor = open_extractor(validation.extractor, weights, device=device, of_set=packed.fingerprint)
         judge = Judge(packed, extractor)
         validator = cls(judge, recipe, tuple(packed.classes) if recipe.classes else (), device)
         validator.check(generator)
