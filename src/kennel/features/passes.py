@@ -1,7 +1,8 @@
 """One pass of an extractor over a set of images: every metric of that extractor is served by it.
 
 Ranks share a pass by whole batches: of each round of `world_size` batches every rank extracts its own and
-rank 0 gathers them, in order. A batch is the same whoever has it, so the features are those of a process alone.
+rank 0 gathers them, in order. A batch is the same whoever has it, so the features are those of a process
+alone.
 """
 
 import hashlib
