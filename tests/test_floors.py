@@ -8,8 +8,8 @@ import kennel
 ROOT = Path(kennel.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "shapes", "schedules", "randomness", "watch", "distributed"),
-    ("registry", "atomic", "cache", "pixels"),
+    ("errors", "shapes", "schedules", "randomness", "watch"),
+    ("registry", "atomic", "cache", "pixels", "distributed"),
     ("options", "pictures"),
     ("pace",),
     ("recipe",),

@@ -8,7 +8,8 @@ import torch
 
 from kennel.cache import cache_folder
 from kennel.data.plain_sets import NpzSet
-from kennel.errors import JudgementError, UnknownNameError
+from kennel.errors import JudgementError, RankError, UnknownNameError
+from kennel.features import passes
 from kennel.features.contract import Extracted, Extractor
 from kennel.features.opening import open_extractor
 from kennel.judge import Judge, judge
@@ -233,6 +234,64 @@ def test_a_set_that_shrinks_while_it_is_read_is_refused(make: Maker) -> None:
     fakes = make("fakes")
     with pytest.raises(JudgementError, match="gave 7 of 60 images"):
         Judge(make("reference"), Counted(), batch=7).judge(Shrinking(fakes.path))
+
+
+def test_many_features_lie_in_a_mapped_file_and_score_the_same(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, fakes = make("reference"), make("fakes", seed=1)
+    in_memory = Judge(reference, Counted(), cached=False)
+    expected = in_memory.judge(fakes, count=40)
+    monkeypatch.setattr(passes, "HELD_BYTES", 40 * 12 * 4 - 1)
+    mapped = Judge(reference, Counted(), cached=False)
+    assert mapped.judge(fakes, count=40) == expected
+    assert in_memory.evidence is not None
+    assert mapped.evidence is not None
+    for of_file, of_memory in (
+        (mapped.evidence.images.features, in_memory.evidence.images.features),
+        (mapped.evidence.images.logits, in_memory.evidence.images.logits),
+        (mapped.evidence.reference.features, in_memory.evidence.reference.features),
+    ):
+        assert isinstance(of_file, np.memmap)
+        assert not isinstance(of_memory, np.memmap)
+        np.testing.assert_array_equal(of_file, of_memory)
+
+
+def test_ranks_with_other_images_options_or_weights_are_refused(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def meeting(digest: int, *, patient: bool) -> list[tuple[int]]:
+        told.append(digest)
+        return [(told[0],), (digest,)]
+
+    monkeypatch.setattr(passes, "meet", meeting)
+    own, extractor, other = make("own"), Counted(), Counted()
+    other.weights_digest = "others"
+    rows = np.arange(30)
+    passes._refuse_differences(own, extractor, rows, 16)
+    passes._refuse_differences(own, extractor, rows, 16)
+    for images, judging, chosen, batch in (
+        (make("others", seed=1), extractor, rows, 16),
+        (own, other, rows, 16),
+        (own, extractor, rows + 1, 16),
+        (own, extractor, None, 16),
+        (own, extractor, rows, 17),
+    ):
+        with pytest.raises(
+            RankError, match=r"have different images or extractors for .*npz: give all of them"
+        ):
+            passes._refuse_differences(images, judging, chosen, batch)
+
+
+def test_a_set_whose_batches_are_not_whole_is_refused(make: Maker) -> None:
+    class Thinned(NpzSet):
+        def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[np.ndarray]:
+            yield from (batch[1:] for batch in super().batches(size, first, step))
+
+    with pytest.raises(JudgementError, match="gave 6 images where 7 were due: it changed while it was read"):
+        Judge(make("reference"), Counted(), batch=7).judge(Thinned(make("fakes").path))
 
 
 def test_progress_counts_to_the_end(make: Maker) -> None:

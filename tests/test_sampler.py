@@ -105,6 +105,16 @@ def test_a_sampled_set_is_sized_repeatable_and_knows_its_seeds():
     assert sampled.fingerprint != other.fingerprint
 
 
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(standing_passes=2)])
+def test_a_part_of_the_batches_is_that_of_the_whole_bit_for_bit(sampling):
+    sampled = SampledSet(Samples(generator(3), LATENT, range(10), sampling=sampling), "run", "fingerprint")
+    whole = list(sampled.batches(4))
+    for first, step in ((0, 2), (1, 2), (2, 3), (3, 4)):
+        part = list(sampled.batches(4, first, step))
+        assert [batch.tobytes() for batch in part] == [batch.tobytes() for batch in whole[first::step]]
+    assert sum(len(batch.seeds) for batch in sampled._samples.in_batches(4, 1, 2)) == 4
+
+
 def test_a_grid_has_a_row_for_each_class_of_the_same_latents():
     seeds, labels = a_row_a_class(range(5, 9), 3)
     assert seeds == (5, 6, 7, 8) * 3

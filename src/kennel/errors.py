@@ -34,3 +34,7 @@ class WeightsError(KennelError):
 
 class JudgementError(KennelError):
     """Images that cannot be judged: too few, not finite, or of other sizes than the reference."""
+
+
+class RankError(KennelError):
+    """What keeps several ranks from working together: one has failed or died, or they do not fit."""

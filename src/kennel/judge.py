@@ -11,10 +11,11 @@ import numpy as np
 
 import kennel.metrics.judges  # noqa: F401 (registers the metrics)
 from kennel.data.image_set import ImageSet
+from kennel.distributed import world_size
 from kennel.errors import JudgementError
 from kennel.features.contract import Extractor
-from kennel.features.passes import BATCH, Progress, choose_rows, extract_rows
-from kennel.features.store import ReferenceFeatures, reference_features
+from kennel.features.passes import BATCH, Progress, choose_rows, contribute, extract_rows
+from kennel.features.store import ReferenceFeatures, contribute_reference, reference_features
 from kennel.judgement import ENOUGH, Judgement, JudgingProtocol, versions
 from kennel.metrics.contract import METRICS, in_order, metric_names
 from kennel.metrics.evidence import Evidence, Settings, Side
@@ -39,13 +40,15 @@ class Judge:
         held_out: ImageSet | None = None,
         cached: bool = True,
         batch: int = BATCH,
+        shared: bool = False,
     ) -> None:
         """Nothing is computed yet. `cached` keeps the reference's features under `cache_folder()`.
 
         `held_out` are real images that are not in the reference: the baseline of the nearest distances.
+        `shared`: the ranks of `kennel.distributed` share the passes; rank 0 judges, the others `assist`.
         """
         self.reference, self.extractor, self.held_out = reference, extractor, held_out
-        self.cached, self.batch = cached, batch
+        self.cached, self.batch, self.shared = cached, batch, shared and world_size() > 1
         self.notes: list[str] = []
         self.evidence: Evidence | None = None
         self._prepared: ReferenceFeatures | None = None
@@ -70,9 +73,19 @@ class Judge:
             self.extractor,
             cached=self.cached,
             batch=self.batch,
+            shared=self.shared,
             on_progress=on_progress,
             on_note=self.notes.append,
         )
+
+    def assist(self, images: ImageSet, count: int | None = None, settings: Settings | None = None) -> None:
+        """What every rank but 0 does for one `judge` there of the same images, count and seed, and for the
+        `prepare` before it: its share of the passes."""
+        for real in (self.reference, self.held_out):
+            if real is not None:
+                contribute_reference(real, self.extractor, batch=self.batch)
+        rows = choose_rows(len(images), count or _default_count(images), (settings or Settings()).seed)
+        contribute(images, self.extractor, rows, batch=self.batch)
 
     def possible(
         self, images: ImageSet, count: int | None = None, settings: Settings | None = None
@@ -174,7 +187,9 @@ class Judge:
         self.check(images, names, count)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
-        passed = extract_rows(images, self.extractor, rows, batch=self.batch, on_progress=on_progress)
+        passed = extract_rows(
+            images, self.extractor, rows, batch=self.batch, shared=self.shared, on_progress=on_progress
+        )
         self.evidence = Evidence(
             Side(
                 passed.features,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kennel import randomness
-from kennel.data.image_set import PixelArray
+from kennel.data.image_set import PixelArray, batch_starts
 from kennel.errors import RunError
 from kennel.networks import Generator
 from kennel.pixels import to_uint8
@@ -147,14 +147,14 @@ class Samples:
     def __iter__(self) -> Iterator[SampleBatch]:
         return self.in_batches(self.batch)
 
-    def in_batches(self, size: int) -> Iterator[SampleBatch]:
-        """All samples in order, at most `size` at a time."""
+    def in_batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[SampleBatch]:
+        """Samples in order, `size` at a time; only batches `first`, `first + step`, ... are drawn."""
         generator = self.generator
         if self.sampling.standing_passes:
             generator = with_standing_statistics(
                 generator, self.latent, self.sampling.standing_passes, self.truncation
             )
-        for start in range(0, len(self.seeds), size):
+        for start in batch_starts(len(self), size, first, step):
             seeds = tuple(self.seeds[start : start + size])
             labels = None
             if generator.setting.classes:
@@ -216,7 +216,7 @@ class SampledSet:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All samples in order, at most `size` at a time."""
-        for batch in self._samples.in_batches(size):
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """Samples in order, `size` at a time; see `ImageSet.batches`."""
+        for batch in self._samples.in_batches(size, first, step):
             yield batch.pixels

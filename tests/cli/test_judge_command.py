@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from kennel.cli.judge import judge
-from kennel.errors import DataError, JudgementError, KennelError, UnknownNameError, WeightsError
+from kennel.errors import DataError, JudgementError, KennelError, RunError, UnknownNameError, WeightsError
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +94,8 @@ def test_what_cannot_be_judged_is_one_sentence(
     assert "has no logits" in refused(run(folder, "--metrics", "is"), JudgementError)
     assert "did you mean 'mobilenet'" in refused(run(folder, "--extractor", "mobilnet"), UnknownNameError)
     assert "did you mean 'float32'" in refused(run(folder, "--precision", "float3"), UnknownNameError)
+    assert "the device 'cuda:99' cannot be used" in refused(run(folder, "--device", "cuda:99"), RunError)
+    assert "the device 'tpu' cannot be used" in refused(run(folder, "--device", "tpu"), RunError)
     (tmp_path / "wrong.pth").write_bytes(b"something else")
     wrong = run(folder, "--extractor", "inception", "--weights", str(tmp_path / "wrong.pth"))
     assert "published 2015 Inception weights" in refused(wrong, WeightsError)

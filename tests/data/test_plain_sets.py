@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.image_set import ImageSet
+from kennel.data import plain_sets
+from kennel.data.decoding import decode
+from kennel.data.image_set import ChosenSet, ImageSet
 from kennel.data.packed import PackedSet
 from kennel.data.plain_sets import FolderSet, NpzSet, open_images
 from kennel.errors import DataError
@@ -34,6 +36,16 @@ def everything(images: ImageSet, size: int = 2) -> np.ndarray:
     return np.concatenate(list(images.batches(size)))
 
 
+def same_in_parts(images: ImageSet, size: int) -> None:
+    """What ranks read: every `step`-th batch is that of all batches."""
+    whole = list(images.batches(size))
+    for first, step in ((0, 1), (0, 2), (1, 2), (2, 3), (1, 1), (7, 8)):
+        part = list(images.batches(size, first, step))
+        assert len(part) == len(whole[first::step])
+        for one, other in zip(part, whole[first::step], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_folder_a_zip_and_a_tar_of_the_same_files_hold_the_same_pixels(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -52,6 +64,7 @@ def test_a_folder_a_zip_and_a_tar_of_the_same_files_hold_the_same_pixels(
         assert (len(images), images.shape) == (5, (3, 6, 6))
         assert [len(batch) for batch in images.batches(2)] == [2, 2, 1]
         np.testing.assert_array_equal(everything(images), pictures()[order].transpose(0, 3, 1, 2))
+        same_in_parts(images, 2)
         assert images.fingerprint == sets[0].fingerprint
 
 
@@ -135,3 +148,34 @@ def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
         open_images(tmp_path / "text.txt")
     with pytest.raises(DataError, match="does not exist"):
         open_images(tmp_path / "absent")
+
+
+def test_files_of_other_ranks_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = open_images(folder)
+    decoded: list[bytes] = []
+
+    def counting(data: bytes) -> Image.Image:
+        decoded.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(plain_sets, "decode", counting)
+    (batch,) = images.batches(2, 1, 2)
+    assert len(batch) == len(decoded) == 2
+
+
+def test_parts_of_arrays_packed_sets_and_choices_are_those_of_the_whole(
+    packed_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "images.npz", images=pictures(11))
+    packed = PackedSet(packed_set(count=11))
+    for images in (packed, NpzSet(tmp_path / "images.npz"), ChosenSet(packed, np.array([0, 1, 2, 7, 8, 10]))):
+        same_in_parts(images, 2)
+        same_in_parts(images, 3)
+
+
+def test_a_choice_comes_in_whole_batches(packed_set: Callable[..., Path]) -> None:
+    packed = PackedSet(packed_set(count=40))
+    rows = np.sort(np.random.default_rng(0).permutation(40)[:17])
+    batches = list(ChosenSet(packed, rows).batches(4))
+    assert [len(batch) for batch in batches] == [4, 4, 4, 4, 1]
+    np.testing.assert_array_equal(np.concatenate(batches), packed.images[rows])

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import kennel.metrics.inception_score
 from kennel.errors import JudgementError
 from kennel.metrics.inception_score import inception_score
 
@@ -23,6 +26,16 @@ def test_it_equals_the_plain_implementation(count: int, splits: int) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (count, 12)).astype(np.float32)
     found = inception_score(logits, splits, 2020)
     assert (found.mean, found.deviation) == pytest.approx(plain(logits, splits, 2020), rel=1e-12)
+
+
+def test_blocks_change_nothing_and_logits_may_be_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (103, 12)).astype(np.float32)
+    np.save(tmp_path / "logits.npy", logits)
+    monkeypatch.setattr(kennel.metrics.inception_score, "BLOCK", 7)
+    found = inception_score(np.load(tmp_path / "logits.npy", mmap_mode="r"), 4)
+    assert (found.mean, found.deviation) == pytest.approx(plain(logits, 4, 2020), rel=1e-12)
 
 
 def test_equal_logits_score_1() -> None:

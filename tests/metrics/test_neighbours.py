@@ -120,3 +120,25 @@ def test_what_cannot_be_searched_is_refused() -> None:
         nearest(good, good, 5, leave_out_self=True)
     with pytest.raises(JudgementError, match="at least one"):
         nearest(good[:0], good)
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+def test_looking_often_at_what_was_gathered_changes_nothing(
+    product: ProductName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = rows(90, 64, 0), rows(700, 64, 1)
+    expected = nearest(left, right, 3, product=product)
+    monkeypatch.setattr(neighbours, "RIGHT_TILE", 64)
+    monkeypatch.setattr(neighbours, "GATHERED", 0)
+    looked: list[int] = []
+    prune = neighbours._Search._prune
+
+    def counting(search: neighbours._Search) -> None:
+        looked.append(search._gathered)
+        prune(search)
+
+    monkeypatch.setattr(neighbours._Search, "_prune", counting)
+    found = nearest(left, right, 3, product=product)
+    assert len(looked) > 2
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    np.testing.assert_array_equal(found.indices, expected.indices)

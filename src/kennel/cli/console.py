@@ -11,15 +11,25 @@ console = Console(highlight=False)
 error_console = Console(stderr=True, highlight=False)
 
 
-def report_error(error: Exception) -> None:
-    """One sentence on standard error, no markup interpreted, no traceback."""
+def be_silent() -> None:
+    """This process prints and draws nothing more; tracebacks it does."""
+    console.quiet = error_console.quiet = True
+
+
+def error_sentence(error: Exception) -> str:
+    """What the user is told of an error."""
     sentence = str(error)
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename} cannot be read or written: " if error.filename else ""
         remedy = "; free some space and run the same command again" if error.errno == errno.ENOSPC else ""
         sentence = f"{place}{error.strerror.lower()}{remedy}"
+    return sentence
+
+
+def report_error(error: Exception) -> None:
+    """One sentence on standard error, no markup interpreted, no traceback."""
     error_console.print("[bold red]Error:[/] ", end="")
-    error_console.print(sentence, markup=False, soft_wrap=True)
+    error_console.print(error_sentence(error), markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -41,12 +41,18 @@ def judge(
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    device: str = typer.Option(
+        "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
+    ),
     precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the machine has it."),
 ) -> None:
-    """Judge images honestly: FID, MiFID, KID, precision, recall and more, each with its protocol."""
-    from kennel.cli.console import console, progress_bar
+    """Judge images honestly: FID, MiFID, KID, precision, recall and more, each with its protocol.
+
+    Under `torchrun --nproc-per-node N -m kennel judge ...` N processes share the images.
+    """
+    from kennel.cli.console import be_silent, console, error_sentence, progress_bar, report_error
     from kennel.data.plain_sets import open_images
+    from kennel.distributed import after_rank_0, own_device, rank, ranks_together
     from kennel.features.opening import better_extractor_note, open_extractor
     from kennel.judge import Judge, check_sizes
     from kennel.judgement import warnings_about, write_judgements
@@ -54,51 +60,60 @@ def judge(
     from kennel.metrics.evidence import Settings
     from kennel.wiring import pick_device
 
-    names = metric_names(metrics.split(",")) if metrics else None
-    place = pick_device(device)
-    reference = open_images(data)
-    run_file = None
-    if (target / "recipe.yaml").is_file():
-        images, run_file = _samples(target, checkpoint, count, len(reference), seed, truncation, place)
-    else:
-        images = open_images(target)
-    check_sizes(images, reference)
-    judging = open_extractor(
-        extractor,
-        weights,
-        device=place,
-        precision=_precision(precision),
-        protocol=protocol,
-        biased_logits=biased_logits,
-        of_set=reference.fingerprint,
-    )
-    if judging.name == "pixels" and extractor == "auto":
-        console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
-    settings = Settings(
-        splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
-    )
-    unseen = open_images(held_out) if held_out is not None else None
-    court = Judge(reference, judging, held_out=unseen, batch=batch)
-    if names is None:
-        names = court.usual(images, count, settings)
-    court.check(images, names, count)
-    with progress_bar("reference") as report:
-        court.prepare(report)
-    with progress_bar("images") as report:
-        judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
-    for note in court.notes:
-        console.print(note, style="yellow", markup=False, soft_wrap=True)
-    console.print(_table(judgements))
-    console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
-    for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
-        console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-    if run_file is not None:
-        saved = run_file.with_name(f"{run_file.name}-{judging.name}.json")
-        write_judgements(saved, judgements)
-        console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
-    if json_file is not None:
-        write_judgements(json_file, judgements)
-        console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+    with ranks_together(report_error, error_sentence):
+        if rank():
+            be_silent()
+        names = metric_names(metrics.split(",")) if metrics else None
+        place = own_device(pick_device(device))
+        reference = open_images(data)
+        run_file = None
+        if (target / "recipe.yaml").is_file():
+            images, run_file = _samples(target, checkpoint, count, len(reference), seed, truncation, place)
+        else:
+            images = open_images(target)
+        check_sizes(images, reference)
+        # Weights that must be downloaded first are so by one rank.
+        judging = after_rank_0(
+            lambda: open_extractor(
+                extractor,
+                weights,
+                device=place,
+                precision=_precision(precision),
+                protocol=protocol,
+                biased_logits=biased_logits,
+                of_set=reference.fingerprint,
+            )
+        )
+        if judging.name == "pixels" and extractor == "auto":
+            console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
+        settings = Settings(
+            splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
+        )
+        unseen = open_images(held_out) if held_out is not None else None
+        court = Judge(reference, judging, held_out=unseen, batch=batch, shared=True)
+        if names is None:
+            names = court.usual(images, count, settings)
+        court.check(images, names, count)
+        if rank():
+            court.assist(images, count, settings)
+            return
+        with progress_bar("reference") as report:
+            court.prepare(report)
+        with progress_bar("images") as report:
+            judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
+        for note in court.notes:
+            console.print(note, style="yellow", markup=False, soft_wrap=True)
+        console.print(_table(judgements))
+        console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
+        for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
+            console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        if run_file is not None:
+            saved = run_file.with_name(f"{run_file.name}-{judging.name}.json")
+            write_judgements(saved, judgements)
+            console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
+        if json_file is not None:
+            write_judgements(json_file, judgements)
+            console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
 
 
 def _samples(

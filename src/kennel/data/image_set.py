@@ -16,7 +16,10 @@ RowArray = npt.NDArray[np.int64]
 
 @runtime_checkable
 class ImageSet(Protocol):
-    """A sized collection of uint8 images of one shape, read in batches and always in the same order."""
+    """A sized collection of uint8 images of one shape, read in batches and always in the same order.
+
+    Ranks that share a set take every `step`-th batch from the `first` on, and read or draw no others.
+    """
 
     @property
     def name(self) -> str:
@@ -35,9 +38,15 @@ class ImageSet(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All images as uint8 (at most `size`, C, H, W), in order."""
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """Images as uint8 (`size`, C, H, W) in order, the set's last batch perhaps smaller: all batches, or
+        numbers `first`, `first + step`, ... of them."""
         ...
+
+
+def batch_starts(count: int, size: int, first: int, step: int) -> range:
+    """Where batches number `first`, `first + step`, ... of `count` images begin."""
+    return range(first * size, count, step * size)
 
 
 class ChosenSet:
@@ -66,14 +75,26 @@ class ChosenSet:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """The chosen images, at most `size` at a time: what of each batch of the whole was chosen."""
-        start = 0
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """The chosen images, `size` at a time; all of the whole set are read for any of them."""
+        for number, pixels in enumerate(self._all_batches(size)):
+            if number >= first and (number - first) % step == 0:
+                yield pixels
+
+    def _all_batches(self, size: int) -> Iterator[PixelArray]:
+        start = waiting = 0
+        parts: list[PixelArray] = []
         for pixels in self._whole.batches(size):
-            first, last = np.searchsorted(self._rows, (start, start + len(pixels)))
-            if last > first:
-                yield pixels[self._rows[first:last] - start]
+            begin, end = np.searchsorted(self._rows, (start, start + len(pixels)))
             start += len(pixels)
+            parts.append(pixels[self._rows[begin:end] - (start - len(pixels))])
+            waiting += len(parts[-1])
+            if waiting >= size:
+                ready = np.concatenate(parts)
+                yield ready[:size]
+                parts, waiting = [ready[size:]], waiting - size
+        if waiting:
+            yield np.concatenate(parts)
 
 
 class ArraySet:
@@ -121,7 +142,7 @@ class ArraySet:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All images in order, at most `size` at a time."""
-        for start in range(0, len(self._images), size):
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """Images in order, `size` at a time; see `ImageSet.batches`."""
+        for start in batch_starts(len(self), size, first, step):
             yield np.ascontiguousarray(self._images[start : start + size])

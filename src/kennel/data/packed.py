@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.image_set import PixelArray
+from kennel.data.image_set import PixelArray, batch_starts
 from kennel.errors import DataError
 
 FORMAT = 1
@@ -86,9 +86,9 @@ class PackedSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All images in order, at most `size` at a time, copied out of the map."""
-        for start in range(0, len(self.images), size):
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """Images in order, `size` at a time, copied out of the map; see `ImageSet.batches`."""
+        for start in batch_starts(len(self), size, first, step):
             yield np.array(self.images[start : start + size])
 
 

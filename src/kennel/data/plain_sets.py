@@ -7,16 +7,20 @@ import hashlib
 import tarfile
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
-from kennel.data.image_set import ArraySet, ImageSet, PixelArray
+from kennel.data.image_set import ArraySet, ImageSet, PixelArray, batch_starts
 from kennel.data.packed import PackedSet
 from kennel.errors import DataError
 
+T = TypeVar("T")
+Wanted: TypeAlias = Callable[[int], bool]
+"""Whether the file at this place, from 0, is wanted."""
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -81,8 +85,8 @@ class FileSet(ABC):
         self.labels = np.array([places[name] for name in folders], np.int64) if places else None
 
     @abstractmethod
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each image file, always in the same order."""
+    def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each image file whose place is wanted, always in the same order."""
 
     def _check_size(self, name: str, size: int) -> None:
         """Before a member is unpacked into memory."""
@@ -117,10 +121,14 @@ class FileSet(ABC):
     def __len__(self) -> int:
         return self._count
 
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        """All images in order, at most `size` at a time, as (batch, channels, height, width)."""
+    def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
+        """Images in order, `size` at a time, as (batch, channels, height, width); see `ImageSet.batches`.
+
+        Files of other batches are not decoded, and but for a tar, which is one stream, not read.
+        """
+        starts = batch_starts(len(self), size, first, step)
         batch: list[PixelArray] = []
-        for name, data in self._files():
+        for name, data in self._files(lambda place: place // size * size in starts):
             batch.append(_with_channels(self._decoded(name, data), self.shape[0]))
             if len(batch) == size:
                 yield np.stack(batch)
@@ -144,8 +152,8 @@ class FolderSet(FileSet):
         )
         super().__init__(folder)
 
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        for path in self._paths:
+    def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
+        for path in _only(wanted, self._paths):
             yield path.relative_to(self.path).as_posix(), path.read_bytes()
 
 
@@ -156,10 +164,10 @@ class ZipSet(FileSet):
         """Opens the zip; raises `DataError` where it is damaged, holds no images, or not of one size."""
         super().__init__(Path(path))
 
-    def _files(self) -> Iterator[tuple[str, bytes]]:
+    def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                for name in sorted(name for name in archive.namelist() if _is_image(name)):
+                for name in _only(wanted, sorted(name for name in archive.namelist() if _is_image(name))):
                     self._check_size(name, archive.getinfo(name).file_size)
                     yield name, archive.read(name)
         except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
@@ -173,15 +181,15 @@ class TarSet(FileSet):
         """Opens the tar; raises `DataError` where it is damaged, holds no images, or not of one size."""
         super().__init__(Path(path))
 
-    def _files(self) -> Iterator[tuple[str, bytes]]:
+    def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
         try:
             with tarfile.open(self.path, "r|*") as archive:
-                for member in archive:
-                    if member.isreg() and _is_image(member.name):
-                        self._check_size(member.name, member.size)
-                        file = archive.extractfile(member)
-                        assert file is not None
-                        yield member.name, file.read()
+                images = (member for member in archive if member.isreg() and _is_image(member.name))
+                for member in _only(wanted, images):
+                    self._check_size(member.name, member.size)
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    yield member.name, file.read()
         except (tarfile.TarError, OSError, EOFError) as error:
             raise DataError(f"{self.path} cannot be read as a tar ({error}): make it again") from error
 
@@ -219,6 +227,10 @@ class NpzSet(ArraySet):
         if not array.size:
             raise DataError(f"{self.path} holds no images")
         super().__init__(array.transpose(0, 3, 1, 2), str(self.path))
+
+
+def _only(wanted: Wanted, things: Iterable[T]) -> Iterator[T]:
+    return (thing for place, thing in enumerate(things) if wanted(place))
 
 
 def _is_image(name: str) -> bool:

@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,12 @@ from safetensors.numpy import save_file
 from kennel.atomic import atomic_file
 from kennel.cache import cache_folder
 from kennel.data.image_set import ImageSet
+from kennel.distributed import meet
 from kennel.features.contract import Extractor
 from kennel.features.moments import Moments, MomentsAccumulator, moments
-from kennel.features.passes import BATCH, FloatRows, Progress, extract_rows, feature_batches
+from kennel.features.passes import BATCH, FloatRows, Progress, contribute, extract_rows, feature_batches
 
+T = TypeVar("T")
 FORMAT = 2
 Note = Callable[[str], None]
 
@@ -62,17 +65,20 @@ def reference_features(
     *,
     cached: bool = True,
     batch: int = BATCH,
+    shared: bool = False,
     on_progress: Progress | None = None,
     on_note: Note | None = None,
 ) -> ReferenceFeatures:
     """Features and moments of all of `images`: from the cache, else by a pass that fills the cache.
 
     A damaged cache entry is told to `on_note` and computed again; a cache that cannot be written is told
-    there too, and the features stay in memory.
+    there too, and the features stay in memory. With `shared` this is rank 0's part, and the other ranks'
+    is `contribute_reference`.
     """
     tell = on_note or (lambda _: None)
+    pass_over = partial(_in_memory, images, extractor, batch, shared, on_progress)
     if not cached:
-        return _in_memory(images, extractor, batch, on_progress)
+        return _announced(pass_over, shared)
     stem = cache_folder() / "features" / feature_key(images, extractor)
     try:
         found = _load(stem, (len(images), extractor.dimension))
@@ -80,25 +86,46 @@ def reference_features(
         tell(f"The cached features {stem.name} of {images.name} are damaged ({error}): computing them again.")
         found = None
     if found is not None:
+        if shared:
+            meet(False, patient=True)
         return found
     if not _writable(stem.parent):
         tell(f"The cache {stem.parent} cannot be written, so the features of {images.name} are not kept.")
-        return _in_memory(images, extractor, batch, on_progress)
-    _fill(stem, images, extractor, batch, on_progress)
+        return _announced(pass_over, shared)
+    _announced(partial(_fill, stem, images, extractor, batch, shared, on_progress), shared)
     filled = _load(stem, (len(images), extractor.dimension))
-    return filled or _in_memory(images, extractor, batch, on_progress)
+    return filled or _in_memory(images, extractor, batch, False, on_progress)
+
+
+def contribute_reference(images: ImageSet, extractor: Extractor, *, batch: int = BATCH) -> None:
+    """What every rank but 0 does while rank 0 goes through shared `reference_features`."""
+    needed = meet(False, patient=True)[0][0]
+    if needed:
+        contribute(images, extractor, batch=batch)
+
+
+def _announced(pass_over: Callable[[], T], shared: bool) -> T:
+    """The pass, once the other ranks know that there is one."""
+    if shared:
+        meet(True, patient=True)
+    return pass_over()
 
 
 def _in_memory(
-    images: ImageSet, extractor: Extractor, batch: int, on_progress: Progress | None
+    images: ImageSet, extractor: Extractor, batch: int, shared: bool, on_progress: Progress | None
 ) -> ReferenceFeatures:
-    passed = extract_rows(images, extractor, batch=batch, on_progress=on_progress)
+    passed = extract_rows(images, extractor, batch=batch, shared=shared, on_progress=on_progress)
     predictions = None if passed.logits is None else passed.logits.argmax(1)
     return ReferenceFeatures(passed.features, moments(passed.features), predictions)
 
 
 def _fill(
-    stem: Path, images: ImageSet, extractor: Extractor, batch: int, on_progress: Progress | None
+    stem: Path,
+    images: ImageSet,
+    extractor: Extractor,
+    batch: int,
+    shared: bool,
+    on_progress: Progress | None,
 ) -> None:
     """Writes both files, the statistics last: they are what makes the entry complete."""
     accumulator = MomentsAccumulator()
@@ -107,7 +134,9 @@ def _fill(
         with temporary.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(images), extractor.dimension)}
             np.lib.format.write_array_header_1_0(file, header)
-            for part in feature_batches(images, extractor, batch=batch, on_progress=on_progress):
+            for part in feature_batches(
+                images, extractor, batch=batch, shared=shared, on_progress=on_progress
+            ):
                 accumulator.add(part.features)
                 if part.logits is not None:
                     predictions.append(part.logits.argmax(1))

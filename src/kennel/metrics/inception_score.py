@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_softmax
 
 from kennel.errors import JudgementError
-from kennel.features.moments import FloatArray
+from kennel.features.moments import BLOCK, Float64Array, FloatArray, blocks
 
+IndexArray = npt.NDArray[np.int64]
 SPLITS = 10
 SHUFFLE_SEED = 2020
 """torch-fidelity's default, so that equal logits give equal scores."""
@@ -36,17 +38,31 @@ def inception_score(
         raise JudgementError(
             f"{count} images cannot be split into {splits} parts: give more images or fewer --splits"
         )
-    if not np.isfinite(logits).all():
+    if not all(np.isfinite(block).all() for block in blocks(logits)):
         raise JudgementError("the logits hold NaN or infinite values: check the images and the weights")
+    order = np.arange(count)
     if shuffle_seed is not None:
-        logits = logits[np.random.RandomState(shuffle_seed).permutation(count)]
-    scores = []
-    for part in range(splits):
-        rows = logits[part * count // splits : (part + 1) * count // splits].astype(np.float64)
-        log_conditional = log_softmax(rows, axis=1)
-        conditional = np.exp(log_conditional)
-        # p log p is 0 where p is: log of the floor never meets a weight.
-        log_marginal = np.log(np.maximum(conditional.mean(0), np.finfo(np.float64).tiny))
-        divergence = (conditional * (log_conditional - log_marginal)).sum(1)
-        scores.append(np.exp(divergence.mean()))
+        order = np.random.RandomState(shuffle_seed).permutation(count)
+    scores = [
+        _score(logits, order[part * count // splits : (part + 1) * count // splits]) for part in range(splits)
+    ]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)), splits)
+
+
+def _score(logits: FloatArray, rows: IndexArray) -> float:
+    """exp of the mean divergence of some rows, which are read twice, a block at a time."""
+    parts = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    total = sum(np.exp(_log_conditional(logits[part])).sum(0) for part in parts)
+    # p log p is 0 where p is: log of the floor never meets a weight.
+    log_marginal = np.log(np.maximum(total / len(rows), np.finfo(np.float64).tiny))
+    divergences = []
+    for part in parts:
+        log_conditional = _log_conditional(logits[part])
+        divergences.append((np.exp(log_conditional) * (log_conditional - log_marginal)).sum(1))
+    return float(np.exp(np.concatenate(divergences).mean()))
+
+
+def _log_conditional(rows: FloatArray) -> Float64Array:
+    """log p(y|x), float64 (rows, classes)."""
+    values: Float64Array = log_softmax(rows.astype(np.float64), axis=1)
+    return values

@@ -32,6 +32,8 @@ GROUPS = 64
 PAIRS_A_ROW = 48
 """Where the 8-bit bound leaves more pairs than this to a row, float32 is faster."""
 PAIR_BLOCK = 2048
+GATHERED = 1 << 22
+"""Pairs that are gathered, beside those kept so far, before they are looked at again: 80 MiB."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class _Search:
         self._best = torch.full((rows, wanted), -torch.inf, device=device)
         self._bound = torch.zeros(rows, device=device)
         self._found: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._gathered = 0
+        self._gathered = self._kept = self._newest = 0
 
     def add(self, tile: Tile) -> None:
         """Takes a tile's candidates in."""
@@ -249,8 +251,9 @@ class _Search:
         self._found.append(
             (row[which] + tile.top, place * groups + group[which] + tile.start, values[which, place])
         )
-        self._gathered += len(which)
-        if self._gathered > 4 * PAIRS_A_ROW * len(self._best):
+        self._newest = len(which)
+        self._gathered += self._newest
+        if self._gathered > 2 * self._kept + GATHERED:
             self._prune()
 
     def _threshold(self) -> Tensor:
@@ -258,13 +261,13 @@ class _Search:
 
     def hopeless(self, tile: Tile) -> bool:
         """Whether a tile leaves so many pairs undecided that an exacter product costs less."""
-        return len(self._found[-1][0]) > PAIRS_A_ROW * len(tile.closeness) * self._wanted
+        return self._newest > PAIRS_A_ROW * len(tile.closeness) * self._wanted
 
     def _prune(self) -> None:
         row, column, value = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         kept = value >= self._threshold()[row]
         self._found = [(row[kept], column[kept], value[kept])]
-        self._gathered = int(kept.sum())
+        self._gathered = self._kept = int(kept.sum())
 
     def pairs(self) -> tuple[IndexArray, IndexArray]:
         """What is left when all tiles were seen."""
