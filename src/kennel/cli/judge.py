@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+MADE_BY = "Images made by a generative adversarial network, beside real training images"
+
 
 def judge(
     target: Path = typer.Argument(
@@ -37,6 +39,9 @@ def judge(
     ),
     floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
     intervals: bool = typer.Option(True, help="Compute 95% intervals."),
+    pictures: Path | None = typer.Option(
+        None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
+    ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
@@ -81,6 +86,8 @@ def judge(
     if names is None:
         names = court.usual(images, count, settings)
     court.check(images, names, count)
+    if pictures is not None:
+        _check_pictures(pictures, names)
     with progress_bar("reference") as report:
         court.prepare(report)
     with progress_bar("images") as report:
@@ -98,6 +105,43 @@ def judge(
     if json_file is not None:
         write_judgements(json_file, judgements)
         console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+    folder, prefix = pictures, ""
+    if folder is None and run_file is not None:
+        folder, prefix = run_file.parent, f"{run_file.name}-{judging.name}-"
+    if folder is not None:
+        _draw(
+            court.evidence, judgements, folder, prefix, {} if run_file is None else {"Description": MADE_BY}
+        )
+
+
+def _check_pictures(folder: Path, names: list[str]) -> None:
+    """Refuses before any pass a folder that cannot be one, and metrics that have no picture."""
+    from kennel.errors import JudgementError
+    from kennel.report.judging_names import DRAWN_FROM, pictures_of
+
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise JudgementError(f"{place} is a file: give --pictures a folder, new or not")
+    if "all" not in names and not pictures_of(names):
+        needed = dict.fromkeys(metric for metrics in DRAWN_FROM.values() for metric in metrics)
+        raise JudgementError(
+            f"there is no picture of {', '.join(names)}: add one of {', '.join(needed)} to --metrics, "
+            "or leave --pictures out"
+        )
+
+
+def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
+    """Draws the pictures that these judgements have, and says where they are."""
+    from kennel.cli.console import console
+    from kennel.report.judging_names import pictures_of
+
+    if not pictures_of(judgement.metric for judgement in judgements):
+        return
+    # matplotlib takes a second to import
+    from kennel.report.judging_figures import draw_judging
+
+    for file in draw_judging(evidence, judgements, folder, prefix, text):
+        console.print(f"Picture: {file}", markup=False, soft_wrap=True)
 
 
 def _samples(

@@ -1,7 +1,7 @@
 """What anything that holds images must offer to be described, trained on or judged."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 PixelArray = npt.NDArray[np.uint8]
 RowArray = npt.NDArray[np.int64]
+READ_AT_ONCE = 64
 
 
 @runtime_checkable
@@ -71,3 +72,23 @@ class ChosenSet:
             if last > first:
                 yield pixels[self._rows[first:last] - start]
             start += len(pixels)
+            if last == len(self._rows):
+                return
+
+
+def read_rows(
+    images: ImageSet, rows: RowArray, change: Callable[[PixelArray], PixelArray] = lambda pixels: pixels
+) -> PixelArray:
+    """The images at these indices, in their order and as often as they are named, as uint8 (N, C, H, W).
+
+    A set with a method `at(rows)` gives them directly; any other is gone through once. `change` is applied
+    to each batch as it comes, so that large images can be made small before they are gathered.
+    """
+    wanted, places = np.unique(rows, return_inverse=True)
+    at = getattr(images, "at", None)
+    if at is None:
+        parts = [change(pixels) for pixels in ChosenSet(images, wanted).batches(READ_AT_ONCE)]
+    else:
+        starts = range(0, len(wanted), READ_AT_ONCE)
+        parts = [change(at(wanted[start : start + READ_AT_ONCE])) for start in starts]
+    return np.concatenate(parts)[places]

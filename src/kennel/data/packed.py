@@ -86,6 +86,10 @@ class PackedSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, rows: LabelArray) -> PixelArray:
+        """The images at these indices, copied out of the map."""
+        return np.array(self.images[rows])
+
     def batches(self, size: int) -> Iterator[PixelArray]:
         """All images in order, at most `size` at a time, copied out of the map."""
         for start in range(0, len(self.images), size):
