@@ -116,12 +116,12 @@ def judge(
 
 def _check_pictures(folder: Path, names: list[str]) -> None:
     """Refuses before any pass a folder that cannot be one, and metrics that have no picture."""
-    from kennel.errors import JudgementError
+    from kennel.errors import DataError, JudgementError
     from kennel.report.judging_names import DRAWN_FROM, pictures_of
 
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            raise JudgementError(f"{place} is a file: give --pictures a folder, new or not")
+            raise DataError(f"{place} is a file: give --pictures a folder, new or not")
     if "all" not in names and not pictures_of(names):
         needed = dict.fromkeys(metric for metrics in DRAWN_FROM.values() for metric in metrics)
         raise JudgementError(

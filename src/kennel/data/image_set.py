@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 PixelArray = npt.NDArray[np.uint8]
 RowArray = npt.NDArray[np.int64]
-READ_AT_ONCE = 64
+BATCH, DRAWN_AT_ONCE = 64, 512
+"""Images at a time of a set that is gone through, and of one that gives those asked for."""
 
 
 @runtime_checkable
@@ -87,8 +88,8 @@ def read_rows(
     wanted, places = np.unique(rows, return_inverse=True)
     at = getattr(images, "at", None)
     if at is None:
-        parts = [change(pixels) for pixels in ChosenSet(images, wanted).batches(READ_AT_ONCE)]
+        parts = [change(pixels) for pixels in ChosenSet(images, wanted).batches(BATCH)]
     else:
-        starts = range(0, len(wanted), READ_AT_ONCE)
-        parts = [change(at(wanted[start : start + READ_AT_ONCE])) for start in starts]
+        starts = range(0, len(wanted), DRAWN_AT_ONCE)
+        parts = [change(at(wanted[start : start + DRAWN_AT_ONCE])) for start in starts]
     return np.concatenate(parts)[places]

@@ -24,6 +24,8 @@ THIRD = 2
 
 The second would be blind to what a training set holds twice, and duplicates are what is memorised first.
 """
+ROUNDING = 1e-12
+"""A distance up to this is that of an exact copy."""
 TINY = 1e-15
 """Keeps the division finite where the distance is 0."""
 
@@ -56,7 +58,7 @@ class Neighbourhoods:
         is. 0 where the nearest is an exact copy, whatever the others are.
         """
         nearest_one, third = self.distances[:, 0], self.distances[:, min(THIRD, self.distances.shape[1] - 1)]
-        return np.divide(nearest_one, third, out=np.zeros_like(third), where=third > 0)
+        return np.divide(nearest_one, third, out=np.zeros_like(third), where=nearest_one > ROUNDING)
 
 
 @dataclass(frozen=True)

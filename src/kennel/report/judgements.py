@@ -11,8 +11,8 @@ from kennel.judgement import Judgement, read_judgements, warnings_about
 from kennel.report.wording import figure, label, metric_direction, protocol_items
 
 CAPTIONS = {
-    "memorisation": "The most suspicious samples (left), each beside the real training images that are nearest "
-    "to it. Copies come first, and what they were copied from has a frame.",
+    "memorisation": "The most suspicious samples (left), each beside the real training images that are "
+    "nearest to it. Copies come first, and what they were copied from has a frame.",
     "distances": "How far the samples are from the nearest training image, and how far real images are.",
     "precision_recall": "Precision and recall of distributions: the curve over all trade-offs.",
     "fid_by_class": "FID of each class by itself, the worst first.",
@@ -149,6 +149,8 @@ def _brief(value: object) -> str:
     parts = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(parts, list | tuple):
         return figure(value)
+    if not parts:
+        return "none"
     if len(parts) > CELL_HOLDS or any(isinstance(part, dict | list | tuple) for part in parts):
         return f"{len(parts):,} {'entry' if len(parts) == 1 else 'entries'}, see the JSON"
     return figure(value)

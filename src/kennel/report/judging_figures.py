@@ -16,6 +16,7 @@ from kennel.data.image_set import PixelArray, read_rows
 from kennel.features.moments import Float64Array
 from kennel.judgement import Judgement
 from kennel.metrics.evidence import Evidence
+from kennel.metrics.judges.memory_family import SUSPICION
 from kennel.metrics.memorisation import distances_to_the_others
 from kennel.metrics.suspicion import Suspect, has_pixels, suspects
 from kennel.report.drawing import COLOURS, DOTS_PER_INCH, FAINT, INK, SOFT
@@ -26,7 +27,7 @@ ROWS, LOOKED_AT = 12, 64
 """Suspicious images that are shown; how many are compared by pixels where only MiFID was judged."""
 OF_THE_REFERENCE = 5_000
 """Reference images whose distance to the others is drawn, where it was not measured for all."""
-SUSPICION, BINS = 0.01, 60
+BINS = 48
 CLASSES_SHOWN = 60
 CELL, GAP, WORDS = 1.0, 0.24, 2.3
 """Inches of a picture's side, of the room above it, and of the column of words."""
@@ -42,8 +43,8 @@ def draw_judging(
 ) -> list[Path]:
     """Draws every picture that these judgements have as `folder/prefixNAME.png`, and returns their paths.
 
-    Each is written atomically; `text` becomes PNG text of those that show images. The memorisation picture needs the images themselves, and is left out where
-    only features are at hand.
+    Each is written atomically; `text` becomes PNG text of those that show images. The memorisation picture
+    needs the images themselves, and is left out where only features are at hand.
     """
     by_metric = {judgement.metric: judgement for judgement in judgements}
     drawn = []
@@ -91,7 +92,7 @@ def draw_memorisation(
     for row, one in enumerate(shown):
         top = 1.0 + row * height
         _picture(axes, images[row], 0.1, top)
-        axes.text(0.1, top - 0.04, f"image {one.image:,}", fontsize=8, color=INK)
+        axes.text(0.1, top - 0.04, f"image {one.image}", fontsize=8, color=INK)
         for place, distance in enumerate(one.distances):
             left = 0.3 + (place + 1) * (CELL + 0.08)
             _picture(axes, references[row * across + place], left, top)
@@ -191,14 +192,15 @@ def draw_distances(evidence: Evidence, destination: Path) -> None:
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=text, zorder=4)
         axes.set_xlim(0, edges[-1])
         axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(
-            lambda value, place: f"{value:.0%}" if value >= 0.02 else f"{value:.1%}"
-        )
+        axes.yaxis.set_major_formatter(lambda value, place: f"{100 * value:.3g}%")
         axes.set_xlabel(f"cosine distance to the nearest training image, {evidence.extractor} features")
         axes.set_ylabel("share of the images")
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+        # Above the axes, where no curve can be.
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=9.5, labelcolor=INK, **place)
 
-    _one_panel("How near the training images are", draw, destination)
+    room = 12 + 16 * (len(series) + 1)
+    _one_panel("How near the training images are", draw, destination, (7.2, 4.9), room)
 
 
 def draw_precision_recall(judgement: Judgement, destination: Path) -> None:
@@ -206,11 +208,12 @@ def draw_precision_recall(judgement: Judgement, destination: Path) -> None:
     curve, details = judgement.details["curve"], judgement.details
 
     def draw(axes: Axes) -> None:
-        axes.plot(curve["recall"], curve["precision"], color=COLOURS[0], linewidth=2, zorder=3)
+        label = f"these images, greatest F1 {details['f1']:.3f}"
+        axes.plot(curve["recall"], curve["precision"], color=COLOURS[0], linewidth=2, label=label, zorder=3)
         axes.fill_between(curve["recall"], curve["precision"], color=COLOURS[0], alpha=0.12, zorder=2)
-        axes.plot([0, 1, 1], [1, 1, 0], color=SOFT, linewidth=1, linestyle=(0, (4, 3)), clip_on=False)
-        axes.text(0.98, 0.97, "equal distributions", ha="right", va="top", fontsize=9, color=SOFT)
-        axes.text(0.04, 0.06, f"greatest F1 {details['f1']:.3f}", fontsize=10, color=INK)
+        equal: dict[str, Any] = {"color": SOFT, "linewidth": 1.0, "linestyle": LINES[1], "clip_on": False}
+        axes.plot([0, 1, 1], [1, 1, 0], label="equal distributions", **equal)
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_aspect("equal")
@@ -245,13 +248,17 @@ def draw_fid_by_class(judgement: Judgement, destination: Path) -> None:
 
 
 def _one_panel(
-    title: str, draw: Callable[[Axes], None], destination: Path, size: tuple[float, float] = (7.2, 4.2)
+    title: str,
+    draw: Callable[[Axes], None],
+    destination: Path,
+    size: tuple[float, float],
+    room: int = 12,
 ) -> None:
-    """One pair of axes in the house's style."""
+    """One pair of axes in the house's style; `size` in inches, `room` points between them and the title."""
     paper = Figure(figsize=size, dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
     FigureCanvasAgg(paper)
     axes = paper.add_subplot()
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=12)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=room)
     axes.tick_params(which="both", colors=SOFT, labelsize=9.5, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#b6bec8")
