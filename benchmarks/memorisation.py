@@ -42,7 +42,6 @@ from kennel.report.judging_figures import draw_judging
 
 KINDS = ("shifted", "flipped", "recompressed", "all three")
 FURTHEST, WORST, BEST = 4, 50, 75
-SHOWN = 12
 
 
 def near_copy(image: PixelArray, kind: str, random: np.random.Generator) -> PixelArray:
