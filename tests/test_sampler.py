@@ -115,6 +115,15 @@ def test_a_part_of_the_batches_is_that_of_the_whole_bit_for_bit(sampling):
     assert sum(len(batch.seeds) for batch in sampled._samples.in_batches(4, 1, 2)) == 4
 
 
+def test_single_samples_of_a_set_are_drawn_again_with_their_classes():
+    network = generator(classes=3)
+    for labels in (None, (2, 0, 1, 2, 0, 1, 0, 0, 2, 1)):
+        sampled = SampledSet(Samples(network, LATENT, range(10), labels=labels), "run", "fingerprint")
+        whole = np.concatenate(list(sampled.batches(10))).astype(int)
+        some = sampled.at(np.array([7, 2, 7]))
+        assert np.abs(some.astype(int) - whole[[7, 2, 7]]).max() <= 1
+
+
 def test_a_grid_has_a_row_for_each_class_of_the_same_latents():
     seeds, labels = a_row_a_class(range(5, 9), 3)
     assert seeds == (5, 6, 7, 8) * 3

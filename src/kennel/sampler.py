@@ -220,3 +220,17 @@ class SampledSet:
         """Samples in order, `size` at a time; see `ImageSet.batches`."""
         for batch in self._samples.in_batches(size, first, step):
             yield batch.pixels
+
+    def at(self, rows: npt.NDArray[np.int64]) -> PixelArray:
+        """The samples at these indices, drawn again from their seeds."""
+        whole = self._samples
+        some = Samples(
+            whole.generator,
+            whole.latent,
+            [whole.seeds[row] for row in rows],
+            batch=whole.batch,
+            truncation=whole.truncation,
+            labels=None if whole.labels is None else [whole.labels[row] for row in rows],
+            sampling=whole.sampling,
+        )
+        return some.pixels()

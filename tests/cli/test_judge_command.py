@@ -105,3 +105,56 @@ def test_the_module_imports_no_slow_library() -> None:
     code = "import sys, kennel.cli.judge; print(*{'torch', 'numpy', 'pydantic'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""
+
+
+def test_pictures_are_drawn_into_the_folder_and_the_copy_is_named(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    reference = np.load(tmp_path / "reference" / "images.npy")
+    Image.fromarray(reference[6, 0][:, ::-1]).convert("RGB").save(folder / "05.png")
+    Image.fromarray(reference[9, 0]).convert("RGB").save(folder / "03.png")
+    place, scores = tmp_path / "new" / "pictures", tmp_path / "scores.json"
+    options = ("--metrics", "fid,memorisation", "--pictures", str(place), "--json", str(scores))
+    result = run(folder, *options)
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in place.iterdir()) == ["distances.png", "memorisation.png"]
+    assert f"Picture: {place / 'memorisation.png'}" in result.output
+    first = json.loads(scores.read_text())[1]["details"]["most_suspicious"][0]
+    assert (first["image"], first["reference"], first["verdict"]) == (3, 9, "same picture")
+
+
+def test_pictures_that_cannot_be_are_refused_before_anything_is_measured(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    file = folder / "00.png"
+    assert "is a file: give --pictures a folder" in refused(run(folder, "--pictures", str(file)), DataError)
+    below = refused(run(folder, "--pictures", str(file / "below")), DataError)
+    assert f"{file} is a file" in below
+    place = tmp_path / "pictures"
+    nothing = refused(run(folder, "--metrics", "fid,kid", "--pictures", str(place)), JudgementError)
+    assert nothing.startswith("there is no picture of fid, kid: add one of memorisation, mifid, prd_f8")
+    assert not place.exists()
+
+
+def test_a_run_s_pictures_lie_beside_its_judgements(
+    run: Callable[..., Any], packed_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    from kennel.recipe import override
+    from kennel.recipes import built_in
+    from kennel.report.judgements import judgement_tables, judging_pictures
+    from kennel.wiring import train
+
+    small = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=16"]
+    recipe = override(built_in("digits"), [*small, "image.size=8", "validation.every_ticks=0"])
+    train(recipe, packed_set(), tmp_path / "run")
+    result = run(tmp_path / "run", "--metrics", "mifid,recall", "--count", "20")
+    assert result.exit_code == 0, result.output
+    written = sorted((tmp_path / "run" / "judgements").iterdir())
+    (scores,) = (file for file in written if file.suffix == ".json")
+    pictures = [f"{scores.stem}-{name}.png" for name in ("distances", "memorisation")]
+    assert [file.name for file in written if file != scores] == pictures
+    tables, _ = judgement_tables(scores.parent)
+    (shown,) = judging_pictures(scores.parent, tables)
+    assert {one.name for one in shown} == {"memorisation", "distances"}
+    with Image.open(scores.with_name(pictures[1])) as drawn:
+        assert "generative adversarial network" in drawn.info["Description"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kennel.judgement import Judgement, write_judgements
-from kennel.report.judgements import judgement_tables
+from kennel.report.judgements import judgement_tables, judging_pictures
 
 Judging = Callable[..., Judgement]
 
@@ -64,3 +64,42 @@ def test_too_few_images_come_with_their_warning(tmp_path: Path, judgement: Judgi
 
 def test_a_run_that_was_never_judged_has_no_tables(tmp_path: Path):
     assert judgement_tables(tmp_path / "judgements") == ([], [])
+
+
+def test_long_details_are_counted_and_short_ones_shown(tmp_path: Path, judgement: Judging):
+    details = {
+        "copies": 3,
+        "most_suspicious": [{"image": 1}] * 64,
+        "quantiles": {"images": [0.1] * 8, "reference to itself": [0.2] * 8},
+        "counts": list(range(15)),
+        "distance_quantiles": [0.1, 0.2, 0.3, 0.4, 0.5],
+        "not_measured": [],
+    }
+    write_judgements(
+        tmp_path / "one.json", [judgement("memorisation", 0.1).model_copy(update={"details": details})]
+    )
+    (table,), _ = judgement_tables(tmp_path)
+    assert [value for _, value in table.rows[0].details] == [
+        "3",
+        "64 entries, see the JSON",
+        "2 entries, see the JSON",
+        "15 entries, see the JSON",
+        "0.1, 0.2, 0.3, 0.4, 0.5",
+        "none",
+    ]
+
+
+def test_a_table_shows_the_pictures_of_its_newest_file_that_has_some(tmp_path: Path, judgement: Judging):
+    for name in ("one", "two", "three"):
+        write_judgements(tmp_path / f"{name}.json", [judgement("fid", 1.0), judgement("mifid", 1.0)])
+    write_judgements(tmp_path / "zero.json", [judgement("fid", 1.0, "mobilenet")])
+    for name in ("one-distances", "two-distances", "two-memorisation", "two-other"):
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    tables, unreadable = judgement_tables(tmp_path)
+    assert unreadable == []
+    shown = [[one.path.name for one in pictures] for pictures in judging_pictures(tmp_path, tables)]
+    assert shown == [["two-memorisation.png", "two-distances.png"], []]
+    options = judgement("mifid", 2.0, options={"epsilon": 0.3})
+    write_judgements(tmp_path / "two.json", [judgement("mifid", 1.0), options])
+    tables, _ = judgement_tables(tmp_path)
+    assert [len(one) for one in judging_pictures(tmp_path, tables)] == [2, 0, 0], "shown once"

@@ -173,3 +173,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match="is not a run"):
         write_report(RunFolder(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunFolder):
+    pictures = {}
+    for name in ("memorisation", "distances"):
+        file = trained.judgements / f"one-{name}.png"
+        save_png(file, np.full((4, 4), len(name), np.uint8))
+        pictures[name] = file.read_bytes()
+    write_report(trained)
+    page = Page(trained.report)
+    assert set(pictures.values()) <= set(page.pictures())
+    assert "each beside the real training images that are nearest to it" in page.text
+    assert "judgements/one-memorisation.png." in page.text

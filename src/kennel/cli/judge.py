@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+MADE_BY = "Images made by a generative adversarial network, beside real training images"
+
 
 def judge(
     target: Path = typer.Argument(
@@ -37,6 +39,9 @@ def judge(
     ),
     floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
     intervals: bool = typer.Option(True, help="Compute 95% intervals."),
+    pictures: Path | None = typer.Option(
+        None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
+    ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
@@ -55,7 +60,6 @@ def judge(
     from kennel.distributed import after_rank_0, own_device, rank, ranks_together
     from kennel.features.opening import better_extractor_note, open_extractor
     from kennel.judge import Judge, check_sizes
-    from kennel.judgement import warnings_about, write_judgements
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
     from kennel.wiring import pick_device
@@ -94,6 +98,8 @@ def judge(
         if names is None:
             names = court.usual(images, count, settings)
         court.check(images, names, count)
+        if pictures is not None:
+            _check_pictures(pictures, names)
         if rank():
             court.assist(images, count, settings)
             return
@@ -101,19 +107,71 @@ def judge(
             court.prepare(report)
         with progress_bar("images") as report:
             judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
-        for note in court.notes:
-            console.print(note, style="yellow", markup=False, soft_wrap=True)
-        console.print(_table(judgements))
-        console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
-        for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
-            console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-        if run_file is not None:
-            saved = run_file.with_name(f"{run_file.name}-{judging.name}.json")
-            write_judgements(saved, judgements)
-            console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
-        if json_file is not None:
-            write_judgements(json_file, judgements)
-            console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+        _tell(court.notes, judgements)
+        _keep(judgements, run_file, json_file, judging.name)
+        folder, prefix = pictures, ""
+        if folder is None and run_file is not None:
+            folder, prefix = run_file.parent, f"{run_file.name}-{judging.name}-"
+        if folder is not None:
+            made_by = {} if run_file is None else {"Description": MADE_BY}
+            _draw(court.evidence, judgements, folder, prefix, made_by)
+
+
+def _tell(notes: list[str], judgements: list[Any]) -> None:
+    """Prints the scores, how they were measured, and what to know before quoting them."""
+    from kennel.cli.console import console
+    from kennel.judgement import warnings_about
+
+    for note in notes:
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
+    console.print(_table(judgements))
+    console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
+    for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
+        console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _keep(judgements: list[Any], run_file: Path | None, json_file: Path | None, extractor: str) -> None:
+    """Writes the JSON files that there are to write, and says where."""
+    from kennel.cli.console import console
+    from kennel.judgement import write_judgements
+
+    if run_file is not None:
+        saved = run_file.with_name(f"{run_file.name}-{extractor}.json")
+        write_judgements(saved, judgements)
+        console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        write_judgements(json_file, judgements)
+        console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+
+
+def _check_pictures(folder: Path, names: list[str]) -> None:
+    """Refuses before any pass a folder that cannot be one, and metrics that have no picture."""
+    from kennel.errors import DataError, JudgementError
+    from kennel.report.judging_names import DRAWN_FROM, pictures_of
+
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise DataError(f"{place} is a file: give --pictures a folder, new or not")
+    if "all" not in names and not pictures_of(names):
+        needed = dict.fromkeys(metric for metrics in DRAWN_FROM.values() for metric in metrics)
+        raise JudgementError(
+            f"there is no picture of {', '.join(names)}: add one of {', '.join(needed)} to --metrics, "
+            "or leave --pictures out"
+        )
+
+
+def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
+    """Draws the pictures that these judgements have, and says where they are."""
+    from kennel.cli.console import console
+    from kennel.report.judging_names import pictures_of
+
+    if not pictures_of(judgement.metric for judgement in judgements):
+        return
+    # matplotlib takes a second to import
+    from kennel.report.judging_figures import draw_judging
+
+    for file in draw_judging(evidence, judgements, folder, prefix, text):
+        console.print(f"Picture: {file}", markup=False, soft_wrap=True)
 
 
 def _samples(

@@ -1,7 +1,7 @@
 """What anything that holds images must offer to be described, trained on or judged."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +12,8 @@ from kennel.errors import DataError
 
 PixelArray = npt.NDArray[np.uint8]
 RowArray = npt.NDArray[np.int64]
+BATCH, DRAWN_AT_ONCE = 64, 512
+"""Images at a time of a set that is gone through, and of one that gives those asked for."""
 
 
 @runtime_checkable
@@ -93,6 +95,8 @@ class ChosenSet:
                 ready = np.concatenate(parts)
                 yield ready[:size]
                 parts, waiting = [ready[size:]], waiting - size
+            if end == len(self._rows):
+                break
         if waiting:
             yield np.concatenate(parts)
 
@@ -142,7 +146,29 @@ class ArraySet:
     def __len__(self) -> int:
         return len(self._images)
 
+    def at(self, rows: RowArray) -> PixelArray:
+        """The images at these indices."""
+        return np.ascontiguousarray(self._images[rows])
+
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
         """Images in order, `size` at a time; see `ImageSet.batches`."""
         for start in batch_starts(len(self), size, first, step):
             yield np.ascontiguousarray(self._images[start : start + size])
+
+
+def read_rows(
+    images: ImageSet, rows: RowArray, change: Callable[[PixelArray], PixelArray] = lambda pixels: pixels
+) -> PixelArray:
+    """The images at these indices, in their order and as often as they are named, as uint8 (N, C, H, W).
+
+    A set with a method `at(rows)` gives them directly; any other is gone through once. `change` is applied
+    to each batch as it comes, so that large images can be made small before they are gathered.
+    """
+    wanted, places = np.unique(rows, return_inverse=True)
+    at = getattr(images, "at", None)
+    if at is None:
+        parts = [change(pixels) for pixels in ChosenSet(images, wanted).batches(BATCH)]
+    else:
+        starts = range(0, len(wanted), DRAWN_AT_ONCE)
+        parts = [change(at(wanted[start : start + DRAWN_AT_ONCE])) for start in starts]
+    return np.concatenate(parts)[places]

@@ -86,6 +86,10 @@ class PackedSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def at(self, rows: LabelArray) -> PixelArray:
+        """The images at these indices, copied out of the map."""
+        return np.array(self.images[rows])
+
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
         """Images in order, `size` at a time, copied out of the map; see `ImageSet.batches`."""
         for start in batch_starts(len(self), size, first, step):

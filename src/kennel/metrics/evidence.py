@@ -17,9 +17,11 @@ from kennel.metrics.manifolds import NEIGHBOURS, Manifolds, manifolds
 from kennel.metrics.memorisation import (
     EPSILON,
     NearestTraining,
+    Neighbourhoods,
     distances_within,
     nearest_distances,
     nearest_training,
+    neighbourhoods,
 )
 from kennel.metrics.neighbours import IndexArray
 
@@ -121,6 +123,11 @@ class Evidence:
     def nearest(self) -> NearestTraining:
         """Of each image the nearest reference image, by cosine distance."""
         return nearest_training(self.images.features, self.reference.features, device=self.settings.device)
+
+    @cached_property
+    def neighbourhoods(self) -> Neighbourhoods:
+        """Of each image the five nearest reference images, by cosine distance."""
+        return neighbourhoods(self.images.features, self.reference.features, device=self.settings.device)
 
     @cached_property
     def reference_distances(self) -> Float64Array:

@@ -17,6 +17,15 @@ from kennel.metrics.neighbours import IndexArray, nearest
 
 EPSILON = 0.1
 """The public leaderboard's threshold for Inception features."""
+NEIGHBOURS = 5
+"""The training images that are looked at beside a suspicious one."""
+THIRD = 2
+"""The place of the neighbour that the nearest is measured by.
+
+The second would be blind to what a training set holds twice, and duplicates are what is memorised first.
+"""
+ROUNDING = 1e-12
+"""A distance up to this is that of an exact copy."""
 TINY = 1e-15
 """Keeps the division finite where the distance is 0."""
 
@@ -29,6 +38,27 @@ class NearestTraining:
     distances: Float64Array
     fakes: IndexArray
     training: IndexArray
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Of the fakes whose features count, in their order: `distances` float64 (fakes, neighbours) to the
+    nearest training rows, rising; `fakes` int64 (fakes,) and `training` int64 (fakes, neighbours), indices in
+    the sets as given."""
+
+    distances: Float64Array
+    fakes: IndexArray
+    training: IndexArray
+
+    @property
+    def ratios(self) -> Float64Array:
+        """The distance to the nearest row, by that to the third (the last, where there are fewer).
+
+        Far below 1 where one training image is much nearer than what else is like it, as a copy's source
+        is. 0 where the nearest is an exact copy, whatever the others are.
+        """
+        nearest_one, third = self.distances[:, 0], self.distances[:, min(THIRD, self.distances.shape[1] - 1)]
+        return np.divide(nearest_one, third, out=np.zeros_like(third), where=nearest_one > ROUNDING)
 
 
 @dataclass(frozen=True)
@@ -52,6 +82,25 @@ def mifid(fid: float, distance: float, epsilon: float = EPSILON) -> Mifid:
     return Mifid(fid, distance, epsilon, penalty, fid / (penalty + TINY))
 
 
+def neighbourhoods(
+    fakes: FloatArray,
+    training: FloatArray,
+    count: int = NEIGHBOURS,
+    *,
+    device: torch.device | str = "cpu",
+) -> Neighbourhoods:
+    """For each fake the `count` nearest training rows, or all of fewer, as `nearest_training` finds one."""
+    fake_rows, training_rows = _counting(fakes, "fakes"), _counting(training, "reference")
+    found = nearest(
+        fakes if len(fake_rows) == len(fakes) else fakes[fake_rows],
+        training if len(training_rows) == len(training) else training[training_rows],
+        min(count, len(training_rows)),
+        cosine=True,
+        device=device,
+    )
+    return Neighbourhoods(found.distances, fake_rows, training_rows[found.indices])
+
+
 def nearest_training(
     fakes: FloatArray, training: FloatArray, *, device: torch.device | str = "cpu"
 ) -> NearestTraining:
@@ -60,14 +109,8 @@ def nearest_training(
     Rows whose features sum to 0 are dropped on both sides, as the scorer does. Raises `JudgementError` where
     no row is left or a value is not finite.
     """
-    fake_rows, training_rows = _counting(fakes, "fakes"), _counting(training, "reference")
-    found = nearest(
-        fakes if len(fake_rows) == len(fakes) else fakes[fake_rows],
-        training if len(training_rows) == len(training) else training[training_rows],
-        cosine=True,
-        device=device,
-    )
-    return NearestTraining(found.distances[:, 0], fake_rows, training_rows[found.indices[:, 0]])
+    found = neighbourhoods(fakes, training, 1, device=device)
+    return NearestTraining(found.distances[:, 0], found.fakes, found.training[:, 0])
 
 
 def nearest_distances(
@@ -85,6 +128,21 @@ def distances_within(rows: FloatArray, *, device: torch.device | str = "cpu") ->
     counting = _counting(rows, "reference")
     kept = rows if len(counting) == len(rows) else rows[counting]
     return nearest(kept, kept, cosine=True, leave_out_self=True, device=device).distances[:, 0]
+
+
+def distances_to_the_others(
+    rows: FloatArray, count: int, seed: int, device: torch.device | str = "cpu"
+) -> Float64Array:
+    """`distances_within` of at most `count` rows, a random choice by `seed`, to all the other rows."""
+    counting = _counting(rows, "reference")
+    if len(counting) <= count:
+        return distances_within(rows, device=device)
+    order = np.random.default_rng([seed, len(counting), count]).permutation(len(counting))
+    chosen = np.sort(counting[order[:count]])
+    found = nearest(rows[chosen], rows[counting], 2, cosine=True, device=device)
+    # Its own place is among the two, unless two others are exact copies of it: those are at 0 like itself.
+    own = counting[found.indices[:, 0]] == chosen
+    return np.where(own, found.distances[:, 1], found.distances[:, 0])
 
 
 def _counting(rows: FloatArray, which: str) -> IndexArray:

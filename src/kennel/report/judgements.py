@@ -10,6 +10,17 @@ from kennel.errors import JudgementError
 from kennel.judgement import Judgement, read_judgements, warnings_about
 from kennel.report.wording import figure, label, metric_direction, protocol_items
 
+CAPTIONS = {
+    "memorisation": "The most suspicious samples (left), each beside the real training images that are "
+    "nearest to it. Copies come first, and what they were copied from has a frame.",
+    "distances": "How far the samples are from the nearest training image, and how far real images are.",
+    "precision_recall": "Precision and recall of distributions: the curve over all trade-offs.",
+    "fid_by_class": "FID of each class by itself, the worst first.",
+}
+"""What the pictures beside a file of judgements show, by name."""
+CELL_HOLDS = 6
+"""Numbers that a table's cell takes; what is longer is counted."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -41,8 +52,8 @@ class Judged:
 
     @property
     def details(self) -> list[tuple[str, str]]:
-        """What the value is made of."""
-        return [(label(name), figure(value)) for name, value in self.judgement.details.items()]
+        """What the value is made of; long lists, curves and tables stay in the JSON."""
+        return [(label(name), _brief(value)) for name, value in self.judgement.details.items()]
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,51 @@ class Table:
         else:
             shared["versions"] = "; ".join(f"{text} ({row.file})" for text, row in versions.items())
         return protocol_items(shared)
+
+
+@dataclass(frozen=True)
+class JudgingPicture:
+    """A picture that `kennel judge` drew beside a file of judgements."""
+
+    name: str
+    path: Path
+    file: str
+
+    @property
+    def caption(self) -> str:
+        """What it shows."""
+        return CAPTIONS[self.name]
+
+
+def judging_pictures(folder: Path, tables: Iterable[Table]) -> list[list[JudgingPicture]]:
+    """For each table the pictures of its newest file that has some; none is shown under two tables."""
+    seen: set[str] = set()
+    pictures = []
+    for table in tables:
+        files = list(dict.fromkeys(row.file for row in table.rows))
+        drawn = [found for file in files if (found := _drawn_beside(folder, file))]
+        newest = drawn[-1] if drawn and drawn[-1][0].file not in seen else []
+        seen.update(one.file for one in newest)
+        pictures.append(newest)
+    return pictures
+
+
+def _drawn_beside(folder: Path, file: str) -> list[JudgingPicture]:
+    stem = file.removesuffix(".json")
+    places = {name: folder / f"{stem}-{name}.png" for name in CAPTIONS}
+    return [JudgingPicture(name, path, file) for name, path in places.items() if path.is_file()]
+
+
+def _brief(value: object) -> str:
+    """A detail as it fits into a cell."""
+    parts = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(parts, list | tuple):
+        return figure(value)
+    if not parts:
+        return "none"
+    if len(parts) > CELL_HOLDS or any(isinstance(part, dict | list | tuple) for part in parts):
+        return f"{len(parts):,} {'entry' if len(parts) == 1 else 'entries'}, see the JSON"
+    return figure(value)
 
 
 def judgement_tables(folder: Path) -> tuple[list[Table], list[str]]:

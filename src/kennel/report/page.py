@@ -17,7 +17,7 @@ from kennel.atomic import write_text
 from kennel.pictures import png_text
 from kennel.recipe import Recipe
 from kennel.report.figures import Panel, draw_curves
-from kennel.report.judgements import judgement_tables
+from kennel.report.judgements import JudgingPicture, judgement_tables, judging_pictures
 from kennel.report.wording import duration, figure, label, shape_in_words
 from kennel.run_folder import RunFolder
 from kennel.watch import VALIDATIONS_SINCE_BEST
@@ -33,6 +33,16 @@ class Grid:
     """A progress grid: when it was drawn, its data: URI, and whether it was scaled down for the page."""
 
     images: int
+    uri: str
+    is_reduced: bool
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A judgement's picture: its caption, its file's name, its data: URI, and whether it was scaled down."""
+
+    caption: str
+    file: str
     uri: str
     is_reduced: bool
 
@@ -61,6 +71,10 @@ def write_report(folder: RunFolder) -> Path:
         curves=data_uri(folder.curves.read_bytes()) if panels else None,
         reading=_reading(panels, recipe),
         tables=tables,
+        pictures=[
+            [_embedded(picture) for picture in pictures]
+            for pictures in judging_pictures(folder.judgements, tables)
+        ],
         unreadable=unreadable,
         commands=_commands(folder, about),
         recipe_yaml=recipe.to_yaml(),
@@ -91,6 +105,12 @@ def _strip(files: Sequence[Path]) -> list[Grid]:
         light = lightened(png)
         grids.append(Grid(int(files[place].stem), data_uri(light), light is not png))
     return grids
+
+
+def _embedded(picture: JudgingPicture) -> Embedded:
+    png = picture.path.read_bytes()
+    light = lightened(png)
+    return Embedded(picture.caption, picture.path.name, data_uri(light), light is not png)
 
 
 def lightened(png: bytes, limit: int = EMBED_UP_TO) -> bytes:

@@ -1,12 +1,14 @@
 """Whether images were learnt by heart."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from kennel.features.moments import Float64Array
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.evidence import Evidence, around
+from kennel.metrics.suspicion import Suspect, has_pixels, suspects
 
 SUSPICION = 0.01
 """The share of real images that are as near to the reference as what counts as suspicious."""
@@ -16,34 +18,52 @@ MOST_SUSPICIOUS = 64
 
 @metric("memorisation", "Suspected copies", "lower")
 def judge_memorisation(evidence: Evidence) -> Finding:
-    """The share of images nearer to a reference image than 99% of real images are: 0.01 for new real ones."""
+    """The share of images nearer to a reference image than 99% of real images are: 0.01 for new real ones.
+
+    That is the value, by features alone. Which images are copies is looked up in the pixels: `copies`, and
+    `most_suspicious` with each one's verdict.
+    """
     found = evidence.nearest
     held_out = evidence.held_out_distances
     baseline = evidence.reference_distances if held_out is None else held_out
     threshold = float(np.quantile(baseline, SUSPICION))
     share = float((found.distances < threshold).mean())
-    order = np.argsort(found.distances, kind="stable")[:MOST_SUSPICIOUS]
-    details = {
+    ranked = suspects(evidence)
+    details: dict[str, Any] = {
         "threshold": threshold,
         "suspected": int((found.distances < threshold).sum()),
         "distance": float(found.distances.mean()),
         "baseline_distance": float(baseline.mean()),
-        "most_suspicious": [
-            [int(found.fakes[place]), int(found.training[place]), float(found.distances[place])]
-            for place in order
-        ],
+        "most_suspicious": [_entry(one) for one in ranked[:MOST_SUSPICIOUS]],
         "quantiles": {
             "images": _quantiles(found.distances),
             "reference to itself": _quantiles(evidence.reference_distances),
         }
         | ({} if held_out is None else {"held-out images": _quantiles(held_out)}),
     }
+    if has_pixels(evidence):
+        details["compared"] = sum(one.alignment is not None for one in ranked)
+        details["copies"] = sum(one.copied for one in ranked)
     interval = None
     if evidence.settings.intervals:
         error = math.sqrt(share * (1 - share) / len(found.distances))
         interval = around(share, error, least=0.0, most=1.0)
     protocol = {"suspicion": SUSPICION, "baseline": "reference to itself" if held_out is None else "held out"}
     return Finding(share, details, interval, protocol)
+
+
+def _entry(one: Suspect) -> dict[str, Any]:
+    """For the JSON: indices in the two sets, and what the pixels say where they were compared."""
+    place = one.references.index(one.reference)
+    entry: dict[str, Any] = {
+        "image": one.image,
+        "reference": one.reference,
+        "distance": one.distances[place],
+        "ratio": one.ratio,
+    }
+    if one.alignment is not None:
+        entry |= {"verdict": one.verdict, "rms": one.alignment.rms}
+    return entry
 
 
 def _quantiles(distances: Float64Array) -> list[float]:

@@ -1,0 +1,156 @@
+"""How many planted copies does the judge find? The proof of docs/metrics.md's section on memorisation.
+
+One random half of a packed set is the training set; the other half stands for the fakes, and 5% of it are
+replaced by near-copies of training images, in equal parts
+
+    shifted       by up to 4 pixels along each axis, the border repeated
+    flipped       left to right
+    recompressed  as JPEG of a quality from 50 to 75
+    all three     flipped, shifted and recompressed
+
+The fakes are judged by `memorisation` and `mifid`. Printed is, for the rankings by features that were tried
+and for what the judge does, how many of the copies stand among the first N (N being their number), by kind.
+What the judge finds beside the planted ones are pictures that the set itself holds twice, or mistakes: they
+are counted, and drawn into also_found.png to be looked at.
+
+    python benchmarks/memorisation.py SET [--extractor mobilenet] [--count N] [--share 0.05] [--out FOLDER]
+
+`--count` takes so many images of the set instead of all. Any packed set of colour or grey images will do.
+"""
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from kennel.atomic import write_text
+from kennel.data.image_set import PixelArray
+from kennel.data.packed import PackedSet
+from kennel.data.plain_sets import NpzSet
+from kennel.features.opening import open_extractor
+from kennel.judge import Judge
+from kennel.judgement import write_judgements
+from kennel.metrics.evidence import Evidence
+from kennel.metrics.memorisation import distances_within
+from kennel.metrics.suspicion import suspects
+from kennel.pictures import save_png, tile, to_pillow
+from kennel.report.judging_figures import draw_judging
+
+KINDS = ("shifted", "flipped", "recompressed", "all three")
+FURTHEST, WORST, BEST = 4, 50, 75
+
+
+def near_copy(image: PixelArray, kind: str, random: np.random.Generator) -> PixelArray:
+    """A changed copy of one image (C, H, W)."""
+    if kind in ("flipped", "all three"):
+        image = image[:, :, ::-1]
+    if kind in ("shifted", "all three"):
+        right, down = 0, 0
+        while not (right or down):
+            right, down = random.integers(-FURTHEST, FURTHEST + 1, 2)
+        height, width = image.shape[1:]
+        wide = np.pad(image, ((0, 0), (FURTHEST, FURTHEST), (FURTHEST, FURTHEST)), mode="edge")
+        top, left = FURTHEST - down, FURTHEST - right
+        image = wide[:, top : top + height, left : left + width]
+    if kind in ("recompressed", "all three"):
+        file = io.BytesIO()
+        to_pillow(image).save(file, "JPEG", quality=int(random.integers(WORST, BEST + 1)))
+        pixels = np.asarray(Image.open(file))
+        image = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(image)
+
+
+def packed(images: PixelArray, file: Path) -> NpzSet:
+    """The images as a set on the disk."""
+    np.savez(file, images=images.transpose(0, 2, 3, 1))
+    return NpzSet(file)
+
+
+def rankings(evidence: Evidence) -> dict[str, npt.NDArray[np.int64]]:
+    """By each way to rank suspicion, the images, most suspicious first."""
+    found = evidence.neighbourhoods
+    nearest = found.distances[:, 0]
+    # Every row of these features counts, so the distances lie by row.
+    own = distances_within(evidence.reference.features)[found.training[:, 0]]
+    scores = {
+        "nearest distance": nearest,
+        "by the training image's own (Alaa et al. 2022)": nearest / np.maximum(own, 1e-15),
+        "by the second nearest (Lowe 2004)": nearest / np.maximum(found.distances[:, 1], 1e-15),
+        "by the third nearest": found.ratios,
+        "by the fifth nearest": nearest / np.maximum(found.distances[:, 4], 1e-15),
+    }
+    orders = {name: found.fakes[np.argsort(score, kind="stable")] for name, score in scores.items()}
+    orders["third nearest, then pixels (the judge)"] = np.array([one.image for one in suspects(evidence)])
+    return orders
+
+
+def main() -> None:
+    """Makes the sets, judges them, and writes memorisation.md, memorisation.json and the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", type=Path)
+    parser.add_argument("--extractor", default="mobilenet")
+    parser.add_argument("--count", type=int, default=None)
+    parser.add_argument("--share", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("memorisation"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+
+    random = np.random.default_rng(given.seed)
+    whole = PackedSet(given.set)
+    chosen = random.permutation(len(whole))[: given.count]
+    half = len(chosen) // 2
+    training = whole.at(np.sort(chosen[:half]))
+    fakes = whole.at(np.sort(chosen[half : 2 * half]))
+    planted = round(given.share * len(fakes))
+    places = np.sort(random.choice(len(fakes), planted, replace=False))
+    sources = random.choice(len(training), planted, replace=False)
+    kinds = np.array([KINDS[index % len(KINDS)] for index in range(planted)])
+    for place, source, kind in zip(places, sources, kinds, strict=True):
+        fakes[place] = near_copy(training[source], kind, random)
+    reference, images = packed(training, given.out / "training.npz"), packed(fakes, given.out / "fakes.npz")
+
+    court = Judge(reference, open_extractor(given.extractor))
+    judgements = court.judge(images, ("mifid", "memorisation"), count=len(fakes))
+    write_judgements(given.out / "memorisation.json", judgements)
+    evidence = court.evidence
+    assert evidence is not None
+    draw_judging(evidence, judgements, given.out)
+
+    lines = [f"| ranking | found among the first {planted} | {' | '.join(KINDS)} |", "|---" * 6 + "|"]
+    for name, order in rankings(evidence).items():
+        first = np.isin(places, order[:planted])
+        by_kind = [f"{first[kinds == kind].mean():.1%}" for kind in KINDS]
+        lines.append(f"| {name} | {first.mean():.1%} | {' | '.join(by_kind)} |")
+
+    copies = [one for one in suspects(evidence) if one.copied]
+    source_of = dict(zip(places.tolist(), sources.tolist(), strict=True))
+    right = np.isin(places, [one.image for one in copies])
+    traced = sum(source_of.get(one.image) == one.reference for one in copies)
+    others = [one for one in copies if one.image not in source_of]
+    by_kind = [f"{right[kinds == kind].mean():.1%}" for kind in KINDS]
+    lines += [
+        f"| named a copy by its pixels | {right.mean():.1%} | {' | '.join(by_kind)} |",
+        "",
+        f"{planted} copies among {len(fakes)} images, {len(training)} training images, extractor "
+        f"{given.extractor}; named copies: {len(copies)}, of them planted: {int(right.sum())}, traced to the "
+        f"right source: {traced}, others: {len(others)}; suspected by the 1% threshold: "
+        f"{judgements[1].details['suspected']}, MiFID's distance {judgements[0].details['distance']:.4f}.",
+    ]
+    write_text(given.out / "memorisation.md", "\n".join(lines) + "\n")
+    write_text(
+        given.out / "also_found.json",
+        json.dumps([[one.image, one.reference, one.verdict] for one in others], indent=1),
+    )
+    if others:
+        pairs = [image for one in others[:48] for image in (fakes[one.image], training[one.reference])]
+        save_png(given.out / "also_found.png", tile(np.stack(pairs), 2 * min(6, len(others[:48])), 4, 96))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

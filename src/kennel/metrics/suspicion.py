@@ -1,0 +1,140 @@
+"""Which images are most likely copies of which training images: ranked by features, decided by pixels.
+
+The judged images are ranked by how much nearer the nearest reference image is than the third nearest
+(`Neighbourhoods.ratios`), after the ratio test by which Lowe (2004, section 7.1) tells a true match of two
+features from the best of many false ones. The first ones are laid over their five nearest reference images
+(kennel.metrics.alignment), mirrored and shifted too: features say where to look, pixels say what is there.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+
+from kennel.data.image_set import ImageSet, PixelArray, read_rows
+from kennel.metrics.alignment import Alignment, align, averaged, cell
+from kennel.metrics.evidence import Evidence, Side
+from kennel.metrics.memorisation import Neighbourhoods, neighbourhoods
+from kennel.metrics.neighbours import IndexArray
+
+NEAREST_FIRST = 20
+"""For the first n by ratio alone, ratios are taken of the 20 n images that are nearest to the reference."""
+SHARE, LEAST = 0.1, 256
+"""So much of the images, and at least so many of them, are compared by their pixels at a time."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A judged image beside the reference images that are nearest to it.
+
+    `image` is its index in the set it was taken from, `references` are those of the nearest reference images
+    with their cosine `distances`, rising; `ratio` is the first distance by the third. `alignment` says how
+    the best fitting of them lies over it, None where no pixels were compared.
+    """
+
+    image: int
+    references: tuple[int, ...]
+    distances: tuple[float, ...]
+    ratio: float
+    alignment: Alignment | None = None
+
+    @property
+    def copied(self) -> bool:
+        """Whether the pixels show it to be a copy."""
+        return self.alignment is not None and self.alignment.same
+
+    @property
+    def reference(self) -> int:
+        """The index of the reference image that it may be a copy of: the copied one, else the nearest."""
+        if self.alignment is not None and self.alignment.same:
+            return self.references[self.alignment.candidate]
+        return self.references[0]
+
+    @property
+    def verdict(self) -> str:
+        """What the pixels say, in words; empty where none were compared."""
+        return "" if self.alignment is None else self.alignment.words()
+
+
+Suspects: TypeAlias = list[Suspect]
+
+
+def suspects(evidence: Evidence, count: int | None = None) -> Suspects:
+    """Judged images, most suspicious first: copies by their remaining difference, then the rest by ratio.
+
+    All images, and a tenth of them after another is compared by pixels for as long as the last tenth held a
+    copy; or only the first `count`, at little cost. The first call's answer is kept with the evidence.
+    """
+    return evidence.once("suspects", partial(_suspects, evidence, count))
+
+
+def has_pixels(evidence: Evidence) -> bool:
+    """Whether the images of both sides can be looked at."""
+    return evidence.images.source is not None and evidence.reference.source is not None
+
+
+def _suspects(evidence: Evidence, count: int | None) -> Suspects:
+    found = evidence.neighbourhoods if count is None else _of_the_nearest(evidence, NEAREST_FIRST * count)
+    # Exact copies have a ratio of 0 all; among equals the nearer one goes first.
+    order = np.lexsort((found.distances[:, 0], found.ratios))
+    order = order[:count]
+    images = _source_rows(evidence.images, found.fakes[order])
+    references = _source_rows(evidence.reference, found.training[order])
+    ranked = [
+        Suspect(int(image), tuple(rows.tolist()), tuple(distances.tolist()), float(ratio))
+        for image, rows, distances, ratio in zip(
+            images, references, found.distances[order], found.ratios[order], strict=True
+        )
+    ]
+    if not has_pixels(evidence):
+        return ranked
+    step = len(ranked) if count else max(LEAST, round(SHARE * len(ranked)))
+    seen: Suspects = []
+    for start in range(0, len(ranked), step):
+        looked_at = _compared(evidence, ranked[start : start + step])
+        seen += looked_at
+        if not any(one.copied for one in looked_at):
+            break
+    return sorted(seen, key=_order) + ranked[len(seen) :]
+
+
+def _of_the_nearest(evidence: Evidence, count: int) -> Neighbourhoods:
+    """The neighbourhoods of the images that are nearest to the reference."""
+    near = evidence.nearest
+    rows = np.sort(near.fakes[np.argsort(near.distances, kind="stable")[:count]])
+    features = np.asarray(evidence.images.features[rows])
+    found = neighbourhoods(features, evidence.reference.features, device=evidence.settings.device)
+    return Neighbourhoods(found.distances, rows[found.fakes], found.training)
+
+
+def _order(one: Suspect) -> tuple[bool, float, float]:
+    """Copies first, by what is left to explain; of equals, and of the others, the lower ratio."""
+    left = one.alignment.unexplained if one.alignment is not None and one.copied else 0.0
+    return not one.copied, left, one.ratio
+
+
+def _source_rows(side: Side, rows: IndexArray) -> IndexArray:
+    """Indices in the set that the side's images were taken from."""
+    return rows if side.rows is None else side.rows[rows]
+
+
+def _compared(evidence: Evidence, ranked: Suspects) -> Suspects:
+    """The same suspects, with their alignments."""
+    assert evidence.images.source is not None
+    assert evidence.reference.source is not None
+    images = _small(evidence.images.source, [one.image for one in ranked])
+    rows = np.array([one.references for one in ranked], np.int64)
+    places, which = np.unique(rows, return_inverse=True)
+    references = _small(evidence.reference.source, places.tolist())
+    factor = cell(min(evidence.images.source.shape[1:]))
+    compared = []
+    for one, image, nearest in zip(ranked, images, which.reshape(rows.shape), strict=True):
+        alignment = align(image, references[nearest])
+        compared.append(replace(one, alignment=alignment.enlarged(factor)))
+    return compared
+
+
+def _small(source: ImageSet, rows: list[int]) -> PixelArray:
+    factor = cell(min(source.shape[1:]))
+    return read_rows(source, np.array(rows, np.int64), partial(averaged, factor=factor))
