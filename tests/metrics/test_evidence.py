@@ -32,7 +32,7 @@ def test_the_error_of_kid_is_of_all_classes_though_it_looks_at_some_rows(
     monkeypatch.setattr(distance_family, "ENOUGH_FOR_AN_ERROR", 200)
     interval = METRICS["kid"].find(evidence(images, reference)).interval
     assert interval is not None
-    # From 200 rows an error is known to a tenth or so; the first 200 are of one class, and tell twice as much.
+    # 200 rows tell an error to a tenth or so; the first 200 are of one class, and tell twice as much.
     assert (interval[1] - interval[0]) / 2 / 1.96 == pytest.approx(whole, rel=0.2)
 
 
