@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("perturbations.json"))
+    parser.add_argument("--only", default="", help="Versions whose name holds this; others stay in --out.")
     given = parser.parse_args()
 
     packed = PackedSet(given.set)
@@ -79,10 +80,10 @@ def main() -> None:
     sizes = np.sort(np.bincount(labels))[::-1].cumsum()
     few = int(np.searchsorted(sizes, count)) + 1
 
+    copies = training[random.permutation(half)[:count]]
+
     def copied(share: float) -> Pixels:
-        replaced = real.copy()
-        replaced[: round(share * count)] = training[: round(share * count)]
-        return replaced
+        return np.concatenate([copies[: round(share * count)], real[round(share * count) :]])
 
     versions: dict[str, Callable[[], Pixels]] = {
         "as they are": lambda: real,
@@ -105,7 +106,11 @@ def main() -> None:
     court.prepare()
     console.print(f"reference: {len(training):,} images, {time.monotonic() - began:.0f} s")
     found: dict[str, dict[str, object]] = {}
+    if given.only and given.out.is_file():
+        found = json.loads(given.out.read_text(encoding="utf-8"))["versions"]
     for name, make in versions.items():
+        if given.only not in name:
+            continue
         began = time.monotonic()
         images = ArraySet(make(), name)
         judgements = court.judge(images, COLUMNS, settings=Settings(seed=given.seed))
@@ -123,7 +128,7 @@ def table(found: dict[str, dict[str, object]]) -> str:
     lines = ["| judged | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for name, scores in found.items():
         values = [scores[metric]["value"] for metric in COLUMNS]  # type: ignore[index]
-        shown = [f"{value:.4g}" if abs(value) < 1 else f"{value:,.1f}" for value in values]
+        shown = [f"{value:,.1f}" if 1 <= abs(value) < 1e6 else f"{value:.3g}" for value in values]
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 

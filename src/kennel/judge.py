@@ -254,7 +254,7 @@ class Judge:
         return Judgement(
             metric=name,
             value=finding.value,
-            interval=finding.interval,
+            interval=_finite(finding.interval),
             details=finding.details,
             protocol=protocol,
         )
@@ -273,6 +273,11 @@ def judge(
     """`Judge(reference, extractor).judge(images, ...)` for a single use."""
     court = Judge(reference, extractor)
     return court.judge(images, metrics, count=count, settings=settings, on_progress=on_progress)
+
+
+def _finite(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """None where an end is beyond what floats hold: features of 1e30 have a value and no interval."""
+    return interval if interval is None or np.isfinite(interval).all() else None
 
 
 def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:

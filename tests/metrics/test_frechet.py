@@ -121,6 +121,31 @@ def test_the_standard_error_is_the_spread_of_repeated_draws() -> None:
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.13)
 
 
+@pytest.mark.parametrize("decay", [1.0, 2.0, 2.7])
+def test_the_standard_error_is_the_same_from_either_side_of_badly_conditioned_features(decay: float) -> None:
+    # The sides go through different inverses, which agree as far as rounding leaves them right.
+    one, other = (np.random.default_rng(seed).standard_normal((400, 24)) for seed in (10, 11))
+    sizes = np.logspace(0, -decay, 24)
+    one, other = one * sizes, (1.2 * other + 0.1) * sizes
+    there = standard_error(moments(one), moments(other), one, other)
+    back = standard_error(moments(other), moments(one), other, one)
+    assert there is not None
+    assert there == pytest.approx(back, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_the_standard_error_grows_with_the_square_of_the_features(scale: float) -> None:
+    one, other = cloud(100, 6, 8).astype(np.float64), cloud(120, 6, 9).astype(np.float64)
+    plain = standard_error(moments(one), moments(other), one, other)
+    assert plain is not None
+    one, other = one * scale, other * scale
+    assert standard_error(moments(one), moments(other), one, other) == pytest.approx(
+        plain * scale**2, rel=1e-4
+    )
+
+
 def test_singular_covariances_have_no_standard_error() -> None:
+    still = np.ones((20, 4))
+    assert standard_error(moments(still), moments(still), still, still) is None
     rows = np.random.default_rng(1).standard_normal((10, 16))
     assert standard_error(moments(rows), moments(rows + 1), rows, rows + 1) is None

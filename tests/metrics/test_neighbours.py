@@ -100,6 +100,95 @@ def test_8_bits_that_cannot_tell_give_way_to_float32(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(found.distances[:, 0], all_distances(left, right, False).min(1), rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-40, 1e37])
+def test_features_at_the_ends_of_float32_are_searched(scale: float) -> None:
+    left, right = (rows(20, 8, seed) * np.float32(scale) for seed in (10, 11))
+    found = nearest(left, right, 2)
+    np.testing.assert_allclose(found.distances, np.sort(all_distances(left, right, False), 1)[:, :2])
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+@pytest.mark.parametrize("dimension", [1, 3, 64])
+def test_an_outlier_that_leaves_all_others_below_float32_changes_nothing(
+    product: ProductName, dimension: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In tiles without the outlier the squares of 1e-22 would be rounded away, and with them the order.
+    monkeypatch.setattr(neighbours, "LEFT_TILE", 8)
+    monkeypatch.setattr(neighbours, "RIGHT_TILE", 16)
+    left, right = rows(40, dimension, 12), rows(80, dimension, 13)
+    left, right = left * np.float32(1e-4), right * np.float32(1e-4)
+    left[0] = right[0] = 1e18
+    found = nearest(left, right, 2, product=product)
+    np.testing.assert_allclose(
+        found.distances, np.sort(all_distances(left, right, False), 1)[:, :2], rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+@settings(deadline=None, max_examples=20)
+@given(
+    kind=st.sampled_from(["heavy tails", "sparse", "lattice", "sizes apart"]),
+    dimension=st.integers(1, 66),
+    form=st.sampled_from(["plain", "float64", "Fortran", "every other", "read-only"]),
+    seed=st.integers(0, 1000),
+)
+def test_any_data_in_any_form_have_the_nearest_of_the_definition(
+    product: ProductName, kind: str, dimension: int, form: str, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+
+    def drawn(count: int) -> npt.NDArray[np.floating]:
+        shape = (count, dimension)
+        values = {
+            "heavy tails": np.clip(random.standard_cauchy(shape) ** 3, -1e15, 1e15),
+            "sparse": random.normal(size=shape) * (random.random(shape) < 0.05),
+            "lattice": random.integers(0, 3, shape).astype(np.float64),
+            "sizes apart": random.normal(size=shape) * 10 ** random.uniform(-12, 12, (count, 1)),
+        }[kind]
+        given = values if form == "float64" else values.astype(np.float32)
+        if form == "Fortran":
+            given = np.asfortranarray(given)
+        elif form == "every other":
+            given = given.repeat(2, 1)[:, ::2]
+        given.flags.writeable = form != "read-only"
+        return given
+
+    left, right = drawn(30), drawn(40)
+    found = nearest(left, right, 3, product=product)
+    truth = all_distances(left, right, False)
+    np.testing.assert_allclose(found.distances, np.sort(truth, 1)[:, :3], rtol=1e-9)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_an_exact_copy_is_at_0_exactly(cosine: bool) -> None:
+    own = rows(200, 37, 14)
+    assert (nearest(own, own, cosine=cosine).distances == 0).all()
+
+
+def test_equal_rows_go_by_their_index() -> None:
+    right = rows(6, 16, 15)[[0, 1, 0, 2, 0, 3, 0, 0, 4, 5]]
+    found = nearest(right[:2], right, 3)
+    np.testing.assert_array_equal(found.indices[0], [0, 2, 4])
+    itself = nearest(right, right, 2, leave_out_self=True)
+    np.testing.assert_array_equal(itself.indices[[0, 2, 4, 6, 7]], [[2, 4], [0, 4], [0, 2], [0, 2], [0, 2]])
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-5])
+def test_images_of_a_collapsed_generator_are_not_weighed_pair_by_pair(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed = []
+    exact = neighbours.Space.exact
+    monkeypatch.setattr(
+        neighbours.Space, "exact", lambda self, *pairs: weighed.append(len(pairs[0])) or exact(self, *pairs)
+    )
+    still = (rows(1, 64, 16) + spread * rows(500, 64, 17)).astype(np.float32)
+    found = nearest(still, still, 3, leave_out_self=True)
+    assert sum(weighed) < 500 * 500 / 10
+    truth = all_distances(still, still, False)
+    np.testing.assert_allclose(found.distances, np.sort(truth, 1)[:, 1:4], rtol=1e-9)
+
+
 def test_signs_do_not_matter_to_the_cosine() -> None:
     left, right = rows(30, 64, 8), rows(50, 64, 9)
     np.testing.assert_allclose(

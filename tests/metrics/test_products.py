@@ -63,3 +63,4 @@ def test_short_rows_and_accelerators_take_the_plain_product() -> None:
     assert choose_product(16, torch.device("cpu")).name == "float32"
     assert choose_product(2048, torch.device("cuda")).name == "float32"
     assert choose_product(2048, torch.device("cpu"), "int8").name == "int8"
+    assert choose_product(1, torch.device("cpu"), "int8").name == "float32", "torch multiplies it wrongly"

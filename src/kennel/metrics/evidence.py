@@ -150,6 +150,13 @@ class Evidence:
             self._subset(self.reference.features, count, 2),
         )
 
+    def equal_parts(self, most: int) -> tuple[FloatArray, FloatArray]:
+        """`equal_sides`, or random subsets of `most` rows of each: sets often stand in the order of classes,
+        so that their first rows are none of them all."""
+        images, reference = self.equal_sides
+        count = min(most, len(images))
+        return self._subset(images, count, 3), self._subset(reference, count, 4)
+
     def _subset(self, features: FloatArray, count: int, purpose: int) -> FloatArray:
         if count == len(features):
             return features

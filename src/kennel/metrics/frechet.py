@@ -19,6 +19,9 @@ from kennel.features.moments import FloatArray, Moments, blocks
 WELL_CONDITIONED = 1e-11
 """Squared ratio of a Cholesky factor's extreme pivots above which the fast path is exact to 1e-8."""
 
+TOLD_FROM_ROUNDING = 1e-14
+"""The least eigenvalue of L^T S2 L by the greatest with which a standard error is given."""
+
 
 def frechet_distance(one: Moments, other: Moments) -> float:
     """The Fréchet distance between two Gaussians of these moments; at least 0.
@@ -67,31 +70,36 @@ def standard_error(one: Moments, other: Moments, rows: FloatArray, other_rows: F
     count, added over both sides (the delta method, van der Vaart 1998, section 20.1). It knows nothing of
     the bias of a small sample. None where a covariance is singular, or near to it.
     """
+    if not one.covariance.trace() > 0 or not other.covariance.trace() > 0:
+        return None
     first, first_scale = _scaled(one)
     second, second_scale = _scaled(other)
     lower, other_lower = _cholesky(one, first), _cholesky(other, second)
     if lower is None or other_lower is None:
         return None
     values, vectors = torch.linalg.eigh(lower.T @ second @ lower)
-    if values[0] <= WELL_CONDITIONED * values[-1]:
+    # x^T T x is z^T M^(1/2) z of x = L z, so that what rounding does to the least eigenvalues hardly counts.
+    if values[0] <= TOLD_FROM_ROUNDING * values[-1]:
         return None
     ratio = second_scale / first_scale
     inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
     onto = inverse.T @ (vectors * values.sqrt()) @ vectors.T @ inverse * ratio
     back = lower @ (vectors / values.sqrt()) @ vectors.T @ lower.T / ratio
     offset = torch.from_numpy(one.mean - other.mean)
-    variance = _influence_variance(rows, one, onto, offset) / one.count
-    variance += _influence_variance(other_rows, other, back, -offset) / other.count
-    return float(np.sqrt(variance))
+    variance = _influence_variance(rows, one, onto, offset, first_scale) / one.count
+    variance += _influence_variance(other_rows, other, back, -offset, first_scale) / other.count
+    return float(np.sqrt(variance)) * first_scale**2
 
 
-def _influence_variance(rows: FloatArray, moments: Moments, onto: Tensor, offset: Tensor) -> float:
-    """The variance of the influences of `rows`; float32 has digits enough for it."""
+def _influence_variance(
+    rows: FloatArray, moments: Moments, onto: Tensor, offset: Tensor, scale: float
+) -> float:
+    """The variance of the influences of `rows` by `scale`; float32 has digits and then room enough for it."""
     curvature = (torch.eye(len(onto), dtype=onto.dtype) - onto).float()
     influences = []
     for block in blocks(rows):
-        centred = torch.from_numpy(block - moments.mean).float()
-        influences.append(((centred @ curvature) * centred).sum(1) + 2 * centred @ offset.float())
+        centred = torch.from_numpy((block - moments.mean) / scale).float()
+        influences.append(((centred @ curvature) * centred).sum(1) + 2 * centred @ (offset / scale).float())
     return float(torch.cat(influences).double().var())
 
 

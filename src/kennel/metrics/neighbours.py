@@ -10,6 +10,8 @@ no matrix of all pairs is ever held. Only pairs that the product's bound cannot 
 again from the given rows in float64, so distances and counts are those of the definition.
 """
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -34,6 +36,8 @@ PAIRS_A_ROW = 48
 PAIR_BLOCK = 2048
 GATHERED = 1 << 22
 """Pairs that are gathered, beside those kept so far, before they are looked at again: 80 MiB."""
+LARGEST_EXPONENT = 126
+"""Of the power of two that scales features."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +104,13 @@ class Space:
         self.device = torch.device("cpu" if torch.device(device).type == "mps" else device)
         self.product: Product = choose_product(left.shape[1], self.device, product)
         extent = max(_extent(left), 0.0 if left is right else _extent(right))
-        # A power of two scales without rounding, and keeps squares of any features within float32.
-        self._scale = 1.0 if cosine or extent == 0 else 2.0 ** -np.ceil(np.log2(extent))
+        # A power of two scales without rounding, and keeps squares of any features within float32; the
+        # power itself has to stay within float32 too.
+        exponent = 0.0 if cosine or extent == 0 else -np.ceil(np.log2(extent))
+        self._scale: float = 2.0 ** min(exponent, LARGEST_EXPONENT)
         sample = self._plain(right[:RIGHT_TILE])
         self._centre = sample.mean(0)
+        self._as_given = not cosine and left.dtype == right.dtype == np.float32
         self._signed = cosine and (_lowest(left) < 0 or _lowest(right) < 0)
 
     def _plain(self, rows: FloatArray) -> Tensor:
@@ -142,10 +149,13 @@ class Space:
     def _tile(self, product: Product, top: int, left: _Side, start: int, right: _Side) -> Tile:
         closeness = product(left.prepared, right.prepared).add_(right.offsets)
         # Rows, offsets and their sums were rounded to float32, a few times each.
-        extent = (
-            left.prepared.lengths + right.prepared.lengths.amax() + torch.linalg.vector_norm(self._centre)
-        )
+        extent = left.prepared.lengths + right.prepared.lengths.amax()
+        if not self._as_given:
+            # These rows were rounded before the centre was taken out, and so by their size with it.
+            extent = extent + torch.linalg.vector_norm(self._centre)
         bound = (product.bound(left.prepared, right.prepared) + 2.0**-21 * extent.square()).float()
+        # What lies below float32's normal numbers was rounded more coarsely, or away.
+        bound.add_(torch.finfo(torch.float32).tiny)
         closeness.add_(left.offsets[:, None])
         return Tile(top, start, closeness.abs_() if self._signed else closeness, bound)
 
@@ -159,8 +169,8 @@ class Space:
                 self.right[right[pairs]].astype(np.float64),
             )
             if self.cosine:
-                lengths = _lengths(one) * _lengths(other)
-                # An exact copy is at 0, whatever the rounding of the root says.
+                # The root of a square is exact, and so an exact copy is at 0 exactly.
+                lengths = np.sqrt(_squares(one) * _squares(other))
                 values[pairs] = np.clip(1 - np.abs(np.einsum("pd,pd->p", one, other)) / lengths, 0.0, 1.0)
             else:
                 one -= other
@@ -193,12 +203,17 @@ def nearest(
         raise JudgementError(
             f"{len(right)} images have no {count} neighbours each: give at least {wanted} images"
         )
-    space = Space(left, right, cosine=cosine, device=device, product=product)
-    rows, columns = _candidates(space, wanted)
+    kept_rows = _first_copies(right, wanted)
+    within = Space(
+        left, right if kept_rows is None else right[kept_rows], cosine=cosine, device=device, product=product
+    )
+    rows, columns = _candidates(within, wanted)
+    values = within.exact(rows, columns)
+    if kept_rows is not None:
+        columns = kept_rows[columns]
     if leave_out_self:
         others = rows != columns
-        rows, columns = rows[others], columns[others]
-    values = space.exact(rows, columns)
+        rows, columns, values = rows[others], columns[others], values[others]
     order = np.lexsort((columns, values, rows))
     rows, columns, values = rows[order], columns[order], values[order]
     starts = np.searchsorted(rows, np.arange(len(left)))
@@ -276,9 +291,24 @@ class _Search:
         return row.cpu().numpy(), column.cpu().numpy()
 
 
-def _lengths(rows: Float64Array) -> Float64Array:
-    lengths: Float64Array = np.sqrt(np.einsum("pd,pd->p", rows, rows))
-    return lengths
+def _squares(rows: Float64Array) -> Float64Array:
+    squares: Float64Array = np.einsum("pd,pd->p", rows, rows)
+    return squares
+
+
+def _first_copies(rows: FloatArray, most: int) -> IndexArray | None:
+    """The indices of all rows but those with `most` equal ones before them; None where there are none.
+
+    Such rows are never among the `most` nearest of any, as equal distances go by index. Without them the
+    search of a collapsed generator's images, which are all alike, would weigh every pair.
+    """
+    seen: Counter[bytes] = Counter()
+    kept = np.ones(len(rows), bool)
+    for place, row in enumerate(rows):
+        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        seen[key] += 1
+        kept[place] = seen[key] <= most
+    return None if kept.all() else kept.nonzero()[0]
 
 
 def _extent(rows: FloatArray) -> float:

@@ -112,7 +112,8 @@ def lengths_of(rows: Tensor) -> Tensor:
 def choose_product(dimension: int, device: torch.device, name: ProductName = "auto") -> Product:
     """The fastest product here: 8 bits where the processor multiplies them natively, else float32."""
     worth_it = device.type == "cpu" and SHORTEST <= dimension <= LONGEST and _has_int8()
-    if name == "int8" or (name == "auto" and worth_it):
+    # torch's integer product of single columns takes the wrong rows.
+    if (name == "int8" and dimension > 1) or (name == "auto" and worth_it):
         return Int8Product(dimension)
     return Float32Product()
 

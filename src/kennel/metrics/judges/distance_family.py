@@ -19,10 +19,10 @@ def judge_kid(evidence: Evidence) -> Finding:
     details = {"deviation": found.deviation}
     interval = None
     if evidence.settings.intervals:
-        images, reference = evidence.equal_sides
-        error = kid_of_all_pairs(images[:ENOUGH_FOR_AN_ERROR], reference[:ENOUGH_FOR_AN_ERROR])
-        share = min(1.0, ENOUGH_FOR_AN_ERROR / len(images))
-        interval = around(found.mean, error.standard_error * share**0.5)
+        images, reference = evidence.equal_parts(ENOUGH_FOR_AN_ERROR)
+        error = kid_of_all_pairs(images, reference).standard_error
+        share = len(images) / len(evidence.equal_sides[0])
+        interval = around(found.mean, error * share**0.5)
     protocol = {"subsets": found.subsets, "subset_size": found.subset_size, "kernel": "(x.y/d + 1)^3"}
     return Finding(found.mean, details, interval, protocol)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.evidence import Evidence, Settings
-from kennel.metrics.fid_infinity import fid_infinity
+from kennel.metrics.fid_infinity import POINTS, fid_infinity
 from kennel.metrics.memorisation import TINY, mifid
 
 
@@ -52,7 +52,8 @@ def judge_mifid(evidence: Evidence) -> Finding:
 
 
 def _enough_for_a_line(dimension: int, _settings: Settings) -> int:
-    return 2 * dimension + 2
+    # Half of them leave a covariance with full rank, and the other half room for each point's own count.
+    return max(2 * dimension + 2, 2 * POINTS - 3)
 
 
 @metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)

@@ -18,7 +18,7 @@ MOST_SUSPICIOUS = 64
 
 @metric("memorisation", "Suspected copies", "lower")
 def judge_memorisation(evidence: Evidence) -> Finding:
-    """The share of images nearer to a reference image than 99% of real images are: 0.01 for new real ones.
+    """The share of images as near to a reference image as the nearest 1% of real ones: 0.01 for new ones.
 
     That is the value, by features alone. Which images are copies is looked up in the pixels: `copies`, and
     `most_suspicious` with each one's verdict.
@@ -27,11 +27,13 @@ def judge_memorisation(evidence: Evidence) -> Finding:
     held_out = evidence.held_out_distances
     baseline = evidence.reference_distances if held_out is None else held_out
     threshold = float(np.quantile(baseline, SUSPICION))
-    share = float((found.distances < threshold).mean())
+    # Real images that occur twice bring the threshold to 0, where only copies are: it counts in.
+    suspected = found.distances <= threshold
+    share = float(suspected.mean())
     ranked = suspects(evidence)
     details: dict[str, Any] = {
         "threshold": threshold,
-        "suspected": int((found.distances < threshold).sum()),
+        "suspected": int(suspected.sum()),
         "distance": float(found.distances.mean()),
         "baseline_distance": float(baseline.mean()),
         "most_suspicious": [_entry(one) for one in ranked[:MOST_SUSPICIOUS]],

@@ -2,11 +2,19 @@
 
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.diversity import relative_diversity, vendi
-from kennel.metrics.evidence import NORMAL_95, Evidence
-from kennel.metrics.prd import Prd, prd
+from kennel.metrics.evidence import NORMAL_95, Evidence, Settings
+from kennel.metrics.prd import CLUSTERS, Prd, prd
 
 
-@metric("diversity", "Diversity", "neither")
+def _of_three(_dimension: int, _settings: Settings) -> int:
+    return 3
+
+
+def _one_a_cluster(_dimension: int, _settings: Settings) -> int:
+    return CLUSTERS
+
+
+@metric("diversity", "Diversity", "neither", least=_of_three)
 def judge_diversity(evidence: Evidence) -> Finding:
     """The mean distance between the features of two images, by that of two real ones: 1 is as varied."""
     found = relative_diversity(*evidence.equal_sides)
@@ -26,13 +34,13 @@ def judge_vendi(evidence: Evidence) -> Finding:
     return Finding(vendi(images).score, details, protocol={"count_a_side": len(images)})
 
 
-@metric("prd_f8", "PRD F8 (recall)", "higher")
+@metric("prd_f8", "PRD F8 (recall)", "higher", least=_one_a_cluster)
 def judge_prd_f8(evidence: Evidence) -> Finding:
     """Of the curve of precision and recall over clusters the greatest F8, which weighs recall."""
     return _finding(_prd(evidence), "f8")
 
 
-@metric("prd_f1_8", "PRD F1/8 (precision)", "higher")
+@metric("prd_f1_8", "PRD F1/8 (precision)", "higher", least=_one_a_cluster)
 def judge_prd_f1_8(evidence: Evidence) -> Finding:
     """Of the curve of precision and recall over clusters the greatest F1/8, which weighs precision."""
     return _finding(_prd(evidence), "f1_8")
