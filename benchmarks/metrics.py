@@ -255,7 +255,8 @@ def measure_features(repeats: int) -> list[dict[str, Any]]:
         for label, value in seconds.items():
             wrong = float((results[label] - truth).norm() / truth.norm())
             notes[label] = (
-                f"{len(images) / value:.1f} images/s, {seconds['plain float32'] / value:.2f} times the plain; off by {wrong:.0e}"
+                f"{len(images) / value:.1f} images/s, {seconds['plain float32'] / value:.2f} times the plain; "
+                f"off by {wrong:.0e}"
             )
         table += show(f"{name}: 32 images", seconds, "kennel float32", notes)
     return table
@@ -275,8 +276,9 @@ def measure_memory() -> list[dict[str, Any]]:
         )
     before, after, seconds = map(float, answer.stdout.split())
     print(
-        f"\n### Memory\n\nFID, MiFID, precision and recall of {FAKES:,} against {TRAINING:,} x {DIMENSION:,} from "
-        f"memory-mapped files: peak {after:.2f} GB, of which {before:.2f} GB before the work began; {seconds:.1f} s."
+        f"\n### Memory\n\nFID, MiFID, precision and recall of {FAKES:,} against {TRAINING:,} x "
+        f"{DIMENSION:,} from memory-mapped files: peak {after:.2f} GB, of which {before:.2f} GB before the "
+        f"work began; {seconds:.1f} s."
     )
     return [
         {
@@ -323,7 +325,8 @@ def main() -> None:
     stand_in_for_torchvision()
     threads = torch.get_num_threads()
     print(
-        f"torch {torch.__version__}, {threads} threads of {os.cpu_count()}, {torch.backends.cpu.get_cpu_capability()}"
+        f"torch {torch.__version__}, {threads} threads of {os.cpu_count()}, "
+        f"{torch.backends.cpu.get_cpu_capability()}"
     )
     table = [row for name in given.which or MEASURES for row in MEASURES[name](given.repeats)]
     if given.out:
