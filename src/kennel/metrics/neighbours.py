@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray
-from kennel.metrics.products import Float32Product, Prepared, Product, ProductName, choose_product
+from kennel.metrics.products import ROUNDING, Float32Product, Prepared, Product, ProductName, choose_product
 
 IndexArray: TypeAlias = npt.NDArray[np.int64]
 LEFT_TILE, RIGHT_TILE = 1024, 4096
@@ -33,7 +33,7 @@ GROUPS = 64
 """The columns of a tile are searched in so many interleaved groups, by their maxima first."""
 PAIRS_A_ROW = 48
 """Where the 8-bit bound leaves more pairs than this to a row, float32 is faster."""
-PAIR_BLOCK = 2048
+PAIR_BLOCK = 128
 GATHERED = 1 << 22
 """Pairs that are gathered, beside those kept so far, before they are looked at again: 80 MiB."""
 LARGEST_EXPONENT = 126
@@ -55,9 +55,6 @@ class _Side:
 
     prepared: Prepared
     offsets: Tensor
-
-    def __getitem__(self, rows: slice) -> "_Side":
-        return _Side(self.prepared[rows], self.offsets[rows])
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,8 @@ class Space:
         """Float32 rows on the device: scaled, or of length 1."""
         plain = torch.from_numpy(np.require(rows, requirements=("C", "W"))).to(self.device)
         if self.cosine:
-            plain = plain / torch.linalg.vector_norm(plain, dim=1, keepdim=True, dtype=torch.float64)
+            lengths = torch.linalg.vector_norm(plain, dim=1, keepdim=True, dtype=torch.float64)
+            plain = plain / (lengths.float() if plain.dtype == torch.float32 else lengths)
         else:
             plain = plain * self._scale
         return plain.float()
@@ -127,7 +125,8 @@ class Space:
         centred = plain - self._centre
         prepared = product.prepare(centred, left=left)
         if not self.cosine:
-            return _Side(prepared, (prepared.lengths.square() / -2).float())
+            squares = torch.linalg.vector_norm(centred, dim=1, dtype=torch.float64).square_()
+            return _Side(prepared, (squares / -2).float())
         # u . v = (u - m) . (v - m) + m . v + m . u - m . m
         centre = self._centre.double()
         offsets = plain.double() @ centre
@@ -158,6 +157,35 @@ class Space:
         bound.add_(torch.finfo(torch.float32).tiny)
         closeness.add_(left.offsets[:, None])
         return Tile(top, start, closeness.abs_() if self._signed else closeness, bound)
+
+    def nearly(self, left: IndexArray, right: IndexArray, wanted: int) -> tuple[IndexArray, IndexArray]:
+        """Of candidate pairs those that may be among the `wanted` nearest of their left row, by float32.
+
+        The sums of `exact` in float32, whose classical bound is far below that of 8 bits, so that few pairs
+        are left for float64.
+        """
+        if self.left.dtype != np.float32 or self.right.dtype != np.float32 or len(left) <= 2 * len(self.left):
+            return left, right
+        order = np.argsort(left, kind="stable")
+        left, right = left[order], right[order]
+        values = np.empty(len(left), np.float32)
+        for first in range(0, len(left), PAIR_BLOCK):
+            pairs = slice(first, first + PAIR_BLOCK)
+            one, other = self.left[left[pairs]], self.right[right[pairs]]
+            if self.cosine:
+                lengths = np.sqrt(np.einsum("pd,pd->p", one, one) * np.einsum("pd,pd->p", other, other))
+                values[pairs] = 1 - np.abs(np.einsum("pd,pd->p", one, other)) / lengths
+            else:
+                one = (one - other) * np.float32(self._scale)
+                values[pairs] = np.einsum("pd,pd->p", one, one)
+        error = 4 * (self.left.shape[1] + 8) * ROUNDING
+        errors = np.full(len(values), error) if self.cosine else error * values.astype(np.float64)
+        starts = np.searchsorted(left, np.arange(len(self.left)))
+        ranked = values[np.lexsort((values, left))]
+        last = ranked[starts + wanted - 1].astype(np.float64)
+        reach = last + (error if self.cosine else error * last) + float(np.finfo(np.float32).tiny)
+        kept = values - errors <= reach[left]
+        return left[kept], right[kept]
 
     def exact(self, left: IndexArray, right: IndexArray) -> Float64Array:
         """Of each pair of rows the squared distance, or 1 - |cos|, in float64 from the given features."""
@@ -207,7 +235,7 @@ def nearest(
     within = Space(
         left, right if kept_rows is None else right[kept_rows], cosine=cosine, device=device, product=product
     )
-    rows, columns = _candidates(within, wanted)
+    rows, columns = within.nearly(*_candidates(within, wanted), wanted)
     values = within.exact(rows, columns)
     if kept_rows is not None:
         columns = kept_rows[columns]
@@ -305,12 +333,12 @@ def _first_copies(rows: FloatArray, most: int) -> IndexArray | None:
     sums = np.concatenate(
         [rows[start : start + RIGHT_TILE].sum(1) for start in range(0, len(rows), RIGHT_TILE)]
     )
-    if np.unique(sums, return_counts=True)[1].max() <= most:  # equal rows have equal sums
-        return None
+    # Equal rows have equal sums: few others need a closer look.
+    _, which, counts = np.unique(sums, return_inverse=True, return_counts=True)
     seen: Counter[bytes] = Counter()
     kept = np.ones(len(rows), bool)
-    for place, row in enumerate(rows):
-        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+    for place in (counts[which] > most).nonzero()[0]:
+        key = hashlib.blake2b(rows[place].tobytes(), digest_size=16).digest()
         seen[key] += 1
         kept[place] = seen[key] <= most
     return None if kept.all() else kept.nonzero()[0]
