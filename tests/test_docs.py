@@ -5,15 +5,19 @@ import importlib
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import typer
 
 import kennel.cli
+import kennel.metrics.judges
 from kennel import errors
 from kennel.errors import KennelError
 from kennel.losses import LOSSES
+from kennel.metrics.contract import ALIASES, GROUPS, METRICS, ORDER
+from kennel.metrics.evidence import Settings
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.options import validated
 from kennel.recipe import Recipe, override
@@ -32,7 +36,12 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks in this language."""
-    return [code for name, code in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
+    return blocks_of(page.read_text(encoding="utf-8"), language)
+
+
+def blocks_of(text: str, language: str) -> list[str]:
+    """The fenced blocks of a text in this language."""
+    return [code for name, code in FENCE.findall(text) if name == language]
 
 
 def commands(page: Path) -> Iterator[str]:
@@ -163,6 +172,76 @@ def test_every_loss_has_its_section(name):
 def test_every_recipe_has_a_page_with_its_command(name):
     page = DOCS / "recipes" / f"{name.partition('.')[0]}.md"
     assert any(line.startswith(f"kennel train {name} ") for line in commands(page))
+
+
+NEEDS = {"logits": "logits", "labels": "labels", "pyramid": "squares of 16, 32, 64, ... pixels"}
+"""How the table of metrics words what one needs."""
+
+
+def metric_rows() -> list[list[str]]:
+    """The table of metrics.md, a list of cells for each row."""
+    table = section(DOCS / "metrics.md", "All metrics")
+    return [
+        [cell.strip() for cell in row.split("|")[1:-1]]
+        for row in re.findall(r"^\| `.*$", table, re.MULTILINE)
+    ]
+
+
+def section(page: Path, title: str) -> str:
+    """What stands between this heading and the next of its level."""
+    _, _, rest = page.read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0]
+
+
+def test_every_metric_has_its_row_in_the_table_in_the_order_of_judgements():
+    assert [row[0] for row in metric_rows()] == [f"`{name}`" for name in ORDER]
+    assert set(ORDER) == set(METRICS)
+
+
+@pytest.mark.parametrize("row", metric_rows(), ids=lambda row: row[0].strip("`"))
+def test_a_row_of_the_table_of_metrics_is_true(row):
+    name, label, sees, better, needs, when = row
+    found = METRICS[name.strip("`")]
+    assert sees
+    assert (label, better) == (found.label, found.better)
+    assert {need for need, words in NEEDS.items() if words in needs} == found.needs
+    assert when == ("usual" if found.usual else "on request")
+
+
+@pytest.mark.parametrize("name", [*ALIASES, *GROUPS])
+def test_other_names_and_groups_of_metrics_are_explained(name):
+    assert f"`{name}`" in section(DOCS / "metrics.md", "All metrics")
+
+
+def test_every_option_of_judging_is_explained_where_metrics_or_the_tutorial_are():
+    text = "".join(
+        (DOCS / name).read_text(encoding="utf-8") for name in ("metrics.md", "tutorial.md", "runs.md")
+    )
+    for one in COMMAND.commands["judge"].params:
+        names = [name for name in (*one.opts, *one.secondary_opts) if name.startswith("--")]
+        assert not names or any(name in text for name in names), names
+
+
+def test_every_setting_of_judging_is_explained():
+    text = section(DOCS / "api.md", "Judging")
+    assert [one.name for one in fields(Settings) if f"`{one.name}`" not in text] == []
+
+
+def test_the_programs_that_judge_run(monkeypatch, tmp_path, capsys):
+    # The metric that the first registers is forgotten afterwards, and no features reach the user's cache.
+    monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path))
+    own_metric, bare_features = blocks_of(section(DOCS / "api.md", "Judging"), "python")
+    exec(compile(own_metric, "api.md", "exec"), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "mean_shift",
+        "kid",
+        "coverage",
+    ]
+    exec(compile(bare_features, "api.md", "exec"), {})
+    figures = [float(word) for word in capsys.readouterr().out.split()]
+    assert len(figures) == 6
+    assert all(0 < figure < 1.5 for figure in figures)
 
 
 @pages
