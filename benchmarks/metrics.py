@@ -255,8 +255,8 @@ def measure_features(repeats: int) -> list[dict[str, Any]]:
         for label, value in seconds.items():
             wrong = float((results[label] - truth).norm() / truth.norm())
             notes[label] = (
-                f"{len(images) / value:.1f} images/s, {seconds['plain float32'] / value:.2f} times the plain; "
-                f"off by {wrong:.0e}"
+                f"{len(images) / value:.1f} images/s, {seconds['plain float32'] / value:.2f} times the "
+                f"plain; off by {wrong:.0e}"
             )
         table += show(f"{name}: 32 images", seconds, "kennel float32", notes)
     return table

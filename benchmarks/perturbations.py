@@ -86,6 +86,7 @@ def main() -> None:
         return np.concatenate([copies[: round(share * count)], real[round(share * count) :]])
 
     versions: dict[str, Callable[[], Pixels]] = {
+        "the whole other half": lambda: others,
         "as they are": lambda: real,
         "blurred, sigma 0.5": lambda: blurred(real, 0.5),
         "blurred, sigma 1": lambda: blurred(real, 1),
@@ -120,7 +121,7 @@ def main() -> None:
         console.print(f"{name}: {len(images):,} images, {time.monotonic() - began:.0f} s: {values}")
         protocol = judgements[0].protocol.words()
         write_text(given.out, json.dumps({"protocol": protocol, "versions": found}, indent=1))
-    print(table(found))
+    print(table({name: found[name] for name in versions if name in found}))
 
 
 def table(found: dict[str, dict[str, object]]) -> str:

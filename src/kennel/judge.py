@@ -154,6 +154,14 @@ class Judge:
                     "give a labelled packed set, a folder with a folder for each class, or a run of a "
                     "conditional recipe",
                 )
+            if unshared := _unshared_classes(images, self.reference):
+                return unshared, "bring both to the same classes, or leave it out of --metrics"
+        if "pyramid" in needs and images.shape[0] != self.reference.shape[0]:
+            return (
+                f"one of {images.name} and {self.reference.name} is grey and the other colour, and "
+                f"{METRICS[name].label} compares their pixels",
+                "give both in colour or both in grey, or leave it out of --metrics",
+            )
         if "pyramid" in needs and not _has_pyramid(images):
             _, height, width = images.shape
             return (
@@ -287,6 +295,22 @@ def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
         return None
     whole = np.asarray(labels, np.int64)
     return whole if rows is None else whole[rows]
+
+
+def _unshared_classes(images: ImageSet, reference: ImageSet) -> str:
+    """Why two labelled sets share no class that could be measured; empty where they do."""
+    names, known = _classes(images), _classes(reference)
+    if unknown := [name for name in names if name not in known]:
+        return f"{images.name} has classes that {reference.name} lacks ({', '.join(unknown[:3])})"
+    counts = []
+    for side in (images, reference):
+        labels, own = _labels(side, None), _classes(side) or known
+        assert labels is not None
+        often = np.flatnonzero(np.bincount(labels) >= 2)
+        counts.append({own[label] for label in often if label < len(own)})
+    if counts[0] & counts[1]:
+        return ""
+    return f"no class has two images in {images.name} and in {reference.name}"
 
 
 def _default_count(images: ImageSet) -> int:

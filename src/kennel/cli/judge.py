@@ -16,7 +16,8 @@ def judge(
         ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
     ),
     metrics: str | None = typer.Option(
-        None, help="Comma-separated, see docs/metrics.md; `all` is every possible one (default: the usual)."
+        None,
+        help="Comma-separated names or groups (prdc, prd), or `all` possible ones (default: the usual).",
     ),
     extractor: str = typer.Option(
         "auto", help="A name of `kennel extractor list`, or auto: the best one whose weights are at hand."
@@ -28,16 +29,24 @@ def judge(
         False, "--biased-logits", help="Keep the bias of Inception's last layer for the Inception Score."
     ),
     weights: Path | None = typer.Option(
-        None, help="The extractor's weights, as published or as safetensors."
+        None, help="A file or folder with the extractor's weights, as published or as safetensors."
     ),
-    count: int | None = typer.Option(None, min=1, help="How many images to judge (default: up to 10,000)."),
-    seed: int = typer.Option(0, min=0, help="Chooses the subset; for a run, the first sample's seed."),
+    count: int | None = typer.Option(
+        None,
+        min=1,
+        help="How many images to judge (default: all up to 10,000; of a run as many as the reference has).",
+    ),
+    seed: int = typer.Option(
+        0, min=0, help="Of every random choice; for a run, also the first sample's seed."
+    ),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
-    neighbours: int = typer.Option(3, min=1, help="k of precision, recall, density and coverage."),
+    neighbours: int = typer.Option(3, min=1, help="k of precision, recall, F1, density and coverage."),
     held_out: Path | None = typer.Option(
         None, "--held-out", help="Real images outside the reference: the baseline of nearest distances."
     ),
-    floor: bool = typer.Option(False, "--floor", help="Also judge one half of the reference by the other."),
+    floor: bool = typer.Option(
+        False, "--floor", help="Also judge half of the reference by the other: a perfect score."
+    ),
     intervals: bool = typer.Option(True, help="Compute 95% intervals."),
     pictures: Path | None = typer.Option(
         None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
@@ -126,8 +135,24 @@ def _tell(notes: list[str], judgements: list[Any]) -> None:
         console.print(note, style="yellow", markup=False, soft_wrap=True)
     console.print(_table(judgements))
     console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
+    for settings, metrics in _settings(judgements).items():
+        console.print(f"{metrics}: {settings}.", markup=False, soft_wrap=True)
     for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
         console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _settings(judgements: list[Any]) -> dict[str, str]:
+    """What each metric adds to the protocol, in words, with the metrics that it is true of."""
+    from kennel.metrics.contract import METRICS
+    from kennel.report.wording import label, protocol_value
+
+    told: dict[str, list[str]] = {}
+    for judgement in judgements:
+        options = judgement.protocol.options.items()
+        words = ", ".join(f"{label(name)} {protocol_value(value)}" for name, value in options)
+        if words:
+            told.setdefault(words, []).append(METRICS[judgement.metric].label)
+    return {words: ", ".join(metrics) for words, metrics in told.items()}
 
 
 def _keep(judgements: list[Any], run_file: Path | None, json_file: Path | None, extractor: str) -> None:

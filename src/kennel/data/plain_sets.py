@@ -197,8 +197,9 @@ class TarSet(FileSet):
 class NpzSet(ArraySet):
     """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
 
-    Raises `DataError` for a missing array, another dtype or shape, values that are not finite. The array is
-    held in memory.
+    `labels`, integers (N,), and their names `classes` are read where the file has them, as `kennel sample`
+    writes them. Raises `DataError` for a missing array, another dtype or shape, values that are not finite.
+    The arrays are held in memory.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -212,6 +213,8 @@ class NpzSet(ArraySet):
                         "expected uint8 of N x H x W x C"
                     )
                 array = content["images"]
+                labels = content["labels"] if "labels" in content.files else None
+                classes = tuple(map(str, content["classes"])) if "classes" in content.files else ()
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise DataError(f"{self.path} cannot be read as an npz ({error}): make it again") from error
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
@@ -226,7 +229,10 @@ class NpzSet(ArraySet):
             )
         if not array.size:
             raise DataError(f"{self.path} holds no images")
-        super().__init__(array.transpose(0, 3, 1, 2), str(self.path))
+        if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0):
+            raise DataError(f"{self.path} holds labels that are no class numbers: expected integers from 0")
+        labels = None if labels is None else labels.astype(np.int64)
+        super().__init__(array.transpose(0, 3, 1, 2), str(self.path), labels, classes)
 
 
 def _only(wanted: Wanted, things: Iterable[T]) -> Iterator[T]:

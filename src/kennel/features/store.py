@@ -53,6 +53,7 @@ def feature_key(images: ImageSet, extractor: Extractor) -> str:
         "shape": images.shape,
         "extractor": extractor.name,
         "weights": extractor.weights_digest,
+        "logits": extractor.logits,
         "resize": extractor.resize,
         "precision": extractor.precision,
     }

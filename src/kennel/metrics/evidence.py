@@ -210,7 +210,13 @@ class Evidence:
                 f"the images have classes that the reference lacks ({', '.join(unknown[:3])}): "
                 f"expected {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
             )
-        places = np.array([names.index(name) for name in self.images.classes], np.int64)
+        # Labels without names are in the reference's numbering.
+        places = np.array([names.index(name) for name in self.images.classes or names], np.int64)
+        if self.images.labels.max(initial=0) >= len(places):
+            raise JudgementError(
+                f"the images have labels up to {self.images.labels.max()}, the reference {len(names)} "
+                "classes: give both the same classes"
+            )
         return places[self.images.labels], self.reference.labels, names
 
 

@@ -9,6 +9,8 @@ sum of the singular values of A B^T: with fewer images than dimensions A holds t
 else it comes from the eigenvectors.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +23,8 @@ WELL_CONDITIONED = 1e-11
 
 TOLD_FROM_ROUNDING = 1e-14
 """The least eigenvalue of L^T S2 L by the greatest with which a standard error is given."""
+
+TRIANGLE_BLOCKS = 4
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
@@ -49,8 +53,7 @@ def trace_of_root(one: Moments, other: Moments) -> float:
     second, second_scale = _scaled(other)
     lower = _cholesky(one, first)
     if lower is not None and other.factor is None:
-        inner = lower.T @ second @ lower
-        values = torch.linalg.eigvalsh((inner + inner.T) / 2)
+        values = torch.linalg.eigvalsh(_congruence(lower, second))  # it reads the lower half
         if values[0] > WELL_CONDITIONED**2 * values[-1]:
             return float(values.sqrt().sum()) * first_scale * second_scale
     rows = _factor(one, first, first_scale, lower)
@@ -101,6 +104,22 @@ def _influence_variance(
         centred = torch.from_numpy((block - moments.mean) / scale).float()
         influences.append(((centred @ curvature) * centred).sum(1) + 2 * centred @ (offset / scale).float())
     return float(torch.cat(influences).double().var())
+
+
+def _congruence(lower: Tensor, symmetric: Tensor) -> Tensor:
+    """The lower half of L^T S L, and arbitrary numbers above it, for a lower triangular L.
+
+    Block by block, the halves of L and of the result that are zero or known are left out: three fifths of
+    the operations of two full products.
+    """
+    size = len(lower)
+    edges = [size * part // TRIANGLE_BLOCKS for part in range(TRIANGLE_BLOCKS + 1)]
+    left, result = torch.empty_like(symmetric), torch.zeros_like(symmetric)
+    for start, end in itertools.pairwise(edges):
+        left[start:end] = lower[start:, start:end].T @ symmetric[start:]
+    for start, end in itertools.pairwise(edges):
+        result[start:, start:end] = left[start:, start:] @ lower[start:, start:end]
+    return result
 
 
 def _scaled(moments: Moments) -> tuple[Tensor, float]:

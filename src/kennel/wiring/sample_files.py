@@ -47,11 +47,12 @@ def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int
 def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progress: OnProgress) -> None:
     """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
 
-    The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) where the generator takes them.
+    The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
+    the generator takes them.
     """
     match destination.suffix.lower():
         case ".npz":
-            _write_npz(destination, samples, on_progress)
+            _write_npz(destination, samples, run, on_progress)
         case ".zip":
             with atomic_file(destination) as temporary, zipfile.ZipFile(temporary, "w") as archive:
                 _write_pngs(samples, run, archive.writestr, on_progress)
@@ -66,7 +67,7 @@ def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progre
             raise RunError(f"'{other}' is no kind of output: give --out a folder, a .zip or an .npz")
 
 
-def _write_npz(destination: Path, samples: Samples, on_progress: OnProgress) -> None:
+def _write_npz(destination: Path, samples: Samples, run: LoadedRun, on_progress: OnProgress) -> None:
     pieces: list[PixelArray] = []
     labels: list[int] = []
     for batch in samples:
@@ -76,6 +77,7 @@ def _write_npz(destination: Path, samples: Samples, on_progress: OnProgress) -> 
     arrays: dict[str, npt.NDArray[Any]] = {"images": np.concatenate(pieces)}
     if labels:
         arrays["labels"] = np.array(labels, np.int64)
+        arrays["classes"] = np.array(list(run.folder.about()["data"]["classes"]), str)
     with atomic_file(destination) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes its keywords for flags
 
