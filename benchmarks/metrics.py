@@ -294,12 +294,21 @@ def measure_memory() -> list[dict[str, Any]]:
 def child(folder: Path) -> None:
     """What the memory of is measured: prints GB before, the peak in GB, and seconds."""
     fakes, training = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("fakes", "training"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    before = peak()
     began = time.perf_counter()
     frechet_distance(moments(fakes), moments(training))
     nearest_distances(fakes, training)
     manifolds(fakes, training[: len(fakes)])
-    print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.perf_counter() - began)
+    print(before, peak(), time.perf_counter() - began)
+
+
+def peak() -> float:
+    """The most memory that this process held, in GB. (`ru_maxrss` would begin at what its parent held.)"""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 MEASURES: dict[str, Callable[[int], list[dict[str, Any]]]] = {

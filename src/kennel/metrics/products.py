@@ -55,7 +55,7 @@ class Product(ABC):
 
     @abstractmethod
     def __call__(self, left: Prepared, right: Prepared) -> Tensor:
-        """Float32 (left rows, right rows)."""
+        """Float32 (left rows, right rows), to be used, and changed, before the next call overwrites it."""
 
     @abstractmethod
     def bound(self, left: Prepared, right: Prepared) -> Tensor:
@@ -87,6 +87,7 @@ class Int8Product(Product):
         """The dither follows from `seed` alone, so equal calls give equal products."""
         random = torch.Generator().manual_seed(seed)
         self._dithers = torch.rand(2, dimension, generator=random)
+        self._whole, self._products = torch.empty(0, dtype=torch.int32), torch.empty(0)
 
     def prepare(self, rows: Tensor, *, left: bool) -> Prepared:
         own, others = self._dithers if left else self._dithers.flip(0)
@@ -100,8 +101,14 @@ class Int8Product(Product):
         return Prepared(codes.to(torch.int8), steps, lengths_of(rows), shifts)
 
     def __call__(self, left: Prepared, right: Prepared) -> Tensor:
-        whole: Tensor = torch._int_mm(left.values, right.values.T)
-        products: Tensor = whole.float().sub_(right.shifts).sub_(left.shifts[:, None])
+        shape = (len(left.values), len(right.values))
+        if self._whole.numel() < shape[0] * shape[1]:
+            # Kept from call to call: fresh pages of memory for each tile cost more than its arithmetic.
+            self._whole = torch.empty(shape[0] * shape[1], dtype=torch.int32)
+            self._products = torch.empty(shape[0] * shape[1])
+        whole, products = (kept[: shape[0] * shape[1]].view(shape) for kept in (self._whole, self._products))
+        torch._int_mm(left.values, right.values.T, out=whole)
+        products.copy_(whole).sub_(right.shifts).sub_(left.shifts[:, None])
         return products.mul_(right.steps).mul_(left.steps[:, None])
 
     def bound(self, left: Prepared, right: Prepared) -> Tensor:
