@@ -72,6 +72,7 @@ def compare(contenders: list[Contender], repeats: int) -> tuple[dict[str, float]
     results: dict[str, Any] = {}
     for _ in range(repeats):
         for name, compute in contenders:
+            time.sleep(0.5)  # the threads of another library's pool spin on for a while
             began = time.perf_counter()
             results[name] = compute()
             seconds[name].append(time.perf_counter() - began)

@@ -63,6 +63,18 @@ def test_a_whole_network_is_packed_and_gives_what_it_gave() -> None:
     assert all(module.packed is not None for module in network if isinstance(module, FusedConv2d))
 
 
+def test_a_build_without_the_operators_runs_the_plain_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: FusedConv2d, maps: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+        raise NotImplementedError("Could not run 'mkldnn::_convolution_pointwise'")
+
+    network = nn.Sequential(convolution("relu")).eval()
+    with torch.inference_mode():
+        truth = network(maps(4))
+        monkeypatch.setattr(FusedConv2d, "_fused", missing)
+        pack_convolutions(network, maps(2))
+        torch.testing.assert_close(network(maps(4)), truth, rtol=0, atol=0)
+
+
 def test_packing_does_not_change_the_state() -> None:
     made = convolution("relu")
     before = set(made.state_dict())

@@ -70,7 +70,10 @@ class FusedConv2d(nn.Conv2d):
 
 
 def pack_convolutions(network: nn.Module, example: Maps) -> None:
-    """Packs every `FusedConv2d` of a network for the shapes that one pass of `example` shows."""
+    """Packs every `FusedConv2d` of a network for the shapes that one pass of `example` shows.
+
+    Where a packed network does not run, it is unpacked again.
+    """
     shapes: dict[FusedConv2d, tuple[int, ...]] = {}
 
     def remember(module: nn.Module, given: tuple[Any, ...]) -> None:
@@ -88,3 +91,9 @@ def pack_convolutions(network: nn.Module, example: Maps) -> None:
         handle.remove()
     for module, shape in shapes.items():
         module.pack(shape)
+    try:
+        with torch.inference_mode():
+            network(example)
+    except (RuntimeError, NotImplementedError):  # built with the layout, and without the operators
+        for module in shapes:
+            module.packed = None
