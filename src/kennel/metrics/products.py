@@ -22,6 +22,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from kennel.features.contract import full_products
+
 ProductName: TypeAlias = Literal["auto", "float32", "int8"]
 ROUNDING = 2.0**-24
 """Unit roundoff of float32."""
@@ -72,7 +74,8 @@ class Float32Product(Product):
         return Prepared(rows, none, lengths_of(rows), none)
 
     def __call__(self, left: Prepared, right: Prepared) -> Tensor:
-        return left.values @ right.values.T
+        with full_products(left.values.device):
+            return left.values @ right.values.T
 
     def bound(self, left: Prepared, right: Prepared) -> Tensor:
         return (left.values.shape[1] + 8) * ROUNDING * left.lengths * right.lengths.amax()
