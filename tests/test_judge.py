@@ -165,8 +165,9 @@ def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: 
     assert protocol["extractor"] == "counted"
     assert protocol["reference_fingerprint"] == reference.fingerprint
     assert protocol["options"]["epsilon"] == 0.1
+    assert (protocol["device"], protocol["threads"]) == ("cpu", torch.get_num_threads())
     assert protocol["notes"] == ["Grey repeated to RGB on the side of the reference."]
-    assert {"kennel", "torch", "numpy", "pillow"} <= protocol["versions"].keys()
+    assert {"kennel", "torch", "numpy", "pillow", "scipy", "scikit-learn"} <= protocol["versions"].keys()
     assert set(entries[1]["details"]) >= {"fid", "distance", "epsilon", "penalty"}
     assert read_judgements(tmp_path / "scores.json") == judgements
     assert "Grey repeated" in judgements[0].protocol.words()

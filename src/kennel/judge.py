@@ -8,6 +8,7 @@ for judgement in judge.judge(images, ("fid", "recall")):
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 import kennel.metrics.judges  # noqa: F401 (registers the metrics)
 from kennel.data.image_set import ImageSet
@@ -269,6 +270,8 @@ class Judge:
             options=finding.protocol,
             notes=tuple(conversions(images, self.reference, self.extractor.channels)),
             versions=versions(),
+            device=self.extractor.device.type,
+            threads=torch.get_num_threads(),
         )
         return Judgement(
             metric=name,
