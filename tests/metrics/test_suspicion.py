@@ -15,7 +15,7 @@ from kennel.metrics import suspicion
 from kennel.metrics.evidence import Evidence, Side
 from kennel.metrics.judges.memory_family import judge_memorisation
 from kennel.metrics.memorisation import distances_to_the_others, distances_within, neighbourhoods
-from kennel.metrics.suspicion import suspects
+from kennel.metrics.suspicion import allowed_difference, suspects
 
 
 class Arrays:
@@ -157,3 +157,19 @@ def test_rows_are_read_in_the_order_asked_for_and_no_further_than_needed() -> No
         torch.from_numpy(read_rows(whole, rows, lambda pixels: pixels[:, :, :2])),
         torch.from_numpy(whole.images[rows][:, :, :2]),
     )
+
+
+def test_pictures_that_are_alike_by_nature_are_no_copies() -> None:
+    # One garment in all of them, and a little of each one's own: 0.1 of the variance is left between two.
+    garment = smooth(1, 5).astype(np.int64)
+    own = np.random.default_rng(6).integers(-20, 21, (140, 3, 16, 16))
+    alike = np.clip(garment + own, 0, 255).astype(np.uint8)
+    reference, images = alike[:80], alike[80:].copy()
+    images[9] = reference[33]
+    evidence = evidence_of(images, reference)
+    allowed, among_real = allowed_difference(evidence)
+    assert allowed < 0.1
+    assert among_real == 0.0
+    assert [one.image for one in suspects(evidence) if one.copied] == [9]
+    details = judge_memorisation(evidence).details
+    assert (details["copies"], details["copies_among_the_reference"]) == (1, 0.0)

@@ -20,9 +20,10 @@ from kennel.data.image_set import PixelArray
 REACH = 8
 """Shifts of up to a side divided by this are tried."""
 SAME = 0.3
-"""At most this share of the variance may be left for two images to be one picture.
+"""At most this share of the variance may be left for two images to be one picture, and less where real
+pictures are alike by nature (`kennel.metrics.suspicion.allowed_difference`).
 
-On Stanford Dogs at 64 pixels, copies that were shifted, mirrored and recompressed leave 0.06 at most, and of
+On Stanford Dogs at 64 pixels, copies that were shifted, mirrored and recompressed leave 0.07 at most, and of
 1,425 other pictures none below 0.34 was another photograph.
 """
 ENOUGH_PIXELS = 64
@@ -37,7 +38,7 @@ class Alignment:
 
     `rms` is the root of the mean square difference where they overlap, in levels of 255; `unexplained` the
     mean square as a share of the candidate's variance there: 0 for a copy, 1 for the candidate's mean colour,
-    about 2 for unrelated pictures of one contrast.
+    about 2 for unrelated pictures of one contrast. Up to `allowed` of it the two are one picture.
     """
 
     candidate: int
@@ -46,11 +47,12 @@ class Alignment:
     down: int
     rms: float
     unexplained: float
+    allowed: float = SAME
 
     @property
     def same(self) -> bool:
         """Whether the two are one picture; a candidate without contrast is only matched exactly."""
-        return self.unexplained <= SAME
+        return self.unexplained <= self.allowed
 
     def enlarged(self, factor: int) -> "Alignment":
         """The same, with shifts told in pixels of images whose sides are `factor` times as long."""

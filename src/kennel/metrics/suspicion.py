@@ -13,13 +13,15 @@ from typing import TypeAlias
 import numpy as np
 
 from kennel.data.image_set import ImageSet, PixelArray, read_rows
-from kennel.metrics.alignment import Alignment, align, averaged, cell
+from kennel.metrics.alignment import SAME, Alignment, align, averaged, cell
 from kennel.metrics.evidence import Evidence, Side
 from kennel.metrics.memorisation import Neighbourhoods, neighbourhoods
-from kennel.metrics.neighbours import IndexArray
+from kennel.metrics.neighbours import IndexArray, nearest
 
 NEAREST_FIRST = 20
 """For the first n by ratio alone, ratios are taken of the 20 n images that are nearest to the reference."""
+SAMPLE, ALIKE, CANDIDATES = 256, 0.05, 5
+"""Reference images that tell how alike real ones are, the share of them that counts, and their neighbours."""
 SHARE, LEAST = 0.1, 256
 """So much of the images, and at least so many of them, are compared by their pixels at a time."""
 
@@ -67,6 +69,44 @@ def suspects(evidence: Evidence, count: int | None = None) -> Suspects:
     copy; or only the first `count`, at little cost. The first call's answer is kept with the evidence.
     """
     return evidence.once("suspects", partial(_suspects, evidence, count))
+
+
+def allowed_difference(evidence: Evidence) -> tuple[float, float]:
+    """How much of a picture's variance may be left for a copy of it, and the share of real ones that pass.
+
+    `SAME`, or half of what is left of real images beside the others nearest to them, of the 5% that are most
+    alike, where that is less: two shirts differ by little and neither was copied. It is taken from at most
+    256 random reference images, and so is the share of them that would be called copies of another one.
+    """
+    return evidence.once("allowed_difference", partial(_allowed_difference, evidence))
+
+
+def _allowed_difference(evidence: Evidence) -> tuple[float, float]:
+    features, source = evidence.reference.features, evidence.reference.source
+    if source is None or len(features) < 2:
+        return SAME, 0.0
+    random = np.random.default_rng([evidence.settings.seed, len(features), SAMPLE])
+    rows = np.sort(random.choice(len(features), min(SAMPLE, len(features)), replace=False))
+    rows = rows[np.asarray(features[rows]).sum(1, dtype=np.float64) != 0]
+    if not len(rows):
+        return SAME, 0.0
+    count = min(CANDIDATES + 1, len(features))
+    found = nearest(np.asarray(features[rows]), features, count, device=evidence.settings.device)
+    others = [
+        [place for place in near if place != row][: count - 1]
+        for row, near in zip(rows, found.indices, strict=True)
+    ]
+    images = _small(source, _source_rows(evidence.reference, rows).tolist())
+    places, which = np.unique(np.array(others, np.int64), return_inverse=True)
+    references = _small(source, _source_rows(evidence.reference, places).tolist())
+    left = np.array(
+        [
+            align(image, references[near]).unexplained
+            for image, near in zip(images, which.reshape(len(rows), -1), strict=True)
+        ]
+    )
+    allowed = min(SAME, float(np.quantile(left, ALIKE)) / 2)
+    return allowed, float((left <= allowed).mean())
 
 
 def has_pixels(evidence: Evidence) -> bool:
@@ -128,10 +168,11 @@ def _compared(evidence: Evidence, ranked: Suspects) -> Suspects:
     places, which = np.unique(rows, return_inverse=True)
     references = _small(evidence.reference.source, places.tolist())
     factor = cell(min(evidence.images.source.shape[1:]))
+    allowed, _ = allowed_difference(evidence)
     compared = []
     for one, image, nearest in zip(ranked, images, which.reshape(rows.shape), strict=True):
         alignment = align(image, references[nearest])
-        compared.append(replace(one, alignment=alignment.enlarged(factor)))
+        compared.append(replace(one, alignment=replace(alignment.enlarged(factor), allowed=allowed)))
     return compared
 
 

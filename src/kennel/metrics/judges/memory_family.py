@@ -8,7 +8,7 @@ import numpy as np
 from kennel.features.moments import Float64Array
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.evidence import Evidence, around
-from kennel.metrics.suspicion import Suspect, has_pixels, suspects
+from kennel.metrics.suspicion import Suspect, allowed_difference, has_pixels, suspects
 
 SUSPICION = 0.01
 """The share of real images that are as near to the reference as what counts as suspicious."""
@@ -46,6 +46,7 @@ def judge_memorisation(evidence: Evidence) -> Finding:
     if has_pixels(evidence):
         details["compared"] = sum(one.alignment is not None for one in ranked)
         details["copies"] = sum(one.copied for one in ranked)
+        details["allowed_difference"], details["copies_among_the_reference"] = allowed_difference(evidence)
     interval = None
     if evidence.settings.intervals:
         error = math.sqrt(share * (1 - share) / len(found.distances))
