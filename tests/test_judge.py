@@ -165,8 +165,9 @@ def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: 
     assert protocol["extractor"] == "counted"
     assert protocol["reference_fingerprint"] == reference.fingerprint
     assert protocol["options"]["epsilon"] == 0.1
+    assert (protocol["device"], protocol["threads"]) == ("cpu", torch.get_num_threads())
     assert protocol["notes"] == ["Grey repeated to RGB on the side of the reference."]
-    assert {"kennel", "torch", "numpy", "pillow"} <= protocol["versions"].keys()
+    assert {"kennel", "torch", "numpy", "pillow", "scipy", "scikit-learn"} <= protocol["versions"].keys()
     assert set(entries[1]["details"]) >= {"fid", "distance", "epsilon", "penalty"}
     assert read_judgements(tmp_path / "scores.json") == judgements
     assert "Grey repeated" in judgements[0].protocol.words()
@@ -181,6 +182,29 @@ def test_scores_are_comparable_when_only_the_pictures_differ(make: Maker) -> Non
     assert one.protocol.comparable == other.protocol.comparable
     fewer = court.judge(make("one", seed=1), count=30)[0]
     assert fewer.protocol.comparable != one.protocol.comparable
+
+
+def test_suspected_copies_name_the_held_out_images_that_they_were_measured_by(make: Maker) -> None:
+    reference, fakes = make("reference"), make("fakes", seed=1)
+    unseen = [make(name, 30, seed=seed) for name, seed in (("unseen", 7), ("other", 8))]
+    courts = [Judge(reference, Counted(), held_out=held_out) for held_out in (None, *unseen)]
+    found = [court.judge(fakes, ("memorisation", "fid")) for court in courts]
+    options = found[1][0].protocol.options
+    assert (options["held_out"], options["held_out_count"]) == (unseen[0].name, 30)
+    assert options["held_out_fingerprint"] == unseen[0].fingerprint
+    apart = [memorisation.protocol.comparable for memorisation, _ in found]
+    assert apart[0] != apart[1] != apart[2] != apart[0]
+    assert found[0][1].protocol == found[1][1].protocol, "FID does not look at them"
+
+
+def test_counts_that_a_metric_cannot_use_are_refused_before_any_pass(make: Maker) -> None:
+    extractor = Counted()
+    court = Judge(make("reference"), extractor, cached=False)
+    with pytest.raises(JudgementError, match=r"Precision needs at least 61 images on a side.*give more"):
+        court.judge(make("fakes", seed=1), ("precision",), settings=Settings(neighbours=60))
+    with pytest.raises(JudgementError, match="FID at infinity needs at least 27 images"):
+        court.judge(make("few", 20, seed=1), ("fid", "fid_infinity"))
+    assert extractor.seen == 0
 
 
 def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> None:
@@ -213,7 +237,9 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
         court.judge(make("fakes"), ("mfid",))
     with pytest.raises(JudgementError, match="there is nothing to judge by"):
         court.judge(make("fakes"), ())
-    with pytest.raises(JudgementError, match="3 images cannot be split into 10 parts"):
+    with pytest.raises(
+        JudgementError, match="Score needs at least 10 images on a side, and there are 3 images"
+    ):
         Judge(make("reference"), Counted()).judge(make("three", 3), ("is",))
 
 

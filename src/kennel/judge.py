@@ -8,6 +8,7 @@ for judgement in judge.judge(images, ("fid", "recall")):
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 import kennel.metrics.judges  # noqa: F401 (registers the metrics)
 from kennel.data.image_set import ImageSet
@@ -105,7 +106,13 @@ class Judge:
         """What is judged where nothing else is said: of the usual metrics those that are possible."""
         return [name for name in self.possible(images, count, settings) if METRICS[name].usual]
 
-    def check(self, images: ImageSet, metrics: Iterable[str], count: int | None = None) -> None:
+    def check(
+        self,
+        images: ImageSet,
+        metrics: Iterable[str],
+        count: int | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         """Refuses before any pass what `judge` would refuse: sizes, counts and metrics that do not fit."""
         check_sizes(images, self.reference)
         count = _default_count(images) if count is None else count
@@ -114,9 +121,14 @@ class Judge:
                 f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
             )
         check_count(count, images.name)
+        check_count(len(self.reference), f"the reference {self.reference.name}")
         for name in metrics:
-            if name != "all" and (missing := self.missing(name, images)):
+            if name == "all":
+                continue
+            if missing := self.missing(name, images):
                 raise JudgementError(missing)
+            if few := self.too_few(name, count, settings or Settings()):
+                raise JudgementError(f"{few}: give more, or leave it out of --metrics")
 
     def too_few(self, name: str, count: int, settings: Settings) -> str:
         """Why `count` images against this reference are too few for a metric; empty where they are enough."""
@@ -192,7 +204,7 @@ class Judge:
         count = _default_count(images) if count is None else count
         self.check(images, (), count)
         names = self._names(metrics, images, count, settings)
-        self.check(images, names, count)
+        self.check(images, names, count, settings)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
         passed = extract_rows(
@@ -219,7 +231,7 @@ class Judge:
             prepared.moments,
             self.extractor.name,
             settings,
-            None if self._held_out is None else self._held_out.features,
+            None if self._held_out is None else Side(self._held_out.features, source=self.held_out),
         )
         return [self._judgement(name, self.evidence, images, count) for name in names]
 
@@ -258,6 +270,8 @@ class Judge:
             options=finding.protocol,
             notes=tuple(conversions(images, self.reference, self.extractor.channels)),
             versions=versions(),
+            device=self.extractor.device.type,
+            threads=torch.get_num_threads(),
         )
         return Judgement(
             metric=name,

@@ -23,7 +23,9 @@ class JudgingProtocol(BaseModel):
     """Everything a score depends on beside the pictures; scores of equal `comparable` stand in one column.
 
     Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
-    `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions.
+    `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions;
+    `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
+    kennel: like `versions`, they change a score by rounding.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,11 +48,13 @@ class JudgingProtocol(BaseModel):
     options: dict[str, Any]
     notes: tuple[str, ...]
     versions: dict[str, str]
+    device: str | None = None
+    threads: int | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
         """The part that must be equal for two scores to be compared."""
-        apart = {"images", "available_count", "seed", "notes", "versions", "reference"}
+        apart = {"images", "available_count", "seed", "notes", "versions", "reference", "device", "threads"}
         return self.model_dump(exclude=apart)
 
     def words(self) -> str:
@@ -68,6 +72,9 @@ class JudgingProtocol(BaseModel):
         ]
         if self.logits and "splits" in self.options:
             sentences.append(f"Inception Score from {self.logits}, {self.options['splits']} splits.")
+        if self.device and self.threads:
+            threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+            sentences.append(f"Computed on {self.device}, {threads}.")
         return " ".join([*sentences, f"Seed {self.seed}."])
 
 
@@ -110,6 +117,8 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "pillow": version("pillow"),
+        "scipy": version("scipy"),
+        "scikit-learn": version("scikit-learn"),
         "python": platform.python_version(),
     }
 

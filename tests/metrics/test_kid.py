@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
+from kennel.features.moments import moments
 from kennel.metrics import kid as module
+from kennel.metrics.evidence import NORMAL_95, Evidence, Side
+from kennel.metrics.judges.distance_family import judge_kid
 from kennel.metrics.kid import kid, kid_of_all_pairs
 
 
@@ -170,3 +173,16 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
             measure(good[0], good)
     with pytest.raises(JudgementError, match="at least 1 subset of 2"):
         kid(good, good, subset_size=1)
+
+
+def test_the_interval_knows_that_other_subsets_would_give_another_mean() -> None:
+    random = np.random.default_rng(3)
+    images, reference = (random.normal(size=(1500, 8)).astype(np.float32) for _ in range(2))
+    found = judge_kid(Evidence(Side(images), Side(reference), moments(reference), "made-up"))
+    assert found.interval is not None
+    reach = (found.interval[1] - found.interval[0]) / 2 / NORMAL_95
+    all_pairs = kid_of_all_pairs(images, reference).standard_error
+    assert reach**2 - all_pairs**2 == pytest.approx(found.details["deviation"] ** 2 / 100, rel=1e-6)
+    few = [kid(images, reference, 10, 100, seed=seed) for seed in range(60)]
+    of_subsets = np.mean([one.deviation**2 for one in few]) / 9  # a population variance of 10
+    assert np.var([one.mean for one in few], ddof=1) == pytest.approx(of_subsets, rel=0.5)

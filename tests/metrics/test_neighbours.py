@@ -91,6 +91,16 @@ def test_the_size_of_the_features_does_not_matter(scale: float) -> None:
     np.testing.assert_allclose(scaled.distances, plain.distances * scale, rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-18, 1e-13, 1e11, 1e18])
+def test_the_size_of_rows_that_are_almost_alike_does_not_matter_to_the_cosine(scale: float) -> None:
+    # So near to each other that all pairs are left to be looked at again.
+    left, right = (1 + rows(count, 64, seed) * 1e-3 for count, seed in ((30, 4), (150, 5)))
+    left, right = (left * scale).astype(np.float32), (right * scale).astype(np.float32)
+    found = nearest(left, right, 2, cosine=True)
+    truth = np.sort(all_distances(left, right, True), 1)[:, :2]
+    np.testing.assert_allclose(found.distances, truth, rtol=0, atol=1e-14)
+
+
 def test_8_bits_that_cannot_tell_give_way_to_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     # A far outlier a side makes the step of 8 bits coarse against all other distances.
     left, right = rows(40, 64, 6), rows(300, 64, 7)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kennel.metrics.products import Float32Product, Int8Product, Product, choose_product
+from kennel.features.contract import exact_inference, full_products
+from kennel.metrics.products import ROUNDING, Float32Product, Int8Product, Product, choose_product
 
 PRODUCTS = [Float32Product(), Int8Product(96)]
 
@@ -65,3 +66,39 @@ def test_short_rows_and_accelerators_take_the_plain_product() -> None:
     assert choose_product(2048, torch.device("cuda")).name == "float32"
     assert choose_product(2048, torch.device("cpu"), "int8").name == "int8"
     assert choose_product(1, torch.device("cpu"), "int8").name == "float32", "torch multiplies it wrongly"
+
+
+def test_the_rounding_of_long_sums_is_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the dither's own part: what is left has to hold the float32 sums of the shifts."""
+    product = Int8Product(4096)
+    # Codes of 126 wherever the other side's dither is above 1/2: no term of the left rows' sums cancels
+    # another, and right rows of one value each are too short to hide them.
+    left = (product._dithers[1] > 0.5).float().expand(2, -1) * 126
+    right = torch.eye(4096)[:2]
+    one, other = product.prepare(left, left=True), product.prepare(right, left=False)
+    own, others = product._dithers.double() - 0.5
+    steps = one.steps[0] * other.steps[0]
+    rounded = ((one.values.double() - own) @ (other.values.double() - others).T) * steps
+    monkeypatch.setattr("kennel.metrics.products.CERTAINTY", 0.0)
+    assert ((product(one, other).double() - rounded).abs() <= product.bound(one, other)[:, None]).all()
+    worst = 4096 * ROUNDING * (one.values.double() @ others.abs()).max() * steps
+    assert product.bound(one, other).min() >= 2 * worst
+
+
+@pytest.mark.parametrize("chosen", [None, "tf32"])
+def test_a_program_that_chose_tf32_gets_full_products_here_and_its_choice_back(chosen: str | None) -> None:
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_tf32 = chosen is not None
+    try:
+        before = matmul.allow_tf32, torch.get_float32_matmul_precision()
+        with full_products(torch.device("cuda")):
+            if hasattr(matmul, "fp32_precision"):
+                assert matmul.fp32_precision == "ieee"
+            else:
+                assert not matmul.allow_tf32
+        assert (matmul.allow_tf32, torch.get_float32_matmul_precision()) == before
+        with exact_inference(torch.device("cuda")):
+            pass
+        assert matmul.allow_tf32 is before[0]
+    finally:
+        matmul.allow_tf32 = False

@@ -70,7 +70,7 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
         Side(real, source=Arrays(reference)),
         moments(real),
         "made-up",
-        held_out=random.normal(size=(10, 8)).astype(np.float32),
+        held_out=Side(random.normal(size=(10, 8)).astype(np.float32)),
     )
 
 

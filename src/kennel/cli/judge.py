@@ -106,7 +106,7 @@ def judge(
         court = Judge(reference, judging, held_out=unseen, batch=batch, shared=True)
         if names is None:
             names = court.usual(images, count, settings)
-        court.check(images, names, count)
+        court.check(images, names, count, settings)
         if pictures is not None:
             _check_pictures(pictures, names)
         if rank():

@@ -99,9 +99,26 @@ def as_rgb(pixels: Pixels) -> UInt8[Tensor, "batch 3 height width"]:
 
 
 @contextmanager
+def full_products(device: torch.device) -> Iterator[None]:
+    """float32 matrix products without TF32, whatever the process chose for its own: 10 bits of a factor are
+    too few for features, and for the bounds of a search."""
+    if device.type != "cuda":
+        yield
+        return
+    # From 2.9 on the older switch raises where a program used the newer one.
+    switch = "fp32_precision" if hasattr(torch.backends.cuda.matmul, "fp32_precision") else "allow_tf32"
+    given = getattr(torch.backends.cuda.matmul, switch)
+    setattr(torch.backends.cuda.matmul, switch, "ieee" if switch == "fp32_precision" else False)
+    try:
+        yield
+    finally:
+        setattr(torch.backends.cuda.matmul, switch, given)
+
+
+@contextmanager
 def exact_inference(device: torch.device) -> Iterator[None]:
-    """Inference without autograd and without TF32 convolutions, which would move float32 features on CUDA."""
-    with torch.inference_mode():
+    """Inference without autograd and without TF32, which would move float32 features on CUDA."""
+    with torch.inference_mode(), full_products(device):
         if device.type == "cuda":
             with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
                 yield

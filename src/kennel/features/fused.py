@@ -94,6 +94,6 @@ def pack_convolutions(network: nn.Module, example: Maps) -> None:
     try:
         with torch.inference_mode():
             network(example)
-    except (RuntimeError, NotImplementedError):  # built with the layout, and without the operators
+    except (RuntimeError, AttributeError):  # built with the layout; the operators do not run, or are no names
         for module in shapes:
             module.packed = None

@@ -87,8 +87,8 @@ class Floor:
 class Evidence:
     """Both sides, the extractor's name and protocol words, the settings, and what follows from them.
 
-    `reference_moments` are those of `reference.features`; `held_out` are features of real images that are
-    not in the reference, float32 (count, dimension), or None.
+    `reference_moments` are those of `reference.features`; `held_out` are real images that are not in the
+    reference, or None.
     """
 
     images: Side
@@ -96,7 +96,7 @@ class Evidence:
     reference_moments: Moments
     extractor: str
     settings: Settings = field(default_factory=Settings)
-    held_out: FloatArray | None = None
+    held_out: Side | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -139,7 +139,17 @@ class Evidence:
         """Of each held-out real image the cosine distance to the nearest reference image."""
         if self.held_out is None:
             return None
-        return nearest_distances(self.held_out, self.reference.features, device=self.settings.device)
+        return nearest_distances(self.held_out.features, self.reference.features, device=self.settings.device)
+
+    @property
+    def held_out_source(self) -> dict[str, Any]:
+        """Which held-out images these are, for the protocol of what depends on them; empty without any."""
+        if self.held_out is None:
+            return {}
+        known = {"held_out_count": len(self.held_out)}
+        if (source := self.held_out.source) is None:
+            return known
+        return {"held_out": source.name, "held_out_fingerprint": source.fingerprint} | known
 
     @cached_property
     def equal_sides(self) -> tuple[FloatArray, FloatArray]:

@@ -173,6 +173,8 @@ class Space:
             pairs = slice(first, first + PAIR_BLOCK)
             one, other = self.left[left[pairs]], self.right[right[pairs]]
             if self.cosine:
+                # Rows of 1e10 have squares whose product float32 does not hold.
+                one, other = (rows / np.abs(rows).max(1, keepdims=True) for rows in (one, other))
                 lengths = np.sqrt(np.einsum("pd,pd->p", one, one) * np.einsum("pd,pd->p", other, other))
                 values[pairs] = 1 - np.abs(np.einsum("pd,pd->p", one, other)) / lengths
             else:

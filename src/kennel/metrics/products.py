@@ -22,6 +22,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from kennel.features.contract import full_products
+
 ProductName: TypeAlias = Literal["auto", "float32", "int8"]
 ROUNDING = 2.0**-24
 """Unit roundoff of float32."""
@@ -72,7 +74,8 @@ class Float32Product(Product):
         return Prepared(rows, none, lengths_of(rows), none)
 
     def __call__(self, left: Prepared, right: Prepared) -> Tensor:
-        return left.values @ right.values.T
+        with full_products(left.values.device):
+            return left.values @ right.values.T
 
     def bound(self, left: Prepared, right: Prepared) -> Tensor:
         return (left.values.shape[1] + 8) * ROUNDING * left.lengths * right.lengths.amax()
@@ -113,13 +116,19 @@ class Int8Product(Product):
 
     def bound(self, left: Prepared, right: Prepared) -> Tensor:
         dimension = left.values.shape[1]
-        half = 0.5 * dimension**0.5
+        root = dimension**0.5
+        coarsest = right.steps.amax()
         # The rounded right rows are no longer than the given ones and half a step in each coordinate.
-        longest = (right.lengths + right.steps * half).amax()
-        dithered = CERTAINTY * (right.steps.amax() * left.lengths + left.steps * longest)
-        # Sums of the shifts, and the few operations in float32 on the product.
-        rounded = (dimension + 16) * ROUNDING * left.steps * right.steps.amax() * LEVELS * dimension**0.5
-        bound: Tensor = dithered + rounded + 16 * ROUNDING * (left.lengths + left.steps * half) * longest
+        longest = (right.lengths + right.steps * (0.5 * root)).amax()
+        dithered = CERTAINTY * (coarsest * left.lengths + left.steps * longest)
+        # The codes, as rows of their steps, stray by less than a step in each coordinate.
+        codes, longest_codes = left.lengths + left.steps * root, (right.lengths + right.steps * root).amax()
+        # Sums of d rounded products of codes with a dither of at most 1/2, and quotients and their sums with
+        # the dither, which are up to 127 and so 2^-16 of a step off in each coordinate.
+        summed = (0.5 * (dimension + 8) * ROUNDING + 2.0**-16) * root
+        rounded = summed * (coarsest * codes + left.steps * longest_codes)
+        # The few operations in float32 on the product.
+        bound: Tensor = dithered + rounded + 16 * ROUNDING * codes * longest_codes
         return bound
 
 

@@ -170,8 +170,8 @@ def _compared(evidence: Evidence, ranked: Suspects) -> Suspects:
     factor = cell(min(evidence.images.source.shape[1:]))
     allowed, _ = allowed_difference(evidence)
     compared = []
-    for one, image, nearest in zip(ranked, images, which.reshape(rows.shape), strict=True):
-        alignment = align(image, references[nearest])
+    for one, image, near in zip(ranked, images, which.reshape(rows.shape), strict=True):
+        alignment = align(image, references[near])
         compared.append(replace(one, alignment=replace(alignment.enlarged(factor), allowed=allowed)))
     return compared
 

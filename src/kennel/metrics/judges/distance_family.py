@@ -1,10 +1,12 @@
 """Distances between the two sides that assume no Gaussian: KID, sliced Wasserstein, PRD."""
 
+import math
+
 from kennel.data.image_set import ChosenSet
 from kennel.errors import JudgementError
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.evidence import Evidence, around
-from kennel.metrics.kid import kid, kid_of_all_pairs
+from kennel.metrics.kid import SUBSET_SEED, kid, kid_of_all_pairs
 from kennel.metrics.laplacian import laplacian_distance
 from kennel.metrics.sliced import sliced_wasserstein
 
@@ -22,8 +24,14 @@ def judge_kid(evidence: Evidence) -> Finding:
         images, reference = evidence.equal_parts(ENOUGH_FOR_AN_ERROR)
         error = kid_of_all_pairs(images, reference).standard_error
         share = len(images) / len(evidence.equal_sides[0])
-        interval = around(found.mean, error * share**0.5)
-    protocol = {"subsets": found.subsets, "subset_size": found.subset_size, "kernel": "(x.y/d + 1)^3"}
+        # Beside what all pairs vary by, the value varies by which subsets were drawn.
+        interval = around(found.mean, math.hypot(error * share**0.5, found.deviation / found.subsets**0.5))
+    protocol = {
+        "subsets": found.subsets,
+        "subset_size": found.subset_size,
+        "subset_seed": SUBSET_SEED,
+        "kernel": "(x.y/d + 1)^3",
+    }
     return Finding(found.mean, details, interval, protocol)
 
 

@@ -34,11 +34,12 @@ def judge_mifid(evidence: Evidence) -> Finding:
     if evidence.held_out_distances is not None:
         details |= {
             "held_out_distance": float(evidence.held_out_distances.mean()),
-            "held_out_count": len(evidence.held_out_distances),
+            **evidence.held_out_source,
         }
     elif evidence.floor is not None:
         details |= {
             "held_out_distance": evidence.floor.distance,
+            "held_out": "half of the reference",
             "held_out_count": evidence.floor.count,
         }
     protocol = {

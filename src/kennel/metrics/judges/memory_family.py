@@ -51,7 +51,8 @@ def judge_memorisation(evidence: Evidence) -> Finding:
     if evidence.settings.intervals:
         error = math.sqrt(share * (1 - share) / len(found.distances))
         interval = around(share, error, least=0.0, most=1.0)
-    protocol = {"suspicion": SUSPICION, "baseline": "reference to itself" if held_out is None else "held out"}
+    baseline_name = "reference to itself" if held_out is None else "held out"
+    protocol = {"suspicion": SUSPICION, "baseline": baseline_name} | evidence.held_out_source
     return Finding(share, details, interval, protocol)
 
 
