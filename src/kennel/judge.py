@@ -6,6 +6,7 @@ for judgement in judge.judge(images, ("fid", "recall")):
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -105,7 +106,13 @@ class Judge:
         """What is judged where nothing else is said: of the usual metrics those that are possible."""
         return [name for name in self.possible(images, count, settings) if METRICS[name].usual]
 
-    def check(self, images: ImageSet, metrics: Iterable[str], count: int | None = None) -> None:
+    def check(
+        self,
+        images: ImageSet,
+        metrics: Iterable[str],
+        count: int | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         """Refuses before any pass what `judge` would refuse: sizes, counts and metrics that do not fit."""
         check_sizes(images, self.reference)
         count = _default_count(images) if count is None else count
@@ -114,9 +121,24 @@ class Judge:
                 f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
             )
         check_count(count, images.name)
+        settings = settings or Settings()
         for name in metrics:
-            if name != "all" and (missing := self.missing(name, images)):
+            if name == "all":
+                continue
+            if missing := self.missing(name, images):
                 raise JudgementError(missing)
+            if few := self.too_few(name, count, settings):
+                raise JudgementError(
+                    f"{few}: give more{self._fewer(name, settings)}, or leave it out of --metrics"
+                )
+
+    def _fewer(self, name: str, settings: Settings) -> str:
+        """The option that would let fewer images do; empty where there is none."""
+        least = METRICS[name].least
+        lowest = replace(settings, splits=1, neighbours=1)
+        if least(self.extractor.dimension, lowest) == least(self.extractor.dimension, settings):
+            return ""
+        return ", lower --splits" if name == "inception_score" else ", lower --neighbours"
 
     def too_few(self, name: str, count: int, settings: Settings) -> str:
         """Why `count` images against this reference are too few for a metric; empty where they are enough."""
@@ -184,15 +206,17 @@ class Judge:
         """A judgement of `images` by each of `metrics` (None: the usual ones), in that order.
 
         `count` images are judged (default: all, at most 10,000), a random subset by `settings.seed` where
-        there are more. Raises `JudgementError` for too few images, sizes that differ from the reference's,
+        there are more. Of "all" a metric that these features do not allow is left out, and `notes` says so.
+        Raises `JudgementError` for too few images, sizes that differ from the reference's,
         metrics that the extractor or the sets do not allow, and values that are not finite;
         `UnknownNameError` for a metric.
         """
         settings = settings or Settings()
         count = _default_count(images) if count is None else count
+        asked = None if metrics is None else metric_names(metrics)
         self.check(images, (), count)
-        names = self._names(metrics, images, count, settings)
-        self.check(images, names, count)
+        names = self._names(asked, images, count, settings)
+        self.check(images, names, count, settings)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
         passed = extract_rows(
@@ -213,7 +237,7 @@ class Judge:
                 None,
                 prepared.predictions,
                 _labels(self.reference, None),
-                _classes(self.reference),
+                _numbered(self.reference),
                 self.reference,
             ),
             prepared.moments,
@@ -221,15 +245,25 @@ class Judge:
             settings,
             None if self._held_out is None else self._held_out.features,
         )
-        return [self._judgement(name, self.evidence, images, count) for name in names]
+        judgements = []
+        for name in names:
+            try:
+                judgements.append(self._judgement(name, self.evidence, images, count))
+            except JudgementError as error:
+                if asked is None or name in asked or names == [name]:
+                    raise
+                self._note(f"{METRICS[name].label} is left out: {error}.")
+        return judgements
 
-    def _names(
-        self, metrics: Iterable[str] | None, images: ImageSet, count: int, settings: Settings
-    ) -> list[str]:
-        if metrics is None:
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _names(self, asked: list[str] | None, images: ImageSet, count: int, settings: Settings) -> list[str]:
+        if asked is None:
             return self.usual(images, count, settings)
         names: list[str] = []
-        for name in metric_names(metrics):
+        for name in asked:
             names += self.possible(images, count, settings) if name == "all" else [name]
         if not names:
             raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
@@ -299,7 +333,7 @@ def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
 
 def _unshared_classes(images: ImageSet, reference: ImageSet) -> str:
     """Why two labelled sets share no class that could be measured; empty where they do."""
-    names, known = _classes(images), _classes(reference)
+    names, known = _classes(images), _numbered(reference)
     if unknown := [name for name in names if name not in known]:
         return f"{images.name} has classes that {reference.name} lacks ({', '.join(unknown[:3])})"
     counts = []
@@ -324,6 +358,14 @@ def _has_pyramid(images: ImageSet) -> bool:
 
 def _classes(images: ImageSet) -> tuple[str, ...]:
     return tuple(getattr(images, "classes", ()))
+
+
+def _numbered(reference: ImageSet) -> tuple[str, ...]:
+    """The classes of a reference; where its labels have no names, their numbers."""
+    labels = _labels(reference, None)
+    if labels is None or len(labels) == 0 or _classes(reference):
+        return _classes(reference)
+    return tuple(str(number) for number in range(int(labels.max()) + 1))
 
 
 def check_sizes(images: ImageSet, reference: ImageSet) -> None:
