@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("features",),
     ("metrics",),
     ("judgement",),
+    ("judgeable",),
     ("judge",),
     ("report",),
     ("wiring",),

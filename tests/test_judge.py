@@ -237,10 +237,52 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
         court.judge(make("fakes"), ("mfid",))
     with pytest.raises(JudgementError, match="there is nothing to judge by"):
         court.judge(make("fakes"), ())
-    with pytest.raises(
-        JudgementError, match="Score needs at least 10 images on a side, and there are 3 images"
-    ):
+    with pytest.raises(JudgementError, match=r"needs at least 10 images on a side, .*lower --splits"):
         Judge(make("reference"), Counted()).judge(make("three", 3), ("is",))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("recall", "Recall needs at least 71 images on a side, .*: give more, lower --neighbours, or leave"),
+        ("fid_infinity", "FID at infinity needs at least 27 images on a side, .*: give more, or leave"),
+    ],
+)
+def test_too_few_images_are_refused_before_any_pass(make: Maker, name: str, given: str) -> None:
+    extractor = Counted()
+    fakes = make("fakes", count=60 if name == "recall" else 20)
+    with pytest.raises(JudgementError, match=given):
+        Judge(make("reference"), extractor).judge(fakes, (name,), settings=Settings(neighbours=70))
+    assert extractor.seen == 0
+
+
+def test_all_leaves_out_what_these_features_do_not_allow_and_says_so(make: Maker) -> None:
+    court = Judge(make("black", brightness=1), Counted())
+    found = values(court.judge(make("fakes", seed=1), ("all",)))
+    assert "fid" in found
+    assert "diversity" not in found
+    assert [note for note in court.notes if note.startswith("Diversity is left out: all images of the ref")]
+    with pytest.raises(JudgementError, match="no diversity"):
+        court.judge(make("fakes", seed=1), ("all", "diversity"))
+
+
+def test_classes_without_names_are_judged_by_their_numbers(make: Maker, tmp_path: Path) -> None:
+    sides = []
+    for seed, name in enumerate(("fakes", "reference")):
+        make(name, seed=seed)
+        images = np.load(tmp_path / f"{name}.npz")["images"]
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(60) % 3)
+        sides.append(NpzSet(tmp_path / f"{name}.npz"))
+    (by_class,) = judge(sides[0], sides[1], Counted(), ("fid_by_class",))
+    assert [one["class"] for one in by_class.details["classes"]] == ["0", "1", "2"]
+
+
+def test_held_out_images_that_lie_in_the_reference_are_told(make: Maker) -> None:
+    reference = make("reference")
+    held_out = Judge(reference, Counted(), held_out=reference).judge(make("fakes", seed=1), ("memorisation",))
+    assert "held-out images lie in the reference" in warnings_about(held_out[0])[0]
+    others = Judge(reference, Counted(), held_out=make("unseen", seed=2))
+    assert warnings_about(others.judge(make("fakes", seed=1), ("memorisation",))[0]) == []
 
 
 def test_features_that_are_not_finite_are_refused_before_they_reach_a_score(make: Maker) -> None:

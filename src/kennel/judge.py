@@ -6,6 +6,7 @@ for judgement in judge.judge(images, ("fid", "recall")):
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,10 +18,19 @@ from kennel.errors import JudgementError
 from kennel.features.contract import Extractor
 from kennel.features.passes import BATCH, Progress, choose_rows, contribute, extract_rows
 from kennel.features.store import ReferenceFeatures, contribute_reference, reference_features
-from kennel.judgement import ENOUGH, Judgement, JudgingProtocol, versions
+from kennel.judgeable import (
+    check_count,
+    check_sizes,
+    classes_of,
+    conversions,
+    has_pyramid,
+    labels_of,
+    numbered,
+    unshared_classes,
+)
+from kennel.judgement import Judgement, JudgingProtocol, versions
 from kennel.metrics.contract import METRICS, in_order, metric_names
 from kennel.metrics.evidence import Evidence, Settings, Side
-from kennel.metrics.neighbours import IndexArray
 
 DEFAULT_COUNT = 10_000
 """Images that are judged where nothing else is said: Kaggle's number."""
@@ -122,13 +132,24 @@ class Judge:
             )
         check_count(count, images.name)
         check_count(len(self.reference), f"the reference {self.reference.name}")
+        settings = settings or Settings()
         for name in metrics:
             if name == "all":
                 continue
             if missing := self.missing(name, images):
                 raise JudgementError(missing)
-            if few := self.too_few(name, count, settings or Settings()):
-                raise JudgementError(f"{few}: give more, or leave it out of --metrics")
+            if few := self.too_few(name, count, settings):
+                raise JudgementError(
+                    f"{few}: give more{self._fewer(name, settings)}, or leave it out of --metrics"
+                )
+
+    def _fewer(self, name: str, settings: Settings) -> str:
+        """The option that would let fewer images do; empty where there is none."""
+        least = METRICS[name].least
+        lowest = replace(settings, splits=1, neighbours=1)
+        if least(self.extractor.dimension, lowest) == least(self.extractor.dimension, settings):
+            return ""
+        return ", lower --splits" if name == "inception_score" else ", lower --neighbours"
 
     def too_few(self, name: str, count: int, settings: Settings) -> str:
         """Why `count` images against this reference are too few for a metric; empty where they are enough."""
@@ -159,14 +180,14 @@ class Judge:
                 "use --extractor inception, mobilenet or classifier, or leave it out of --metrics",
             )
         if "labels" in needs:
-            unlabelled = [side.name for side in (images, self.reference) if _labels(side, None) is None]
+            unlabelled = [side.name for side in (images, self.reference) if labels_of(side, None) is None]
             if unlabelled:
                 return (
                     f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs",
                     "give a labelled packed set, a folder with a folder for each class, or a run of a "
                     "conditional recipe",
                 )
-            if unshared := _unshared_classes(images, self.reference):
+            if unshared := unshared_classes(images, self.reference):
                 return unshared, "bring both to the same classes, or leave it out of --metrics"
         if "pyramid" in needs and images.shape[0] != self.reference.shape[0]:
             return (
@@ -174,7 +195,7 @@ class Judge:
                 f"{METRICS[name].label} compares their pixels",
                 "give both in colour or both in grey, or leave it out of --metrics",
             )
-        if "pyramid" in needs and not _has_pyramid(images):
+        if "pyramid" in needs and not has_pyramid(images):
             _, height, width = images.shape
             return (
                 f"{images.name} has images of {width}x{height}, and {METRICS[name].label} needs squares of "
@@ -196,14 +217,16 @@ class Judge:
         """A judgement of `images` by each of `metrics` (None: the usual ones), in that order.
 
         `count` images are judged (default: all, at most 10,000), a random subset by `settings.seed` where
-        there are more. Raises `JudgementError` for too few images, sizes that differ from the reference's,
+        there are more. Of "all" a metric that these features do not allow is left out, and `notes` says so.
+        Raises `JudgementError` for too few images, sizes that differ from the reference's,
         metrics that the extractor or the sets do not allow, and values that are not finite;
         `UnknownNameError` for a metric.
         """
         settings = settings or Settings()
         count = _default_count(images) if count is None else count
+        asked = None if metrics is None else metric_names(metrics)
         self.check(images, (), count)
-        names = self._names(metrics, images, count, settings)
+        names = self._names(asked, images, count, settings)
         self.check(images, names, count, settings)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
@@ -215,8 +238,8 @@ class Judge:
                 passed.features,
                 passed.logits,
                 None if passed.logits is None else passed.logits.argmax(1),
-                _labels(images, rows),
-                _classes(images),
+                labels_of(images, rows),
+                classes_of(images),
                 images,
                 rows,
             ),
@@ -224,8 +247,8 @@ class Judge:
                 prepared.features,
                 None,
                 prepared.predictions,
-                _labels(self.reference, None),
-                _classes(self.reference),
+                labels_of(self.reference, None),
+                numbered(self.reference),
                 self.reference,
             ),
             prepared.moments,
@@ -233,15 +256,25 @@ class Judge:
             settings,
             None if self._held_out is None else Side(self._held_out.features, source=self.held_out),
         )
-        return [self._judgement(name, self.evidence, images, count) for name in names]
+        judgements = []
+        for name in names:
+            try:
+                judgements.append(self._judgement(name, self.evidence, images, count))
+            except JudgementError as error:
+                if asked is None or name in asked or names == [name]:
+                    raise
+                self._note(f"{METRICS[name].label} is left out: {error}.")
+        return judgements
 
-    def _names(
-        self, metrics: Iterable[str] | None, images: ImageSet, count: int, settings: Settings
-    ) -> list[str]:
-        if metrics is None:
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _names(self, asked: list[str] | None, images: ImageSet, count: int, settings: Settings) -> list[str]:
+        if asked is None:
             return self.usual(images, count, settings)
         names: list[str] = []
-        for name in metric_names(metrics):
+        for name in asked:
             names += self.possible(images, count, settings) if name == "all" else [name]
         if not names:
             raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
@@ -302,69 +335,5 @@ def _finite(interval: tuple[float, float] | None) -> tuple[float, float] | None:
     return interval if interval is None or np.isfinite(interval).all() else None
 
 
-def _labels(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
-    """The labels that a set carries, of the chosen rows."""
-    labels = getattr(images, "labels", None)
-    if labels is None:
-        return None
-    whole = np.asarray(labels, np.int64)
-    return whole if rows is None else whole[rows]
-
-
-def _unshared_classes(images: ImageSet, reference: ImageSet) -> str:
-    """Why two labelled sets share no class that could be measured; empty where they do."""
-    names, known = _classes(images), _classes(reference)
-    if unknown := [name for name in names if name not in known]:
-        return f"{images.name} has classes that {reference.name} lacks ({', '.join(unknown[:3])})"
-    counts = []
-    for side in (images, reference):
-        labels, own = _labels(side, None), _classes(side) or known
-        assert labels is not None
-        often = np.flatnonzero(np.bincount(labels) >= 2)
-        counts.append({own[label] for label in often if label < len(own)})
-    if counts[0] & counts[1]:
-        return ""
-    return f"no class has two images in {images.name} and in {reference.name}"
-
-
 def _default_count(images: ImageSet) -> int:
     return min(len(images), DEFAULT_COUNT)
-
-
-def _has_pyramid(images: ImageSet) -> bool:
-    _, height, width = images.shape
-    return height == width and height >= 16 and height.bit_count() == 1
-
-
-def _classes(images: ImageSet) -> tuple[str, ...]:
-    return tuple(getattr(images, "classes", ()))
-
-
-def check_sizes(images: ImageSet, reference: ImageSet) -> None:
-    """Refuses images of another height and width than the reference's."""
-    if images.shape[1:] != reference.shape[1:]:
-        given = f"{images.shape[2]}x{images.shape[1]}"
-        wanted = f"{reference.shape[2]}x{reference.shape[1]}"
-        raise JudgementError(
-            f"{images.name} has images of {given}, the reference {reference.name} of {wanted}: bring one "
-            "to the other's size, for example with `kennel data prepare SOURCE DEST --size N`"
-        )
-
-
-def check_count(count: int, what: str) -> None:
-    """Refuses fewer than 2 images, of which no covariance can be taken."""
-    if count < 2:
-        raise JudgementError(
-            f"{what} gives {count} image{'' if count == 1 else 's'} to judge: at least 2 are needed, and "
-            f"{ENOUGH:,} for a FID that means something"
-        )
-
-
-def conversions(images: ImageSet, reference: ImageSet, channels: int = 3) -> list[str]:
-    """Sentences about pictures that were judged as colour or as grey, which they are not."""
-    sides = (("images", images.shape[0]), ("reference", reference.shape[0]))
-    others = " and the ".join(side for side, given in sides if given != channels)
-    if not others:
-        return []
-    done = "Grey repeated to RGB" if channels == 3 else "Colour reduced to grey"
-    return [f"{done} on the side of the {others}."]

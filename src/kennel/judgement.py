@@ -15,6 +15,8 @@ from kennel import __version__
 from kennel.atomic import write_text
 from kennel.errors import JudgementError
 
+COPIED = 1e-9
+"""A cosine distance below this is that of an image to itself, but for rounding."""
 ENOUGH = 2048
 """Images below which a FID is warned about, as below one image more than the features have dimensions."""
 
@@ -107,6 +109,11 @@ def warnings_about(judgement: Judgement) -> list[str]:
             "extractor held-out reals are nearer than that, so MiFID would punish real images here; "
             "read FID and distance."
         )
+    if judgement.metric == "memorisation" and details["threshold"] < COPIED:
+        held_out = protocol.options["baseline"] == "held out"
+        which = "held-out images lie in the reference" if held_out else "reference images occur twice"
+        remedy = "give --held-out others" if held_out else "drop the copies, or give --held-out"
+        found.append(f"1% or more of the {which}: only exact copies are suspected here; {remedy}.")
     return found
 
 

@@ -101,6 +101,25 @@ def test_what_cannot_be_judged_is_one_sentence(
     assert "published 2015 Inception weights" in refused(wrong, WeightsError)
 
 
+def test_a_json_that_cannot_be_written_is_refused_before_anything_is_measured(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    into = refused(run(folder, "--json", str(folder)), DataError)
+    assert into == f"{folder} is a folder: give --json a file"
+    below = refused(run(folder, "--json", str(folder / "00.png" / "x.json")), DataError)
+    assert below.endswith("give --json a place that can be written to")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_chooses_a_run_s_samples_is_refused_for_pictures(run: Callable[..., Any], folder: Path) -> None:
+    assert "is no run, and --truncation" in refused(run(folder, "--truncation", "0.5"), JudgementError)
+    assert "is no run, and --checkpoint" in refused(run(folder, "--checkpoint", "best"), JudgementError)
+
+
+def test_a_comma_too_many_does_no_harm(run: Callable[..., Any], folder: Path) -> None:
+    assert run(folder, "--metrics", "kid,,").exit_code == 0
+
+
 def test_the_module_imports_no_slow_library() -> None:
     code = "import sys, kennel.cli.judge; print(*{'torch', 'numpy', 'pydantic'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

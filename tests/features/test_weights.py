@@ -110,6 +110,13 @@ def test_safetensors_that_nobody_vouches_for_say_so(published: Published, tmp_pa
     assert not loaded.verified
 
 
+def test_weights_that_are_not_finite_are_refused(published: Published, tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    save_file({"weight": torch.tensor([1.0, float("nan")])}, file)
+    with pytest.raises(WeightsError, match=r"values that are not finite \(in weight\): get it again"):
+        load_weights(published, file)
+
+
 def test_a_stored_conversion_that_was_changed_is_refused(published: Published) -> None:
     load_weights(published)
     stored = weights_folder() / "tiny.safetensors"

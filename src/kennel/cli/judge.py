@@ -68,7 +68,8 @@ def judge(
     from kennel.data.plain_sets import open_images
     from kennel.distributed import after_rank_0, own_device, rank, ranks_together
     from kennel.features.opening import better_extractor_note, open_extractor
-    from kennel.judge import Judge, check_sizes
+    from kennel.judge import Judge
+    from kennel.judgeable import check_sizes
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
     from kennel.wiring import pick_device
@@ -76,13 +77,16 @@ def judge(
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
-        names = metric_names(metrics.split(",")) if metrics else None
+        names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
+        if json_file is not None:
+            _check_json(json_file)
         place = own_device(pick_device(device))
         reference = open_images(data)
         run_file = None
         if (target / "recipe.yaml").is_file():
             images, run_file = _samples(target, checkpoint, count, len(reference), seed, truncation, place)
         else:
+            _refuse_choices_of_runs(target, checkpoint, truncation)
             images = open_images(target)
         check_sizes(images, reference)
         # Weights that must be downloaded first are so by one rank.
@@ -167,6 +171,30 @@ def _keep(judgements: list[Any], run_file: Path | None, json_file: Path | None, 
     if json_file is not None:
         write_judgements(json_file, judgements)
         console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+
+
+def _refuse_choices_of_runs(target: Path, checkpoint: str, truncation: float | None) -> None:
+    """Pictures that lie there are not sampled, so nothing can be chosen about that."""
+    from kennel.errors import JudgementError
+
+    for option, given in (("--checkpoint", checkpoint != "newest"), ("--truncation", truncation is not None)):
+        if given and target.exists():
+            raise JudgementError(
+                f"{target} is no run, and {option} chooses how a run is sampled: leave it out"
+            )
+
+
+def _check_json(file: Path) -> None:
+    """Refuses before any pass a file that could not be written after it."""
+    import os
+
+    from kennel.errors import DataError
+
+    if file.is_dir():
+        raise DataError(f"{file} is a folder: give --json a file")
+    folder = next(place for place in file.absolute().parents if place.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DataError(f"{file} cannot be written into {folder}: give --json a place that can be written to")
 
 
 def _check_pictures(folder: Path, names: list[str]) -> None:

@@ -157,6 +157,9 @@ def _load_safetensors(published: Published, path: Path) -> LoadedWeights:
     digest = tensors_digest(state)
     if digest == published.tensors_sha256:
         return LoadedWeights(state, published.sha256)
+    # A fused activation may turn NaN into 0, so that nothing would show it later.
+    if broken := [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]:
+        raise WeightsError(f"{path} holds values that are not finite (in {broken[0]}): get it again")
     if "kennel_tensors_sha256" in metadata:
         if metadata["kennel_tensors_sha256"] != digest:
             raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): delete it")
