@@ -113,6 +113,9 @@ def reference_module() -> Callable[[str], ModuleType]:
     """
 
     def load(name: str) -> ModuleType:
+        if importlib.util.find_spec("transformers") is not None:
+            # Some references import it, and it keeps what it first saw of torchvision: the truth, then.
+            importlib.import_module("transformers.utils").is_torchvision_available()
         with pytest.MonkeyPatch.context() as patch:
             if importlib.util.find_spec("torchvision") is None:
                 stand_in_for_torchvision(patch)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from kennel.cli.console import console, error_console
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -16,6 +18,13 @@ class Outcome:
     err: str
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch) -> None:
+    """Lines of 200 columns, also where an earlier test made the consoles."""
+    monkeypatch.setattr(console, "_width", 200)
+    monkeypatch.setattr(error_console, "_width", 200)
+
+
 @pytest.fixture
 def kennel(monkeypatch, capfd, tmp_path) -> Callable[..., Outcome]:
     """Runs `kennel ARGUMENTS` through its main door; the cache is a folder of the test's own."""
@@ -23,7 +32,7 @@ def kennel(monkeypatch, capfd, tmp_path) -> Callable[..., Outcome]:
 
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KENNEL_WEIGHTS", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "200")  # for commands in processes of their own
 
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["kennel", *map(str, arguments)])

@@ -197,9 +197,9 @@ class TarSet(FileSet):
 class NpzSet(ArraySet):
     """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
 
-    `labels`, integers (N,), and their names `classes` are read where the file has them, as `kennel sample`
-    writes them. Raises `DataError` for a missing array, another dtype or shape, values that are not finite.
-    The arrays are held in memory.
+    `labels`, integers from 0 (N,), and their names `classes` are read where the file has them, as
+    `kennel sample` writes them. Raises `DataError` for a missing array, another dtype or shape, values that
+    are not finite. The arrays are held in memory.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -229,9 +229,10 @@ class NpzSet(ArraySet):
             )
         if not array.size:
             raise DataError(f"{self.path} holds no images")
-        if labels is not None and (labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0):
-            raise DataError(f"{self.path} holds labels that are no class numbers: expected integers from 0")
-        labels = None if labels is None else labels.astype(np.int64)
+        if labels is not None:
+            # Other programs' arrays of that name may be anything: what is no class number is no label.
+            numbers = labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
+            labels = labels.astype(np.int64) if numbers else None
         super().__init__(array.transpose(0, 3, 1, 2), str(self.path), labels, classes)
 
 
