@@ -223,6 +223,11 @@ def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> Non
     mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=Settings(floor=True))[0]
     assert mifid.details["held_out_distance"] < 0.1
     assert "would punish real images" in warnings_about(mifid)[1]
+    unknown = court.judge(make("fakes", 30, seed=1), ("mifid",))[0]
+    assert unknown.details["penalty"] < 1
+    assert "--held-out or --floor shows how near they are" in warnings_about(unknown)[1]
+    lenient = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=Settings(epsilon=1e-9))[0]
+    assert len(warnings_about(lenient)) == 1, "no penalty, no warning"
 
 
 def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:

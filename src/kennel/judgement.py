@@ -109,6 +109,12 @@ def warnings_about(judgement: Judgement) -> list[str]:
             "extractor held-out reals are nearer than that, so MiFID would punish real images here; "
             "read FID and distance."
         )
+    punished = judgement.metric == "mifid" and details["penalty"] < 1
+    if punished and "held_out_distance" not in details and protocol.extractor != "inception":
+        found.append(
+            f"epsilon {details['epsilon']} was chosen for Inception features, and by the {protocol.extractor} "
+            "extractor real images may be nearer than that: --held-out or --floor shows how near they are."
+        )
     if judgement.metric == "memorisation" and details["threshold"] < COPIED:
         held_out = protocol.options["baseline"] == "held out"
         which = "held-out images lie in the reference" if held_out else "reference images occur twice"
