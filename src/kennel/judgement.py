@@ -112,7 +112,7 @@ def warnings_about(judgement: Judgement) -> list[str]:
     punished = judgement.metric == "mifid" and details["penalty"] < 1
     if punished and "held_out_distance" not in details and protocol.extractor != "inception":
         found.append(
-            f"epsilon {details['epsilon']} was chosen for Inception features, and by the {protocol.extractor} "
+            f"epsilon {details['epsilon']} was chosen for Inception features; by the {protocol.extractor} "
             "extractor real images may be nearer than that: --held-out or --floor shows how near they are."
         )
     if judgement.metric == "memorisation" and details["threshold"] < COPIED:
