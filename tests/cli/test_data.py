@@ -137,7 +137,13 @@ def test_an_interrupted_command_leaves_nothing_behind(tmp_path: Path) -> None:
         (tmp_path / "source" / f"{number}.png").write_bytes(stream.getvalue())
     command = [sys.executable, "-m", "kennel", "data", "prepare", "source", "set", "--keep-duplicates"]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell that runs the tests in its background has interrupts ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 20
     while not list(tmp_path.glob(".set.*")) and time.monotonic() < deadline:
