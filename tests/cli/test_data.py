@@ -143,7 +143,7 @@ def test_an_interrupted_command_leaves_nothing_behind(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
         # A shell that runs the tests in its background has interrupts ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (before any thread)
     )
     deadline = time.monotonic() + 20
     while not list(tmp_path.glob(".set.*")) and time.monotonic() < deadline:
