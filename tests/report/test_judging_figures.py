@@ -1,12 +1,13 @@
 """The pictures of a judgement are drawn whole, and show what they should."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from kennel.data.image_set import ArraySet
 from kennel.features.moments import moments
 from kennel.judgement import Judgement
 from kennel.metrics.evidence import Evidence, Side
@@ -22,26 +23,6 @@ from kennel.report.judging_figures import (
 from kennel.report.judging_names import DRAWN_FROM, pictures_of
 
 Judging = Callable[..., Judgement]
-
-
-class Arrays:
-    """Images in memory as a set."""
-
-    name = fingerprint = "arrays"
-
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return tuple(int(length) for length in self.images.shape[1:])  # type: ignore[return-value]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.images), size):
-            yield self.images[start : start + size]
 
 
 def size_of(file: Path) -> tuple[int, int]:
@@ -66,8 +47,8 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     features[4] = real[9]
     features[8] = real[2] + 0.01
     return Evidence(
-        Side(features, source=Arrays(images)),
-        Side(real, source=Arrays(reference)),
+        Side(features, source=ArraySet(images)),
+        Side(real, source=ArraySet(reference)),
         moments(real),
         "made-up",
         held_out=Side(random.normal(size=(10, 8)).astype(np.float32)),
@@ -96,8 +77,8 @@ def test_fewer_images_than_rows_are_all_shown(tmp_path: Path) -> None:
     pixels = random.integers(0, 256, (3, 3, 8, 12), dtype=np.uint8)
     features = random.normal(size=(3, 4)).astype(np.float32)
     few = Evidence(
-        Side(features[:2], source=Arrays(pixels[:2])),
-        Side(features[1:], source=Arrays(pixels[1:])),
+        Side(features[:2], source=ArraySet(pixels[:2])),
+        Side(features[1:], source=ArraySet(pixels[1:])),
         moments(features[1:]),
         "made-up",
     )

@@ -59,31 +59,15 @@ def _entry(name: str) -> Entry:
     kind = EXTRACTORS[name]
     if issubclass(kind, NetworkExtractor):
         place = at_hand(kind.published)
-        return Entry(
-            name,
-            kind.dimension,
-            kind.logits,
-            True,
-            (place,) if place else (),
-            DOWNLOADS[name],
-            kind.published.address,
-            LICENCES[name],
-        )
-    if issubclass(kind, HubExtractor):
-        place = hub_folder_at_hand(kind.repository)
+        source = DOWNLOADS[name], kind.published.address, LICENCES[name]
+    elif issubclass(kind, HubExtractor):
         repository = kind.repository
-        return Entry(
-            name,
-            kind.dimension,
-            kind.logits,
-            True,
-            (place,) if place else (),
-            repository.size,
-            repository.address,
-            repository.licence,
-        )
-    places = tuple(trained_classifiers()) if issubclass(kind, Classifier) else ()
-    return Entry(name, kind.dimension, kind.logits, issubclass(kind, Classifier), places)
+        place = hub_folder_at_hand(repository)
+        source = repository.size, repository.address, repository.licence
+    else:
+        places = tuple(trained_classifiers()) if issubclass(kind, Classifier) else ()
+        return Entry(name, kind.dimension, kind.logits, issubclass(kind, Classifier), places)
+    return Entry(name, kind.dimension, kind.logits, True, (place,) if place else (), *source)
 
 
 def fetch(name: str, given: Path | None = None) -> Fetched:
