@@ -9,6 +9,7 @@ from pydantic import Field
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
+from kennel.passes import Passes
 from kennel.step import Step, frozen
 from kennel.techniques import Players, Technique, Term, Turn
 
@@ -30,7 +31,7 @@ def make(techniques=(), rate: float = 0.1, precision=torch.float32, loss="bce") 
         {f"technique {index}": technique for index, technique in enumerate(techniques)},
         Scheduled(torch.optim.SGD(players.discriminator.parameters(), rate), lambda progress: rate),
         Scheduled(torch.optim.SGD(players.generator.parameters(), rate), lambda progress: rate),
-        precision=precision,
+        passes=Passes(precision),
     )
 
 

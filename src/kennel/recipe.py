@@ -24,6 +24,7 @@ from kennel.errors import RecipeError
 from kennel.options import Options, sentence
 from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
 from kennel.registry import unknown_name
+from kennel.speed import Speed, fingerprinted, with_speed
 
 __all__ = [
     "Boost",
@@ -32,10 +33,10 @@ __all__ = [
     "Latent",
     "Optimiser",
     "Part",
-    "Precision",
     "Recipe",
     "Sampling",
     "Schedule",
+    "Speed",
     "Turns",
     "Validation",
     "difference",
@@ -45,8 +46,6 @@ __all__ = [
     "parsed",
     "recipe_from",
 ]
-
-Precision = Literal["float32", "bfloat16"]
 
 _LATER: dict[str, dict[str, Any]] = {"validation": {"also": [], "patience": None}}
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
@@ -149,7 +148,7 @@ class Recipe(Options):
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
     keep_checkpoints: PositiveInt = 2
-    precision: Precision = "float32"
+    speed: Speed = Speed()
     seed: int = 0
 
     @model_validator(mode="after")
@@ -162,7 +161,7 @@ class Recipe(Options):
 
     def fingerprint(self) -> str:
         """BLAKE2b of all that the recipe says, but for the paper's name."""
-        content = self.model_dump(mode="json", exclude={"paper"})
+        content = fingerprinted(self.model_dump(mode="json", exclude={"paper"}))
         for part, defaults in _LATER.items():
             for key, default in defaults.items():
                 if content[part][key] == default:
@@ -177,6 +176,7 @@ class Recipe(Options):
 
 def recipe_from(content: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values; what does not fit raises `RecipeError` in one sentence."""
+    content = with_speed(dict(content))
     _refuse_unknown_keys(content, Recipe, "recipe")
     try:
         return Recipe.model_validate(content)

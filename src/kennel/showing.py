@@ -1,12 +1,12 @@
 """How the images of a turn are shown to the discriminator: through every view, in one pass or in two."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from kennel.shapes import Images, Labels, Latents, Logits
+from kennel.passes import Passes
+from kennel.shapes import Features, Images, Labels, Latents, Logits
 from kennel.techniques import Kind, Play, Players, Technique, Turn
 
 
@@ -16,35 +16,46 @@ class Showing:
     Real and fake images go through it together, which is faster, unless a technique splits the batches.
     """
 
-    def __init__(self, players: Players, techniques: Sequence[Technique], precision: torch.dtype) -> None:
-        """`precision` is that of the networks' layers."""
+    def __init__(self, players: Players, techniques: Sequence[Technique], passes: Passes) -> None:
+        """`passes` says how the discriminator's are computed."""
         self.players = players
         self.techniques = techniques
-        self.precision = precision
+        self.passes = passes
+        self._quick_look = passes.compiled(self._look)
         self.splits_batches = any(technique.splits_batches for technique in techniques)
 
     def play(
-        self, turn: Turn, latents: Latents, labels: Labels | None, real: Images | None, fake: Images
+        self,
+        turn: Turn,
+        latents: Latents,
+        labels: Labels | None,
+        real: Images | None,
+        fake: Images,
+        twice: bool = False,
     ) -> Play:
-        """What the discriminator makes of both sides; without `real`, of the fakes alone."""
+        """What the discriminator makes of both sides; without `real`, of the fakes alone.
+
+        `twice` where its gradients by the images will be differentiated again.
+        """
         discriminator = self.players.discriminator
 
         def judge(images: Images) -> Logits:
-            with self.autocast(turn):
+            with self.passes.autocast(turn.device):
                 logits: Logits = discriminator(images, labels)
                 return logits
 
         seen: dict[Kind, Images] = {"fake": self._viewed(fake, turn, "fake")}
         if real is not None:
             seen = {"real": self._viewed(real, turn, "real"), **seen}
+        # A compiled pass has a first derivative only.
+        look = self._look if twice else self._quick_look
         together = [list(seen)] if not self.splits_batches else [[kind] for kind in seen]
         found: dict[str, Any] = {}
         for kinds in together:
             images = torch.cat([seen[kind] for kind in kinds]) if len(kinds) > 1 else seen[kinds[0]]
             both_labels = None if labels is None else torch.cat([labels] * len(kinds))
-            with self.autocast(turn):
-                features = discriminator.hidden(images, both_labels)
-                logits = discriminator.logits(features, both_labels)
+            with self.passes.autocast(turn.device):
+                features, logits = look(images, both_labels)
             for kind, its_features, its_logits in zip(
                 kinds, features.chunk(len(kinds)), logits.chunk(len(kinds)), strict=True
             ):
@@ -55,9 +66,9 @@ class Showing:
     def _viewed(self, images: Images, turn: Turn, kind: Kind) -> Images:
         for technique in self.techniques:
             images = technique.view(images, turn, kind)
-        return images.contiguous(memory_format=torch.channels_last)
+        return self.passes.laid_out(images)
 
-    def autocast(self, turn: Turn) -> AbstractContextManager[object]:
-        """The precision of the networks' layers, for a pass of either of them."""
-        lower = self.precision != torch.float32
-        return torch.autocast(turn.device.type, dtype=self.precision, enabled=lower)
+    def _look(self, images: Images, labels: Labels | None) -> tuple[Features, Logits]:
+        discriminator = self.players.discriminator
+        features = discriminator.hidden(images, labels)
+        return features, discriminator.logits(features, labels)

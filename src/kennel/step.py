@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from kennel.losses import Loss, Targets
 from kennel.optimisers import Scheduled, add_clipped_gradient
+from kennel.passes import Passes
 from kennel.shapes import Images, Labels, Latents, Scalar
 from kennel.showing import Showing
 from kennel.techniques import Companion, Play, Players, Technique, Term, Turn
@@ -31,9 +32,9 @@ class Step:
         discriminator_optimiser: Scheduled,
         generator_optimiser: Scheduled,
         companion_optimisers: Mapping[str, Scheduled] | None = None,
-        precision: torch.dtype = torch.float32,
+        passes: Passes | None = None,
     ) -> None:
-        """`precision` is that of the networks' layers; losses and weights stay float32."""
+        """`passes` says how the networks' are computed; losses and weights are float32 in any case."""
         self.players = players
         self.loss = loss
         self.named_techniques = techniques
@@ -43,7 +44,9 @@ class Step:
         self.discriminator_optimiser = discriminator_optimiser
         self.generator_optimiser = generator_optimiser
         self.companion_optimisers = companion_optimisers or {}
-        self.showing = Showing(players, self.techniques, precision)
+        self.passes = passes or Passes()
+        self.showing = Showing(players, self.techniques, self.passes)
+        self._draw = self.passes.compiled(self._drawn)
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
         )
@@ -54,11 +57,13 @@ class Step:
     ) -> Statistics:
         """Teaches the discriminator to tell `real` from what the generator makes of `latents`."""
         due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
-        with torch.no_grad(), self.showing.autocast(turn):
-            fake = self.players.generator(latents, labels)
+        self.passes.begin_turn()
+        with torch.no_grad(), self.passes.autocast(turn.device):
+            fake = self._draw(latents, labels)
         real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
         fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
-        play = self.showing.play(turn, latents, labels, real, fake)
+        twice = real.requires_grad or fake.requires_grad
+        play = self.showing.play(turn, latents, labels, real, fake, twice)
         assert play.real_logits is not None
         targets = Targets.for_logits(play.real_logits, play.fake_logits)
         if self.loss.compares_images:
@@ -83,10 +88,11 @@ class Step:
         self, real: Images | None, latents: Latents, labels: Labels | None, turn: Turn
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
+        self.passes.begin_turn()
         logged, clipped = {}, []
         with frozen(self.players.discriminator):
-            with self.showing.autocast(turn):
-                fake = self.players.generator(latents, labels)
+            with self.passes.autocast(turn.device):
+                fake = self._draw(latents, labels)
             play = self.showing.play(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
             for name, one in self.terms.items():
@@ -106,6 +112,10 @@ class Step:
             technique.after_generator(play)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
         return {"generator_loss": loss.detach(), **logged}
+
+    def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
+        images: Images = self.players.generator(latents, labels)
+        return images
 
     def _adversarial_loss(self, play: Play) -> Scalar:
         real_logits, fake_logits = play.real_logits, play.fake_logits

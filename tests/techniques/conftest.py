@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kennel.networks import Discriminator, Generator, Setting
+from kennel.passes import Passes
 from kennel.showing import Showing
 from kennel.techniques import Play, Players, Technique, Turn
 
@@ -36,7 +37,7 @@ def make_play(make_turn) -> Callable[..., Play]:
         techniques: tuple[Technique, ...] = (),
     ) -> Play:
         latents = torch.zeros(len(fake), 4) if latents is None else latents
-        showing = Showing(players, techniques, torch.float32)
+        showing = Showing(players, techniques, Passes())
         return showing.play(turn or make_turn(), latents, labels, real, fake)
 
     return make

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.passes import Passes
 from kennel.showing import Showing
 from kennel.techniques import TECHNIQUES, Players, Turn
 
@@ -20,7 +21,7 @@ def after(ema, players, images_seen: int, share: float) -> None:
     """One generator's turn has ended."""
     turn = Turn(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
     fake = torch.zeros(2, 1, 8, 8)
-    play = Showing(players, (), torch.float32).play(turn, torch.zeros(2, 4), None, None, fake)
+    play = Showing(players, (), Passes()).play(turn, torch.zeros(2, 4), None, None, fake)
     ema.after_generator(play)
 
 

@@ -6,6 +6,7 @@ import torch
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
+from kennel.passes import Passes
 from kennel.step import Step
 from kennel.techniques import TECHNIQUES, Players
 
@@ -163,7 +164,11 @@ def test_a_penalty_of_a_bfloat16_pass_is_close_to_that_of_float32(make_turn):
         ]
         techniques = {"r1": TECHNIQUES["r1"]()}
         step = Step(
-            Players(generator, discriminator), LOSSES["bce"](), techniques, *optimisers, precision=precision
+            Players(generator, discriminator),
+            LOSSES["bce"](),
+            techniques,
+            *optimisers,
+            passes=Passes(precision),
         )
         statistics = step.discriminator_turn(real, torch.zeros(8, 4), None, make_turn())
         terms.append(statistics["r1_discriminator_term"].item())

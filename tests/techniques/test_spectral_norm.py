@@ -10,6 +10,7 @@ from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
+from kennel.passes import Passes
 from kennel.recipe import Image, Latent, Part, Recipe
 from kennel.step import Step, frozen
 from kennel.techniques import TECHNIQUES, Players, Turn
@@ -255,7 +256,7 @@ def test_turns_move_both_players_and_keep_the_norm_near_one(apart, precision):
         Scheduled(torch.optim.Adam(network.parameters(), 2e-3), lambda progress: 2e-3)
         for network in (players.discriminator, players.generator)
     ]
-    step = Step(players, LOSSES["hinge"](), techniques, *optimisers, precision=precision)
+    step = Step(players, LOSSES["hinge"](), techniques, *optimisers, passes=Passes(precision))
     labels = torch.tensor([0, 1, 1, 0])
     for number in range(20):
         real, latents = torch.rand(4, 1, 8, 8, generator=seeded(number)), torch.randn(4, 4)

@@ -123,7 +123,7 @@ def test_a_technique_that_sets_in_late_resumes_bit_for_bit_once_it_has(settings,
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
-    settings = ("turns.discriminator=2", "turns.generator=3", "precision=bfloat16", f"loss.name={name}")
+    settings = ("turns.discriminator=2", "turns.generator=3", "speed.precision=bfloat16", f"loss.name={name}")
     assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
 
 

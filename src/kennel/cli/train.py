@@ -21,6 +21,7 @@ def train(
     images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
     epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
     weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped."""
@@ -29,9 +30,10 @@ def train(
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
     from kennel.run_folder import RunFolder
+    from kennel.speed import preset
     from kennel.wiring import pick_device, train
 
-    chosen = override(find(recipe), [*settings, *_budget(images, epochs)])
+    chosen = override(find(recipe), [*preset(speed), *settings, *_budget(images, epochs)])
     with Watching() as watching:
         finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
     folder = RunFolder(out)

@@ -10,18 +10,17 @@ from typing import ClassVar, Literal, cast
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from kennel import options
 from kennel.networks.activations import Activation, activation
 from kennel.networks.biggan import side_of
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.convolutions import Convolution, doubled, halved
 from kennel.networks.normalisation import Condition, Conditioning, given, normalised
 from kennel.networks.residual import (
     STEM_SIDE,
     ProjectionDiscriminator,
     ResidualGenerator,
-    doubled,
     sparing_activation,
 )
 from kennel.shapes import Features, Labels, Latents
@@ -59,7 +58,7 @@ class DeepGeneratorBlock(nn.Module):
         self.norms = nn.ModuleList(conditioning.batch_norm(one) for one in widths[:-1])
         self.activations = nn.ModuleList(activation(name) for _ in kernels)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(one, next_one, kernel, padding=kernel // 2)
+            Convolution(one, next_one, kernel, padding=kernel // 2)
             for (one, next_one), kernel in zip(pairwise(widths), kernels, strict=True)
         )
 
@@ -70,9 +69,9 @@ class DeepGeneratorBlock(nn.Module):
             zip(self.norms, self.activations, self.convolutions, strict=True)
         ):
             hidden = activate(normalised(hidden, norm, condition))
-            if self.doubles and index == 1:
-                hidden = doubled(hidden)
-            hidden = convolve(hidden)
+            assert isinstance(convolve, Convolution)
+            doubles = self.doubles and index == 1
+            hidden = convolve.on_doubled(hidden) if doubles else convolve(hidden)
         kept = images[:, : self.width]
         return hidden + (doubled(kept) if self.doubles else kept)
 
@@ -90,21 +89,21 @@ class DeepDiscriminatorBlock(nn.Module):
         self.halves = halves
         self.layers = nn.Sequential(
             sparing_activation(name),
-            nn.Conv2d(width, narrow, 1),
+            Convolution(width, narrow, 1),
             activation(name),
-            nn.Conv2d(narrow, narrow, 3, padding=1),
+            Convolution(narrow, narrow, 3, padding=1),
             activation(name),
-            nn.Conv2d(narrow, narrow, 3, padding=1),
+            Convolution(narrow, narrow, 3, padding=1),
             activation(name),
         )
-        self.widen = nn.Conv2d(narrow, wider, 1)
-        self.appended = nn.Conv2d(width, wider - width, 1) if wider > width else None
+        self.widen = Convolution(narrow, wider, 1)
+        self.appended = Convolution(width, wider - width, 1) if wider > width else None
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, width, side, side) to (batch, wider, side, side), or half that side."""
         hidden = self.layers(images)
         if self.halves:
-            hidden, images = avg_pool2d(hidden, 2), avg_pool2d(images, 2)
+            hidden, images = halved(hidden), halved(images)
         if self.appended is not None:
             images = torch.cat([images, self.appended(images)], 1)
         return cast(Tensor, self.widen(hidden) + images)
@@ -183,7 +182,7 @@ class BigganDeepDiscriminator(ProjectionDiscriminator):
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         widths = [options.width * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
-        layers: list[nn.Module] = [nn.Conv2d(setting.channels, widths[0], 3, padding=1)]
+        layers: list[nn.Module] = [Convolution(setting.channels, widths[0], 3, padding=1)]
         maps = [(setting.size, widths[0])]
         for level, (width, wider) in enumerate(pairwise(widths)):
             for first in [True] + [False] * (options.depth - 1):

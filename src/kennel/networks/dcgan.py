@@ -16,6 +16,7 @@ from kennel import options
 from kennel.networks.activations import Activation, activation
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.convolutions import Convolution, TransposedConvolution
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -75,11 +76,11 @@ class DcganGenerator(Generator):
         layers = [*_normalisation(widths[0], options), activation(options.activation)]
         for width, wider in pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
+                TransposedConvolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
                 *_normalisation(wider, options),
                 activation(options.activation),
             ]
-        layers += [nn.ConvTranspose2d(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
+        layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         if setting.classes:
             self.label = ClassBias(setting, self.stem)
@@ -110,11 +111,11 @@ class DcganDiscriminator(Discriminator):
         super().__init__(setting, options)
         maps = sides(setting.size)[::-1]
         widths = [channels_at(side, setting.size, options) for side in maps]
-        self.first = nn.Conv2d(setting.channels, widths[0], 4, stride=2, padding=1)
+        self.first = Convolution(setting.channels, widths[0], 4, stride=2, padding=1)
         layers: list[nn.Module] = [activation(options.activation)]
         for width, wider in pairwise(widths):
             layers += [
-                nn.Conv2d(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
+                Convolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
                 *_normalisation(wider, options),
                 activation(options.activation),
             ]

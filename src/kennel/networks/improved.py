@@ -11,6 +11,7 @@ from torch import nn
 
 from kennel import options
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.convolutions import Convolution, TransposedConvolution
 from kennel.shapes import Features, Images, Labels, Latents
 
 
@@ -37,10 +38,10 @@ class ImprovedGenerator(Generator):
         half = max(1, options.width // 2)
         self.layers = nn.Sequential(
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(options.width, half, 4, stride=2, padding=1, bias=False),  # 14x14
+            TransposedConvolution(options.width, half, 4, stride=2, padding=1, bias=False),  # 14x14
             nn.BatchNorm2d(half),
             nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(half, setting.channels, 4, stride=2, padding=1),  # 28x28
+            TransposedConvolution(half, setting.channels, 4, stride=2, padding=1),  # 28x28
             nn.Tanh(),
         )
 
@@ -76,9 +77,9 @@ class ImprovedDiscriminator(Discriminator):
         super().__init__(setting, options)
         width = options.width
         self.layers = nn.Sequential(
-            nn.Conv2d(setting.channels, width, 4, stride=2, padding=1),  # 14x14
+            Convolution(setting.channels, width, 4, stride=2, padding=1),  # 14x14
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7x7
+            Convolution(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7x7
             nn.BatchNorm2d(2 * width),
             nn.LeakyReLU(0.2, inplace=True),
         )

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
 
 from kennel.errors import RecipeError
 from kennel.networks.activations import Activation, activation
 from kennel.networks.attention import NonLocalBlock
 from kennel.networks.contract import Discriminator, Generator
+from kennel.networks.convolutions import Convolution, doubled, halved
 from kennel.networks.normalisation import Condition, Conditioning, given, normalised
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
@@ -31,11 +31,6 @@ def sparing_activation(name: Activation) -> nn.Module:
     return cast(nn.Module, layer)
 
 
-def doubled(images: Tensor) -> Tensor:
-    """Each pixel becomes four."""
-    return interpolate(images, scale_factor=2.0, mode="nearest")
-
-
 class GeneratorBlock(nn.Module):
     """Doubles the side. After Miyato et al. 2018 (arXiv 1802.05957, appendix B), with conditions.
 
@@ -48,16 +43,16 @@ class GeneratorBlock(nn.Module):
         super().__init__()
         self.first_norm = conditioning.batch_norm(width)
         self.first_activation = activation(name)
-        self.first = nn.Conv2d(width, wider, 3, padding=1)
+        self.first = Convolution(width, wider, 3, padding=1)
         self.second_norm = conditioning.batch_norm(wider)
         self.second_activation = activation(name)
-        self.second = nn.Conv2d(wider, wider, 3, padding=1)
-        self.shortcut = nn.Conv2d(width, wider, 1)
+        self.second = Convolution(wider, wider, 3, padding=1)
+        self.shortcut = Convolution(width, wider, 1)
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         """(batch, width, side, side) to (batch, wider, 2 side, 2 side)."""
         hidden = self.first_activation(normalised(images, self.first_norm, condition))
-        hidden = self.first(doubled(hidden))
+        hidden = self.first.on_doubled(hidden)
         hidden = self.second_activation(normalised(hidden, self.second_norm, condition))
         # A 1x1 convolution of doubled maps is the doubled convolution: this order has a quarter of the work.
         return cast(Tensor, self.second(hidden) + doubled(self.shortcut(images)))
@@ -80,19 +75,19 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.halves = halves
         self.first_activation = nn.Identity() if first else sparing_activation(name)
-        self.first = nn.Conv2d(width, hidden, 3, padding=1)
+        self.first = Convolution(width, hidden, 3, padding=1)
         self.second_activation = activation(name)
-        self.second = nn.Conv2d(hidden, wider, 3, padding=1)
+        self.second = Convolution(hidden, wider, 3, padding=1)
         plain = width == wider and not halves
-        self.shortcut = nn.Identity() if plain else nn.Conv2d(width, wider, 1)
+        self.shortcut = nn.Identity() if plain else Convolution(width, wider, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, width, side, side) to (batch, wider, side, side), or half that side."""
-        hidden = self.second(self.second_activation(self.first(self.first_activation(images))))
-        if self.halves:
-            # The mean before the 1x1 convolution gives what it gives after, for a quarter of the work.
-            hidden, images = avg_pool2d(hidden, 2), avg_pool2d(images, 2)
-        return cast(Tensor, hidden + self.shortcut(images))
+        hidden = self.second_activation(self.first(self.first_activation(images)))
+        if not self.halves:
+            return cast(Tensor, self.second(hidden) + self.shortcut(images))
+        # The mean before the 1x1 convolution gives what it gives after, for a quarter of the work.
+        return cast(Tensor, self.second.halved(hidden) + self.shortcut(halved(images)))
 
 
 class ResidualGenerator(Generator):
@@ -122,7 +117,7 @@ class ResidualGenerator(Generator):
         self.output = nn.Sequential(
             Conditioning(epsilon=options.epsilon).batch_norm(width),
             activation(options.activation),
-            nn.Conv2d(width, self.setting.channels, 3, padding=1),
+            Convolution(width, self.setting.channels, 3, padding=1),
             nn.Tanh(),
         )
         self.attends_after = min(with_side(attention, maps, self.setting.size), default=None)

@@ -1,6 +1,6 @@
 """A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,8 +16,7 @@ from kennel.options import validated
 from kennel.recipe import Part, Recipe
 from kennel.step import Step
 from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique, Term
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from kennel.wiring.speeding import passes_of, place, with_speed_for
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -174,10 +173,12 @@ def _options(network: Any, part: Part, kind: str) -> Any:
     return validated(network.Options, part.options, f"{kind} {part.name}")
 
 
-def build_step(recipe: Recipe, device: torch.device) -> Step:
-    """All objects of a resolved recipe, on `device`, channels last."""
+def build_step(
+    recipe: Recipe, device: torch.device, say: Callable[[str], None] = lambda sentence: None
+) -> Step:
+    """All objects of a resolved recipe, on `device`; `say` hears of what cannot be compiled."""
     try:
-        return _build_step(recipe, device)
+        return _build_step(with_speed_for(recipe, device), device, say)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, KennelError) or "alloc" not in str(error).lower() + type(error).__name__.lower():
             raise
@@ -186,7 +187,7 @@ def build_step(recipe: Recipe, device: torch.device) -> Step:
         ) from None
 
 
-def _build_step(recipe: Recipe, device: torch.device) -> Step:
+def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> Step:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
     players = build_players(recipe)
@@ -195,9 +196,9 @@ def _build_step(recipe: Recipe, device: torch.device) -> Step:
         for name, technique in techniques.items():
             if technique.stage == stage:
                 if stage == "copy":
-                    _place(players, device)
+                    place(players, device, recipe.speed)
                 technique.build(players, randomness.generator(recipe.seed, f"build of {name}"))
-    _place(players, device)
+    place(players, device, recipe.speed)
     companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
     return Step(
         players,
@@ -209,7 +210,7 @@ def _build_step(recipe: Recipe, device: torch.device) -> Step:
             name: build_optimiser(one.optimiser, one.network.to(device).parameters(), device)
             for name, one in companions.items()
         },
-        PRECISIONS[recipe.precision],
+        passes_of(recipe, say),
     )
 
 
@@ -235,11 +236,6 @@ def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping
             f"{recipe.discriminator.name}), so it would never learn its classes: let it read them "
             f"(discriminator.conditioning), add {teachers}, or --set classes=0"
         )
-
-
-def _place(players: Players, device: torch.device) -> None:
-    for network in players.both():
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def sampling_generator(step: Step) -> Generator:

@@ -27,10 +27,14 @@ from kennel.watch import Watch
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.keeping import Keeper
+from kennel.wiring.speeding import with_speed_for
 from kennel.wiring.validating import Validator, with_metric_names
 
 TAKEN = (
     "budget.",
+    "speed.layout:",
+    "speed.convolutions:",
+    "speed.compile:",
     "validation.metric:",
     "validation.also:",
     "validation.patience:",
@@ -75,7 +79,8 @@ def train(
             "--set batch=..., or a larger --images"
         )
     device = device or torch.device("cpu")
-    step = build_step(recipe, device)  # refuses what does not fit before anything is written
+    recipe = with_speed_for(recipe, device, folder.recipe() if folder.exists() else None)
+    step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
     _begin_or_match(folder, recipe, packed, watch.say)
 
@@ -161,6 +166,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
                 "another --out"
             )
         say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
+    if faster := [change for change in changes if change.startswith("speed.")]:
+        say(f"Speed changed: {'; '.join(faster)}. From here on sums are rounded in another order.")
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")

@@ -1,0 +1,69 @@
+"""How the networks' passes are computed: their precision, their layout in memory, compiled or not."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+Pass = TypeVar("Pass", bound=Callable[..., Any])
+
+
+class Passes:
+    """What every pass of a network in a turn has in common.
+
+    Attributes: `precision` of the layers, `layout` of maps.
+    """
+
+    def __init__(
+        self,
+        precision: torch.dtype = torch.float32,
+        layout: torch.memory_format = torch.channels_last,
+        compile: Literal[False, True, "graphs"] = False,  # noqa: A002 - torch's word for it
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        """`compile` True compiles passes, "graphs" as CUDA graphs too. `say` hears where that fails."""
+        self.precision = precision
+        self.layout = layout
+        self._compile = compile
+        self._say = say
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        """The precision of the layers, for the passes inside it; weights stay float32."""
+        lower = self.precision != torch.float32
+        return torch.autocast(device.type, dtype=self.precision, enabled=lower)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        """The images (batch, channels, height, width) in the layout."""
+        return images.contiguous(memory_format=self.layout)
+
+    def begin_turn(self) -> None:
+        """CUDA graphs reuse their memory: what an earlier turn's passes gave is not looked at any more."""
+        if self._compile == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def compiled(self, network_pass: Pass) -> Pass:
+        """The function, compiled if passes are.
+
+        The first call compiles. Where that fails (no C++ compiler, a layer that cannot be compiled) `say`
+        hears it once, and from then on every function of these passes is called plainly.
+        """
+        if self._compile is False:
+            return network_pass
+        mode = "reduce-overhead" if self._compile == "graphs" else "default"
+        compiled = torch.compile(network_pass, mode=mode, dynamic=False)
+
+        def call(*arguments: Any) -> Any:
+            if self._compile is False:
+                return network_pass(*arguments)
+            try:
+                return compiled(*arguments)
+            except Exception as error:  # whatever a compiler raises; a mistake of the pass raises once more
+                made = network_pass(*arguments)
+                self._compile = False
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self._say(f"torch.compile failed, so the networks run uncompiled ({reason}).")
+                return made
+
+        return call  # type: ignore[return-value]

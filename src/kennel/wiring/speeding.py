@@ -1,0 +1,65 @@
+"""What a recipe's speed comes to on a device."""
+
+from collections.abc import Callable
+
+import torch
+
+from kennel.errors import RecipeError
+from kennel.networks.convolutions import set_minimal_filtering
+from kennel.passes import Passes
+from kennel.recipe import Recipe
+from kennel.speed import Speed
+from kennel.techniques import Players
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def defaults_for(device: torch.device) -> Speed:
+    """What "auto" stands for there.
+
+    bfloat16 where the device has matrix units for it: CUDA from compute capability 8.0, CPUs with AMX. CPUs
+    without compute bfloat16 more slowly than float32.
+    """
+    match device.type:
+        case "cuda":
+            fast = torch.cuda.get_device_capability(device) >= (8, 0)
+            found = ("bfloat16" if fast else "float32", "channels_last", "direct")
+        case "cpu" if torch.cpu._is_amx_tile_supported():
+            found = ("bfloat16", "channels_last", "direct")
+        case "cpu":
+            found = ("float32", "channels_last", "minimal")
+        case _:
+            found = ("float32", "contiguous", "direct")
+    precision, layout, convolutions = found
+    return Speed.model_validate({"precision": precision, "layout": layout, "convolutions": convolutions})
+
+
+def with_speed_for(recipe: Recipe, device: torch.device, begun: Recipe | None = None) -> Recipe:
+    """The recipe with its speed decided: as it was begun, where it was, else as the device has it.
+
+    Raises `RecipeError` where the device cannot do what is asked for.
+    """
+    speed = recipe.speed
+    if begun is not None:
+        speed = speed.filled_in(begun.speed)
+    speed = speed.filled_in(defaults_for(device))
+    if speed.compile == "graphs" and device.type != "cuda":
+        raise RecipeError(
+            f"speed.compile=graphs asks for CUDA graphs, and the device is {device}: give --device cuda, or "
+            "speed.compile=true"
+        )
+    return recipe.model_copy(update={"speed": speed})
+
+
+def passes_of(recipe: Recipe, say: Callable[[str], None]) -> Passes:
+    """How the networks' passes are computed, for a recipe whose speed is decided."""
+    speed = recipe.speed
+    return Passes(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
+
+
+def place(players: Players, device: torch.device, speed: Speed) -> None:
+    """Moves the players to the device, in the layout, with the convolutions that were decided on."""
+    for network in players.both():
+        network.to(device=device, memory_format=LAYOUTS[speed.layout])  # type: ignore[call-overload]
+        set_minimal_filtering(network, speed.convolutions == "minimal")
