@@ -179,3 +179,65 @@ def test_a_copy_of_a_network_keeps_its_way():
     network = nn.Sequential(Convolution(4, 4, 3, padding=1))
     set_minimal_filtering(network, True)
     assert copy.deepcopy(network)[0].minimal
+
+
+@pytest.mark.parametrize("minimal", [False, True])
+@pytest.mark.parametrize("name", layers(4, 4))
+def test_second_and_third_derivatives_are_those_of_finite_differences(name, minimal):
+    layer, call = layers(4, 4)[name]
+    layer = layer.double()
+    set_minimal_filtering(layer, minimal)
+    maps = torch.randn(1, 4, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = layer.weight.detach().clone().requires_grad_()
+
+    def made(maps, weight):
+        probe = copy.copy(layer)
+        probe._parameters = {**layer._parameters, "weight": weight}
+        return call(probe, maps).tanh()
+
+    assert torch.autograd.gradgradcheck(made, (maps, weight))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "padding": 1, "groups": 2},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 1},
+        {"kernel_size": 4, "groups": 4, "bias": False},
+    ],
+)
+def test_any_convolution_and_its_penalty_are_those_of_pytorch(options):
+    torch.manual_seed(0)
+    ours, theirs = Convolution(4, 8, **options).double(), nn.Conv2d(4, 8, **options).double()
+    theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+
+    def derivatives(layer):
+        made = layer(maps)
+        first = torch.autograd.grad(made.tanh().sum(), maps, create_graph=True)[0]
+        return made, first, torch.autograd.grad(first.square().sum(), (maps, layer.weight))
+
+    for one, other in zip(derivatives(ours), derivatives(theirs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_value_and_gradients_are_bit_for_bit_pytorchs(transposed):
+    torch.manual_seed(0)
+    kind = (TransposedConvolution, nn.ConvTranspose2d) if transposed else (Convolution, nn.Conv2d)
+    ours, theirs = (one(8, 16, 4, stride=2, padding=1).to(memory_format=torch.channels_last) for one in kind)
+    theirs.load_state_dict(ours.state_dict())
+    maps = torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    found = [run(layer, lambda layer, maps: layer(maps), maps, torch.ones_like) for layer in (ours, theirs)]
+    assert torch.equal(found[0][0], found[1][0])
+    assert all(torch.equal(one, other) for one, other in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_under_autocast_the_layers_compute_in_low_precision_and_their_weights_get_float32_gradients():
+    layer = Convolution(4, 4, 3, padding=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = layer(torch.randn(2, 4, 8, 8))
+    assert made.dtype == torch.bfloat16
+    made.float().sum().backward()
+    assert layer.weight.grad.dtype == torch.float32

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from kennel.networks.convolutions import Convolution
+
 
 class NonLocalBlock(nn.Module):
     """Every position sees a weighted mean of all others, by how well its query fits their keys.
@@ -23,10 +25,10 @@ class NonLocalBlock(nn.Module):
         """Of maps with `width` channels; with fewer than 8 there is still one for each query and key."""
         super().__init__()
         narrow, half = max(1, width // 8), max(1, width // 2)
-        self.theta = nn.Conv2d(width, narrow, 1, bias=False)
-        self.phi = nn.Conv2d(width, narrow, 1, bias=False)
-        self.g = nn.Conv2d(width, half, 1, bias=False)
-        self.output = nn.Conv2d(half, width, 1, bias=False)
+        self.theta = Convolution(width, narrow, 1, bias=False)
+        self.phi = Convolution(width, narrow, 1, bias=False)
+        self.g = Convolution(width, half, 1, bias=False)
+        self.output = Convolution(half, width, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, images: Tensor) -> Tensor:

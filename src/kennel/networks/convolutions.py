@@ -1,25 +1,24 @@
-"""The convolutions of kennel's networks: PyTorch's, and on a CPU, where asked for, those of fewer products.
+"""The convolutions of kennel's networks: `nn.Conv2d` and `nn.ConvTranspose2d`, parameters and names included.
 
-`Convolution` and `TransposedConvolution` are `nn.Conv2d` and `nn.ConvTranspose2d`, with the same parameters
-and names. A convolution can also be asked for its value on doubled maps, or for the mean of each 2x2 of
-its outputs: residual networks want both, and neither needs to be computed in two steps.
+Their gradients can be differentiated again at full speed (`twice`), and on a CPU, where `minimal` is set,
+they take the way of fewer products if there is one that is faster (`minimal_filtering`). A convolution can
+also be asked for its value on doubled maps, or for the mean of each 2x2 of its outputs: residual networks
+want both, and neither needs to be computed in two steps.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from kennel.networks import minimal_filtering as minimal
 from kennel.networks.minimal_filtering import DOUBLED_3X3, HALVED_3X3, STRIDED_4X4, TILED_3X3, Filtering
+from kennel.networks.twice import Kernel, convolved
 
 FEWEST_CHANNELS = {DOUBLED_3X3: 32, HALVED_3X3: 96, STRIDED_4X4: 256, TILED_3X3: 384}
 """From so many channels on either side it is faster: below, the transforms take longer than they save."""
-
-Plain = Callable[[Tensor, Tensor], Tensor]
-"""The same convolution in PyTorch's way, of maps and a weight, without the bias."""
 
 
 def doubled(maps: Tensor) -> Tensor:
@@ -40,39 +39,34 @@ class Convolution(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in nn.Conv2d
         """(batch, channels, height, width) to (batch, outputs, ...)."""
         weight = self.weight  # read once: a spectral norm takes a step of its power iteration at each reading
-        how = self._way({3: TILED_3X3, 4: STRIDED_4X4}, input, weight)
-        if how is None:
-            return cast(Tensor, self._conv_forward(input, weight, self.bias))
-        return _filtered(input, weight, self.bias, how, self._plainly)
+        return self._by(self._way({3: TILED_3X3, 4: STRIDED_4X4}, input, weight), input, weight)
 
     def on_doubled(self, maps: Tensor) -> Tensor:
         """`self(doubled(maps))`."""
         weight = self.weight
         how = self._way({3: DOUBLED_3X3}, maps, weight)
-        if how is None:
-            return cast(Tensor, self._conv_forward(doubled(maps), weight, self.bias))
-        return _filtered(
-            maps, weight, self.bias, how, lambda maps, weight: self._plainly(doubled(maps), weight)
-        )
+        return self._by(how, maps if how else doubled(maps), weight)
 
     def halved(self, maps: Tensor) -> Tensor:
         """`halved(self(maps))`."""
         weight = self.weight
         how = self._way({3: HALVED_3X3}, maps, weight)
-        if how is None:
-            return halved(self._conv_forward(maps, weight, self.bias))
-        return _filtered(
-            maps, weight, self.bias, how, lambda maps, weight: halved(self._plainly(maps, weight))
-        )
-
-    def _plainly(self, maps: Tensor, weight: Tensor) -> Tensor:
-        return cast(Tensor, self._conv_forward(maps, weight, None))
+        made = self._by(how, maps, weight)
+        return made if how else halved(made)
 
     def _way(self, ways: dict[int, Filtering], maps: Tensor, weight: Tensor) -> Filtering | None:
         """That of `ways` by the kernel's size which serves this layer and these maps."""
         if not self.minimal or not _is_regular(self):
             return None
         return _worthwhile(ways.get(self.kernel_size[0]), maps, weight, maps.shape[2:])
+
+    def _by(self, how: Filtering | None, maps: Tensor, weight: Tensor) -> Tensor:
+        if how is not None:
+            return convolved(maps, weight, self.bias, _Minimal(how))
+        if _is_plain(self):
+            return cast(Tensor, self._conv_forward(maps, weight, self.bias))
+        padding = cast(tuple[int, int], self.padding)
+        return _directly(maps, weight, self.bias, _Direct(self.stride, padding, self.dilation, self.groups))
 
 
 class TransposedConvolution(nn.ConvTranspose2d):
@@ -82,21 +76,16 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
         """(batch, channels, height, width) to (batch, outputs, ...)."""
-        weight = self.weight
-        side = torch.Size((2 * input.shape[2], 2 * input.shape[3]))
-        how = None
-        if self.minimal and output_size is None and _is_regular(self) and self.kernel_size[0] == 4:
-            how = _worthwhile(STRIDED_4X4, input, weight, side)
-        if how is None:
+        if output_size is not None or _is_plain(self):
             return super().forward(input, output_size)
-        return cast(Tensor, _FilteredTransposed.apply(input, weight, self.bias, how, self._plainly))  # type: ignore[no-untyped-call]
-
-    def _plainly(self, maps: Tensor, weight: Tensor) -> Tensor:
-        return conv_transpose2d(maps, weight, stride=2, padding=1)
-
-
-def _filtered(maps: Tensor, weight: Tensor, bias: Tensor | None, how: Filtering, plain: Plain) -> Tensor:
-    return cast(Tensor, _Filtered.apply(maps, weight, bias, how, plain))  # type: ignore[no-untyped-call]
+        weight = self.weight
+        if self.minimal and _is_regular(self) and self.kernel_size[0] == 4:
+            side = torch.Size((2 * input.shape[2], 2 * input.shape[3]))
+            if (how := _worthwhile(STRIDED_4X4, input, weight, side)) is not None:
+                return convolved(input, weight, self.bias, _MinimalTransposed(how))
+        padding, more = cast(tuple[int, int], self.padding), cast(tuple[int, int], self.output_padding)
+        kernel = _Direct(self.stride, padding, self.dilation, self.groups, transposed=True, more=more)
+        return _directly(input, weight, self.bias, kernel)
 
 
 def set_minimal_filtering(network: nn.Module, on: bool) -> None:
@@ -104,6 +93,16 @@ def set_minimal_filtering(network: nn.Module, on: bool) -> None:
     for module in network.modules():
         if isinstance(module, Convolution | TransposedConvolution):
             module.minimal = on
+
+
+def convolve(maps: Tensor, weight: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
+    """`conv2d`, with gradients that can be differentiated again at full speed."""
+    return _directly(maps, weight, None, _Direct((stride, stride), (padding, padding), (1, 1), groups))
+
+
+def _is_plain(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Whether the layer is left to PyTorch: a compiler sees through its own convolutions alone."""
+    return torch.compiler.is_compiling() or layer.padding_mode != "zeros" or isinstance(layer.padding, str)
 
 
 def _is_regular(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
@@ -115,8 +114,8 @@ def _is_regular(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
         and layer.padding == (1, 1)
         and layer.dilation == (1, 1)
         and layer.groups == 1
-        and layer.padding_mode == "zeros"
         and not (isinstance(layer, nn.ConvTranspose2d) and layer.output_padding != (0, 0))
+        and not _is_plain(layer)
     )
 
 
@@ -130,12 +129,123 @@ def _worthwhile(how: Filtering | None, maps: Tensor, weight: Tensor, side: torch
     return how if fits and exact and wide else None
 
 
+def _directly(maps: Tensor, weight: Tensor, bias: Tensor | None, kernel: "_Direct") -> Tensor:
+    """By PyTorch's kernels, in the precision of autocast where that is on."""
+    device = maps.device.type
+    if torch.is_autocast_enabled(device):
+        precision = torch.get_autocast_dtype(device)
+        maps, weight = maps.to(precision), weight.to(precision)
+        bias = None if bias is None else bias.to(precision)
+    return convolved(maps, weight, bias, kernel)
+
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+@dataclass(frozen=True)
+class _Direct(Kernel):
+    """PyTorch's own kernels."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    transposed: bool = False
+    more: tuple[int, ...] = (0, 0)
+
+    def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        made: Tensor = torch.ops.aten.convolution(
+            maps,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.more,
+            self.groups,
+        )
+        return made
+
+    def gradients(
+        self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> Gradients:
+        outputs = [weight.shape[1] * self.groups if self.transposed else weight.shape[0]]
+        found: Gradients = torch.ops.aten.convolution_backward(
+            gradient,
+            maps,
+            weight,
+            outputs if wanted[2] else None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.more,
+            self.groups,
+            wanted,
+        )
+        return found
+
+
+@dataclass
+class _Minimal(Kernel):
+    """Minimal filtering."""
+
+    how: Filtering
+    _known: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        made = _room(maps, weight.shape[0], minimal.sides_after(self.how, _last(maps)))
+        minimal.filtered(self.how, _last(maps), self.transformed(weight), bias, _last(made))
+        return made
+
+    def gradients(
+        self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> Gradients:
+        weights = self.transformed(weight) if wanted[0] else None
+        found = minimal.gradients(self.how, _last(maps), _last(gradient), weights, wanted[1])
+        return _first(found[0]), _first(found[1]), gradient.sum((0, 2, 3)) if wanted[2] else None
+
+    def transformed(self, weight: Tensor) -> Tensor:
+        """The transformed weights: those of the forward pass serve the way back as well.
+
+        The weight is held on to, so that no other can come to lie where it lay.
+        """
+        for known, found in self._known:
+            if known.data_ptr() == weight.data_ptr() and known.stride() == weight.stride():
+                return found
+        found = minimal.transformed_weights(self.how, _last(weight))
+        if not self._known:
+            self._known.append((weight.detach(), found))
+        return found
+
+
+class _MinimalTransposed(_Minimal):
+    """The transpose of minimal filtering."""
+
+    def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        made = _room(maps, weight.shape[1], (2 * maps.shape[2], 2 * maps.shape[3]))
+        minimal.transposed(self.how, _last(maps), self.transformed(weight), bias, _last(made))
+        return made
+
+    def gradients(
+        self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> Gradients:
+        weights = self.transformed(weight) if wanted[0] else None
+        found = minimal.transposed_gradients(self.how, _last(maps), _last(gradient), weights, wanted[1])
+        return _first(found[0]), _first(found[1]), gradient.sum((0, 2, 3)) if wanted[2] else None
+
+
 def _last(tensor: Tensor) -> Tensor:
     """A view with the channels last, copied where they are not so in memory."""
     return tensor.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
 
 
-def _made(maps: Tensor, channels: int, sides: tuple[int, int]) -> Tensor:
+def _first(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.permute(0, 3, 1, 2)
+
+
+def _room(maps: Tensor, channels: int, sides: tuple[int, int]) -> Tensor:
     """Room for the outcome; not a view, which an activation could not overwrite."""
     return torch.empty(
         (len(maps), channels, *sides),
@@ -143,72 +253,3 @@ def _made(maps: Tensor, channels: int, sides: tuple[int, int]) -> Tensor:
         device=maps.device,
         memory_format=torch.channels_last,
     )
-
-
-def _first(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.permute(0, 3, 1, 2)
-
-
-class _Filtered(torch.autograd.Function):
-    """A convolution by minimal filtering, its gradients too; second derivatives go PyTorch's way."""
-
-    @staticmethod
-    def forward(
-        context: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, how: Filtering, plain: Plain
-    ) -> Tensor:
-        context.how, context.plain = how, plain
-        weights = minimal.transformed_weights(how, _last(weight))
-        context.save_for_backward(maps, weight)
-        # Kept for the way back, where it is needed again: the weights do not move in between.
-        context.weights = weights if context.needs_input_grad[0] else None
-        made = _made(maps, weight.shape[0], minimal.sides_after(how, _last(maps)))
-        minimal.filtered(how, _last(maps), weights, bias, _last(made))
-        return made
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Any:
-        maps, weight = context.saved_tensors
-        of_bias = gradients[0].sum((0, 2, 3)) if context.needs_input_grad[2] else None
-        if torch.is_grad_enabled():
-            return *_differentiably(context, maps, weight, gradients[0]), of_bias, None, None
-        found = minimal.gradients(
-            context.how, _last(maps), _last(gradients[0]), context.weights, context.needs_input_grad[1]
-        )
-        return *map(_first, found), of_bias, None, None
-
-
-class _FilteredTransposed(torch.autograd.Function):
-    """The same of a transposed convolution."""
-
-    @staticmethod
-    def forward(
-        context: Any, maps: Tensor, weight: Tensor, bias: Tensor | None, how: Filtering, plain: Plain
-    ) -> Tensor:
-        context.how, context.plain = how, plain
-        weights = minimal.transformed_weights(how, _last(weight))
-        context.save_for_backward(maps, weight)
-        context.weights = weights if context.needs_input_grad[0] else None
-        made = _made(maps, weight.shape[1], (2 * maps.shape[2], 2 * maps.shape[3]))
-        minimal.transposed(how, _last(maps), weights, bias, _last(made))
-        return made
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Any:
-        maps, weight = context.saved_tensors
-        of_bias = gradients[0].sum((0, 2, 3)) if context.needs_input_grad[2] else None
-        if torch.is_grad_enabled():
-            return *_differentiably(context, maps, weight, gradients[0]), of_bias, None, None
-        found = minimal.transposed_gradients(
-            context.how, _last(maps), _last(gradients[0]), context.weights, context.needs_input_grad[1]
-        )
-        return *map(_first, found), of_bias, None, None
-
-
-def _differentiably(
-    context: Any, maps: Tensor, weight: Tensor, gradient: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of the plain convolution, which can be differentiated again."""
-    wanted = [one for one, needed in zip((maps, weight), context.needs_input_grad, strict=False) if needed]
-    found = iter(torch.autograd.grad(context.plain(maps, weight), wanted, gradient, create_graph=True))
-    of_maps = next(found) if context.needs_input_grad[0] else None
-    return of_maps, next(found) if context.needs_input_grad[1] else None

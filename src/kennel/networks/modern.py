@@ -11,10 +11,11 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import interpolate
 
 from kennel import options
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.convolutions import Convolution, convolve
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -72,7 +73,7 @@ class Resample(nn.Module):
             maps = interpolate(maps, scale_factor=2, mode="nearest")
         kernel = self.kernel.to(maps.dtype).expand(channels, 1, 3, 3)
         stride = 1 if self.way == "up" else 2
-        return conv2d(maps, kernel, stride=stride, padding=1, groups=channels)
+        return convolve(maps, kernel, stride=stride, padding=1, groups=channels)
 
 
 class Block(nn.Module):
@@ -87,11 +88,11 @@ class Block(nn.Module):
             groups -= 1
         self.layers = nn.Sequential(
             nn.LeakyReLU(0.2),
-            nn.Conv2d(width, inner, 1),
+            Convolution(width, inner, 1),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(inner, inner, 3, padding=1, groups=groups),
+            Convolution(inner, inner, 3, padding=1, groups=groups),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Conv2d(inner, width, 1, bias=False),
+            Convolution(inner, width, 1, bias=False),
         )
         # Fixup: with m = 3 layers in each of L branches, all but the last are scaled by L^(-1 / (2m - 2)).
         scale = GAIN * blocks_in_network ** (-1 / 4)
@@ -143,7 +144,7 @@ class ModernGenerator(Generator):
                 layers += [*_transition(widths[index - 1], width), Resample("up")]
             layers += [Block(width, options, blocks) for _ in range(options.blocks)]
         self.layers = nn.Sequential(*layers)
-        self.to_pixels = nn.Conv2d(widths[-1], setting.channels, 1, bias=False)
+        self.to_pixels = Convolution(widths[-1], setting.channels, 1, bias=False)
         _variance_keeping(self.to_pixels, 1.0)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
@@ -172,7 +173,7 @@ class ModernDiscriminator(Discriminator):
         super().__init__(setting, options)
         widths = stage_widths(setting.size, options)[::-1]
         blocks = options.blocks * len(widths)
-        self.from_pixels = nn.Conv2d(setting.channels, widths[0], 1)
+        self.from_pixels = Convolution(setting.channels, widths[0], 1)
         _variance_keeping(self.from_pixels, 1.0)
         layers: list[nn.Module] = []
         for index, width in enumerate(widths):
@@ -180,7 +181,7 @@ class ModernDiscriminator(Discriminator):
                 layers += [Resample("down"), *_transition(widths[index - 1], width)]
             layers += [Block(width, options, blocks) for _ in range(options.blocks)]
         self.layers = nn.Sequential(*layers)
-        self.close = nn.Conv2d(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
+        self.close = Convolution(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
         _variance_keeping(self.close, 1.0)
         self.head = nn.Linear(widths[-1], 1)
         if self.reads_labels:
@@ -206,6 +207,6 @@ def _transition(width: int, following: int) -> list[nn.Module]:
     """A 1x1 convolution where the channels change."""
     if width == following:
         return []
-    layer = nn.Conv2d(width, following, 1, bias=False)
+    layer = Convolution(width, following, 1, bias=False)
     _variance_keeping(layer, 1.0)
     return [layer]
