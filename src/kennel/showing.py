@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kennel.passes import Passes
 from kennel.shapes import Features, Images, Labels, Latents, Logits
@@ -13,7 +14,9 @@ from kennel.techniques import Kind, Play, Players, Technique, Turn
 class Showing:
     """Shows images to the discriminator of `players`, as the techniques want it.
 
-    Real and fake images go through it together, which is faster, unless a technique splits the batches.
+    Real and fake images go through it together, which is faster, unless a technique splits the batches. Where
+    a gradient by the images of one side will be wanted they go apart, so that it is computed through that
+    side alone; only batch norm, which could tell the difference, keeps them together.
     """
 
     def __init__(self, players: Players, techniques: Sequence[Technique], passes: Passes) -> None:
@@ -23,6 +26,7 @@ class Showing:
         self.passes = passes
         self._quick_look = passes.compiled(self._look)
         self.splits_batches = any(technique.splits_batches for technique in techniques)
+        self.couples_images = any(isinstance(one, _BatchNorm) for one in players.discriminator.modules())
 
     def play(
         self,
@@ -49,7 +53,8 @@ class Showing:
             seen = {"real": self._viewed(real, turn, "real"), **seen}
         # A compiled pass has a first derivative only.
         look = self._look if twice else self._quick_look
-        together = [list(seen)] if not self.splits_batches else [[kind] for kind in seen]
+        apart = self.splits_batches or (twice and not self.couples_images)
+        together = [[kind] for kind in seen] if apart else [list(seen)]
         found: dict[str, Any] = {}
         for kinds in together:
             images = torch.cat([seen[kind] for kind in kinds]) if len(kinds) > 1 else seen[kinds[0]]
