@@ -105,6 +105,29 @@ def test_the_thread_ends_with_the_block_also_after_an_interrupt(packed_set):
     assert "kennel-ahead" not in [thread.name for thread in threading.enumerate()]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("table_images", [10, 1 << 22], ids=["computed order", "table"])
+def test_on_a_gpu_batches_are_the_same_and_nobody_waits_for_it(packed_set, table_images):
+    packed = PackedSet(packed_set(count=5000, channels=3, size=32, classes=3))
+    expected = Stream(packed, 64, 7, CPU, 1 << 30, table_images=table_images)
+    gpu, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
+    for room in (0, 1 << 30):
+        with Stream(packed, 64, 7, gpu, room, table_images=table_images) as stream:
+            given = []
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                for position in range(0, 200 * 64, 64):
+                    busy = (busy @ busy).clamp(-1, 1)  # so that the GPU is always behind
+                    pixels, labels = stream.at(position)
+                    given.append((pixels.sum(dtype=torch.int64), (pixels.flatten(1)[:, 0] * labels).sum()))
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            for number, (total, weighted) in enumerate(given):
+                pixels, labels = expected.at(64 * number)
+                assert total.item() == pixels.sum(dtype=torch.int64).item()
+                assert weighted.item() == (pixels.flatten(1)[:, 0] * labels).sum().item()
+
+
 def test_it_is_said_where_the_set_is(packed_set):
     packed = PackedSet(packed_set(count=20, size=16))
     assert Stream(packed, 8, 0, CPU).about == "The set (5.12 kB) is held in the memory of cpu."

@@ -149,7 +149,6 @@ class _Reader:
     ) -> None:
         self._images, self._labels, self._order = images, labels, order
         self._batch, self._rows = batch, rows
-        self._device = device
         self._copying = _copying_stream(device)
         self._announced = (0, 0)
         """From and to which position rows have been named to the system."""
@@ -167,10 +166,12 @@ class _Reader:
         if self._copying is None:
             return _Batch(pixels, labels, None)
         # The allocator of pinned memory gives it to nobody else until the copy is done.
-        with torch.cuda.device(self._device), torch.cuda.stream(self._copying):
-            there = pixels.to(self._device, non_blocking=True)
+        # "cuda" without a number may be another device in this thread: the stream knows which was meant.
+        device = self._copying.device
+        with torch.cuda.stream(self._copying):
+            there = pixels.to(device, non_blocking=True)
             if labels is not None:
-                labels = labels.pin_memory().to(self._device, non_blocking=True)
+                labels = labels.pin_memory().to(device, non_blocking=True)
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             copied.record(self._copying)
         return _Batch(there, labels, copied)
