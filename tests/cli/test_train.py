@@ -174,3 +174,14 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
         "Error: no space left on device; free some space and run the same command again"
     )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_the_user_says_how_much_of_the_set_may_be_held(kennel, packed_set, tmp_path):
+    data = packed_set()
+    command = ("train", "digits", "--data", data, "--out", tmp_path / "run", *QUICK)
+    assert refused(kennel(*command, "--resident", "plenty")) == (
+        "Error: --resident is 'plenty': give auto, always, never, or how much it may fill, such as 8G"
+    )
+    outcome = kennel(*command, "--resident", "never")
+    assert outcome.code == 0, outcome.err
+    assert f"is streamed from {data}." in outcome.err

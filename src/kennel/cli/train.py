@@ -23,9 +23,13 @@ def train(
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
     speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
     weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
+    resident: str = typer.Option(
+        "auto", help="Hold the set on the device: always, never, up to a size such as 8G, or auto."
+    ),
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped."""
     from kennel.cli.console import console
+    from kennel.data.room import parse_room
     from kennel.recipe import override
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
@@ -34,8 +38,17 @@ def train(
     from kennel.wiring import pick_device, train
 
     chosen = override(find(recipe), [*preset(speed), *settings, *_budget(images, epochs)])
+    room = parse_room(resident)
     with Watching() as watching:
-        finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
+        finished = train(
+            chosen,
+            data,
+            out,
+            device=pick_device(device),
+            weights=weights,
+            watch=watching,
+            resident_bytes=room,
+        )
     folder = RunFolder(out)
     report = write_report(folder)
     if finished:

@@ -1,13 +1,14 @@
 """The pictures of a source in one definite order, whatever container they lie in.
 
 A collection is asked by number, from 0: its label, its name, its content. Names and places are kept in
-columns, about 150 bytes a picture, so that a million of them fit anywhere.
+columns: some bytes more than its name for each picture, so that ten million of them fit anywhere.
 """
 
 import unicodedata
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kennel.data.annotations import Annotation, parse_annotation
+from kennel.data.columns import Names, Places, order_of
 from kennel.data.containers import Container, Member
 from kennel.data.decoding import IMAGE_SUFFIXES, decode_as_stored, read_header
 from kennel.errors import DataError
@@ -156,40 +158,39 @@ class FileCollection(Encoded):
         self._refused: list[Refusal] = []
         self.refusals: Sequence[Refusal] = self._refused
         self.ignored = 0
-        paths, columns = self._list()
+        paths, places = self._list()
         if arrangement is None or arrangement.classes == ():
             paths = _without_common_top(paths)
-        is_annotation = [PurePosixPath(path).parts[0] in self._annotation_folders for path in paths]
-        self.has_annotations = any(is_annotation)
+        annotated = array("q", (index for index, path in enumerate(paths) if self._is_annotation(path)))
+        self.has_annotations = len(annotated) > 0
+        self.annotations_only = self.has_annotations and len(annotated) == len(paths)
         self._annotations: dict[str, Annotation | DataError] = {}
         if self.has_annotations:
-            if with_annotations or all(is_annotation):
-                self._read_annotations(paths, is_annotation, columns)
-            paths = [_below(path, _IMAGE_FOLDERS) for path in paths]
-        self.annotations_only = self.has_annotations and all(is_annotation)
-        self._names: list[str]
+            if with_annotations or self.annotations_only:
+                self._read_annotations(paths, annotated, places)
+            chosen = array("q", (index for index, path in enumerate(paths) if not self._is_annotation(path)))
+            paths = Names(_below(paths[index], _IMAGE_FOLDERS) for index in chosen)
+            places = places.take(chosen)
         if self.annotations_only:
-            names, chosen = list(self._annotations), list(range(len(self._annotations)))
-            columns = _Columns()
-        else:
-            chosen = [index for index, annotation in enumerate(is_annotation) if not annotation]
-            names = [paths[index] for index in chosen]
+            paths, places = Names(self._annotations), Places()
         self.notes: list[str] = []
         if arrangement is None:
-            self.classes, labels = _classes(names)
-            if names and not self.classes:
+            self.classes, labels = _classes(paths)
+            if len(paths) and not self.classes:
                 self.notes.append("no classes: not every image lies in a sub-folder of its own class")
         else:
-            self.classes, labels = _labels(names, arrangement.classes)
-        order = sorted(range(len(names)), key=lambda index: (labels[index], names[index]))
-        self._names = [names[index] for index in order]
-        self._labels = array("i", [labels[index] for index in order])
-        self._columns = columns.take([chosen[index] for index in order]) if columns.where else columns
+            self.classes, labels = _labels(paths, arrangement.classes)
+        order = order_of(labels, paths)
+        self._names = paths.take(order)
+        self._labels = array("i", (labels[index] for index in order))
+        self._places = places.take(order) if len(places) else places
 
-    def _list(self) -> "tuple[list[str], _Columns]":
+    def _is_annotation(self, path: str) -> bool:
+        return path.partition("/")[0] in self._annotation_folders
+
+    def _list(self) -> tuple[Names, Places]:
         """The paths of pictures and annotations, with where they are; the rest is counted or refused."""
-        paths: list[str] = []
-        columns = _Columns()
+        paths, places = Names(), Places()
         for number, container in enumerate(self._containers):
             for member in container.members():
                 if member.refusal:
@@ -198,7 +199,9 @@ class FileCollection(Encoded):
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
                 if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
                     continue
-                picture = PurePosixPath(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
+                # Not by pathlib, which would intern every name.
+                stem, _, suffix = parts[-1].rpartition(".")
+                picture = bool(stem) and f".{suffix.lower()}" in IMAGE_SUFFIXES
                 if not picture and self._annotation_folders.isdisjoint(parts[:-1]):
                     self.ignored += 1
                     continue
@@ -209,21 +212,20 @@ class FileCollection(Encoded):
                     self._refused.append(path)
                 elif path is not None:
                     paths.append(path)
-                    columns.add(number, member)
-        return paths, columns
+                    places.add(number, member.where, member.size)
+        return paths, places
 
-    def _read_annotations(self, paths: list[str], is_annotation: list[bool], columns: "_Columns") -> None:
-        for index, path in enumerate(paths):
-            if is_annotation[index]:
-                key = _below(path, _ANNOTATION_FOLDERS).removesuffix(".xml")
-                try:
-                    self._annotations[key] = parse_annotation(self._read_at(columns, index))
-                except DataError as error:
-                    self._annotations[key] = error
+    def _read_annotations(self, paths: Names, annotated: Sequence[int], places: Places) -> None:
+        for index in annotated:
+            key = _below(paths[index], _ANNOTATION_FOLDERS).removesuffix(".xml")
+            try:
+                self._annotations[key] = parse_annotation(self._read_at(places, index))
+            except DataError as error:
+                self._annotations[key] = error
 
-    def _read_at(self, columns: "_Columns", index: int) -> bytes:
-        member = Member("", columns.where[index], columns.size[index])
-        return self._containers[columns.container[index]].read(member)
+    def _read_at(self, places: Places, index: int) -> bytes:
+        member = Member("", places.where[index], places.size[index])
+        return self._containers[places.container[index]].read(member)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -248,7 +250,7 @@ class FileCollection(Encoded):
 
     def read(self, index: int) -> bytes:
         """The file's content. Raises `DataError` with a reason."""
-        return self._read_at(self._columns, index)
+        return self._read_at(self._places, index)
 
 
 class ArrayCollection:
@@ -305,38 +307,26 @@ class ArrayCollection:
         return Image.fromarray(np.ascontiguousarray(pixels)), 1
 
 
-class _Columns:
-    """Where files are: the container's number, the place in it, the size in bytes."""
-
-    def __init__(self) -> None:
-        self.container, self.where, self.size = array("B"), array("q"), array("q")
-
-    def add(self, container: int, member: Member) -> None:
-        self.container.append(container)
-        self.where.append(member.where)
-        self.size.append(member.size)
-
-    def take(self, indices: list[int]) -> "_Columns":
-        taken = _Columns()
-        taken.container = array("B", [self.container[index] for index in indices])
-        taken.where = array("q", [self.where[index] for index in indices])
-        taken.size = array("q", [self.size[index] for index in indices])
-        return taken
-
-
 def printable(name: str) -> str:
     """A name as one line of UTF-8: composed (NFC), with control characters and stray bytes escaped."""
     name = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def _without_common_top(paths: list[str]) -> list[str]:
-    while paths:
-        tops = {path.partition("/")[0] for path in paths}
-        if len(tops) > 1 or tops & _ANNOTATION_FOLDERS or not all("/" in path for path in paths):
-            break
-        paths = [path.partition("/")[2] for path in paths]
-    return paths
+def _without_common_top(paths: Names) -> Names:
+    """The paths without the folders that all of them lie in, up to one that is for annotations."""
+    common: list[str] | None = None
+    for path in paths:
+        folders = path.split("/")[:-1]
+        if common is None:
+            common = list(takewhile(lambda folder: folder not in _ANNOTATION_FOLDERS, folders))
+        else:
+            pairs = zip(common, folders, strict=False)
+            common = [folder for folder, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        if not common:
+            return paths
+    start = len("".join(f"{folder}/" for folder in common or ()))
+    return Names(path[start:] for path in paths)
 
 
 def _below(path: str, tops: frozenset[str]) -> str:
@@ -344,23 +334,26 @@ def _below(path: str, tops: frozenset[str]) -> str:
     return rest if top in tops else path
 
 
-def _classes(names: list[str]) -> tuple[tuple[str, ...], list[int]]:
+def _classes(names: Names) -> tuple[tuple[str, ...], "array[int]"]:
     """The classes and each name's label: by first folder, none at all where a name has no folder."""
-    folders = [name.partition("/")[0] if "/" in name else None for name in names]
-    if not names or None in folders:
-        return (), [-1] * len(names)
-    classes = tuple(sorted({folder for folder in folders if folder is not None}))
-    number = {name: label for label, name in enumerate(classes)}
-    return classes, [number[folder] for folder in folders if folder is not None]
+    if not len(names) or any("/" not in name for name in names):
+        return (), array("i", [-1]) * len(names)
+    return _numbered(names, sorted(set(_first_folders(names))))
 
 
-def _labels(names: list[str], classes: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[int]]:
+def _labels(names: Names, classes: tuple[str, ...] | None) -> tuple[tuple[str, ...], "array[int]"]:
     """Those of `classes` that names have as their first folder, at least two, and each name's label."""
-    if classes == ():
-        return (), [-1] * len(names)
-    folders = [name.partition("/")[0] for name in names]
-    present = tuple(sorted(set(folders), key=classes.index if classes else None))
-    if len(present) < 2:
-        return (), [-1] * len(names)
-    number = {name: label for label, name in enumerate(present)}
-    return present, [number[folder] for folder in folders]
+    if classes != ():
+        present = sorted(set(_first_folders(names)), key=classes.index if classes else None)
+        if len(present) > 1:
+            return _numbered(names, present)
+    return (), array("i", [-1]) * len(names)
+
+
+def _first_folders(names: Names) -> Iterator[str]:
+    return (name.partition("/")[0] for name in names)
+
+
+def _numbered(names: Names, classes: list[str]) -> tuple[tuple[str, ...], "array[int]"]:
+    number = {name: label for label, name in enumerate(classes)}
+    return tuple(classes), array("i", (number[folder] for folder in _first_folders(names)))

@@ -21,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol, cast, runtime_checkable
 
+from kennel.data.columns import Names
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
 
@@ -100,11 +101,11 @@ class FolderContainer:
         """`path` is the folder; a folder below it that `enter` denies, asked by its path, is not read."""
         self.path = path
         self._enter = enter
-        self._names: list[str] = []
+        self._names = Names()
 
     def members(self) -> Iterator[Member]:
-        """The files below the folder; where one is to be found is a number into a list of names."""
-        self._names = []
+        """The files below the folder; where one is to be found is a number into a column of names."""
+        self._names = Names()
         folders = [""]
         while folders:
             folder = folders.pop()

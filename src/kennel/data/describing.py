@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kennel.atomic import atomic_file
 from kennel.data.image_set import PixelArray
+from kennel.data.order import TABLE_IMAGES
 from kennel.data.packed import PackedSet
 from kennel.pictures import save_png, tile
 
@@ -34,7 +35,11 @@ def quartiles(counts: list[int]) -> Quartiles:
 
 def random_images(packed: PackedSet, count: int, seed: int = 0) -> PixelArray:
     """`count` images (fewer where there are fewer) drawn without repetition, uint8 (count, C, H, W)."""
-    chosen = np.random.default_rng(seed).permutation(len(packed))[:count]
+    draw = np.random.default_rng(seed)
+    if len(packed) <= TABLE_IMAGES:
+        chosen = draw.permutation(len(packed))[:count]
+    else:  # a permutation of tens of millions would take their room
+        chosen = draw.choice(len(packed), min(count, len(packed)), replace=False, shuffle=False)
     return np.stack([packed.images[index] for index in chosen])
 
 

@@ -1,6 +1,5 @@
 """Writing a packed set as its pictures arrive: nothing but the labels and counts is held in memory."""
 
-import hashlib
 import json
 import struct
 from array import array
@@ -10,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from kennel.data.columns import SeenPixels
 from kennel.data.image_set import PixelArray
 from kennel.data.packed import FORMAT, LabelArray, set_fingerprint
 
@@ -84,7 +84,7 @@ class PackedWriter:
         self._channels = 1 if colour == "grey" else 3
         self._all_grey = True
         self._labels = array("q")
-        self._digests: set[bytes] = set()
+        self._seen = SeenPixels()
         self._images: IO[bytes] = (folder / "images.npy").open("wb+")
         self._images.write(bytes(_HEADER_BYTES))
         self._names = (folder / "names.txt").open("w", encoding="utf-8")
@@ -99,11 +99,8 @@ class PackedWriter:
         elif self._auto and self._all_grey:
             self._all_grey = bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
         content = pixels.tobytes()
-        if not keep_duplicate:
-            digest = hashlib.blake2b(content, digest_size=16).digest()
-            if digest in self._digests:
-                return False
-            self._digests.add(digest)
+        if not keep_duplicate and not self._seen.add(content):
+            return False
         self._images.write(content)
         self._labels.append(label)
         self._names.write(name + "\n")

@@ -8,6 +8,7 @@ so the packed set does not depend on how many threads there are.
 """
 
 import os
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -158,14 +159,14 @@ def _run(
         # The first N by name would all be of the first classes.
         np.random.default_rng(options.seed).shuffle(indices)
     excluded = set(options.exclude)
-    wanted = []
-    for index in indices.tolist() if excluded else ():
+    wanted = array("q")
+    for index in map(int, indices) if excluded else ():
         if excluded & names_of(collection.name(index)):
             report.drop(collection.name(index), EXCLUDED, "")
         else:
             wanted.append(index)
     if excluded:
-        indices = np.array(wanted, np.int64)
+        indices = np.frombuffer(wanted, np.int64) if wanted else indices[:0]
 
     def task(chunk: list[int]) -> list[list[Outcome]]:
         return [examine(collection, index, options, source.size, rehearse=rehearsal) for index in chunk]

@@ -52,6 +52,7 @@ def train(
     device: torch.device | None = None,
     weights: Path | None = None,
     watch: Watch | None = None,
+    resident_bytes: int | None = None,
 ) -> bool:
     """Begins the run in `out`, or goes on with the one that is there; True when it is over.
 
@@ -61,7 +62,8 @@ def train(
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
-    extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
+    extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the device, a
+    larger one streamed, with the same result. Ctrl-C and SIGTERM leave a checkpoint and return False.
     """
     watch = watch or Watch()
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
@@ -88,10 +90,15 @@ def train(
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
-    with _asked_to_stop(watch.say) as asked_to_stop, EventWriter(folder.tensorboard, watch.say) as events:
+    with (
+        _asked_to_stop(watch.say) as asked_to_stop,
+        EventWriter(folder.tensorboard, watch.say) as events,
+        Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream,
+    ):
+        watch.say(stream.about)
         trainer = Trainer(
             step,
-            Stream(packed, recipe.batch, recipe.seed, device),
+            stream,
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
             at_tick=(

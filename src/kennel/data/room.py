@@ -1,0 +1,84 @@
+"""How much memory there is for a set to live in, and what the user may say about it."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from kennel.errors import DataError
+
+DEVICE_SHARE = 0.5
+"""Of an accelerator's free memory: a training's own needs (weights, averages, what the backward pass keeps)
+are not yet allocated when the set is, and seldom reach half of a device that the user chose for them."""
+HOST_SHARE = 0.25
+"""Of the free memory of the machine, which is everybody's, and whose page cache serves a streamed set nearly
+as fast as its own memory would."""
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse_room(text: str) -> int | None:
+    """`auto` (None), `always`, `never`, or bytes such as `8G` and `500M` (powers of 1,024).
+
+    Raises `DataError` for anything else.
+    """
+    word = text.strip().lower()
+    if word == "auto":
+        return None
+    if word in ("always", "never"):
+        return 1 << 62 if word == "always" else 0
+    number, unit = word.rstrip("kmgtib"), word.lstrip("0123456789.").removesuffix("b").removesuffix("i")
+    try:
+        return int(float(number) * _UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        raise DataError(
+            f"--resident is '{text}': give auto, always, never, or how much it may fill, such as 8G"
+        ) from None
+
+
+def room_on(device: torch.device) -> int:
+    """Bytes that a set may fill on `device`: a share of what is free there now.
+
+    The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.
+    """
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return int(free * DEVICE_SHARE)
+    if device.type == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return int(min(free, free_host_bytes()) * DEVICE_SHARE)
+    return int(free_host_bytes() * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def free_host_bytes(root: Path = Path("/")) -> int:
+    """Memory that the system could give to this process now, page cache included, or its container's rest.
+
+    From Linux's files below `root`; elsewhere all of the machine's memory, or 0 where it is not told.
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return 0
+    return min(free, _left_in_container(root, free))
+
+
+def _left_in_container(root: Path, free: int) -> int:
+    """What a control group leaves, cached files not counted as taken; `free` where there is no limit."""
+    for limit, used, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        folder = root / "sys/fs/cgroup"
+        try:
+            most = int((folder / limit).read_text(encoding="ascii"))
+            taken = int((folder / used).read_text(encoding="ascii"))
+            lines = (folder / limit).with_name("memory.stat").read_text(encoding="ascii").splitlines()
+        except (OSError, ValueError):  # another version, or "max"
+            continue
+        evictable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
+        return max(0, most - taken + evictable)
+    return free
