@@ -31,7 +31,7 @@ def train(
     from kennel.run_folder import RunFolder
     from kennel.wiring import pick_device, train
 
-    chosen = override(find(recipe), [*settings, *_budget(images, epochs)])
+    chosen = override(find(recipe), [*settings, *budget_of(images, epochs)])
     with Watching() as watching:
         finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
     folder = RunFolder(out)
@@ -47,7 +47,8 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _budget(images: str | None, epochs: float | None) -> list[str]:
+def budget_of(images: str | None, epochs: float | None) -> list[str]:
+    """The settings that `--images` and `--epochs` stand for."""
     from kennel.errors import RecipeError
     from kennel.recipe import parse_count
 
