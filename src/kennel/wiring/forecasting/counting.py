@@ -1,7 +1,7 @@
 """Floating-point operations and live bytes, counted as the dispatcher sees them: exact, on any device."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from kennel.step import Step
 
@@ -29,28 +29,18 @@ def counted(play: Callable[[], object], living: Callable[[], Iterable[Tensor]] =
     Operations are those of products and convolutions, 2 for a multiplication with its addition. Element by
     element work, such as an optimiser's, is not among them.
     """
-    live = LiveBytes(living())  # no name is kept for them: a held gradient would not be freed
-    flops = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.convolution_backward: _convolution_backward_flops}
-    )
-    with live, flops:
+    account = Account(living())  # no name is kept for them: a held gradient would not be freed
+    with account:
         play()
-    return Counted(int(flops.get_total_flops()), live.most)
+    return Counted(account.flops, account.most)
 
 
 def _convolution_backward_flops(
-    grad_out_shape: list[int],
-    x_shape: list[int],
-    w_shape: list[int],
-    _bias: Any,
-    _stride: Any,
-    _padding: Any,
-    _dilation: Any,
+    grad_out_shape: Sequence[int],
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
     transposed: bool,
-    _output_padding: Any,
-    _groups: int,
-    output_mask: list[bool],
-    **_: Any,
+    output_mask: Sequence[bool],
 ) -> int:
     """Each of the two gradients takes as many products as the convolution itself.
 
@@ -60,23 +50,36 @@ def _convolution_backward_flops(
     return 2 * x_shape[0] * places * prod(w_shape) * (int(output_mask[0]) + int(output_mask[1]))
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every tensor that an operation makes until it is freed; `most` is the highest sum of bytes.
+class Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows every operation: `flops` so far, and of the tensors that live `now` in bytes the `most`.
 
-    Tensors that share memory count once. What a kernel takes for itself while it runs is not seen.
+    Tensors that share memory count once. What a kernel takes for itself while it runs is not seen. (torch's
+    `FlopCounterMode` follows modules too, and fails where a penalty differentiates by a module's input.)
     """
 
     def __init__(self, living: Iterable[Tensor] = ()) -> None:
         """`living` are the tensors that are there before."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._held: dict[int, tuple[int, weakref.ref[Any]]] = {}
-        self.now = self.most = 0
+        self.flops = self.now = self.most = 0
         for tensor in living:
             self._note(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Does the operation and notes what it made."""
-        made = func(*args, **(kwargs or {}))
+        """Does the operation and notes what it took and made."""
+        kwargs = kwargs or {}
+        known = func._overloadpacket in flop_registry
+        if not known:
+            with self:
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        made = func(*args, **kwargs)
+        if func._overloadpacket is torch.ops.aten.convolution_backward:
+            grad_out, x, weight = (one.shape for one in args[:3])
+            self.flops += _convolution_backward_flops(grad_out, x, weight, args[7], args[10])
+        elif known:
+            self.flops += int(flop_registry[func._overloadpacket](*args, **kwargs, out_val=made))
         for one in tree_leaves(made):
             if isinstance(one, Tensor):
                 self._note(one)

@@ -86,7 +86,7 @@ def forecast(
     bench = _Bench(step, recipe, plan, rounds, packed)
     flops, held, state = bench.small()
     shares = bench.term_shares()
-    writing = measured_writing(step, Tally(), recipe)
+    writing = measured_writing(step, bench.tally, recipe)
     judging = 0 if validator is None else _held_for_judging(validator, recipe, packed)
     resident = packed.images.nbytes if packed.images.nbytes <= RESIDENT_BYTES else 0
     copied = writing.checkpoint_bytes if device.type == "cpu" else 0
@@ -213,6 +213,8 @@ class _Bench:
         self._growth = 0.0
         """Bytes that a round holds more for one more image in its batch."""
         self._held = 0.0
+        self.tally = Tally()
+        """The statistics of the first rounds."""
 
     def small(self) -> tuple[float, int, StateBytes]:
         """(operations of a round, bytes that it holds, state): a line through two parts of a batch."""
@@ -223,6 +225,7 @@ class _Bench:
         for kind in kinds:
             first.play(kind)  # gradients, the optimisers' state and averages come to be
         wait_for(self.plan.device)
+        self.tally = first.tally
         state = state_bytes(self.step)
         flops, held = [], []
         for size in sizes:

@@ -6,6 +6,7 @@ from math import ceil, gcd, lcm
 
 import torch
 
+from kennel.monitor import Tally
 from kennel.recipe import Recipe, Turns
 from kennel.sampler import draw_latents
 from kennel.shapes import Images, Labels, Pixels
@@ -98,6 +99,11 @@ class Player:
             for one in (self._plan, replace(plan, turns=more))
         ]
         self._played: dict[RoundKind, int] = {}
+
+    @property
+    def tally(self) -> Tally:
+        """The statistics of what was played."""
+        return self._trainers[0].tally
 
     def play(self, kind: RoundKind) -> None:
         """The next round of this kind."""

@@ -14,6 +14,8 @@ from kennel.wiring.forecasting.rounds import EXTRA_TURNS, Player, RoundKind, Rou
 LEAST_SAMPLES = 3
 WARM_UP = 2
 """Rounds of each kind that are played before the clock starts, beside the one that was counted."""
+WARM_SECONDS = 1.0
+"""Slower rounds are warm after one."""
 BLOCK_SECONDS = 0.05
 """On a GPU so many rounds are timed together that waiting for the device does not tell."""
 
@@ -37,8 +39,11 @@ def measured_speed(player: Player, rounds: Rounds, device: torch.device, seconds
     """Plays rounds for about `seconds`, and at least `LEAST_SAMPLES` of each kind."""
     kinds = list(rounds.numbers)
     for kind in kinds:
+        began = time.perf_counter()
         for _ in range(WARM_UP):
             player.play(kind)
+            if time.perf_counter() - began > WARM_SECONDS:
+                break
     block = {kind: _block(partial(player.play, kind), device) for kind in kinds}
     times: dict[RoundKind, list[float]] = {kind: [] for kind in kinds}
     began = time.perf_counter()

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from kennel.wiring.forecasting.results import Forecast, clock, size_words
 
+PARTS_A_ROW = 3
+
 
 def heading(found: Forecast) -> str:
     """What would be trained on what."""
@@ -24,7 +26,7 @@ def rows(found: Forecast, now: datetime) -> Iterator[tuple[str, str]]:
     disk = found.disk
     yield (
         "disk",
-        f"{size_words(disk.total)} of {size_words(disk.free)} free: {disk.checkpoints} checkpoints of "
+        f"{size_words(disk.total)}, {size_words(disk.free)} free: {disk.checkpoints} checkpoints of "
         f"{size_words(disk.checkpoint_bytes)}, {disk.grids} grids of {size_words(disk.grid_bytes)}",
     )
     yield from _times(found, now)
@@ -43,14 +45,18 @@ def _work(found: Forecast) -> Iterator[tuple[str, str]]:
         return
     yield (
         "speed",
-        f"{rate:,.0f} images/s (median of {speed.samples} rounds; the middle half of them "
-        f"{rate * speed.seconds / speed.slow:,.0f} to {rate * speed.seconds / speed.fast:,.0f})",
+        f"{_rate(rate)} images/s (median of {speed.samples} rounds, the middle half "
+        f"{_rate(rate * speed.seconds / speed.slow)} to {_rate(rate * speed.seconds / speed.fast)})",
     )
     yield (
         "",
         f"{found.flops_per_second / 1e9:,.0f} GFLOP/s, {found.flops_per_second / product:.0%} of a bare "
         f"product's {product / 1e9:,.0f} in {found.precision}",
     )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
 def _memory(found: Forecast) -> Iterator[tuple[str, str]]:
@@ -68,7 +74,9 @@ def _memory(found: Forecast) -> Iterator[tuple[str, str]]:
         "judging": memory.judging,
         "a checkpoint": memory.checkpoint if memory.checkpoint > memory.round else 0,
     }
-    yield "", ", ".join(f"{name} {size_words(count)}" for name, count in parts.items() if count)
+    told = [f"{name} {size_words(count)}" for name, count in parts.items() if count]
+    for start in range(0, len(told), PARTS_A_ROW):
+        yield "", ", ".join(told[start : start + PARTS_A_ROW])
 
 
 def _times(found: Forecast, now: datetime) -> Iterator[tuple[str, str]]:

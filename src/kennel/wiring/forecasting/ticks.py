@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, pi
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from kennel.sampler import DEFAULT_BATCH, Samples, labels_of
 from kennel.shapes import Pixels
 from kennel.step import Step
 from kennel.trainer import Plan
+from kennel.watch import VALIDATIONS_SINCE_BEST
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.forecasting.speed import median_seconds, timed
 from kennel.wiring.keeping import grid_of
@@ -46,14 +48,18 @@ class Ticks:
 
 def ticks_of(plan: Plan, every: int, images_seen: int = 0) -> Ticks:
     """The ticks after `images_seen` images; `every` is that of the validation, 0 for none."""
-    if images_seen >= plan.total_images:
+    turns, batch, numbers = plan.turns, plan.batch, []
+    last_round = turns.round_after(ceil(plan.total_images / batch))
+    final = turns.discriminator_before(last_round) * batch
+    seen = images_seen
+    while seen < plan.total_images:
+        # The round that crosses the next tick's beginning ends there or later, by its several turns.
+        wanted = (seen // plan.tick_images + 1) * plan.tick_images
+        ends = turns.discriminator_before(turns.round_after(ceil(wanted / batch))) * batch
+        seen = min(ends, final)
+        numbers.append(seen // plan.tick_images)
+    if not numbers:
         return Ticks(0, 0)
-    last_round = plan.turns.round_after(-(-plan.total_images // plan.batch))
-    final = plan.turns.discriminator_before(last_round) * plan.batch
-    numbers = list(range(images_seen // plan.tick_images + 1, final // plan.tick_images + 1))
-    before = plan.turns.discriminator_before(last_round - 1) * plan.batch
-    if before // plan.tick_images == final // plan.tick_images:
-        numbers.append(final // plan.tick_images)  # the end is a tick where the last round makes none
     # The last one is validated whatever its number is.
     validations = sum(1 for number in numbers[:-1] if every and number % every == 0) + (1 if every else 0)
     return Ticks(len(numbers), validations)
@@ -213,5 +219,8 @@ def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
 
     grid()
     grid_seconds, checkpoint_seconds = timed(grid, cpu), timed(packed, cpu)
-    line = len(json.dumps({"images": 10**6, "seconds": 1.0, "images_per_second": 1.0, **tally.means()})) + 1
+    names = (recipe.validation.metric, *recipe.validation.also, VALIDATIONS_SINCE_BEST)
+    validated = dict.fromkeys(names if recipe.validation.every_ticks else (), pi)
+    entry = {"images": 10**6, "seconds": 1000.123, "images_per_second": 100.12, **tally.means(), **validated}
+    line = len(json.dumps(entry)) + 1
     return Writing(grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line)
