@@ -12,6 +12,12 @@ QUICK = (
 )
 
 
+ROWS = (
+    *("parameters", "work", "speed", "memory", "disk"),
+    *("training", "validation", "other", "total"),
+)
+
+
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     module = importlib.import_module("kennel.wiring.forecasting.forecast")
@@ -27,7 +33,7 @@ def test_the_page_is_short_and_has_a_row_for_each_thing(kennel, packed_set, tmp_
     assert len(lines) < 30
     assert "40 images, 8x8, grey), cpu, float32, batch 8" in lines[0]
     rows = [line.split()[0] for line in lines[1:] if not line.startswith((" ", "-"))]
-    assert rows == "parameters work speed memory disk training validation other total".split()
+    assert rows == list(ROWS)
     content = json.loads(figures.read_text())
     assert f"generator {content['parameters']['generator']:,}" in outcome.out
     assert content["images_left"] == 64

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from kennel.wiring import forecast, train
 from kennel.wiring.forecasting.advice import advice
 from kennel.wiring.forecasting.results import Times, clock, size_words
 from kennel.wiring.forecasting.rounds import rounds_of
+from kennel.wiring.forecasting.telling import rows
 from kennel.wiring.forecasting.ticks import Validation, ticks_of
 
 CPU = torch.device("cpu")
@@ -224,6 +226,8 @@ def test_what_is_left_of_a_run_is_forecast_where_there_is_one(packed_set, tmp_pa
         quick(small("ticks=2"), packed_set(count=50, name="other"), out=run)
     over = quick(small("budget.images=64", "ticks=2"), data, out=run)
     assert (over.images_left, over.ticks.count, over.times.training) == (0, 0, 0)
+    assert dict(rows(over, datetime.now()))["training"] == "0:00 for 0 images left of 64 (0 epochs)"
+    assert over.to_json()["flops_per_image"] == pytest.approx(found.to_json()["flops_per_image"])
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == files
 
 

@@ -121,7 +121,7 @@ def forecast(
         images_left=rounds.images,
         images_seen=seen,
         rounds_left=rounds.count,
-        round_images=rounds.images / max(1, rounds.count),
+        round_images=rounds.images / rounds.count if rounds.count else plan.batch * plan.turns.discriminator,
         flops=flops,
         kinds=len(rounds.numbers),
         term_shares=shares,
