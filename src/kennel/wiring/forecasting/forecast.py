@@ -121,7 +121,7 @@ def forecast(
         images_left=rounds.images,
         images_seen=seen,
         rounds_left=rounds.count,
-        round_images=rounds.images / rounds.count if rounds.count else plan.batch * plan.turns.discriminator,
+        round_images=_round_images(rounds, plan),
         flops=flops,
         kinds=len(rounds.numbers),
         term_shares=shares,
@@ -152,6 +152,11 @@ def _validator(
             raise
         return None, (f"Validation is left out of memory and time: {error}.",)
     return made, ()
+
+
+def _round_images(rounds: Rounds, plan: Plan) -> float:
+    """Images of a mean round; of a usual one where none is left."""
+    return rounds.images / rounds.count if rounds.count else float(plan.batch * plan.turns.discriminator)
 
 
 def _parameters(step: Step) -> dict[str, int]:
