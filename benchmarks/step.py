@@ -1,11 +1,11 @@
 """Images per second of a training round, beside a plain textbook loop of the same networks.
 
-One round is the recipe's discriminator turns and its generator turn. All loops train equal copies of the networks
-in this one process, in turn (A B C A B C ...), on the same images; the table gives the median of the rounds'
-times and the ratio to the textbook loop. The textbook loop is what tutorials do: float32, contiguous memory,
-default Adam, real and fake images in passes of their own, the generator's graph built once and gone through in
-both turns, the generator's gradient through a discriminator that collects weight gradients too, and `.item()`
-on every statistic. Averages and instance noise, which it does not have, are off in all loops.
+One round is the recipe's discriminator turns and its generator turn. All loops train equal copies of the
+networks in this one process, in turn (A B C A B C ...), on the same images; the table gives the median of the
+rounds' times and the ratio to the textbook loop. The textbook loop is what tutorials do: float32, contiguous
+memory, default Adam, real and fake images in passes of their own, the generator's graph built once and gone
+through in both turns, the generator's gradient through a discriminator that collects weight gradients too,
+and `.item()` on every statistic. Averages and augmentation, which it does not have, are off in all loops.
 
     python benchmarks/step.py [dcgan sngan biggan r3gan.dogs] [--rounds 12] [--device cpu] [--compiled]
                               [--memory] [--markdown FILE]
@@ -27,7 +27,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from kennel.losses import Targets
 from kennel.pixels import to_float
@@ -38,6 +37,7 @@ from kennel.speed import preset
 from kennel.step import Step
 from kennel.techniques import Turn
 from kennel.wiring import build_step
+from kennel.wiring.forecasting.counting import counted
 
 CLASSES = 120
 
@@ -155,9 +155,7 @@ def pictures(count: int) -> torch.Tensor:
 
 def operations_of(play: Play) -> int:
     """Floating-point operations of one round, as the dispatcher counts them."""
-    with FlopCounterMode(display=False) as counter:
-        play(0)
-    return int(counter.get_total_flops())
+    return int(counted(lambda: play(0)).flops)
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -249,8 +247,9 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     ceilings = [product_rate(device, dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16)]
     lines = [
-        f"torch {torch.__version__}, {where or 'CPU'}, {torch.get_num_threads()} threads; a bare matrix product: "
-        f"{ceilings[0]:,.0f} GFLOP/s in float32, {ceilings[1]:,.0f} in bfloat16. {given.rounds} rounds each.",
+        f"torch {torch.__version__}, {where or 'CPU'}, {torch.get_num_threads()} threads; "
+        f"a bare matrix product: {ceilings[0]:,.0f} GFLOP/s in float32, {ceilings[1]:,.0f} in bfloat16. "
+        f"{given.rounds} rounds each.",
         "",
         "| recipe | loop | images/s | ratio | GFLOP an image | of them computed | GFLOP/s | peak GB |",
         "|---|---|---|---|---|---|---|---|",

@@ -112,8 +112,8 @@ def test_every_command_is_one_that_kennel_understands(page):
 def test_every_recipe_and_setting_of_a_command_is_accepted(page):
     for line in commands(page):
         path, parameters = understood(line)
-        name = parameters.get("recipe") if path == "kennel train" else parameters.get("name")
-        if path not in ("kennel train", "kennel recipes") or not name or name.isupper():
+        name = parameters.get("recipe") if path in ("kennel train", "kennel plan") else parameters.get("name")
+        if path not in ("kennel train", "kennel plan", "kennel recipes") or not name or name.isupper():
             continue
         if not str(name).endswith((".yaml", ".yml", ".json")):
             check(override(built_in(name), parameters.get("settings", ())))

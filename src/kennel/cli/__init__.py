@@ -9,6 +9,7 @@ from kennel.cli.console import report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
+from kennel.cli.plan import plan
 from kennel.cli.recipes import recipes
 from kennel.cli.report import report
 from kennel.cli.sample import sample
@@ -36,7 +37,7 @@ def version(
         raise typer.Exit
 
 
-for command in (train, sample, judge, report, recipes, networks, demo):
+for command in (plan, train, sample, judge, report, recipes, networks, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")

@@ -37,7 +37,7 @@ def train(
     from kennel.speed import preset
     from kennel.wiring import pick_device, train
 
-    chosen = override(find(recipe), [*preset(speed), *settings, *_budget(images, epochs)])
+    chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
     room = parse_room(resident)
     with Watching() as watching:
         finished = train(
@@ -62,7 +62,8 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _budget(images: str | None, epochs: float | None) -> list[str]:
+def budget_of(images: str | None, epochs: float | None) -> list[str]:
+    """The settings that `--images` and `--epochs` stand for."""
     from kennel.errors import RecipeError
     from kennel.recipe import parse_count
 

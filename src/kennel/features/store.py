@@ -60,6 +60,12 @@ def feature_key(images: ImageSet, extractor: Extractor) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def is_kept(images: ImageSet, extractor: Extractor) -> bool:
+    """Whether the cache holds the features of `images`, whole or not."""
+    stem = cache_folder() / "features" / feature_key(images, extractor)
+    return stem.with_suffix(".safetensors").is_file() and stem.with_suffix(".npy").is_file()
+
+
 def reference_features(
     images: ImageSet,
     extractor: Extractor,

@@ -8,14 +8,17 @@ from kennel.wiring.building import (
     resolve,
     sampling_generator,
 )
+from kennel.wiring.forecasting import Forecast, forecast
 from kennel.wiring.loading import LoadedRun, load_run, sampled_set
 from kennel.wiring.training import train
 
 __all__ = [
+    "Forecast",
     "LoadedRun",
     "build_loss",
     "build_step",
     "build_techniques",
+    "forecast",
     "load_run",
     "pick_device",
     "resolve",

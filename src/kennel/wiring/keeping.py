@@ -76,7 +76,7 @@ class Keeper:
 
     def draw_grid(self, entry: Entry, progress: Progress) -> None:
         """Samples of fixed latents, as a picture named by the images seen."""
-        seeds, labels, columns = _grid(self.recipe.classes or 0)
+        seeds, labels, columns = grid_of(self.recipe.classes or 0)
         generator, sampling = sampling_generator(self.step), self.recipe.sampling
         samples = Samples(generator, self.recipe.latent, seeds, labels=labels, sampling=sampling)
         save_png(
@@ -124,7 +124,7 @@ class Keeper:
         checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
 
 
-def _grid(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:
+def grid_of(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:
     """(seeds, labels, columns) of a run's grids: a row for each class, as far as they go on one page."""
     if classes == 0:
         return GRID_SEEDS, None, 8

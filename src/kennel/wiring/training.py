@@ -71,24 +71,14 @@ def train(
     torch.set_flush_denormal(True)
     packed = PackedSet(data)
     folder = RunFolder(out)
-    recipe = resolve(recipe, packed)
-    recipe = _with_validation(recipe, with_metric_names(recipe.validation))
-    recipe = _with_extractor(recipe, folder, weights)
-    total = recipe.budget.in_images(len(packed))
-    if recipe.batch > total:
-        raise RecipeError(
-            f"a batch of {recipe.batch:,} is more than the whole budget of {total:,} images: give a smaller "
-            "--set batch=..., or a larger --images"
-        )
     device = device or torch.device("cpu")
-    recipe = with_speed_for(recipe, device, folder.recipe() if folder.exists() else None)
+    recipe = settled(recipe, packed, folder, weights, device)
+    total = recipe.budget.in_images(len(packed))
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
     _begin_or_match(folder, recipe, packed, watch.say)
 
-    round_images = recipe.batch * recipe.turns.discriminator
-    tick_images = max(round_images, math.ceil(total / recipe.ticks))
-    plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
+    plan = portions(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
     with (
         _asked_to_stop(watch.say) as asked_to_stop,
@@ -125,6 +115,33 @@ def train(
         return keeper.has_run_out
 
 
+def settled(
+    recipe: Recipe, packed: PackedSet, folder: RunFolder, weights: Path | None, device: torch.device
+) -> Recipe:
+    """The recipe as a run in `folder` has it, all that the set and the machine decide filled in.
+
+    Raises `KennelError` where recipe and set do not fit; nothing is built or written.
+    """
+    recipe = resolve(recipe, packed)
+    recipe = _with_validation(recipe, with_metric_names(recipe.validation))
+    recipe = _with_extractor(recipe, folder, weights)
+    recipe = with_speed_for(recipe, device, folder.recipe() if folder.exists() else None)
+    total = recipe.budget.in_images(len(packed))
+    if recipe.batch > total:
+        raise RecipeError(
+            f"a batch of {recipe.batch:,} is more than the whole budget of {total:,} images: give a smaller "
+            "--set batch=..., or a larger --images"
+        )
+    return recipe
+
+
+def portions(recipe: Recipe, total: int, device: torch.device) -> Plan:
+    """How a budget of `total` images is divided into rounds and ticks."""
+    round_images = recipe.batch * recipe.turns.discriminator
+    tick_images = max(round_images, math.ceil(total / recipe.ticks))
+    return Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
+
+
 def _with_validation(recipe: Recipe, validation: Validation) -> Recipe:
     return recipe.model_copy(update={"validation": validation})
 
@@ -149,6 +166,25 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if not folder.exists():
         folder.begin(recipe, _about(packed))
         return
+    there, changes = folder.recipe(), changes_since(folder, recipe, packed)
+    budget = [change for change in changes if change.startswith("budget.")]
+    measured = [change for change in changes if change.startswith("validation.")]
+    if budget:
+        say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
+    if faster := [change for change in changes if change.startswith("speed.")]:
+        say(f"Speed changed: {'; '.join(faster)}. From here on sums are rounded in another order.")
+    if measured:
+        anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
+        say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
+    if changes:
+        write_text(folder.recipe_file, recipe.to_yaml())
+
+
+def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[str]:
+    """What `recipe` changes of the run in `folder`, as lines of `difference`.
+
+    Refused is what a run that goes on may not change: its data, and all but the keys of `TAKEN`.
+    """
     there, about = folder.recipe(), folder.about()
     if about["data"]["fingerprint"] != packed.fingerprint:
         raise RunError(
@@ -163,23 +199,14 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
             "give the same settings to go on with it, or another --out to begin anew"
         )
-    budget = [change for change in changes if change.startswith("budget.")]
-    measured = [change for change in changes if change.startswith("validation.")]
-    if budget:
+    if any(change.startswith("budget.") for change in changes):
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
         if recipe.budget.in_images(len(packed)) < seen:
             raise RunError(
                 f"the run in {folder.path} has seen {seen:,} images already: give a budget of no fewer, or "
                 "another --out"
             )
-        say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
-    if faster := [change for change in changes if change.startswith("speed.")]:
-        say(f"Speed changed: {'; '.join(faster)}. From here on sums are rounded in another order.")
-    if measured:
-        anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
-        say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
-    if changes:
-        write_text(folder.recipe_file, recipe.to_yaml())
+    return changes
 
 
 def _about(packed: PackedSet) -> dict[str, Any]:

@@ -54,12 +54,12 @@ class Validator:
     def __init__(self, judge: Judge, recipe: Recipe, classes: tuple[str, ...], device: torch.device) -> None:
         """`recipe.validation` says what is measured; `classes` names those that the generator knows.
 
-        Searches for neighbours run on `device`.
+        `judge` and `settings` are attributes. Searches for neighbours run on `device`.
         """
-        self._judge = judge
+        self.judge = judge
         self._recipe = recipe
         self._classes = classes
-        self._settings = Settings(intervals=False, device=device)
+        self.settings = Settings(intervals=False, device=device)
 
     @classmethod
     def for_recipe(
@@ -69,16 +69,21 @@ class Validator:
         generator: Generator,
         weights: Path | None,
         say: Callable[[str], None],
+        *,
+        download: bool = True,
     ) -> "Validator | None":
         """The validator that the recipe asks for, of the recipe's `generator`; None where it asks for none.
 
-        Raises `RecipeError` where the extractor, the set or the count do not allow one of the metrics.
+        Without `download`, weights that are not at hand raise `WeightsError`. Raises `RecipeError` where the
+        extractor, the set or the count do not allow one of the metrics.
         """
         validation = recipe.validation
         if validation.every_ticks == 0:
             return None
         device = next(generator.parameters()).device
-        extractor = open_extractor(validation.extractor, weights, device=device, of_set=packed.fingerprint)
+        extractor = open_extractor(
+            validation.extractor, weights, device=device, of_set=packed.fingerprint, download=download
+        )
         judge = Judge(packed, extractor)
         validator = cls(judge, recipe, tuple(packed.classes) if recipe.classes else (), device)
         validator.check(generator)
@@ -96,9 +101,9 @@ class Validator:
         wanted = self._recipe.validation
         for name in (wanted.metric, *(one for one in wanted.also if one != "all")):
             key, remedy = ("metric", "name another") if name == wanted.metric else ("also", "leave it out")
-            if few := self._judge.too_few(name, wanted.count, self._settings):
+            if few := self.judge.too_few(name, wanted.count, self.settings):
                 raise RecipeError(f"{few} (validation.{key}): give more, or {remedy}")
-            if lacking := self._judge.lacking(name, sampled):
+            if lacking := self.judge.lacking(name, sampled):
                 needs = METRICS[name].needs
                 ways = [way for need, way in _WAYS.items() if need in needs]
                 raise RecipeError(f"{lacking} (validation.{key}): {', or '.join([*ways, remedy])}")
@@ -108,8 +113,8 @@ class Validator:
         wanted = self._recipe.validation
         sampled = self._sampled(generator, images_seen)
         values = {}
-        for judgement in self._judge.judge(
-            sampled, (wanted.metric, *wanted.also), count=wanted.count, settings=self._settings
+        for judgement in self.judge.judge(
+            sampled, (wanted.metric, *wanted.also), count=wanted.count, settings=self.settings
         ):
             values[judgement.metric] = judgement.value
             if judgement.metric == "mifid":

@@ -1,0 +1,68 @@
+"""`kennel plan`: what a run will take, before anyone commits a night to it. Nothing is written."""
+
+from datetime import datetime
+from pathlib import Path
+
+import typer
+
+from kennel.cli.train import INTERRUPTED, budget_of
+
+
+def plan(
+    recipe: str = typer.Argument(..., help="A built-in recipe (see `kennel recipes`), or a recipe.yaml."),
+    data: Path = typer.Option(..., help="A packed set, made by `kennel data prepare`."),
+    out: Path | None = typer.Option(None, help="A run's folder: the forecast is of what is left of it."),
+    settings: list[str] = typer.Option(
+        [], "--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."
+    ),
+    images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
+    epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
+    weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
+    resident: str = typer.Option(
+        "auto", help="Hold the set on the device: always, never, up to a size such as 8G, or auto."
+    ),
+    seconds: float = typer.Option(10.0, min=0, help="For how long rounds are timed."),
+    json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
+) -> None:
+    """Tell what a run will take: parameters, operations, memory, disk and time."""
+    import json
+
+    from rich.table import Table
+
+    from kennel.atomic import write_text
+    from kennel.cli.console import console, error_console
+    from kennel.data.room import parse_room
+    from kennel.recipe import override
+    from kennel.recipes import find
+    from kennel.speed import preset
+    from kennel.wiring import forecast, pick_device
+    from kennel.wiring.forecasting.telling import heading, rows
+
+    chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
+    try:
+        with error_console.status("planning") as status:
+            found = forecast(
+                chosen,
+                data,
+                out=out,
+                device=pick_device(device),
+                weights=weights,
+                resident_bytes=parse_room(resident),
+                seconds=seconds,
+                say=lambda doing: status.update(f"planning: {doing}"),
+            )
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for what, how_much in rows(found, datetime.now()):
+        table.add_row(what, how_much)
+    console.print(heading(found), markup=False, soft_wrap=True)
+    console.print(table, markup=False)
+    for line in (*found.notes, *found.advice):
+        console.print(f"- {line}", markup=False, soft_wrap=True)
+    if json_file is not None:
+        write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")
