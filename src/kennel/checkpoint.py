@@ -1,25 +1,21 @@
 """One atomic file a checkpoint: safetensors, with plain JSON and a checksum in its header. Never a pickle."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kennel.atomic import atomic_file
-from kennel.errors import CheckpointError
+from kennel import sealed
+from kennel.errors import CheckpointError, NewerFormatError
+from kennel.migrations import migrated
 from kennel.monitor import Tally
 from kennel.optimisers import Scheduled, parameters_of
 from kennel.step import Step
 
-FORMAT = 1
 SUFFIX = ".safetensors"
 
 
@@ -43,34 +39,17 @@ class Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes one checkpoint; until it is whole, `path` stays as it was."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = {"format": FORMAT, "checksum": _checksum(plain), **about}
-    with atomic_file(path) as temporary:
-        save_file(plain, temporary, metadata={"kennel": json.dumps(content)})
+    """Writes one checkpoint; until it is whole, `path` stays as it was. `OSError` where the disk is full."""
+    sealed.write(path, tensors, about)
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads and verifies one checkpoint.
+    """Reads and verifies one checkpoint, of today's format or brought to it.
 
-    Raises `CheckpointError` where the file is truncated, has a flipped bit, is not kennel's, or is newer.
+    Raises `CheckpointError` where the file is truncated, has a flipped bit or is not kennel's, and
+    `NewerFormatError` where a newer kennel wrote it.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read ({error})") from None
-    if "kennel" not in header:
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of kennel")
-    about = json.loads(header["kennel"])
-    if about["format"] != FORMAT:
-        raise CheckpointError(
-            f"the checkpoint {path} has format {about['format']}, this kennel reads {FORMAT}: "
-            "use the kennel version that wrote it"
-        )
-    if about["checksum"] != _checksum(tensors):
-        raise CheckpointError(f"the checkpoint {path} is damaged: its checksum does not match")
+    (tensors, about), _ = migrated(*sealed.read(path))
     return Checkpoint(path, tensors, about)
 
 
@@ -84,12 +63,17 @@ def in_folder(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()), reverse=True)
 
 
-def newest(folder: Path, on_damage: Any = None) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not."""
+def newest(folder: Path, on_damage: Callable[[CheckpointError], None] | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not.
+
+    One that a newer kennel wrote is whole: nobody goes behind it, and `NewerFormatError` is raised.
+    """
     paths = in_folder(folder)
     for path in paths:
         try:
             return load(path)
+        except NewerFormatError:
+            raise
         except CheckpointError as error:
             if on_damage is not None:
                 on_damage(error)
@@ -98,6 +82,11 @@ def newest(folder: Path, on_damage: Any = None) -> Checkpoint | None:
             f"none of the {len(paths)} checkpoints in {folder} is whole: start again in another folder"
         )
     return None
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged checkpoint, so that it is neither taken for one nor kept in place of a whole one."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def keep_newest(folder: Path, count: int) -> None:
@@ -130,12 +119,12 @@ def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
         step.players.discriminator.load_state_dict(checkpoint.below("discriminator"))
         for name, technique in step.named_techniques.items():
             technique.load_state_dict(checkpoint.below(f"technique.{name}"))
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+        for name, scheduled in _optimisers(step).items():
+            _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
+        tally.load_state_dict(checkpoint.below("tally"))
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
-    for name, scheduled in _optimisers(step).items():
-        _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
-    tally.load_state_dict(checkpoint.below("tally"))
 
 
 def _optimisers(step: Step) -> dict[str, Scheduled]:
@@ -172,12 +161,3 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
             like = parameter if value.shape == parameter.shape else value.to(parameter.device)
             restored = torch.empty_like(like, requires_grad=False).copy_(value)
         optimiser.state[parameter][name] = restored
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -159,18 +159,22 @@ def test_the_demo_goes_the_whole_way(kennel, tmp_path):
 def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
     kennel, packed_set, tmp_path, monkeypatch
 ):
-    import errno
+    from safetensors import SafetensorError
 
-    from kennel import checkpoint
+    from kennel import sealed
 
     def full(*given, **named):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(sealed, "save_file", full)
     outcome = kennel(*command)
     assert outcome.code == 2
-    assert outcome.err.strip().splitlines()[-1] == (
-        "Error: no space left on device; free some space and run the same command again"
+    said = outcome.err.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"Error: a checkpoint of \S+run could not be written, no space left on device \(it takes about [\d,]+"
+        r" bytes, and [\d,]+ bytes are free on its disk\); free some space \(in the run's folder "
+        r"samples/ \([\d,]+ bytes\), tensorboard/ \([\d,]+ bytes\) may go\) and give the same command again",
+        said,
     )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())

@@ -2,11 +2,9 @@
 
 import math
 import platform
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,17 +14,23 @@ from kennel import checkpoint
 from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
+from kennel.distributed import rank
 from kennel.errors import RecipeError, RunError
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
+from kennel.lock import locked
 from kennel.recipe import Recipe, Validation, difference
 from kennel.run_folder import RunFolder
 from kennel.sampler import draw_latents
+from kennel.step import Step
 from kennel.trainer import Plan, Trainer
 from kennel.watch import Watch
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.keeping import Keeper
+from kennel.wiring.space import writing
+from kennel.wiring.stopping import asked_to_stop
 from kennel.wiring.validating import Validator, with_metric_names
 
 TAKEN = (
@@ -48,6 +52,7 @@ def train(
     device: torch.device | None = None,
     weights: Path | None = None,
     watch: Watch | None = None,
+    parent: Path | None = None,
 ) -> bool:
     """Begins the run in `out`, or goes on with the one that is there; True when it is over.
 
@@ -57,7 +62,10 @@ def train(
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
-    extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
+    extractor. Ctrl-C, SIGTERM and SIGHUP leave a checkpoint and return False, also in the middle of a
+    validation, which the run then does again. A second process on one folder is refused.
+
+    With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
     """
     watch = watch or Watch()
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
@@ -77,13 +85,34 @@ def train(
     device = device or torch.device("cpu")
     step = build_step(recipe, device)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
-    _begin_or_match(folder, recipe, packed, watch.say)
+    if parent is not None:
+        if folder.exists():
+            check_parent(folder, parent)
+        else:
+            begin_fork(folder, parent, recipe, _about(packed), step, watch.say)
+    elif not folder.exists():
+        folder.refuse_other_content()
+    with locked(out, "trained", watch.say) if rank() == 0 else nullcontext():
+        return _train(recipe, packed, folder, step, validator, device, watch)
 
+
+def _train(
+    recipe: Recipe,
+    packed: PackedSet,
+    folder: RunFolder,
+    step: Step,
+    validator: Validator | None,
+    device: torch.device,
+    watch: Watch,
+) -> bool:
+    """The run, in a folder that nobody else writes to."""
+    total = recipe.budget.in_images(len(packed))
+    _begin_or_match(folder, recipe, packed, watch.say)
     round_images = recipe.batch * recipe.turns.discriminator
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
-    with _asked_to_stop(watch.say) as asked_to_stop, EventWriter(folder.tensorboard, watch.say) as events:
+    with asked_to_stop(watch) as is_asked, EventWriter(folder.tensorboard, watch.say) as events:
         trainer = Trainer(
             step,
             Stream(packed, recipe.batch, recipe.seed, device),
@@ -93,16 +122,18 @@ def train(
                 keeper.validate,
                 keeper.draw_grid,
                 keeper.write_log,
-                lambda entry, progress: events.write(entry),
+                lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.at_tick(entry),
                 lambda entry, progress: keeper.save(progress),
             ),
             at_round=lambda images_seen: watch.at_round(images_seen, total),
             at_stop=keeper.stop,
-            should_stop=lambda: keeper.has_run_out or asked_to_stop(),
+            should_stop=lambda: keeper.has_run_out or is_asked(),
         )
-        keeper.trainer = trainer
-        keeper.resume(watch.say)
+        keeper.trainer, keeper.asked_to_stop = trainer, is_asked
+        with writing(folder, "what a resume changes"):
+            keeper.resume(watch.say)
+            events.rewind(trainer.progress.images_seen)
         if trainer.progress.images_seen == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
@@ -149,7 +180,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if refused:
         raise RecipeError(
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
-            "give the same settings to go on with it, or another --out to begin anew"
+            "give the same settings to go on with it, --fork NEW with this --out to begin a new run in NEW "
+            "from its weights, or another --out to begin anew"
         )
     budget = [change for change in changes if change.startswith("budget.")]
     measured = [change for change in changes if change.startswith("validation.")]
@@ -183,28 +215,3 @@ def _about(packed: PackedSet) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-@contextmanager
-def _asked_to_stop(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM become a flag that the loop reads between rounds; a second Ctrl-C is immediate."""
-    asked = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-        say("Stopping after this round, with a checkpoint (Ctrl-C again to stop at once, without).")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, note) for number in signals}
-    except ValueError:  # not the main thread: whoever runs us there keeps the signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
