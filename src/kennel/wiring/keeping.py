@@ -1,6 +1,7 @@
 """What a run writes at a tick, and how it finds back to it: validation, grid, log, checkpoints."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from kennel import checkpoint, wanted
 from kennel.atomic import sweep
@@ -125,8 +126,13 @@ class Keeper:
             save_png(
                 self.folder.samples / f"{progress.images_seen:012d}.png",
                 picture,
-                grid_text(self.folder.fingerprint(), progress.images_seen, seeds),
+                grid_text(self._fingerprint, progress.images_seen, seeds),
             )
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """The run's, read once: its recipe and its data stay what they are while it trains."""
+        return self.folder.fingerprint()
 
     def draw_first_grid(self) -> None:
         """What the untrained generator draws."""
