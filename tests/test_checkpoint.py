@@ -54,7 +54,8 @@ def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
     optimiser = torch.optim.Adam([scale, weight])
     optimiser.param_groups[0]["fused"] = fused
     state = {f"{index}.step": torch.tensor(7.0) for index in range(2)}
-    state |= {"0.exp_avg": torch.zeros(()), "1.exp_avg": torch.zeros(2, 3)}
+    for name in ("exp_avg", "exp_avg_sq"):
+        state |= {f"0.{name}": torch.zeros(()), f"1.{name}": torch.zeros(2, 3)}
     checkpoint._restore_optimiser(optimiser, state)
     places = {optimiser.state[one]["step"].device.type for one in (scale, weight)}
     assert places == {"meta" if fused else "cpu"}

@@ -1,5 +1,6 @@
 """One atomic file a checkpoint: safetensors, with plain JSON and a checksum in its header. Never a pickle."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +119,14 @@ def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
         step.players.generator.load_state_dict(checkpoint.below("generator"))
         step.players.discriminator.load_state_dict(checkpoint.below("discriminator"))
         for name, technique in step.named_techniques.items():
-            technique.load_state_dict(checkpoint.below(f"technique.{name}"))
+            state = checkpoint.below(f"technique.{name}")
+            _refuse_other_shapes(f"the technique {name}", state, technique.state_dict())
+            technique.load_state_dict(state)
         for name, scheduled in _optimisers(step).items():
             _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
-        tally.load_state_dict(checkpoint.below("tally"))
+        sums = checkpoint.below("tally")
+        _refuse_other_shapes("the tick's sums", sums, dict.fromkeys(sums, torch.zeros(())))
+        tally.load_state_dict(sums)
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
@@ -148,16 +153,44 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
     """Copies each value into a tensor laid out like its parameter.
 
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
-    channels-last parameter would pair the wrong numbers. They want the count of steps on the device, too;
-    the others want it on the CPU.
+    channels-last parameter would pair the wrong numbers, and a shorter one would lead them out of it. They
+    want the count of steps on the device, too; the others want it on the CPU.
     """
     groups = [(one, group) for group in optimiser.param_groups for one in group["params"]]
+    known, named = _state_names(optimiser), defaultdict(set)
     for key, value in state.items():
         index, name = key.split(".", 1)
         parameter, group = groups[int(index)]
+        named[parameter].add(name)
+        shape = () if name == "step" else parameter.shape
+        if name not in known or value.shape != shape or value.is_complex():
+            raise ValueError(
+                f"an optimiser's {name} of shape {tuple(value.shape)} is none of parameter {index}"
+            )
         if name == "step":
             restored = value.to(parameter.device if group.get("fused") else "cpu", copy=True)
         else:
-            like = parameter if value.shape == parameter.shape else value.to(parameter.device)
-            restored = torch.empty_like(like, requires_grad=False).copy_(value)
+            restored = torch.empty_like(parameter, requires_grad=False).copy_(value)
         optimiser.state[parameter][name] = restored
+    if any(names != known for names in named.values()):
+        raise ValueError(f"an optimiser's state has not all of {', '.join(sorted(known))}")
+
+
+def _state_names(optimiser: Optimizer) -> set[str]:
+    """What an optimiser of this kind and these options remembers of a parameter."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    one = type(optimiser)([parameter], **optimiser.defaults)
+    one.step()
+    return {name for name, value in one.state[parameter].items() if isinstance(value, Tensor)}
+
+
+def _refuse_other_shapes(whose: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises `ValueError` where names, shapes or kinds of number are not those that are expected."""
+    if state.keys() != expected.keys():
+        other = sorted(state.keys() ^ expected.keys())[0]
+        raise ValueError(f"{whose} has {'no' if other in expected else 'an unknown'} {other}")
+    for name, value in state.items():
+        if value.shape != expected[name].shape or value.is_complex():
+            given, wanted = tuple(value.shape), tuple(expected[name].shape)
+            raise ValueError(f"{name} of {whose} has shape {given} and should have {wanted}")

@@ -37,7 +37,8 @@ def locked(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[Non
     try:
         words = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         os.ftruncate(file, 0)
-        os.write(file, json.dumps(words).encode())
+        with suppress(OSError):  # on a full disk the lock holds without its words
+            os.write(file, json.dumps(words).encode())
         yield
     finally:
         if file in _held:  # else this is a forked child, to whom it does not belong

@@ -178,3 +178,22 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
         said,
     )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to_it(
+    kennel, packed_set, tmp_path
+):
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "old", *QUICK)
+    assert kennel(*command).code == 0
+    changed = (*command, "--set", "batch=16")
+    assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refused(kennel(*changed))
+    outcome = kennel(*changed, "--fork", tmp_path / "new")
+    assert outcome.code == 0, outcome.err
+    assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
+    assert str(tmp_path / "new" / "report.html") in outcome.out
+    assert [line["images"] for line in RunFolder(tmp_path / "new").log()] == [32, 64]
+    again = kennel(*changed, "--fork", tmp_path / "new")
+    assert again.code == 0
+    assert "Going on from 64 images" in again.err
+    elsewhere = kennel(*changed, "--fork", tmp_path / "old")
+    assert "did not begin from" in refused(elsewhere)

@@ -107,7 +107,8 @@ def _train(
 ) -> bool:
     """The run, in a folder that nobody else writes to."""
     total = recipe.budget.in_images(len(packed))
-    _begin_or_match(folder, recipe, packed, watch.say)
+    with writing(folder, "the recipe"):
+        _begin_or_match(folder, recipe, packed, watch.say)
     round_images = recipe.batch * recipe.turns.discriminator
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
