@@ -58,7 +58,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert checkpoint.load(checkpoint.in_folder(folder.checkpoints)[0]).images_seen == 72
     assert train(recipe, data, tmp_path / "run")
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    there, whole = outcome(tmp_path / "run"), outcome(tmp_path / "whole")
+    del there["grids"], whole["grids"]  # the earlier ones name the recipe that kept two
+    assert there == whole
 
 
 VALIDATED = ("validation.every_ticks=1", "validation.count=20")

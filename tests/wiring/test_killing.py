@@ -33,8 +33,7 @@ def processes():
         [
             "kennel.wiring.training",
             "kennel.metrics.judges",
-            "torch.utils.data",
-            "torch.optim.adam",
+            "torch._dynamo",  # the first optimiser's step imports it
             "tensorboard.summary.writer.record_writer",
             "tensorboard.compat.proto.event_pb2",
             "PIL.PngImagePlugin",
