@@ -54,7 +54,7 @@ def test_a_limit_on_files_ends_the_command_and_leaves_the_checkpoints_whole(
     limit = min(map(len, there.values())) - 1
     done = kennel(LIMITED, limit, "train", file, "--data", data, "--out", run, "--device", "cpu")
     said = last_sentence(done)
-    assert re.search(r"a checkpoint of \S+run could not be written, file too large \(it takes about ", said)
+    assert re.search(r"a checkpoint of \S+run could not be written, file too large \(it takes up to ", said)
     assert (
         "the checkpoints before are whole: free some space (in the run's folder checkpoints/ but for" in said
     )

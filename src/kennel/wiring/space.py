@@ -18,7 +18,7 @@ FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 def writing(folder: RunFolder, what: str, needed: int | None = None) -> Iterator[None]:
     """An `OSError` of the block becomes a `RunError`: what could not be written, and how to go on.
 
-    `needed`: about how many bytes the file takes.
+    `needed`: at most so many bytes the file takes.
     """
     try:
         yield
@@ -35,7 +35,7 @@ def writing(folder: RunFolder, what: str, needed: int | None = None) -> Iterator
 
 def _figures(folder: RunFolder, needed: int | None) -> str:
     free = shutil.disk_usage(folder.path).free
-    wanted = "" if needed is None else f"it takes about {needed:,} bytes, and "
+    wanted = "" if needed is None else f"it takes up to {needed:,} bytes, and "
     return f"{wanted}{free:,} bytes are free on its disk"
 
 
