@@ -186,7 +186,9 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "old", *QUICK)
     assert kennel(*command).code == 0
     changed = (*command, "--set", "batch=16")
-    assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refused(kennel(*changed))
+    refusal = kennel(*changed)
+    assert refusal.code == 2
+    assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
     outcome = kennel(*changed, "--fork", tmp_path / "new")
     assert outcome.code == 0, outcome.err
     assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
@@ -196,4 +198,5 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     assert again.code == 0
     assert "Going on from 64 images" in again.err
     elsewhere = kennel(*changed, "--fork", tmp_path / "old")
-    assert "did not begin from" in refused(elsewhere)
+    assert elsewhere.code == 2
+    assert "did not begin from" in elsewhere.err
