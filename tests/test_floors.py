@@ -8,9 +8,10 @@ import kennel
 ROOT = Path(kennel.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "shapes", "schedules", "randomness", "watch"),
+    ("errors", "shapes", "schedules", "randomness", "watch", "wanted"),
     ("registry", "atomic", "cache", "pixels", "distributed"),
-    ("options", "pictures"),
+    ("options", "pictures", "lock", "migrations"),
+    ("sealed",),
     ("pace", "speed"),
     ("recipe",),
     ("recipes",),

@@ -1,10 +1,12 @@
 """Nothing half-written is ever seen under its final name: write beside it, then rename."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 
@@ -15,8 +17,9 @@ def atomic_file(destination: Path) -> Iterator[Path]:
     The data is flushed to the disk before the rename, so that after a power cut the name holds the old
     content or the new one. On an error the temporary file is removed and `destination` stays as it was.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(destination.parent)
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # a killed process with our number left it, or a link was laid there
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -33,7 +36,7 @@ def atomic_folder(destination: Path) -> Iterator[Path]:
 
     An existing `destination` is replaced only then. On an error, or an interrupt, the temporary folder goes.
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(destination.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
     temporary.chmod(0o755)
     try:
@@ -54,6 +57,48 @@ def write_text(destination: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with atomic_file(destination) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_whole(file: FileIO, content: bytes, end: int | None = None) -> None:
+    """Writes all of `content` behind the file's first `end` bytes (all of them), on the disk on return.
+
+    On an error the file is as long as before: no part of `content` stays.
+    """
+    end = file.seek(0, os.SEEK_END) if end is None else end
+    try:
+        file.truncate(end)
+        file.seek(end)
+        rest = memoryview(content)
+        while rest:  # a disk that is nearly full takes a part, and refuses the next one
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(end)
+        raise
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes what a killed process left half-written in `folder`; gives the names.
+
+    Only files by the names that `atomic_file` gives, and only for a folder that nobody else writes to now.
+    """
+    if not folder.is_dir():
+        return []
+    left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and not path.is_dir()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
+
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.part")
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, all of them durable."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        _sync_folder(one.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,25 +1,22 @@
 """One atomic file a checkpoint: safetensors, with plain JSON and a checksum in its header. Never a pickle."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kennel.atomic import atomic_file
-from kennel.errors import CheckpointError
+from kennel import sealed
+from kennel.errors import CheckpointError, NewerFormatError
+from kennel.migrations import migrated
 from kennel.monitor import Tally
 from kennel.optimisers import Scheduled, parameters_of
 from kennel.step import Step
 
-FORMAT = 1
 SUFFIX = ".safetensors"
 
 
@@ -43,34 +40,17 @@ class Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes one checkpoint; until it is whole, `path` stays as it was."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content = {"format": FORMAT, "checksum": _checksum(plain), **about}
-    with atomic_file(path) as temporary:
-        save_file(plain, temporary, metadata={"kennel": json.dumps(content)})
+    """Writes one checkpoint; until it is whole, `path` stays as it was. `OSError` where the disk is full."""
+    sealed.write(path, tensors, about)
 
 
 def load(path: Path) -> Checkpoint:
-    """Reads and verifies one checkpoint.
+    """Reads and verifies one checkpoint, of today's format or brought to it.
 
-    Raises `CheckpointError` where the file is truncated, has a flipped bit, is not kennel's, or is newer.
+    Raises `CheckpointError` where the file is truncated, has a flipped bit or is not kennel's, and
+    `NewerFormatError` where a newer kennel wrote it.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read ({error})") from None
-    if "kennel" not in header:
-        raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of kennel")
-    about = json.loads(header["kennel"])
-    if about["format"] != FORMAT:
-        raise CheckpointError(
-            f"the checkpoint {path} has format {about['format']}, this kennel reads {FORMAT}: "
-            "use the kennel version that wrote it"
-        )
-    if about["checksum"] != _checksum(tensors):
-        raise CheckpointError(f"the checkpoint {path} is damaged: its checksum does not match")
+    (tensors, about), _ = migrated(*sealed.read(path))
     return Checkpoint(path, tensors, about)
 
 
@@ -84,12 +64,17 @@ def in_folder(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()), reverse=True)
 
 
-def newest(folder: Path, on_damage: Any = None) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not."""
+def newest(folder: Path, on_damage: Callable[[CheckpointError], None] | None = None) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not.
+
+    One that a newer kennel wrote is whole: nobody goes behind it, and `NewerFormatError` is raised.
+    """
     paths = in_folder(folder)
     for path in paths:
         try:
             return load(path)
+        except NewerFormatError:
+            raise
         except CheckpointError as error:
             if on_damage is not None:
                 on_damage(error)
@@ -98,6 +83,11 @@ def newest(folder: Path, on_damage: Any = None) -> Checkpoint | None:
             f"none of the {len(paths)} checkpoints in {folder} is whole: start again in another folder"
         )
     return None
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged checkpoint, so that it is neither taken for one nor kept in place of a whole one."""
+    return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def keep_newest(folder: Path, count: int) -> None:
@@ -129,13 +119,17 @@ def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
         step.players.generator.load_state_dict(checkpoint.below("generator"))
         step.players.discriminator.load_state_dict(checkpoint.below("discriminator"))
         for name, technique in step.named_techniques.items():
-            technique.load_state_dict(checkpoint.below(f"technique.{name}"))
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+            state = checkpoint.below(f"technique.{name}")
+            _refuse_other_shapes(f"the technique {name}", state, technique.state_dict())
+            technique.load_state_dict(state)
+        for name, scheduled in _optimisers(step).items():
+            _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
+        sums = checkpoint.below("tally")
+        _refuse_other_shapes("the tick's sums", sums, dict.fromkeys(sums, torch.zeros(())))
+        tally.load_state_dict(sums)
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
-    for name, scheduled in _optimisers(step).items():
-        _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
-    tally.load_state_dict(checkpoint.below("tally"))
 
 
 def _optimisers(step: Step) -> dict[str, Scheduled]:
@@ -159,25 +153,44 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
     """Copies each value into a tensor laid out like its parameter.
 
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
-    channels-last parameter would pair the wrong numbers. They want the count of steps on the device, too;
-    the others want it on the CPU.
+    channels-last parameter would pair the wrong numbers, and a shorter one would lead them out of it. They
+    want the count of steps on the device, too; the others want it on the CPU.
     """
     groups = [(one, group) for group in optimiser.param_groups for one in group["params"]]
+    known, named = _state_names(optimiser), defaultdict(set)
     for key, value in state.items():
         index, name = key.split(".", 1)
         parameter, group = groups[int(index)]
+        named[parameter].add(name)
+        shape = () if name == "step" else parameter.shape
+        if name not in known or value.shape != shape or value.is_complex():
+            raise ValueError(
+                f"an optimiser's {name} of shape {tuple(value.shape)} is none of parameter {index}"
+            )
         if name == "step":
             restored = value.to(parameter.device if group.get("fused") else "cpu", copy=True)
         else:
-            like = parameter if value.shape == parameter.shape else value.to(parameter.device)
-            restored = torch.empty_like(like, requires_grad=False).copy_(value)
+            restored = torch.empty_like(parameter, requires_grad=False).copy_(value)
         optimiser.state[parameter][name] = restored
+    if any(names != known for names in named.values()):
+        raise ValueError(f"an optimiser's state has not all of {', '.join(sorted(known))}")
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _state_names(optimiser: Optimizer) -> set[str]:
+    """What an optimiser of this kind and these options remembers of a parameter."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    one = type(optimiser)([parameter], **optimiser.defaults)
+    one.step()
+    return {name for name, value in one.state[parameter].items() if isinstance(value, Tensor)}
+
+
+def _refuse_other_shapes(whose: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises `ValueError` where names, shapes or kinds of number are not those that are expected."""
+    if state.keys() != expected.keys():
+        other = sorted(state.keys() ^ expected.keys())[0]
+        raise ValueError(f"{whose} has {'no' if other in expected else 'an unknown'} {other}")
+    for name, value in state.items():
+        if value.shape != expected[name].shape or value.is_complex():
+            given, wanted = tuple(value.shape), tuple(expected[name].shape)
+            raise ValueError(f"{name} of {whose} has shape {given} and should have {wanted}")

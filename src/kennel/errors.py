@@ -28,6 +28,10 @@ class CheckpointError(KennelError):
     """A checkpoint that is damaged or was written for other networks."""
 
 
+class NewerFormatError(CheckpointError):
+    """A checkpoint that a newer kennel wrote: whole, and beyond this one."""
+
+
 class WeightsError(KennelError):
     """The weights of a feature extractor are missing or not the published ones."""
 

@@ -31,6 +31,7 @@ from kennel.judgeable import (
 from kennel.judgement import Judgement, JudgingProtocol, versions
 from kennel.metrics.contract import METRICS, in_order, metric_names
 from kennel.metrics.evidence import Evidence, Settings, Side
+from kennel.wanted import seam
 
 DEFAULT_COUNT = 10_000
 """Images that are judged where nothing else is said: Kaggle's number."""
@@ -258,6 +259,7 @@ class Judge:
         )
         judgements = []
         for name in names:
+            seam()
             try:
                 judgements.append(self._judgement(name, self.evidence, images, count))
             except JudgementError as error:

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from kennel.atomic import write_text
+from kennel.atomic import append_whole, write_text
 from kennel.errors import RunError
 from kennel.recipe import Recipe, from_yaml
 
@@ -41,6 +43,12 @@ class RunFolder:
 
         What a beginning that was killed left behind is no hindrance.
         """
+        self.refuse_other_content()
+        write_text(self.recipe_file, recipe.to_yaml())
+        write_text(self.about_file, json.dumps(about, indent=2) + "\n")
+
+    def refuse_other_content(self) -> None:
+        """Raises `RunError` where the folder is a file or holds something that is not a run's beginning."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
         own = {self.recipe_file.name, self.about_file.name}
@@ -50,8 +58,6 @@ class RunFolder:
                 f"{self.path} holds files but no run: give --out a folder that is new or empty, "
                 "or that of the run to go on with"
             )
-        write_text(self.recipe_file, recipe.to_yaml())
-        write_text(self.about_file, json.dumps(about, indent=2) + "\n")
 
     def recipe(self) -> Recipe:
         """The run's resolved recipe; `RunError` where this is no run."""
@@ -63,8 +69,15 @@ class RunFolder:
         """What `run.json` says: the data set's path, fingerprint and classes, and versions."""
         if not self.exists():
             raise RunError(f"{self.path} is not a run (it has no run.json): make one with `kennel train`")
-        content: dict[str, Any] = json.loads(self.about_file.read_text(encoding="utf-8"))
-        return content
+        try:
+            content = json.loads(self.about_file.read_text(encoding="utf-8"))
+            str(content["data"]["fingerprint"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise RunError(
+                f"{self.about_file} is damaged: bring it back from a copy, or begin anew"
+            ) from None
+        whole: dict[str, Any] = content
+        return whole
 
     def fingerprint(self) -> str:
         """Equal for runs of the same recipe on the same data."""
@@ -72,26 +85,47 @@ class RunFolder:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def log(self) -> list[dict[str, Any]]:
-        """The log's lines, oldest first; a last line that a crash cut off is left out."""
+        """The log's lines, oldest first; one that a crash cut off, or that is damaged, is left out."""
         if not self.log_file.is_file():
             return []
         lines = []
-        for line in self.log_file.read_text(encoding="utf-8").splitlines():
+        for text in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(line, dict) and isinstance(line.get("images"), int):
+                lines.append(line)
         return lines
 
     def rewind_log(self, images_seen: int) -> None:
         """Drops the lines after `images_seen`: the run that goes on from there writes them again."""
-        kept = [line for line in self.log() if line["images"] <= images_seen]
-        write_text(self.log_file, "".join(_line(entry) for entry in kept))
+        kept = "".join(_line(entry) for entry in self.log() if entry["images"] <= images_seen)
+        if not self.log_file.is_file() or self.log_file.read_bytes() != kept.encode():
+            write_text(self.log_file, kept)
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
-        """Adds one line and hands it to the system at once."""
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(_line(entry))
+        """Adds one whole line, on the disk when this returns; on an error the log is as it was.
+
+        What a crash cut off at the end goes first, so that nothing is glued onto half a line.
+        """
+        line = _line(entry).encode()
+        # A link in the log's place is refused: it would lead out of the run.
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(self.log_file, flags, 0o644), "rb+", buffering=0) as file:
+            append_whole(file, line, _end_of_lines(file))
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """Where the last whole line ends."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return 0
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return size
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from kennel.recipe import Turns
 from kennel.shapes import Images, Labels, Latents, Pixels
 from kennel.step import Step
 from kennel.techniques import Turn
+from kennel.wanted import GivenUpError
 from kennel.watch import Entry
 
 
@@ -30,10 +31,14 @@ class Plan:
 
 @dataclass
 class Progress:
-    """Where a run is. `seconds` is training time, over all its sittings."""
+    """Where a run is. `seconds` is training time, over all its sittings.
+
+    `tick_due`: the rounds of a tick are played, and its callbacks have not run to their end.
+    """
 
     images_seen: int = 0
     seconds: float = 0.0
+    tick_due: bool = False
 
 
 Callback = Callable[[Entry, Progress], None]
@@ -84,17 +89,19 @@ class Trainer:
         started, before = time.monotonic(), progress.seconds
         outside = 0.0  # seconds spent in callbacks, which are not training
         tick_began = (progress.images_seen, progress.seconds)
-        while progress.images_seen < plan.total_images:
+        while progress.tick_due or progress.images_seen < plan.total_images:
             if self.should_stop():
                 refuse_non_finite(self.tally.means(), progress.images_seen)
                 self.at_stop(progress)
                 return False
-            tick = progress.images_seen // plan.tick_images
-            self.round()
-            progress.seconds = before + time.monotonic() - started - outside
-            self.at_round(progress.images_seen)
-            finished = progress.images_seen >= plan.total_images
-            if progress.images_seen // plan.tick_images > tick or finished:
+            if not progress.tick_due:
+                tick = progress.images_seen // plan.tick_images
+                self.round()
+                progress.seconds = before + time.monotonic() - started - outside
+                self.at_round(progress.images_seen)
+                finished = progress.images_seen >= plan.total_images
+                progress.tick_due = progress.images_seen // plan.tick_images > tick or finished
+            if progress.tick_due:
                 callbacks_began = time.monotonic()
                 self._tick(tick_began)
                 outside += time.monotonic() - callbacks_began
@@ -144,6 +151,8 @@ class Trainer:
         return latents
 
     def _tick(self, began: tuple[int, float]) -> None:
+        """Where a callback is given up, the tick stays due and the tally full, as before it."""
+        full = self.tally.state_dict()
         means: Mapping[str, float] = self.tally.read()
         refuse_non_finite(means, self.progress.images_seen)
         images, seconds = self.progress.images_seen - began[0], self.progress.seconds - began[1]
@@ -153,5 +162,10 @@ class Trainer:
             "images_per_second": round(images / seconds, 2) if seconds > 0 else None,
             **means,
         }
-        for callback in self.at_tick:
-            callback(entry, self.progress)
+        self.progress.tick_due = False
+        try:
+            for callback in self.at_tick:
+                callback(entry, self.progress)
+        except GivenUpError:
+            self.tally.load_state_dict(full)
+            self.progress.tick_due = True

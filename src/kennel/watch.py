@@ -20,3 +20,6 @@ class Watch:
 
     def at_tick(self, entry: Entry) -> None:
         """After every tick, with its line of the log."""
+
+    def stopping(self, by: int) -> None:
+        """The run was asked to stop, by the signal of this number; it says so, and ends soon."""

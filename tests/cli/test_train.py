@@ -159,19 +159,23 @@ def test_the_demo_goes_the_whole_way(kennel, tmp_path):
 def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
     kennel, packed_set, tmp_path, monkeypatch
 ):
-    import errno
+    from safetensors import SafetensorError
 
-    from kennel import checkpoint
+    from kennel import sealed
 
     def full(*given, **named):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(sealed, "save_file", full)
     outcome = kennel(*command)
     assert outcome.code == 2
-    assert outcome.err.strip().splitlines()[-1] == (
-        "Error: no space left on device; free some space and run the same command again"
+    said = outcome.err.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"Error: a checkpoint of \S+run could not be written, no space left on device \(it takes up to [\d,]+"
+        r" bytes, and [\d,]+ bytes are free on its disk\); free some space \(in the run's folder "
+        r"samples/ \([\d,]+ bytes\), tensorboard/ \([\d,]+ bytes\) may go\) and give the same command again",
+        said,
     )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
@@ -185,3 +189,25 @@ def test_the_user_says_how_much_of_the_set_may_be_held(kennel, packed_set, tmp_p
     outcome = kennel(*command, "--resident", "never")
     assert outcome.code == 0, outcome.err
     assert f"is streamed from {data}." in outcome.err
+
+
+def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to_it(
+    kennel, packed_set, tmp_path
+):
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "old", *QUICK)
+    assert kennel(*command).code == 0
+    changed = (*command, "--set", "batch=16")
+    refusal = kennel(*changed)
+    assert refusal.code == 2
+    assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
+    outcome = kennel(*changed, "--fork", tmp_path / "new")
+    assert outcome.code == 0, outcome.err
+    assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
+    assert str(tmp_path / "new" / "report.html") in outcome.out
+    assert [line["images"] for line in RunFolder(tmp_path / "new").log()] == [32, 64]
+    again = kennel(*changed, "--fork", tmp_path / "new")
+    assert again.code == 0
+    assert "Going on from 64 images" in again.err
+    elsewhere = kennel(*changed, "--fork", tmp_path / "old")
+    assert elsewhere.code == 2
+    assert "did not begin from" in elsewhere.err

@@ -1,11 +1,12 @@
 """`kennel plan`: what a run will take, before anyone commits a night to it. Nothing is written."""
 
+import signal
 from datetime import datetime
 from pathlib import Path
 
 import typer
 
-from kennel.cli.train import INTERRUPTED, budget_of
+from kennel.cli.train import BY_SIGNAL, budget_of
 
 
 def plan(
@@ -54,7 +55,7 @@ def plan(
                 say=lambda doing: status.update(f"planning: {doing}"),
             )
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(BY_SIGNAL + signal.SIGINT) from None
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")

@@ -1,14 +1,16 @@
 """`kennel train`: a recipe on a packed set, in a run folder; the same command again resumes."""
 
+import signal
 import time
 from pathlib import Path
 
 import typer
 
+from kennel.cli.console import be_silent
 from kennel.watch import VALIDATIONS_SINCE_BEST, Entry, Watch
 
-INTERRUPTED = 130
-"""The exit code that shells give to what Ctrl-C ended."""
+BY_SIGNAL = 128
+"""What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
 
 
 def train(
@@ -26,6 +28,9 @@ def train(
     resident: str = typer.Option(
         "auto", help="Hold the set on the device: always, never, up to a size such as 8G, or auto."
     ),
+    fork: Path | None = typer.Option(
+        None, metavar="NEW", help="Begin a new run in NEW from the weights of the one in --out."
+    ),
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped."""
     from kennel.cli.console import console
@@ -39,17 +44,19 @@ def train(
 
     chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
     room = parse_room(resident)
+    run, parent = (out, None) if fork is None else (fork, out)
     with Watching() as watching:
         finished = train(
             chosen,
             data,
-            out,
+            run,
             device=pick_device(device),
             weights=weights,
             watch=watching,
             resident_bytes=room,
+            parent=parent,
         )
-    folder = RunFolder(out)
+    folder = RunFolder(run)
     report = write_report(folder)
     if finished:
         last = folder.log()[-1]
@@ -59,7 +66,7 @@ def train(
     console.print(f"Newest grid: {progress_grids(folder)[-1]}", soft_wrap=True)
     console.print(f"Report:      {report}", soft_wrap=True)
     if not finished:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(BY_SIGNAL + (watching.stopped_by or signal.SIGINT))
 
 
 def budget_of(images: str | None, epochs: float | None) -> list[str]:
@@ -103,6 +110,7 @@ class Watching(Watch):
         )
         self._task = self._progress.add_task("training", total=None, images="0", speed="", left="")
         self._started: tuple[float, int] | None = None
+        self.stopped_by: int | None = None
 
     def __enter__(self) -> "Watching":
         self._progress.start()
@@ -113,6 +121,13 @@ class Watching(Watch):
 
     def say(self, sentence: str) -> None:
         self._progress.console.print(sentence, markup=False, soft_wrap=True)
+
+    def stopping(self, by: int) -> None:
+        self.stopped_by = by
+        if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
+            be_silent()
+        again = "Ctrl-C again" if by == signal.SIGINT else "a second signal"
+        self.say(f"Stopping with a checkpoint ({again}: at once, without).")
 
     def at_round(self, images_seen: int, total: int) -> None:
         now = time.monotonic()

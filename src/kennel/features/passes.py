@@ -19,6 +19,7 @@ from kennel.data.image_set import ImageSet, batch_starts
 from kennel.distributed import meet, rank, received_from, send_to_rank_0, world_size
 from kennel.errors import JudgementError, RankError
 from kennel.features.contract import Extractor
+from kennel.wanted import seam
 
 Progress: TypeAlias = Callable[[int, int], None]
 """`report(images done, images in all)`."""
@@ -60,6 +61,7 @@ def feature_batches(
     """
     wanted, done = len(images) if rows is None else len(rows), 0
     for part in _rounds(images, extractor, rows, batch, shared):
+        seam()
         yield part
         done += len(part.features)
         if on_progress:

@@ -14,6 +14,7 @@ from kennel.errors import JudgementError
 from kennel.features.moments import BLOCK, FloatArray, Moments, MomentsAccumulator
 from kennel.metrics.checking import check_pair
 from kennel.metrics.frechet import frechet_distance
+from kennel.wanted import seam
 
 LabelArray = npt.NDArray[np.integer]
 LEAST = 2
@@ -63,6 +64,7 @@ def fid_by_class(
     found: dict[int, ClassFid] = {}
     left_out = []
     for label, name in enumerate(names):
+        seam()
         places = np.flatnonzero(fake_labels == label)
         reference_places = np.flatnonzero(reference_labels == label)
         if min(len(places), len(reference_places)) < LEAST:

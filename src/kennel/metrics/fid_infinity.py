@@ -17,6 +17,7 @@ from kennel.errors import JudgementError
 from kennel.features.moments import BLOCK, FloatArray, Moments, MomentsAccumulator
 from kennel.metrics.checking import check_features
 from kennel.metrics.frechet import frechet_distance
+from kennel.wanted import seam
 
 POINTS = 15
 MINIMUM = 5000
@@ -71,6 +72,7 @@ def fid_infinity(
     order = np.random.default_rng(seed).permutation(len(fakes))
     accumulator, before, fids = MomentsAccumulator(), 0, []
     for count in counts:
+        seam()
         for start in range(before, count, BLOCK):
             accumulator.add(fakes[order[start : min(start + BLOCK, count)]])
         fids.append(frechet_distance(accumulator.moments(), reference))

@@ -16,6 +16,7 @@ import numpy as np
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray
 from kennel.metrics.checking import check_pair
+from kennel.wanted import seam
 
 SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 2020
 """torch-fidelity's defaults, so that equal features give equal numbers."""
@@ -93,6 +94,7 @@ def kid(
     random = np.random.RandomState(seed)
     values = []
     for _ in range(subsets):
+        seam()
         one = fakes[random.choice(len(fakes), size, replace=False)].astype(np.float64)
         other = reference[random.choice(len(reference), size, replace=False)].astype(np.float64)
         between = kernel(one, other).mean()

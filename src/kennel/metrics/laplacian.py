@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kennel.data.image_set import ImageSet
 from kennel.errors import JudgementError
+from kennel.wanted import seam
 
 IMAGES, PATCHES, REPEATS, DIRECTIONS = 16_384, 128, 4, 128
 """The paper's: images a side, patches of an image and level, and directions drawn so many times."""
@@ -151,6 +152,7 @@ def _descriptors(
     places = [np.random.default_rng([seed, size]) for size in sizes]
     seen = done = 0
     for batch in images.batches(BATCH):
+        seam()
         kept = batch[chosen[seen : seen + len(batch)]].astype(np.float32)
         seen += len(batch)
         if not len(kept):

@@ -24,6 +24,7 @@ from torch import Tensor
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray
 from kennel.metrics.products import ROUNDING, Float32Product, Prepared, Product, ProductName, choose_product
+from kennel.wanted import seam
 
 IndexArray: TypeAlias = npt.NDArray[np.int64]
 LEFT_TILE, RIGHT_TILE = 1024, 4096
@@ -141,6 +142,7 @@ class Space:
                 for top in range(first, min(first + CHUNK, len(self.left)), LEFT_TILE)
             ]
             for start in range(0, len(self.right), RIGHT_TILE):
+                seam()
                 right = self._side(self.right[start : start + RIGHT_TILE], product, left=False)
                 for top, left in chunk:
                     yield self._tile(product, top, left, start, right)

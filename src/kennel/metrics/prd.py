@@ -17,6 +17,7 @@ import numpy.typing as npt
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray
 from kennel.metrics.checking import check_pair
+from kennel.wanted import seam
 
 CLUSTERS, RUNS, ANGLES, RESTARTS = 20, 10, 1001, 10
 BETAS = (8, 1 / 8, 1)
@@ -85,6 +86,7 @@ def prd(
     union = np.concatenate([_subset(side, count, random) for side in (reference, fakes)])
     curves = []
     for _ in range(runs):
+        seam()
         place = _clustered(union, clusters, int(random.integers(2**31)))
         of_reference, of_fakes = (
             np.bincount(side, minlength=clusters) / count for side in (place[:count], place[count:])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray, blocks
 from kennel.metrics.checking import check_pair
+from kennel.wanted import seam
 
 PROJECTIONS = 1000
 HELD = 8_000_000
@@ -64,6 +65,7 @@ def squares_along(fakes: FloatArray, reference: FloatArray, directions: Float64A
     width = max(1, HELD // max(len(fakes), len(reference)))
     squares = np.empty(directions.shape[1])
     for start in range(0, len(squares), width):
+        seam()
         some = directions[:, start : start + width]
         squares[start : start + width] = wasserstein_squares(
             _sorted_projections(fakes, some), _sorted_projections(reference, some)

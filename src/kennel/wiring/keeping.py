@@ -1,20 +1,24 @@
 """What a run writes at a tick, and how it finds back to it: validation, grid, log, checkpoints."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
-import kennel
-from kennel import checkpoint
-from kennel.errors import CheckpointError
+from kennel import checkpoint, wanted
+from kennel.atomic import sweep
+from kennel.errors import CheckpointError, NewerFormatError
 from kennel.pictures import save_png, tile
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import Samples, a_row_a_class
+from kennel.sealed import bytes_of
 from kennel.step import Step
 from kennel.trainer import Plan, Progress, Trainer
 from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
+from kennel.wiring.events import EventWriter
 from kennel.wiring.provenance import grid_text
+from kennel.wiring.space import writing
 from kennel.wiring.validating import Validator
 
 GRID_SEEDS = range(64)
@@ -30,12 +34,14 @@ class Keeper:
     def __init__(
         self, folder: RunFolder, recipe: Recipe, step: Step, validator: Validator | None, plan: Plan
     ) -> None:
-        """`trainer` is set when it is built, since its callbacks are this one's."""
+        """`trainer` is set when it is built, since its callbacks are this one's, and `asked_to_stop` where
+        there are signals to hear: a validation is given up by it."""
         self.folder = folder
         self.recipe = recipe
         self.step = step
         self.validator = validator
         self.plan = plan
+        self.asked_to_stop: Callable[[], bool] = lambda: False
         self.best = Best(recipe.validation.metric)
         self.is_best = False
 
@@ -45,21 +51,56 @@ class Keeper:
         return self.best.has_run_out(self.recipe.validation.patience)
 
     def resume(self, say: Callable[[str], None]) -> None:
-        """Goes back to the newest whole checkpoint, where there is one."""
+        """Goes back to the newest whole checkpoint, where there is one.
+
+        What a killed process left half-written goes; a damaged checkpoint is set aside, and it is said.
+        """
 
         def damaged(error: CheckpointError) -> None:
-            say(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
+            say(f"{_capital(error)}: it is set aside, and the one before it is taken.")
 
+        for place in (self.folder.path, self.folder.checkpoints, self.folder.samples):
+            sweep(place)
         found = checkpoint.newest(self.folder.checkpoints, damaged)
+        for path in checkpoint.in_folder(self.folder.checkpoints):
+            if found is not None and path.name > found.path.name:
+                checkpoint.set_aside(path)
         self.folder.rewind_log(found.images_seen if found else 0)
         if found is None:
             return
+        progress, lines = self.trainer.progress, self.folder.log()
         checkpoint.restore(found, self.step, self.trainer.tally)
-        self.trainer.progress.images_seen = found.images_seen
-        self.trainer.progress.seconds = float(found.about["seconds"])
-        self.best.restore(found.about, self.folder.log())
-        if not self.has_run_out:
-            say(f"Going on from {found.images_seen:,} images.")
+        try:
+            progress.images_seen = found.images_seen
+            progress.seconds = float(found.about["seconds"])
+            progress.tick_due = found.about["tick_due"]
+            self.best.restore(found.about, lines)
+        except KeyError as missing:
+            raise CheckpointError(
+                f"the checkpoint {found.path} says nothing of its {missing.args[0]}, which kennel's own do: "
+                "take it away, and the one before it is taken"
+            ) from None
+        if progress.images_seen and not self.has_run_out:
+            say(f"Going on from {progress.images_seen:,} images.")
+        self._check_best(say)
+
+    def _check_best(self, say: Callable[[str], None]) -> None:
+        """A damaged best is told of, and made again where the checkpoint that it came from is still kept."""
+        path = self.folder.best_checkpoint
+        if not path.exists():
+            return
+        try:
+            checkpoint.load(path)
+        except NewerFormatError:
+            return
+        except CheckpointError as error:
+            try:
+                same = checkpoint.load(path.with_name(checkpoint.name_for(self.best.images_seen)))
+            except CheckpointError:
+                say(f"{_capital(error)}: the run goes on, and the next best takes its place.")
+                return
+            checkpoint.save(path, same.tensors, same.about)
+            say(f"{_capital(error)}: it was made again from {same.path.name}.")
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
@@ -69,7 +110,8 @@ class Keeper:
         every = self.recipe.validation.every_ticks
         if self.validator is None or not (tick % every == 0 or last):
             return
-        values = self.validator.values(sampling_generator(self.step), progress.images_seen)
+        with wanted.unless(self.asked_to_stop):
+            values = self.validator.values(sampling_generator(self.step), progress.images_seen)
         entry.update(values)
         self.is_best = self.best.add(progress.images_seen, values[self.best.metric])
         entry[VALIDATIONS_SINCE_BEST] = self.best.since
@@ -79,11 +121,18 @@ class Keeper:
         seeds, labels, columns = grid_of(self.recipe.classes or 0)
         generator, sampling = sampling_generator(self.step), self.recipe.sampling
         samples = Samples(generator, self.recipe.latent, seeds, labels=labels, sampling=sampling)
-        save_png(
-            self.folder.samples / f"{progress.images_seen:012d}.png",
-            tile(samples.pixels(), columns),
-            grid_text(self.folder.fingerprint(), progress.images_seen, seeds),
-        )
+        picture = tile(samples.pixels(), columns)
+        with writing(self.folder, "the grid of samples", picture.nbytes):
+            save_png(
+                self.folder.samples / f"{progress.images_seen:012d}.png",
+                picture,
+                grid_text(self._fingerprint, progress.images_seen, seeds),
+            )
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        """The run's, read once: its recipe and its data stay what they are while it trains."""
+        return self.folder.fingerprint()
 
     def draw_first_grid(self) -> None:
         """What the untrained generator draws."""
@@ -91,7 +140,13 @@ class Keeper:
 
     def write_log(self, entry: Entry, progress: Progress) -> None:
         """The tick's line."""
-        self.folder.append_log(entry)
+        with writing(self.folder, "log.jsonl"):
+            self.folder.append_log(entry)
+
+    def write_events(self, events: EventWriter, entry: Entry) -> None:
+        """The tick's TensorBoard events."""
+        with writing(self.folder, "a TensorBoard event"):
+            events.write(entry)
 
     def stop(self, progress: Progress) -> None:
         """A checkpoint of a run that stops between ticks; one that ends early has that of its last tick."""
@@ -113,15 +168,21 @@ class Keeper:
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
+            "tick_due": progress.tick_due,
             **self.best.about(),
             "recipe": self.recipe.fingerprint(),
-            "kennel": kennel.__version__,
         }
-        if self.is_best:
-            checkpoint.save(self.folder.best_checkpoint, tensors, about)
-            self.is_best = False
-        checkpoint.save(self.folder.checkpoints / checkpoint.name_for(progress.images_seen), tensors, about)
-        checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
+        with writing(self.folder, "a checkpoint", bytes_of(tensors)):
+            if self.is_best:
+                checkpoint.save(self.folder.best_checkpoint, tensors, about)
+                self.is_best = False
+            numbered = self.folder.checkpoints / checkpoint.name_for(progress.images_seen)
+            checkpoint.save(numbered, tensors, about)
+            checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
+
+
+def _capital(error: Exception) -> str:
+    return f"{str(error)[0].upper()}{str(error)[1:]}"
 
 
 def grid_of(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:

@@ -2,11 +2,9 @@
 
 import math
 import platform
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,18 +14,24 @@ from kennel import checkpoint
 from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
+from kennel.distributed import rank
 from kennel.errors import RecipeError, RunError
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
+from kennel.lock import locked
 from kennel.recipe import Recipe, Validation, difference
 from kennel.run_folder import RunFolder
 from kennel.sampler import draw_latents
+from kennel.step import Step
 from kennel.trainer import Plan, Trainer
 from kennel.watch import Watch
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.keeping import Keeper
+from kennel.wiring.space import writing
 from kennel.wiring.speeding import with_speed_for
+from kennel.wiring.stopping import asked_to_stop
 from kennel.wiring.validating import Validator, with_metric_names
 
 TAKEN = (
@@ -53,6 +57,7 @@ def train(
     weights: Path | None = None,
     watch: Watch | None = None,
     resident_bytes: int | None = None,
+    parent: Path | None = None,
 ) -> bool:
     """Begins the run in `out`, or goes on with the one that is there; True when it is over.
 
@@ -63,7 +68,11 @@ def train(
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
     extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the device, a
-    larger one streamed, with the same result. Ctrl-C and SIGTERM leave a checkpoint and return False.
+    larger one streamed, with the same result. Ctrl-C, SIGTERM and SIGHUP leave a checkpoint and return False,
+    also in the middle of a validation, which the run then does again. A second process on one folder is
+    refused.
+
+    With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
     """
     watch = watch or Watch()
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
@@ -73,15 +82,37 @@ def train(
     folder = RunFolder(out)
     device = device or torch.device("cpu")
     recipe = settled(recipe, packed, folder, weights, device)
-    total = recipe.budget.in_images(len(packed))
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
-    _begin_or_match(folder, recipe, packed, watch.say)
+    if parent is not None:
+        if folder.exists():
+            check_parent(folder, parent)
+        else:
+            begin_fork(folder, parent, recipe, _about(packed), step, watch.say)
+    elif not folder.exists():
+        folder.refuse_other_content()
+    with locked(out, "trained", watch.say) if rank() == 0 else nullcontext():
+        return _train(recipe, packed, folder, step, validator, device, watch, resident_bytes)
 
+
+def _train(
+    recipe: Recipe,
+    packed: PackedSet,
+    folder: RunFolder,
+    step: Step,
+    validator: Validator | None,
+    device: torch.device,
+    watch: Watch,
+    resident_bytes: int | None,
+) -> bool:
+    """The run, in a folder that nobody else writes to."""
+    total = recipe.budget.in_images(len(packed))
+    with writing(folder, "the recipe"):
+        _begin_or_match(folder, recipe, packed, watch.say)
     plan = portions(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
     with (
-        _asked_to_stop(watch.say) as asked_to_stop,
+        asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.say) as events,
         Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream,
     ):
@@ -95,16 +126,18 @@ def train(
                 keeper.validate,
                 keeper.draw_grid,
                 keeper.write_log,
-                lambda entry, progress: events.write(entry),
+                lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.at_tick(entry),
                 lambda entry, progress: keeper.save(progress),
             ),
             at_round=lambda images_seen: watch.at_round(images_seen, total),
             at_stop=keeper.stop,
-            should_stop=lambda: keeper.has_run_out or asked_to_stop(),
+            should_stop=lambda: keeper.has_run_out or is_asked(),
         )
-        keeper.trainer = trainer
-        keeper.resume(watch.say)
+        keeper.trainer, keeper.asked_to_stop = trainer, is_asked
+        with writing(folder, "what a resume changes"):
+            keeper.resume(watch.say)
+            events.rewind(trainer.progress.images_seen)
         if trainer.progress.images_seen == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
@@ -197,7 +230,8 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
     if refused:
         raise RecipeError(
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
-            "give the same settings to go on with it, or another --out to begin anew"
+            "give the same settings to go on with it, --fork NEW with this --out to begin a new run in NEW "
+            "from its weights, or another --out to begin anew"
         )
     if any(change.startswith("budget.") for change in changes):
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
@@ -224,28 +258,3 @@ def _about(packed: PackedSet) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-@contextmanager
-def _asked_to_stop(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM become a flag that the loop reads between rounds; a second Ctrl-C is immediate."""
-    asked = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-        say("Stopping after this round, with a checkpoint (Ctrl-C again to stop at once, without).")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        before = {number: signal.signal(number, note) for number in signals}
-    except ValueError:  # not the main thread: whoever runs us there keeps the signals
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,349 @@
+"""What befalls a run, tried for real: kill -9, signals, damage, a full disk, as docs/faults.md shows it.
+
+A tiny run on the bundled digits is disturbed in every way of the table and started again until it is over.
+It is then held against the same run undisturbed: every tensor, every value of the log but for seconds, every
+grid, bit for bit. Its ticks are two rounds each and every fourth is validated, so that most of its time goes
+into writing and judging.
+
+    python benchmarks/faults.py [--kills 30] [--signals 10] [--damages 200] [--seed 0] [--folder TEMPORARY]
+"""
+
+import argparse
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from disturbed import TICK, Bench, broken_lines, events_agree, life, outcome, reached, wait_for_tick
+
+from kennel import checkpoint, sealed
+from kennel.errors import CheckpointError
+from kennel.recipe import override
+from kennel.run_folder import RunFolder
+
+
+@dataclass
+class Row:
+    """A line of the table; `lost` and `said` are words."""
+
+    fault: str
+    tries: int
+    lost: str
+    said: str
+
+
+def killed(bench: Bench, tries: int) -> Row:
+    """kill -9 again and again, the same run started anew each time."""
+    run, redone, left, broken, hits = bench.folder / "killed", [], 0, 0, 0
+    while hits < tries:
+        ended = bench.live(run, bench.at_random(signal.SIGKILL))
+        if ended.code == 0:  # it was over before: the rest of the kills go to a run from its start
+            assert outcome(run) == bench.whole
+            shutil.rmtree(run)
+            continue
+        assert ended.code == -signal.SIGKILL, ended
+        hits += 1
+        redone.append(max(0, ended.images - reached(run)))
+        left += len(list(run.rglob("*.part")))
+        broken += broken_lines(run)
+    assert bench.live(run).code == 0
+    agree = "agree" if events_agree(run) else "DO NOT AGREE"
+    lost = (
+        f"at most {max(redone)} images were shown again, {sum(redone) / len(redone):.0f} on average (a tick "
+        f"is {TICK}); {bench.same(run)}; {broken} broken lines in the log; TensorBoard's events "
+        f"{agree} with it"
+    )
+    return Row("`kill -9` at random moments", tries, lost, f"nothing ({left} half-written files were swept)")
+
+
+def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
+    """A signal at random moments: the checkpoint of that moment, and the signal's exit code."""
+    run, redone, slowest, due, hits, words = bench.folder / f"asked by {number.name}", [], 0.0, 0, 0, ""
+    while hits < tries:
+        ended = bench.live(run, bench.at_random(number))
+        if ended.code == 0:
+            shutil.rmtree(run)
+            continue
+        if ended.code != 128 + number:  # it came before the run heard signals: nothing had begun
+            assert ended.code in (-number, 1), ended
+            continue
+        hits += 1
+        found = checkpoint.newest(RunFolder(run).checkpoints)
+        assert found is not None
+        redone.append(ended.images - found.images_seen if ended.images else 0)
+        due += found.about["tick_due"]
+        slowest = max(slowest, ended.seconds)
+    ended = bench.live(run)
+    assert ended.code == 0
+    words = next((one for one in ended.said if one.startswith("Going on")), "")
+    lost = (
+        f"{max(redone)} images; ended after {slowest:.1f} seconds at most; {due} were in a validation, which "
+        f"was done again; {bench.same(run)}"
+    )
+    return Row(f"{number.name} at random moments", tries, lost, f"exit code {128 + number}; then: {words}")
+
+
+def damaged(bench: Bench, tries: int, what: str, spoil: Callable[[bytearray], bytearray]) -> Row:
+    """The newest checkpoint is spoiled: each time it must be found out, and three runs are gone on with."""
+    source = bench.folder / "half"
+    if not source.exists():
+        bench.live(source, stop_after(480))
+    newest = checkpoint.in_folder(RunFolder(source).checkpoints)[0]
+    content, missed, words = newest.read_bytes(), 0, ""
+    spoiled = bench.folder / newest.name
+    for _ in range(tries):
+        spoiled.write_bytes(spoil(bytearray(content)))
+        try:
+            checkpoint.load(spoiled)
+            missed += 1
+        except CheckpointError:
+            pass
+    redone, same = [], []
+    for _ in range(3):
+        run = bench.copy_of(source, "spoiled")
+        checkpoint.in_folder(RunFolder(run).checkpoints)[0].write_bytes(spoil(bytearray(content)))
+        redone.append(int(newest.stem) - int(checkpoint.in_folder(RunFolder(run).checkpoints)[1].stem))
+        ended = bench.live(run)
+        assert ended.code == 0
+        words = next(one for one in ended.said if one.startswith("The checkpoint"))
+        same.append(bench.same(run))
+    lost = f"{missed} were missed; {max(redone)} images were shown again; {same[0]}"
+    assert len(set(same)) == 1
+    return Row(what, tries, lost, bench.in_words(words))
+
+
+def stop_after(images: int) -> Callable[[Any, Path], float]:
+    """SIGTERM once the log has come so far."""
+
+    def disturb(process: Any, out: Path) -> float:
+        while process.exitcode is None and not any(line["images"] >= images for line in RunFolder(out).log()):
+            time.sleep(0.005)
+        process.terminate()
+        return time.monotonic()
+
+    return disturb
+
+
+def cut(bench: Bench) -> Callable[[bytearray], bytearray]:
+    """Ends the file anywhere."""
+    return lambda content: content[: bench.chance.randrange(len(content))]
+
+
+def flip(bench: Bench) -> Callable[[bytearray], bytearray]:
+    """Turns one bit over, of the header or of the tensors."""
+
+    def spoil(content: bytearray) -> bytearray:
+        place = bench.chance.randrange(8 * len(content))
+        content[place // 8] ^= 1 << place % 8
+        return content
+
+    return spoil
+
+
+@contextmanager
+def tiny_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of 4 MiB; None where none may be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def full_disk(bench: Bench) -> Row:
+    """The disk fills within whatever is written next; with room again the same command goes on."""
+    tries, words, lost_checkpoints = 0, set(), 0
+    with tiny_disk(bench.folder / "disk") as disk:
+        if disk is None:
+            return full_files(bench)
+        run, page = disk / "run", os.statvfs(disk).f_frsize
+        bench.live(run, stop_after(160))
+        for pages in (0, 1, 2, 3, 5, 8, 13, 20, 30, 40):
+            before, free = reached(run), os.statvfs(disk).f_bavail * page
+            (disk / "ballast").write_bytes(b"\1" * max(0, free - pages * page))
+            ended = bench.live(run)
+            (disk / "ballast").unlink()
+            if ended.code == 0:
+                break
+            assert ended.code == 2, ended
+            tries += 1
+            words.add(ended.said[-1])
+            lost_checkpoints += reached(run) < before
+            assert not list(run.rglob("*.part"))
+            assert broken_lines(run) == 0
+        assert bench.live(run).code == 0
+        same = bench.same(run)
+    shown = sorted(words, key=len)[-1].replace(str(bench.folder / "disk"), "runs")
+    lost = f"{lost_checkpoints} checkpoints; what came after the newest one is shown again; {same}"
+    return Row("a full disk, at whichever file meets its end", tries, lost, shown)
+
+
+def full_files(bench: Bench) -> Row:
+    """The same where nothing may be mounted: no file may grow beyond a limit."""
+    run, words = bench.folder / "limited", ""
+    bench.live(run, stop_after(160))
+    limits = [10_000, 20_000, 40_000]
+    for limit in limits:
+        ended = bench.live(run, file_limit=limit)
+        assert ended.code == 2, ended
+        words = ended.said[-1]
+    assert bench.live(run).code == 0
+    return Row(
+        "a limit on the size of files",
+        len(limits),
+        f"no checkpoint; {bench.same(run)}",
+        bench.in_words(words),
+    )
+
+
+def two_processes(bench: Bench, tries: int) -> Row:
+    """A second process on a run that is being trained."""
+    run, words = bench.folder / "shared", []
+
+    def second(process: Any, out: Path) -> float:
+        for _ in range(tries):
+            wait_for_tick(process, out)
+            if process.exitcode is not None:
+                break
+            file = bench.folder / "second.jsonl"
+            file.unlink(missing_ok=True)
+            shown = bench.processes.Value("q", 0, lock=False)
+            other = bench.processes.Process(
+                target=life, args=(bench.recipe, bench.data, out, file, shown, {})
+            )
+            other.start()
+            other.join()
+            if process.exitcode is not None:  # the first was over meanwhile
+                break
+            assert other.exitcode == 2
+            words.append(json.loads(file.read_text().splitlines()[-1]))
+        return time.monotonic()
+
+    assert bench.live(run, second).code == 0
+    return Row(
+        "a second process on the same run",
+        len(words),
+        f"nothing; {bench.same(run)}",
+        bench.in_words(words[0]),
+    )
+
+
+def changed_recipe(bench: Bench) -> list[Row]:
+    """Another recipe on the same folder, and the fork that it is told of."""
+    run = bench.folder / "whole"
+    other = override(bench.recipe, ["batch=16"])
+    ended = bench.live(run, recipe=other)
+    assert ended.code == 2
+    rows = [Row("a recipe that changed", 1, f"nothing; {bench.same(run)}", bench.in_words(ended.said[-1]))]
+    forked = bench.live(bench.folder / "new", recipe=other, parent=run)
+    assert forked.code == 0
+    words = next(one for one in forked.said if "begins with" in one)
+    rows.append(Row("the same with `--fork`", 1, "nothing: the old run is only read", bench.in_words(words)))
+    wider = override(bench.recipe, ["generator.width=8"])
+    ended = bench.live(bench.folder / "wider", recipe=wider, parent=run)
+    assert ended.code == 2
+    assert not (bench.folder / "wider").exists()
+    rows.append(
+        Row("a fork with other networks", 1, "nothing; no folder was made", bench.in_words(ended.said[-1]))
+    )
+    return rows
+
+
+class Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        """`marker` is the file."""
+        self.marker = str(marker)
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        """What a pickle would call."""
+        return open, (self.marker, "w")
+
+
+def other_files(bench: Bench) -> list[Row]:
+    """Files in the newest checkpoint's place that are none of this kennel's."""
+    marker, rows = bench.folder / "it was run", []
+    words = json.dumps({"format": sealed.FORMAT + 1, "kennel": "9.0", "images_seen": 10**6})
+    metadata = {"kennel": words, "seal": sealed._seal(words)}
+    newer = json.dumps({"__metadata__": metadata}).encode()
+    giant = json.dumps(
+        {"a": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}
+    ).encode()
+    kinds = {
+        "a checkpoint of a newer kennel": len(newer).to_bytes(8, "little") + newer,
+        "a pickle that runs code, named .safetensors": pickle.dumps(Malicious(marker)),
+        "a header that claims 2^63 bytes": (2**63).to_bytes(8, "little") + b"{}",
+        "a tensor that claims 4 TB": len(giant).to_bytes(8, "little") + giant,
+    }
+    for fault, content in kinds.items():
+        run = bench.copy_of(bench.folder / "half", "replaced")
+        checkpoint.in_folder(RunFolder(run).checkpoints)[0].write_bytes(content)
+        ended = bench.live(run)
+        refused = "newer" in fault
+        assert ended.code == (2 if refused else 0), ended
+        lost = (
+            "nothing: the run is refused and left as it is" if refused else f"as by damage; {bench.same(run)}"
+        )
+        said = next(one for one in ended.said if "checkpoint" in one and "Validation" not in one)
+        rows.append(Row(fault, 1, lost, bench.in_words(said)))
+    assert not marker.exists()
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = ["| fault | tries | lost | what was said |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {row.fault} | {row.tries} | {row.lost} | {row.said} |" for row in rows])
+
+
+def main() -> None:
+    """Drives every fault and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--signals", type=int, default=10)
+    parser.add_argument("--damages", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--folder", type=Path, help="Where the runs go; a temporary folder, removed at the end."
+    )
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    folder = Path(tempfile.mkdtemp(prefix="faults.", dir=arguments.folder)).resolve()
+    os.environ["KENNEL_CACHE"] = str(folder / "cache")
+    began = time.perf_counter()
+    try:
+        bench = Bench(folder, arguments.seed)
+        rows = [killed(bench, arguments.kills)]
+        rows += [signalled(bench, one, arguments.signals) for one in (signal.SIGTERM, signal.SIGINT)]
+        rows += [
+            damaged(bench, arguments.damages, "the newest checkpoint cut at a random place", cut(bench)),
+            damaged(bench, arguments.damages, "a random bit of it flipped", flip(bench)),
+            full_disk(bench),
+            two_processes(bench, 5),
+            *changed_recipe(bench),
+            *other_files(bench),
+        ]
+        print(table(rows))
+        print(f"\n{time.perf_counter() - began:.0f} seconds; the run undisturbed {bench.seconds:.1f}.")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
