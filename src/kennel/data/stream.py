@@ -30,9 +30,15 @@ class Stream:
         seed: int,
         device: torch.device,
         resident_bytes: int = RESIDENT_BYTES,
+        *,
+        rows: slice = slice(None),
     ) -> None:
-        """Opens the stream; a set of at most `resident_bytes` is copied to `device` now."""
-        self.packed = packed
+        """Opens the stream; a set of at most `resident_bytes` is copied to `device` now.
+
+        `rows` are those of each batch that this process trains on: `batch` and the positions are the whole
+        training's.
+        """
+        self.packed, self.rows = packed, rows
         self.batch = batch
         self.seed = seed
         self.device = device
@@ -63,7 +69,7 @@ class Stream:
         return pixels, labels
 
     def indices(self, images_seen: int) -> torch.Tensor:
-        """Which images (batch,) follow after `images_seen`."""
+        """Which images follow after `images_seen`: this process's rows of the batch."""
         count = len(self.packed)
         pieces = []
         position, wanted = images_seen, self.batch
@@ -73,7 +79,7 @@ class Stream:
             pieces.append(piece)
             position += len(piece)
             wanted -= len(piece)
-        return torch.cat(pieces)
+        return torch.cat(pieces)[self.rows]
 
     def _order(self, epoch: int) -> torch.Tensor:
         """The epoch's permutation; the newest two are kept, since a batch can touch two epochs."""

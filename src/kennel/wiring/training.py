@@ -5,6 +5,7 @@ import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +17,7 @@ from kennel import checkpoint
 from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
+from kennel.distributed import meet, own_rows, rank
 from kennel.errors import RecipeError, RunError
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
@@ -24,6 +26,7 @@ from kennel.run_folder import RunFolder
 from kennel.sampler import draw_latents
 from kennel.trainer import Plan, Trainer
 from kennel.watch import Watch
+from kennel.wiring import ranks
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.keeping import Keeper
@@ -57,17 +60,20 @@ def train(
     The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
-    extractor. Ctrl-C and SIGTERM leave a checkpoint and return False.
+    extractor. Ctrl-C and SIGTERM leave a checkpoint and return False. In `ranks_together` all ranks share the
+    run and return the same; rank 0 alone tells `watch` and touches `out`.
     """
-    watch = watch or Watch()
+    watch = Watch() if watch is None or rank() else watch
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
     # any parallel work, since threads take the mode over from the one that starts them.
     torch.set_flush_denormal(True)
     packed = PackedSet(data)
+    ranks.refuse_different(packed)
     folder = RunFolder(out)
     recipe = resolve(recipe, packed)
     recipe = _with_validation(recipe, with_metric_names(recipe.validation))
-    recipe = _with_extractor(recipe, folder, weights)
+    recipe = ranks.recipe_of_rank_0(partial(_with_extractor, recipe, folder, weights))
+    ranks.refuse_uneven(recipe.batch)
     total = recipe.budget.in_images(len(packed))
     if recipe.batch > total:
         raise RecipeError(
@@ -77,40 +83,48 @@ def train(
     device = device or torch.device("cpu")
     step = build_step(recipe, device)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
-    _begin_or_match(folder, recipe, packed, watch.say)
+    if rank() == 0:
+        _begin_or_match(folder, recipe, packed, watch.say)
 
     round_images = recipe.batch * recipe.turns.discriminator
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
     with _asked_to_stop(watch.say) as asked_to_stop, EventWriter(folder.tensorboard, watch.say) as events:
+        company = ranks.Company(step.players, lambda: keeper.has_run_out or asked_to_stop(), watch.say)
         trainer = Trainer(
             step,
-            Stream(packed, recipe.batch, recipe.seed, device),
+            Stream(packed, recipe.batch, recipe.seed, device, rows=own_rows(recipe.batch)),
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
-            at_tick=(
+            at_tick=(company.before_tick, keeper.assist, company.after_tick)
+            if rank()
+            else (
+                company.before_tick,
                 keeper.validate,
                 keeper.draw_grid,
                 keeper.write_log,
                 lambda entry, progress: events.write(entry),
                 lambda entry, progress: watch.at_tick(entry),
                 lambda entry, progress: keeper.save(progress),
+                company.after_tick,
             ),
             at_round=lambda images_seen: watch.at_round(images_seen, total),
-            at_stop=keeper.stop,
-            should_stop=lambda: keeper.has_run_out or asked_to_stop(),
+            at_stop=(lambda progress: None) if rank() else keeper.stop,
+            should_stop=company.should_stop,
         )
         keeper.trainer = trainer
-        keeper.resume(watch.say)
-        if trainer.progress.images_seen == 0:
+        if rank() == 0:
+            keeper.resume(watch.say)
+        ranks.share_state(trainer)
+        if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
         if trainer.run():
             return True
         if keeper.has_run_out:
             watch.say(keeper.why_it_ends(went_on_from))
-        return keeper.has_run_out
+        return bool(meet(keeper.has_run_out)[0][0])
 
 
 def _with_validation(recipe: Recipe, validation: Validation) -> Recipe:
