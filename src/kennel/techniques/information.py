@@ -88,8 +88,7 @@ class Mine(Companion):
         all_codes = gathered(codes)
         others = all_codes[random.own(exchanged(len(all_codes), random.generator))]
         joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, others])).chunk(2)
-        of_all = gathered(torch.stack([joint, marginal], 1))
-        return of_all[:, 0], of_all[:, 1]
+        return gathered(joint), gathered(marginal)
 
     def statistics(self) -> dict[str, Tensor]:
         """The estimated information, in nats."""
