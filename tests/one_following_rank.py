@@ -79,7 +79,7 @@ def cases() -> dict[str, Case]:
         found[f"technique {name}"] = Case(content, ROUNDS if stateful else 5)
     for name in GENERATORS:
         found[f"network {name}"] = Case(_of_network(name), 3)
-    found |= {name: Case(recipe("ragan", *techniques)) for name, techniques in BESIDE.items()}
+    found |= {name: Case(recipe("ragan", *techniques), 8) for name, techniques in BESIDE.items()}
     found["several turns"] = Case(
         recipe("rahinge", "feature_matching").model_copy(
             update={"turns": Turns(discriminator=2, generator=3)}
