@@ -172,7 +172,7 @@ def meet(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
     Every rank must come to it equally often; `patient` where one may have much to do before. Raises
     `RankError` where a rank has failed, in its words, or has died. Alone it gives the own numbers.
     """
-    if not _meetings:
+    if _alone or not _meetings:
         return [numbers]
     return [told[: len(numbers)] for told in _exchange(PATIENCE if patient else ROUND, numbers)]
 
@@ -226,7 +226,7 @@ def after_rank_0(make: Callable[[], T]) -> T:
 
 def told_by_rank_0(make: Callable[[], str]) -> str:
     """What `make` gives on rank 0, on all ranks; the others wait for it."""
-    if not _meetings:
+    if _alone or not _meetings:
         return make()
     said = bytearray(make().encode()) if rank() == 0 else bytearray()
     ((size,), *_) = meet(len(said), patient=True)
@@ -247,7 +247,7 @@ def tensors_of_rank_0(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensor = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
         if rank() == 0:
             tensor.copy_(named[name].detach())
-        if _meetings and tensor.numel():
+        if _meetings and not _alone and tensor.numel():
             letters = tensor.reshape(-1).view(torch.uint8)
             _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
         received[name] = tensor
