@@ -42,10 +42,10 @@ def kennel_round(step: Step, recipe: Recipe, pixels: torch.Tensor) -> Callable[[
 
     def play(number: int) -> None:
         turn = Turn(number * recipe.batch, 10**9, "discriminator", number, 0, device)
-        latents = draw_latents(recipe.latent, recipe.batch, turn.random("latents"))
+        latents = draw_latents(recipe.latent, recipe.batch, turn.random("latents").generator)
         step.discriminator_turn(to_float(pixels), latents, None, turn)
         turn = Turn(number * recipe.batch, 10**9, "generator", number, 0, device)
-        latents = draw_latents(recipe.latent, recipe.batch, turn.random("latents"))
+        latents = draw_latents(recipe.latent, recipe.batch, turn.random("latents").generator)
         step.generator_turn(None, latents, None, turn)
 
     return play

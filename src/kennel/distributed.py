@@ -11,6 +11,8 @@ to a rank is that of the sum of all ranks' losses.
 
 import json
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -18,6 +20,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.functional import pad
 
 from kennel.errors import CutOffError, KennelError, RankError
@@ -131,15 +135,44 @@ def _join() -> None:
     on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
-        distributed.init_process_group(backend, timeout=JOINING)
+        store, own_rank, ranks = next(rendezvous("env://", timeout=JOINING))
+        store = _apart_from_earlier_starts(store, own_rank, ranks)
+        distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=JOINING)
         _meetings.append(distributed.new_group(timeout=PATIENCE, backend="gloo"))
         if not on_cuda:
             _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
+        _exchange(JOINING)  # nobody goes on, and perhaps dies, while another is still joining
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RankError(
             f"the ranks that torchrun started do not find one another ({reason}): start them again"
         ) from error
+
+
+def _apart_from_earlier_starts(store: Any, own_rank: int, ranks: int) -> Any:
+    """A part of the store that nobody has written to, the same on all ranks.
+
+    When torchrun starts ranks again it keeps the store, where the addresses of the dead ones lie still; a
+    rank that reads one waits for a connection for ever. So rank 0 makes up a name. It tells each other rank
+    under a word that this one has made up itself, so that nobody takes an earlier name for today's.
+    """
+    if own_rank:
+        word = secrets.token_hex(8)
+        store.set(f"kennel/word/{own_rank}", word)
+        name = store.get(f"kennel/name/{word}").decode()
+        store.add(f"{name}/heard", 1)
+        return PrefixStore(name, store)
+    name, answered = f"kennel/{secrets.token_hex(8)}", set()
+    deadline = time.monotonic() + JOINING.total_seconds()
+    while store.add(f"{name}/heard", 0) < ranks - 1:
+        for key in (f"kennel/word/{place}" for place in range(1, ranks)):
+            if store.check([key]) and (word := store.get(key).decode()) not in answered:
+                store.set(f"kennel/name/{word}", name)
+                answered.add(word)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all {ranks} came within {JOINING}")
+        time.sleep(0.01)
+    return PrefixStore(name, store)
 
 
 def _break_off() -> None:

@@ -63,9 +63,10 @@ def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(packed_set, tmp_
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_comes_back_from_the_last_checkpoint_by_itself(packed_set, tmp_path):
-    settings, data = ("ticks=40", "budget.images=6400", "validation.every_ticks=0"), packed_set()
+    settings, data = ("ticks=40", "budget.images=3200", "validation.every_ticks=0"), packed_set()
     whole = started(*TORCHRUN, data=data, out=tmp_path / "whole", settings=settings)
-    assert whole.wait(timeout=300) == 0
+    said = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
     run = RunFolder(tmp_path / "killed")
     restarting = (*TORCHRUN[:2], "--max-restarts", "3", *TORCHRUN[2:])
     process = started(*restarting, data=data, out=run.path, settings=settings)
