@@ -1,9 +1,9 @@
 """Weak scaling over two processes: images per second of one with a batch, and of two with twice the batch.
 
 Both processes are there all the time, with one thread each. In turn (A B A B ...) the first plays some rounds
-alone with the recipe's batch while the second waits, and both share rounds of twice the batch. The table gives
-medians over the repetitions and the efficiency: images per second of two by twice those of one. What the
-ranks send one another goes through gloo on this machine.
+alone with the recipe's batch while the second waits, and both share rounds of twice the batch. The table
+gives medians over the repetitions and the efficiency: images per second of two by twice those of one. What
+the ranks send one another goes through gloo on this machine.
 
     python benchmarks/ranks.py [--recipe dcgan] [--batch 64] [--rounds 3] [--repeat 7] [--json FILE]
 """
@@ -42,8 +42,9 @@ def seconds_a_round(step: Step, recipe: Recipe, rounds: int) -> float:
     pixels = torch.randint(0, 256, (recipe.batch, 3, 64, 64), dtype=torch.uint8)[own_rows(recipe.batch)]
     began = time.perf_counter()
     for number in range(rounds):
-        for player in ("discriminator", "generator"):
-            turn = Turn(number * recipe.batch, 10**9, player, number, 0, CPU, float(recipe.batch))
+        for place, player in enumerate(("discriminator", "generator")):
+            seen = (number + place) * recipe.batch
+            turn = Turn(seen, 10**9, player, number, 0, CPU, float(recipe.batch))
             random = turn.random("latents")
             latents = random.own(draw_latents(recipe.latent, recipe.batch, random.generator))
             if player == "discriminator":
@@ -110,7 +111,7 @@ def main() -> None:
     found = json.loads(said[0])
     one, two = (statistics.median(found["seconds"][name]) for name in ("one", "two"))
     alone_speed, shared_speed = arguments.batch / one, 2 * arguments.batch / two
-    print(f"{arguments.recipe}, 64x64, gradients of {found['gradient_bytes'] / 2**20:.1f} MiB a round")
+    print(f"{arguments.recipe}, 64x64, gradients of {found['gradient_bytes'] / 2**20:.1f} MiB; a round:")
     print(
         f"one process,   batch {arguments.batch:4}: {alone_speed:8.1f} images/s  ({one * 1e3:.0f} ms a round)"
     )
