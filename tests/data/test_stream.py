@@ -45,3 +45,13 @@ def test_a_batch_larger_than_the_set_spans_epochs(packed_set):
     stream = Stream(PackedSet(packed_set(count=5)), 12, 0, CPU)
     assert sorted(stream.indices(0)[:5].tolist()) == list(range(5))
     assert stream.at(0)[0].shape == (12, 1, 8, 8)
+
+
+def test_the_rows_of_all_processes_are_the_batch(packed_set):
+    packed = PackedSet(packed_set(count=37, classes=5))
+    whole = Stream(packed, 8, 0, CPU)
+    parts = [Stream(packed, 8, 0, CPU, rows=slice(first, first + 4)) for first in (0, 4)]
+    for position in (0, 32, 80):
+        pixels, labels = zip(*(part.at(position) for part in parts), strict=True)
+        assert torch.equal(torch.cat(pixels), whole.at(position)[0])
+        assert torch.equal(torch.cat(labels), whole.at(position)[1])
