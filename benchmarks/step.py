@@ -87,10 +87,10 @@ def kennel_round(step: Step, recipe: Recipe, pixels: torch.Tensor, labels: torch
             real = to_float(pixels)
             for technique in step.techniques:
                 real = technique.augment(real, turn)
-            latents = draw_latents(recipe.latent, batch, turn.random("latents"))
+            latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
             step.discriminator_turn(real, latents, labels, turn)
         turn = Turn(number * batch, 10**9, "generator", number, 0, device)
-        latents = draw_latents(recipe.latent, batch, turn.random("latents"))
+        latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
         step.generator_turn(real if step.generator_needs_real else None, latents, labels, turn)
 
     return play

@@ -27,6 +27,12 @@ def test_a_tally_survives_a_checkpoint_in_the_middle_of_a_tick():
     assert whole.read() == second.read()
 
 
+def test_the_sums_of_several_ranks_are_their_mean_to_one_process():
+    tally = Tally()
+    tally.load_state_dict({"sum.a": torch.tensor([1.0, 4.0]), "count.a": torch.tensor(2)})
+    assert tally.read() == {"a": 1.25}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_statistic_that_is_not_finite_stops_the_run_and_is_named(value):
     with pytest.raises(RunError, match="generator loss became"):

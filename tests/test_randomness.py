@@ -1,5 +1,6 @@
 """Draws depend on (seed, rank, images seen, purpose) and on nothing else."""
 
+import pytest
 import torch
 
 from kennel import randomness
@@ -24,3 +25,26 @@ def test_each_part_of_the_key_matters():
 
 def test_keys_fit_a_signed_64_bit_seed():
     assert all(0 <= randomness.key(seed, "x") < 2**63 for seed in range(1000))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda draws, rows: draws.uniform(rows, 3),
+        lambda draws, rows: draws.normal(rows),
+        lambda draws, rows: draws.integers(-2, 3, rows, 2),
+        lambda draws, rows: draws.uniform(4, rows, 2, rows=1).transpose(0, 1),
+    ],
+)
+def test_ranks_draw_together_what_one_process_draws(draw):
+    def draws(rank=0, ranks=1):
+        return randomness.Draws(randomness.generator(0, "noise"), rank, ranks)
+
+    whole, parts = draws(), [draws(rank, 3) for rank in range(3)]
+    for _ in range(2):  # the second draw of each follows the first
+        assert torch.equal(torch.cat([draw(part, 2) for part in parts]), draw(whole, 6))
+
+
+def test_one_process_draws_as_torch_does():
+    draws = randomness.Draws(randomness.generator(0, "noise"))
+    assert torch.equal(draws.normal(2, 3), torch.randn(2, 3, generator=randomness.generator(0, "noise")))

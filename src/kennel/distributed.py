@@ -2,18 +2,29 @@
 
 Ranks that were started by torchrun join in `ranks_together`. They speak in meetings, which all of them reach
 in the same order; a rank that fails says so at its next meeting, and all end there with its sentence.
+
+Ranks that train share every batch: each has its `own_rows`. A loss that every rank computes from its rows has
+the whole batch's gradient as the mean over the ranks of the parameters' gradients, if it is a mean over rows
+or goes by the whole batch's values, from `mean_over_ranks` and `gathered`: the gradient that these two hand
+to a rank is that of the sum of all ranks' losses.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.functional import pad
 
-from kennel.errors import KennelError, RankError
+from kennel.errors import CutOffError, KennelError, RankError
 
 T = TypeVar("T")
 JOINING = timedelta(minutes=10)
@@ -29,10 +40,14 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 _meetings: list[Any] = []
 """The group of `meet`, on the CPU and patient, where there is one."""
+_tensors: list[Any] = []
+"""The group whose ranks sum tensors, where there is one apart from the default."""
+_alone: list[None] = []
+"""As long as the blocks of `alone` that are open."""
 
 
 def _running() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return not _alone and distributed.is_available() and distributed.is_initialized()
 
 
 def world_size() -> int:
@@ -43,6 +58,22 @@ def world_size() -> int:
 def rank() -> int:
     """Which of them this process is, from 0; 0 where no process group was started."""
     return distributed.get_rank() if _running() else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block this process is the only rank: for what one rank computes without the others."""
+    _alone.append(None)
+    try:
+        yield
+    finally:
+        _alone.pop()
+
+
+def own_rows(batch: int) -> slice:
+    """Which rows of a batch of `batch` images are this rank's; the ranks must divide it."""
+    count = batch // world_size()
+    return slice(rank() * count, (rank() + 1) * count)
 
 
 def own_device(device: torch.device) -> torch.device:
@@ -80,7 +111,11 @@ def ranks_together(
     try:
         yield
         meet(patient=True)
-    except Exception as error:
+    except Exception as given:
+        error = given
+        _break_off()
+        if isinstance(given, CutOffError):
+            error = _reason_of(given)
         foreseen = isinstance(error, KennelError | OSError)
         if not isinstance(error, RankError):
             words = sentence(error) if foreseen else f"rank {rank()} failed by {error!r}: see its traceback"
@@ -90,7 +125,7 @@ def ranks_together(
         # torchrun ends all ranks at the first one's exit: not before rank 0 has spoken.
         _everyone_is_here()
         if foreseen:
-            raise SystemExit(2) from error
+            raise SystemExit(2) from given
         raise
     finally:
         _leave()
@@ -99,8 +134,14 @@ def ranks_together(
 def _join() -> None:
     on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=JOINING)
+        backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+        store, own_rank, ranks = next(rendezvous("env://", timeout=JOINING))
+        store = _apart_from_earlier_starts(store, own_rank, ranks)
+        distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=JOINING)
         _meetings.append(distributed.new_group(timeout=PATIENCE, backend="gloo"))
+        if not on_cuda:
+            _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
+        _exchange(JOINING)  # nobody goes on, and perhaps dies, while another is still joining
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RankError(
@@ -108,8 +149,53 @@ def _join() -> None:
         ) from error
 
 
+def _apart_from_earlier_starts(store: Any, own_rank: int, ranks: int) -> Any:
+    """A part of the store that nobody has written to, the same on all ranks.
+
+    When torchrun starts ranks again it keeps the store, where the addresses of the dead ones lie still; a
+    rank that reads one waits for a connection for ever. So rank 0 makes up a name. It tells each other rank
+    under a word that this one has made up itself, so that nobody takes an earlier name for today's.
+    """
+    if own_rank:
+        word = secrets.token_hex(8)
+        store.set(f"kennel/word/{own_rank}", word)
+        name = store.get(f"kennel/name/{word}").decode()
+        store.add(f"{name}/heard", 1)
+        return PrefixStore(name, store)
+    name, answered = f"kennel/{secrets.token_hex(8)}", set()
+    deadline = time.monotonic() + JOINING.total_seconds()
+    while store.add(f"{name}/heard", 0) < ranks - 1:
+        for key in (f"kennel/word/{place}" for place in range(1, ranks)):
+            if store.check([key]) and (word := store.get(key).decode()) not in answered:
+                store.set(f"kennel/name/{word}", name)
+                answered.add(word)
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all {ranks} came within {JOINING}")
+        time.sleep(0.01)
+    return PrefixStore(name, store)
+
+
+def _break_off() -> None:
+    """Others that wait for this rank in a sum of tensors on the CPU find at once that it will not come.
+
+    What waits on a GPU is not disturbed: there a process goes on to its next meeting.
+    """
+    if _tensors:
+        distributed.destroy_process_group(_tensors.pop())
+
+
+def _reason_of(cut_off: CutOffError) -> RankError:
+    """What the rank that left says at the meeting to which it went."""
+    try:
+        _exchange(ROUND)
+    except RankError as told:
+        return told
+    return cut_off
+
+
 def _leave() -> None:
     _meetings.clear()
+    _tensors.clear()
     distributed.destroy_process_group()
 
 
@@ -119,7 +205,7 @@ def meet(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
     Every rank must come to it equally often; `patient` where one may have much to do before. Raises
     `RankError` where a rank has failed, in its words, or has died. Alone it gives the own numbers.
     """
-    if not _meetings:
+    if _alone or not _meetings:
         return [numbers]
     return [told[: len(numbers)] for told in _exchange(PATIENCE if patient else ROUND, numbers)]
 
@@ -171,6 +257,40 @@ def after_rank_0(make: Callable[[], T]) -> T:
     return made
 
 
+def told_by_rank_0(make: Callable[[], str]) -> str:
+    """What `make` gives on rank 0, on all ranks; the others wait for it."""
+    if _alone or not _meetings:
+        return make()
+    said = bytearray(make().encode()) if rank() == 0 else bytearray()
+    ((size,), *_) = meet(len(said), patient=True)
+    letters = _letters(said, size)
+    if size:
+        _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
+    return letters.numpy().tobytes().decode()
+
+
+def tensors_of_rank_0(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rank 0's tensors by name, on the CPU of every rank; what others give is not looked at."""
+
+    def about() -> str:
+        return json.dumps([(name, str(one.dtype), list(one.shape)) for name, one in named.items()])
+
+    received = {}
+    for name, dtype, shape in json.loads(told_by_rank_0(about)):
+        tensor = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
+        if rank() == 0:
+            tensor.copy_(named[name].detach())
+        if _meetings and not _alone and tensor.numel():
+            letters = tensor.reshape(-1).view(torch.uint8)
+            _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
+        received[name] = tensor
+    return received
+
+
+def _letters(said: bytearray, size: int) -> Tensor:
+    return torch.frombuffer(said, dtype=torch.uint8) if said else torch.empty(size, dtype=torch.uint8)
+
+
 def _everyone_is_here() -> None:
     """Waits until all ranks are here or gone: which of the two is the same to one that leaves."""
     with suppress(RankError):
@@ -202,10 +322,60 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total
+        return _summed(tensor)
 
     @staticmethod
     def backward(_context: Any, gradient: Tensor) -> Tensor:
         return summed_over_ranks(gradient)
+
+
+def _summed(tensor: Tensor) -> Tensor:
+    total = tensor.clone(memory_format=torch.contiguous_format)
+    try:
+        distributed.all_reduce(total, group=_tensors[0] if _tensors else None)
+    except RuntimeError as error:
+        raise CutOffError(
+            "another rank was not heard of while tensors were summed: look for what it said, and start all "
+            "of them again"
+        ) from error
+    return total
+
+
+def mean_over_ranks(tensor: Tensor) -> Tensor:
+    """The mean of every rank's `tensor`, on every rank; of a mean over own rows the whole batch's."""
+    return summed_over_ranks(tensor) / world_size() if _running() else tensor
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows (own rows, ...) of every rank, in the order of the whole batch (batch, ...), on every rank.
+
+    Differentiable as often as anybody likes.
+    """
+    if not _running():
+        return rows
+    beside = [0, 0] * rows.dim() + [rank(), world_size() - 1 - rank()]
+    return summed_over_ranks(pad(rows[None], beside)).flatten(0, 1)
+
+
+def variance_over_ranks(values: Tensor) -> Tensor:
+    """The biased variance of all values of all ranks, which have equally many; not differentiable."""
+    variance, mean = torch.var_mean(values.detach(), correction=0)
+    if not _running():
+        return variance
+    variances, means = gathered(torch.stack([variance, mean])[None]).unbind(1)
+    return variances.mean() + means.var(correction=0)
+
+
+def averaged_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Each tensor's mean over the ranks, laid out like it, by one sum of all of them end to end.
+
+    For what needs no gradient, such as gradients; of one floating type. Nothing is copied on one rank.
+    """
+    if not _running() or not tensors:
+        return list(tensors)
+    flat = _summed(torch.cat([one.detach().reshape(-1) for one in tensors])) / world_size()
+    pieces = torch.split(flat, [one.numel() for one in tensors])
+    averaged = [torch.empty_like(one, requires_grad=False) for one in tensors]
+    for mean, piece in zip(averaged, pieces, strict=True):
+        mean.copy_(piece.view(mean.shape))
+    return averaged

@@ -42,3 +42,7 @@ class JudgementError(KennelError):
 
 class RankError(KennelError):
     """What keeps several ranks from working together: one has failed or died, or they do not fit."""
+
+
+class CutOffError(RankError):
+    """Another rank was lost in the middle of a sum of tensors; why, it may tell at the next meeting."""

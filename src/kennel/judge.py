@@ -65,6 +65,7 @@ class Judge:
         self.evidence: Evidence | None = None
         self._prepared: ReferenceFeatures | None = None
         self._held_out: ReferenceFeatures | None = None
+        self._has_assisted = False
 
     def prepare(self, on_progress: Progress | None = None) -> ReferenceFeatures:
         """The reference's features and moments, at the first call from the cache or a pass.
@@ -91,11 +92,12 @@ class Judge:
         )
 
     def assist(self, images: ImageSet, count: int | None = None, settings: Settings | None = None) -> None:
-        """What every rank but 0 does for one `judge` there of the same images, count and seed, and for the
-        `prepare` before it: its share of the passes."""
+        """What every rank but 0 does for one `judge` there of the same images, count and seed, and at the
+        first for the `prepare` before it: its share of the passes."""
         for real in (self.reference, self.held_out):
-            if real is not None:
+            if real is not None and not self._has_assisted:
                 contribute_reference(real, self.extractor, batch=self.batch)
+        self._has_assisted = True
         rows = choose_rows(len(images), count or _default_count(images), (settings or Settings()).seed)
         contribute(images, self.extractor, rows, batch=self.batch)
 

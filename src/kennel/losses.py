@@ -10,6 +10,7 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
+from kennel.distributed import gathered, world_size
 from kennel.options import Options
 from kennel.registry import Registry
 from kennel.shapes import Distances, Logits, Scalar
@@ -33,8 +34,24 @@ class Targets(NamedTuple):
         return cls(torch.ones_like(real_logits), torch.zeros_like(fake_logits))
 
 
+def of_all_ranks(
+    real_logits: Logits, fake_logits: Logits, targets: Targets
+) -> tuple[Logits, Logits, Targets]:
+    """The logits and targets of the whole batch, from the rows that each rank has.
+
+    On them a loss may compare any image with any other, and never hears of ranks.
+    """
+    if world_size() == 1:
+        return real_logits, fake_logits, targets
+    there = [real_logits, fake_logits, targets.real, targets.fake]
+    if targets.distances is not None:
+        there.append(targets.distances)
+    real_logits, fake_logits, *goals = gathered(torch.stack(there, 1)).unbind(1)
+    return real_logits, fake_logits, Targets(*goals)
+
+
 class Loss(Options):
-    """An adversarial loss; a subclass writes the two functions.
+    """An adversarial loss; a subclass writes the two functions, of the logits of the whole batch.
 
     `provides` names what techniques may need of it: "labels" where its discriminator loss compares with
     targets. `generator_needs_real` where the generator's loss depends on the logits of real images.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from kennel.distributed import gathered, rank, world_size
 from kennel.errors import RunError
 
 
@@ -16,9 +17,12 @@ class Tally:
         """Starts empty."""
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._of_ranks: Tensor | None = None
+        """Every rank's sums (ranks, names), as they were when the means were last read."""
 
     def add(self, statistics: Mapping[str, Tensor]) -> None:
         """Adds one turn's scalars."""
+        self._of_ranks = None
         for name, value in statistics.items():
             if name in self._sums:  # a sum that was read from a checkpoint is on the CPU still
                 self._sums[name] = self._sums[name].to(value.device) + value
@@ -27,27 +31,47 @@ class Tally:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """The means since the last reading. The only wait for the device."""
-        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        """The means since the last reading, over all ranks. The only wait for the device.
+
+        Every rank must ask for them equally often.
+        """
+        if world_size() == 1 or not self._sums:
+            return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        own = torch.stack([total.to("cpu", torch.float64) for total in self._sums.values()])
+        self._of_ranks = gathered(own[None])
+        totals = self._of_ranks.mean(0).tolist()
+        return {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
 
     def read(self) -> dict[str, float]:
         """The means since the last reading, and a fresh start."""
         means = self.means()
         self._sums.clear()
         self._counts.clear()
+        self._of_ranks = None
         return means
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Sums and counts, so that a tick that was interrupted reads the same when the run goes on."""
+        """Sums and counts, so that a tick that was interrupted reads the same when the run goes on.
+
+        Of several ranks a sum is that of each (ranks,), if the means were read since the last turn.
+        """
         counts = {f"count.{name}": torch.tensor(count) for name, count in self._counts.items()}
-        return {f"sum.{name}": total for name, total in self._sums.items()} | counts
+        sums = dict(self._sums)
+        if self._of_ranks is not None:
+            sums = dict(zip(sums, self._of_ranks.float().unbind(1), strict=True))
+        return {f"sum.{name}": total for name, total in sums.items()} | counts
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state_dict` gave."""
-        self._sums = {
+        """Takes back what `state_dict` gave: this rank's sums, or where the ranks are others, their mean."""
+        sums = {
             name.removeprefix("sum."): value.clone()
             for name, value in state.items()
             if name.startswith("sum.")
+        }
+        as_many = all(value.shape == (world_size(),) for value in sums.values())
+        self._of_ranks = torch.stack(list(sums.values()), 1) if sums and as_many else None
+        self._sums = {
+            name: value[rank()].clone() if as_many else value.mean() for name, value in sums.items()
         }
         self._counts = {
             name.removeprefix("count."): int(value)

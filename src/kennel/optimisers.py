@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
+from kennel.distributed import averaged_over_ranks
 from kennel.recipe import Optimiser
 from kennel.shapes import Scalar
 
@@ -46,15 +47,25 @@ def parameters_of(optimiser: Optimizer) -> list[Tensor]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
+def average_gradients(optimiser: Optimizer) -> None:
+    """Makes every gradient that is there the mean over the ranks: that of the whole batch's loss."""
+    moved = [one for one in parameters_of(optimiser) if one.grad is not None]
+    averaged = averaged_over_ranks([one.grad for one in moved if one.grad is not None])
+    for parameter, gradient in zip(moved, averaged, strict=True):
+        parameter.grad = gradient
+
+
 def add_clipped_gradient(optimiser: Optimizer, term: Scalar) -> None:
     """Adds the gradient of `term` to those that are there, scaled down to their length where it is longer.
 
     Adaptive clipping (Belghazi et al. 2018, arXiv 1801.04062): g = min(|a|, |m|) m / |m|, for
-    the adversarial gradient a and that of the term m, both over all parameters.
+    the adversarial gradient a and that of the term m, both over all parameters and the whole batch.
     """
     parameters = parameters_of(optimiser)
     gradients = torch.autograd.grad(term, parameters, allow_unused=True)
-    moved = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    pairs = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None]
+    averaged = averaged_over_ranks([g for _, g in pairs])
+    moved = [(p, g) for (p, _), g in zip(pairs, averaged, strict=True)]
     there = [p.grad for p in parameters if p.grad is not None]
     length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([g for _, g in moved])))
     most = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(there)))

@@ -12,6 +12,7 @@ from torch import nn
 
 from kennel import randomness
 from kennel.data.image_set import PixelArray, batch_starts
+from kennel.distributed import alone
 from kennel.errors import RunError
 from kennel.networks import Generator
 from kennel.pixels import to_uint8
@@ -96,7 +97,8 @@ def with_standing_statistics(
         seeds = range(first, first + DEFAULT_BATCH)
         classes = generator.setting.classes
         labels = labels_of(seeds, classes) if classes else None
-        _draw(standing, latents_of(seeds, latent, truncation), labels)
+        with alone():  # whoever samples does so by itself, or does the same as every other rank
+            _draw(standing, latents_of(seeds, latent, truncation), labels)
     return standing.eval()
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kennel.losses import Loss, Targets
-from kennel.optimisers import Scheduled, add_clipped_gradient
+from kennel.distributed import gathered
+from kennel.losses import Loss, Targets, of_all_ranks
+from kennel.optimisers import Scheduled, add_clipped_gradient, average_gradients
 from kennel.passes import Passes
 from kennel.shapes import Images, Labels, Latents, Scalar
 from kennel.showing import Showing
@@ -70,7 +71,7 @@ class Step:
             targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
             targets = technique.targets(targets, turn)
-        loss = self.loss.discriminator_loss(play.real_logits, play.fake_logits, targets)
+        loss = self.loss.discriminator_loss(*of_all_ranks(play.real_logits, play.fake_logits, targets))
         logged = {
             "real_probability": play.real_logits.detach().sigmoid().mean(),
             "fake_probability": play.fake_logits.detach().sigmoid().mean(),
@@ -118,7 +119,8 @@ class Step:
         return images
 
     def _adversarial_loss(self, play: Play) -> Scalar:
-        real_logits, fake_logits = play.real_logits, play.fake_logits
+        fake_logits = gathered(play.fake_logits)
+        real_logits = None if play.real_logits is None else gathered(play.real_logits)
         for technique in self.techniques:
             if (kept := technique.kept(fake_logits, play.turn)) is not None:
                 fake_logits = fake_logits[kept]
@@ -143,6 +145,7 @@ def _update(optimiser: Optimizer, loss: Scalar, clipped: Sequence[Scalar] = ()) 
     """One step along the gradient of `loss`, and of each `clipped` term made no longer than that."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]
+    average_gradients(optimiser)
     for term in clipped:
         add_clipped_gradient(optimiser, term)
     optimiser.step()

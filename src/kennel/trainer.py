@@ -7,6 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
+from kennel.distributed import rank
 from kennel.monitor import Tally, refuse_non_finite
 from kennel.pixels import to_float
 from kennel.recipe import Turns
@@ -19,7 +20,7 @@ from kennel.watch import Entry
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in which portions, all in images shown to the discriminator."""
+    """How long and in which portions, all in images shown to the discriminator, over all ranks."""
 
     batch: int
     turns: Turns
@@ -47,7 +48,10 @@ Callback = Callable[[Entry, Progress], None]
 
 @runtime_checkable
 class Batches(Protocol):
-    """Where real images come from: a `Stream`, or anything that gives a batch by how many were shown."""
+    """Where real images come from: a `Stream`, or anything that gives a batch by how many were shown.
+
+    Of several ranks each gets its own rows of the batch.
+    """
 
     def at(self, images_seen: int) -> tuple[Pixels | Images, Labels | None]:
         """The batch after `images_seen` images, on the device, and its labels where there are some."""
@@ -134,7 +138,7 @@ class Trainer:
             self.progress.images_seen, plan.total_images, player, number, plan.seed, plan.device, share
         )
         # Layers such as dropout draw from the global generator: it too depends on the turn alone.
-        torch.manual_seed(turn.key("layers"))
+        torch.manual_seed(turn.key("layers", rank()))
         return turn
 
     def _real(self, turn: Turn) -> tuple[Images, Labels | None]:
@@ -145,7 +149,8 @@ class Trainer:
         return real, labels
 
     def _latents(self, turn: Turn) -> Latents:
-        latents = self.draw_latents(self.plan.batch, turn.random("latents"))
+        random = turn.random("latents")
+        latents = random.own(self.draw_latents(self.plan.batch, random.generator))
         for technique in self.step.techniques:
             latents = technique.prior(latents, turn)
         return latents

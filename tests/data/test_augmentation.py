@@ -5,12 +5,13 @@ import torch
 from torch.nn.functional import interpolate
 
 from kennel.data.augmentation import horizontal_flip, random_boxes, random_resized_crop, resized_crop
+from kennel.randomness import Draws
 
 IMAGES = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def random(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def random(seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("scale", [(0.8, 1.0), (0.05, 0.3)])
@@ -72,7 +73,7 @@ def test_where_no_box_fits_the_central_one_is_taken():
 
 
 def test_flips_mirror_their_share_and_leave_the_rest():
-    images = torch.rand(4000, 1, 2, 2, generator=random())
+    images = random().uniform(4000, 1, 2, 2)
     flipped = horizontal_flip(images, 0.25, random(1))
     mirrored = (flipped == images.flip(3)).flatten(1).all(1)
     same = (flipped == images).flatten(1).all(1)

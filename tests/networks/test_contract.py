@@ -8,6 +8,7 @@ import torch
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.activations import _MAKERS, activation
+from kennel.networks.normalisation import CrossReplicaBatchNorm, CrossReplicaBatchNorm1d
 
 LATENT = 420  # biggan splits it in 4, 5, 6 or 7
 CLASSES = 3
@@ -207,3 +208,11 @@ def test_a_full_width_dcgan_has_the_tutorials_parameters():
 @pytest.mark.parametrize("name", list(_MAKERS))
 def test_every_activation_can_be_asked_for_by_name(name):
     assert torch.isfinite(activation(name)(torch.linspace(-3, 3, 7))).all()
+
+
+@registries
+def test_every_batch_norm_goes_over_all_ranks(registry):
+    for name, size, classes in smallest_cases(registry):
+        layers = build(registry, name, size, classes=classes).modules()
+        norms = [layer for layer in layers if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+        assert all(isinstance(one, CrossReplicaBatchNorm | CrossReplicaBatchNorm1d) for one in norms)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
+from kennel.randomness import Draws
 from kennel.techniques import TECHNIQUES
-from kennel.techniques.ada import Draws, blitted, deformed, recoloured
+from kennel.techniques.ada import Chances, blitted, deformed, recoloured
 
 IMAGES = torch.rand(400, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 STEPS = {"b": blitted, "g": deformed, "c": recoloured}
@@ -28,7 +29,8 @@ def probability(ada):
 
 
 def with_p(p, images, step, seed=0):
-    return step(images, Draws(len(images), torch.tensor(p), torch.Generator().manual_seed(seed)))
+    random = Draws(torch.Generator().manual_seed(seed))
+    return step(images, Chances(len(images), torch.tensor(p), random))
 
 
 def changed(images, result):

@@ -18,7 +18,9 @@ def plan(
     ),
     images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
     epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    device: str = typer.Option(
+        "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
+    ),
     speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
     weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
     resident: str = typer.Option(

@@ -22,7 +22,9 @@ def train(
     ),
     images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
     epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    device: str = typer.Option(
+        "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
+    ),
     speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
     weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
     resident: str = typer.Option(
@@ -32,9 +34,13 @@ def train(
         None, metavar="NEW", help="Begin a new run in NEW from the weights of the one in --out."
     ),
 ) -> None:
-    """Train a recipe on a packed set. The same command again goes on where the run stopped."""
-    from kennel.cli.console import console
+    """Train a recipe on a packed set. The same command again goes on where the run stopped.
+
+    Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
+    """
+    from kennel.cli.console import be_silent, console, error_sentence, report_error
     from kennel.data.room import parse_room
+    from kennel.distributed import own_device, rank, ranks_together
     from kennel.recipe import override
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
@@ -42,29 +48,32 @@ def train(
     from kennel.speed import preset
     from kennel.wiring import pick_device, train
 
-    chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
-    room = parse_room(resident)
-    run, parent = (out, None) if fork is None else (fork, out)
-    with Watching() as watching:
-        finished = train(
-            chosen,
-            data,
-            run,
-            device=pick_device(device),
-            weights=weights,
-            watch=watching,
-            resident_bytes=room,
-            parent=parent,
-        )
-    folder = RunFolder(run)
-    report = write_report(folder)
-    if finished:
-        last = folder.log()[-1]
-        console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
-    else:
-        console.print("Stopped with a checkpoint. The same command again goes on from there.")
-    console.print(f"Newest grid: {progress_grids(folder)[-1]}", soft_wrap=True)
-    console.print(f"Report:      {report}", soft_wrap=True)
+    with ranks_together(report_error, error_sentence):
+        if rank():
+            be_silent()
+        chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
+        run, parent = (out, None) if fork is None else (fork, out)
+        with Watching() as watching:
+            finished = train(
+                chosen,
+                data,
+                run,
+                device=own_device(pick_device(device)),
+                weights=weights,
+                watch=watching,
+                resident_bytes=parse_room(resident),
+                parent=parent,
+            )
+        if rank() == 0:
+            folder = RunFolder(run)
+            report = write_report(folder)
+            if finished:
+                last = folder.log()[-1]
+                console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+            else:
+                console.print("Stopped with a checkpoint. The same command again goes on from there.")
+            console.print(f"Newest grid: {progress_grids(folder)[-1]}", soft_wrap=True)
+            console.print(f"Report:      {report}", soft_wrap=True)
     if not finished:
         raise typer.Exit(BY_SIGNAL + (watching.stopped_by or signal.SIGINT))
 

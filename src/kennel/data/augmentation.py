@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kennel.randomness import Draws
 from kennel.shapes import Images
 
 Boxes: TypeAlias = Float[Tensor, "batch 4"]
@@ -24,7 +25,7 @@ def random_boxes(
     size: tuple[int, int],
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    random: torch.Generator,
+    random: Draws,
 ) -> Boxes:
     """One random box an image, inside `size` (height, width): the "inception crop" of RandomResizedCrop.
 
@@ -33,8 +34,7 @@ def random_boxes(
     range. Sides are whole pixels.
     """
     height, width = size
-    device = random.device
-    uniform = torch.rand(4, count, ATTEMPTS, generator=random, device=device)
+    uniform = random.uniform(4, count, ATTEMPTS, rows=1)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * uniform[0])
     low, high = math.log(ratio[0]), math.log(ratio[1])
     aspect = torch.exp(low + (high - low) * uniform[1])
@@ -100,14 +100,14 @@ def random_resized_crop(
     images: Images,
     scale: tuple[float, float],
     ratio: tuple[float, float],
-    random: torch.Generator,
+    random: Draws,
 ) -> Images:
     """A random box of each image, `scale` of its area and `ratio` of its sides, at the full size again."""
     height, width = images.shape[2:]
     return resized_crop(images, random_boxes(len(images), (height, width), scale, ratio, random))
 
 
-def horizontal_flip(images: Images, probability: float, random: torch.Generator) -> Images:
+def horizontal_flip(images: Images, probability: float, random: Draws) -> Images:
     """Mirrors each image with `probability`."""
-    flip = torch.rand(len(images), generator=random, device=images.device) < probability
+    flip = random.uniform(len(images)) < probability
     return torch.where(flip[:, None, None, None], images.flip(3), images)

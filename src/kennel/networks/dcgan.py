@@ -17,6 +17,7 @@ from kennel.networks.activations import Activation, activation
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
+from kennel.networks.normalisation import CrossReplicaBatchNorm
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -137,4 +138,4 @@ class DcganDiscriminator(Discriminator):
 
 
 def _normalisation(width: int, options: DcganOptions) -> list[nn.Module]:
-    return [nn.BatchNorm2d(width)] if options.batch_norm else []
+    return [CrossReplicaBatchNorm(width)] if options.batch_norm else []

@@ -12,6 +12,7 @@ from torch import nn
 from kennel import options
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
+from kennel.networks.normalisation import CrossReplicaBatchNorm
 from kennel.shapes import Features, Images, Labels, Latents
 
 
@@ -39,7 +40,7 @@ class ImprovedGenerator(Generator):
         self.layers = nn.Sequential(
             nn.ReLU(inplace=True),
             TransposedConvolution(options.width, half, 4, stride=2, padding=1, bias=False),  # 14x14
-            nn.BatchNorm2d(half),
+            CrossReplicaBatchNorm(half),
             nn.ReLU(inplace=True),
             TransposedConvolution(half, setting.channels, 4, stride=2, padding=1),  # 28x28
             nn.Tanh(),
@@ -80,7 +81,7 @@ class ImprovedDiscriminator(Discriminator):
             Convolution(setting.channels, width, 4, stride=2, padding=1),  # 14x14
             nn.LeakyReLU(0.2, inplace=True),
             Convolution(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7x7
-            nn.BatchNorm2d(2 * width),
+            CrossReplicaBatchNorm(2 * width),
             nn.LeakyReLU(0.2, inplace=True),
         )
         self.linear = nn.Linear(2 * width * 7 * 7, options.hidden)

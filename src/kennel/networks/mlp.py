@@ -14,6 +14,7 @@ from kennel import options
 from kennel.networks.activations import Activation, activation
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.normalisation import CrossReplicaBatchNorm1d
 from kennel.shapes import Features, Images, Labels, Latents
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -42,7 +43,7 @@ class MlpGenerator(Generator):
         for width, wider in pairwise(options.hidden):
             layers.append(nn.Linear(width, wider))
             if options.batch_norm:
-                layers.append(nn.BatchNorm1d(wider))
+                layers.append(CrossReplicaBatchNorm1d(wider))
             layers.append(activation(options.activation))
         layers += [nn.Linear(options.hidden[-1], setting.channels * setting.size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)

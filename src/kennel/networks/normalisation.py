@@ -15,16 +15,11 @@ from kennel.distributed import rank, summed_over_ranks, world_size
 from kennel.shapes import Features, Labels
 
 
-class CrossReplicaBatchNorm(nn.BatchNorm2d):
-    """Batch norm by the mean and variance of the images of all ranks, as BigGAN's (Brock et al. 2019).
-
-    With one rank it is `nn.BatchNorm2d`, the same code. With several, a training pass gives the outputs, the
-    running statistics and the gradients that one rank with the whole batch would have; ranks may hold
-    different numbers of images. Each pass costs one sum over ranks forward and one backward.
-    """
+class _OverRanks(nn.modules.batchnorm._BatchNorm):
+    """What vectors and feature maps have in common."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature maps (batch, channels, height, width) to the same, of the same precision."""
+        """(batch, channels) or (batch, channels, height, width) to the same, of the same precision."""
         if not self.training or world_size() == 1:
             return super().forward(images)
         exact = images.to(torch.promote_types(images.dtype, torch.float32))
@@ -33,9 +28,10 @@ class CrossReplicaBatchNorm(nn.BatchNorm2d):
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
-        scaled = (exact - _per_channel(mean)) * _per_channel(scale)
+        spatial = (..., *([None] * (images.dim() - 2)))
+        scaled = (exact - mean[spatial]) * scale[spatial]
         if self.bias is not None:
-            scaled = scaled + _per_channel(self.bias)
+            scaled = scaled + self.bias[spatial]
         return scaled.to(images.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -49,13 +45,26 @@ class CrossReplicaBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 
 
+class CrossReplicaBatchNorm(_OverRanks, nn.BatchNorm2d):
+    """Batch norm by the mean and variance of the images of all ranks, as BigGAN's (Brock et al. 2019).
+
+    With one rank it is `nn.BatchNorm2d`, the same code. With several, a training pass gives the outputs, the
+    running statistics and the gradients that one rank with the whole batch would have; ranks may hold
+    different numbers of images. Each pass costs one sum over ranks forward and one backward.
+    """
+
+
+class CrossReplicaBatchNorm1d(_OverRanks, nn.BatchNorm1d):
+    """The same in place of `nn.BatchNorm1d`, of vectors (batch, channels)."""
+
+
 def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (channels), biased variance (channels) and number of values a channel (scalar), over all ranks.
 
     Each rank's own mean and variance are gathered, a row for each rank, and merged: squares of large means
     are never subtracted from one another (Chan, Golub and LeVeque 1979).
     """
-    axes = (0, 2, 3)
+    axes = tuple(axis for axis in range(images.dim()) if axis != 1)
     count = images.new_tensor([images.numel() // images.shape[1]])
     own = torch.cat([images.mean(axes), images.var(axes, correction=0), count])
     above, below = rank(), world_size() - 1 - rank()

@@ -168,7 +168,8 @@ class ProjectionDiscriminator(Discriminator):
 
     def hidden(self, images: Images, labels: Labels | None = None) -> Features:
         """The last maps after their activation, summed over positions (batch, channels), float32."""
-        features: Features = self.last_activation(self.layers(images)).sum((2, 3), dtype=torch.float32)
+        maps = self.last_activation(self.layers(images))
+        features: Features = maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
         return features
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:

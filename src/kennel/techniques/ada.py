@@ -7,16 +7,18 @@ import torch
 from pydantic import Field, PositiveInt, PrivateAttr
 from torch import Tensor
 
+from kennel.distributed import mean_over_ranks
+from kennel.randomness import Draws
 from kennel.schedules import Decay, decayed
 from kennel.shapes import Images, Scalar
 from kennel.techniques import image_ops
 from kennel.techniques.contract import TECHNIQUES, Kind, Play, Players, Technique, Turn
 
 
-class Draws:
+class Chances:
     """The draws of one batch: whether an operation happens to an image, and how much of it there is."""
 
-    def __init__(self, count: int, probability: Scalar, random: torch.Generator) -> None:
+    def __init__(self, count: int, probability: Scalar, random: Draws) -> None:
         """`probability` is that of each operation on each image."""
         self.count = count
         self.probability = probability
@@ -24,16 +26,15 @@ class Draws:
 
     def uniform(self, low: float, high: float) -> image_ops.Amounts:
         """Uniform numbers, one an image."""
-        drawn = torch.rand(self.count, generator=self.random, device=self.random.device)
-        return low + (high - low) * drawn
+        return low + (high - low) * self.random.uniform(self.count)
 
     def normal(self, deviation: float) -> image_ops.Amounts:
         """Normal numbers around 0, one an image."""
-        return deviation * torch.randn(self.count, generator=self.random, device=self.random.device)
+        return deviation * self.random.normal(self.count)
 
     def below(self, bound: int) -> image_ops.Counts:
         """Whole numbers from 0 to bound - 1, one an image."""
-        return torch.randint(bound, (self.count,), generator=self.random, device=self.random.device)
+        return self.random.integers(0, bound, self.count)
 
     def happens(self, probability: Scalar | None = None) -> image_ops.Choices:
         """Which images an operation happens to."""
@@ -48,7 +49,7 @@ class Draws:
         return torch.exp(log(2) * self.amounts(self.normal(deviation)))
 
 
-def blitted(images: Images, draws: Draws) -> Images:
+def blitted(images: Images, draws: Chances) -> Images:
     """Mirror images, quarter turns, shifts by whole pixels up to an eighth of the side: no value changes."""
     images = image_ops.mirrored(images, draws.amounts(draws.below(2)) == 1)
     images = image_ops.turned(images, draws.amounts(draws.below(4)))
@@ -60,7 +61,7 @@ def blitted(images: Images, draws: Draws) -> Images:
     return image_ops.shifted(images, down, right, "reflect")
 
 
-def deformed(images: Images, draws: Draws) -> Images:
+def deformed(images: Images, draws: Chances) -> Images:
     """Scaled, turned, stretched, turned again and shifted, by one resampling; the rest is left as it is."""
     scale = draws.factors(0.2)
     # Two rotations with this probability each leave an image upright with probability 1 - p.
@@ -85,7 +86,7 @@ def deformed(images: Images, draws: Draws) -> Images:
     return torch.where(image_ops.per_image(touched), image_ops.warped(images, matrices[:, :2]), images)
 
 
-def recoloured(images: Images, draws: Draws) -> Images:
+def recoloured(images: Images, draws: Chances) -> Images:
     """Brightness and contrast, and of colour images light for dark, hue and saturation too."""
     brightness = draws.amounts(draws.normal(0.2))
     contrast = draws.factors(0.5)
@@ -145,7 +146,7 @@ class Ada(Technique):
 
     def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
         """The operations of the policy, each with probability p."""
-        draws = Draws(len(images), self.probability(turn), turn.random(f"ada.{kind}"))
+        draws = Chances(len(images), self.probability(turn), turn.random(f"ada.{kind}"))
         if "b" in self.policy:
             images = blitted(images, draws)
         if "g" in self.policy:
@@ -158,7 +159,7 @@ class Ada(Technique):
     def after_discriminator(self, play: Play) -> None:
         """Looks how sure the discriminator is of real images, and adjusts p when it is time."""
         assert play.real_logits is not None  # always there in the discriminator's turn
-        self._sign = play.real_logits.sign().mean()
+        self._sign = mean_over_ranks(play.real_logits.sign().mean())
         self._probability = self.probability(play.turn)
         if self.fixed is not None:
             return

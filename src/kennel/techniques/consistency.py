@@ -34,10 +34,10 @@ class Consistency(Term):
 
         def pixels(side: int) -> torch.Tensor:
             most = round(self.shift * side)
-            return torch.randint(-most, most + 1, (count,), generator=random, device=images.device)
+            return random.integers(-most, most + 1, count)
 
         moved = shifted(images, pixels(height), pixels(width), self.padding)
-        return mirrored(moved, torch.rand(count, generator=random, device=images.device) < self.flip)
+        return mirrored(moved, random.uniform(count) < self.flip)
 
     def discriminator_term(self, play: Play) -> Scalar:
         """E|D(x) - D(T(x))|^2, and `fakes_weight` times that of the fakes."""

@@ -9,6 +9,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from kennel import randomness
+from kennel.distributed import rank, world_size
 from kennel.losses import Targets
 from kennel.networks import Discriminator, Generator
 from kennel.options import Options
@@ -37,7 +38,7 @@ class Players:
 
 @dataclass(frozen=True)
 class Turn:
-    """One player's turn: when it is, whose, and the random generators that belong to it."""
+    """One player's turn: when it is, whose, and the random draws that belong to it."""
 
     images_seen: int
     total_images: int
@@ -58,18 +59,22 @@ class Turn:
         """Whether something that happens on every so-manieth turn of this player happens now."""
         return self.number % every == 0
 
-    def key(self, purpose: str) -> int:
-        """The key of this turn's draws for `purpose`."""
-        return randomness.key(self.seed, f"{self.player} {self.number} {purpose}", self.images_seen)
+    def key(self, purpose: str, rank: int = 0) -> int:
+        """The key of this turn's draws for `purpose`, those of all ranks together or of one `rank` alone."""
+        return randomness.key(self.seed, f"{self.player} {self.number} {purpose}", self.images_seen, rank)
 
-    def random(self, purpose: str) -> torch.Generator:
-        """A fresh generator on the device for `purpose`; the same turn gives the same draws."""
-        return torch.Generator(device=self.device).manual_seed(self.key(purpose))
+    def random(self, purpose: str) -> randomness.Draws:
+        """Fresh draws on the device for `purpose`, for this rank's rows; the same turn gives the same."""
+        generator = torch.Generator(device=self.device).manual_seed(self.key(purpose))
+        return randomness.Draws(generator, rank(), world_size())
 
 
 @dataclass(frozen=True)
 class Play:
     """What a turn has come to when its loss is made: images, logits and the last hidden layer on both sides.
+
+    Where several ranks share a batch, all of it is of this rank's rows. What mixes images goes by
+    `mean_over_ranks` or `gathered` of `kennel.distributed`, and a term's mean over the ranks counts.
 
     `real` and `fake` are the images as they came from the set and from the generator; `real_seen` and
     `fake_seen` are what the discriminator saw of them, after every `view`. In a generator's turn all that is
@@ -128,7 +133,10 @@ class Technique(Options):
         return targets
 
     def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
-        """Which images of a generator's turn its adversarial loss is made of; None for all."""
+        """Which images of a generator's turn its adversarial loss is made of; None for all.
+
+        The logits are those of the whole batch, over all ranks.
+        """
         return None
 
     def after_discriminator(self, play: Play) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator
 
+from kennel.randomness import Draws
 from kennel.shapes import Images
 from kennel.techniques.contract import TECHNIQUES, Kind, Players, Technique, Turn
 from kennel.techniques.image_ops import (
@@ -55,24 +56,23 @@ class DiffAugment(Technique):
                 images = self._with_a_hole(images, random)
         return images
 
-    def _coloured(self, images: Images, random: torch.Generator) -> Images:
+    def _coloured(self, images: Images, random: Draws) -> Images:
         """Brightness -0.5 to 0.5, saturation 0 to 2 (which a grey image lacks), contrast 0.5 to 1.5."""
-        amount, saturation, contrast = torch.rand(3, len(images), generator=random, device=images.device)
+        amount, saturation, contrast = random.uniform(3, len(images), rows=1)
         return contrasted(saturated(brightened(images, amount - 0.5), 2 * saturation), 0.5 + contrast)
 
-    def _translated(self, images: Images, random: torch.Generator) -> Images:
+    def _translated(self, images: Images, random: Draws) -> Images:
         down, right = (
-            torch.randint(-most, most + 1, (len(images),), generator=random, device=images.device)
+            random.integers(-most, most + 1, len(images))
             for most in (_rounded(self.translation_share * side) for side in images.shape[2:])
         )
         return shifted(images, down, right, "zero")
 
-    def _with_a_hole(self, images: Images, random: torch.Generator) -> Images:
+    def _with_a_hole(self, images: Images, random: Draws) -> Images:
         side = _rounded(self.cutout_share * min(images.shape[2:]))
         # An even hole can be centred on the line between two pixels, so there is one place more for it.
         down, right = (
-            torch.randint(0, length + (side + 1) % 2, (len(images),), generator=random, device=images.device)
-            for length in images.shape[2:]
+            random.integers(0, length + (side + 1) % 2, len(images)) for length in images.shape[2:]
         )
         return cut_out(images, down, right, side)
 

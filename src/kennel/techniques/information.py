@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from kennel.distributed import gathered
 from kennel.errors import RecipeError
 from kennel.networks import Setting
 from kennel.networks.drawn import drawn_linear
@@ -79,15 +80,15 @@ class Mine(Companion):
         return -(bound.detach() + corrected - corrected.detach())
 
     def _judged(self, images: Images, latents: Latents, turn: Turn, purpose: str) -> tuple[Logits, Logits]:
-        """T of each image with its own code, and with that of another image."""
+        """T of each image of all ranks with its own code, and with that of another image."""
         codes = latents[:, : self.network.code]
         random = turn.random(f"mine.{purpose}")
         if self.noise:
-            drawn = torch.randn(images.shape, generator=random, device=images.device)
-            images = images + self.noise * drawn
-        others = exchanged(len(codes), random)
-        joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, codes[others]])).chunk(2)
-        return joint, marginal
+            images = images + self.noise * random.normal(*images.shape)
+        all_codes = gathered(codes)
+        others = all_codes[random.own(exchanged(len(all_codes), random.generator))]
+        joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, others])).chunk(2)
+        return gathered(joint), gathered(marginal)
 
     def statistics(self) -> dict[str, Tensor]:
         """The estimated information, in nats."""

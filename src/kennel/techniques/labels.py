@@ -34,8 +34,7 @@ class OneSidedSmoothing(Technique):
         low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
         smoothed = torch.full_like(targets.real, low)
         if high > low:
-            random = turn.random("one_sided_smoothing")
-            drawn = torch.rand(targets.real.shape, generator=random, device=turn.device)
+            drawn = turn.random("one_sided_smoothing").uniform(len(targets.real))
             smoothed = low + (high - low) * drawn
         # A label that was flipped stays flipped, so that the order of the two techniques does not matter.
         return targets._replace(real=torch.where(targets.real == 0, targets.real, smoothed))
@@ -57,7 +56,7 @@ class NoisyLabels(Technique):
         random = turn.random("noisy_labels")
 
         def flipped(labels: torch.Tensor, other: float) -> torch.Tensor:
-            flip = torch.rand(labels.shape, generator=random, device=turn.device) < self.probability
+            flip = random.uniform(len(labels)) < self.probability
             return labels.masked_fill(flip, other)
 
         return targets._replace(real=flipped(targets.real, 0.0), fake=flipped(targets.fake, 1.0))

@@ -5,6 +5,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PrivateAttr
 from torch import Tensor
 from torch.nn.functional import relu
 
+from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
 from kennel.techniques.contract import TECHNIQUES, Play, Term
 
@@ -45,7 +46,7 @@ class LeCam(Term):
     def after_discriminator(self, play: Play) -> None:
         """Takes this turn's logits into the averages."""
         assert play.real_logits is not None
-        means = torch.stack([play.real_logits.mean(), play.fake_logits.mean()])
+        means = mean_over_ranks(torch.stack([play.real_logits.mean(), play.fake_logits.mean()]))
         gain = 1 - 0.5 ** (play.turn.images_in_turn / self.half_life_images)
         self._sums = torch.lerp(self._sums.to(means), means, gain)
         self._weights = self._weights + gain * (1 - self._weights)

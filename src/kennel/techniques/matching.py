@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
 from kennel.techniques.contract import TECHNIQUES, Play, Term
 
@@ -41,5 +42,5 @@ class FeatureMatching(Term):
     def generator_term(self, play: Play) -> Scalar:
         """The squared distance of the two batches' mean features; the discriminator stands still."""
         assert play.real_features is not None  # generator_needs_real
-        apart = play.real_features.float().mean(0) - play.fake_features.float().mean(0)
+        apart = mean_over_ranks(play.real_features.float().mean(0) - play.fake_features.float().mean(0))
         return apart.square().mean() if self.over_features == "mean" else apart.square().sum()

@@ -1,5 +1,7 @@
 """What a discriminator sees of an image's company: statistics of the batch beside the last hidden layer.
 
+An image's company are the images of all ranks.
+
 A generator that always draws the same image is betrayed by the batch, whatever each image looks like alone.
 """
 
@@ -10,6 +12,7 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from kennel.distributed import gathered, mean_over_ranks, own_rows, summed_over_ranks, world_size
 from kennel.networks.contract import Statistic
 from kennel.shapes import Features
 from kennel.techniques.contract import TECHNIQUES, Players, Technique
@@ -70,14 +73,17 @@ class Closeness(Statistic):
             return (-self.distances(exact)).exp().sum(1).T - 1 + self.bias
 
     def distances(self, features: Features) -> Tensor:
-        """(kernels, batch, batch): L1 distances of every pair of images in each kernel."""
+        """(kernels, batch of all ranks, batch): L1 distances of every pair of images in each kernel."""
         scale = self.log_scale.exp() / torch.linalg.vector_norm(self.directions, dim=0)
-        # Scaling the few projections costs less than scaling T.
+        # Scaling the few projections costs less than scaling T, and sending them less than the features.
         projected: Tensor = (features @ self.directions.flatten(1)).view(-1, *scale.shape) * scale
-        return pairwise_l1(projected.transpose(0, 1))
+        points = projected.transpose(0, 1)
+        if world_size() == 1:
+            return pairwise_l1(points)
+        return pairwise_l1(gathered(projected).transpose(0, 1), points)
 
     def _awaits_calibration(self, features: Features) -> bool:
-        if self._known_to_be_calibrated or not self.training or len(features) < 2:
+        if self._known_to_be_calibrated or not self.training or len(features) * world_size() < 2:
             return False
         # Read from the device once, not on every pass.
         self._known_to_be_calibrated = bool(self.calibrated)
@@ -86,12 +92,13 @@ class Closeness(Statistic):
     @torch.no_grad()
     def _calibrate(self, features: Features) -> None:
         """Sets scale and bias by a batch."""
-        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-        nearest = self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(1)
+        images = len(features) * world_size()
+        itself = torch.eye(images, dtype=torch.bool, device=features.device)[:, own_rows(images)]
+        nearest = mean_over_ranks(self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(1))
         # Where all images look the same there is nothing to go by.
         nearest = torch.where(nearest > 0, nearest, 2.0)
         self.log_scale.sub_((nearest / 2).log()[:, None])
-        self.bias.copy_(1 - (-self.distances(features)).exp().sum(1).mean(1))
+        self.bias.copy_(1 - mean_over_ranks((-self.distances(features)).exp().sum(1).mean(1)))
         self.calibrated.fill_(True)
         self._known_to_be_calibrated = True
 
@@ -135,11 +142,13 @@ class Spread(Statistic):
         """The same number for each image of a group."""
         with torch.autocast(features.device.type, enabled=False):
             exact = features.float()
-            groups = max(1, len(features) // self.group)
-            member = torch.arange(len(features), device=features.device) % groups
-            belongs = torch.nn.functional.one_hot(member, groups).to(exact.dtype)  # batch, groups
-            shares = belongs / belongs.sum(0)
-            apart = exact - belongs @ (shares.T @ exact)
+            images = len(features) * world_size()
+            groups = max(1, images // self.group)
+            member = torch.arange(images, device=features.device) % groups
+            everyone = torch.nn.functional.one_hot(member, groups).to(exact.dtype)  # batch, groups
+            belongs = everyone[own_rows(images)]
+            shares = belongs / everyone.sum(0)
+            apart = exact - belongs @ summed_over_ranks(shares.T @ exact)
             # Equal images have no variance, where the root's gradient would be infinite.
-            deviations = (shares.T @ apart.square() + 1e-8).sqrt()  # groups, features
+            deviations = (summed_over_ranks(shares.T @ apart.square()) + 1e-8).sqrt()  # groups, features
             return belongs @ deviations.mean(1, keepdim=True)

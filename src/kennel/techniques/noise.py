@@ -1,6 +1,5 @@
 """Noise on what the discriminator sees."""
 
-import torch
 from pydantic import Field, PositiveFloat
 
 from kennel.schedules import Decay, decayed
@@ -30,7 +29,5 @@ class InstanceNoise(Technique):
         variance = self.variance_at(turn.progress)
         if variance == 0:
             return images
-        noise = torch.randn(
-            images.shape, generator=turn.random(f"instance_noise.{kind}"), device=images.device
-        )
+        noise = turn.random(f"instance_noise.{kind}").normal(*images.shape)
         return images + noise.mul_(variance**0.5)

@@ -7,13 +7,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def pairwise_l1(points: Tensor) -> Tensor:
+def pairwise_l1(points: Tensor, others: Tensor | None = None) -> Tensor:
     """(sets, points, dimensions) to (sets, points, points): the L1 distances within each set.
 
+    With `others` (sets, others, dimensions) they are those between the two, (sets, points, others).
     Differentiable twice. The plain way holds every difference of every pair in memory, and several times
     over on the way back.
     """
-    distances: Tensor = _PairwiseL1.apply(points)  # type: ignore[no-untyped-call]
+    if others is None:
+        distances: Tensor = _PairwiseL1.apply(points)  # type: ignore[no-untyped-call]
+    else:
+        distances = _L1Between.apply(points, others)  # type: ignore[no-untyped-call]
     return distances
 
 
@@ -29,22 +33,39 @@ class _PairwiseL1(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Tensor:
         (points,) = ctx.saved_tensors
         # A pair's distance is there twice, and moves with both of its points.
-        pull: Tensor = _Pull.apply(points, gradients[0] + gradients[0].transpose(1, 2))  # type: ignore[no-untyped-call]
+        pull: Tensor = _Pull.apply(points, points, gradients[0] + gradients[0].transpose(1, 2))  # type: ignore[no-untyped-call]
         return pull
 
 
-class _Pull(torch.autograd.Function):
-    """sum over j of weight_ij sign(x_i - x_j): linear in the weights, and flat in the points."""
+class _L1Between(torch.autograd.Function):
+    """The same between two sets."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(points)
-        distances = torch.cdist(points, points, p=1.0)
-        return torch.ops.aten._cdist_backward(weights.contiguous(), points, points, 1.0, distances)  # type: ignore[no-any-return]
+    def forward(ctx: Any, points: Tensor, others: Tensor) -> Tensor:
+        ctx.save_for_backward(points, others)
+        return torch.cdist(points, others, p=1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
+        points, others = ctx.saved_tensors
+        (weights,) = gradients
+        pull: Tensor = _Pull.apply(points, others, weights)  # type: ignore[no-untyped-call]
+        counter_pull: Tensor = _Pull.apply(others, points, weights.transpose(1, 2))  # type: ignore[no-untyped-call]
+        return pull, counter_pull
+
+
+class _Pull(torch.autograd.Function):
+    """sum over j of weight_ij sign(x_i - y_j): linear in the weights, and flat in the points."""
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(points, others)
+        distances = torch.cdist(points, others, p=1.0)
+        return torch.ops.aten._cdist_backward(weights.contiguous(), points, others, 1.0, distances)  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Any) -> tuple[None, Tensor]:
-        (points,) = ctx.saved_tensors
-        signs = (points[:, :, None] - points[:, None]).sign()
-        return None, torch.einsum("bic,bijc->bij", gradients[0], signs)
+    def backward(ctx: Any, *gradients: Any) -> tuple[None, None, Tensor]:
+        points, others = ctx.saved_tensors
+        signs = (points[:, :, None] - others[:, None]).sign()
+        return None, None, torch.einsum("bic,bijc->bij", gradients[0], signs)

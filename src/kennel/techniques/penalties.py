@@ -8,6 +8,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 from torch.nn.functional import relu
 
+from kennel.distributed import variance_over_ranks
 from kennel.schedules import Decay, decayed
 from kennel.shapes import Images, Logits, Scalar
 from kennel.techniques.contract import TECHNIQUES, Kind, Play, Term
@@ -93,8 +94,7 @@ class GradientPenalty(SlopePenalty):
     def points(self, play: Play) -> Images:
         """Between each real image and the fake beside it, both as the discriminator saw them."""
         assert play.real_seen is not None  # always there in the discriminator's turn
-        random, device = play.turn.random("gradient_penalty"), play.fake_seen.device
-        share = per_image(torch.rand(len(play.fake_seen), generator=random, device=device))
+        share = per_image(play.turn.random("gradient_penalty").uniform(len(play.fake_seen)))
         return torch.lerp(play.fake_seen, play.real_seen, share)
 
 
@@ -113,6 +113,6 @@ class Dragan(SlopePenalty):
         real = play.real_seen
         assert real is not None  # always there in the discriminator's turn
         random = play.turn.random("dragan")
-        noise = torch.rand(real.shape, generator=random, device=real.device)
-        share = per_image(torch.rand(len(real), generator=random, device=real.device))
-        return real + share * self.spread * real.std(correction=0) * noise
+        noise = random.uniform(*real.shape)
+        share = per_image(random.uniform(len(real)))
+        return real + share * self.spread * variance_over_ranks(real).sqrt() * noise

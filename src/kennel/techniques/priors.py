@@ -28,7 +28,7 @@ class TruncatedPrior(Technique):
         # without asking the device whether one more round is needed.
         inside = math.erf(self.threshold / math.sqrt(2))  # the probability of [-threshold, threshold]
         random = turn.random("truncated_prior")
-        uniform = torch.rand(latents.shape, generator=random, device=latents.device) * 2 - 1
+        uniform = random.uniform(*latents.shape) * 2 - 1
         redrawn = math.sqrt(2) * torch.erfinv(uniform * inside)
         redrawn = redrawn.clamp(-self.threshold, self.threshold)  # rounding at the very edge
         return torch.where(latents.abs() > self.threshold, redrawn, latents)

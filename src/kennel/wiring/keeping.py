@@ -105,16 +105,23 @@ class Keeper:
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
         self.is_best = False
-        tick = progress.images_seen // self.plan.tick_images
-        last = progress.images_seen >= self.plan.total_images
-        every = self.recipe.validation.every_ticks
-        if self.validator is None or not (tick % every == 0 or last):
+        if self.validator is None or not self._is_validated(progress):
             return
         with wanted.unless(self.asked_to_stop):
             values = self.validator.values(sampling_generator(self.step), progress.images_seen)
         entry.update(values)
         self.is_best = self.best.add(progress.images_seen, values[self.best.metric])
         entry[VALIDATIONS_SINCE_BEST] = self.best.since
+
+    def assist(self, entry: Entry, progress: Progress) -> None:
+        """What the other ranks do at a tick: their share of the validation."""
+        if self.validator is not None and self._is_validated(progress):
+            self.validator.assist(sampling_generator(self.step), progress.images_seen)
+
+    def _is_validated(self, progress: Progress) -> bool:
+        tick = progress.images_seen // self.plan.tick_images
+        last = progress.images_seen >= self.plan.total_images
+        return tick % self.recipe.validation.every_ticks == 0 or last
 
     def draw_grid(self, entry: Entry, progress: Progress) -> None:
         """Samples of fixed latents, as a picture named by the images seen."""

@@ -3,7 +3,7 @@
 import math
 import platform
 from collections.abc import Callable
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kennel import checkpoint
 from kennel.atomic import write_text
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
-from kennel.distributed import rank
+from kennel.distributed import meet, own_rows, rank, world_size
 from kennel.errors import RecipeError, RunError
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
@@ -25,6 +25,7 @@ from kennel.sampler import draw_latents
 from kennel.step import Step
 from kennel.trainer import Plan, Trainer
 from kennel.watch import Watch
+from kennel.wiring import ranks
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.forking import begin_fork, check_parent
@@ -70,20 +71,25 @@ def train(
     extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the device, a
     larger one streamed, with the same result. Ctrl-C, SIGTERM and SIGHUP leave a checkpoint and return False,
     also in the middle of a validation, which the run then does again. A second process on one folder is
-    refused.
+    refused. In `ranks_together` all ranks share the run and return the same; rank 0 alone tells `watch` and
+    touches `out`.
 
     With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
     """
-    watch = watch or Watch()
+    watch = Watch() if watch is None or rank() else watch
     # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
     # any parallel work, since threads take the mode over from the one that starts them.
     torch.set_flush_denormal(True)
     packed = PackedSet(data)
+    ranks.refuse_different(packed)
     folder = RunFolder(out)
     device = device or torch.device("cpu")
-    recipe = settled(recipe, packed, folder, weights, device)
+    recipe = ranks.recipe_of_rank_0(partial(settled, recipe, packed, folder, weights, device))
+    ranks.refuse_uneven(recipe.batch)
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
+    if rank():
+        return _train(recipe, packed, folder, step, validator, device, watch, resident_bytes)
     if parent is not None:
         if folder.exists():
             check_parent(folder, parent)
@@ -91,7 +97,7 @@ def train(
             begin_fork(folder, parent, recipe, _about(packed), step, watch.say)
     elif not folder.exists():
         folder.refuse_other_content()
-    with locked(out, "trained", watch.say) if rank() == 0 else nullcontext():
+    with locked(out, "trained", watch.say):
         return _train(recipe, packed, folder, step, validator, device, watch, resident_bytes)
 
 
@@ -107,45 +113,57 @@ def _train(
 ) -> bool:
     """The run, in a folder that nobody else writes to."""
     total = recipe.budget.in_images(len(packed))
-    with writing(folder, "the recipe"):
-        _begin_or_match(folder, recipe, packed, watch.say)
+    if rank() == 0:
+        with writing(folder, "the recipe"):
+            _begin_or_match(folder, recipe, packed, watch.say)
     plan = portions(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
     with (
         asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.say) as events,
-        Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream,
+        Stream(
+            packed, recipe.batch, recipe.seed, device, resident_bytes, rows=own_rows(recipe.batch)
+        ) as stream,
     ):
         watch.say(stream.about)
+        company = ranks.Company(step.players, lambda: keeper.has_run_out or is_asked(), watch.say)
         trainer = Trainer(
             step,
             stream,
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
-            at_tick=(
+            at_tick=(company.before_tick, keeper.assist, company.after_tick)
+            if rank()
+            else (
+                company.before_tick,
                 keeper.validate,
                 keeper.draw_grid,
                 keeper.write_log,
                 lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.at_tick(entry),
                 lambda entry, progress: keeper.save(progress),
+                company.after_tick,
             ),
             at_round=lambda images_seen: watch.at_round(images_seen, total),
-            at_stop=keeper.stop,
-            should_stop=lambda: keeper.has_run_out or is_asked(),
+            at_stop=(lambda progress: None) if rank() else keeper.stop,
+            should_stop=company.should_stop,
         )
-        keeper.trainer, keeper.asked_to_stop = trainer, is_asked
-        with writing(folder, "what a resume changes"):
-            keeper.resume(watch.say)
-            events.rewind(trainer.progress.images_seen)
-        if trainer.progress.images_seen == 0:
+        keeper.trainer = trainer
+        if world_size() == 1:  # ranks that judge together do not give up one by one
+            keeper.asked_to_stop = is_asked
+        if rank() == 0:
+            with writing(folder, "what a resume changes"):
+                keeper.resume(watch.say)
+                events.rewind(trainer.progress.images_seen)
+        ranks.share_state(trainer)
+        if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
         if trainer.run():
             return True
         if keeper.has_run_out:
             watch.say(keeper.why_it_ends(went_on_from))
-        return keeper.has_run_out
+        return bool(meet(keeper.has_run_out)[0][0])
 
 
 def settled(

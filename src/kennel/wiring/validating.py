@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from kennel.data.packed import PackedSet
+from kennel.distributed import after_rank_0
 from kennel.errors import RecipeError
 from kennel.features.opening import open_extractor
 from kennel.judge import Judge
@@ -81,10 +82,13 @@ class Validator:
         if validation.every_ticks == 0:
             return None
         device = next(generator.parameters()).device
-        extractor = open_extractor(
-            validation.extractor, weights, device=device, of_set=packed.fingerprint, download=download
+        # Weights that must be downloaded first are so by one rank.
+        extractor = after_rank_0(
+            lambda: open_extractor(
+                validation.extractor, weights, device=device, of_set=packed.fingerprint, download=download
+            )
         )
-        judge = Judge(packed, extractor)
+        judge = Judge(packed, extractor, shared=True)
         validator = cls(judge, recipe, tuple(packed.classes) if recipe.classes else (), device)
         validator.check(generator)
         say(_in_words(validation, extractor.name))
@@ -121,6 +125,11 @@ class Validator:
                 values["fid"] = float(judgement.details["fid"])
                 values["nearest_distance"] = float(judgement.details["distance"])
         return values
+
+    def assist(self, generator: Generator, images_seen: int) -> None:
+        """What every rank but 0 does while rank 0 measures the `values`."""
+        count = self._recipe.validation.count
+        self.judge.assist(self._sampled(generator, images_seen), count, self.settings)
 
     def _sampled(self, generator: Generator, images_seen: int) -> SampledSet:
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._recipe.validation.count)

@@ -1,0 +1,126 @@
+"""Weak scaling over two processes: images per second of one with a batch, and of two with twice the batch.
+
+Both processes are there all the time, with one thread each. In turn (A B A B ...) the first plays some rounds
+alone with the recipe's batch while the second waits, and both share rounds of twice the batch. The table
+gives medians over the repetitions and the efficiency: images per second of two by twice those of one. What
+the ranks send one another goes through gloo on this machine.
+
+    python benchmarks/ranks.py [--recipe dcgan] [--batch 64] [--rounds 3] [--repeat 7] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from kennel.distributed import alone, meet, own_rows, rank, ranks_together
+from kennel.pixels import to_float
+from kennel.recipe import Recipe, override
+from kennel.recipes import built_in
+from kennel.sampler import draw_latents
+from kennel.step import Step
+from kennel.techniques import Turn
+from kennel.wiring import build_step
+
+CPU = torch.device("cpu")
+
+
+def recipe_for(name: str, batch: int) -> Recipe:
+    """The recipe at 64x64 in colour, without classes."""
+    return override(built_in(name), ["image.size=64", "image.channels=3", "classes=0", f"batch={batch}"])
+
+
+def seconds_a_round(step: Step, recipe: Recipe, rounds: int) -> float:
+    """Plays rounds of this process's rows of the batch."""
+    pixels = torch.randint(0, 256, (recipe.batch, 3, 64, 64), dtype=torch.uint8)[own_rows(recipe.batch)]
+    began = time.perf_counter()
+    for number in range(rounds):
+        for place, player in enumerate(("discriminator", "generator")):
+            seen = (number + place) * recipe.batch
+            turn = Turn(seen, 10**9, player, number, 0, CPU, float(recipe.batch))
+            random = turn.random("latents")
+            latents = random.own(draw_latents(recipe.latent, recipe.batch, random.generator))
+            if player == "discriminator":
+                step.discriminator_turn(to_float(pixels), latents, None, turn)
+            else:
+                real = to_float(pixels) if step.generator_needs_real else None
+                step.generator_turn(real, latents, None, turn)
+    return (time.perf_counter() - began) / rounds
+
+
+def one_rank(arguments: argparse.Namespace) -> None:
+    """What each of the two processes does; the first prints the times."""
+    torch.set_num_threads(1)
+    small, large = (recipe_for(arguments.recipe, factor * arguments.batch) for factor in (1, 2))
+    step = build_step(small, CPU)
+    times: dict[str, list[float]] = {"one": [], "two": []}
+    with ranks_together(lambda error: print(error, file=sys.stderr), str):
+        for repetition in range(arguments.repeat + 1):  # the first warms up
+            # Rank 1 is left where it is by rounds of rank 0 alone: here only the time counts.
+            if rank() == 0:
+                with alone():
+                    one = seconds_a_round(step, small, arguments.rounds)
+            meet(patient=True)
+            two = seconds_a_round(step, large, arguments.rounds)
+            meet(patient=True)
+            if rank() == 0 and repetition:
+                times["one"].append(one)
+                times["two"].append(two)
+        if rank() == 0:
+            bytes_a_round = 4 * sum(
+                parameter.numel() for network in step.players.both() for parameter in network.parameters()
+            )
+            print(json.dumps({"seconds": times, "gradient_bytes": bytes_a_round}))
+
+
+def main() -> None:
+    """Starts both processes and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--recipe", default="dcgan")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if "RANK" in os.environ:
+        one_rank(arguments)
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *sys.argv],
+            env=dict(os.environ) | told | {"RANK": str(own)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for own in (0, 1)
+    ]
+    said = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        sys.exit(1)
+    found = json.loads(said[0])
+    one, two = (statistics.median(found["seconds"][name]) for name in ("one", "two"))
+    alone_speed, shared_speed = arguments.batch / one, 2 * arguments.batch / two
+    print(f"{arguments.recipe}, 64x64, gradients of {found['gradient_bytes'] / 2**20:.1f} MiB; a round:")
+    print(
+        f"one process,   batch {arguments.batch:4}: {alone_speed:8.1f} images/s  ({one * 1e3:.0f} ms a round)"
+    )
+    print(f"two processes, batch {2 * arguments.batch:4}: {shared_speed:8.1f} images/s  ({two * 1e3:.0f} ms)")
+    print(f"efficiency {shared_speed / (2 * alone_speed):.2f}")
+    if arguments.json:
+        content = {"recipe": arguments.recipe, "batch": arguments.batch, **found}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
