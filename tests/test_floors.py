@@ -11,7 +11,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "shapes", "schedules", "randomness", "watch"),
     ("registry", "atomic", "cache", "pixels", "distributed"),
     ("options", "pictures"),
-    ("pace",),
+    ("pace", "policy"),
     ("recipe",),
     ("recipes",),
     ("data",),

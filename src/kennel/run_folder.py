@@ -14,8 +14,8 @@ from kennel.recipe import Recipe, from_yaml
 class RunFolder:
     """The parts of a run's folder by name.
 
-    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `samples/`, `checkpoints/`,
-    `judgements/`, `tensorboard/`, `curves.png`, `report.html`.
+    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `spectra.jsonl`, `alarms.jsonl`,
+    `samples/`, `checkpoints/`, `judgements/`, `tensorboard/`, `curves.png`, `spectra.png`, `report.html`.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -24,12 +24,15 @@ class RunFolder:
         self.recipe_file = self.path / "recipe.yaml"
         self.about_file = self.path / "run.json"
         self.log_file = self.path / "log.jsonl"
+        self.spectra_file = self.path / "spectra.jsonl"
+        self.alarms_file = self.path / "alarms.jsonl"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.best_checkpoint = self.checkpoints / "best.safetensors"
         self.judgements = self.path / "judgements"
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "curves.png"
+        self.spectra_picture = self.path / "spectra.png"
         self.report = self.path / "report.html"
 
     def exists(self) -> bool:
@@ -73,25 +76,65 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """The log's lines, oldest first; a last line that a crash cut off is left out."""
-        if not self.log_file.is_file():
-            return []
-        lines = []
-        for line in self.log_file.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return lines
+        return _lines(self.log_file)
 
-    def rewind_log(self, images_seen: int) -> None:
-        """Drops the lines after `images_seen`: the run that goes on from there writes them again."""
-        kept = [line for line in self.log() if line["images"] <= images_seen]
-        write_text(self.log_file, "".join(_line(entry) for entry in kept))
+    def spectra(self) -> list[dict[str, Any]]:
+        """Singular values at 0 images and at each tick: `images`, and by player and layer a list of three."""
+        return _lines(self.spectra_file)
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """Alarms and rollbacks in the order in which they came, those of branches that were left included."""
+        return _lines(self.alarms_file)
+
+    def rewind_log(self, images_seen: int, rollbacks: int = 0) -> None:
+        """Drops what came after `images_seen`: the run that goes on from there writes it again.
+
+        Of the alarms those stay that came before the last of `rollbacks`: it does not write them again.
+        """
+        for file in (self.log_file, self.spectra_file):
+            kept = [line for line in _lines(file) if line["images"] <= images_seen]
+            if file.is_file() or file == self.log_file:
+                _write(file, kept)
+        if self.alarms_file.is_file():
+            kept = [
+                line
+                for line in self.alarms()
+                if line["images"] <= images_seen or line["rollbacks"] < rollbacks
+            ]
+            _write(self.alarms_file, kept)
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Adds one line and hands it to the system at once."""
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(_line(entry))
+        _append(self.log_file, entry)
+
+    def append_spectra(self, entry: Mapping[str, Any]) -> None:
+        """Adds a tick's singular values."""
+        _append(self.spectra_file, entry)
+
+    def append_alarm(self, entry: Mapping[str, Any]) -> None:
+        """Adds an alarm or a rollback; `rollbacks` in it counts those before."""
+        _append(self.alarms_file, entry)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+def _write(file: Path, entries: list[dict[str, Any]]) -> None:
+    write_text(file, "".join(_line(entry) for entry in entries))
+
+
+def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_line(entry))
 
 
 def _line(entry: Mapping[str, Any]) -> str:

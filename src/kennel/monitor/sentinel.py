@@ -1,4 +1,4 @@
-"""No gradient that is not finite moves a weight: both players stand still on the device until someone looks."""
+"""No gradient that is not finite moves a weight: both players stand still on the device until it is seen."""
 
 import math
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Sentinel:
 
     @torch.no_grad()
     def examine(self, optimiser: Optimizer, statistics: Mapping[str, Tensor]) -> Scalar:
-        """The length of the gradient over all that `optimiser` moves; `statistics` are scalars of the turn."""
+        """The length of the gradient of all that `optimiser` moves; `statistics` are scalars of the turn."""
         parameters = parameters_of(optimiser)
         places = tuple(place for place, one in enumerate(parameters) if one.grad is not None)
         gradients = [one.grad for one in parameters if one.grad is not None]
@@ -76,7 +76,8 @@ class Sentinel:
         if not _reads_the_flag(optimiser):
             for gradient in gradients:
                 gradient.masked_fill_(flag > 0, 0.0)
-        return torch.linalg.vector_norm(lengths)
+        norm: Scalar = torch.linalg.vector_norm(lengths)
+        return norm
 
     def _flag_on(self, device: torch.device) -> Tensor:
         if self._flag is None:
@@ -97,11 +98,11 @@ class Sentinel:
             return False
         if self._on_host is None:
             self._on_host = torch.zeros((), pin_memory=True)
-        if self._copied is not None and not self._copied.query():
+        if self._copied is not None and not self._copied.query():  # type: ignore[no-untyped-call]
             return False
         noticed = self._copied is not None and bool(self._on_host)
         self._on_host.copy_(self._flag, non_blocking=True)
-        self._copied = torch.cuda.Event()
+        self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._copied.record()
         return noticed
 

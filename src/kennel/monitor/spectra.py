@@ -90,7 +90,7 @@ class Spectra:
         return leading.values[:VALUES]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The left singular vectors (outputs, 8) of each matrix, so that the next tick starts from the same."""
+        """The left singular vectors (outputs, 8) of each matrix, where the next tick starts from."""
         return dict(self._left)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from kennel.monitor.spectra import Spectrum
+
 
 class EventWriter:
     """Writes each entry's numbers as scalars over images; says once where TensorBoard is missing."""
@@ -20,8 +22,11 @@ class EventWriter:
                 "No TensorBoard events: pip install 'kennel[tensorboard]' brings them (log.jsonl has it all)."
             )
 
-    def write(self, entry: Mapping[str, Any]) -> None:
-        """Adds one tick. A line that a crash made obsolete is purged by its step."""
+    def write(self, entry: Mapping[str, Any], spectra: Mapping[str, Spectrum] | None = None) -> None:
+        """Adds one tick and its singular values, a group for each player.
+
+        A line that a crash made obsolete is purged by its step.
+        """
         if not self._installed:
             return
         images = int(entry["images"])
@@ -32,7 +37,20 @@ class EventWriter:
         for name, value in entry.items():
             if isinstance(value, int | float) and name != "images":
                 self._writer.add_scalar(name, value, global_step=images)
+            elif isinstance(value, str):
+                self._writer.add_text(name, value, global_step=images)
+        for player, spectrum in (spectra or {}).items():
+            for layer, values in spectrum.items():
+                for number, value in enumerate(values):
+                    tag = f"spectra_{player}/{layer}/sigma_{number}"
+                    self._writer.add_scalar(tag, value, global_step=images)
         self._writer.flush()
+
+    def rewind(self) -> None:
+        """The next entry purges all that came after it: the run has gone back."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def __enter__(self) -> "EventWriter":
         return self

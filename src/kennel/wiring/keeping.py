@@ -14,7 +14,9 @@ from kennel.trainer import Plan, Progress, Trainer
 from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
+from kennel.wiring.overseeing import Overseer
 from kennel.wiring.provenance import grid_text
+from kennel.wiring.rolling_back import how_many_to_keep
 from kennel.wiring.validating import Validator
 
 GRID_SEEDS = range(64)
@@ -26,11 +28,12 @@ class Keeper:
     """What is written at a tick, and how a run finds back to it."""
 
     trainer: Trainer
+    overseer: Overseer
 
     def __init__(
         self, folder: RunFolder, recipe: Recipe, step: Step, validator: Validator | None, plan: Plan
     ) -> None:
-        """`trainer` is set when it is built, since its callbacks are this one's."""
+        """`trainer` and `overseer` are set when they are built: the trainer's callbacks are this one's."""
         self.folder = folder
         self.recipe = recipe
         self.step = step
@@ -51,15 +54,21 @@ class Keeper:
             say(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
 
         found = checkpoint.newest(self.folder.checkpoints, damaged)
-        self.folder.rewind_log(found.images_seen if found else 0)
+        rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
+        self.folder.rewind_log(found.images_seen if found else 0, rollbacks)
         if found is None:
             return
-        checkpoint.restore(found, self.step, self.trainer.tally)
-        self.trainer.progress.images_seen = found.images_seen
+        self.restore(found)
         self.trainer.progress.seconds = float(found.about["seconds"])
         self.best.restore(found.about, self.folder.log())
         if not self.has_run_out:
             say(f"Going on from {found.images_seen:,} images.")
+
+    def restore(self, found: checkpoint.Checkpoint) -> None:
+        """The networks and all that trains and watches them, as they were there."""
+        checkpoint.restore(found, self.step, self.trainer.tally)
+        self.trainer.progress.images_seen = found.images_seen
+        self.overseer.restore(found.about, found.below("spectra"))
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
@@ -109,11 +118,12 @@ class Keeper:
 
     def save(self, progress: Progress) -> None:
         """A checkpoint, also as the best where it is; older ones go."""
-        tensors = checkpoint.collect(self.step, self.trainer.tally)
+        tensors = checkpoint.collect(self.step, self.trainer.tally) | self.overseer.tensors()
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
             **self.best.about(),
+            **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
             "kennel": kennel.__version__,
         }
@@ -121,7 +131,7 @@ class Keeper:
             checkpoint.save(self.folder.best_checkpoint, tensors, about)
             self.is_best = False
         checkpoint.save(self.folder.checkpoints / checkpoint.name_for(progress.images_seen), tensors, about)
-        checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
+        checkpoint.keep_newest(self.folder.checkpoints, how_many_to_keep(self.folder, self.recipe))
 
 
 def _grid(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:

@@ -27,6 +27,8 @@ from kennel.watch import Watch
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.keeping import Keeper
+from kennel.wiring.overseeing import Overseer
+from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.validating import Validator, with_metric_names
 
 TAKEN = (
@@ -35,6 +37,7 @@ TAKEN = (
     "validation.also:",
     "validation.patience:",
     "validation.every_ticks:",
+    "alarms.",
 )
 """Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
 means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
@@ -83,6 +86,7 @@ def train(
     tick_images = max(round_images, math.ceil(total / recipe.ticks))
     plan = Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
+    overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
     with _asked_to_stop(watch.say) as asked_to_stop, EventWriter(folder.tensorboard, watch.say) as events:
         trainer = Trainer(
             step,
@@ -90,23 +94,26 @@ def train(
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
             at_tick=(
+                overseer.look,
                 keeper.validate,
                 keeper.draw_grid,
                 keeper.write_log,
-                lambda entry, progress: events.write(entry),
+                lambda entry, progress: events.write(entry, overseer.newest_spectra),
                 lambda entry, progress: watch.at_tick(entry),
+                overseer.act,
+                lambda entry, progress: tidy(folder, recipe),
                 lambda entry, progress: keeper.save(progress),
             ),
-            at_round=lambda images_seen: watch.at_round(images_seen, total),
+            at_round=overseer.watched(lambda images_seen: watch.at_round(images_seen, total)),
             at_stop=keeper.stop,
             should_stop=lambda: keeper.has_run_out or asked_to_stop(),
         )
-        keeper.trainer = trainer
+        keeper.trainer = overseer.trainer = trainer
         keeper.resume(watch.say)
         if trainer.progress.images_seen == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
-        if trainer.run():
+        if run_with_rollbacks(keeper, events, watch.say):
             return True
         if keeper.has_run_out:
             watch.say(keeper.why_it_ends(went_on_from))
@@ -153,6 +160,7 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         )
     budget = [change for change in changes if change.startswith("budget.")]
     measured = [change for change in changes if change.startswith("validation.")]
+    watched = [change for change in changes if change.startswith("alarms.")]
     if budget:
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
         if recipe.budget.in_images(len(packed)) < seen:
@@ -164,6 +172,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
+    if watched:
+        say(f"The alarms changed: {'; '.join(watched)}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 
