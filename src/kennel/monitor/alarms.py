@@ -180,9 +180,7 @@ def _certainty(tick: Tick) -> float | None:
 class DiversityFalls(Alarm[FallingDiversity]):
     """Mode collapse: images of different latents come to look alike."""
 
-    why: ClassVar[str] = (
-        "different latents give nearly the same image: the generator collapses to few modes"
-    )
+    why: ClassVar[str] = "different latents give nearly the same image: the generator collapses to few modes"
     remedies: ClassVar[str] = (
         "a lower generator_optimiser.learning_rate, techniques.minibatch_discrimination=on or "
         "techniques.minibatch_stddev=on, techniques.r1=on, techniques.instance_noise=on, a larger batch, or "
