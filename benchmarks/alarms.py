@@ -91,7 +91,7 @@ def extremes(folder: RunFolder) -> dict[str, float]:
     losses = [line.get(ADVERSARIAL, line["discriminator_loss"]) for line in log]
     return {
         "growth": max(growths),
-        "gradient": min(norms[place] / median(norms[:place]) for place in range(1, len(norms))),
+        "gradient": min(norms[place] / max(norms[:place]) for place in range(1, len(norms))),
         "certainty": min(losses) / ignorant if ignorant else float("nan"),
         "diversity": min(
             diversities[place] / min(1.0, max(diversities[:place])) for place in range(1, len(diversities))

@@ -11,9 +11,9 @@ ALARMS_OF_TICKS = ("vanishing_gradient", "certain_discriminator", "falling_diver
 
 
 class VanishingGradient(Options):
-    """The generator's gradient is below `below` times its median of the ticks before, `ticks` ticks long."""
+    """The generator's gradient is below `below` times its highest of the ticks before, `ticks` ticks long."""
 
-    below: float = Field(1e-3, gt=0, lt=1)
+    below: float = Field(0.01, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 

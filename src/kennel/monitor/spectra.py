@@ -16,6 +16,8 @@ BLOCK = 8
 """How many are followed: the error of the first three falls with the ratio of the last to them, to the power
 of twice the iterations, so that companions in the block are cheaper than iterations."""
 
+TINY = torch.finfo(torch.float32).tiny
+
 Spectrum = dict[str, list[float]]
 """Singular values, largest first, of each layer by its name."""
 
@@ -64,7 +66,10 @@ class Spectra:
         self._left: dict[str, Tensor] = {}
 
     def measure(self) -> dict[str, Spectrum]:
-        """The values of each network's layers as they are now. Waits for the device once."""
+        """The values of each network's layers as they are now. Waits for the device once.
+
+        Those of a matrix that is not finite are not finite.
+        """
         found: dict[str, dict[str, Tensor]] = {}
         for player, network in self._networks.items():
             found[player] = {
@@ -85,9 +90,13 @@ class Spectra:
         if start is None:
             random = randomness.generator(self._seed, f"spectrum of {name}")
             start, iterations = random_start(len(matrix), min(BLOCK, *matrix.shape), random), WARM_UP
-        leading = leading_singular_values(matrix, start.to(matrix), iterations)
+        # In units of the largest weight, so that no product overflows; what is not finite is left out of the
+        # iteration and comes back through the unit.
+        unit = torch.linalg.vector_norm(matrix, ord=torch.inf)
+        scaled = torch.nan_to_num(matrix / unit.clamp_min(TINY), nan=0.0, posinf=0.0, neginf=0.0)
+        leading = leading_singular_values(scaled, start.to(matrix), iterations)
         self._left[name] = leading.left
-        return leading.values[:VALUES]
+        return leading.values[:VALUES] * unit
 
     def state_dict(self) -> dict[str, Tensor]:
         """The left singular vectors (outputs, 8) of each matrix, where the next tick starts from."""

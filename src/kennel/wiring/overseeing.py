@@ -1,5 +1,6 @@
 """Watches over a run: what is measured for the alarms, how they are told, and when the run is turned."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -83,6 +84,7 @@ class Overseer:
         """Measures, raises alarms and tells them; before the tick's line is written."""
         entry[DIVERSITY] = self._diversity()
         spectra = self.spectra.measure() if self.options.spectra else {}
+        self._refuse_spoilt(spectra, progress.images_seen)
         if rank() == 0 and spectra:
             self.folder.append_spectra({"images": progress.images_seen, **spectra})
         self.ticks.append(self._tick(entry, spectra))
@@ -135,8 +137,22 @@ class Overseer:
         if broken:
             self._broken(images_seen)
 
+    def _refuse_spoilt(self, spectra: Mapping[str, Spectrum], images_seen: int) -> None:
+        """Weights that something other than a gradient has spoilt, such as a technique after an update."""
+        spoilt = [
+            f"{player} layer {layer}"
+            for player, spectrum in spectra.items()
+            for layer, values in spectrum.items()
+            if not all(map(math.isfinite, values))
+        ]
+        if spoilt:
+            saw = f"weights that are not finite before {images_seen:,} images, the first in {spoilt[0]}"
+            self._not_finite(saw, images_seen)
+
     def _broken(self, images_seen: int) -> None:
-        saw = self._diagnosis(images_seen)
+        self._not_finite(self._diagnosis(images_seen), images_seen)
+
+    def _not_finite(self, saw: str, images_seen: int) -> None:
         ticks = [0, 0, *(tick.images for tick in self.ticks)]
         sign = Sign(saw, ticks[-2])  # what ends so has its signs before
         self._tell(NON_FINITE, sign, images_seen, WHY, REMEDIES)

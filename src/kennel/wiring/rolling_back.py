@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kennel import checkpoint
 from kennel.distributed import meet, rank
@@ -14,6 +14,7 @@ from kennel.wiring.events import EventWriter
 from kennel.wiring.overseeing import Overseer, RollBack
 
 
+@runtime_checkable
 class Kept(Protocol):
     """What of a `Keeper` a rollback needs."""
 
