@@ -5,7 +5,7 @@ must fall: that is what says that it went well. The others are named after what 
 said when it happened, by a measure of its own, and which alarm found it, how many ticks later.
 
     python benchmarks/alarms.py --digits16 SET --fashion28 SET --fashion32 SET [--only healthy|ruined] \\
-        [--out FOLDER]
+        [--out FOLDER] [--picture FILE]
 
 The sets are made by `kennel data prepare digits DEST --size 16` and `kennel data prepare fashion_mnist DEST
 --size 28` (and 32). About ten minutes on one core.
@@ -15,18 +15,28 @@ import argparse
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
+from kennel import checkpoint
+from kennel.data.packed import PackedSet
 from kennel.errors import AlarmError
 from kennel.monitor.alarms import ADVERSARIAL, DIVERSITY
 from kennel.recipe import override
 from kennel.recipes import built_in
+from kennel.report.drawing import COLOURS, draw_marks, style
+from kennel.report.figures import marks_of
 from kennel.run_folder import RunFolder
-from kennel.wiring import train
+from kennel.wiring import load_run, train
 from kennel.wiring.building import build_loss
 from kennel.wiring.overseeing import ignorant_loss
 
@@ -126,6 +136,158 @@ def healthy(sets: Mapping[str, Path], out: Path, names: list[str]) -> int:
     return count
 
 
+BARE = ["techniques.one_sided_smoothing=off", "techniques.instance_noise=off"]
+MLP = ["techniques.one_sided_smoothing=off", "generator.hidden=[128,128]", "discriminator.hidden=[128,128]"]
+RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
+    "rates that rise, 200-fold and tenfold, from half of the run on": (
+        "gan",
+        "digits16",
+        "72k",
+        [
+            *MLP,
+            "techniques.ema=off",
+            *(f"{player}_optimiser.learning_rate=3e-4" for player in ("generator", "discriminator")),
+            "generator_optimiser.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 200}",
+            "discriminator_optimiser.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 10}",
+        ],
+        "falling_diversity",
+    ),
+    "the same, seen in its spectra": ("", "", "", [], "exploding_spectrum"),
+    "a discriminator with 20 times the generator's rate": (
+        "digits",
+        "digits16",
+        "12k",
+        [*BARE, "discriminator_optimiser.learning_rate=5e-3", "generator_optimiser.learning_rate=2.5e-4"],
+        "certain_discriminator",
+    ),
+    "a loss that saturates, and a strong discriminator": (
+        "digits",
+        "digits16",
+        "8k",
+        [
+            *BARE,
+            "loss.name=minimax",
+            "discriminator_optimiser.learning_rate=5e-3",
+            "generator_optimiser.learning_rate=1e-4",
+        ],
+        "vanishing_gradient",
+    ),
+    "a generator's rate of 1e18": (
+        "digits",
+        "digits16",
+        "8k",
+        ["generator_optimiser.name=sgd", "generator_optimiser.learning_rate=1e18"],
+        "non_finite",
+    ),
+}
+
+
+def classes_drawn(folder: RunFolder, images: int, reals: PackedSet) -> float:
+    """How many classes 256 samples cover, each by its nearest real image: e to the entropy."""
+    samples = torch.from_numpy(load_run(folder.path, str(images)).samples(256).pixels())
+    near = torch.cdist(samples.float().flatten(1), torch.from_numpy(reals.images[:]).float().flatten(1))
+    assert reals.labels is not None
+    counts = np.bincount(np.asarray(reals.labels)[near.argmin(1).numpy()], minlength=len(reals.classes))
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def happened(alarm: str, folder: RunFolder, reals: PackedSet) -> int | None:
+    """The first tick at which it was so, by a measure that the alarm does not look at."""
+    log = folder.log()
+    match alarm:
+        case "falling_diversity":  # half the classes of the best tick before
+            best = 0.0
+            for line in log:
+                classes = classes_drawn(folder, line["images"], reals)
+                if classes < best / 2:
+                    return int(line["images"])
+                best = max(best, classes)
+        case "exploding_spectrum":  # a full decomposition's first value, against three ticks before
+            firsts = [full_firsts(folder, line["images"]) for line in log]
+            for place in range(3, len(firsts)):
+                earlier = firsts[place - 3]
+                usual = median(earlier.values())
+                if any(first > 4 * max(earlier[name], usual) for name, first in firsts[place].items()):
+                    return int(log[place]["images"])
+        case "certain_discriminator":  # both probabilities
+            for line in log:
+                if line["real_probability"] > 0.998 and line["fake_probability"] < 0.002:
+                    return int(line["images"])
+        case "vanishing_gradient":  # what the gradient of log(1 - D(G(z))) is proportional to
+            for line in log:
+                if line["fake_probability"] < 0.01 * log[0]["fake_probability"]:
+                    return int(line["images"])
+    return None
+
+
+def full_firsts(folder: RunFolder, images: int) -> dict[str, float]:
+    """The generator's first singular values at a checkpoint, by a full decomposition."""
+    found = checkpoint.load(folder.checkpoints / checkpoint.name_for(images)).below("generator")
+    return {
+        name: float(torch.linalg.matrix_norm(weight.flatten(1), 2))
+        for name, weight in found.items()
+        if weight.dim() > 1
+    }
+
+
+def ruined(sets: Mapping[str, Path], out: Path) -> None:
+    """Trains the runs that go wrong, and prints their table."""
+    print("| what is done | alarm | happened at | found at | ticks later | what it said |")
+    print("|---|---|---|---|---|---|")
+    began, folder = time.monotonic(), RunFolder(out)
+    for number, (name, (recipe_name, data, images, settings, alarm)) in enumerate(RUINED.items()):
+        if recipe_name:
+            changes = [f"budget.images={images}", "keep_checkpoints=100", "validation.every_ticks=0"]
+            recipe = override(built_in(recipe_name), [*COMMON, *settings, *changes])
+            folder, reals = RunFolder(out / f"ruined-{number}"), PackedSet(sets[data])
+            with suppress(AlarmError):
+                train(recipe, sets[data], folder.path)
+        line = next((one for one in folder.alarms() if one.get("alarm") == alarm), None)
+        if line is None:
+            print(f"| {name} | `{alarm}` | | **not found** | | |", flush=True)
+            continue
+        at = happened(alarm, folder, reals)
+        ticks = [one["images"] for one in folder.log()]
+        later = (
+            "that round" if alarm == "non_finite" else str(ticks.index(line["images"]) - ticks.index(at or 0))
+        )
+        when = f"{at:,}" if at else f"{line['images']:,}"
+        print(f"| {name} | `{alarm}` | {when} | {line['images']:,} | {later} | {line['saw']} |", flush=True)
+    print(f"\n{time.monotonic() - began:,.0f} seconds.\n")
+
+
+def draw_caught(folder: RunFolder, destination: Path) -> None:
+    """What an alarm sees, with its mark, beside the same latents before and after."""
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    paper = Figure(figsize=(13.0, 6.2), dpi=120, facecolor="white", layout=layout)
+    FigureCanvasAgg(paper)
+    cells = paper.add_gridspec(2, 3, width_ratios=[1.25, 1, 1])
+    log, spectra, marks = folder.log(), folder.spectra(), marks_of(folder.alarms())
+    diversity, firsts = paper.add_subplot(cells[0, 0]), paper.add_subplot(cells[1, 0])
+    images = [line["images"] for line in log]
+    style(diversity, "Distance to the nearest other image, generated over real")
+    diversity.plot(images, [line[DIVERSITY] for line in log], color=COLOURS[0], marker="o", markersize=3.5)
+    diversity.set_ylim(0, None)
+    style(firsts, "Generator: first singular values, log scale")
+    for colour, layer in zip(COLOURS, spectra[-1]["generator"], strict=False):
+        values = [line["generator"][layer][0] for line in spectra]
+        firsts.plot([line["images"] for line in spectra], values, color=colour, label=layer)
+    firsts.set_yscale("log")
+    firsts.legend(frameon=False, fontsize=9, loc="upper left")
+    for axes in (diversity, firsts):
+        axes.set_xlim(0, images[-1] * 1.02)
+        draw_marks(axes, marks)
+    before = max(image for image in images if image < marks[0].images - 2 * images[0])
+    for column, (count, words) in enumerate(((before, "before"), (images[-1], "at the end")), start=1):
+        axes = paper.add_subplot(cells[:, column])
+        with Image.open(folder.samples / f"{count:012d}.png") as grid:
+            axes.imshow(grid, cmap="gray", interpolation="nearest")
+        axes.set_title(f"The same latents {words}, {count:,} images", fontsize=11, loc="left")
+        axes.axis("off")
+    paper.savefig(destination, format="png")
+
+
 def main() -> None:
     """Both tables."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -133,7 +295,8 @@ def main() -> None:
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--only", choices=["healthy", "ruined"])
     arguments.add_argument("--names", nargs="*", default=list(HEALTHY))
-    arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--out", type=Path, help="Where the runs go; by default they are not kept.")
+    arguments.add_argument("--picture", type=Path, help="Where the picture of a caught collapse goes.")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
     sets = {name: getattr(chosen, name) for name in ("digits16", "fashion28", "fashion32")}
@@ -141,6 +304,10 @@ def main() -> None:
         out = chosen.out or Path(temporary)
         if chosen.only != "ruined":
             healthy(sets, out, chosen.names)
+        if chosen.only != "healthy":
+            ruined(sets, out)
+            if chosen.picture:
+                draw_caught(RunFolder(out / "ruined-0"), chosen.picture)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ SPECTRA = {
 }
 BAD: dict[str, dict[str, Any]] = {
     "vanishing_gradient": {"generator_gradient_norm": 0.01},
-    "certain_discriminator": {"discriminator_loss": 0.01},
+    "certain_discriminator": {"discriminator_loss": 0.003},
     "falling_diversity": {DIVERSITY: 0.1},
     "exploding_spectrum": {"a": 9.0},
 }

@@ -133,7 +133,7 @@ def test_the_nearest_distance_of_twins_is_zero_and_of_corners_their_side():
 
 
 def moved(sentinel_of: str, gradient: float, term: float = 0.5) -> tuple[Sentinel, nn.Linear, float]:
-    """One optimiser step with this gradient in one place; the sentinel, the layer and the gradient's length."""
+    """One optimiser step with this gradient in one place: the sentinel, the layer, the gradient's length."""
     layer = nn.Linear(2, 2)
     scheduled = build_optimiser(Optimiser(name=sentinel_of), layer.parameters(), torch.device("cpu"))
     sentinel = Sentinel({"generator": scheduled})

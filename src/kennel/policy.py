@@ -21,7 +21,7 @@ class CertainDiscriminator(Options):
     """The adversarial loss of the discriminator is below `below` times that of one that knows nothing,
     `ticks` ticks long."""
 
-    below: float = Field(0.01, gt=0, lt=1)
+    below: float = Field(0.003, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 

@@ -25,6 +25,7 @@ def train(
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped."""
     from kennel.cli.console import console
+    from kennel.errors import AlarmError
     from kennel.recipe import override
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
@@ -32,9 +33,13 @@ def train(
     from kennel.wiring import pick_device, train
 
     chosen = override(find(recipe), [*settings, *_budget(images, epochs)])
-    with Watching() as watching:
-        finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
     folder = RunFolder(out)
+    try:
+        with Watching() as watching:
+            finished = train(chosen, data, out, device=pick_device(device), weights=weights, watch=watching)
+    except AlarmError:
+        write_report(folder)  # what led to it is on its curves
+        raise
     report = write_report(folder)
     if finished:
         last = folder.log()[-1]
