@@ -59,7 +59,7 @@ def marks_of(alarms: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
     for line in alarms:
         if "alarm" in line and line["alarm"] not in names.setdefault(int(line["images"]), []):
             names[int(line["images"])].append(str(line["alarm"]))
-    return tuple(Mark(images, label(", ".join(names[images]))) for images in sorted(names))
+    return tuple(Mark(images, "\n".join(map(label, names[images]))) for images in sorted(names))
 
 
 def draw_curves(
