@@ -153,17 +153,17 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         "falling_diversity",
     ),
     "the same, seen in its spectra": ("", "", "", [], "exploding_spectrum"),
-    "a discriminator with 20 times the generator's rate": (
+    "a discriminator with 500 times the generator's rate": (
         "digits",
         "digits16",
-        "12k",
-        [*BARE, "discriminator_optimiser.learning_rate=5e-3", "generator_optimiser.learning_rate=2.5e-4"],
+        "8k",
+        [*BARE, "discriminator_optimiser.learning_rate=5e-3", "generator_optimiser.learning_rate=1e-5"],
         "certain_discriminator",
     ),
     "a loss that saturates, and a strong discriminator": (
         "digits",
         "digits16",
-        "8k",
+        "16k",
         [
             *BARE,
             "loss.name=minimax",
@@ -172,11 +172,11 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         ],
         "vanishing_gradient",
     ),
-    "a generator's rate of 1e18": (
+    "a discriminator's rate of 1e25": (
         "digits",
         "digits16",
         "8k",
-        ["generator_optimiser.name=sgd", "generator_optimiser.learning_rate=1e18"],
+        ["discriminator_optimiser.name=sgd", "discriminator_optimiser.learning_rate=1e25"],
         "non_finite",
     ),
 }
@@ -185,7 +185,9 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
 def classes_drawn(folder: RunFolder, images: int, reals: PackedSet) -> float:
     """How many classes 256 samples cover, each by its nearest real image: e to the entropy."""
     samples = torch.from_numpy(load_run(folder.path, str(images)).samples(256).pixels())
-    near = torch.cdist(samples.float().flatten(1), torch.from_numpy(reals.images[:]).float().flatten(1))
+    near = torch.cdist(
+        samples.float().flatten(1), torch.from_numpy(np.array(reals.images)).float().flatten(1)
+    )
     assert reals.labels is not None
     counts = np.bincount(np.asarray(reals.labels)[near.argmin(1).numpy()], minlength=len(reals.classes))
     shares = counts[counts > 0] / counts.sum()
@@ -249,10 +251,10 @@ def ruined(sets: Mapping[str, Path], out: Path) -> None:
             continue
         at = happened(alarm, folder, reals)
         ticks = [one["images"] for one in folder.log()]
-        later = (
-            "that round" if alarm == "non_finite" else str(ticks.index(line["images"]) - ticks.index(at or 0))
-        )
-        when = f"{at:,}" if at else f"{line['images']:,}"
+        later = "that round"
+        if alarm != "non_finite" and at is not None:
+            later = str(ticks.index(line["images"]) - ticks.index(at))
+        when = f"{at:,}" if at is not None else f"{line['images']:,}"
         print(f"| {name} | `{alarm}` | {when} | {line['images']:,} | {later} | {line['saw']} |", flush=True)
     print(f"\n{time.monotonic() - began:,.0f} seconds.\n")
 

@@ -13,7 +13,7 @@ ALARMS_OF_TICKS = ("vanishing_gradient", "certain_discriminator", "falling_diver
 class VanishingGradient(Options):
     """The generator's gradient is below `below` times its highest of the ticks before, `ticks` ticks long."""
 
-    below: float = Field(0.01, gt=0, lt=1)
+    below: float = Field(0.03, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 
@@ -28,7 +28,7 @@ class CertainDiscriminator(Options):
 class FallingDiversity(Options):
     """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long."""
 
-    below: float = Field(0.5, gt=0, lt=1)
+    below: float = Field(0.6, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 

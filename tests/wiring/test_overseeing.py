@@ -386,7 +386,7 @@ def test_alarms_may_change_when_a_run_goes_on(packed_set, tmp_path):
     assert not train(tiny("nothing", 0), data, tmp_path / "run", watch=Hearing(40))
     changed = tiny("nothing", 0, "alarms.falling_diversity.below=0.4")
     assert train(changed, data, tmp_path / "run", watch=hearing)
-    assert any("alarms.falling_diversity.below: 0.5 -> 0.4" in sentence for sentence in hearing.said)
+    assert any("alarms.falling_diversity.below: 0.6 -> 0.4" in sentence for sentence in hearing.said)
 
 
 def test_the_recipes_fingerprint_is_as_before_there_were_alarms():

@@ -96,7 +96,7 @@ def _good_until(ticks: Sequence[Tick], signs: int) -> int:
 class GeneratorGradientVanishes(Alarm[VanishingGradient]):
     """Against the highest of the run's earlier ticks; or, from the first tick on, next to nothing.
 
-    A single tick with a huge gradient makes no later one small: a tenth of the median is asked for, too.
+    A single tick with a huge gradient makes no later one small: of three ticks in a row the median counts.
     """
 
     why: ClassVar[str] = (
@@ -116,8 +116,10 @@ class GeneratorGradientVanishes(Alarm[VanishingGradient]):
             return None
         highest = max(last)
         before = [norm for norm in norms[:-need] if norm is not None]
-        if before and highest < min(self.options.below * max(before), 0.1 * statistics.median(before)):
-            how = f"{self.options.below:g} times its highest before ({max(before):.3g})"
+        threes = (before[place : place + 3] for place in range(len(before) - 2))
+        usual = max([*before[:1], *map(statistics.median, threes)], default=0.0)
+        if highest < self.options.below * usual:
+            how = f"{self.options.below:g} times its highest before ({usual:.3g})"
         elif highest < NOTHING:
             how = f"{NOTHING:g}, which is nothing to any optimiser"
         else:
