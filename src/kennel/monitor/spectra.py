@@ -96,7 +96,8 @@ class Spectra:
         scaled = torch.nan_to_num(matrix / unit.clamp_min(TINY), nan=0.0, posinf=0.0, neginf=0.0)
         leading = leading_singular_values(scaled, start.to(matrix), iterations)
         self._left[name] = leading.left
-        return leading.values[:VALUES] * unit
+        values: Tensor = leading.values[:VALUES] * unit
+        return values
 
     def state_dict(self) -> dict[str, Tensor]:
         """The left singular vectors (outputs, 8) of each matrix, where the next tick starts from."""
