@@ -1,10 +1,23 @@
-"""Means over a tick, and no NaN in silence."""
+"""Means over a tick, no NaN in silence, and spectra that are those of a full decomposition."""
+
+import math
 
 import pytest
 import torch
+from torch import nn
 
 from kennel.errors import RunError
 from kennel.monitor import Tally, refuse_non_finite
+from kennel.monitor.diagnosis import first_not_finite, sentence, with_what_is_wrong
+from kennel.monitor.diversity import nearest_distance
+from kennel.monitor.sentinel import Broken, Sentinel
+from kennel.monitor.spectra import Spectra, effective_matrices
+from kennel.optimisers import build_optimiser
+from kennel.recipe import Optimiser, override
+from kennel.recipes import built_in
+from kennel.wiring import build_step
+
+NARROW = ["generator.width=2", "discriminator.width=2"]
 
 
 def test_a_reading_gives_means_and_a_fresh_start():
@@ -37,3 +50,196 @@ def test_the_sums_of_several_ranks_are_their_mean_to_one_process():
 def test_a_statistic_that_is_not_finite_stops_the_run_and_is_named(value):
     with pytest.raises(RunError, match="generator loss became"):
         refuse_non_finite({"discriminator_loss": 1.0, "generator_loss": value}, 640)
+
+
+def settled(network: nn.Module, looks: int = 4) -> dict[str, list[float]]:
+    """The values of a network after some looks, as after so many ticks."""
+    spectra = Spectra({"it": network}, 0)
+    for _ in range(looks - 1):
+        spectra.measure()
+    return spectra.measure()["it"]
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "sagan", "cgan"])
+def test_the_first_three_singular_values_are_those_of_a_full_decomposition(recipe):
+    small = {"dcgan": ["image.size=32"], "sagan": ["image.size=32"], "cgan": ["image.size=8"]}[recipe]
+    classes = 0 if recipe == "dcgan" else 5
+    widths = [] if recipe == "cgan" else ["generator.width=8", "discriminator.width=8"]
+    players = build_step(
+        override(built_in(recipe), [*small, *widths, "image.channels=1", f"classes={classes}"]),
+        torch.device("cpu"),
+    ).players
+    for network in players.both():
+        found = settled(network)
+        matrices = dict(effective_matrices(network))
+        assert found.keys() == matrices.keys()
+        assert len(found) >= 4
+        for name, matrix in matrices.items():
+            true = torch.linalg.svdvals(matrix)[:3].tolist()
+            # Random matrices are the hard case, with values that lie within a percent of one another.
+            assert found[name] == pytest.approx(true, rel=5e-3, abs=1e-6), name
+            assert all(
+                value <= other * (1 + 1e-5) + 1e-6 for value, other in zip(found[name], true, strict=True)
+            )
+
+
+def test_values_with_a_gap_are_found_to_the_precision_of_the_numbers():
+    matrix = torch.diag(torch.tensor([8.0, 4.0, 2.0, *[0.5**n for n in range(20)]]))
+    layer = nn.Linear(23, 23)
+    layer.weight.data.copy_(matrix)
+    assert settled(nn.Sequential(layer))["0"] == pytest.approx([8.0, 4.0, 2.0], rel=1e-6)
+
+
+def test_a_transposed_convolutions_outputs_are_its_rows():
+    layer = nn.ConvTranspose2d(3, 5, 4)
+    (found,) = settled(nn.Sequential(layer)).values()
+    true = torch.linalg.svdvals(layer.weight.detach().transpose(0, 1).flatten(1))[:3]
+    assert found == pytest.approx(true.tolist(), rel=1e-5)
+
+
+def test_of_a_spectrally_normalised_layer_the_weight_in_use_is_followed_and_nothing_in_it_moves():
+    step = build_step(
+        override(built_in("sngan"), ["image.size=32", "image.channels=1", *NARROW]), torch.device("cpu")
+    )
+    discriminator = step.players.discriminator
+    before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
+    for values in settled(discriminator).values():
+        assert values[0] == pytest.approx(1.0, abs=0.05)
+    for name, tensor in discriminator.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(module.training for module in discriminator.modules())
+
+
+def test_spectra_go_on_from_a_checkpoint_to_the_bit():
+    network = nn.Sequential(nn.Linear(40, 30), nn.Conv2d(3, 8, 3))
+    whole = Spectra({"it": network}, 0)
+    whole.measure()
+    resumed = Spectra({"it": network}, 0)
+    resumed.load_state_dict(whole.state_dict())
+    assert resumed.measure() == whole.measure()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_matrix_that_is_not_finite_has_values_that_are_not_finite(value):
+    layer = nn.Linear(4, 4)
+    layer.weight.data[1, 1] = value
+    assert not all(map(math.isfinite, settled(nn.Sequential(layer))["0"]))
+
+
+def test_weights_near_the_largest_number_have_their_values():
+    layer = nn.Linear(4, 4)
+    layer.weight.data.copy_(torch.eye(4) * 1e38)
+    assert settled(nn.Sequential(layer))["0"] == pytest.approx([1e38] * 3, rel=1e-5)
+
+
+def test_the_nearest_distance_of_twins_is_zero_and_of_corners_their_side():
+    corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]).reshape(3, 2, 1, 1)
+    assert float(nearest_distance(corners)) == pytest.approx((3 + 3 + 4) / 3, rel=1e-5)
+    assert float(nearest_distance(corners[[0, 0]])) == pytest.approx(0.0, abs=1e-6)
+
+
+def moved(sentinel_of: str, gradient: float, term: float = 0.5) -> tuple[Sentinel, nn.Linear, float]:
+    """One optimiser step with this gradient in one place: the sentinel, the layer, the gradient's length."""
+    layer = nn.Linear(2, 2)
+    scheduled = build_optimiser(Optimiser(name=sentinel_of), layer.parameters(), torch.device("cpu"))
+    sentinel = Sentinel({"generator": scheduled})
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    layer.weight.grad[0, 0] = gradient
+    length = sentinel.examine(scheduled.optimiser, {"generator_loss": torch.tensor(term)})
+    scheduled.optimiser.step()
+    return sentinel, layer, float(length)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
+def test_a_finite_gradient_moves_weights_and_its_length_is_told(optimiser):
+    torch.manual_seed(0)
+    before = nn.Linear(2, 2).weight
+    torch.manual_seed(0)
+    sentinel, layer, length = moved(optimiser, 3.0)
+    assert length == pytest.approx(math.sqrt(9 + 5))
+    assert not sentinel.has_broken()
+    assert sentinel.broken() is None
+    assert (layer.weight != before).all()
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize(
+    ("gradient", "term"), [(float("nan"), 0.5), (float("inf"), 0.5), (1.0, float("nan"))]
+)
+def test_nothing_that_is_not_finite_moves_a_weight(optimiser, gradient, term):
+    torch.manual_seed(0)
+    before = nn.Linear(2, 2)
+    torch.manual_seed(0)
+    sentinel, layer, _ = moved(optimiser, gradient, term)
+    assert sentinel.has_noticed()
+    assert torch.equal(layer.weight, before.weight)
+    assert torch.equal(layer.bias, before.bias)
+    broken = sentinel.broken()
+    assert broken.player == "generator"
+    assert broken.statistics == (() if math.isfinite(term) else ("generator_loss",))
+    assert broken.parameters == ((0,) if math.isfinite(term) else ())
+    assert broken.examined == 2
+
+
+def test_weights_stand_still_and_the_first_record_stays_until_a_reset():
+    sentinel, layer, _ = moved("adam", float("nan"))
+    scheduled = build_optimiser(Optimiser(), layer.parameters(), torch.device("cpu"))
+    assert sentinel.has_broken()
+    sentinel.reset()
+    assert not sentinel.has_broken()
+    assert sentinel.broken() is None
+    assert scheduled.optimiser.param_groups
+
+
+def test_the_sentinel_changes_no_step_of_adam_by_a_bit():
+    outcomes = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        layer = nn.Linear(5, 5)
+        scheduled = build_optimiser(Optimiser(), layer.parameters(), torch.device("cpu"))
+        sentinel = Sentinel({"generator": scheduled})
+        for _ in range(5):
+            scheduled.optimiser.zero_grad()
+            layer(torch.randn(3, 5)).square().sum().backward()
+            if watched:
+                sentinel.examine(scheduled.optimiser, {"a": torch.tensor(1.0)})
+            scheduled.optimiser.step()
+        state = scheduled.optimiser.state[layer.weight]
+        outcomes.append([layer.weight.detach(), state["exp_avg_sq"], state["step"]])
+    assert all(torch.equal(one, other) for one, other in zip(*outcomes, strict=True))
+
+
+def test_a_layer_whose_output_is_not_finite_is_named_and_the_first_comes_first():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight.data.fill_(float("inf"))
+    with first_not_finite({"generator": network}) as found:
+        network(torch.ones(1, 2))
+    assert found[0] == "generator layer 1"
+    assert with_what_is_wrong(network, "1") == ", whose weights are not finite themselves"
+    with first_not_finite({"generator": network[:1]}) as found:
+        network(torch.ones(1, 2))
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "layer", "words"),
+    [
+        (Broken("generator", ("a_generator_term",), (), 2), None, "in the term of a in the generator's loss"),
+        (Broken("generator", ("generator_loss",), (0, 1), 2), None, "in the generator loss, every layer"),
+        (
+            Broken("generator", (), (0,), 2),
+            None,
+            "1 of 2 gradients are not finite, the one nearest to the loss",
+        ),
+        (
+            Broken("generator", ("generator_loss",), (0, 1), 2),
+            "x layer y",
+            "the first came out of x layer y; so",
+        ),
+    ],
+)
+def test_a_diagnosis_names_where_it_began(broken, layer, words):
+    told = sentence(broken, {"generator": ["first.weight", "first.bias"]}, layer, 640, "before")
+    assert words in told
+    assert "before 640 images" in told

@@ -9,8 +9,8 @@ from pydantic import Field
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
-from kennel.passes import Passes
-from kennel.step import Step, frozen
+from kennel.passes import Passes, frozen
+from kennel.step import Step
 from kennel.techniques import Players, Technique, Term, Turn
 
 CPU = torch.device("cpu")

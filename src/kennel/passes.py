@@ -1,11 +1,11 @@
 """How the networks' passes are computed: their precision, their layout in memory, compiled or not."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Pass = TypeVar("Pass", bound=Callable[..., Any])
 
@@ -67,3 +67,16 @@ class Passes:
                 return made
 
         return call  # type: ignore[return-value]
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No gradients for the player that does not move: they would be computed and thrown away."""
+    moving = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)

@@ -23,10 +23,12 @@ from pydantic import (
 from kennel.errors import RecipeError
 from kennel.options import Options, sentence
 from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
+from kennel.policy import Alarms
 from kennel.registry import unknown_name
 from kennel.speed import Speed, fingerprinted, with_speed
 
 __all__ = [
+    "Alarms",
     "Boost",
     "Budget",
     "Image",
@@ -49,7 +51,7 @@ __all__ = [
 
 _LATER: dict[str, dict[str, Any]] = {"validation": {"also": [], "patience": None}}
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
-older runs keep theirs."""
+older runs keep theirs; and all of `alarms`."""
 
 
 class Part(BaseModel):
@@ -147,6 +149,7 @@ class Recipe(Options):
     """Ticks in the run: at each, a log line, a grid, a checkpoint and perhaps a validation."""
     validation: Validation = Validation()
     sampling: Sampling = Sampling()
+    alarms: Alarms = Alarms()
     keep_checkpoints: PositiveInt = 2
     speed: Speed = Speed()
     seed: int = 0
@@ -162,6 +165,8 @@ class Recipe(Options):
     def fingerprint(self) -> str:
         """BLAKE2b of all that the recipe says, but for the paper's name."""
         content = fingerprinted(self.model_dump(mode="json", exclude={"paper"}))
+        if self.alarms == Alarms():
+            del content["alarms"]
         for part, defaults in _LATER.items():
             for key, default in defaults.items():
                 if content[part][key] == default:

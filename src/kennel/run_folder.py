@@ -16,8 +16,8 @@ from kennel.recipe import Recipe, from_yaml
 class RunFolder:
     """The parts of a run's folder by name.
 
-    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `samples/`, `checkpoints/`,
-    `judgements/`, `tensorboard/`, `curves.png`, `report.html`.
+    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `spectra.jsonl`, `alarms.jsonl`,
+    `samples/`, `checkpoints/`, `judgements/`, `tensorboard/`, `curves.png`, `spectra.png`, `report.html`.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -26,12 +26,15 @@ class RunFolder:
         self.recipe_file = self.path / "recipe.yaml"
         self.about_file = self.path / "run.json"
         self.log_file = self.path / "log.jsonl"
+        self.spectra_file = self.path / "spectra.jsonl"
+        self.alarms_file = self.path / "alarms.jsonl"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.best_checkpoint = self.checkpoints / "best.safetensors"
         self.judgements = self.path / "judgements"
         self.tensorboard = self.path / "tensorboard"
         self.curves = self.path / "curves.png"
+        self.spectra_picture = self.path / "spectra.png"
         self.report = self.path / "report.html"
 
     def exists(self) -> bool:
@@ -86,34 +89,75 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """The log's lines, oldest first; one that a crash cut off, or that is damaged, is left out."""
-        if not self.log_file.is_file():
-            return []
-        lines = []
-        for text in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(line, dict) and isinstance(line.get("images"), int):
-                lines.append(line)
-        return lines
+        return _lines(self.log_file)
 
-    def rewind_log(self, images_seen: int) -> None:
-        """Drops the lines after `images_seen`: the run that goes on from there writes them again."""
-        kept = "".join(_line(entry) for entry in self.log() if entry["images"] <= images_seen)
-        if not self.log_file.is_file() or self.log_file.read_bytes() != kept.encode():
-            write_text(self.log_file, kept)
+    def spectra(self) -> list[dict[str, Any]]:
+        """Singular values at 0 images and at each tick: `images`, and by player and layer a list of three."""
+        return _lines(self.spectra_file)
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """Alarms and rollbacks in the order in which they came, those of branches that were left included."""
+        return _lines(self.alarms_file)
+
+    def rewind_log(self, images_seen: int, rollbacks: int = 0) -> None:
+        """Drops what came after `images_seen`: the run that goes on from there writes it again.
+
+        Of the alarms those stay that came before the last of `rollbacks`: it does not write them again.
+        """
+        for file in (self.log_file, self.spectra_file):
+            kept = [line for line in _lines(file) if line["images"] <= images_seen]
+            if file.is_file() or file == self.log_file:
+                _write(file, kept)
+        if self.alarms_file.is_file():
+            kept = [
+                line
+                for line in self.alarms()
+                if line["images"] <= images_seen or line.get("rollbacks", 0) < rollbacks
+            ]
+            _write(self.alarms_file, kept)
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
         """Adds one whole line, on the disk when this returns; on an error the log is as it was.
 
         What a crash cut off at the end goes first, so that nothing is glued onto half a line.
         """
-        line = _line(entry).encode()
-        # A link in the log's place is refused: it would lead out of the run.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(self.log_file, flags, 0o644), "rb+", buffering=0) as file:
-            append_whole(file, line, _end_of_lines(file))
+        _append(self.log_file, entry)
+
+    def append_spectra(self, entry: Mapping[str, Any]) -> None:
+        """Adds a tick's singular values, in the same way."""
+        _append(self.spectra_file, entry)
+
+    def append_alarm(self, entry: Mapping[str, Any]) -> None:
+        """Adds an alarm or a rollback, in the same way; `rollbacks` in it counts those before."""
+        _append(self.alarms_file, entry)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    if not file.is_file():
+        return []
+    lines = []
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and isinstance(line.get("images"), int):
+            lines.append(line)
+    return lines
+
+
+def _write(file: Path, entries: list[dict[str, Any]]) -> None:
+    kept = "".join(_line(entry) for entry in entries)
+    if not file.is_file() or file.read_bytes() != kept.encode():
+        write_text(file, kept)
+
+
+def _append(path: Path, entry: Mapping[str, Any]) -> None:
+    line = _line(entry).encode()
+    # A link in the file's place is refused: it would lead out of the run.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "rb+", buffering=0) as file:
+        append_whole(file, line, _end_of_lines(file))
 
 
 def _end_of_lines(file: FileIO) -> int:

@@ -3,17 +3,17 @@
 Techniques enter through their seams and are never asked for by name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from kennel.distributed import gathered
 from kennel.losses import Loss, Targets, of_all_ranks
+from kennel.monitor.sentinel import Sentinel
 from kennel.optimisers import Scheduled, add_clipped_gradient, average_gradients
-from kennel.passes import Passes
+from kennel.passes import Passes, frozen
 from kennel.shapes import Images, Labels, Latents, Scalar
 from kennel.showing import Showing
 from kennel.techniques import Companion, Play, Players, Technique, Term, Turn
@@ -45,6 +45,8 @@ class Step:
         self.discriminator_optimiser = discriminator_optimiser
         self.generator_optimiser = generator_optimiser
         self.companion_optimisers = companion_optimisers or {}
+        movers = {"discriminator": discriminator_optimiser, "generator": generator_optimiser}
+        self.sentinel = Sentinel(movers | dict(self.companion_optimisers))
         self.passes = passes or Passes()
         self.showing = Showing(players, self.techniques, self.passes)
         self._draw = self.passes.compiled(self._drawn)
@@ -71,7 +73,9 @@ class Step:
             targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
             targets = technique.targets(targets, turn)
-        loss = self.loss.discriminator_loss(*of_all_ranks(play.real_logits, play.fake_logits, targets))
+        loss = adversarial = self.loss.discriminator_loss(
+            *of_all_ranks(play.real_logits, play.fake_logits, targets)
+        )
         logged = {
             "real_probability": play.real_logits.detach().sigmoid().mean(),
             "fake_probability": play.fake_logits.detach().sigmoid().mean(),
@@ -80,17 +84,20 @@ class Step:
             if (term := one.discriminator_term(play)) is not None:
                 loss = loss + one.weight * one.every * term
                 logged[f"{name}_discriminator_term"] = term.detach()
-        _update(self.discriminator_optimiser.at(turn.progress), loss)
+                logged["adversarial_discriminator_loss"] = adversarial.detach()
+        logged = {"discriminator_loss": loss.detach(), **logged}
+        norm = _update(self.discriminator_optimiser.at(turn.progress), loss, self.sentinel, logged)
         for technique in self.techniques:
             technique.after_discriminator(play)
-        return {"discriminator_loss": loss.detach(), **logged}
+        return {**logged, "discriminator_gradient_norm": norm}
 
     def generator_turn(
         self, real: Images | None, latents: Latents, labels: Labels | None, turn: Turn
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
         self.passes.begin_turn()
-        logged, clipped = {}, []
+        logged: Statistics = {}
+        clipped: list[Scalar] = []
         with frozen(self.players.discriminator):
             with self.passes.autocast(turn.device):
                 fake = self._draw(latents, labels)
@@ -104,15 +111,18 @@ class Step:
                     else:
                         loss = loss + weighted
                     logged[f"{name}_generator_term"] = term.detach()
-            _update(self.generator_optimiser.at(turn.progress), loss, clipped)
+            logged = {"generator_loss": loss.detach(), **logged}
+            norm = _update(self.generator_optimiser.at(turn.progress), loss, self.sentinel, logged, clipped)
+            logged["generator_gradient_norm"] = norm
         for name, companion in self.companions.items():
             own_loss = companion.companion_loss(play)
-            _update(self.companion_optimisers[name].at(turn.progress), own_loss)
             logged[f"{name}_loss"] = own_loss.detach()
+            own = {f"{name}_loss": logged[f"{name}_loss"]}
+            _update(self.companion_optimisers[name].at(turn.progress), own_loss, self.sentinel, own)
         for name, technique in self.named_techniques.items():
             technique.after_generator(play)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
-        return {"generator_loss": loss.detach(), **logged}
+        return logged
 
     def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
         images: Images = self.players.generator(latents, labels)
@@ -128,24 +138,18 @@ class Step:
         return self.loss.generator_loss(real_logits, fake_logits)
 
 
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """No gradients for the player that does not move: they would be computed and thrown away."""
-    moving = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in moving:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in moving:
-            parameter.requires_grad_(True)
+def _update(
+    optimiser: Optimizer, loss: Scalar, guard: Sentinel, logged: Statistics, clipped: Sequence[Scalar] = ()
+) -> Scalar:
+    """One step along the gradient of `loss`, and of each `clipped` term made no longer than that.
 
-
-def _update(optimiser: Optimizer, loss: Scalar, clipped: Sequence[Scalar] = ()) -> None:
-    """One step along the gradient of `loss`, and of each `clipped` term made no longer than that."""
+    Returns the gradient's length. What is not finite, there or in `logged`, keeps weights as they are.
+    """
     optimiser.zero_grad(set_to_none=True)
     loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]
     average_gradients(optimiser)
     for term in clipped:
         add_clipped_gradient(optimiser, term)
+    norm = guard.examine(optimiser, logged)
     optimiser.step()
+    return norm

@@ -8,6 +8,9 @@ Entry = MutableMapping[str, float | int | str | None]
 VALIDATIONS_SINCE_BEST = "validations_since_best"
 """The entry's key for how many validations came after the best one; 0 where this one is the best so far."""
 
+ALARMS_RAISED = "alarms"
+"""The entry's key for the alarms that a tick raised: their names, joined by commas."""
+
 
 class Watch:
     """This one listens to nothing; the command line draws a bar and prints a line a tick."""

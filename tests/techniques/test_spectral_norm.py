@@ -10,9 +10,9 @@ from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
-from kennel.passes import Passes
+from kennel.passes import Passes, frozen
 from kennel.recipe import Image, Latent, Part, Recipe
-from kennel.step import Step, frozen
+from kennel.step import Step
 from kennel.techniques import TECHNIQUES, Players, Turn
 from kennel.techniques.matrices import as_matrix, output_axis, weight_matrices
 from kennel.techniques.spectral_norm import DividedBySpectralNorm

@@ -41,6 +41,7 @@ def train(
     from kennel.cli.console import be_silent, console, error_sentence, report_error
     from kennel.data.room import parse_room
     from kennel.distributed import own_device, rank, ranks_together
+    from kennel.errors import AlarmError
     from kennel.recipe import override
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
@@ -53,19 +54,24 @@ def train(
             be_silent()
         chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
         run, parent = (out, None) if fork is None else (fork, out)
-        with Watching() as watching:
-            finished = train(
-                chosen,
-                data,
-                run,
-                device=own_device(pick_device(device)),
-                weights=weights,
-                watch=watching,
-                resident_bytes=parse_room(resident),
-                parent=parent,
-            )
+        folder = RunFolder(run)
+        try:
+            with Watching() as watching:
+                finished = train(
+                    chosen,
+                    data,
+                    run,
+                    device=own_device(pick_device(device)),
+                    weights=weights,
+                    watch=watching,
+                    resident_bytes=parse_room(resident),
+                    parent=parent,
+                )
+        except AlarmError:
+            if rank() == 0:
+                write_report(folder)  # what led to it is on its curves
+            raise
         if rank() == 0:
-            folder = RunFolder(run)
             report = write_report(folder)
             if finished:
                 last = folder.log()[-1]

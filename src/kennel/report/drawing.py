@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from kennel.atomic import atomic_file
-from kennel.report.figures import Panel
+from kennel.report.figures import Mark, Panel
 from kennel.report.wording import figure, short_count
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -24,7 +24,13 @@ LOG_SCALE_FROM = 20.0
 MARKERS_UP_TO = 40
 
 
-def draw(panels: Sequence[Panel], destination: Path, set_size: int | None) -> None:
+ALARM = "#b3261e"
+"""The colour of a mark."""
+
+
+def draw(
+    panels: Sequence[Panel], destination: Path, set_size: int | None, marks: Sequence[Mark] = ()
+) -> None:
     """Two panels a row; the first takes a whole row where their number is odd."""
     rows = math.ceil(len(panels) / 2)
     paper = Figure(
@@ -40,15 +46,15 @@ def draw(panels: Sequence[Panel], destination: Path, set_size: int | None) -> No
         place = index + first_is_wide if index else 0
         cell = grid[0, :] if index == 0 and first_is_wide else grid[place // 2, place % 2]
         axes = paper.add_subplot(cell)
-        _draw_panel(axes, panel)
+        _draw_panel(axes, panel, marks)
         if set_size and panel.kind == "metric":
             _count_epochs(axes, set_size)
     with atomic_file(destination) as temporary:
         paper.savefig(temporary, format="png")
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
-    _style(axes, panel.title)
+def _draw_panel(axes: Axes, panel: Panel, marks: Sequence[Mark]) -> None:
+    style(axes, panel.title)
     first = COLOURS.index("#009E73") if panel.kind == "metric" else 0
     for number, line in enumerate(panel.lines):
         axes.plot(
@@ -62,7 +68,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             clip_on=False,
             zorder=3,
         )
-    furthest = max(max(line.images) for line in panel.lines)
+    furthest = max(*(max(line.images) for line in panel.lines), *(mark.images for mark in marks), 1)
     axes.set_xlim(0, furthest * 1.02)
     if len(panel.lines) > 1:
         axes.legend(
@@ -79,6 +85,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     match panel.kind:
         case "metric":
             _mark_best(axes, panel)
+        case "gradient" if all(value > 0 for line in panel.lines for value in line.values):
+            axes.set_yscale("log")
         case "probability":
             axes.set_ylim(0, 1)
             axes.axhline(0.5, color=SOFT, linewidth=1, linestyle=(0, (4, 3)), zorder=2)
@@ -86,8 +94,32 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             axes.set_ylim(0, max(panel.lines[0].values) * 1.15 or 1)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
 
+    draw_marks(axes, marks)
 
-def _style(axes: Axes, title: str) -> None:
+
+def draw_marks(axes: Axes, marks: Sequence[Mark]) -> None:
+    """A vertical line for each alarm with its name beside it, along the line."""
+    for mark in marks:
+        axes.axvline(mark.images, color=ALARM, linewidth=1.2, linestyle=(0, (5, 2)), zorder=2.5)
+        near_the_end = mark.images > 0.93 * axes.get_xlim()[1]
+        axes.annotate(
+            mark.label,
+            (mark.images, 0.97),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-3 if near_the_end else 3, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right" if near_the_end else "left",
+            va="top",
+            fontsize=8.5,
+            color=ALARM,
+            zorder=5,
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
+        )
+
+
+def style(axes: Axes, title: str) -> None:
+    """A panel's title, ticks and grid."""
     _title(axes, title)
     axes.set_xlabel("images shown", fontsize=10, color=SOFT)
     axes.tick_params(which="both", colors=SOFT, labelsize=10, length=0)

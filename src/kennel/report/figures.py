@@ -10,14 +10,17 @@ from kennel.metrics.contract import METRICS
 from kennel.report.wording import label, metric_direction
 from kennel.watch import VALIDATIONS_SINCE_BEST
 
-Kind = Literal["metric", "loss", "probability", "speed", "other"]
+Kind = Literal["metric", "loss", "probability", "gradient", "speed", "other"]
 
 _NOT_CURVES = ("images", "seconds", VALIDATIONS_SINCE_BEST)
 _LINE_LABELS = {
     "discriminator_loss": "discriminator",
     "generator_loss": "generator",
+    "adversarial_discriminator_loss": "discriminator without terms",
     "real_probability": "D(x), real images",
     "fake_probability": "D(G(z)), generated images",
+    "discriminator_gradient_norm": "discriminator",
+    "generator_gradient_norm": "generator",
 }
 
 
@@ -42,20 +45,41 @@ class Panel:
     best: int | None = None
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line through every panel: an alarm, or several, at so many images."""
+
+    images: int
+    label: str
+
+
+def marks_of(alarms: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
+    """The lines of `alarms.jsonl` that are alarms, in the order of images; equal places share a mark."""
+    names: dict[int, list[str]] = {}
+    for line in alarms:
+        if "alarm" in line and line["alarm"] not in names.setdefault(int(line["images"]), []):
+            names[int(line["images"])].append(str(line["alarm"]))
+    return tuple(Mark(images, "\n".join(map(label, names[images]))) for images in sorted(names))
+
+
 def draw_curves(
-    log: Sequence[Mapping[str, Any]], destination: Path, set_size: int | None = None
+    log: Sequence[Mapping[str, Any]],
+    destination: Path,
+    set_size: int | None = None,
+    marks: Sequence[Mark] = (),
 ) -> tuple[Panel, ...]:
     """Draws the log's curves as one PNG and returns its panels; with nothing to draw, none and no file.
 
     Validation metrics come first, each with its best point marked (the paper's Fig. 7), then both losses,
-    D(x) and D(G(z)), speed, and whatever else the log holds. `set_size` adds an axis that counts epochs.
+    D(x) and D(G(z)), gradients, speed, and whatever else the log holds. `set_size` adds an axis that counts
+    epochs; `marks` are drawn through all of them.
     """
     panels = panels_of(log)
     if panels:
         # matplotlib takes a second to import: only where there is something to draw
         from kennel.report.drawing import draw
 
-        draw(panels, destination, set_size)
+        draw(panels, destination, set_size, marks)
     return panels
 
 
@@ -72,6 +96,8 @@ def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
         panels.append(
             Panel("probability", "How real the discriminator thinks they are", tuple(probabilities))
         )
+    if gradients := groups.get("gradient"):
+        panels.append(Panel("gradient", "Lengths of gradients, log scale", tuple(gradients)))
     panels += [Panel("speed", "Speed, images per second", (line,)) for line in groups.get("speed", [])]
     panels += [
         Panel("other", line.label[0].upper() + line.label[1:], (line,)) for line in groups.get("other", [])
@@ -100,6 +126,8 @@ def _kind(name: str) -> Kind:
         return "metric"
     if name.endswith("_loss"):
         return "loss"
+    if name.endswith("_gradient_norm"):
+        return "gradient"
     return "probability" if name.endswith("_probability") else "other"
 
 

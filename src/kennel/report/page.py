@@ -16,8 +16,9 @@ import kennel
 from kennel.atomic import write_text
 from kennel.pictures import png_text
 from kennel.recipe import Recipe
-from kennel.report.figures import Panel, draw_curves
+from kennel.report.figures import Panel, draw_curves, marks_of
 from kennel.report.judgements import JudgingPicture, judgement_tables, judging_pictures
+from kennel.report.spectra import draw_spectra
 from kennel.report.wording import duration, figure, label, shape_in_words
 from kennel.run_folder import RunFolder
 from kennel.watch import VALIDATIONS_SINCE_BEST
@@ -48,14 +49,19 @@ class Embedded:
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Draws `curves.png` anew and writes `report.html` into the run's folder; returns the latter's path.
+    """Draws `curves.png` and `spectra.png` anew and writes `report.html` into the run's folder.
+
+    Returns the page's path.
 
     Raises `RunError` where `folder` is not a run. A run without a log, grids or judgements has a page too,
     which says what is not there yet.
     """
     recipe, about, log = folder.recipe(), folder.about(), folder.log()
     set_size = int(about["data"]["count"])
-    panels = draw_curves(log, folder.curves, set_size)
+    alarms = folder.alarms()
+    marks = marks_of(alarms)
+    panels = draw_curves(log, folder.curves, set_size, marks)
+    has_spectra = draw_spectra(folder.spectra(), folder.spectra_picture, marks)
     grids = _strip(progress_grids(folder))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -70,6 +76,8 @@ def write_report(folder: RunFolder) -> Path:
         strip=grids if len(grids) > 1 else [],
         curves=data_uri(folder.curves.read_bytes()) if panels else None,
         reading=_reading(panels, recipe),
+        spectra=data_uri(folder.spectra_picture.read_bytes()) if has_spectra else None,
+        alarms=[_alarm(line) for line in alarms],
         tables=tables,
         pictures=[
             [_embedded(picture) for picture in pictures]
@@ -129,6 +137,16 @@ def lightened(png: bytes, limit: int = EMBED_UP_TO) -> bytes:
             if lighter.tell() <= limit or side == (1, 1):
                 return lighter.getvalue()
             scale *= 0.8
+
+
+def _alarm(line: dict[str, Any]) -> tuple[str, str]:
+    """A line of `alarms.jsonl`: its heading and what it says."""
+    at = f"at {line['images']:,} images"
+    if "rollback" in line:
+        back = f"From there the run went back to {line['back_to']:,} images, with new draws."
+        return f"Rollback {line['rollback']} {at}", back
+    told = f"{line['saw'][0].upper()}{line['saw'][1:]}. It matters: {line['why']}. Try {line['try']}."
+    return f"{label(line['alarm'])} {at}", told
 
 
 def _facts(

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from kennel.atomic import append_whole
+from kennel.monitor.spectra import Spectrum
 
 PREFIX = "events.out.tfevents."
 VERSION = "brain.Event:2"
@@ -42,8 +43,8 @@ class EventWriter:
         elif self._installed and _files(self._folder):
             self._open()
 
-    def write(self, entry: Mapping[str, Any]) -> None:
-        """Adds one tick, on the disk when this returns."""
+    def write(self, entry: Mapping[str, Any], spectra: Mapping[str, Spectrum] | None = None) -> None:
+        """Adds one tick and its singular values, a group for each player; on the disk when this returns."""
         if not self._installed:
             return
         if self._file is None:
@@ -55,6 +56,13 @@ class EventWriter:
             for name, value in entry.items()
             if isinstance(value, int | float) and name != "images"
         ]
+        values += [
+            Summary.Value(tag=f"spectra_{player}/{layer}/sigma_{number}", simple_value=value)
+            for player, spectrum in (spectra or {}).items()
+            for layer, singular_values in spectrum.items()
+            for number, value in enumerate(singular_values)
+        ]
+        values += [_text(name, value) for name, value in entry.items() if isinstance(value, str)]
         self._add(step=int(entry["images"]), summary=Summary(value=values))
 
     def _open(self) -> None:
@@ -90,6 +98,13 @@ class EventWriter:
         """Closes the events file."""
         if self._file is not None:
             self._file.close()
+
+
+def _text(name: str, text: str) -> Any:
+    """A text as TensorBoard's text plugin reads it."""
+    from tensorboard.plugins.text.summary import text_pb  # type: ignore[import-untyped, unused-ignore]
+
+    return text_pb(name, text).value[0]
 
 
 def _files(folder: Path) -> list[str]:

@@ -17,7 +17,9 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.overseeing import Overseer
 from kennel.wiring.provenance import grid_text
+from kennel.wiring.rolling_back import how_many_to_keep
 from kennel.wiring.space import writing
 from kennel.wiring.validating import Validator
 
@@ -30,12 +32,13 @@ class Keeper:
     """What is written at a tick, and how a run finds back to it."""
 
     trainer: Trainer
+    overseer: Overseer
 
     def __init__(
         self, folder: RunFolder, recipe: Recipe, step: Step, validator: Validator | None, plan: Plan
     ) -> None:
-        """`trainer` is set when it is built, since its callbacks are this one's, and `asked_to_stop` where
-        there are signals to hear: a validation is given up by it."""
+        """`trainer` and `overseer` are set when they are built, since the trainer's callbacks are this one's,
+        and `asked_to_stop` where there are signals to hear: a validation is given up by it."""
         self.folder = folder
         self.recipe = recipe
         self.step = step
@@ -65,13 +68,13 @@ class Keeper:
         for path in checkpoint.in_folder(self.folder.checkpoints):
             if found is not None and path.name > found.path.name:
                 checkpoint.set_aside(path)
-        self.folder.rewind_log(found.images_seen if found else 0)
+        rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
+        self.folder.rewind_log(found.images_seen if found else 0, rollbacks)
         if found is None:
             return
         progress, lines = self.trainer.progress, self.folder.log()
-        checkpoint.restore(found, self.step, self.trainer.tally)
+        self.restore(found)
         try:
-            progress.images_seen = found.images_seen
             progress.seconds = float(found.about["seconds"])
             progress.tick_due = found.about["tick_due"]
             self.best.restore(found.about, lines)
@@ -101,6 +104,12 @@ class Keeper:
                 return
             checkpoint.save(path, same.tensors, same.about)
             say(f"{_capital(error)}: it was made again from {same.path.name}.")
+
+    def restore(self, found: checkpoint.Checkpoint) -> None:
+        """The networks and all that trains and watches them, as they were there."""
+        checkpoint.restore(found, self.step, self.trainer.tally)
+        self.trainer.progress.images_seen = found.images_seen
+        self.overseer.restore(found.about, found.below("spectra"))
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
@@ -153,7 +162,7 @@ class Keeper:
     def write_events(self, events: EventWriter, entry: Entry) -> None:
         """The tick's TensorBoard events."""
         with writing(self.folder, "a TensorBoard event"):
-            events.write(entry)
+            events.write(entry, self.overseer.newest_spectra)
 
     def stop(self, progress: Progress) -> None:
         """A checkpoint of a run that stops between ticks; one that ends early has that of its last tick."""
@@ -171,12 +180,13 @@ class Keeper:
 
     def save(self, progress: Progress) -> None:
         """A checkpoint, also as the best where it is; older ones go."""
-        tensors = checkpoint.collect(self.step, self.trainer.tally)
+        tensors = checkpoint.collect(self.step, self.trainer.tally) | self.overseer.tensors()
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
             "tick_due": progress.tick_due,
             **self.best.about(),
+            **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
         }
         with writing(self.folder, "a checkpoint", bytes_of(tensors)):
@@ -185,7 +195,7 @@ class Keeper:
                 self.is_best = False
             numbered = self.folder.checkpoints / checkpoint.name_for(progress.images_seen)
             checkpoint.save(numbered, tensors, about)
-            checkpoint.keep_newest(self.folder.checkpoints, self.recipe.keep_checkpoints)
+            checkpoint.keep_newest(self.folder.checkpoints, how_many_to_keep(self.folder, self.recipe))
 
 
 def _capital(error: Exception) -> str:

@@ -19,6 +19,7 @@ from kennel.recipe import Recipe, from_yaml
 from kennel.techniques import Players
 from kennel.trainer import Progress, Trainer
 from kennel.watch import Entry
+from kennel.wiring.overseeing import Overseer
 
 APART = 1.0
 """Seconds between two meetings at which ranks tell whether they were asked to stop, about."""
@@ -61,16 +62,19 @@ def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
     return found or from_yaml(told, "the recipe of rank 0")
 
 
-def share_state(trainer: Trainer) -> None:
+def share_state(trainer: Trainer, overseer: Overseer) -> None:
     """Gives every rank the state and the place in the run that rank 0 has, as a checkpoint would."""
     if world_size() == 1:
         return
     step, tally, progress = trainer.step, trainer.tally, trainer.progress
-    tensors = tensors_of_rank_0({} if rank() else checkpoint.collect(step, tally))
+    tensors = tensors_of_rank_0({} if rank() else checkpoint.collect(step, tally) | overseer.tensors())
+    rollbacks = meet(overseer.rollbacks)[0][0]
     images_seen, tick_due = meet(progress.images_seen, progress.tick_due)[0]
     seconds = float(told_by_rank_0(lambda: repr(progress.seconds)))
     if rank():
-        checkpoint.restore(Checkpoint(Path("the state of rank 0"), tensors, {}), step, tally)
+        shared = Checkpoint(Path("the state of rank 0"), tensors, {})
+        checkpoint.restore(shared, step, tally)
+        overseer.restore({"rollbacks": rollbacks}, shared.below("spectra"))
         progress.images_seen, progress.seconds, progress.tick_due = images_seen, seconds, bool(tick_due)
 
 

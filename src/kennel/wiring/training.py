@@ -30,6 +30,8 @@ from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.keeping import Keeper
+from kennel.wiring.overseeing import Overseer
+from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.space import writing
 from kennel.wiring.speeding import with_speed_for
 from kennel.wiring.stopping import asked_to_stop
@@ -44,6 +46,7 @@ TAKEN = (
     "validation.also:",
     "validation.patience:",
     "validation.every_ticks:",
+    "alarms.",
 )
 """Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
 means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
@@ -118,6 +121,7 @@ def _train(
             _begin_or_match(folder, recipe, packed, watch.say)
     plan = portions(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
+    overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
     with (
         asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.say) as events,
@@ -132,34 +136,38 @@ def _train(
             stream,
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
-            at_tick=(company.before_tick, keeper.assist, company.after_tick)
+            # What may be given up, a validation, comes before all that changes or writes something.
+            at_tick=(company.before_tick, keeper.assist, overseer.look, overseer.act, company.after_tick)
             if rank()
             else (
                 company.before_tick,
                 keeper.validate,
+                overseer.look,
                 keeper.draw_grid,
                 keeper.write_log,
                 lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.at_tick(entry),
+                overseer.act,
+                lambda entry, progress: tidy(folder, recipe),
                 lambda entry, progress: keeper.save(progress),
                 company.after_tick,
             ),
-            at_round=lambda images_seen: watch.at_round(images_seen, total),
+            at_round=overseer.watched(lambda images_seen: watch.at_round(images_seen, total)),
             at_stop=(lambda progress: None) if rank() else keeper.stop,
             should_stop=company.should_stop,
         )
-        keeper.trainer = trainer
+        keeper.trainer = overseer.trainer = trainer
         if world_size() == 1:  # ranks that judge together do not give up one by one
             keeper.asked_to_stop = is_asked
         if rank() == 0:
             with writing(folder, "what a resume changes"):
                 keeper.resume(watch.say)
                 events.rewind(trainer.progress.images_seen)
-        ranks.share_state(trainer)
+        ranks.share_state(trainer, overseer)
         if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
-        if trainer.run():
+        if run_with_rollbacks(keeper, events, watch.say):
             return True
         if keeper.has_run_out:
             watch.say(keeper.why_it_ends(went_on_from))
@@ -227,6 +235,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
+    if watched := [change for change in changes if change.startswith("alarms.")]:
+        say(f"The alarms changed: {'; '.join(watched)}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 

@@ -1,0 +1,95 @@
+"""The first three singular values of every weight matrix on paper, a panel for each player."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kennel.report.figures import Mark
+from kennel.report.wording import short_count
+
+PLAYERS = ("generator", "discriminator")
+NAMED = 14
+"""Layers in a legend; of more, those whose first value is largest at the end are named."""
+STYLES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
+
+
+def draw_spectra(spectra: Sequence[Mapping[str, Any]], destination: Path, marks: Sequence[Mark] = ()) -> bool:
+    """Draws the lines of `spectra.jsonl` as one PNG; with nothing to draw, no file and False."""
+    if not spectra:
+        return False
+    # matplotlib takes a second to import: only where there is something to draw
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import FuncFormatter
+
+    from kennel.atomic import atomic_file
+    from kennel.report.drawing import DOTS_PER_INCH, draw_marks, style
+
+    paper = Figure(
+        figsize=(12.0, 9.0), dpi=DOTS_PER_INCH, facecolor="white", layout=ConstrainedLayoutEngine()
+    )
+    FigureCanvasAgg(paper)
+    furthest = max(*(int(line["images"]) for line in spectra), *(mark.images for mark in marks), 1)
+    for axes, player in zip(paper.subplots(2, 1), PLAYERS, strict=True):
+        style(axes, f"{player.capitalize()}: the first three singular values of its weights, log scale")
+        axes.set_xlim(0, furthest * 1.02)
+        axes.set_yscale("log")
+        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            which(FuncFormatter(lambda value, place: short_count(value)))
+        _draw_layers(axes, [(int(line["images"]), line[player]) for line in spectra])
+        draw_marks(axes, marks)
+    with atomic_file(destination) as temporary:
+        paper.savefig(temporary, format="png")
+    return True
+
+
+def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[float]]]]) -> None:
+    """Layers from the first to the last in the order of a rainbow; those without a name in grey."""
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+
+    from kennel.report.drawing import FAINT, INK, SOFT
+
+    last = history[-1][1]
+    named = sorted(last, key=lambda layer: -last[layer][0])[:NAMED] if len(last) > NAMED else list(last)
+    shown = [layer for layer in last if layer in named]
+    colours = {
+        layer: colormaps["turbo"](0.06 + 0.86 * place / max(1, len(shown) - 1))
+        for place, layer in enumerate(shown)
+    }
+    for layer in sorted(last, key=lambda layer: layer in colours):  # grey below
+        for number, dashes in enumerate(STYLES[: len(last[layer])]):
+            points = [
+                (images, spectrum[layer][number])
+                for images, spectrum in history
+                if layer in spectrum and spectrum[layer][number] > 0
+            ]
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=colours.get(layer, "#b6bec8"),
+                    linestyle=dashes,
+                    linewidth=1.8 if number == 0 else 1.0,
+                    alpha=1.0 if number == 0 else 0.75,
+                )
+    handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=layer) for layer in shown]
+    if len(last) > len(shown):
+        handles.append(
+            Line2D([], [], color="#b6bec8", linewidth=2.2, label=f"{len(last) - len(shown)} others")
+        )
+    handles += [
+        Line2D([], [], color=SOFT, linestyle=dashes, label=name)
+        for dashes, name in zip(STYLES, ("first", "second", "third"), strict=True)
+    ]
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.005, 1.02),
+        frameon=False,
+        fontsize=8.5,
+        labelcolor=INK,
+        handlelength=1.8,
+        borderaxespad=0.0,
+    )
+    axes.grid(axis="y", which="major", color=FAINT, linewidth=0.9)
