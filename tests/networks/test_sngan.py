@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.convolutions import Convolution
 from kennel.networks.counting import parameter_count
 from kennel.networks.normalisation import ConditionalBatchNorm
 
@@ -52,7 +53,7 @@ def test_the_discriminator_has_the_published_channels_with_narrow_hidden_layers(
     assert channels == list(zip(before, hidden, widths, strict=True))
     assert [block.halves for block in blocks] == [index < halvings for index in range(len(widths))]
     assert [type(block.shortcut) for block in blocks] == [
-        nn.Conv2d if index < halvings or one != other else nn.Identity
+        Convolution if index < halvings or one != other else nn.Identity
         for index, (one, other) in enumerate(zip(before, widths, strict=True))
     ]
 

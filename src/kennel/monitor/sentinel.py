@@ -84,7 +84,7 @@ class Sentinel:
 
     def _flag_on(self, device: torch.device) -> Tensor:
         if self._flag is None:
-            self._flag = torch.zeros((), device=device)
+            self._flag = torch.zeros((), dtype=torch.float32, device=device)
             for optimiser in self._optimisers:
                 if _reads_the_flag(optimiser):
                     optimiser.found_inf = self._flag  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kennel import randomness
-from kennel.distributed import meet, rank, summed_over_ranks, world_size
+from kennel.distributed import gathered, meet, rank, world_size
 from kennel.errors import AlarmError
 from kennel.losses import Loss, Targets
 from kennel.monitor import DIVERSITY, IGNORANT, NON_FINITE, Sign, Tick
@@ -247,10 +247,11 @@ class Overseer:
             torch.manual_seed(turn.key("layers of diversity", rank()))
             with self.step.passes.autocast(plan.device):
                 fake = generator(latents, labels)
-            sums += torch.stack([nearest_distance(fake), nearest_distance(to_float(pixels))]).cpu()
+            both = (gathered(fake), gathered(to_float(pixels)))
+            sums += torch.stack([nearest_distance(images) for images in both]).cpu()
         for name, buffer in generator.named_buffers():
             buffer.copy_(before[name])
-        fakes, reals = summed_over_ranks(sums).tolist()
+        fakes, reals = sums.tolist()
         return fakes / reals if reals > 0 else 0.0
 
     def about(self) -> dict[str, Any]:
