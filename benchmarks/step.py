@@ -61,6 +61,7 @@ LOOPS = {
     "textbook": ("plain",),
     "kennel, direct": ("float32", "speed.convolutions=direct"),
     "kennel, float32": ("float32",),
+    "kennel, same fakes": ("float32", "turns.same_fakes=true"),
     "kennel, bfloat16": ("bfloat16",),
     "kennel, compiled": ("compiled",),
 }
@@ -88,9 +89,11 @@ def kennel_round(step: Step, recipe: Recipe, pixels: torch.Tensor, labels: torch
             for technique in step.techniques:
                 real = technique.augment(real, turn)
             latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
-            step.discriminator_turn(real, latents, labels, turn)
+            keep = recipe.turns.same_fakes and index == recipe.turns.discriminator - 1
+            step.discriminator_turn(real, latents, labels, turn, keep)
         turn = Turn(number * batch, 10**9, "generator", number, 0, device)
-        latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
+        if not keep:
+            latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
         step.generator_turn(real if step.generator_needs_real else None, latents, labels, turn)
 
     return play

@@ -82,11 +82,25 @@ class Boost(Options):
 
 
 class Turns(Options):
-    """Turns of each player in a round; `boost` gives the discriminator more in some rounds."""
+    """Turns of each player in a round; `boost` gives the discriminator more in some rounds.
+
+    With `same_fakes` the generator learns from the images that the discriminator saw last, as many training
+    loops have it; by default each turn draws its own. It saves one drawing a round.
+    """
 
     discriminator: PositiveInt = 1
     generator: PositiveInt = 1
     boost: Boost | None = None
+    same_fakes: bool = False
+
+    @model_validator(mode="after")
+    def _only_one_turn_can_use_them(self) -> "Turns":
+        if self.same_fakes and self.generator > 1:
+            raise ValueError(
+                "same_fakes is for one turn of the generator a round, since a second would learn from the fakes "
+                "of a generator that has moved on: give generator 1, or same_fakes=false"
+            )
+        return self
 
     def discriminator_in(self, number: int) -> int:
         """The discriminator's turns in the round of this number, from 0."""

@@ -49,7 +49,10 @@ __all__ = [
     "recipe_from",
 ]
 
-_LATER: dict[str, dict[str, Any]] = {"validation": {"also": [], "patience": None}}
+_LATER: dict[str, dict[str, Any]] = {
+    "validation": {"also": [], "patience": None},
+    "turns": {"same_fakes": False},
+}
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
 older runs keep theirs; and all of `alarms`."""
 

@@ -50,19 +50,24 @@ class Step:
         self.passes = passes or Passes()
         self.showing = Showing(players, self.techniques, self.passes)
         self._draw = self.passes.compiled(self._drawn)
+        self._kept: Images | None = None
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
         )
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
     def discriminator_turn(
-        self, real: Images, latents: Latents, labels: Labels | None, turn: Turn
+        self, real: Images, latents: Latents, labels: Labels | None, turn: Turn, keep: bool = False
     ) -> Statistics:
-        """Teaches the discriminator to tell `real` from what the generator makes of `latents`."""
+        """Teaches the discriminator to tell `real` from what the generator makes of `latents`.
+
+        `keep` where a generator's turn of the same latents follows: it learns from the same fakes.
+        """
         due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
         self.passes.begin_turn()
-        with torch.no_grad(), self.passes.autocast(turn.device):
-            fake = self._draw(latents, labels)
+        with torch.set_grad_enabled(keep), self.passes.autocast(turn.device):
+            drawn = self._draw(latents, labels)
+        self._kept, fake = drawn if keep else None, drawn.detach()
         real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
         fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
         twice = real.requires_grad or fake.requires_grad
@@ -98,9 +103,10 @@ class Step:
         self.passes.begin_turn()
         logged: Statistics = {}
         clipped: list[Scalar] = []
+        kept, self._kept = self._kept, None
         with frozen(self.players.discriminator):
             with self.passes.autocast(turn.device):
-                fake = self._draw(latents, labels)
+                fake = self._draw(latents, labels) if kept is None else kept
             play = self.showing.play(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
             for name, one in self.terms.items():

@@ -119,18 +119,22 @@ class Trainer:
         discriminator_turns = plan.turns.discriminator_in(number_of_round)
         real: Images | None = None
         labels: Labels | None = None
-        for _ in range(discriminator_turns):
+        latents: Latents | None = None
+        for left in reversed(range(discriminator_turns)):
             number = progress.images_seen // plan.batch
             turn = self._turn("discriminator", number, float(plan.batch))
             real, labels = self._real(turn)
-            self.tally.add(self.step.discriminator_turn(real, self._latents(turn), labels, turn))
+            drawn, keep = self._latents(turn), plan.turns.same_fakes and left == 0
+            latents = drawn if keep else None
+            self.tally.add(self.step.discriminator_turn(real, drawn, labels, turn, keep))
             progress.images_seen += plan.batch
         if not self.step.generator_needs_real:
             real = None
         share = plan.batch * discriminator_turns / plan.turns.generator
         for index in range(plan.turns.generator):
             turn = self._turn("generator", number_of_round * plan.turns.generator + index, share)
-            self.tally.add(self.step.generator_turn(real, self._latents(turn), labels, turn))
+            drawn = self._latents(turn) if latents is None else latents
+            self.tally.add(self.step.generator_turn(real, drawn, labels, turn))
 
     def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> Turn:
         plan = self.plan
