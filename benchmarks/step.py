@@ -1,28 +1,28 @@
 """Images per second of a training round, beside a plain textbook loop of the same networks.
 
 One round is the recipe's discriminator turns and its generator turn. All loops train equal copies of the
-networks in this one process, in turn (A B C A B C ...), on the same images; the table gives the median of the
-rounds' times and the ratio to the textbook loop. The textbook loop is what tutorials do: float32, contiguous
+networks, each in a process of its own, in turn (A B C A B C ...), on the same images; the table gives the
+median of the rounds' times and the ratio to the textbook loop. The textbook loop is what tutorials do: float32, contiguous
 memory, default Adam, real and fake images in passes of their own, the generator's graph built once and gone
 through in both turns, the generator's gradient through a discriminator that collects weight gradients too,
 and `.item()` on every statistic. Averages and augmentation, which it does not have, are off in all loops.
 
-    python benchmarks/step.py [dcgan sngan biggan r3gan.dogs] [--rounds 12] [--device cpu] [--compiled]
-                              [--memory] [--markdown FILE]
+    python benchmarks/step.py [dcgan sngan biggan r3gan.dogs] [--rounds 8] [--device cpu] [--compiled]
+                              [--markdown FILE]
 
-`--memory` plays each loop in a process of its own and gives its peak. Operations are those of the direct
-convolutions, so that a loop that takes fewer products can exceed the bare product's rate.
+GFLOP/s are those of the direct convolutions, so that a loop that takes fewer products can exceed the bare
+product's rate.
 """
 
 import argparse
+import multiprocessing
 import platform
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -38,8 +38,11 @@ from kennel.step import Step
 from kennel.techniques import Turn
 from kennel.wiring import build_step
 from kennel.wiring.forecasting.counting import counted
+from kennel.wiring.speeding import settle_the_process
 
 CLASSES = 120
+REST = 0.5
+"""Seconds before each round: the threads of the loop before still spin for a while."""
 
 
 @dataclass(frozen=True)
@@ -180,48 +183,70 @@ def timed(play: Callable[[int], object], number: int, device: torch.device) -> f
     return time.perf_counter() - began
 
 
-def peak_of(name: str, loop: str, device: str) -> float:
-    """GB that two rounds take at most, in a process of their own: above the process before they begin."""
-    command = [sys.executable, __file__, name, "--device", device, "--peak-of", loop]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.strip().splitlines()[-1])
+class Loop:
+    """One loop in a process of its own, as users run it; it rests while another one's round is timed."""
+
+    def __init__(self, name: str, loop: str, device: str) -> None:
+        """Starts the process and plays two rounds."""
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=serve, args=(there, name, loop, device), daemon=True)
+        self._process.start()
+        self.operations: int = self._here.recv()
+
+    def seconds(self, number: int) -> float:
+        """Of one round."""
+        time.sleep(REST)
+        self._here.send(number)
+        return float(self._here.recv())
+
+    def peak(self) -> float:
+        """GB at most, above the process before its networks were built; and its end."""
+        self._here.send(None)
+        peak = float(self._here.recv())
+        self._process.join()
+        return peak
 
 
-def print_peak(case: Case, loop: str, device: torch.device) -> None:
-    """What `peak_of` reads."""
+def serve(pipe: Connection, name: str, loop: str, device_name: str) -> None:
+    """The other end of a `Loop`."""
+    device = torch.device(device_name)
+    if loop != "textbook":
+        settle_the_process()  # as `kennel train` does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    play = player_of(case, loop, device)
-    for number in range(2):
-        play(number)
+    play = player_of(CASES[name], loop, device)
+    operations = operations_of(play)
+    play(1)
+    pipe.send(operations)
+    while (number := pipe.recv()) is not None:
+        pipe.send(timed(play, number, device))
     if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 1e9)
+        pipe.send(torch.cuda.max_memory_allocated() / 1e9)
     else:
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9)
+        pipe.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9)
 
 
-def measured(name: str, loops: list[str], rounds: int, device: torch.device, memory: bool) -> list[str]:
+def measured(name: str, loops: list[str], rounds: int, device: torch.device) -> list[str]:
     """The table's rows for one recipe."""
     case = CASES[name]
-    plays = {loop: player_of(case, loop, device) for loop in loops}
-    operations = {loop: operations_of(play) for loop, play in plays.items()}
-    for play in plays.values():
-        play(1)
+    players = {loop: Loop(name, loop, str(device)) for loop in loops}
     seconds: dict[str, list[float]] = {loop: [] for loop in loops}
     for number in range(rounds):
-        for loop, play in plays.items():
-            seconds[loop].append(timed(play, 2 + number, device))
-    peaks = {loop: peak_of(name, loop, str(device)) if memory else None for loop in loops}
-    images = case.batch * recipe_for(case, "textbook").turns.discriminator
+        for loop, player in players.items():
+            seconds[loop].append(player.seconds(2 + number))
+    turns = recipe_for(case, "textbook").turns.discriminator
+    images = case.batch * turns
     base = statistics.median(seconds["textbook"])
     rows = []
     for loop, times in seconds.items():
         median = statistics.median(times)
-        direct = operations[loop if loop in ("textbook", "kennel, direct") else "kennel, direct"]
-        peak = "" if peaks[loop] is None else f"{peaks[loop]:.2f}"
+        # Of the same round by direct convolutions; the textbook draws its fakes once, as "same fakes" does.
+        like = "textbook" if loop in ("textbook", "kennel, same fakes") and turns == 1 else "kennel, direct"
+        direct = players[like].operations
         rows.append(
             f"| {name} | {loop} | {images / median:.1f} | **{base / median:.2f}** | "
-            f"{direct / images / 1e9:.2f} | {operations[loop] / images / 1e9:.2f} | "
-            f"{direct / median / 1e9:,.0f} | {peak} |"
+            f"{direct / images / 1e9:.2f} | {players[loop].operations / images / 1e9:.2f} | "
+            f"{direct / median / 1e9:,.0f} | {players[loop].peak():.2f} |"
         )
     return rows
 
@@ -235,17 +260,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compiled", action="store_true", help="also with torch.compile")
-    parser.add_argument("--memory", action="store_true", help="also each loop's peak")
     parser.add_argument("--markdown", type=Path)
-    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     given = parser.parse_args()
     device = torch.device(given.device)
-    # As `kennel train` does; threads take it over, so the textbook loop has it too.
-    torch.set_flush_denormal(True)
-    if given.peak_of:
-        print_peak(CASES[given.cases[0]], given.peak_of, device)
-        return
-
     loops = [loop for loop in LOOPS if given.compiled or loop != "kennel, compiled"]
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     ceilings = [product_rate(device, dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16)]
@@ -259,7 +276,7 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     for name in given.cases:
-        rows = measured(name, loops, given.rounds, device, given.memory)
+        rows = measured(name, loops, given.rounds, device)
         print("\n".join(rows), flush=True)
         lines += rows
     if given.markdown:

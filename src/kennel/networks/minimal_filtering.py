@@ -153,14 +153,23 @@ def _weights_back(how: Filtering, gradient: Tensor, channels: int) -> Tensor:
     """The transpose of `transformed_weights`: from its outcome's gradient to the weights'."""
     count, outputs = len(how.products), gradient.shape[1]
     gradient = gradient.view(count, count, outputs, how.width, how.width, channels)
-    result = gradient.new_zeros(outputs, how.kernel, how.kernel, channels)
-    for i, above, part in how.parts:
-        lines = gradient.new_zeros(outputs, how.kernel, channels)
-        for j, beside, other in how.parts:
-            for tap, factor in other.weights.items():
-                lines[:, tap].add_(gradient[i, j, :, above, beside], alpha=factor)
-        for tap, factor in part.weights.items():
-            result[:, tap].add_(lines, alpha=factor)
+    lines = gradient.new_empty(len(how.parts), outputs, how.kernel, channels)
+    for number, (i, above, _) in enumerate(how.parts):
+        for tap in range(how.kernel):
+            terms = [
+                (gradient[i, j, :, above, beside], part.weights[tap])
+                for j, beside, part in how.parts
+                if tap in part.weights
+            ]
+            _combined(terms, lines[number, :, tap])
+    result = gradient.new_empty(outputs, how.kernel, how.kernel, channels)
+    for tap in range(how.kernel):
+        terms = [
+            (lines[number], part.weights[tap])
+            for number, (_, _, part) in enumerate(how.parts)
+            if tap in part.weights
+        ]
+        _combined(terms, result[:, tap])
     return result
 
 

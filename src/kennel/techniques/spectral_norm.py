@@ -1,6 +1,6 @@
 """Spectral normalisation: every weight matrix divided by its largest singular value."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import PositiveInt
@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from kennel.errors import RecipeError
 from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique
-from kennel.techniques.matrices import LAYERS, as_matrix, output_axis
+from kennel.techniques.matrices import LAYERS, as_matrix, from_matrix, output_axis
 from kennel.techniques.spectrum import WARM_UP
 from kennel.techniques.whose import Whose, networks_of
 
@@ -44,8 +44,7 @@ class DividedBySpectralNorm(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             matrix = as_matrix(weight, self.axis)
             u, v = self._vectors(matrix.detach())
-            sigma = torch.dot(u, torch.mv(matrix, v))
-            return weight / sigma
+            return cast(Tensor, _Divided.apply(weight, u, v, self.axis))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def _vectors(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,6 +56,37 @@ class DividedBySpectralNorm(nn.Module):
         # An average of several u, as in an averaged network, is shorter than 1.
         u = normalize(self.u, dim=0, eps=EPSILON)
         return u, normalize(torch.mv(matrix.T, u), dim=0, eps=EPSILON)
+
+
+class _Divided(torch.autograd.Function):
+    """W / sigma, sigma = u^T W v, with its gradient in as few passes over the memory as it needs.
+
+    For the gradient g of the quotient, that of W is (g - <g, W / sigma> u v^T) / sigma (equation 12).
+    """
+
+    @staticmethod
+    def forward(context: Any, weight: Tensor, u: Tensor, v: Tensor, axis: int) -> Tensor:
+        sigma = torch.dot(u, torch.mv(as_matrix(weight, axis), v))
+        divided = weight / sigma
+        context.axis = axis
+        context.save_for_backward(divided, u, v, sigma)
+        return divided
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Any:
+        divided, u, v, sigma = context.saved_tensors
+        gradient = torch.empty_like(divided).copy_(gradients[0])  # laid out as the weight is
+        along = torch.dot(_flat(gradient), _flat(divided))
+        gradient.div_(sigma)
+        matrix = as_matrix(gradient, context.axis).addr_(u * (-along / sigma), v)
+        if matrix.data_ptr() != gradient.data_ptr():  # where the layout lets no matrix be seen in it
+            gradient.copy_(from_matrix(matrix, gradient, context.axis))
+        return gradient, None, None, None
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """All numbers in the order of the memory."""
+    return as_matrix(tensor).reshape(-1)
 
 
 def _power_iteration(matrix: Tensor, u: Tensor, iterations: int) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ from kennel.wiring.keeping import Keeper
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.space import writing
-from kennel.wiring.speeding import with_speed_for
+from kennel.wiring.speeding import settle_the_process, with_speed_for
 from kennel.wiring.stopping import asked_to_stop
 from kennel.wiring.validating import Validator, with_metric_names
 
@@ -80,9 +80,7 @@ def train(
     With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
     """
     watch = Watch() if watch is None or rank() else watch
-    # Vanishing gradients become denormal numbers, on which a CPU computes several times slower. Set before
-    # any parallel work, since threads take the mode over from the one that starts them.
-    torch.set_flush_denormal(True)
+    settle_the_process()
     packed = PackedSet(data)
     ranks.refuse_different(packed)
     folder = RunFolder(out)

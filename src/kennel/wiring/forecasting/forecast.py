@@ -42,7 +42,7 @@ from kennel.wiring.forecasting.ticks import (
     measured_writing,
     ticks_of,
 )
-from kennel.wiring.speeding import PRECISIONS
+from kennel.wiring.speeding import PRECISIONS, settle_the_process
 from kennel.wiring.training import changes_since, portions, settled
 from kennel.wiring.validating import Validator
 
@@ -68,7 +68,7 @@ def forecast(
     it. Refuses what `train` refuses; writes nothing and downloads nothing. `say` is told what is being done.
     """
     began = time.perf_counter()
-    torch.set_flush_denormal(True)  # as `train` does
+    settle_the_process()
     device = device or torch.device("cpu")
     free = free_memory(device)
     packed = PackedSet(data)
