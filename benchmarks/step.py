@@ -2,10 +2,12 @@
 
 One round is the recipe's discriminator turns and its generator turn. All loops train equal copies of the
 networks, each in a process of its own, in turn (A B C A B C ...), on the same images; the table gives the
-median of the rounds' times and the ratio to the textbook loop. The textbook loop is what tutorials do: float32, contiguous
-memory, default Adam, real and fake images in passes of their own, the generator's graph built once and gone
-through in both turns, the generator's gradient through a discriminator that collects weight gradients too,
-and `.item()` on every statistic. Averages and augmentation, which it does not have, are off in all loops.
+median of the rounds' times and the ratio to the textbook loop. The textbook loop is what tutorials do:
+float32, contiguous memory, PyTorch's convolutions, default Adam, real and fake images in passes of their
+own, the generator's graph built once and gone through in both turns, the generator's gradient through a
+discriminator that collects weight gradients too, and `.item()` on every statistic. Averages and
+augmentation, which it does not have, are off in all loops. "Same fakes" is kennel with `turns.same_fakes`,
+which draws once a round as the textbook does.
 
     python benchmarks/step.py [dcgan sngan biggan r3gan.dogs] [--rounds 8] [--device cpu] [--compiled]
                               [--markdown FILE]
@@ -27,8 +29,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.functional import conv2d
 
 from kennel.losses import Targets
+from kennel.networks import convolutions, modern
 from kennel.pixels import to_float
 from kennel.recipe import Recipe, override
 from kennel.recipes import built_in
@@ -56,7 +60,7 @@ class Case:
 
 CASES = {
     "dcgan": Case("dcgan", 64, ("techniques.ema=off", "latent.distribution=normal")),
-    "sngan": Case("sngan", 64, ("techniques.ema=off",)),
+    "sngan": Case("sngan", 32, ("techniques.ema=off", "turns.discriminator=1")),
     "biggan": Case("biggan", 16, (f"classes={CLASSES}",)),
     "r3gan.dogs": Case("r3gan.dogs", 32, ("techniques.ema=off", "techniques.ada=off")),
 }
@@ -183,6 +187,12 @@ def timed(play: Callable[[int], object], number: int, device: torch.device) -> f
     return time.perf_counter() - began
 
 
+def take_pytorchs_convolutions() -> None:
+    """In this process the networks' convolutions are `nn.Conv2d`'s own, second derivatives included."""
+    convolutions._is_plain = lambda layer: True
+    modern.convolve = conv2d  # type: ignore[assignment]
+
+
 class Loop:
     """One loop in a process of its own, as users run it; it rests while another one's round is timed."""
 
@@ -211,7 +221,9 @@ class Loop:
 def serve(pipe: Connection, name: str, loop: str, device_name: str) -> None:
     """The other end of a `Loop`."""
     device = torch.device(device_name)
-    if loop != "textbook":
+    if loop == "textbook":
+        take_pytorchs_convolutions()
+    else:
         settle_the_process()  # as `kennel train` does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     play = player_of(CASES[name], loop, device)
