@@ -74,9 +74,11 @@ class Overseer:
     def begin(self, progress: Progress) -> None:
         """Before the first round of a sitting, when the run stands where it goes on."""
         self._clean_until = progress.images_seen
-        spectra = {int(line["images"]): line for line in self.folder.spectra()}
-        self.ticks = [self._tick(line, spectra.get(line["images"], {})) for line in self.folder.log()]
-        if progress.images_seen == 0 and self.options.spectra:
+        log, measured = ([], []) if rank() else (self.folder.log(), self.folder.spectra())
+        spectra = {int(line["images"]): line for line in measured}
+        self.ticks = [self._tick(line, spectra.get(line["images"], {})) for line in log]
+        # Once: a second look at the same weights would start, and the next tick end, elsewhere.
+        if progress.images_seen == 0 and self.options.spectra and not self.spectra.state_dict():
             first = self.spectra.measure()
             if rank() == 0 and not spectra:
                 with writing(self.folder, "spectra.jsonl"):
@@ -198,16 +200,17 @@ class Overseer:
     def _tell(self, name: str, sign: Sign, images_seen: int, why: str, remedies: str) -> None:
         if rank():
             return
-        self.folder.append_alarm(
-            {
-                "images": images_seen,
-                "alarm": name,
-                "rollbacks": self.rollbacks,
-                "saw": sign.saw,
-                "why": why,
-                "try": remedies,
-            }
-        )
+        with writing(self.folder, "alarms.jsonl"):
+            self.folder.append_alarm(
+                {
+                    "images": images_seen,
+                    "alarm": name,
+                    "rollbacks": self.rollbacks,
+                    "saw": sign.saw,
+                    "why": why,
+                    "try": remedies,
+                }
+            )
         self.say(f"ALARM {name} at {images_seen:,} images: {sign.saw}. It matters: {why}. Try {remedies}.")
 
     def _turn(self, good_until: int, why: str, *, beyond_repair: bool) -> None:
