@@ -165,6 +165,8 @@ class Overseer:
 
     def _diagnosis(self, images_seen: int) -> str:
         broken = self.step.sentinel.broken()
+        told = meet(int(broken is not None and bool(broken.statistics)))
+        of_rank = next((place for place, (has_losses,) in enumerate(told) if has_losses), 0)
         if broken is None:
             return f"values that are not finite on another rank before {images_seen:,} images"
         layer = None
@@ -173,7 +175,8 @@ class Overseer:
         moved = self._moved().items()
         names = {name: [one for one, _ in network.named_parameters()] for name, network in moved}
         exact = self.plan.device.type == "cpu"
-        return sentence(broken, names, layer, images_seen, "before" if exact else "some rounds before")
+        turns = "before" if exact and world_size() == 1 else "some rounds before"
+        return sentence(broken, names, layer, images_seen, turns, of_rank)
 
     def _moved(self) -> Mapping[str, torch.nn.Module]:
         companions = {name: one.network for name, one in self.step.companions.items()}
