@@ -114,9 +114,15 @@ def rolls_back(recipe: Recipe) -> bool:
 def how_many_to_keep(folder: RunFolder, recipe: Recipe) -> int:
     """How many numbered checkpoints stay: with rollbacks, as far back as an alarm's first signs can lie."""
     if not rolls_back(recipe):
-        return recipe.keep_checkpoints
+        return of_ticks_to_keep(recipe)
     between = len(checkpoint.in_folder(folder.checkpoints)) - len(_of_ticks(folder))
-    return max(recipe.keep_checkpoints, recipe.alarms.longest + 1) + between
+    return of_ticks_to_keep(recipe) + between
+
+
+def of_ticks_to_keep(recipe: Recipe) -> int:
+    """How many of those that were written at ticks."""
+    wanted = recipe.keep_checkpoints
+    return max(wanted, recipe.alarms.longest + 1) if rolls_back(recipe) else wanted
 
 
 def tidy(folder: RunFolder, recipe: Recipe) -> None:
