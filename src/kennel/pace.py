@@ -97,7 +97,7 @@ class Turns(Options):
     def _only_one_turn_can_use_them(self) -> "Turns":
         if self.same_fakes and self.generator > 1:
             raise ValueError(
-                "same_fakes is for one turn of the generator a round, since a second would learn from the fakes "
+                "same_fakes is for one turn of the generator a round, since a second would learn from fakes "
                 "of a generator that has moved on: give generator 1, or same_fakes=false"
             )
         return self
