@@ -262,5 +262,5 @@ def test_a_diagnosis_names_where_it_began(broken, layer, words):
     ids=["no count", "two shapes", "a matrix", "no rank", "two counts"],
 )
 def test_sums_that_no_tally_gave_are_refused(state):
-    with pytest.raises(ValueError, match="^the tick"):
+    with pytest.raises(ValueError, match=r"^the tick"):
         Tally().load_state_dict(state)
