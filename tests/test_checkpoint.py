@@ -60,3 +60,15 @@ def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
     places = {optimiser.state[one]["step"].device.type for one in (scale, weight)}
     assert places == {"meta" if fused else "cpu"}
     assert {optimiser.state[one]["exp_avg"].device.type for one in (scale, weight)} == {"meta"}
+
+
+def test_a_checkpoint_from_before_the_first_step_leads_back_to_a_new_optimiser():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.Adam([weight], lr=0.1)
+    before = checkpoint._optimiser_state(optimiser)
+    weight.grad = torch.ones(3)
+    optimiser.step()
+    assert before == {}
+    assert checkpoint._optimiser_state(optimiser)
+    checkpoint._restore_optimiser(optimiser, before)
+    assert checkpoint._optimiser_state(optimiser) == {}

@@ -243,3 +243,24 @@ def test_a_diagnosis_names_where_it_began(broken, layer, words):
     told = sentence(broken, {"generator": ["first.weight", "first.bias"]}, layer, 640, "before")
     assert words in told
     assert "before 640 images" in told
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"sum.a": torch.zeros(2)},
+        {
+            "sum.a": torch.zeros(2),
+            "sum.b": torch.zeros(()),
+            "count.a": torch.ones(()),
+            "count.b": torch.ones(()),
+        },
+        {"sum.a": torch.zeros(2, 2), "count.a": torch.tensor(1)},
+        {"sum.a": torch.zeros(0), "count.a": torch.tensor(1)},
+        {"sum.a": torch.zeros(()), "count.a": torch.ones(2)},
+    ],
+    ids=["no count", "two shapes", "a matrix", "no rank", "two counts"],
+)
+def test_sums_that_no_tally_gave_are_refused(state):
+    with pytest.raises(ValueError, match=r"^the tick"):
+        Tally().load_state_dict(state)

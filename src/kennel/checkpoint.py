@@ -124,9 +124,7 @@ def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
             technique.load_state_dict(state)
         for name, scheduled in _optimisers(step).items():
             _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
-        sums = checkpoint.below("tally")
-        _refuse_other_shapes("the tick's sums", sums, dict.fromkeys(sums, torch.zeros(())))
-        tally.load_state_dict(sums)
+        tally.load_state_dict(checkpoint.below("tally"))
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
@@ -154,8 +152,10 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
 
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
     channels-last parameter would pair the wrong numbers, and a shorter one would lead them out of it. They
-    want the count of steps on the device, too; the others want it on the CPU.
+    want the count of steps on the device, too; the others want it on the CPU. What the optimiser remembered
+    before is forgotten: a checkpoint from before the first step leads back to an optimiser that is new.
     """
+    optimiser.state.clear()
     groups = [(one, group) for group in optimiser.param_groups for one in group["params"]]
     known, named = _state_names(optimiser), defaultdict(set)
     for key, value in state.items():

@@ -3,6 +3,7 @@
 python one_training_rank.py FOLDER RECIPE DATA OTHER_DATA PORT ...   one for each case; the rest as torchrun's
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import torch
 
+import kennel.judge
+from kennel import checkpoint, wanted
 from kennel.distributed import alone, rank, ranks_together
 from kennel.recipe import Recipe, from_yaml, override
+from kennel.shapes import Scalar
+from kennel.techniques import TECHNIQUES, Play, Term
 from kennel.trainer import Trainer
 from kennel.watch import Watch
 from kennel.wiring import ranks, train
@@ -29,9 +34,36 @@ class Listening(Watch):
         said.append(sentence)
 
 
-def shared(name: str, content: Recipe = recipe, source: Path = data) -> bool:
+@TECHNIQUES.register("sabotage")
+class Sabotage(Term):
+    """Spoils after 80 images, under the run's first key: all ranks' spectra, or the last rank's loss."""
+
+    what: str = "spectrum"
+
+    def due(self, play: Play) -> bool:
+        return play.turn.images_seen > 80 and play.turn.seed == recipe.seed
+
+    def generator_term(self, play: Play) -> Scalar | None:
+        if self.what != "loss":
+            return None
+        return play.fake.mean() * (torch.inf if rank() and self.due(play) else 0.0)
+
+    @torch.no_grad()
+    def after_generator(self, play: Play) -> None:
+        if self.what == "spectrum" and self.due(play):
+            play.players.generator.get_submodule("layers.2").weight.mul_(3.0)
+
+
+def shared(name: str, content: Recipe = recipe, source: Path = data, parent: Path | None = None) -> bool:
     """A run in `FOLDER/name`."""
-    return train(content, source, folder / name, watch=Listening())
+    return train(content, source, folder / name, watch=Listening(), parent=parent)
+
+
+def stop_in_round(number: int) -> None:
+    """Rank 1 alone is asked to stop."""
+    ranks.APART = 0.0  # the ranks meet before every round
+    if rank():
+        at_round(number, lambda trainer: signal.raise_signal(signal.SIGTERM))
 
 
 def at_round(number: int, act: Callable[[Trainer], None]) -> None:
@@ -56,9 +88,7 @@ def whole() -> bool:
 
 def stopped() -> bool:
     """Rank 1 alone is asked to stop, in the middle of a tick."""
-    ranks.APART = 0.0  # the ranks meet before every round
-    if rank():
-        at_round(7, lambda trainer: signal.raise_signal(signal.SIGTERM))
+    stop_in_round(7)
     return shared("stopped")
 
 
@@ -70,9 +100,7 @@ def went_on() -> bool:
 
 def alone_it_goes_on() -> bool:
     """What two ranks began one process ends, and the other way round is no different."""
-    ranks.APART = 0.0
-    if rank():
-        at_round(7, lambda trainer: signal.raise_signal(signal.SIGTERM))
+    stop_in_round(7)
     assert not shared("ended alone")
     if rank() == 0:
         with alone():
@@ -126,13 +154,82 @@ def fails_in_a_round() -> bool:
     return shared("unread")
 
 
-CASES = (
+def spoilt(what: str, *settings: str) -> Recipe:
+    """The recipe with a sabotage."""
+    return override(recipe, [f"techniques.sabotage.what={what}", *settings])
+
+
+def rolled_back() -> str:
+    """An alarm takes both ranks back; tells the state, key and rate with which this one ends."""
+    trainers: list[Trainer] = []
+    at_round(1, trainers.append)
+    done = shared("rolled back", spoilt("spectrum", *ROLLBACK))
+    step, tally = trainers[0].step, trainers[0].tally
+    state = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(checkpoint.collect(step, tally).items()):
+        state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return f"{done} {state.hexdigest()} {trainers[0].plan.seed} {step.generator_optimiser.rate(0.0):g}"
+
+
+def rolled_back_in_sittings() -> bool:
+    """The same, stopped before its alarm and after its rollback."""
+    content = spoilt("spectrum", *ROLLBACK)
+    for number in (12, 5):
+        stop_in_round(number)
+        assert not shared("rolled back in sittings", content)
+    return shared("rolled back in sittings", content)
+
+
+def rolled_back_from_a_loss() -> bool:
+    """One rank's loss is not finite, and both go back."""
+    return shared("rolled back from a loss", spoilt("loss", *ROLLBACK))
+
+
+def not_finite() -> bool:
+    """The same where nobody goes back."""
+    return shared("not finite", spoilt("loss"))
+
+
+def forked() -> bool:
+    """A new run from another's weights, on both ranks and on one."""
+    content = override(recipe, ["generator_optimiser.learning_rate=1e-4"])
+    done = shared("forked", content, parent=folder / "whole")
+    if rank() == 0:
+        with alone():
+            done = shared("forked alone", content, parent=folder / "whole") and done
+    return done
+
+
+def tick_due() -> bool:
+    """One process gives up the validation of its second tick; two ranks do it."""
+    content = override(recipe, ["validation.every_ticks=2", "validation.count=40"])
+    if rank() == 0:
+        plain = kennel.judge.seam
+
+        def asked() -> None:
+            signal.raise_signal(signal.SIGTERM)
+            wanted.seam()
+
+        kennel.judge.seam = asked  # type: ignore[attr-defined]
+        with alone():
+            assert not shared("tick due", content)
+        kennel.judge.seam = plain  # type: ignore[attr-defined]
+        newest = checkpoint.newest(folder / "tick due" / "checkpoints")
+        assert newest is not None
+        assert newest.about["tick_due"]
+        assert newest.images_seen == 80
+    return shared("tick due", content)
+
+
+ROLLBACK = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
+CASES: tuple[Callable[[], object], ...] = (
     *(whole, stopped, went_on, alone_it_goes_on, patience, uneven, other_set, drift),
     *(fails_at_a_tick, fails_in_a_round),
+    *(rolled_back, rolled_back_in_sittings, rolled_back_from_a_loss, not_finite, forked, tick_due),
 )
 
 
-def ended(case: Callable[[], bool]) -> str:
+def ended(case: Callable[[], object]) -> str:
     """How a case went, with what rank 0 reports."""
     reported: list[str] = []
     try:

@@ -79,6 +79,9 @@ class Counting(Watch):
         ["turns.boost={discriminator: 5, first: 2, every: 3}"],
         ["validation.every_ticks=3"],
         ["validation.every_ticks=0"],
+        ["alarms.policy=rollback", "ticks=3"],
+        ["alarms.policy=rollback", "ticks=40"],
+        ["alarms.spectra=off"],
     ],
     ids=" ".join,
 )
@@ -96,6 +99,8 @@ def test_rounds_ticks_validations_and_files_are_those_of_the_run(packed_set, tmp
     assert found.disk.checkpoints == len(kept) + 1  # the one that is being written
     assert found.disk.checkpoint_bytes == pytest.approx(kept[0].stat().st_size, rel=0.05)
     assert found.disk.log_bytes == pytest.approx(folder.log_file.stat().st_size, rel=0.35)
+    spectra = folder.spectra_file.stat().st_size if folder.spectra_file.exists() else 0
+    assert found.disk.spectra_bytes == pytest.approx(spectra, rel=0.1)
 
 
 def test_boosted_rounds_are_counted_turn_by_turn():

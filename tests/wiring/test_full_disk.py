@@ -186,6 +186,6 @@ def test_what_else_the_system_refuses_is_told_without_the_advice_for_a_full_disk
     with pytest.raises(RunError) as error, writing(RunFolder(tmp_path), "a checkpoint", 5):
         raise OSError(errno.EROFS, "Read-only file system", "x")
     assert str(error.value) == (
-        f"a checkpoint of {tmp_path} could not be written, read-only file system; mend that and give the "
+        f"a checkpoint of {tmp_path} could not be written, read-only file system: x; mend that and give the "
         "same command again"
     )

@@ -13,6 +13,7 @@ from kennel import checkpoint
 from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
+from kennel.wiring.overseeing import key_after
 
 SCRIPT = str(Path(__file__).with_name("one_training_rank.py"))
 TINY = [
@@ -21,7 +22,7 @@ TINY = [
     *("techniques.ema=on", "techniques.lecam.start_images=0", "techniques.mine.hidden=[8]"),
     *("techniques.ada.interval=2", "techniques.minibatch_stddev=on"),
 ]
-CASES = 10
+CASES = 16
 
 
 def free_ports(count: int) -> list[str]:
@@ -88,7 +89,8 @@ def outcome(run: Path) -> dict[str, object]:
     newest = checkpoint.newest(folder.checkpoints)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
-    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
+    watched = {"spectra": folder.spectra(), "alarms": folder.alarms()}
+    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids} | watched
 
 
 def test_a_run_that_one_rank_stopped_goes_on_bit_for_bit(told):
@@ -156,3 +158,78 @@ def test_rank_0_alone_writes_and_the_folder_is_that_of_one_process(told):
     run = RunFolder(folder / "whole")
     assert len(list(run.samples.iterdir())) == 5
     assert len(list(run.tensorboard.iterdir())) == 1
+
+
+def test_a_rollback_ends_with_one_state_one_key_and_one_rate_on_all_ranks(told):
+    folder, (first, second) = told
+    own, other = (one["rolled_back"].removesuffix(" []").split() for one in (first, second))
+    assert own == other
+    done, _, key, rate = own
+    assert done == "True"
+    recipe = override(built_in("digits"), TINY)
+    assert int(key) == key_after(recipe.seed, 1)
+    assert float(rate) == recipe.generator_optimiser.learning_rate / 2
+    run = RunFolder(folder / "rolled back")
+    alarm, back = run.alarms()
+    assert alarm["alarm"] == "exploding_spectrum"
+    assert back["rollback"] == 1
+    assert back["back_to"] <= 80 < back["images"]
+    assert [line["images"] for line in run.log()] == [40, 80, 120, 160]
+    assert [line["images"] for line in run.spectra()] == [0, 40, 80, 120, 160]
+
+
+def test_two_ranks_resume_bit_for_bit_across_their_rollback(told):
+    folder, (first, second) = told
+    assert first["rolled_back_in_sittings"].startswith("True")
+    assert second["rolled_back_in_sittings"].startswith("True")
+    assert outcome(folder / "rolled back in sittings") == outcome(folder / "rolled back")
+
+
+def test_one_ranks_loss_that_is_not_finite_takes_all_back(told):
+    folder, (first, second) = told
+    assert first["rolled_back_from_a_loss"].startswith("True")
+    assert second["rolled_back_from_a_loss"].startswith("True")
+    alarm, back = RunFolder(folder / "rolled back from a loss").alarms()
+    assert alarm["alarm"] == "non_finite"
+    assert (alarm["images"], back["images"]) == (120, 120)  # ranks look at the end of a tick
+    assert RunFolder(folder / "rolled back from a loss").log()[-1]["images"] == 160
+
+
+def test_one_ranks_loss_that_is_not_finite_ends_all_with_one_sentence(told):
+    folder, (first, second) = told
+    assert first["not_finite"].count("the run is stopped and its last checkpoint is kept") == 1
+    assert "values that are not finite in the generator's turn some rounds before 120" in first["not_finite"]
+    assert "it began in the losses or terms of rank 1, those of rank 0 being finite" in first["not_finite"]
+    assert second["not_finite"] == "SystemExit(2) [] []"
+    run = RunFolder(folder / "not finite")
+    assert [line["alarm"] for line in run.alarms()] == ["non_finite"]
+    assert checkpoint.newest(run.checkpoints).images_seen == 80
+
+
+def test_a_fork_begins_with_its_parents_weights_on_all_ranks(told):
+    folder, (first, second) = told
+    assert first["forked"].startswith("True")
+    assert second["forked"].startswith("True")
+    several, one = (RunFolder(folder / name) for name in ("forked", "forked alone"))
+    assert several.about()["parent"]["images_seen"] == 160
+    assert several.spectra()[0] == one.spectra()[0]
+    for name in ("000000000000.png", "000000000040.png"):
+        assert (several.samples / name).is_file()
+    assert (several.samples / "000000000000.png").read_bytes() == (
+        one.samples / "000000000000.png"
+    ).read_bytes()
+    for key in ("discriminator_loss", "generator_loss"):
+        assert several.log()[0][key] == pytest.approx(one.log()[0][key], rel=1e-3)
+
+
+def test_a_validation_that_one_process_gave_up_two_ranks_do(told):
+    folder, (first, second) = told
+    assert first["tick_due"].startswith("True")
+    assert second["tick_due"].startswith("True")
+    run = RunFolder(folder / "tick due")
+    assert [line["images"] for line in run.log()] == [40, 80, 120, 160]
+    assert ["fid" in line for line in run.log()] == [False, True, False, True]
+    assert [line["images"] for line in run.spectra()] == [0, 40, 80, 120, 160]
+    # The tick that was due has the means of all its rounds, those that one process played.
+    other = RunFolder(folder / "whole").log()[1]
+    assert run.log()[1]["discriminator_loss"] == pytest.approx(other["discriminator_loss"], rel=1e-3)

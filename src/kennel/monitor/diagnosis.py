@@ -57,12 +57,17 @@ def with_what_is_wrong(network: nn.Module, name: str) -> str:
 
 
 def sentence(
-    broken: Broken, parameters: Mapping[str, list[str]], layer: str | None, images_seen: int, turns: str
+    broken: Broken,
+    parameters: Mapping[str, list[str]],
+    layer: str | None,
+    images_seen: int,
+    turns: str,
+    of_rank: int = 0,
 ) -> str:
     """What is told of a broken turn, without its end.
 
     `parameters` are the names of what each optimiser moves, in its order; `layer` is the first whose output
-    was not finite, if one was.
+    was not finite, if one was; `of_rank` is the first rank whose losses were not, where ranks share a run.
     """
     terms = [_words(name) for name in broken.statistics if name.endswith("_term")]
     losses = [_words(name) for name in broken.statistics if not name.endswith("_term")]
@@ -72,6 +77,8 @@ def sentence(
         source = f"it began in {' and '.join(terms)}, every layer before it being finite"
     elif losses:
         source = f"it began in {' and '.join(losses)}, every layer before it being finite"
+    elif of_rank:
+        source = f"it began in the losses or terms of rank {of_rank}, those of rank 0 being finite"
     else:
         source = "both passes forward are finite: it began on the way back"
     if layer is not None and terms:

@@ -62,7 +62,11 @@ class Tally:
         return {f"sum.{name}": total for name, total in sums.items()} | counts
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes back what `state_dict` gave: this rank's sums, or where the ranks are others, their mean."""
+        """Takes back what `state_dict` gave: this rank's sums, or where the ranks are others, their mean.
+
+        Raises `ValueError` where it is none of a tally's states.
+        """
+        _refuse_other_state(state)
         sums = {
             name.removeprefix("sum."): value.clone()
             for name, value in state.items()
@@ -78,6 +82,19 @@ class Tally:
             for name, value in state.items()
             if name.startswith("count.")
         }
+
+
+def _refuse_other_state(state: Mapping[str, Tensor]) -> None:
+    """Every sum has its count, a number, and all are numbers or all have one for each of as many ranks."""
+    sums = {name: one for name, one in state.items() if name.startswith("sum.")}
+    counts = {name: one for name, one in state.items() if name not in sums}
+    if {f"count.{name.removeprefix('sum.')}" for name in sums} != counts.keys():
+        raise ValueError(f"the tick has the sums {sorted(sums)} and beside them {sorted(counts)}")
+    shapes = {tuple(one.shape) for one in sums.values()}
+    if len(shapes) > 1 or any(len(shape) > 1 or 0 in shape for shape in shapes):
+        raise ValueError(f"the tick's sums have the shapes {sorted(shapes)}, which are of no number of ranks")
+    if any(one.shape != () for one in counts.values()) or any(one.is_complex() for one in state.values()):
+        raise ValueError("the tick's sums and counts are not plain numbers")
 
 
 def refuse_non_finite(means: Mapping[str, float], images_seen: int) -> None:

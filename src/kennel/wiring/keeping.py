@@ -69,7 +69,9 @@ class Keeper:
             if found is not None and path.name > found.path.name:
                 checkpoint.set_aside(path)
         rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
-        self.folder.rewind_log(found.images_seen if found else 0, rollbacks)
+        # A tick that is due again, after its validation was given up, writes its lines again.
+        due = found is not None and bool(found.about.get("tick_due", False))
+        self.folder.rewind_log(found.images_seen - due if found else 0, rollbacks)
         if found is None:
             return
         progress, lines = self.trainer.progress, self.folder.log()

@@ -74,9 +74,11 @@ class Overseer:
     def begin(self, progress: Progress) -> None:
         """Before the first round of a sitting, when the run stands where it goes on."""
         self._clean_until = progress.images_seen
-        spectra = {int(line["images"]): line for line in self.folder.spectra()}
-        self.ticks = [self._tick(line, spectra.get(line["images"], {})) for line in self.folder.log()]
-        if progress.images_seen == 0 and self.options.spectra:
+        log, measured = ([], []) if rank() else (self.folder.log(), self.folder.spectra())
+        spectra = {int(line["images"]): line for line in measured}
+        self.ticks = [self._tick(line, spectra.get(line["images"], {})) for line in log]
+        # Once: a second look at the same weights would start, and the next tick end, elsewhere.
+        if progress.images_seen == 0 and self.options.spectra and not self.spectra.state_dict():
             first = self.spectra.measure()
             if rank() == 0 and not spectra:
                 with writing(self.folder, "spectra.jsonl"):
@@ -163,6 +165,8 @@ class Overseer:
 
     def _diagnosis(self, images_seen: int) -> str:
         broken = self.step.sentinel.broken()
+        told = meet(int(broken is not None and bool(broken.statistics)))
+        of_rank = next((place for place, (has_losses,) in enumerate(told) if has_losses), 0)
         if broken is None:
             return f"values that are not finite on another rank before {images_seen:,} images"
         layer = None
@@ -171,7 +175,8 @@ class Overseer:
         moved = self._moved().items()
         names = {name: [one for one, _ in network.named_parameters()] for name, network in moved}
         exact = self.plan.device.type == "cpu"
-        return sentence(broken, names, layer, images_seen, "before" if exact else "some rounds before")
+        turns = "before" if exact and world_size() == 1 else "some rounds before"
+        return sentence(broken, names, layer, images_seen, turns, of_rank)
 
     def _moved(self) -> Mapping[str, torch.nn.Module]:
         companions = {name: one.network for name, one in self.step.companions.items()}
@@ -198,16 +203,17 @@ class Overseer:
     def _tell(self, name: str, sign: Sign, images_seen: int, why: str, remedies: str) -> None:
         if rank():
             return
-        self.folder.append_alarm(
-            {
-                "images": images_seen,
-                "alarm": name,
-                "rollbacks": self.rollbacks,
-                "saw": sign.saw,
-                "why": why,
-                "try": remedies,
-            }
-        )
+        with writing(self.folder, "alarms.jsonl"):
+            self.folder.append_alarm(
+                {
+                    "images": images_seen,
+                    "alarm": name,
+                    "rollbacks": self.rollbacks,
+                    "saw": sign.saw,
+                    "why": why,
+                    "try": remedies,
+                }
+            )
         self.say(f"ALARM {name} at {images_seen:,} images: {sign.saw}. It matters: {why}. Try {remedies}.")
 
     def _turn(self, good_until: int, why: str, *, beyond_repair: bool) -> None:

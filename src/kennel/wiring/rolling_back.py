@@ -13,6 +13,7 @@ from kennel.trainer import Progress, Trainer
 from kennel.wiring.events import EventWriter
 from kennel.wiring.overseeing import Overseer, RollBack
 from kennel.wiring.ranks import share_state
+from kennel.wiring.space import writing
 
 
 @runtime_checkable
@@ -43,7 +44,8 @@ def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], N
         except RollBack as back:
             _roll_back(keeper, back, say)
             if rank() == 0:
-                events.rewind(trainer.progress.images_seen)
+                with writing(keeper.folder, "a TensorBoard event"):
+                    events.rewind(trainer.progress.images_seen)
             overseer.begin(trainer.progress)
 
 
@@ -65,14 +67,16 @@ def _roll_back(keeper: Kept, back: RollBack, say: Callable[[str], None]) -> None
         keeper.restore(good)
         progress.tick_due = False
         overseer.take_count(count)
-        folder.append_alarm(
-            {"images": left_at, "rollback": count, "rollbacks": count - 1, "back_to": good.images_seen}
-        )
+        with writing(folder, "alarms.jsonl"):
+            folder.append_alarm(
+                {"images": left_at, "rollback": count, "rollbacks": count - 1, "back_to": good.images_seen}
+            )
         keeper.save(progress)
-        for path in checkpoint.in_folder(folder.checkpoints):
-            if int(path.stem) > good.images_seen:
-                path.unlink()
-        folder.rewind_log(good.images_seen, count)
+        with writing(folder, "what a rollback changes"):
+            for path in checkpoint.in_folder(folder.checkpoints):
+                if int(path.stem) > good.images_seen:
+                    path.unlink()
+            folder.rewind_log(good.images_seen, count)
     share_state(keeper.trainer, overseer)
     keeper.trainer.step.sentinel.reset()
     factor = keeper.recipe.alarms.rate_factor**count
@@ -110,9 +114,15 @@ def rolls_back(recipe: Recipe) -> bool:
 def how_many_to_keep(folder: RunFolder, recipe: Recipe) -> int:
     """How many numbered checkpoints stay: with rollbacks, as far back as an alarm's first signs can lie."""
     if not rolls_back(recipe):
-        return recipe.keep_checkpoints
+        return of_ticks_to_keep(recipe)
     between = len(checkpoint.in_folder(folder.checkpoints)) - len(_of_ticks(folder))
-    return max(recipe.keep_checkpoints, recipe.alarms.longest + 1) + between
+    return of_ticks_to_keep(recipe) + between
+
+
+def of_ticks_to_keep(recipe: Recipe) -> int:
+    """How many of those that were written at ticks."""
+    wanted = recipe.keep_checkpoints
+    return max(wanted, recipe.alarms.longest + 1) if rolls_back(recipe) else wanted
 
 
 def tidy(folder: RunFolder, recipe: Recipe) -> None:

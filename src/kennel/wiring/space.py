@@ -28,6 +28,8 @@ def writing(folder: RunFolder, what: str, needed: int | None = None) -> Iterator
             reason += f" ({_figures(folder, needed)})"
             remedy = f"free some space{_removable(folder)} and give the same command again"
         else:
+            if error.filename is not None:
+                reason += f": {error.filename}"
             remedy = "mend that and give the same command again"
         kept = "the checkpoints before are whole: " if checkpoint.in_folder(folder.checkpoints) else ""
         raise RunError(f"{what} of {folder.path} could not be written, {reason}; {kept}{remedy}") from error

@@ -160,7 +160,7 @@ def _train(
         if rank() == 0:
             with writing(folder, "what a resume changes"):
                 keeper.resume(watch.say)
-                events.rewind(trainer.progress.images_seen)
+                events.rewind(trainer.progress.images_seen - trainer.progress.tick_due)
         ranks.share_state(trainer, overseer)
         if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()

@@ -42,6 +42,7 @@ from kennel.wiring.forecasting.ticks import (
     measured_writing,
     ticks_of,
 )
+from kennel.wiring.rolling_back import of_ticks_to_keep, rolls_back
 from kennel.wiring.speeding import PRECISIONS, settle_the_process
 from kennel.wiring.training import changes_since, portions, settled
 from kennel.wiring.validating import Validator
@@ -181,12 +182,14 @@ def _held_for_judging(validator: Validator, recipe: Recipe, packed: PackedSet) -
 
 def _disk(recipe: Recipe, ticks: Ticks, writing: Writing, out: Path | None, seen: int) -> Disk:
     best = 1 if ticks.validations else 0
+    first = 1 if rolls_back(recipe) and not seen else 0  # before any tick
     return Disk(
-        checkpoints=min(recipe.keep_checkpoints, ticks.count) + best + 1,
+        checkpoints=min(of_ticks_to_keep(recipe), ticks.count + first) + best + 1,
         checkpoint_bytes=writing.checkpoint_bytes,
         grids=ticks.count + (0 if seen else 1),
         grid_bytes=writing.grid_bytes,
         log_bytes=ticks.count * writing.line_bytes,
+        spectra_bytes=(ticks.count + (0 if seen else 1)) * writing.spectra_bytes,
         free=free_disk(out or Path.cwd()),
     )
 

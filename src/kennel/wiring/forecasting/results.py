@@ -48,12 +48,14 @@ class Disk:
     grids: int
     grid_bytes: int
     log_bytes: int
+    spectra_bytes: int
     free: int
 
     @property
     def total(self) -> int:
         """The sum."""
-        return self.checkpoints * self.checkpoint_bytes + self.grids * self.grid_bytes + self.log_bytes
+        lines = self.log_bytes + self.spectra_bytes
+        return self.checkpoints * self.checkpoint_bytes + self.grids * self.grid_bytes + lines
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from kennel.features.contract import Extracted, Extractor
 from kennel.features.passes import BATCH, HELD_BYTES
 from kennel.features.store import is_kept
 from kennel.judge import Judge
-from kennel.monitor import Tally
+from kennel.monitor import DIVERSITY, Tally
+from kennel.monitor.spectra import Spectra
 from kennel.pictures import png_text, tile, to_pillow
 from kennel.recipe import Recipe
 from kennel.sampler import DEFAULT_BATCH, Samples, labels_of
@@ -184,19 +185,25 @@ class StandIn(Extractor):
 
 @dataclass(frozen=True)
 class Writing:
-    """What is written at a tick: seconds and bytes of a grid, of a checkpoint, and of a line of the log."""
+    """What is written at a tick: seconds and bytes of a grid and a checkpoint, bytes of a line of the log and
+    of one of the spectra."""
 
     grid_seconds: float
     grid_bytes: int
     checkpoint_seconds: float
     checkpoint_bytes: int
     line_bytes: int
+    spectra_bytes: int
 
 
 def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
     """Draws a grid and packs a checkpoint in memory; the disk's own time is not in it."""
     cpu = torch.device("cpu")
     sizes: dict[str, int] = {}
+    players = {"generator": step.players.generator, "discriminator": step.players.discriminator}
+    spectra = Spectra(players, recipe.seed, recipe.alarms.spectra_iterations)
+    measured = spectra.measure() if recipe.alarms.spectra else {}
+    left = {f"spectra.{name}": value for name, value in spectra.state_dict().items()}
 
     def grid() -> None:
         seeds, labels, columns = grid_of(recipe.classes or 0)
@@ -211,7 +218,7 @@ def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
     def packed() -> None:
         tensors = {
             name: value.detach().cpu().contiguous().clone()
-            for name, value in checkpoint.collect(step, tally).items()
+            for name, value in (checkpoint.collect(step, tally) | left).items()
         }
         content = save(tensors)
         hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -220,7 +227,8 @@ def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
     grid()
     grid_seconds, checkpoint_seconds = timed(grid, cpu), timed(packed, cpu)
     names = (recipe.validation.metric, *recipe.validation.also, VALIDATIONS_SINCE_BEST)
-    validated = dict.fromkeys(names if recipe.validation.every_ticks else (), pi)
+    validated = dict.fromkeys(names if recipe.validation.every_ticks else (), pi) | {DIVERSITY: pi / 10}
     entry = {"images": 10**6, "seconds": 1000.123, "images_per_second": 100.12, **tally.means(), **validated}
     line = len(json.dumps(entry)) + 1
-    return Writing(grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line)
+    of_spectra = len(json.dumps({"images": 10**6, **measured})) + 1 if measured else 0
+    return Writing(grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line, of_spectra)
