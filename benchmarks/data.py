@@ -39,7 +39,7 @@ from kennel.data.packed import FORMAT, PackedSet
 from kennel.data.preparing import prepare
 from kennel.data.stream import Stream
 from kennel.pixels import to_float
-from kennel.randomness import generator
+from kennel.randomness import Draws, generator
 from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.sampler import draw_latents
@@ -197,7 +197,7 @@ def from_stream(stream: Stream, *, augmented: bool) -> Iterator[torch.Tensor]:
     while True:
         real = to_float(stream.at(position)[0])
         if augmented:
-            draw = generator(0, "augmentation", position)
+            draw = Draws(generator(0, "augmentation", position))
             real = horizontal_flip(random_resized_crop(real, SCALE, RATIO, draw), 0.5, draw)
         yield real
         position += stream.batch

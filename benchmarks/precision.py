@@ -61,8 +61,8 @@ def table(runs: list[dict[str, object]]) -> str:
     for seed in seeds:
         cells = []
         for precision in PRECISIONS:
-            low, high = found[precision, seed]["interval"]  # type: ignore[misc]
-            cells.append(f"{found[precision, seed]['fid']:.1f} ({low:.1f} to {high:.1f})")
+            interval = " to ".join(f"{end:.1f}" for end in found[precision, seed]["interval"])  # type: ignore[attr-defined]
+            cells.append(f"{found[precision, seed]['fid']:.1f}" + (f" ({interval})" if interval else ""))
         lines.append(f"| {seed} | {' | '.join(cells)} |")
     values = {
         precision: [float(str(found[precision, seed]["fid"])) for seed in seeds] for precision in PRECISIONS
