@@ -25,6 +25,7 @@ class Showing:
         self.techniques = techniques
         self.passes = passes
         self._quick_look = passes.compiled(self._look)
+        self.draw = passes.compiled(self._drawn)
         self.splits_batches = any(technique.splits_batches for technique in techniques)
         self.couples_images = any(isinstance(one, _BatchNorm) for one in players.discriminator.modules())
 
@@ -72,6 +73,10 @@ class Showing:
         for technique in self.techniques:
             images = technique.view(images, turn, kind)
         return self.passes.laid_out(images)
+
+    def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
+        images: Images = self.players.generator(latents, labels)
+        return images
 
     def _look(self, images: Images, labels: Labels | None) -> tuple[Features, Logits]:
         discriminator = self.players.discriminator

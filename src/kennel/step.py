@@ -49,7 +49,6 @@ class Step:
         self.sentinel = Sentinel(movers | dict(self.companion_optimisers))
         self.passes = passes or Passes()
         self.showing = Showing(players, self.techniques, self.passes)
-        self._draw = self.passes.compiled(self._drawn)
         self._kept: Images | None = None
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
@@ -66,7 +65,7 @@ class Step:
         due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
         self.passes.begin_turn()
         with torch.set_grad_enabled(keep), self.passes.autocast(turn.device):
-            drawn = self._draw(latents, labels)
+            drawn = self.showing.draw(latents, labels)
         self._kept, fake = drawn if keep else None, drawn.detach()
         real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
         fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
@@ -106,7 +105,7 @@ class Step:
         kept, self._kept = self._kept, None
         with frozen(self.players.discriminator):
             with self.passes.autocast(turn.device):
-                fake = self._draw(latents, labels) if kept is None else kept
+                fake = self.showing.draw(latents, labels) if kept is None else kept
             play = self.showing.play(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
             for name, one in self.terms.items():
@@ -129,10 +128,6 @@ class Step:
             technique.after_generator(play)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
         return logged
-
-    def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
-        images: Images = self.players.generator(latents, labels)
-        return images
 
     def _adversarial_loss(self, play: Play) -> Scalar:
         fake_logits = gathered(play.fake_logits)

@@ -23,6 +23,7 @@ from kennel.run_folder import RunFolder
 from kennel.techniques import TECHNIQUES
 from kennel.watch import Watch
 from kennel.wiring import build_step, load_run, pick_device, resolve, train
+from kennel.wiring.speeding import with_speed_for
 
 TINY = [
     "batch=8",
@@ -318,7 +319,8 @@ def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
     data = packed_set(classes=2)
     train(tiny("digits"), data, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    assert folder.recipe() == resolve(tiny("digits"), PackedSet(data))
+    expected = with_speed_for(resolve(tiny("digits"), PackedSet(data)), torch.device("cpu"))
+    assert folder.recipe() == expected
     assert folder.recipe().techniques[-1].options == {"half_life_images": 5_000, "ramp_up": 0.05}
     about = json.loads(folder.about_file.read_text())
     assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
@@ -371,6 +373,6 @@ def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
     packed_set, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
-    with pytest.raises(RunError, match="loss became nan"):
+    with pytest.raises(RunError, match="not finite in the generator's turn"):
         train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
     assert checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints) == []
