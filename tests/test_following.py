@@ -18,6 +18,9 @@ import torch
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.techniques import Turn
 
+# One worker makes the pair of processes for all of these.
+pytestmark = pytest.mark.xdist_group("following")
+
 SCRIPT = Path(__file__).with_name("one_following_rank.py")
 _spec = importlib.util.spec_from_file_location("one_following_rank", SCRIPT)
 assert _spec is not None

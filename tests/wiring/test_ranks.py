@@ -15,6 +15,9 @@ from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
 from kennel.wiring.overseeing import key_after
 
+# One worker makes the pair of processes for all of these.
+pytestmark = pytest.mark.xdist_group("ranks")
+
 SCRIPT = str(Path(__file__).with_name("one_training_rank.py"))
 TINY = [
     *("image.channels=1", "image.size=8", "batch=8", "ticks=4", "budget.images=160", "classes=0"),
