@@ -162,3 +162,20 @@ def test_freezing_leaves_frozen_parameters_frozen():
         assert not any(parameter.requires_grad for parameter in network.parameters())
     assert not network.head.weight.requires_grad
     assert network.head.bias.requires_grad
+
+
+def test_the_generator_may_learn_from_the_fakes_that_the_discriminator_saw(monkeypatch):
+    step = make()
+    drawn = []
+    step.players.generator.register_forward_hook(lambda module, entry, images: drawn.append(images))
+    begun = []
+    monkeypatch.setattr(step.passes, "begin_turn", lambda: begun.append(True))
+    before = parameters(step.players.generator)
+    step.discriminator_turn(REAL, LATENTS, None, turn("discriminator"), True)
+    assert not moved(before, step.players.generator)
+    step.generator_turn(None, LATENTS, None, turn("generator"))
+    assert len(drawn) == 1
+    assert len(begun) == 1  # memory that a CUDA graph may use anew is still looked at in the second turn
+    assert moved(before, step.players.generator)
+    step.generator_turn(None, LATENTS, None, turn("generator", 1))
+    assert len(drawn) == 2

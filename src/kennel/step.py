@@ -99,10 +99,11 @@ class Step:
         self, real: Images | None, latents: Latents, labels: Labels | None, turn: Turn
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
-        self.passes.begin_turn()
+        kept, self._kept = self._kept, None
+        if kept is None:  # kept fakes, and what leads back through them, belong to the turn that drew them
+            self.passes.begin_turn()
         logged: Statistics = {}
         clipped: list[Scalar] = []
-        kept, self._kept = self._kept, None
         with frozen(self.players.discriminator):
             with self.passes.autocast(turn.device):
                 fake = self.showing.draw(latents, labels) if kept is None else kept

@@ -9,8 +9,8 @@ from kennel.recipe import Budget, Part, Recipe, Validation, override
 from kennel.run_folder import RunFolder
 from kennel.speed import Speed, preset
 from kennel.watch import Watch
-from kennel.wiring import build_step, train
-from kennel.wiring.speeding import defaults_for, with_speed_for
+from kennel.wiring import build_step, load_run, train
+from kennel.wiring.speeding import defaults_for, refuse_graphs_elsewhere, with_speed_for
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def test_a_run_that_goes_on_keeps_what_auto_was_when_it_began():
 
 def test_cuda_graphs_are_refused_elsewhere():
     with pytest.raises(RecipeError, match="CUDA graphs"):
-        with_speed_for(recipe("speed.compile=graphs"), CPU)
+        refuse_graphs_elsewhere(recipe("speed.compile=graphs"), CPU)
 
 
 def test_the_networks_are_told_their_convolutions(packed_set):
@@ -86,3 +86,11 @@ def test_a_run_at_another_speed_plays_and_resumes(name, packed_set, tmp_path):
     data = packed_set()
     assert train(recipe(*preset(name), "budget.images=16"), data, tmp_path / "run")
     assert train(recipe(*preset(name)), data, tmp_path / "run")
+
+
+def test_a_run_that_was_trained_with_graphs_is_sampled_from_on_any_device(packed_set, tmp_path):
+    run = tmp_path / "run"
+    train(recipe("budget.images=16"), packed_set(), run)
+    file = RunFolder(run).recipe_file
+    file.write_text(file.read_text().replace("compile: false", "compile: graphs"))
+    assert load_run(run).samples(2).pixels().shape == (2, 1, 8, 8)

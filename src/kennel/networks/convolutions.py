@@ -191,6 +191,8 @@ class _Direct(Kernel):
 class _Minimal(Kernel):
     """Minimal filtering."""
 
+    _back = staticmethod(minimal.gradients)
+
     how: Filtering
     _known: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
@@ -203,7 +205,7 @@ class _Minimal(Kernel):
         self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
     ) -> Gradients:
         weights = self.transformed(weight) if wanted[0] else None
-        found = minimal.gradients(self.how, _last(maps), _last(gradient), weights, wanted[1])
+        found = self._back(self.how, _last(maps), _last(gradient), weights, wanted[1])
         return _first(found[0]), _first(found[1]), gradient.sum((0, 2, 3)) if wanted[2] else None
 
     def transformed(self, weight: Tensor) -> Tensor:
@@ -223,17 +225,12 @@ class _Minimal(Kernel):
 class _MinimalTransposed(_Minimal):
     """The transpose of minimal filtering."""
 
+    _back = staticmethod(minimal.transposed_gradients)
+
     def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         made = _room(maps, weight.shape[1], (2 * maps.shape[2], 2 * maps.shape[3]))
         minimal.transposed(self.how, _last(maps), self.transformed(weight), bias, _last(made))
         return made
-
-    def gradients(
-        self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
-    ) -> Gradients:
-        weights = self.transformed(weight) if wanted[0] else None
-        found = minimal.transposed_gradients(self.how, _last(maps), _last(gradient), weights, wanted[1])
-        return _first(found[0]), _first(found[1]), gradient.sum((0, 2, 3)) if wanted[2] else None
 
 
 def _last(tensor: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 from kennel.wiring.building import build_step, sampling_generator
+from kennel.wiring.speeding import uncompiled
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def load_run(
     folder = RunFolder(run)
     recipe = folder.recipe()
     found = _find_checkpoint(folder, which)
-    step = build_step(recipe, device or torch.device("cpu"))
+    step = build_step(uncompiled(recipe), device or torch.device("cpu"))
     checkpoint.restore(found, step, Tally())
     playing = step.players.generator
     generator = sampling_generator(step) if averaged else playing

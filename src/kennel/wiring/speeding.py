@@ -39,20 +39,25 @@ def defaults_for(device: torch.device) -> Speed:
 
 
 def with_speed_for(recipe: Recipe, device: torch.device, begun: Recipe | None = None) -> Recipe:
-    """The recipe with its speed decided: as it was begun, where it was, else as the device has it.
-
-    Raises `RecipeError` where the device cannot do what is asked for.
-    """
+    """The recipe with its speed decided: as it was begun, where it was, else as the device has it."""
     speed = recipe.speed
     if begun is not None:
         speed = speed.filled_in(begun.speed)
-    speed = speed.filled_in(defaults_for(device))
-    if speed.compile == "graphs" and device.type != "cuda":
+    return recipe.model_copy(update={"speed": speed.filled_in(defaults_for(device))})
+
+
+def refuse_graphs_elsewhere(recipe: Recipe, device: torch.device) -> None:
+    """Raises `RecipeError` where CUDA graphs are asked for on a device that is not CUDA."""
+    if recipe.speed.compile == "graphs" and device.type != "cuda":
         raise RecipeError(
             f"speed.compile=graphs asks for CUDA graphs, and the device is {device}: give --device cuda, or "
             "speed.compile=true"
         )
-    return recipe.model_copy(update={"speed": speed})
+
+
+def uncompiled(recipe: Recipe) -> Recipe:
+    """The recipe for one who only samples, on whatever device: nothing of its passes is compiled."""
+    return recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"compile": False})})
 
 
 def passes_of(recipe: Recipe, say: Callable[[str], None]) -> Passes:

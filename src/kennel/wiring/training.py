@@ -33,7 +33,7 @@ from kennel.wiring.keeping import Keeper
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.space import writing
-from kennel.wiring.speeding import settle_the_process, with_speed_for
+from kennel.wiring.speeding import refuse_graphs_elsewhere, settle_the_process, with_speed_for
 from kennel.wiring.stopping import asked_to_stop
 from kennel.wiring.validating import Validator, with_metric_names
 
@@ -183,6 +183,7 @@ def settled(
     recipe = _with_validation(recipe, with_metric_names(recipe.validation))
     recipe = _with_extractor(recipe, folder, weights)
     recipe = with_speed_for(recipe, device, folder.recipe() if folder.exists() else None)
+    refuse_graphs_elsewhere(recipe, device)
     total = recipe.budget.in_images(len(packed))
     if recipe.batch > total:
         raise RecipeError(
