@@ -1,6 +1,9 @@
 """Every annotated shape and type of kennel is checked while the tests run; small sets, a random network."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +42,43 @@ def packed_set(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> Callable[..., tuple[list[int], list[tuple[str, str]]]]:
+    """Runs `python COMMAND ...` as two ranks that find one another; tells how they ended and what they said.
+
+    As torchrun's agent does, this process holds the store where they meet: a port that is only looked up may
+    be somebody else's by the time it is used. Neither outlives `seconds`.
+    """
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def run(
+        *command: str, seconds: float = 100, **environment: str
+    ) -> tuple[list[int], list[tuple[str, str]]]:
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        agent = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
+        names = dict(os.environ) | {"OMP_NUM_THREADS": "1"} | place | agent | environment
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, *command],
+                env=names | {"RANK": rank},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in ("0", "1")
+        ]
+        try:
+            said = [rank.communicate(timeout=seconds) for rank in ranks]
+        finally:
+            for rank in ranks:
+                rank.kill()
+        return [rank.returncode for rank in ranks], said
+
+    return run
 
 
 @pytest.fixture(scope="session")

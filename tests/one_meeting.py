@@ -1,10 +1,9 @@
 """What one rank of `test_distributed` runs, in a process of its own: the ways in which ranks work together.
 
-python one_meeting.py PORT ...   one for each case, with what else torchrun puts into the environment
+python one_meeting.py   with what torchrun puts into the environment
 """
 
 import os
-import sys
 from collections.abc import Callable
 
 import torch
@@ -78,6 +77,5 @@ def ended(case: Callable[[], None]) -> str:
 
 
 if __name__ == "__main__":
-    for case, port in zip(CASES, sys.argv[1:], strict=True):
-        os.environ["MASTER_PORT"] = port
+    for case in CASES:
         print(ended(case), flush=True)

@@ -1,11 +1,8 @@
 """Two processes that meet, and what becomes of both where one fails."""
 
-import os
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,30 +14,9 @@ from kennel.errors import DataError, RankError
 SCRIPT = str(Path(__file__).with_name("one_meeting.py"))
 
 
-def free_ports(count: int) -> list[str]:
-    """Ports that nobody has, each another."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [str(one.getsockname()[1]) for one in sockets]
-
-
-def test_ranks_meet_and_where_one_fails_rank_0_says_so_and_all_end() -> None:
-    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "", "OMP_NUM_THREADS": "1"}
-    ports = free_ports(5)
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, *ports],
-            env=dict(os.environ) | told | {"RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    said = [process.communicate(timeout=100) for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 9], said
+def test_ranks_meet_and_where_one_fails_rank_0_says_so_and_all_end(two_ranks: Callable[..., Any]) -> None:
+    codes, said = two_ranks(SCRIPT)
+    assert codes == [0, 9], said
     least, rows = -(2**62), [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
     assert said[0][0].splitlines() == [
         f"2 {[(10, least), (11, least + 1)]} {rows} 0 {[(7,), (8,)]}",

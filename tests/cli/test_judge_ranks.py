@@ -3,11 +3,12 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,15 +70,11 @@ def test_two_ranks_share_the_images_and_give_the_numbers_of_one_bit_for_bit(
 
 
 def test_what_fails_on_one_rank_is_one_sentence_of_rank_0_and_the_end_of_all(
-    sides: tuple[str, str], tmp_path: Path
+    sides: tuple[str, str], two_ranks: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TINY_FAULT": "not finite"}
-    ranks = [start(*judging(sides), cache=tmp_path / "cache", RANK=rank, **told) for rank in ("0", "1")]
-    said = [process.communicate(timeout=100) for process in ranks]
-    assert [process.returncode for process in ranks] == [2, 2], said
+    told = {"KENNEL_CACHE": str(tmp_path / "cache"), "TINY_FAULT": "not finite"}
+    codes, said = two_ranks(*judging(sides), **told)
+    assert codes == [2, 2], said
     errors = [re.sub(r"rank \d extracts \d+\n", "", error) for _, error in said]
     assert errors[0].startswith("Error: the tiny extractor gave features that are not finite for ")
     assert errors[0].count("\n") == 1

@@ -1,10 +1,9 @@
 """What one rank of `test_ranks` runs, in a process of its own: runs that two ranks share.
 
-python one_training_rank.py FOLDER RECIPE DATA OTHER_DATA PORT ...   one for each case; the rest as torchrun's
+python one_training_rank.py FOLDER RECIPE DATA OTHER_DATA   the rest as torchrun's
 """
 
 import hashlib
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -241,8 +240,7 @@ def ended(case: Callable[[], object]) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for case, port in zip(CASES, sys.argv[5:], strict=True):
-        os.environ["MASTER_PORT"] = port
+    for case in CASES:
         print(case.__name__, ended(case), [one for one in said if "stop" in one or "stopping" in one])
         said.clear()
         sys.stdout.flush()

@@ -1,10 +1,5 @@
 """Two ranks share a run: it stops, goes on and fails as one, and rank 0 alone writes."""
 
-import os
-import socket
-import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,40 +20,18 @@ TINY = [
     *("techniques.ema=on", "techniques.lecam.start_images=0", "techniques.mine.hidden=[8]"),
     *("techniques.ada.interval=2", "techniques.minibatch_stddev=on"),
 ]
-CASES = 16
-
-
-def free_ports(count: int) -> list[str]:
-    """Ports that nobody has, each another."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [str(one.getsockname()[1]) for one in sockets]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, request) -> tuple[Path, list[dict[str, str]]]:
+def told(tmp_path_factory, two_ranks) -> tuple[Path, list[dict[str, str]]]:
     """The folder of all runs, and what each rank printed of each case."""
     folder = tmp_path_factory.mktemp("ranks")
     make = packed(folder)
     data, other = make("set", 40), make("other", 41)
     (folder / "recipe.yaml").write_text(override(built_in("digits"), TINY).to_yaml())
-    arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other), *free_ports(CASES)]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "", "OMP_NUM_THREADS": "1"}
-    shared["KENNEL_CACHE"] = str(folder / "cache")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env=dict(os.environ) | shared | {"RANK": str(own)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for own in (0, 1)
-    ]
-    said = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other)]
+    codes, said = two_ranks(*arguments, seconds=300, KENNEL_CACHE=str(folder / "cache"))
+    assert codes == [0, 0], said
     return folder, [dict(line.split(" ", 1) for line in out.splitlines()) for out, _ in said]
 
 
