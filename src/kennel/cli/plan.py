@@ -6,26 +6,21 @@ from pathlib import Path
 
 import typer
 
+from kennel.cli import words
 from kennel.cli.train import BY_SIGNAL, budget_of
 
 
 def plan(
-    recipe: str = typer.Argument(..., help="A built-in recipe (see `kennel recipes`), or a recipe.yaml."),
-    data: Path = typer.Option(..., help="A packed set, made by `kennel data prepare`."),
+    recipe: words.RecipeName,
+    data: words.Data,
     out: Path | None = typer.Option(None, help="A run's folder: the forecast is of what is left of it."),
-    settings: list[str] = typer.Option(
-        [], "--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."
-    ),
-    images: str | None = typer.Option(None, help="Budget in images shown to the discriminator: 500k, 2M."),
-    epochs: float | None = typer.Option(None, help="Budget in passes over the set."),
-    device: str = typer.Option(
-        "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
-    ),
-    speed: str = typer.Option("auto", help="auto, plain, float32, bfloat16, compiled: see docs/speed.md."),
-    weights: Path | None = typer.Option(None, help="Weights file of the validation's extractor."),
-    resident: str = typer.Option(
-        "auto", help="Hold the set on the device: always, never, up to a size such as 8G, or auto."
-    ),
+    settings: words.Settings = [],  # noqa: B006 - typer makes a new list of it
+    images: words.Images = None,
+    epochs: words.Epochs = None,
+    device: words.Device = "auto",
+    speed: words.Speed = "auto",
+    weights: words.Weights = None,
+    resident: words.Resident = "auto",
     seconds: float = typer.Option(10.0, min=0, help="For how long rounds are timed."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
 ) -> None:
