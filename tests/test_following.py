@@ -18,9 +18,6 @@ import torch
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.techniques import Turn
 
-# One worker makes the pair of processes for all of these.
-pytestmark = pytest.mark.xdist_group("following")
-
 SCRIPT = Path(__file__).with_name("one_following_rank.py")
 _spec = importlib.util.spec_from_file_location("one_following_rank", SCRIPT)
 assert _spec is not None
@@ -37,28 +34,31 @@ NOT_FOLLOWED = {"dropout": "every rank draws the masks of its layers for itself"
 
 
 @pytest.fixture(scope="session")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, str, int]]:
+def found(once) -> dict[str, tuple[float, str, int]]:
     """Of each case the largest difference, where it is, and how many tensors and means were compared."""
-    folder = tmp_path_factory.mktemp("following")
-    source = Path(sys.modules["kennel"].__file__).parents[1]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
-    environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(folder), str(own)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for own in (0, 1)
-    ]
-    try:
-        said = [process.communicate(timeout=500)[0] for process in ranks]
-        assert [process.returncode for process in ranks] == [0, 0], said
-    finally:
-        for process in ranks:
-            process.kill()
+
+    def play(folder: Path) -> None:
+        source = Path(sys.modules["kennel"].__file__).parents[1]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, str(SCRIPT), str(folder), str(own)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for own in (0, 1)
+        ]
+        try:
+            said = [process.communicate(timeout=500)[0] for process in ranks]
+            assert [process.returncode for process in ranks] == [0, 0], said
+        finally:
+            for process in ranks:
+                process.kill()
+
+    folder = once("following", play)
     both = [json.loads((folder / f"found-{own}.json").read_text()) for own in (0, 1)]
     return both[0] | both[1]
 

@@ -144,6 +144,28 @@ def test_the_standard_error_grows_with_the_square_of_the_features(scale: float) 
     )
 
 
+def test_the_standard_error_of_features_that_are_dead_on_a_side_is_the_spread_of_repeated_draws() -> None:
+    random = np.random.default_rng(3)
+    mixing = np.linalg.qr(random.standard_normal((8, 8)))[0] * np.linspace(0.5, 2, 8)
+    values, errors = [], []
+    for _ in range(300):
+        one = random.standard_normal((400, 8)) @ mixing + 0.3
+        other = random.standard_normal((600, 8)) * 1.3
+        one[:, 0] = one[:, 5] = other[:, 5] = 0.0
+        other[:, 3] = 0.25
+        first, second = moments(one), moments(other)
+        values.append(frechet_distance(first, second))
+        errors.append(standard_error(first, second, one, other))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.13)
+
+
+def test_a_feature_that_is_dead_on_both_sides_changes_no_standard_error() -> None:
+    one, other = cloud(100, 6, 8), cloud(120, 6, 9)
+    plain = standard_error(moments(one), moments(other), one, other)
+    one, other = (np.insert(rows, 2, 0.5, axis=1) for rows in (one, other))
+    assert standard_error(moments(one), moments(other), one, other) == pytest.approx(plain, rel=1e-5)
+
+
 def test_singular_covariances_have_no_standard_error() -> None:
     still = np.ones((20, 4))
     assert standard_error(moments(still), moments(still), still, still) is None

@@ -10,9 +10,6 @@ from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
 from kennel.wiring.overseeing import key_after
 
-# One worker makes the pair of processes for all of these.
-pytestmark = pytest.mark.xdist_group("ranks")
-
 SCRIPT = str(Path(__file__).with_name("one_training_rank.py"))
 TINY = [
     *("image.channels=1", "image.size=8", "batch=8", "ticks=4", "budget.images=160", "classes=0"),
@@ -23,16 +20,22 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, two_ranks) -> tuple[Path, list[dict[str, str]]]:
+def told(once, two_ranks) -> tuple[Path, list[dict[str, str]]]:
     """The folder of all runs, and what each rank printed of each case."""
-    folder = tmp_path_factory.mktemp("ranks")
-    make = packed(folder)
-    data, other = make("set", 40), make("other", 41)
-    (folder / "recipe.yaml").write_text(override(built_in("digits"), TINY).to_yaml())
-    arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other)]
-    codes, said = two_ranks(*arguments, seconds=300, KENNEL_CACHE=str(folder / "cache"))
-    assert codes == [0, 0], said
-    return folder, [dict(line.split(" ", 1) for line in out.splitlines()) for out, _ in said]
+
+    def play(folder: Path) -> None:
+        make = packed(folder)
+        data, other = make("set", 40), make("other", 41)
+        (folder / "recipe.yaml").write_text(override(built_in("digits"), TINY).to_yaml())
+        arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other)]
+        codes, said = two_ranks(*arguments, seconds=300, KENNEL_CACHE=str(folder / "cache"))
+        assert codes == [0, 0], said
+        for own, (out, _) in enumerate(said):
+            (folder / f"said-{own}.txt").write_text(out)
+
+    folder = once("ranks", play)
+    said = [(folder / f"said-{own}.txt").read_text() for own in (0, 1)]
+    return folder, [dict(line.split(" ", 1) for line in out.splitlines()) for out in said]
 
 
 def packed(folder: Path):
