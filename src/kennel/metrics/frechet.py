@@ -12,6 +12,7 @@ else it comes from the eigenvectors.
 import itertools
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,12 +72,16 @@ def standard_error(one: Moments, other: Moments, rows: FloatArray, other_rows: F
 
     and likewise for the other side with the inverse of T. The variance is that of the influences by their
     count, added over both sides (the delta method, van der Vaart 1998, section 20.1). It knows nothing of
-    the bias of a small sample. None where a covariance is singular, or near to it.
+    the bias of a small sample. A feature that is constant on a side has no share in the root, and T is that
+    of the others. None where a covariance of those is singular, or near to it.
     """
-    if not one.covariance.trace() > 0 or not other.covariance.trace() > 0:
+    live = (one.covariance.diagonal() > 0) & (other.covariance.diagonal() > 0)
+    if not live.any():
         return None
     first, first_scale = _scaled(one)
     second, second_scale = _scaled(other)
+    if not live.all():
+        first, second = (covariance[np.ix_(live, live)] for covariance in (first, second))
     lower, other_lower = _cholesky(one, first), _cholesky(other, second)
     if lower is None or other_lower is None:
         return None
@@ -89,9 +94,21 @@ def standard_error(one: Moments, other: Moments, rows: FloatArray, other_rows: F
     onto = inverse.T @ (vectors * values.sqrt()) @ vectors.T @ inverse * ratio
     back = lower @ (vectors / values.sqrt()) @ vectors.T @ lower.T / ratio
     offset = torch.from_numpy(one.mean - other.mean)
-    variance = _influence_variance(rows, one, onto, offset, first_scale) / one.count
-    variance += _influence_variance(other_rows, other, back, -offset, first_scale) / other.count
+    variance = _influence_variance(rows, one, _among_all(onto, live), offset, first_scale) / one.count
+    variance += (
+        _influence_variance(other_rows, other, _among_all(back, live), -offset, first_scale) / other.count
+    )
     return float(np.sqrt(variance)) * first_scale**2
+
+
+def _among_all(of_live: Tensor, live: npt.NDArray[np.bool_]) -> Tensor:
+    """A map of the live features as one of all, which gives 0 to the others."""
+    if live.all():
+        return of_live
+    places = torch.from_numpy(live.nonzero()[0])
+    whole = of_live.new_zeros(len(live), len(live))
+    whole[places[:, None], places] = of_live
+    return whole
 
 
 def _influence_variance(
