@@ -12,7 +12,7 @@ demo: install
 	$(BIN)/kennel demo --out demo
 
 test: install
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # Kennel's numbers beside other tools', as a table; TABLE=docs/agreement.md also writes it there.
 agreement: install

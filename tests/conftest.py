@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,14 @@ from jaxtyping import install_import_hook
 install_import_hook("kennel", "beartype.beartype")
 # Tests are small and run side by side: more threads each would only get in one another's way.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _disk_that_is_not_waited_for() -> Iterator[None]:
+    """Nobody pulls the plug while the tests run: what is written is not waited for (`test_atomic` looks)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

@@ -48,3 +48,11 @@ def test_ranks_draw_together_what_one_process_draws(draw):
 def test_one_process_draws_as_torch_does():
     draws = randomness.Draws(randomness.generator(0, "noise"))
     assert torch.equal(draws.normal(2, 3), torch.randn(2, 3, generator=randomness.generator(0, "noise")))
+
+
+def test_layers_draw_as_after_torchs_own_seeding():
+    torch.manual_seed(7)
+    expected = torch.nn.functional.dropout(torch.ones(50))
+    torch.manual_seed(8)
+    randomness.seed_layers(7, torch.device("cpu"))
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(50)), expected)

@@ -10,6 +10,7 @@ import torch
 from kennel.distributed import rank
 from kennel.monitor import Tally, refuse_non_finite
 from kennel.pixels import to_float
+from kennel.randomness import seed_layers
 from kennel.recipe import Turns
 from kennel.shapes import Images, Labels, Latents, Pixels
 from kennel.step import Step
@@ -142,7 +143,7 @@ class Trainer:
             self.progress.images_seen, plan.total_images, player, number, plan.seed, plan.device, share
         )
         # Layers such as dropout draw from the global generator: it too depends on the turn alone.
-        torch.manual_seed(turn.key("layers", rank()))
+        seed_layers(turn.key("layers", rank()), plan.device)
         return turn
 
     def _real(self, turn: Turn) -> tuple[Images, Labels | None]:

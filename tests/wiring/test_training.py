@@ -1,11 +1,7 @@
 """A run that stopped and went on is bit for bit the run that never stopped; nothing half-fits."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -152,39 +148,6 @@ def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, mon
     assert all(line["fid"] > 0 for line in log)
     best = min(log, key=lambda line: line["fid"])
     assert load_run(tmp_path / "stopped", "best").images_seen == best["images"]
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from kennel.recipe import from_yaml
-from kennel.wiring import train
-train(from_yaml(Path(sys.argv[1]).read_text(), sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
-"""
-
-
-def test_a_run_that_was_killed_goes_on_bit_for_bit(packed_set, tmp_path):
-    recipe = tiny("digits", "budget.images=4k", "ticks=40")
-    data = packed_set()
-    file = tmp_path / "recipe.yaml"
-    file.write_text(recipe.to_yaml())
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(file), str(data), str(tmp_path / "killed")],
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )
-    folder = RunFolder(tmp_path / "killed")
-    deadline = time.monotonic() + 60
-    while len(checkpoint.in_folder(folder.checkpoints)) < 2:
-        assert child.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline, "no checkpoint in a minute"
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    stopped_at = checkpoint.newest(folder.checkpoints).images_seen
-    assert stopped_at < 4_000
-    assert train(recipe, data, tmp_path / "killed")
-    assert train(recipe, data, tmp_path / "whole")
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tmp_path):

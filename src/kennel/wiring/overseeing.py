@@ -250,7 +250,7 @@ class Overseer:
             latents = random.own(trainer.draw_latents(plan.batch, random.generator))
             for technique in self.step.techniques:
                 latents = technique.prior(latents, turn)
-            torch.manual_seed(turn.key("layers of diversity", rank()))
+            randomness.seed_layers(turn.key("layers of diversity", rank()), plan.device)
             with self.step.passes.autocast(plan.device):
                 fake = generator(latents, labels)
             both = (gathered(fake), gathered(to_float(pixels)))
