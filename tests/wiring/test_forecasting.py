@@ -267,7 +267,8 @@ def test_a_set_smaller_than_a_batch_is_told(packed_set):
 def test_advice_rests_on_the_figures(packed_set):
     found = quick(small(), packed_set())
     slow = Validation("pixels", ("fid",), 16, 1.0, 0.5, 0.5, 3.0)
-    times = Times(training=8.0, validations=4, validation=8.0, reference=3.0, writing=0.0, start=0.0)
+    nothing = {"looks": 0.0, "writing": 0.0, "start": 0.0}
+    times = Times(training=8.0, validations=4, validation=8.0, reference=3.0, **nothing)
     (line,) = advice(dataclasses.replace(found, validation=slow, times=times))
     assert "42% of the time" in line
     assert "every_ticks=4 would take 0:02 in place of 0:08" in line
@@ -281,9 +282,9 @@ def test_advice_rests_on_the_figures(packed_set):
 
 def test_a_forecast_is_plain_values(packed_set):
     content = json.loads(json.dumps(quick(small(), packed_set()).to_json(), allow_nan=False))
-    assert content["times"]["total"] == pytest.approx(
-        sum(content["times"][part] for part in ("training", "validation", "reference", "writing", "start"))
-    )
+    parts = ("training", "validation", "reference", "looks", "writing", "start")
+    assert content["times"]["total"] == pytest.approx(sum(content["times"][part] for part in parts))
+    assert 0 < content["times"]["looks"] < content["times"]["total"]
     assert content["images_per_second"] > 0
 
 

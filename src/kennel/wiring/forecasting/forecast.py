@@ -211,6 +211,7 @@ def _times(
         validations=0 if validation is None else ticks.validations,
         validation=0.0 if validation is None else ticks.validations * validation.seconds,
         reference=0.0 if validation is None else validation.reference,
+        looks=ticks.count * writing.look_seconds,
         writing=grids * writing.grid_seconds + checkpoints * writing.checkpoint_seconds,
         start=start,
     )

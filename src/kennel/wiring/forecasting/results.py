@@ -66,13 +66,15 @@ class Times:
     validations: int
     validation: float
     reference: float
+    looks: float
     writing: float
     start: float
 
     @property
     def total(self) -> float:
         """The sum."""
-        return self.training + self.validation + self.reference + self.writing + self.start
+        parts = (self.training, self.validation, self.reference, self.looks, self.writing, self.start)
+        return sum(parts)
 
     def ends(self, now: datetime) -> datetime:
         """When a run that starts `now` would be over."""

@@ -94,7 +94,11 @@ def _times(found: Forecast, now: datetime) -> Iterator[tuple[str, str]]:
             f"{', '.join(one.metrics)} {one.metric:.1f})",
         )
         yield "", f"the set's own features {clock(times.reference)}, once"
-    yield "other", f"{clock(times.writing)} for grids and checkpoints, {clock(times.start)} to start"
+    yield (
+        "other",
+        f"{clock(times.looks)} for spectra and diversity, {clock(times.writing)} for grids and checkpoints, "
+        f"{clock(times.start)} to start",
+    )
     per_tick = (times.total - times.start - times.reference) / max(1, found.ticks.count)
     ends = times.ends(now)
     form = "%H:%M" if ends.date() == now.date() else "%a %d %b %H:%M"

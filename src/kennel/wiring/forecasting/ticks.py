@@ -1,4 +1,4 @@
-"""What a run does between its rounds: validations, grids, checkpoints. Each is measured without writing."""
+"""What a run does between its rounds: looks, validations, grids, checkpoints. Measured without writing."""
 
 import hashlib
 import io
@@ -21,10 +21,11 @@ from kennel.features.passes import BATCH, HELD_BYTES
 from kennel.features.store import is_kept
 from kennel.judge import Judge
 from kennel.monitor import DIVERSITY, Tally
+from kennel.monitor.diversity import nearest_distance
 from kennel.monitor.spectra import Spectra
 from kennel.pictures import png_text, tile, to_pillow
 from kennel.recipe import Recipe
-from kennel.sampler import DEFAULT_BATCH, Samples, labels_of
+from kennel.sampler import DEFAULT_BATCH, Samples, draw_latents, labels_of
 from kennel.shapes import Pixels
 from kennel.step import Step
 from kennel.trainer import Plan
@@ -32,6 +33,7 @@ from kennel.watch import VALIDATIONS_SINCE_BEST
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.forecasting.speed import median_seconds, timed
 from kennel.wiring.keeping import grid_of
+from kennel.wiring.overseeing import DIVERSITY_IMAGES
 from kennel.wiring.provenance import grid_text
 from kennel.wiring.validating import VALIDATION_SEED, Validator
 
@@ -185,9 +187,10 @@ class StandIn(Extractor):
 
 @dataclass(frozen=True)
 class Writing:
-    """What is written at a tick: seconds and bytes of a grid and a checkpoint, bytes of a line of the log and
-    of one of the spectra."""
+    """What is measured and written at a tick: seconds of the look at spectra and diversity, seconds and bytes
+    of a grid and a checkpoint, bytes of a line of the log and of one of the spectra."""
 
+    look_seconds: float
     grid_seconds: float
     grid_bytes: int
     checkpoint_seconds: float
@@ -231,4 +234,26 @@ def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
     entry = {"images": 10**6, "seconds": 1000.123, "images_per_second": 100.12, **tally.means(), **validated}
     line = len(json.dumps(entry)) + 1
     of_spectra = len(json.dumps({"images": 10**6, **measured})) + 1 if measured else 0
-    return Writing(grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line, of_spectra)
+    look = _look_seconds(step, recipe, spectra)
+    return Writing(
+        look, grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line, of_spectra
+    )
+
+
+def _look_seconds(step: Step, recipe: Recipe, spectra: Spectra) -> float:
+    """Of what the overseer measures at a tick."""
+    device = next(step.players.generator.parameters()).device
+    random = torch.Generator(device).manual_seed(0)
+    labels = torch.zeros(recipe.batch, dtype=torch.int64, device=device) if recipe.classes else None
+
+    @torch.no_grad()
+    def look() -> None:
+        if recipe.alarms.spectra:
+            spectra.measure()
+        for _ in range(ceil(DIVERSITY_IMAGES / recipe.batch)):
+            with step.passes.autocast(device):
+                fake = step.players.generator(draw_latents(recipe.latent, recipe.batch, random), labels)
+            for _ in ("fake", "real"):
+                nearest_distance(fake)
+
+    return median_seconds(look, device, 0.0)
