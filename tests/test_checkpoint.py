@@ -38,6 +38,25 @@ def test_where_none_is_whole_it_is_refused_and_where_none_is_there_is_none(tmp_p
         checkpoint.newest(tmp_path)
 
 
+def test_one_that_a_training_run_takes_away_meanwhile_is_no_damage(tmp_path, monkeypatch):
+    for images in (64, 128):
+        checkpoint.save(tmp_path / checkpoint.name_for(images), TENSORS, {"images_seen": images})
+    plain = checkpoint.in_folder
+
+    def listed(folder):
+        found = plain(folder)
+        if len(found) == 2:  # between the list and the reading all are replaced by a newer one
+            for path in found:
+                path.unlink()
+            checkpoint.save(tmp_path / checkpoint.name_for(192), TENSORS, {"images_seen": 192})
+        return found
+
+    monkeypatch.setattr(checkpoint, "in_folder", listed)
+    said = []
+    assert checkpoint.newest(tmp_path, said.append).images_seen == 192
+    assert said == []
+
+
 def test_only_the_newest_are_kept_and_the_best_is_none_of_them(tmp_path):
     for images in (64, 128, 192):
         checkpoint.save(tmp_path / checkpoint.name_for(images), TENSORS, {"images_seen": images})

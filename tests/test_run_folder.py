@@ -6,7 +6,7 @@ from kennel.errors import RunError
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
 
-ABOUT = {"data": {"fingerprint": "abc", "path": "x"}}
+ABOUT = {"data": {"fingerprint": "abc", "path": "x", "classes": []}}
 
 
 def begun(path) -> RunFolder:

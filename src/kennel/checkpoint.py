@@ -44,14 +44,30 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
     sealed.write(path, tensors, about)
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, run: str | None = None) -> Checkpoint:
     """Reads and verifies one checkpoint, of today's format or brought to it.
 
-    Raises `CheckpointError` where the file is truncated, has a flipped bit or is not kennel's, and
-    `NewerFormatError` where a newer kennel wrote it.
+    Raises `CheckpointError` where the file is truncated, has a flipped bit, is not kennel's, is not the one
+    that its name says, or is not of the run with the identity `run`, where that is given and the file names
+    its own; and `NewerFormatError` where a newer kennel wrote it.
     """
     (tensors, about), _ = migrated(*sealed.read(path))
-    return Checkpoint(path, tensors, about)
+    found = Checkpoint(path, tensors, about)
+    if path.stem.isdigit() and int(path.stem) != found.images_seen:
+        raise CheckpointError(
+            f"the checkpoint {path} is that of {found.images_seen:,} images by another name"
+        )
+    if run is not None and about.get("run", run) != run:
+        raise CheckpointError(f"the checkpoint {path} is of another run, with another recipe or other data")
+    return found
+
+
+def at_tick(path: Path) -> bool:
+    """Whether a checkpoint was written at a tick, or says nothing to the contrary; damaged ones may have."""
+    try:
+        return bool(sealed.words(path).get("at_tick", True))
+    except CheckpointError:
+        return True
 
 
 def name_for(images_seen: int) -> str:
@@ -64,23 +80,31 @@ def in_folder(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob(f"*{SUFFIX}") if path.stem.isdigit()), reverse=True)
 
 
-def newest(folder: Path, on_damage: Callable[[CheckpointError], None] | None = None) -> Checkpoint | None:
+def newest(
+    folder: Path, on_damage: Callable[[CheckpointError], None] | None = None, run: str | None = None
+) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not.
 
-    One that a newer kennel wrote is whole: nobody goes behind it, and `NewerFormatError` is raised.
+    `run` is the identity of the run whose it must be. One that a newer kennel wrote is whole: nobody goes
+    behind it, and `NewerFormatError` is raised. A run that trains meanwhile may take an older one away.
     """
-    paths = in_folder(folder)
-    for path in paths:
+    paths, told = in_folder(folder), set()
+    while paths:
+        path = paths.pop(0)
         try:
-            return load(path)
+            return load(path, run)
         except NewerFormatError:
             raise
         except CheckpointError as error:
+            if not path.is_symlink() and not path.exists():
+                paths = [one for one in in_folder(folder) if one not in told]
+                continue
+            told.add(path)
             if on_damage is not None:
                 on_damage(error)
-    if paths:
+    if told:
         raise CheckpointError(
-            f"none of the {len(paths)} checkpoints in {folder} is whole: start again in another folder"
+            f"none of the {len(told)} checkpoints in {folder} is whole: start again in another folder"
         )
     return None
 

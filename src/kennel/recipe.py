@@ -203,7 +203,14 @@ def from_yaml(text: str, where: str) -> Recipe:
         raise RecipeError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{where} does not hold a recipe: expected keys such as name, generator, loss")
-    return recipe_from(content)
+    return recipe_from(_with_names(content))
+
+
+def _with_names(content: Any) -> Any:
+    """Keys that YAML reads as numbers, truth values or nothing are names too, though unknown ones."""
+    if isinstance(content, dict):
+        return {str(key): _with_names(value) for key, value in content.items()}
+    return [_with_names(value) for value in content] if isinstance(content, list) else content
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:

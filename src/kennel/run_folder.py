@@ -50,37 +50,54 @@ class RunFolder:
         write_text(self.recipe_file, recipe.to_yaml())
         write_text(self.about_file, json.dumps(about, indent=2) + "\n")
 
-    def refuse_other_content(self) -> None:
-        """Raises `RunError` where the folder is a file or holds something that is not a run's beginning."""
+    def refuse_other_content(self, *, dot_files_too: bool = False) -> None:
+        """Raises `RunError` where the folder is a file or holds something that is not a run's beginning.
+
+        Files of a desktop such as `.DS_Store` are no hindrance, unless the folder is to be put in its place.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
         own = {self.recipe_file.name, self.about_file.name}
         entries = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
-        if any(name not in own and not name.startswith(".") for name in entries):
+        other = [name for name in entries if name not in own and (dot_files_too or not name.startswith("."))]
+        if other:
             raise RunError(
-                f"{self.path} holds files but no run: give --out a folder that is new or empty, "
+                f"{self.path} holds files but no run ({other[0]}): give a folder that is new or empty, "
                 "or that of the run to go on with"
             )
 
     def recipe(self) -> Recipe:
         """The run's resolved recipe; `RunError` where this is no run."""
         if not self.exists():
-            raise RunError(f"{self.path} is not a run (it has no recipe.yaml): make one with `kennel train`")
-        return from_yaml(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+            raise RunError(self._is_none())
+        try:
+            return from_yaml(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+        except UnicodeDecodeError:
+            raise RunError(
+                f"{self.recipe_file} is damaged (it is no text): bring it back from a copy, or begin anew"
+            ) from None
 
     def about(self) -> dict[str, Any]:
         """What `run.json` says: the data set's path, fingerprint and classes, and versions."""
         if not self.exists():
-            raise RunError(f"{self.path} is not a run (it has no run.json): make one with `kennel train`")
+            raise RunError(self._is_none())
         try:
             content = json.loads(self.about_file.read_text(encoding="utf-8"))
             str(content["data"]["fingerprint"])
+            Path(content["data"]["path"])
+            content["data"]["classes"] = list(content["data"].get("classes") or [])
         except (ValueError, KeyError, TypeError, RecursionError):
             raise RunError(
                 f"{self.about_file} is damaged: bring it back from a copy, or begin anew"
             ) from None
         whole: dict[str, Any] = content
         return whole
+
+    def _is_none(self) -> str:
+        missing = next(file for file in (self.recipe_file, self.about_file) if not file.is_file())
+        if missing == self.about_file:
+            return f"{self.path} is not a whole run (its run.json is gone): bring it back from a copy"
+        return f"{self.path} is not a run (it has no recipe.yaml): make one with `kennel train`"
 
     def fingerprint(self) -> str:
         """Equal for runs of the same recipe on the same data."""

@@ -66,6 +66,18 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
+def words(path: Path) -> dict[str, Any]:
+    """What a file says about itself, verified; its tensors are not read."""
+    if not path.is_file():
+        raise CheckpointError(f"the checkpoint {path} cannot be read (it is no file)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _verified(path, file.metadata() or {})
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"the checkpoint {path} cannot be read ({reason})") from None
+
+
 def checksum(tensors: Mapping[str, Tensor]) -> str:
     """Of names, types, shapes and values: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
@@ -131,6 +143,8 @@ _KINDS = {
     "checksum": lambda value: isinstance(value, str),
     "kennel": lambda value: isinstance(value, str),
     "recipe": lambda value: isinstance(value, str),
+    "run": lambda value: isinstance(value, str),
+    "at_tick": lambda value: isinstance(value, bool),
     "images_seen": _is_count,
     "seconds": lambda value: _is_number(value) and value >= 0,
     "tick_due": lambda value: isinstance(value, bool),

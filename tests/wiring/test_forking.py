@@ -64,6 +64,7 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
     assert folder.recipe().batch == 16
     assert folder.about()["parent"] == {
         "path": str(old.resolve()),
+        "run": last.about["run"],
         "fingerprint": RunFolder(old).fingerprint(),
         "images_seen": 128,
         "checksum": last.about["checksum"],

@@ -94,7 +94,7 @@ def test_a_due_tick_that_is_killed_leaves_no_line_twice(
     newest = checkpoint.newest(RunFolder(tmp_path / "killed").checkpoints)
     assert (newest.images_seen, newest.about["tick_due"]) == (due, True)
 
-    def killed(*arguments: object) -> None:
+    def killed(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

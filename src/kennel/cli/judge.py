@@ -121,7 +121,7 @@ def judge(
         with progress_bar("images") as report:
             judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
         _tell(court.notes, judgements)
-        _keep(judgements, run_file, json_file, judging.name)
+        run_file = _keep(judgements, run_file, json_file, judging.name)
         folder, prefix = pictures, ""
         if folder is None and run_file is not None:
             folder, prefix = run_file.parent, f"{run_file.name}-{judging.name}-"
@@ -159,18 +159,27 @@ def _settings(judgements: list[Any]) -> dict[str, str]:
     return {words: ", ".join(metrics) for words, metrics in told.items()}
 
 
-def _keep(judgements: list[Any], run_file: Path | None, json_file: Path | None, extractor: str) -> None:
-    """Writes the JSON files that there are to write, and says where."""
+def _keep(
+    judgements: list[Any], run_file: Path | None, json_file: Path | None, extractor: str
+) -> Path | None:
+    """Writes the JSON files that there are to write, and says where.
+
+    Gives the name in the run's folder: with a number where another judgement of the same second has it.
+    """
     from kennel.cli.console import console
     from kennel.judgement import write_judgements
 
     if run_file is not None:
-        saved = run_file.with_name(f"{run_file.name}-{extractor}.json")
+        first, number = run_file, 1
+        while (saved := run_file.with_name(f"{run_file.name}-{extractor}.json")).exists():
+            number += 1
+            run_file = first.with_name(f"{first.name}-{number}")
         write_judgements(saved, judgements)
         console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)
         console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+    return run_file
 
 
 def _refuse_choices_of_runs(target: Path, checkpoint: str, truncation: float | None) -> None:

@@ -69,11 +69,15 @@ def train(
         if rank() == 0:
             report = write_report(folder)
             if finished:
-                last = folder.log()[-1]
-                console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+                last = (folder.log() or [{}])[-1]
+                if "seconds" in last:
+                    console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+                else:
+                    console.print(f"Done; {folder.log_file} is gone or damaged, and tells nothing of it.")
             else:
                 console.print("Stopped with a checkpoint. The same command again goes on from there.")
-            console.print(f"Newest grid: {progress_grids(folder)[-1]}", soft_wrap=True)
+            if grids := progress_grids(folder):
+                console.print(f"Newest grid: {grids[-1]}", soft_wrap=True)
             console.print(f"Report:      {report}", soft_wrap=True)
     if not finished:
         raise typer.Exit(BY_SIGNAL + (watching.stopped_by or signal.SIGINT))

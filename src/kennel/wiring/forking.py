@@ -16,6 +16,7 @@ from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.step import Step
 from kennel.wiring.best import Best
+from kennel.wiring.identity import identity_of
 
 NAMED = 3
 """How many differences of a network a refusal names."""
@@ -35,15 +36,18 @@ def begin_fork(
     both; optimisers are new. The folder appears whole or not at all. Raises `RunError` where the folder is
     in use, and `CheckpointError` where a network is another one, by the names and shapes that differ.
     """
-    folder.refuse_other_content()
+    folder.refuse_other_content(dot_files_too=True)
     old = RunFolder(parent)
     old.recipe()
-    found = checkpoint.newest(old.checkpoints, lambda error: say(f"{error}: the one before is taken."))
+    found = checkpoint.newest(
+        old.checkpoints, lambda error: say(f"{error}: the one before is taken."), identity_of(old)
+    )
     if found is None:
         raise RunError(f"{parent} has no checkpoint to begin from yet: let it reach its first tick")
     fresh = take_weights(found, step, recipe.seed)
     origin = {
         "path": str(parent.resolve()),
+        "run": identity_of(old),
         "fingerprint": old.fingerprint(),
         "images_seen": found.images_seen,
         "checksum": found.about["checksum"],
@@ -54,7 +58,8 @@ def begin_fork(
         temporary.chmod(0o755)
         new = RunFolder(temporary)
         new.begin(recipe, {**about, "parent": origin})
-        words = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "recipe": recipe.fingerprint()}
+        words: dict[str, Any] = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "at_tick": True}
+        words |= {"recipe": recipe.fingerprint(), "run": identity_of(new)}
         words |= Best(recipe.validation.metric).about()
         tensors = checkpoint.collect(step, Tally())
         checkpoint.save(new.checkpoints / checkpoint.name_for(0), tensors, words)
@@ -72,9 +77,17 @@ def begin_fork(
 
 
 def check_parent(folder: RunFolder, parent: Path) -> None:
-    """Raises `RunError` where the run that is there already did not begin from `parent`."""
-    origin = folder.about().get("parent")
-    if not isinstance(origin, Mapping) or origin.get("fingerprint") != RunFolder(parent).fingerprint():
+    """Raises `RunError` where the run that is there already did not begin from `parent`.
+
+    A parent that has gone on since, with a larger budget, is still the same run.
+    """
+    origin, old = folder.about().get("parent"), RunFolder(parent)
+    known = isinstance(origin, Mapping) and (
+        origin["run"] == identity_of(old)
+        if "run" in origin
+        else origin.get("fingerprint") == old.fingerprint()
+    )
+    if not known:
         raise RunError(
             f"{folder.path} is a run already, and it did not begin from {parent}: give --fork a new folder"
         )

@@ -1,6 +1,7 @@
 """What a run writes at a tick, and how it finds back to it: validation, grid, log, checkpoints."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 
 from kennel import checkpoint, wanted
@@ -17,6 +18,7 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.identity import identity_of
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.provenance import grid_text
 from kennel.wiring.rolling_back import how_many_to_keep
@@ -47,6 +49,10 @@ class Keeper:
         self.asked_to_stop: Callable[[], bool] = lambda: False
         self.best = Best(recipe.validation.metric)
         self.is_best = False
+        self._best_before: Best | None = None
+        """How the best stood before a tick whose checkpoint is not written yet."""
+        self._tick_at = -1
+        """The images of the newest checkpoint that was written at a tick."""
 
     @property
     def has_run_out(self) -> bool:
@@ -64,9 +70,9 @@ class Keeper:
 
         for place in (self.folder.path, self.folder.checkpoints, self.folder.samples):
             sweep(place)
-        found = checkpoint.newest(self.folder.checkpoints, damaged)
+        found = self._newest(damaged, say)
         for path in checkpoint.in_folder(self.folder.checkpoints):
-            if found is not None and path.name > found.path.name:
+            if found is not None and int(path.stem) > found.images_seen:
                 checkpoint.set_aside(path)
         rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
         # A tick that is due again, after its validation was given up, writes its lines again.
@@ -80,6 +86,7 @@ class Keeper:
             progress.seconds = float(found.about["seconds"])
             progress.tick_due = found.about["tick_due"]
             self.best.restore(found.about, lines)
+            self._tick_at = progress.images_seen if found.about.get("at_tick", True) else -1
         except KeyError as missing:
             raise CheckpointError(
                 f"the checkpoint {found.path} says nothing of its {missing.args[0]}, which kennel's own do: "
@@ -89,19 +96,53 @@ class Keeper:
             say(f"Going on from {progress.images_seen:,} images.")
         self._check_best(say)
 
+    def _newest(
+        self, damaged: Callable[[CheckpointError], None], say: Callable[[str], None]
+    ) -> checkpoint.Checkpoint | None:
+        """The newest whole checkpoint, and where none of the numbered ones is, the best; None for a new run.
+
+        Raises `CheckpointError` where there were some and none is left: beginning anew would cut the log.
+        """
+        folder, reason = self.folder, None
+        try:
+            if found := checkpoint.newest(folder.checkpoints, damaged, self.run):
+                return found
+        except NewerFormatError:
+            raise
+        except CheckpointError as error:
+            reason = error
+        # A first tick that was killed between its line and its checkpoint is no loss.
+        if reason is None and len(folder.log()) < 2:
+            return None
+        try:
+            best = checkpoint.load(folder.best_checkpoint, self.run)
+        except NewerFormatError:
+            raise
+        except CheckpointError:
+            raise reason or CheckpointError(
+                f"the run in {folder.path} has a log and no checkpoint: bring one back from a copy, or begin "
+                "anew with another --out"
+            ) from None
+        say(f"No numbered checkpoint is left: the best, of {best.images_seen:,} images, is taken.")
+        return best
+
     def _check_best(self, say: Callable[[str], None]) -> None:
         """A damaged best is told of, and made again where the checkpoint that it came from is still kept."""
         path = self.folder.best_checkpoint
         if not path.exists():
             return
         try:
-            checkpoint.load(path)
+            checkpoint.load(path, self.run)
         except NewerFormatError:
             return
         except CheckpointError as error:
             try:
-                same = checkpoint.load(path.with_name(checkpoint.name_for(self.best.images_seen)))
+                same = checkpoint.load(path.with_name(checkpoint.name_for(self.best.images_seen)), self.run)
             except CheckpointError:
+                same = None
+            # At that count a rollback may have left another one, which knows of another best, or of none.
+            now = {**self.best.about(), VALIDATIONS_SINCE_BEST: 0}
+            if same is None or self.best.value is None or any(same.about.get(key) != now[key] for key in now):
                 say(f"{_capital(error)}: the run goes on, and the next best takes its place.")
                 return
             checkpoint.save(path, same.tensors, same.about)
@@ -115,12 +156,13 @@ class Keeper:
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
-        self.is_best = False
+        self.is_best, self._best_before = False, None
         if self.validator is None or not self._is_validated(progress):
             return
         with wanted.unless(self.asked_to_stop):
             values = self.validator.values(sampling_generator(self.step), progress.images_seen)
         entry.update(values)
+        self._best_before = copy(self.best)
         self.is_best = self.best.add(progress.images_seen, values[self.best.metric])
         entry[VALIDATIONS_SINCE_BEST] = self.best.since
 
@@ -148,6 +190,11 @@ class Keeper:
             )
 
     @cached_property
+    def run(self) -> str:
+        """The run's identity, by which its checkpoints are known."""
+        return identity_of(self.folder)
+
+    @cached_property
     def _fingerprint(self) -> str:
         """The run's, read once: its recipe and its data stay what they are while it trains."""
         return self.folder.fingerprint()
@@ -169,7 +216,14 @@ class Keeper:
     def stop(self, progress: Progress) -> None:
         """A checkpoint of a run that stops between ticks; one that ends early has that of its last tick."""
         if not self.has_run_out:
-            self.save(progress)
+            at_tick = progress.images_seen == self._tick_at and not progress.tick_due
+            self.save(progress, at_tick=at_tick)
+
+    def leave_tick(self) -> None:
+        """A rollback leaves the tick that it comes from: what was its best is none, and has no checkpoint."""
+        if self._best_before is not None:
+            self.best = self._best_before
+        self.is_best, self._best_before = False, None
 
     def why_it_ends(self, went_on_from: int) -> str:
         """The sentence of a run that ends before its budget, at once or after it went on."""
@@ -180,16 +234,18 @@ class Keeper:
             "--set validation.patience=..., or null for none."
         )
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress, *, at_tick: bool) -> None:
         """A checkpoint, also as the best where it is; older ones go."""
         tensors = checkpoint.collect(self.step, self.trainer.tally) | self.overseer.tensors()
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
             "tick_due": progress.tick_due,
+            "at_tick": at_tick,
             **self.best.about(),
             **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
+            "run": self.run,
         }
         with writing(self.folder, "a checkpoint", bytes_of(tensors)):
             if self.is_best:
@@ -198,6 +254,9 @@ class Keeper:
             numbered = self.folder.checkpoints / checkpoint.name_for(progress.images_seen)
             checkpoint.save(numbered, tensors, about)
             checkpoint.keep_newest(self.folder.checkpoints, how_many_to_keep(self.folder, self.recipe))
+        self._best_before = None
+        if at_tick:
+            self._tick_at = progress.images_seen
 
 
 def _capital(error: Exception) -> str:

@@ -14,6 +14,7 @@ from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 from kennel.wiring.building import build_step, sampling_generator
+from kennel.wiring.identity import identity_of
 from kennel.wiring.speeding import uncompiled
 
 
@@ -90,7 +91,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
     if which == "best":
         if not folder.best_checkpoint.is_file():
             raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
-        return checkpoint.load(folder.best_checkpoint)
+        return checkpoint.load(folder.best_checkpoint, identity_of(folder))
     if which != "newest":
         path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdecimal() else Path(which)
         if not path.is_file():
@@ -99,7 +100,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
                 f"{folder.path} has no checkpoint '{which}': give newest, best, or one of {', '.join(kept)}"
             )
         return checkpoint.load(path)
-    found = checkpoint.newest(folder.checkpoints)
+    found = checkpoint.newest(folder.checkpoints, run=identity_of(folder))
     if found is None:
         raise RunError(f"{folder.path} has no checkpoint yet: let `kennel train` reach its first tick")
     return found

@@ -70,10 +70,12 @@ class Overseer:
         self._alarms = alarms_of(self.options)
         self._signs: dict[str, Sign] = {}
         self._clean_until = 0
+        self._seen = 0
+        """Images before the round that is being played."""
 
     def begin(self, progress: Progress) -> None:
         """Before the first round of a sitting, when the run stands where it goes on."""
-        self._clean_until = progress.images_seen
+        self._clean_until = self._seen = progress.images_seen
         log, measured = ([], []) if rank() else (self.folder.log(), self.folder.spectra())
         spectra = {int(line["images"]): line for line in measured}
         self.ticks = [self._tick(line, spectra.get(line["images"], {})) for line in log]
@@ -128,7 +130,7 @@ class Overseer:
     def at_round(self, images_seen: int) -> None:
         """Finds what is not finite as soon as that needs no wait, and at every tick's end."""
         plan, sentinel = self.plan, self.step.sentinel
-        tick = (images_seen - plan.batch * plan.turns.discriminator) // plan.tick_images
+        tick, self._seen = self._seen // plan.tick_images, images_seen
         ends = images_seen // plan.tick_images > tick or images_seen >= plan.total_images
         alone = world_size() == 1
         if not (sentinel.has_broken() if ends else alone and sentinel.has_noticed()):

@@ -28,7 +28,10 @@ class Kept(Protocol):
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Goes back to this checkpoint."""
 
-    def save(self, progress: Progress) -> None:
+    def leave_tick(self) -> None:
+        """Forgets the best of a tick whose checkpoint will not be written."""
+
+    def save(self, progress: Progress, *, at_tick: bool) -> None:
         """Writes one of the state as it is."""
 
 
@@ -37,7 +40,7 @@ def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], N
     trainer, overseer = keeper.trainer, keeper.overseer
     overseer.begin(trainer.progress)
     if trainer.progress.images_seen == 0 and rolls_back(keeper.recipe) and rank() == 0:
-        keeper.save(trainer.progress)  # where an alarm of the first ticks leads back to
+        keeper.save(trainer.progress, at_tick=True)  # where an alarm of the first ticks leads back to
     while True:
         try:
             return trainer.run()
@@ -66,12 +69,13 @@ def _roll_back(keeper: Kept, back: RollBack, say: Callable[[str], None]) -> None
             )
         keeper.restore(good)
         progress.tick_due = False
+        keeper.leave_tick()
         overseer.take_count(count)
         with writing(folder, "alarms.jsonl"):
             folder.append_alarm(
                 {"images": left_at, "rollback": count, "rollbacks": count - 1, "back_to": good.images_seen}
             )
-        keeper.save(progress)
+        keeper.save(progress, at_tick=True)
         with writing(folder, "what a rollback changes"):
             for path in checkpoint.in_folder(folder.checkpoints):
                 if int(path.stem) > good.images_seen:
@@ -102,8 +106,7 @@ def _newest_good(
 
 def _of_ticks(folder: RunFolder) -> list[Path]:
     """Newest first; a stop between two ticks leaves one that a run without the stop would not have."""
-    ticks = {0, *(int(line["images"]) for line in folder.log())}
-    return [path for path in checkpoint.in_folder(folder.checkpoints) if int(path.stem) in ticks]
+    return [path for path in checkpoint.in_folder(folder.checkpoints) if checkpoint.at_tick(path)]
 
 
 def rolls_back(recipe: Recipe) -> bool:
@@ -126,7 +129,8 @@ def of_ticks_to_keep(recipe: Recipe) -> int:
 
 
 def tidy(folder: RunFolder, recipe: Recipe) -> None:
-    """At a tick, removes what stops between ticks have left: a rollback finds what it would without."""
+    """After a tick's checkpoint, removes what stops between ticks have left: a rollback finds what it would
+    without."""
     if rolls_back(recipe) and rank() == 0:
         for path in set(checkpoint.in_folder(folder.checkpoints)) - set(_of_ticks(folder)):
             path.unlink()

@@ -29,6 +29,7 @@ from kennel.wiring import ranks
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
 from kennel.wiring.forking import begin_fork, check_parent
+from kennel.wiring.identity import TAKEN
 from kennel.wiring.keeping import Keeper
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.rolling_back import run_with_rollbacks, tidy
@@ -36,20 +37,6 @@ from kennel.wiring.space import writing
 from kennel.wiring.speeding import refuse_graphs_elsewhere, settle_the_process, with_speed_for
 from kennel.wiring.stopping import asked_to_stop
 from kennel.wiring.validating import Validator, with_metric_names
-
-TAKEN = (
-    "budget.",
-    "speed.layout:",
-    "speed.convolutions:",
-    "speed.compile:",
-    "validation.metric:",
-    "validation.also:",
-    "validation.patience:",
-    "validation.every_ticks:",
-    "alarms.",
-)
-"""Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
-means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
 
 
 def train(
@@ -146,8 +133,8 @@ def _train(
                 lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.at_tick(entry),
                 overseer.act,
+                lambda entry, progress: keeper.save(progress, at_tick=True),
                 lambda entry, progress: tidy(folder, recipe),
-                lambda entry, progress: keeper.save(progress),
                 company.after_tick,
             ),
             at_round=overseer.watched(lambda images_seen: watch.at_round(images_seen, total)),
@@ -236,6 +223,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
     if watched := [change for change in changes if change.startswith("alarms.")]:
         say(f"The alarms changed: {'; '.join(watched)}.")
+    if kept := [change for change in changes if change.startswith("keep_checkpoints")]:
+        say(f"From the next checkpoint on another number of them is kept: {kept[0]}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 
