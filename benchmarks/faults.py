@@ -306,6 +306,52 @@ def other_files(bench: Bench) -> list[Row]:
     return rows
 
 
+def misplaced(bench: Bench) -> list[Row]:
+    """Checkpoints that are another run's, under a wrong name, or gone."""
+    stranger, rows = bench.folder / "stranger", []
+    bench.live(stranger, stop_after(480), recipe=override(bench.recipe, ["seed=9"]))
+
+    def foreign(folder: RunFolder) -> None:
+        newest = checkpoint.in_folder(folder.checkpoints)[0]
+        source = checkpoint.in_folder(RunFolder(stranger).checkpoints)[0]
+        newest.unlink()
+        shutil.copy(source, newest.with_name(source.name))
+
+    def renamed(folder: RunFolder) -> None:
+        newest = checkpoint.in_folder(folder.checkpoints)[0]
+        newest.rename(newest.with_name(checkpoint.name_for(9999)))
+
+    def all_numbered(folder: RunFolder) -> None:
+        for path in checkpoint.in_folder(folder.checkpoints):
+            path.unlink()
+
+    def all_of_them(folder: RunFolder) -> None:
+        all_numbered(folder)
+        folder.best_checkpoint.unlink()
+
+    for fault, spoil, word in (
+        ("another run's checkpoint in its place", foreign, "of another run"),
+        ("the newest checkpoint under a wrong name", renamed, "another name"),
+        ("all checkpoints removed but the best", all_numbered, "the best"),
+    ):
+        run = bench.copy_of(bench.folder / "half", "replaced")
+        spoil(RunFolder(run))
+        ended = bench.live(run)
+        assert ended.code == 0, ended
+        said = next(one for one in ended.said if word in one)
+        rows.append(
+            Row(fault, 1, f"what came after the one that is taken is shown again; {bench.same(run)}", said)
+        )
+    run = bench.copy_of(bench.folder / "half", "replaced")
+    all_of_them(RunFolder(run))
+    log = RunFolder(run).log_file.read_bytes()
+    ended = bench.live(run)
+    assert ended.code == 2
+    left = "left as it is" if RunFolder(run).log_file.read_bytes() == log else "CUT"
+    rows.append(Row("all checkpoints removed", 1, f"the run is refused, its log {left}", ended.said[-1]))
+    return [Row(row.fault, row.tries, row.lost, bench.in_words(row.said)) for row in rows]
+
+
 def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = ["| fault | tries | lost | what was said |", "|---|---|---|---|"]
@@ -338,6 +384,7 @@ def main() -> None:
             two_processes(bench, 5),
             *changed_recipe(bench),
             *other_files(bench),
+            *misplaced(bench),
         ]
         print(table(rows))
         print(f"\n{time.perf_counter() - began:.0f} seconds; the run undisturbed {bench.seconds:.1f}.")

@@ -156,7 +156,10 @@ def test_pictures_that_cannot_be_are_refused_before_anything_is_measured(
 
 
 def test_a_run_s_pictures_lie_beside_its_judgements(
-    run: Callable[..., Any], packed_set: Callable[..., Path], tmp_path: Path
+    run: Callable[..., Any],
+    packed_set: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from kennel.recipe import override
     from kennel.recipes import built_in
@@ -170,6 +173,7 @@ def test_a_run_s_pictures_lie_beside_its_judgements(
     assert result.exit_code == 0, result.output
     written = sorted((tmp_path / "run" / "judgements").iterdir())
     (scores,) = (file for file in written if file.suffix == ".json")
+    before = scores.read_bytes()
     pictures = [f"{scores.stem}-{name}.png" for name in ("distances", "memorisation")]
     assert [file.name for file in written if file != scores] == pictures
     tables, _ = judgement_tables(scores.parent)
@@ -177,3 +181,12 @@ def test_a_run_s_pictures_lie_beside_its_judgements(
     assert {one.name for one in shown} == {"memorisation", "distances"}
     with Image.open(scores.with_name(pictures[1])) as drawn:
         assert "generative adversarial network" in drawn.info["Description"]
+    # Another judgement of the same second has a name of its own, and so have its pictures.
+    moment = scores.name.removesuffix("-pixels.json")[11:]
+    monkeypatch.setattr(sys.modules["kennel.cli.judge"], "_moment", lambda: moment)
+    again = run(tmp_path / "run", "--metrics", "mifid", "--count", "20", "--seed", "5")
+    assert again.exit_code == 0, again.output
+    second = scores.with_name(scores.name.replace("-pixels", "-2-pixels"))
+    assert json.loads(second.read_text())[0]["metric"] == "mifid"
+    assert scores.read_bytes() == before
+    assert second.with_name(f"{second.stem}-distances.png").exists()

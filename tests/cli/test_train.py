@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import signal
 
 import pytest
@@ -70,6 +71,18 @@ def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_p
     assert outcome.code == 0
     assert "Going on from 64 images" in outcome.err
     assert RunFolder(tmp_path / "run").log_file.read_text() == before
+
+
+def test_a_finished_run_without_its_log_and_grids_is_still_told_of(kennel, packed_set, tmp_path):
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    assert kennel(*command).code == 0
+    folder = RunFolder(tmp_path / "run")
+    folder.log_file.unlink()
+    shutil.rmtree(folder.samples)
+    outcome = kennel(*command)
+    assert outcome.code == 0, outcome.err
+    assert f"Done; {folder.log_file} is gone or damaged" in outcome.out
+    assert "Newest grid" not in outcome.out
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """`kennel judge`: how good a run's samples, or any folder of pictures, are beside a reference set."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -250,8 +251,6 @@ def _samples(
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
     and 2,048 at least, where the bias of FID begins to matter less than the model.
     """
-    from datetime import datetime
-
     from kennel.judge import DEFAULT_COUNT
     from kennel.judgement import ENOUGH
     from kennel.sampler import SampledSet
@@ -264,8 +263,12 @@ def _samples(
         name += f", truncation {truncation}"
     classes = tuple(loaded.folder.about()["data"]["classes"])
     images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint, classes)
-    moment = f"{datetime.now():%Y%m%d-%H%M%S}"
-    return images, run / "judgements" / f"{loaded.images_seen:010d}-{moment}"
+    return images, run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
+
+
+def _moment() -> str:
+    """Now, to the second, as part of a file's name."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _precision(name: str) -> Any:
