@@ -244,3 +244,40 @@ def test_further_metrics_are_a_list_or_a_line():
 def test_a_schedule_that_ends_before_it_begins_is_refused():
     with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
         override(built_in("gan"), ["generator_optimiser.schedule={begins: 0.8, ends: 0.5}"])
+
+
+def test_a_part_is_named_by_its_name_alone():
+    changed = override(built_in("dcgan"), ["loss=lsgan", "generator=sngan", "generator_optimiser=rmsprop"])
+    assert (changed.loss.name, changed.generator.name) == ("lsgan", "sngan")
+    assert changed.generator_optimiser.name == "rmsprop"
+    assert changed == override(
+        built_in("dcgan"), ["loss.name=lsgan", "generator.name=sngan", "generator_optimiser.name=rmsprop"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("budget=500k", "'budget=500k': budget is a group of keys: set budget.images or budget.epochs"),
+        ("loss=3", "loss is a group of keys: set loss.name"),
+        ("speed=fast", "set speed.precision or speed.layout or speed.convolutions or speed.compile"),
+    ],
+)
+def test_a_group_of_keys_has_no_value_of_its_own(setting, message):
+    with pytest.raises(RecipeError, match=message):
+        override(built_in("dcgan"), [setting])
+
+
+def test_what_kinds_a_value_may_have_is_no_part_of_its_name():
+    with pytest.raises(RecipeError, match=r"recipe.speed.compile = 'turns' does not fit"):
+        override(built_in("dcgan"), ["speed.compile=turns"])
+    with pytest.raises(RecipeError) as error:
+        override(built_in("dcgan"), ["budget.images=word"])
+    assert "constrained" not in str(error.value)
+
+
+def test_a_recipe_file_that_is_not_utf_8_is_one_sentence(tmp_path):
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("name: für".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"latin.yaml is not UTF-8 text .*: save it as UTF-8"):
+        find(str(file))

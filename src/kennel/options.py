@@ -35,9 +35,14 @@ def validated(model: type[OptionsType], values: Mapping[str, Any], where: str) -
 def sentence(error: ValidationError, where: str) -> str:
     """The first thing that a pydantic error says, as one sentence: key, what was given, what is expected."""
     first = error.errors(include_url=False)[0]
-    path = ".".join([where, *(str(part) for part in first["loc"] if isinstance(part, str | int))])
+    path = ".".join([where, *(str(part) for part in first["loc"] if not _is_tag(part))])
     if first["type"] == "missing":
         return f"{path} is missing: give it a value"
     if first["type"] == "value_error":
         return f"{path}: {first['ctx']['error']}"
     return f"{path} = {first['input']!r} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"
+
+
+def _is_tag(part: str | int) -> bool:
+    """Whether a part of a place is pydantic's word for one of several kinds that a value may have."""
+    return isinstance(part, str) and (part in ("int", "float", "bool", "str") or not part.isidentifier())

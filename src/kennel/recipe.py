@@ -310,6 +310,13 @@ def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> 
         if not isinstance(place[key], dict):
             raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
         place = place[key]
+    group = place.get(path[-1])
+    if len(path) == 1 and isinstance(group, dict) and not isinstance(value, dict | None):
+        if isinstance(value, str) and "name" in group:  # loss=hinge
+            _set(content, [*path, "name"], value, setting)
+            return
+        names = [".".join([*path, key]) for key in group]
+        raise RecipeError(f"'{setting}': {'.'.join(path)} is a group of keys: set {' or '.join(names)}")
     if path[-1] == "name" and path[0] in ("generator", "discriminator", "loss") and place["name"] != value:
         place.clear()  # another network's or loss's options would not fit the new one
     if path[0] == "budget" and len(path) == 2:

@@ -100,7 +100,7 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
         (["--truncation", "0"], "at least 0.01"),
         (["--grid", "grid.jpg"], "ends in .png"),
         (["--out", "fakes.rar"], "'.rar' is no kind of output"),
-        (["--checkpoint", "99"], "give newest, best, or one of 64, 32"),
+        (["--checkpoint", "99"], "give newest, best, or a count of images that is kept: 64, 32"),
         (["--checkpoint", "best"], "has no best checkpoint"),
     ],
 )

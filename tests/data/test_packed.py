@@ -53,3 +53,20 @@ def test_a_fingerprint_changes_with_a_pixel_a_label_or_a_name():
         set_fingerprint(images, None),
     }
     assert len(others | {first}) == 5
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "{", '"set"', "\udcff"])
+def test_a_dataset_json_that_is_damaged_is_one_sentence(packed_set, text):
+    folder = packed_set()
+    (folder / "dataset.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match=r"dataset.json is damaged: prepare the set again|packed format None"):
+        PackedSet(folder)
+
+
+def test_a_folder_of_pictures_is_to_be_prepared_into_another(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dog.jpg").touch()
+    with pytest.raises(DataError, match=r"data prepare .*photos DEST`, and give DEST"):
+        PackedSet(tmp_path / "photos")
+    with pytest.raises(DataError, match=r"data prepare SOURCE .*nothing`"):
+        PackedSet(tmp_path / "nothing")

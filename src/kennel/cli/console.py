@@ -1,14 +1,30 @@
 """The one console that all commands write to, and the progress bar that they share."""
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
-error_console = Console(stderr=True, highlight=False)
+
+class Voice(Console):
+    """What commands print to. Brackets in it mean nothing: paths and names of classes have them too.
+
+    Where the reader of a pipe goes, the command falls silent and goes on: a run is not lost to `| head`.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Nothing more is written, here or when Python closes the stream."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+console = Voice(highlight=False, markup=False)
+error_console = Voice(stderr=True, highlight=False, markup=False)
 
 
 def be_silent() -> None:
@@ -27,9 +43,9 @@ def error_sentence(error: Exception) -> str:
 
 
 def report_error(error: Exception) -> None:
-    """One sentence on standard error, no markup interpreted, no traceback."""
-    error_console.print("[bold red]Error:[/] ", end="")
-    error_console.print(error_sentence(error), markup=False, soft_wrap=True)
+    """One sentence on standard error, no traceback."""
+    error_console.print("Error:", style="bold red", end=" ")
+    error_console.print(error_sentence(error), soft_wrap=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`kennel data prepare`, `kennel data show`, `kennel data list`."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ _EDGE_ROWS = 5
 def prepare(
     source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
     destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
-    size: int | None = typer.Option(None, help="Side in pixels [64; idx, CIFAR-10, digits: their own]."),
-    crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes [stanford_dogs: box]."),
+    size: int | None = typer.Option(None, help="Side in pixels (64; idx, CIFAR-10, digits: their own)."),
+    crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
     boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
     centre_crop: int | None = typer.Option(
         None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
@@ -34,19 +35,19 @@ def prepare(
     seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
     split: str = typer.Option("train", help="train, test or all, of a set published in two parts."),
     attribute: str | None = typer.Option(None, help="celeba: two classes, without and with it: Smiling."),
-    category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge [all that are there]."),
-    subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet [all]."),
+    category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge (all that are there)."),
+    subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
     classes: str = typer.Option("synset", help="imagenet: a class per synset, or per name of the subset."),
     exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
     duplicates: bool | None = typer.Option(
         None,
         "--keep-duplicates/--drop-duplicates",
-        help="Images of equal pixels [dropped; idx, CIFAR-10, digits: kept].",
+        help="Images of equal pixels (dropped; idx, CIFAR-10, digits: kept).",
     ),
     max_bad: str = typer.Option("5%", help="Stop where more of the files than this are broken."),
-    max_pixels: int | None = typer.Option(None, help="Refuse larger images unread [178,956,970]."),
+    max_pixels: int | None = typer.Option(None, help="Refuse larger images unread (178,956,970)."),
     from_folder: Path | None = typer.Option(None, "--from", help="Where a known set's files are at hand."),
-    workers: int | None = typer.Option(None, help="Threads [one per core]; changes no result."),
+    workers: int | None = typer.Option(None, help="Threads (one per core); changes no result."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a packed set at DEST."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be kept and dropped."),
 ) -> None:
@@ -86,7 +87,7 @@ def prepare(
     if dry_run:
         with progress_bar("looking") as report:
             found = rehearse(source, options, report, from_folder=from_folder)
-        console.print(f"{source}: a rehearsal, nothing is written", markup=False, soft_wrap=True)
+        console.print(f"{source}: a rehearsal, nothing is written", soft_wrap=True)
         _print_report(found)
         console.print("Damage behind a good header and duplicates show only when images are decoded.")
         return
@@ -104,22 +105,20 @@ def prepare(
         f"{destination}: {len(packed):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
         f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
-        markup=False,
         soft_wrap=True,
     )
     console.print(f"fingerprint {packed.fingerprint}")
-    console.print(f"see it with: kennel data show {destination}", markup=False, soft_wrap=True)
+    console.print(f"see it with: kennel data show {shlex.quote(str(destination))}", soft_wrap=True)
 
 
 @app.command()
 def show(
     destination: Path = typer.Argument(metavar="DEST", help="A packed set."),
-    out: Path | None = typer.Option(None, help="Where the pictures go [DEST/show]."),
+    out: Path | None = typer.Option(None, help="Where the pictures go (DEST/show)."),
     every: bool = typer.Option(False, "--all", help="List every class."),
     seed: int = typer.Option(0, help="Draws the images of the grids."),
 ) -> None:
     """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
-    from rich.markup import escape
     from rich.table import Table
 
     from kennel.data.describing import quartiles, write_figures
@@ -128,17 +127,15 @@ def show(
     packed = PackedSet(destination)
     channels, height, width = packed.shape
     colour = "grey" if channels == 1 else "RGB"
-    console.print(
-        f"{destination}: {len(packed):,} images of {width}x{height} {colour}", markup=False, soft_wrap=True
-    )
-    console.print(f"fingerprint {packed.fingerprint}", markup=False)
+    console.print(f"{destination}: {len(packed):,} images of {width}x{height} {colour}", soft_wrap=True)
+    console.print(f"fingerprint {packed.fingerprint}")
     counts = packed.about.get("class_counts", [])
     if packed.classes:
         table = Table("", "class", "images", title=f"{len(packed.classes):,} classes", title_justify="left")
         table.columns[0].justify = table.columns[2].justify = "right"
         for index, (name, count) in enumerate(zip(packed.classes, counts, strict=True)):
             if every or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
-                table.add_row(str(index), escape(name), f"{count:,}")
+                table.add_row(str(index), name, f"{count:,}")
             elif index == _EDGE_ROWS:
                 table.add_row("…", "…", "…")
         console.print(table)
@@ -148,7 +145,7 @@ def show(
         _print_report(packed.about["report"])
     written = write_figures(packed, out or destination / "show", seed)
     for path in written:
-        console.print(f"wrote {path}", markup=False, soft_wrap=True)
+        console.print(f"wrote {path}", soft_wrap=True)
 
 
 @app.command("list")
@@ -206,17 +203,16 @@ def _names(given: list[str]) -> tuple[str, ...]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("images", "", "such as", title_justify="left")
     table.columns[0].justify = "right"
     table.add_row(f"{report['seen']:,}", "seen", "")
-    table.add_row(f"[bold]{report['kept']:,}[/]", "[bold]kept[/]", "")
+    table.add_row(f"{report['kept']:,}", "kept", "", style="bold")
     for reason, count in report["dropped"].items():
         example = report["examples"][reason][0]
         text = f"{example['name']} ({example['detail']})" if example["detail"] else example["name"]
-        table.add_row(f"{count:,}", reason, escape(text))
+        table.add_row(f"{count:,}", reason, text)
     console.print(table)
     for note in report["notes"]:
-        error_console.print(f"Note: {note}", markup=False, soft_wrap=True)
+        error_console.print(f"Note: {note}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """`kennel demo`: the whole way on real handwritten digits, in two minutes, without a download."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -27,14 +28,14 @@ def demo(
     if not (data / "dataset.json").is_file():
         steps.insert(0, ["data", "prepare", "digits", str(data), "--size", "16"])
     for arguments in steps:
-        console.print(f"\n[bold cyan]$ kennel {' '.join(arguments)}[/]", soft_wrap=True)
+        console.print(f"\n$ {shlex.join(['kennel', *arguments])}", style="bold cyan", soft_wrap=True)
         # The very commands that are printed, through the same door as from a shell.
         code = typer.main.get_command(app).main(arguments, "kennel", standalone_mode=False)
         if code:
             raise typer.Exit(code)
 
     fid = next(entry for entry in json.loads(scores.read_text()) if entry["metric"] == "fid")
-    console.print(f"\n[bold]Done in {time.monotonic() - began:.0f} seconds.[/]")
+    console.print(f"\nDone in {time.monotonic() - began:.0f} seconds.", style="bold")
     console.print(f"Sample grid: {grid}", soft_wrap=True)
     console.print(f"Report:      {run / 'report.html'}", soft_wrap=True)
     console.print(

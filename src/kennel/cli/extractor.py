@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from kennel.cli.outputs import refuse_unwritable
+
 app = typer.Typer(
     help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
     no_args_is_help=True,
@@ -47,10 +49,10 @@ def fetch(
         return
     fetched = fetch_weights(name, weights)
     state = "Already there" if fetched.already else "Fetched"
-    console.print(f"{state}: {fetched.path}", markup=False, soft_wrap=True)
-    console.print(f"sha256 {fetched.sha256}", markup=False, soft_wrap=True)
+    console.print(f"{state}: {fetched.path}", soft_wrap=True)
+    console.print(f"sha256 {fetched.sha256}", soft_wrap=True)
     if fetched.published_sha256 != fetched.sha256:
-        console.print(f"as published: sha256 {fetched.published_sha256}", markup=False, soft_wrap=True)
+        console.print(f"as published: sha256 {fetched.published_sha256}", soft_wrap=True)
 
 
 @app.command()
@@ -66,21 +68,25 @@ def train(
     """Train the classifier extractor on a labelled packed set."""
     from kennel.cli.console import console, progress_bar
     from kennel.data.packed import PackedSet
+    from kennel.features.classifier import classifier_path
     from kennel.features.classifier_training import train_classifier
     from kennel.wiring import pick_device
 
     packed = PackedSet(data)
     place = pick_device(device)
+    if out is None:
+        refuse_unwritable(classifier_path(packed.fingerprint), "KENNEL_CACHE or --out")
+    else:
+        refuse_unwritable(out, "--out")
     with progress_bar("training (images)") as report:
         trained = train_classifier(packed, out, epochs=epochs, seed=seed, device=place, on_progress=report)
     facts = trained.facts
     console.print(
         f"Accuracy {facts.accuracy:.2%} on {facts.held_out:,} images held out of {facts.count:,} in "
         f"{len(facts.classes)} classes, after {facts.epochs} epochs",
-        markup=False,
         soft_wrap=True,
     )
-    console.print(f"Classifier: {trained.path}", markup=False, soft_wrap=True)
+    console.print(f"Classifier: {trained.path}", soft_wrap=True)
 
 
 def _lines(entry: Any, read_facts: Any) -> list[str]:

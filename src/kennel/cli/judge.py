@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from kennel.cli.outputs import refuse_unwritable
+
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
 
 
@@ -35,7 +37,8 @@ def judge(
     count: int | None = typer.Option(
         None,
         min=1,
-        help="How many images to judge (default: all up to 10,000; of a run as many as the reference has).",
+        help="How many images to judge (default: all up to 10,000; of a run as many as the reference has, "
+        "2,048 at least).",
     ),
     seed: int = typer.Option(
         0, min=0, help="Of every random choice; for a run, also the first sample's seed."
@@ -80,7 +83,7 @@ def judge(
             be_silent()
         names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
         if json_file is not None:
-            _check_json(json_file)
+            refuse_unwritable(json_file, "--json")
         place = own_device(pick_device(device))
         reference = open_images(data)
         run_file = None
@@ -103,7 +106,7 @@ def judge(
             )
         )
         if judging.name == "pixels" and extractor == "auto":
-            console.print(better_extractor_note(), style="yellow", markup=False, soft_wrap=True)
+            console.print(better_extractor_note(), style="yellow", soft_wrap=True)
         settings = Settings(
             splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
         )
@@ -137,13 +140,13 @@ def _tell(notes: list[str], judgements: list[Any]) -> None:
     from kennel.judgement import warnings_about
 
     for note in notes:
-        console.print(note, style="yellow", markup=False, soft_wrap=True)
+        console.print(note, style="yellow", soft_wrap=True)
     console.print(_table(judgements))
-    console.print(judgements[-1].protocol.words(), markup=False, soft_wrap=True)
+    console.print(judgements[-1].protocol.words(), soft_wrap=True)
     for settings, metrics in _settings(judgements).items():
-        console.print(f"{metrics}: {settings}.", markup=False, soft_wrap=True)
+        console.print(f"{metrics}: {settings}.", soft_wrap=True)
     for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
-        console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
 
 
 def _settings(judgements: list[Any]) -> dict[str, str]:
@@ -176,10 +179,10 @@ def _keep(
             number += 1
             run_file = first.with_name(f"{first.name}-{number}")
         write_judgements(saved, judgements)
-        console.print(f"Saved: {saved}", markup=False, soft_wrap=True)
+        console.print(f"Saved: {saved}", soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)
-        console.print(f"JSON: {json_file}", markup=False, soft_wrap=True)
+        console.print(f"JSON: {json_file}", soft_wrap=True)
     return run_file
 
 
@@ -192,19 +195,6 @@ def _refuse_choices_of_runs(target: Path, checkpoint: str, truncation: float | N
             raise JudgementError(
                 f"{target} is no run, and {option} chooses how a run is sampled: leave it out"
             )
-
-
-def _check_json(file: Path) -> None:
-    """Refuses before any pass a file that could not be written after it."""
-    import os
-
-    from kennel.errors import DataError
-
-    if file.is_dir():
-        raise DataError(f"{file} is a folder: give --json a file")
-    folder = next(place for place in file.absolute().parents if place.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(f"{file} cannot be written into {folder}: give --json a place that can be written to")
 
 
 def _check_pictures(folder: Path, names: list[str]) -> None:
@@ -234,7 +224,7 @@ def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text:
     from kennel.report.judging_figures import draw_judging
 
     for file in draw_judging(evidence, judgements, folder, prefix, text):
-        console.print(f"Picture: {file}", markup=False, soft_wrap=True)
+        console.print(f"Picture: {file}", soft_wrap=True)
 
 
 def _samples(
@@ -289,7 +279,7 @@ def _table(judgements: list[Any]) -> Any:
 
     table = Table(title="Judgement", title_justify="left")
     table.add_column("metric")
-    table.add_column("value", justify="right")
+    table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95% interval", justify="right")
     table.add_column("better")
     table.add_column("details")

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from kennel.cli import words
+from kennel.cli.outputs import refuse_unwritable
 from kennel.cli.train import BY_SIGNAL, budget_of
 
 
@@ -21,7 +22,7 @@ def plan(
     speed: words.Speed = "auto",
     weights: words.Weights = None,
     resident: words.Resident = "auto",
-    seconds: float = typer.Option(10.0, min=0, help="For how long rounds are timed."),
+    seconds: float = typer.Option(10.0, min=0, max=3600, help="For how long rounds are timed."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
 ) -> None:
     """Tell what a run will take: parameters, operations, memory, disk and time."""
@@ -38,6 +39,8 @@ def plan(
     from kennel.wiring import forecast, pick_device
     from kennel.wiring.forecasting.telling import heading, rows
 
+    if json_file is not None:
+        refuse_unwritable(json_file, "--json")
     chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
     try:
         with error_console.status("planning") as status:
@@ -58,9 +61,9 @@ def plan(
     table.add_column(overflow="fold")
     for what, how_much in rows(found, datetime.now()):
         table.add_row(what, how_much)
-    console.print(heading(found), markup=False, soft_wrap=True)
-    console.print(table, markup=False)
+    console.print(heading(found), soft_wrap=True)
+    console.print(table)
     for line in (*found.notes, *found.advice):
-        console.print(f"- {line}", markup=False, soft_wrap=True)
+        console.print(f"- {line}", soft_wrap=True)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=2) + "\n")

@@ -17,7 +17,7 @@ def recipes(
 
     if name is not None:
         recipe = built_in(name)
-        console.print(reflowed(story(name)), markup=False)
+        console.print(reflowed(story(name)))
         console.print()
         console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
         return

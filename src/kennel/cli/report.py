@@ -15,6 +15,6 @@ def report(
 
     folder = RunFolder(run)
     written = write_report(folder)
-    console.print(f"Report: {written}", markup=False, soft_wrap=True)
+    console.print(f"Report: {written}", soft_wrap=True)
     if folder.curves.is_file():
-        console.print(f"Curves: {folder.curves}", markup=False, soft_wrap=True)
+        console.print(f"Curves: {folder.curves}", soft_wrap=True)

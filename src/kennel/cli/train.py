@@ -134,7 +134,7 @@ class Watching(Watch):
         self._progress.stop()
 
     def say(self, sentence: str) -> None:
-        self._progress.console.print(sentence, markup=False, soft_wrap=True)
+        self._progress.console.print(sentence, soft_wrap=True)
 
     def stopping(self, by: int) -> None:
         self.stopped_by = by

@@ -59,6 +59,13 @@ def download(
     if destination.is_file():
         verify(destination, file)
         return destination
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the cache {folder} cannot be made ({(error.strerror or '').lower()}): set KENNEL_CACHE to a "
+            "folder that can be written to"
+        ) from None
     problems = []
     for address in file.addresses:
         try:

@@ -19,6 +19,19 @@ FORMAT = 1
 LabelArray = npt.NDArray[np.int64]
 
 
+def _about(file: Path) -> dict[str, Any]:
+    """What a `dataset.json` says; `DataError` where it is cut off, no JSON, or lacks what a set must say."""
+    try:
+        about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if about.get("format") == FORMAT:
+            int(about["count"])
+            str(about["fingerprint"])
+            tuple(about["classes"])
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        raise DataError(f"{file} is damaged: prepare the set again") from None
+    return about
+
+
 class PackedSet:
     """An opened packed set; an `ImageSet`.
 
@@ -32,11 +45,13 @@ class PackedSet:
         self.path = Path(path)
         about_file = self.path / "dataset.json"
         if not about_file.is_file():
+            there = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
+            way = f"{self.path} DEST`, and give DEST" if there else f"SOURCE {self.path}`"
             raise DataError(
                 f"{self.path} is not a packed set (it has no dataset.json): "
-                f"make one with `kennel data prepare SOURCE {self.path}`"
+                f"make one with `kennel data prepare {way}"
             )
-        self.about: dict[str, Any] = json.loads(about_file.read_text(encoding="utf-8"))
+        self.about: dict[str, Any] = _about(about_file)
         if self.about.get("format") != FORMAT:
             raise DataError(
                 f"{self.path} has packed format {self.about.get('format')}, this kennel reads {FORMAT}: "

@@ -34,4 +34,8 @@ def find(name_or_file: str) -> Recipe:
         raise RecipeError(
             f"there is no recipe file {file}: give one that exists, or a built-in recipe's name"
         )
-    return from_yaml(file.read_text(encoding="utf-8"), name_or_file)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+    return from_yaml(text, name_or_file)

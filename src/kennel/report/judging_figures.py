@@ -239,7 +239,7 @@ def draw_fid_by_class(judgement: Judgement, destination: Path) -> None:
         axes.grid(visible=False, axis="y")
         axes.grid(axis="x", color=FAINT, linewidth=0.9)
         axes.set_xlabel("FID within the class (lower is better)")
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower right")
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="lower left", bbox_to_anchor=(-0.01, 1.0))
 
     title = (
         f"FID by class, {len(shown)} worst of {len(classes)}" if len(classes) > len(shown) else "FID by class"

@@ -1,6 +1,8 @@
 """The first three singular values of every weight matrix on paper, a panel for each player."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,22 @@ def draw_spectra(spectra: Sequence[Mapping[str, Any]], destination: Path, marks:
         style(axes, f"{player.capitalize()}: the first three singular values of its weights, log scale")
         axes.set_xlim(0, furthest * 1.02)
         axes.set_yscale("log")
-        for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            which(FuncFormatter(lambda value, place: short_count(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
+        axes.yaxis.set_minor_formatter(FuncFormatter(partial(_between_decades, axes)))
         _draw_layers(axes, [(int(line["images"]), line[player]) for line in spectra])
         draw_marks(axes, marks)
     with atomic_file(destination) as temporary:
         paper.savefig(temporary, format="png")
     return True
+
+
+def _between_decades(axes: Any, value: float, place: int) -> str:
+    """The label of a value that is no power of ten: as many have one as there is room for."""
+    bottom, top = axes.get_ylim()
+    decades = log10(top / bottom)
+    mantissa = round(value / 10 ** floor(log10(value)))
+    labelled = decades < 0.7 or (decades < 3 and mantissa in (2, 5))
+    return short_count(value) if labelled else ""
 
 
 def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[float]]]]) -> None:
@@ -72,6 +83,9 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
                     linestyle=dashes,
                     linewidth=1.8 if number == 0 else 1.0,
                     alpha=1.0 if number == 0 else 0.75,
+                    marker="o" if len(points) < 3 else None,
+                    clip_on=len(points) > 2,
+                    markersize=3.5,
                 )
     handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=layer) for layer in shown]
     if len(last) > len(shown):
@@ -79,7 +93,7 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
             Line2D([], [], color="#b6bec8", linewidth=2.2, label=f"{len(last) - len(shown)} others")
         )
     handles += [
-        Line2D([], [], color=SOFT, linestyle=dashes, label=name)
+        Line2D([], [], color=SOFT, linestyle=dashes, label=f"{name} value")
         for dashes, name in zip(STYLES, ("first", "second", "third"), strict=True)
     ]
     axes.legend(

@@ -29,8 +29,11 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        here = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
+        here += ["mps"] if torch.backends.mps.is_available() else []
         raise RunError(
-            f"the device '{name}' cannot be used here: give auto, cpu, cuda (or cuda:1, ...) or mps"
+            f"the device '{name}' cannot be used here: give {', '.join(here[:-1])} or {here[-1]}"
         ) from None
     return device
 

@@ -97,7 +97,8 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
         if not path.is_file():
             kept = [str(int(path.stem)) for path in checkpoint.in_folder(folder.checkpoints)]
             raise RunError(
-                f"{folder.path} has no checkpoint '{which}': give newest, best, or one of {', '.join(kept)}"
+                f"{folder.path} has no checkpoint '{which}': give newest, best, or a count of images that is "
+                f"kept: {', '.join(kept)}"
             )
         return checkpoint.load(path)
     found = checkpoint.newest(folder.checkpoints, run=identity_of(folder))

@@ -76,6 +76,8 @@ def forecast(
     folder = RunFolder(data if out is None else out)
     recipe = settled(recipe, packed, folder, weights, device)
     seen = 0
+    if out is not None and not folder.exists():
+        folder.refuse_other_content()
     if folder.exists():
         changes_since(folder, recipe, packed)
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
