@@ -231,7 +231,17 @@ def draw_fid_by_class(judgement: Judgement, destination: Path) -> None:
     def draw(axes: Axes) -> None:
         axes.barh([one["class"] for one in shown], [one["fid"] for one in shown], color=COLOURS[0], zorder=3)
         for place, one in enumerate(shown):
-            axes.text(one["fid"], place, f" {figure(one['fid'])}", va="center", fontsize=8, color=SOFT)
+            axes.annotate(
+                figure(one["fid"]),
+                (one["fid"], place),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=SOFT,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2},  # the mean's line may pass
+                zorder=5,
+            )
         mean = figure(judgement.value)
         axes.axvline(judgement.value, color=COLOURS[1], linewidth=1.5, label=f"mean {mean}", zorder=4)
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -244,7 +254,7 @@ def draw_fid_by_class(judgement: Judgement, destination: Path) -> None:
     title = (
         f"FID by class, {len(shown)} worst of {len(classes)}" if len(classes) > len(shown) else "FID by class"
     )
-    _one_panel(title, draw, destination, (6.5, 1.2 + 0.24 * len(shown)))
+    _one_panel(title, draw, destination, (6.5, 1.45 + 0.24 * len(shown)), room=28)
 
 
 def _one_panel(
