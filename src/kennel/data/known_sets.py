@@ -94,6 +94,7 @@ _add(
                 "ec29112dd5afa0611ce80d1b7f02629c",
             ),
         ),
+        options=("split",),
     )
 )
 _add(
@@ -124,6 +125,7 @@ _add(
                 "bb300cfdad3c16e7a12a480ee83cd310",
             ),
         ),
+        options=("split",),
     )
 )
 _add(
@@ -144,6 +146,7 @@ _add(
             ),
         ),
         loose=("cifar-10-batches-bin",),
+        options=("split",),
     )
 )
 _add(
@@ -179,7 +182,7 @@ _add(
         open_celeba,
         by_hand="its authors keep it on Google Drive; from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html "
         "get img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt",
-        options=("attribute",),
+        options=("split", "attribute"),
     )
 )
 _add(
@@ -208,7 +211,7 @@ _add(
         open_lsun,
         by_hand="fetch and unpack http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
         "http://dl.yf.io/lsun/scenes/bridge_train_lmdb.zip, and so on",
-        options=("category",),
+        options=("split", "category"),
     )
 )
 _add(
@@ -222,7 +225,7 @@ _add(
         "https://image-net.org/download.php",
         open_imagenet,
         by_hand="sign in at https://image-net.org/download.php and get ILSVRC2012_img_train.tar",
-        options=("subset", "classes"),
+        options=("split", "subset", "classes"),
     )
 )
 

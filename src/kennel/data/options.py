@@ -95,6 +95,7 @@ class PrepareOptions:
     def of_known_sets(self) -> tuple[str, ...]:
         """The names of the options given that only some known sets understand."""
         given = {
+            "split": self.split != "train",
             "attribute": self.attribute is not None,
             "category": bool(self.category),
             "subset": bool(self.subset),

@@ -99,11 +99,15 @@ def _open_path(
 
 def _check_set_options(source: str, options: PrepareOptions) -> None:
     """An option that SOURCE does not understand is refused and not passed over."""
-    understood = KNOWN_SETS[source].options if source in KNOWN_SETS else ()
+    if source in KNOWN_SETS:
+        understood = KNOWN_SETS[source].options
+    else:
+        understood = ("split",) if Path(source).is_dir() and idx_files(Path(source), "all") else ()
     for option in options.of_known_sets():
         if option not in understood:
             sets = [name for name in KNOWN_SETS if option in KNOWN_SETS[name].options]
-            raise DataError(f"--{option} goes with {' and '.join(sets)}, and SOURCE is '{source}'")
+            named = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
+            raise DataError(f"--{option} goes with {named}, and SOURCE is '{source}'")
 
 
 def _check_exclusions(collection: Collection, names: tuple[str, ...]) -> None:
