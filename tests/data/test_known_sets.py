@@ -305,7 +305,9 @@ def test_an_option_of_another_set_is_refused_and_not_passed_over(tmp_path: Path)
     with pytest.raises(DataError, match="--category goes with lsun"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(category=("bridge",)))
     parted = "--split goes with celeba, cifar10, fashion_mnist, imagenet, lsun and mnist, and SOURCE is '.*'"
-    for source in ("digits", str(tmp_path)):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    for source in ("digits", str(tmp_path / "photos")):
         with pytest.raises(DataError, match=parted):
             prepare(source, tmp_path / "set", PrepareOptions(split="test"))
     with pytest.raises(DataError, match="--classes subset makes a class of each name"):
