@@ -12,7 +12,7 @@ error_console = Console(stderr=True, highlight=False)
 
 
 def be_silent() -> None:
-    """This process prints and draws nothing more; tracebacks it does."""
+    """This process prints and draws nothing more but errors."""
     console.quiet = error_console.quiet = True
 
 
@@ -28,6 +28,7 @@ def error_sentence(error: Exception) -> str:
 
 def report_error(error: Exception) -> None:
     """One sentence on standard error, no markup interpreted, no traceback."""
+    error_console.quiet = False  # a silent rank is asked for it only where no other can tell
     error_console.print("[bold red]Error:[/] ", end="")
     error_console.print(error_sentence(error), markup=False, soft_wrap=True)
 
