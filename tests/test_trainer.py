@@ -1,6 +1,7 @@
 """What the trainer tells each turn of the round that it is part of."""
 
 import torch
+from pydantic import Field
 
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
@@ -17,7 +18,7 @@ BATCH = 4
 class Recording(Technique):
     """Notes whose turn it was, and its share of the round's images."""
 
-    turns: list[tuple[str, float]] = []
+    turns: list[tuple[str, float]] = Field(default_factory=list)
 
     def after_discriminator(self, play: Play) -> None:
         self.turns.append((play.turn.player, play.turn.images_in_turn))
