@@ -135,7 +135,7 @@ def _of_network(name: str) -> Recipe:
 
 
 class Batches:
-    """Random images of two classes; this rank's rows of them."""
+    """Random images of two classes; this rank's rows of them. The halves of a batch differ in their means."""
 
     def __init__(self, image: Image) -> None:
         self.shape = (BATCH, image.channels, image.size, image.size)
@@ -143,6 +143,7 @@ class Batches:
     def at(self, images_seen: int) -> tuple[Tensor, Tensor]:
         random = torch.Generator().manual_seed(images_seen)
         images = torch.rand(self.shape, generator=random) * 2 - 1
+        images[BATCH // 2 :] = 0.5 + images[BATCH // 2 :] / 2
         return images[own_rows(BATCH)], torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])[own_rows(BATCH)]
 
 

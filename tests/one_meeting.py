@@ -1,13 +1,23 @@
 """What one rank of `test_distributed` runs, in a process of its own: the ways in which ranks work together.
 
-python one_meeting.py   with what torchrun puts into the environment
+python one_meeting.py                        with what torchrun puts into the environment
+python one_meeting.py stuck (or dead) FOLDER   rank 1 fails, and rank 0 does not hear it
 """
 
+import fcntl
 import os
+import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
+from kennel import distributed
+from kennel.cli.console import be_silent, error_sentence, report_error
 from kennel.distributed import (
     after_rank_0,
     meet,
@@ -15,6 +25,7 @@ from kennel.distributed import (
     ranks_together,
     received_from,
     send_to_rank_0,
+    summed_over_ranks,
     world_size,
 )
 from kennel.errors import DataError
@@ -55,6 +66,44 @@ def bug() -> None:
     meet(1)
 
 
+def cannot_sum() -> None:
+    """What no rank can sum."""
+    summed_over_ranks(torch.ones(2, dtype=torch.int16))
+
+
+def one_cannot_sum() -> None:
+    """Rank 1 fails in a sum for which rank 0 waits."""
+    with pytest.MonkeyPatch.context() as patch:
+        if rank():
+            patch.setattr(distributed.distributed, "all_reduce", _out_of_memory)
+        summed_over_ranks(torch.ones(2))
+
+
+def _out_of_memory(*_tensors: object, **_options: object) -> None:
+    raise RuntimeError("CUDA out of memory\nand more lines")
+
+
+def beside_cuda() -> None:
+    """Rank 1 fails while rank 0, whose machine has a GPU, waits in a sum on the CPU."""
+    if rank():
+        raise DataError("8.png is damaged: mend or remove it")
+    summed_over_ranks(torch.ones(2))
+
+
+def with_cuda(patch: pytest.MonkeyPatch) -> None:
+    """As if the machine had a GPU, but for the default group, which is made without NCCL."""
+    plain = torch.distributed.init_process_group
+
+    def started(backend: str, *, timeout: timedelta, **options: Any) -> None:
+        assert backend == "cpu:gloo,cuda:nccl"
+        assert timeout >= distributed.ROUND
+        plain("gloo", timeout=timeout, **options)
+
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    patch.setattr(torch.distributed, "init_process_group", started)
+
+
 def death() -> None:
     """Rank 1 is gone without a word."""
     if rank() == 1:
@@ -62,20 +111,60 @@ def death() -> None:
     meet(1)
 
 
-CASES = (well, first_fails, second_fails, bug, death)
+CASES = (well, first_fails, second_fails, bug, cannot_sum, one_cannot_sum, beside_cuda, death)
 
 
 def ended(case: Callable[[], None]) -> str:
     """How a case went, with what rank 0 reports."""
     reported = []
     try:
-        with ranks_together(lambda error: reported.append(str(error)), lambda error: f"in words: {error}"):
-            case()
+        with pytest.MonkeyPatch.context() as patch:
+            if case is beside_cuda and os.environ["RANK"] == "0":
+                with_cuda(patch)
+            with ranks_together(
+                lambda error: reported.append(str(error)), lambda error: f"in words: {error}"
+            ):
+                case()
     except (SystemExit, ZeroDivisionError) as error:
         return f"{error!r} {reported}"
     return f"well {reported}"
 
 
+def unheard(other: str, folder: Path) -> None:
+    """Rank 1 fails while rank 0 is stuck until rank 1 has gone, or is dead itself."""
+    with ranks_together(report_error, error_sentence):
+        own = os.open(folder / str(rank()), os.O_CREAT | os.O_RDWR)
+        fcntl.flock(own, fcntl.LOCK_EX)  # as long as the process is there
+        meet()
+        if rank():
+            be_silent()
+            if other == "dead":
+                wait_for_the_end_of(0, folder)
+            raise DataError("7.png is damaged: mend or remove it")
+        if other == "stuck":
+            wait_for_the_end_of(1, folder)
+            print("the other has left", flush=True)
+        os._exit(9)
+
+
+def wait_for_the_end_of(place: int, folder: Path) -> None:
+    """Until this rank's process is gone; it must not take half a minute."""
+    its = os.open(folder / str(place), os.O_RDWR)
+    for _ in range(300):
+        try:
+            fcntl.flock(its, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("it does not leave")
+
+
 if __name__ == "__main__":
-    for case in CASES:
-        print(ended(case), flush=True)
+    if len(sys.argv) > 1:
+        distributed.TELLING = timedelta(seconds=1)
+        distributed.LEAVING = timedelta(seconds=0.5)
+        unheard(sys.argv[1], Path(sys.argv[2]))
+    else:
+        for case in CASES:
+            print(ended(case), flush=True)

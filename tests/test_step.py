@@ -129,8 +129,11 @@ def test_terms_are_weighted_and_lazy_ones_come_seldom_but_count_for_the_turns_be
     for number, extra in ((0, 2.0), (1, 0.0), (3, 0.0), (4, 2.0)):
         value = make((technique,)).discriminator_turn(REAL, LATENTS, None, turn("discriminator", number))
         assert value["discriminator_loss"].item() == pytest.approx(plain.item() + extra, rel=1e-5)
-    make((technique,)).generator_turn(None, LATENTS, None, turn("generator", 8))
-    assert technique.calls == ["discriminator", "discriminator", "generator"]
+    plain = make().generator_turn(None, LATENTS, None, turn("generator"))["generator_loss"]
+    for number, extra in ((0, 2.0), (1, 0.0), (7, 0.0), (8, 2.0)):
+        value = make((technique,)).generator_turn(None, LATENTS, None, turn("generator", number))
+        assert value["generator_loss"].item() == pytest.approx(plain.item() + extra, rel=1e-5)
+    assert technique.calls == ["discriminator", "discriminator", "generator", "generator"]
 
 
 def test_a_loss_that_looks_at_real_images_gets_their_logits_in_the_generators_turn():

@@ -12,7 +12,9 @@ to a rank is that of the sum of all ranks' losses.
 import json
 import os
 import secrets
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -24,7 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.functional import pad
 
-from kennel.errors import CutOffError, KennelError, RankError
+from kennel.errors import CutOffError, KennelError, RankError, ToldError, UnheardError
 
 T = TypeVar("T")
 JOINING = timedelta(minutes=10)
@@ -33,6 +35,10 @@ ROUND = timedelta(minutes=30)
 """How long it waits for one that has a batch to do."""
 PATIENCE = timedelta(days=7)
 """How long it waits for one that has much to do: a download, or all metrics of many images."""
+TELLING = timedelta(minutes=1)
+"""How long a rank that has failed waits for the others to hear of it."""
+LEAVING = timedelta(seconds=10)
+"""How long it takes leave of them, when something may be pending."""
 NUMBERS = 2
 """What each rank brings to a meeting at most."""
 SENTENCE_BYTES = 2048
@@ -41,7 +47,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _meetings: list[Any] = []
 """The group of `meet`, on the CPU and patient, where there is one."""
 _tensors: list[Any] = []
-"""The group whose ranks sum tensors, where there is one apart from the default."""
+"""The group whose ranks sum tensors on the CPU: one that can be broken off apart from the meetings'."""
 _alone: list[None] = []
 """As long as the blocks of `alone` that are open."""
 
@@ -76,23 +82,6 @@ def own_rows(batch: int) -> slice:
     return slice(rank() * count, (rank() + 1) * count)
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Where this rank computes: of "cuda" without a number its own GPU, by its place on this machine.
-
-    Raises `RankError` where the machine has fewer GPUs than ranks.
-    """
-    if not _running() or device.type != "cuda" or device.index is not None:
-        return device
-    place, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if place >= found:
-        raise RankError(
-            f"this machine has {found} GPU{'' if found == 1 else 's'} and more ranks: start torchrun with "
-            f"--nproc-per-node {found}, or name one GPU for all with --device cuda:0"
-        )
-    torch.cuda.set_device(place)
-    return torch.device("cuda", place)
-
-
 @contextmanager
 def ranks_together(
     report: Callable[[Exception], None], sentence: Callable[[Exception], str]
@@ -101,34 +90,52 @@ def ranks_together(
 
     Tensors on the CPU go by gloo, those on CUDA by NCCL. The end of the block is a meeting. Where the block
     fails on a rank, every rank ends with `SystemExit(2)` after rank 0 has given the error to `report`; other
-    ranks' errors reach it as a `RankError` in the words of `sentence`. An error that nobody foresaw keeps its
-    traceback on its own rank. Alone, errors pass through as they are.
+    ranks' errors reach it as a `RankError` in the words of `sentence`. Where not all ranks hear of it within
+    `TELLING`, each that knows an error reports its own and leaves: torchrun ends the others. An error that
+    nobody foresaw keeps its traceback on its own rank. Alone, errors pass through as they are.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or not all(name in os.environ for name in TORCHRUN):
         yield
         return
+    is_well = False
     _join()
     try:
         yield
         meet(patient=True)
+        is_well = True
     except Exception as given:
-        error = given
-        _break_off()
-        if isinstance(given, CutOffError):
-            error = _reason_of(given)
+        error, is_known = _made_known(given, sentence)
         foreseen = isinstance(error, KennelError | OSError)
-        if not isinstance(error, RankError):
-            words = sentence(error) if foreseen else f"rank {rank()} failed by {error!r}: see its traceback"
-            _exchange(PATIENCE, failure=words)
-        if foreseen and rank() == 0:
+        if foreseen and (rank() == 0 or not is_known):
             report(error)
-        # torchrun ends all ranks at the first one's exit: not before rank 0 has spoken.
-        _everyone_is_here()
+        if is_known:
+            # torchrun ends all ranks at the first one's exit: not before rank 0 has spoken.
+            _everyone_is_here()
         if foreseen:
             raise SystemExit(2) from given
         raise
     finally:
-        _leave()
+        _leave(patiently=is_well)
+
+
+def _made_known(given: Exception, sentence: Callable[[Exception], str]) -> tuple[Exception, bool]:
+    """What this rank ends with, and whether every other rank knows of it."""
+    failed_at = time.time_ns()
+    _break_off()
+    if isinstance(given, ToldError | UnheardError):
+        return given, isinstance(given, ToldError)
+    foreseen = isinstance(given, KennelError | OSError)
+    words = sentence(given) if foreseen else f"rank {rank()} failed by {given!r}: see its traceback"
+    try:
+        if isinstance(given, CutOffError):
+            _exchange(TELLING)  # where another rank has failed, this one hears why
+        first = _told_failure(words, failed_at)
+    except ToldError as told:
+        return told, True
+    except UnheardError:
+        return given, False
+    # Of ranks that were all cut off the first knows why: the others saw it leave.
+    return (RankError(first) if isinstance(given, CutOffError) else given), True
 
 
 def _join() -> None:
@@ -137,10 +144,10 @@ def _join() -> None:
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
         store, own_rank, ranks = next(rendezvous("env://", timeout=JOINING))
         store = _apart_from_earlier_starts(store, own_rank, ranks)
-        distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=JOINING)
+        distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=ROUND)
         _meetings.append(distributed.new_group(timeout=PATIENCE, backend="gloo"))
-        if not on_cuda:
-            _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
+        # On every machine alike, with CUDA or without: all ranks must make the same groups.
+        _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
         _exchange(JOINING)  # nobody goes on, and perhaps dies, while another is still joining
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -184,19 +191,20 @@ def _break_off() -> None:
         distributed.destroy_process_group(_tensors.pop())
 
 
-def _reason_of(cut_off: CutOffError) -> RankError:
-    """What the rank that left says at the meeting to which it went."""
-    try:
-        _exchange(ROUND)
-    except RankError as told:
-        return told
-    return cut_off
+def _leave(*, patiently: bool) -> None:
+    """Ends the process group.
 
-
-def _leave() -> None:
+    After a failure something may be pending, for which gloo's threads and NCCL's flush would wait without
+    end: then they are left to themselves after a while, and end with the process.
+    """
     _meetings.clear()
     _tensors.clear()
-    distributed.destroy_process_group()
+    if patiently:
+        distributed.destroy_process_group()
+        return
+    leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
+    leaving.start()
+    leaving.join(LEAVING.total_seconds())
 
 
 def meet(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
@@ -210,28 +218,34 @@ def meet(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
     return [told[: len(numbers)] for told in _exchange(PATIENCE if patient else ROUND, numbers)]
 
 
-def _exchange(
-    patience: timedelta, numbers: tuple[int, ...] = (), failure: str | None = None
-) -> list[tuple[int, ...]]:
-    """One meeting: heads of one size, and where a rank has failed the sentence of the first that has."""
+def _exchange(patience: timedelta, numbers: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """One meeting of a rank that has not failed: what each brought."""
+    heads = _heads(patience, (0, *numbers))
+    if any(has_failed for has_failed, *_ in heads):
+        raise ToldError(_sentence_of_first(heads, ""))
+    return [each[1:] for each in heads]
+
+
+def _told_failure(words: str, failed_at: int) -> str:
+    """The meeting of a rank that has failed: what the one said that was the first to."""
+    return _sentence_of_first(_heads(TELLING, (1, failed_at)), words)
+
+
+def _heads(patience: timedelta, own: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Of each rank whether it has failed, and its numbers, or when."""
     head = torch.zeros(1 + NUMBERS, dtype=torch.int64)
-    head[0] = failure is not None
-    head[1 : 1 + len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
+    head[: len(own)] = torch.tensor(own, dtype=torch.int64)
     heads = [torch.empty_like(head) for _ in range(world_size())]
     _wait(distributed.all_gather(heads, head, group=_meetings[0], async_op=True), patience)
-    failed = [place for place, (has_failed, *_) in enumerate(heads) if has_failed]
-    if failed:
-        sentence = _sentence_of(failed[0], failure or "")
-        if failure is None:
-            raise RankError(sentence)
-    return [tuple(each[1:].tolist()) for each in heads]
+    return [tuple(each.tolist()) for each in heads]
 
 
-def _sentence_of(place: int, own: str) -> str:
-    """What rank `place` says, on all ranks."""
+def _sentence_of_first(heads: list[tuple[int, ...]], own: str) -> str:
+    """What the first rank that failed says, on all ranks."""
+    _, place = min((when, place) for place, (has_failed, when, *_) in enumerate(heads) if has_failed)
     said = bytearray(own.encode()[:SENTENCE_BYTES].ljust(SENTENCE_BYTES, b"\0"))
     letters = torch.frombuffer(said, dtype=torch.uint8)
-    _wait(distributed.broadcast(letters, place, group=_meetings[0], async_op=True), ROUND)
+    _wait(distributed.broadcast(letters, place, group=_meetings[0], async_op=True), TELLING)
     return bytes(letters.tolist()).rstrip(b"\0").decode(errors="ignore")
 
 
@@ -294,14 +308,14 @@ def _letters(said: bytearray, size: int) -> Tensor:
 def _everyone_is_here() -> None:
     """Waits until all ranks are here or gone: which of the two is the same to one that leaves."""
     with suppress(RankError):
-        _wait(distributed.barrier(group=_meetings[0], async_op=True), ROUND)
+        _wait(distributed.barrier(group=_meetings[0], async_op=True), TELLING)
 
 
 def _wait(work: Any, patience: timedelta) -> None:
     try:
         work.wait(patience)
     except RuntimeError as error:
-        raise RankError(
+        raise UnheardError(
             f"another rank has died, or was not heard of for {patience}: look for what it said, "
             "and start all of them again"
         ) from error
@@ -332,11 +346,12 @@ class _Sum(torch.autograd.Function):
 def _summed(tensor: Tensor) -> Tensor:
     total = tensor.clone(memory_format=torch.contiguous_format)
     try:
-        distributed.all_reduce(total, group=_tensors[0] if _tensors else None)
+        distributed.all_reduce(total, group=_tensors[0] if _tensors and total.device.type == "cpu" else None)
     except RuntimeError as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the group, which `_break_off` must free
         raise CutOffError(
-            "another rank was not heard of while tensors were summed: look for what it said, and start all "
-            "of them again"
+            f"the ranks could not sum a tensor ({str(error).splitlines()[0]}): look for what other ranks "
+            "said, and start all of them again"
         ) from error
     return total
 

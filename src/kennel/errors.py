@@ -48,5 +48,13 @@ class RankError(KennelError):
     """What keeps several ranks from working together: one has failed or died, or they do not fit."""
 
 
+class ToldError(RankError):
+    """Another rank has failed: what it said of it, which every rank has heard."""
+
+
+class UnheardError(RankError):
+    """Another rank has died, or does not come to where it is waited for."""
+
+
 class CutOffError(RankError):
-    """Another rank was lost in the middle of a sum of tensors; why, it may tell at the next meeting."""
+    """A sum of tensors failed, here or since another rank was lost; why, it may tell at the next meeting."""

@@ -77,6 +77,17 @@ def test_epochs_and_seeds_of_a_computed_order_have_nothing_in_common():
         assert abs(np.corrcoef(left, right)[0, 1]) < 5 / math.sqrt(count)
 
 
+def test_the_rounds_of_a_computed_order_have_nothing_in_common():
+    """With one key for all rounds and halves of one size, swapping the halves would undo the permutation."""
+    count = 1 << 16
+    order = Order(count, 0, table_images=10).at(0, count)
+    places = torch.arange(count)
+    swapped = (places % 256) * 256 + places // 256
+    there_and_back = swapped[order[swapped[order]]]
+    # The number of places that come back is about Poisson with mean 1: more than 10 has a chance of 1e-8.
+    assert int((there_and_back == places).sum()) <= 10
+
+
 @pytest.mark.parametrize("table_images", [10, 1 << 22], ids=["computed", "table"])
 def test_places_may_span_blocks_and_epochs(table_images, monkeypatch):
     monkeypatch.setattr(order, "BLOCK", 16)

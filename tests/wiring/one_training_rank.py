@@ -7,19 +7,24 @@ import hashlib
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 import kennel.judge
-from kennel import checkpoint, wanted
+from kennel import checkpoint, distributed, wanted
 from kennel.distributed import alone, rank, ranks_together
+from kennel.errors import JudgementError, ToldError
 from kennel.recipe import Recipe, from_yaml, override
 from kennel.shapes import Scalar
 from kennel.techniques import TECHNIQUES, Play, Term
 from kennel.trainer import Trainer
 from kennel.watch import Watch
 from kennel.wiring import ranks, train
+from kennel.wiring.validating import Validator
 
 folder, recipe_file, data, other_data = map(Path, sys.argv[1:5])
 recipe = from_yaml(recipe_file.read_text(), str(recipe_file))
@@ -35,7 +40,10 @@ class Listening(Watch):
 
 @TECHNIQUES.register("sabotage")
 class Sabotage(Term):
-    """Spoils after 80 images, under the run's first key: all ranks' spectra, or the last rank's loss."""
+    """Spoils after 80 images, under the run's first key: all ranks' spectra, or the last rank's loss.
+
+    A term of the loss that is "detached" spoils its value alone, and no gradient.
+    """
 
     what: str = "spectrum"
 
@@ -43,9 +51,10 @@ class Sabotage(Term):
         return play.turn.images_seen > 80 and play.turn.seed == recipe.seed
 
     def generator_term(self, play: Play) -> Scalar | None:
-        if self.what != "loss":
+        if self.what == "spectrum":
             return None
-        return play.fake.mean() * (torch.inf if rank() and self.due(play) else 0.0)
+        images = play.fake.detach() if self.what == "detached" else play.fake
+        return images.mean() * (torch.inf if rank() and self.due(play) else 0.0)
 
     @torch.no_grad()
     def after_generator(self, play: Play) -> None:
@@ -184,9 +193,78 @@ def rolled_back_from_a_loss() -> bool:
     return shared("rolled back from a loss", spoilt("loss", *ROLLBACK))
 
 
+def rolled_back_from_a_boosted_round() -> bool:
+    """The same where a tick ends in the middle of a round's many turns."""
+    boost = "turns.boost={discriminator: 3, first: 100, every: 0}"
+    return shared("rolled back from a boosted round", spoilt("loss", boost, *ROLLBACK))
+
+
+def detached() -> bool:
+    """One rank's loss is not finite and all gradients are; tells the weights after some more rounds."""
+
+    def tell(trainer: Trainer) -> None:
+        print("detached_weights", *(ranks.digest(network) for network in trainer.step.players.both()))
+
+    at_round(14, tell)
+    return shared("detached", spoilt("detached"))
+
+
 def not_finite() -> bool:
     """The same where nobody goes back."""
     return shared("not finite", spoilt("loss"))
+
+
+def scores_fail() -> bool:
+    """Rank 0 fails in the scores, for which rank 1 waits; tells for how many days it would."""
+    content = override(recipe, ["validation.every_ticks=1", "validation.count=40"])
+    patiences: list[timedelta] = []
+    values, heads = Validator.values, distributed._heads
+
+    def failing(validator: Validator, *about: Any) -> dict[str, float]:
+        values(validator, *about)
+        raise JudgementError("no scores")
+
+    def noted(patience: timedelta, own: tuple[int, ...]) -> list[tuple[int, ...]]:
+        patiences.append(patience)
+        return heads(patience, own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Validator, "values", failing)
+        patch.setattr(distributed, "_heads", noted)
+        try:
+            return shared("scores fail", content)
+        except ToldError:
+            print("scores_waited_for", patiences[-1].days)
+            raise
+
+
+def dropout() -> bool:
+    """Tells what a layer drops in the second round: the share, and which."""
+    masks: list[torch.Tensor] = []
+
+    def listen(trainer: Trainer) -> None:
+        for layer in trainer.step.players.discriminator.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.register_forward_hook(lambda layer, given, dropped: masks.append(dropped == 0))
+
+    at_round(1, listen)
+    done = shared(
+        "dropout", override(recipe, ["discriminator={name: mlp, hidden: [16], dropout: 0.5}", *SHORT])
+    )
+    mask = masks[0]
+    print("dropped", float(mask.double().mean()), hashlib.blake2b(mask.numpy().tobytes()).hexdigest())
+    return done
+
+
+def standing() -> bool:
+    """Samples by standing statistics, which one rank makes for its grids and all make for a validation."""
+    settings = ["sampling.standing_passes=1", "validation.every_ticks=1", "validation.count=40"]
+    content = override(recipe, [*settings, *SHORT])
+    done = shared("standing", content)
+    if rank() == 0:
+        with alone():
+            done = shared("standing alone", content) and done
+    return done
 
 
 def forked() -> bool:
@@ -220,11 +298,13 @@ def tick_due() -> bool:
     return shared("tick due", content)
 
 
+SHORT = ("ticks=1", "budget.images=40")
 ROLLBACK = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
 CASES: tuple[Callable[[], object], ...] = (
     *(whole, stopped, went_on, alone_it_goes_on, patience, uneven, other_set, drift),
     *(fails_at_a_tick, fails_in_a_round),
-    *(rolled_back, rolled_back_in_sittings, rolled_back_from_a_loss, not_finite, forked, tick_due),
+    *(rolled_back, rolled_back_in_sittings, rolled_back_from_a_loss, rolled_back_from_a_boosted_round),
+    *(detached, not_finite, scores_fail, dropout, standing, forked, tick_due),
 )
 
 

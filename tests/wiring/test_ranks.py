@@ -174,6 +174,48 @@ def test_one_ranks_loss_that_is_not_finite_takes_all_back(told):
     assert RunFolder(folder / "rolled back from a loss").log()[-1]["images"] == 160
 
 
+def test_one_ranks_loss_takes_all_back_where_a_tick_ends_within_a_round(told):
+    folder, (first, second) = told
+    assert first["rolled_back_from_a_boosted_round"].startswith("True")
+    assert second["rolled_back_from_a_boosted_round"].startswith("True")
+    run = RunFolder(folder / "rolled back from a boosted round")
+    alarm, back = run.alarms()
+    assert alarm["alarm"] == "non_finite"
+    assert (alarm["images"], back["images"]) == (96, 96)
+    assert [line["images"] for line in run.log()] == [48, 96, 120, 168]
+
+
+def test_one_ranks_term_that_is_not_finite_and_has_no_gradient_leaves_all_with_one_state(told):
+    _, (first, second) = told
+    assert first["detached_weights"] == second["detached_weights"]
+    assert "generator loss became inf before 120 images: the run is stopped" in first["detached"]
+    assert second["detached"] == "SystemExit(2) [] []"
+
+
+def test_rank_0s_scores_are_waited_for_and_where_they_fail_all_end(told):
+    folder, (first, second) = told
+    assert first["scores_fail"] == "SystemExit(2) ['no scores'] []"
+    assert second["scores_fail"] == "SystemExit(2) [] []"
+    assert second["scores_waited_for"] == "7"
+    assert RunFolder(folder / "scores fail").log() == []
+
+
+def test_each_rank_drops_values_of_its_own(told):
+    shares, masks = zip(*(one["dropped"].split() for one in told[1]), strict=True)
+    assert all(0.3 < float(share) < 0.7 for share in shares)
+    assert masks[0] != masks[1]
+
+
+def test_what_one_rank_samples_by_standing_statistics_needs_no_other(told):
+    folder, (first, second) = told
+    assert first["standing"].startswith("True")
+    assert second["standing"].startswith("True")
+    several, one = (RunFolder(folder / name) for name in ("standing", "standing alone"))
+    grid = "000000000000.png"
+    assert (several.samples / grid).read_bytes() == (one.samples / grid).read_bytes()
+    assert several.log()[0]["fid"] == pytest.approx(one.log()[0]["fid"], rel=1e-3)
+
+
 def test_one_ranks_loss_that_is_not_finite_ends_all_with_one_sentence(told):
     folder, (first, second) = told
     assert first["not_finite"].count("the run is stopped and its last checkpoint is kept") == 1

@@ -28,7 +28,7 @@ error_console = Voice(stderr=True, highlight=False, markup=False)
 
 
 def be_silent() -> None:
-    """This process prints and draws nothing more; tracebacks it does."""
+    """This process prints and draws nothing more but errors."""
     console.quiet = error_console.quiet = True
 
 
@@ -44,6 +44,7 @@ def error_sentence(error: Exception) -> str:
 
 def report_error(error: Exception) -> None:
     """One sentence on standard error, no traceback."""
+    error_console.quiet = False  # a silent rank is asked for it only where no other can tell
     error_console.print("Error:", style="bold red", end=" ")
     error_console.print(error_sentence(error), soft_wrap=True)
 

@@ -70,13 +70,13 @@ def judge(
     """
     from kennel.cli.console import be_silent, console, error_sentence, progress_bar, report_error
     from kennel.data.plain_sets import open_images
-    from kennel.distributed import after_rank_0, own_device, rank, ranks_together
+    from kennel.distributed import after_rank_0, rank, ranks_together
     from kennel.features.opening import better_extractor_note, open_extractor
     from kennel.judge import Judge
     from kennel.judgeable import check_sizes
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
-    from kennel.wiring import pick_device
+    from kennel.wiring import own_device, pick_device
 
     with ranks_together(report_error, error_sentence):
         if rank():

@@ -35,14 +35,14 @@ def train(
     """
     from kennel.cli.console import be_silent, console, error_sentence, report_error
     from kennel.data.room import parse_room
-    from kennel.distributed import own_device, rank, ranks_together
+    from kennel.distributed import rank, ranks_together
     from kennel.errors import AlarmError
     from kennel.recipe import override
     from kennel.recipes import find
     from kennel.report import progress_grids, write_report
     from kennel.run_folder import RunFolder
     from kennel.speed import preset
-    from kennel.wiring import pick_device, train
+    from kennel.wiring import pick_device, train, training_device
 
     with ranks_together(report_error, error_sentence):
         if rank():
@@ -56,7 +56,7 @@ def train(
                     chosen,
                     data,
                     run,
-                    device=own_device(pick_device(device)),
+                    device=training_device(pick_device(device)),
                     weights=weights,
                     watch=watching,
                     resident_bytes=parse_room(resident),

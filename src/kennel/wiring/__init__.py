@@ -10,6 +10,7 @@ from kennel.wiring.building import (
 )
 from kennel.wiring.forecasting import Forecast, forecast
 from kennel.wiring.loading import LoadedRun, load_run, sampled_set
+from kennel.wiring.placing import own_device, training_device
 from kennel.wiring.training import train
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "build_techniques",
     "forecast",
     "load_run",
+    "own_device",
     "pick_device",
     "resolve",
     "sampled_set",
     "sampling_generator",
     "train",
+    "training_device",
 ]

@@ -27,7 +27,7 @@ MOST_ROUNDS = 10_000
 
 
 def refuse_uneven(batch: int) -> None:
-    """Raises `RecipeError` where the ranks do not divide the batch, or would get one image each."""
+    """Raises `RecipeError` where the ranks do not divide the batch."""
     ranks = world_size()
     if batch % ranks:
         near = max(1, round(batch / ranks)) * ranks
@@ -113,6 +113,10 @@ class Company:
         """Refuses to go on with ranks whose weights have drifted apart; nothing of it is written."""
         if world_size() > 1:
             refuse_drift(self.players, progress.images_seen)
+
+    def after_validation(self, entry: Entry, progress: Progress) -> None:
+        """Waits for rank 0's scores, where the others have none: what comes next are sums over all ranks."""
+        meet(patient=True)
 
     def after_tick(self, entry: Entry, progress: Progress) -> None:
         """Waits for what rank 0 has to do at a tick; whether all go on is asked before the next round."""

@@ -122,11 +122,19 @@ def _train(
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
             # What may be given up, a validation, comes before all that changes or writes something.
-            at_tick=(company.before_tick, keeper.assist, overseer.look, overseer.act, company.after_tick)
+            at_tick=(
+                company.before_tick,
+                keeper.assist,
+                company.after_validation,
+                overseer.look,
+                overseer.act,
+                company.after_tick,
+            )
             if rank()
             else (
                 company.before_tick,
                 keeper.validate,
+                company.after_validation,
                 overseer.look,
                 keeper.draw_grid,
                 keeper.write_log,
