@@ -26,7 +26,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def with_rank_0_on(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other rank is on this device of this machine."""
+    """The other rank is on this device of the machine."""
     other = (placing.KINDS.index(device.type), placing._identity(device))
     monkeypatch.setattr(placing, "meet", lambda *own: [other, own])
 
@@ -56,12 +56,6 @@ def test_ranks_that_train_need_a_gpu_each(chosen, monkeypatch):
     assert training_device(FIRST) == FIRST
     with pytest.raises(RankError, match="ranks 0 and 1 would train on one GPU, and each needs its own: give"):
         training_device(SECOND)
-
-
-def test_the_same_number_on_another_machine_is_another_gpu(chosen, monkeypatch):
-    with_rank_0_on(SECOND, monkeypatch)
-    monkeypatch.setattr(placing.platform, "node", lambda: "another machine")
-    assert training_device(SECOND) == SECOND
 
 
 def test_ranks_that_train_on_the_cpu_share_it(chosen, monkeypatch):
