@@ -1,5 +1,7 @@
 """Precision, layout and compilation of the networks' passes."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -62,3 +64,8 @@ def test_low_precision_is_that_of_the_layers_inside():
         assert layer(torch.zeros(1, 4)).dtype == torch.bfloat16
     with Passes().autocast(torch.device("cpu")):
         assert layer(torch.zeros(1, 4)).dtype == torch.float32
+
+
+def test_float32_is_no_autocast_at_all():
+    """On MPS a disabled one of float32 warns under older versions of torch."""
+    assert isinstance(Passes().autocast(torch.device("mps")), nullcontext)

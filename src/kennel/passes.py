@@ -1,7 +1,7 @@
 """How the networks' passes are computed: their precision, their layout in memory, compiled or not."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -31,8 +31,9 @@ class Passes:
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The precision of the layers, for the passes inside it; weights stay float32."""
-        lower = self.precision != torch.float32
-        return torch.autocast(device.type, dtype=self.precision, enabled=lower)
+        if self.precision == torch.float32:
+            return nullcontext()  # not a disabled autocast: on MPS older versions of torch warn of its dtype
+        return torch.autocast(device.type, dtype=self.precision)
 
     def laid_out(self, images: Tensor) -> Tensor:
         """The images (batch, channels, height, width) in the layout."""
