@@ -170,6 +170,15 @@ def test_a_lazy_term_is_counted_by_how_often_it_is_due(packed_set):
     assert always > off
 
 
+def test_fakes_that_both_players_see_are_drawn_once(packed_set):
+    data = packed_set()
+    twice, once = quick(small(), data), quick(small("turns.same_fakes=true"), data)
+    assert once.flops < 0.95 * twice.flops
+    boost = "turns.boost={discriminator: 5, first: 2, every: 3}"
+    turn = (quick(small(boost, f"turns.same_fakes={kept}"), data).flops for kept in ("true", "false"))
+    assert next(turn) < 0.97 * next(turn)
+
+
 def test_a_terms_share_is_what_leaving_it_out_saves(packed_set):
     data = packed_set()
     # The share is counted on a part of a batch, where the operations on weights alone weigh more.

@@ -91,9 +91,7 @@ class Player:
     def __init__(self, step: Step, stream: Batches, recipe: Recipe, plan: Plan, rounds: Rounds) -> None:
         """Nothing is played yet."""
         self._rounds, self._plan = rounds, replace(plan, turns=_unboosted(plan.turns))
-        more = Turns(
-            discriminator=plan.turns.discriminator + EXTRA_TURNS, generator=plan.turns.generator, boost=None
-        )
+        more = self._plan.turns.model_copy(update={"discriminator": plan.turns.discriminator + EXTRA_TURNS})
         self._trainers = [
             Trainer(step, stream, lambda count, random: draw_latents(recipe.latent, count, random), one)
             for one in (self._plan, replace(plan, turns=more))
@@ -122,7 +120,7 @@ class Player:
 
 
 def _unboosted(turns: Turns) -> Turns:
-    return Turns(discriminator=turns.discriminator, generator=turns.generator)
+    return turns.model_copy(update={"boost": None})
 
 
 class FirstOf:
