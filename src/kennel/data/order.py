@@ -60,8 +60,8 @@ class Order:
         place = (epoch, number)
         if place not in self._blocks:
             indices = self._made(epoch, number)
-            # From pinned memory, so that nobody waits for what the device has still to do. Elsewhere than on CUDA
-            # such a copy may read what has been freed meanwhile.
+            # From pinned memory, so that nobody waits for what the device has still to do. On other devices
+            # than CUDA such a copy may read what has been freed meanwhile.
             pinned = self._device.type == "cuda"
             if pinned:
                 indices = indices.pin_memory()
