@@ -26,7 +26,7 @@ class Passes:
         """`compile` True compiles passes, "graphs" as CUDA graphs too. `say` hears where that fails."""
         self.precision = precision
         self.layout = layout
-        self._compile = compile
+        self._compile: Literal[False, True, "graphs"] = compile
         self._say = say
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
@@ -43,6 +43,15 @@ class Passes:
         """CUDA graphs reuse their memory: what an earlier turn's passes gave is not looked at any more."""
         if self._compile == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """In the block nothing that is compiled is called: every layer is, with its hooks."""
+        given, self._compile = self._compile, False
+        try:
+            yield
+        finally:
+            self._compile = given
 
     def compiled(self, network_pass: Pass) -> Pass:
         """The function, compiled if passes are.
