@@ -1,7 +1,7 @@
 """How the networks' passes are computed: their precision, their layout in memory, compiled or not."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -61,6 +61,7 @@ class Passes:
         """
         if self._compile is False:
             return network_pass
+        keep_saved_tensors()
         mode = "reduce-overhead" if self._compile == "graphs" else "default"
         compiled = torch.compile(network_pass, mode=mode, dynamic=False)
 
@@ -77,6 +78,17 @@ class Passes:
                 return made
 
         return call  # type: ignore[return-value]
+
+
+def keep_saved_tensors() -> None:
+    """Compiled passes may be gone back through twice, as an adaptively clipped term needs.
+
+    By default they reuse the memory of what they saved on the first way back, and refuse a second.
+    """
+    with suppress(AttributeError, ImportError):  # another version of torch may have no such switch
+        import torch._functorch.config as switches
+
+        switches.donated_buffer = False
 
 
 @contextmanager
