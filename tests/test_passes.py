@@ -78,7 +78,7 @@ def test_a_compiled_pass_can_be_gone_back_through_twice(monkeypatch):
     monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
     said = []
     layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-    compiled = Passes(compile=True, say=said.append).compiled(lambda values: layers(values))
+    compiled = Passes(compile=True, say=said.append).compiled(layers)
     loss = compiled(torch.randn(3, 4)).sum()
     first = torch.autograd.grad(loss, layers[0].weight, retain_graph=True)
     second = torch.autograd.grad(loss, layers[0].weight)

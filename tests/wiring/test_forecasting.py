@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -214,6 +215,42 @@ def test_what_does_not_fit_is_not_played_and_the_batch_that_is_named_fits(packed
     assert not quick(small(*wide, f"batch={batch + 6}"), data).memory.fits
     monkeypatch.setattr(ROOM, "free_memory", lambda device: counted.state.total // 2)
     assert "does not fit at any batch" in quick(small(*wide, "batch=64"), data).advice[0]
+
+
+def test_no_part_of_a_batch_is_played_that_would_not_fit(packed_set, monkeypatch):
+    data = packed_set(count=200, size=16)
+    wide = ("image.size=16", "generator.width=8", "discriminator.width=8", "budget.images=1280", "batch=64")
+    counted = quick(small(*wide), data).memory
+    played, player = [], ROOM._Bench._player
+
+    def recorded(self, stream, size):
+        played.append(size)
+        return player(self, stream, size)
+
+    monkeypatch.setattr(ROOM._Bench, "_player", recorded)
+    # Of two thirds of it a round of 8 images takes a part, and one of 16, the quarter, more than all.
+    free = 3 * counted.state.total // 2 + counted.round // 4
+    monkeypatch.setattr(ROOM, "free_memory", lambda device: free)
+    found = quick(small(*wide), data)
+    assert max(played) == 8
+    assert not found.memory.fits
+    assert found.memory.round == pytest.approx(counted.round, rel=0.1)
+
+
+def test_no_thread_is_left_behind(packed_set):
+    quick(small("batch=16"), packed_set())
+    assert "kennel-ahead" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_memory_that_runs_out_all_the_same_is_told(packed_set, monkeypatch):
+    def full(*given: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(ROOM._Bench, "whole", full)
+    with pytest.raises(
+        RunError, match="the memory of cpu does not suffice for a batch of 8 images: give a small"
+    ):
+        quick(small(), packed_set())
 
 
 def test_nothing_is_written_and_nothing_changes(packed_set, tmp_path, monkeypatch):

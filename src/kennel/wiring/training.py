@@ -28,6 +28,7 @@ from kennel.watch import Watch
 from kennel.wiring import ranks
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.failures import failures_told
 from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.identity import TAKEN
 from kennel.wiring.keeping import Keeper
@@ -108,6 +109,7 @@ def _train(
     keeper = Keeper(folder, recipe, step, validator, plan)
     overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
     with (
+        failures_told(recipe, device, " in another --out"),
         asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.say) as events,
         Stream(

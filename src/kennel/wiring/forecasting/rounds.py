@@ -9,7 +9,6 @@ import torch
 from kennel.monitor import Tally
 from kennel.recipe import Recipe, Turns
 from kennel.sampler import draw_latents
-from kennel.shapes import Images, Labels, Pixels
 from kennel.step import Step
 from kennel.trainer import Batches, Plan, Trainer
 
@@ -121,19 +120,6 @@ class Player:
 
 def _unboosted(turns: Turns) -> Turns:
     return turns.model_copy(update={"boost": None})
-
-
-class FirstOf:
-    """The first `count` images of every batch of a stream."""
-
-    def __init__(self, stream: Batches, count: int) -> None:
-        """`count` is at most the stream's batch."""
-        self._stream, self._count = stream, count
-
-    def at(self, images_seen: int) -> tuple[Pixels | Images, Labels | None]:
-        """See `Batches.at`."""
-        pixels, labels = self._stream.at(images_seen)
-        return pixels[: self._count], None if labels is None else labels[: self._count]
 
 
 def wait_for(device: torch.device) -> None:
