@@ -341,6 +341,24 @@ def test_long_times_have_days(seconds, words):
     assert clock(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (60.0, "begun now it ends 12:01"),
+        (86_400.0, "begun now it ends Tue 03 Mar 12:00"),
+        (20 * 365.25 * 86_400, "begun now it ends Fri 02 Mar 2046"),
+        (1e12, "begun now it would end after the year 9999"),
+        (1e18, "begun now it would end after the year 9999"),
+    ],
+)
+def test_the_end_has_its_year_where_it_is_far(packed_set, seconds, words):
+    found = quick(small(), packed_set())
+    nothing = {"validations": 0, "validation": 0.0, "reference": 0.0, "looks": 0.0, "writing": 0.0}
+    times = Times(training=seconds, start=0.0, **nothing)
+    told = dict(rows(dataclasses.replace(found, times=times), datetime(2026, 3, 2, 12)))
+    assert told["total"].endswith(words)
+
+
 def test_sizes_have_their_unit():
     assert [size_words(count) for count in (900, 12_345_678, 123_000_000, 2_500_000_000)] == [
         "1 kB",
