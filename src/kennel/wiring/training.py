@@ -219,7 +219,7 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if budget:
         say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
     if faster := [change for change in changes if change.startswith("speed.")]:
-        say(f"Speed changed: {'; '.join(faster)}. From here on sums are rounded in another order.")
+        say(f"Speed changed: {'; '.join(faster)}. From here on {_what_speed_changes(recipe)}.")
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
@@ -229,6 +229,11 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         say(f"From the next checkpoint on another number of them is kept: {kept[0]}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
+
+
+def _what_speed_changes(recipe: Recipe) -> str:
+    drops = any(part.options.get("dropout") for part in (recipe.generator, recipe.discriminator))
+    return "sums are rounded in another order" + (", and dropout may draw other masks" if drops else "")
 
 
 def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[str]:
