@@ -56,7 +56,7 @@ def train(
     It is over when its budget is spent, or when the validation's metric has not improved for as many
     validations as the recipe's patience.
 
-    The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
+    The same recipe on the same data continues where its newest whole checkpoint stands, on a CPU bit for bit.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
     extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the device, a
