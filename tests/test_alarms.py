@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from kennel.errors import RecipeError
+from kennel.monitor import NON_FINITE
 from kennel.monitor.alarms import ADVERSARIAL, ALARMS, DIVERSITY, IGNORANT, Tick, alarms_of, newly_raised
+from kennel.monitor.diagnosis import REMEDIES
 from kennel.policy import ALARMS_OF_TICKS, Alarms
 from kennel.recipe import override
 from kennel.recipes import built_in
@@ -161,3 +163,12 @@ def test_a_wrong_option_is_told_in_one_sentence(setting, message):
         override(built_in("digits"), [setting])
     assert isinstance(error.value, RecipeError) or "did you mean" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [*ALARMS, NON_FINITE])
+def test_every_setting_that_is_advised_is_taken(name):
+    advised = REMEDIES if name == NON_FINITE else ALARMS[name].remedies
+    settings = re.findall(r"[a-z_]\w*(?:\.\w+)*=\w+", advised)
+    assert settings
+    for setting in settings:
+        override(built_in("dcgan"), [setting])

@@ -1,5 +1,7 @@
 """Precision, layout and compilation of the networks' passes."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -62,3 +64,23 @@ def test_low_precision_is_that_of_the_layers_inside():
         assert layer(torch.zeros(1, 4)).dtype == torch.bfloat16
     with Passes().autocast(torch.device("cpu")):
         assert layer(torch.zeros(1, 4)).dtype == torch.float32
+
+
+def test_float32_is_no_autocast_at_all():
+    """On MPS a disabled one of float32 warns under older versions of torch."""
+    assert isinstance(Passes().autocast(torch.device("mps")), nullcontext)
+
+
+def test_a_compiled_pass_can_be_gone_back_through_twice(monkeypatch):
+    """As an adaptively clipped term needs it. Without code: the compiler's backward is plain PyTorch."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda one, **options: compiler(one, backend="aot_eager"))
+    monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
+    said = []
+    layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    compiled = Passes(compile=True, say=said.append).compiled(layers)
+    loss = compiled(torch.randn(3, 4)).sum()
+    first = torch.autograd.grad(loss, layers[0].weight, retain_graph=True)
+    second = torch.autograd.grad(loss, layers[0].weight)
+    assert torch.equal(first[0], second[0])
+    assert said == []

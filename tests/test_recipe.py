@@ -131,6 +131,17 @@ def test_a_budget_is_in_images_or_in_epochs():
         recipe_from(content)
 
 
+@pytest.mark.parametrize("budget", ["images=1000000000000001", "epochs=1e300", "images=9" + "0" * 24])
+def test_a_budget_beyond_all_reason_is_refused(budget):
+    with pytest.raises(
+        RecipeError, match="at most 1,000,000,000,000,000 images, and this is more: give fewer"
+    ):
+        override(built_in("digits"), [f"budget.{budget}"])
+    with pytest.raises(RecipeError, match="at most 1,000,000,000,000,000 images"):
+        Budget(epochs=1e12).in_images(60_000)
+    assert Budget(epochs=1e12).in_images(1000) == 10**15
+
+
 @pytest.mark.parametrize("text", ["- a list", "just words", "a: [unclosed"])
 def test_a_file_that_is_no_recipe_is_refused(text):
     with pytest.raises(RecipeError, match="somefile"):
@@ -145,7 +156,7 @@ def test_counts_can_be_written_short():
         1000,
         1000,
     ]
-    for wrong in ("", "k", "1.5", "ten", "0.0001k", "nan", "inf"):
+    for wrong in ("", "k", "1.5", "ten", "0.0001k", "nan", "inf", "infM", "nank", "1e400M", "9" * 5000):
         with pytest.raises(RecipeError, match="not a count"):
             parse_count(wrong)
 

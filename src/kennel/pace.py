@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from kennel.errors import RecipeError
 from kennel.options import Options
 from kennel.schedules import Decay, decayed
 
@@ -124,8 +125,15 @@ class Turns(Options):
         return bisect_left(range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_before)
 
 
+MOST_IMAGES = 10**15
+"""No run is longer: at a million images a second it would take thirty years."""
+
+
 class Budget(Options):
-    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one."""
+    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one.
+
+    At most `MOST_IMAGES`.
+    """
 
     images: PositiveInt | None = None
     epochs: PositiveFloat | None = None
@@ -134,8 +142,18 @@ class Budget(Options):
     def _exactly_one(self) -> "Budget":
         if (self.images is None) == (self.epochs is None):
             raise ValueError("give a budget in images or in epochs, one of the two")
+        if (self.images or 0) > MOST_IMAGES or (self.epochs or 0) > MOST_IMAGES:
+            raise ValueError(_TOO_MUCH)
         return self
 
     def in_images(self, set_size: int) -> int:
-        """The budget in images, for a set of `set_size` images."""
-        return self.images if self.images is not None else max(1, round((self.epochs or 0) * set_size))
+        """The budget in images, for a set of `set_size` images; `RecipeError` beyond `MOST_IMAGES`."""
+        if self.images is not None:
+            return self.images
+        images = max(1, round((self.epochs or 0) * set_size))
+        if images > MOST_IMAGES:
+            raise RecipeError(f"recipe.budget: {_TOO_MUCH}")
+        return images
+
+
+_TOO_MUCH = f"a budget is at most {MOST_IMAGES:,} images, and this is more: give fewer --images or --epochs"

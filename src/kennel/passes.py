@@ -1,7 +1,7 @@
 """How the networks' passes are computed: their precision, their layout in memory, compiled or not."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -26,13 +26,14 @@ class Passes:
         """`compile` True compiles passes, "graphs" as CUDA graphs too. `say` hears where that fails."""
         self.precision = precision
         self.layout = layout
-        self._compile = compile
+        self._compile: Literal[False, True, "graphs"] = compile
         self._say = say
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The precision of the layers, for the passes inside it; weights stay float32."""
-        lower = self.precision != torch.float32
-        return torch.autocast(device.type, dtype=self.precision, enabled=lower)
+        if self.precision == torch.float32:
+            return nullcontext()  # not a disabled autocast: on MPS older versions of torch warn of its dtype
+        return torch.autocast(device.type, dtype=self.precision)
 
     def laid_out(self, images: Tensor) -> Tensor:
         """The images (batch, channels, height, width) in the layout."""
@@ -43,6 +44,15 @@ class Passes:
         if self._compile == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
+    @contextmanager
+    def plainly(self) -> Iterator[None]:
+        """In the block nothing that is compiled is called: every layer is, with its hooks."""
+        given, self._compile = self._compile, False
+        try:
+            yield
+        finally:
+            self._compile = given
+
     def compiled(self, network_pass: Pass) -> Pass:
         """The function, compiled if passes are.
 
@@ -51,6 +61,7 @@ class Passes:
         """
         if self._compile is False:
             return network_pass
+        keep_saved_tensors()
         mode = "reduce-overhead" if self._compile == "graphs" else "default"
         compiled = torch.compile(network_pass, mode=mode, dynamic=False)
 
@@ -67,6 +78,17 @@ class Passes:
                 return made
 
         return call  # type: ignore[return-value]
+
+
+def keep_saved_tensors() -> None:
+    """Compiled passes may be gone back through twice, as an adaptively clipped term needs.
+
+    By default they reuse the memory of what they saved on the first way back, and refuse a second.
+    """
+    with suppress(AttributeError, ImportError):  # another version of torch may have no such switch
+        import torch._functorch.config as switches
+
+        switches.donated_buffer = False
 
 
 @contextmanager

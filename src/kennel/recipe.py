@@ -253,11 +253,12 @@ def parse_count(text: str) -> int:
     digits = stripped[:-1] if factor > 1 else stripped
     try:
         value = float(digits) * factor if factor > 1 else int(digits)
-    except ValueError:
-        value = 0.5
-    if value != int(value):
+        whole = int(value)
+    except (ValueError, OverflowError):  # no number, none that is finite, or more digits than Python reads
+        value, whole = 0.5, 0
+    if value != whole:
         raise RecipeError(f"'{text}' is not a count: write it as 500000, 500k or 2.5M")
-    return int(value)
+    return whole
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:

@@ -65,7 +65,7 @@ def with_speed(content: dict[str, Any]) -> dict[str, Any]:
 def fingerprinted(content: dict[str, Any]) -> dict[str, Any]:
     """A dumped recipe as fingerprints are made of it: of its speed the precision alone, as it always was.
 
-    The rest changes the order of sums and no more.
+    The rest changes the order of sums, and with it of the places that dropout draws its masks for.
     """
     rest = {key: value for key, value in content.items() if key != "speed"}
     return rest | {"precision": content["speed"]["precision"]}

@@ -190,3 +190,16 @@ def test_a_run_s_pictures_lie_beside_its_judgements(
     assert json.loads(second.read_text())[0]["metric"] == "mifid"
     assert scores.read_bytes() == before
     assert second.with_name(f"{second.stem}-distances.png").exists()
+
+
+def test_memory_that_runs_out_is_one_sentence(
+    run: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("kennel.features.pixel_cells.PixelCells.extract", full)
+    said = refused(run(folder, "--batch", "2000"), RunError)
+    assert said.startswith(
+        "the memory of cpu does not suffice for 2,000 images at a time: give a smaller --batch"
+    )

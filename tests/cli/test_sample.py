@@ -169,3 +169,16 @@ def test_a_class_that_is_called_by_a_number_is_meant_by_its_name(conditional_run
     assert [class_number(name, loaded) for name in ("10", "2", "0")] == [1, 2, 0]
     with pytest.raises(UnknownNameError):
         class_number("\u00b2", loaded)
+
+
+def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
+    def full(*given: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("kennel.sampler._draw", full)
+    outcome = kennel("sample", run, "--batch", 4096, "--device", "cpu")
+    assert outcome.code == 2
+    assert (
+        outcome.err
+        == "Error: the memory of cpu does not suffice for 4,096 images at a time: give a smaller --batch\n"
+    )

@@ -111,3 +111,18 @@ def test_the_orders_of_a_hundred_million_images_are_read_anywhere_in_no_time_and
     assert int(places.min()) >= 0
     assert int(places.max()) < 100_000_000
     assert sum(block.nbytes for block in huge._blocks.values()) <= 2 * 8 * order.BLOCK
+
+
+def test_only_cuda_is_copied_to_while_nobody_waits(monkeypatch):
+    """Elsewhere what is copied from may be freed, and read, before the copy has begun."""
+    told = []
+    copy = torch.Tensor.to
+
+    def recorded(tensor, device, non_blocking=False):
+        told.append((device, non_blocking))
+        return copy(tensor, device)
+
+    monkeypatch.setattr(torch.Tensor, "to", recorded)
+    elsewhere = torch.device("meta")
+    assert Order(37, 0, elsewhere).at(0, 8).device == elsewhere
+    assert told == [(elsewhere, False)]

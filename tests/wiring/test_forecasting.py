@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -170,6 +171,15 @@ def test_a_lazy_term_is_counted_by_how_often_it_is_due(packed_set):
     assert always > off
 
 
+def test_fakes_that_both_players_see_are_drawn_once(packed_set):
+    data = packed_set()
+    twice, once = quick(small(), data), quick(small("turns.same_fakes=true"), data)
+    assert once.flops < 0.95 * twice.flops
+    boost = "turns.boost={discriminator: 5, first: 2, every: 3}"
+    turn = (quick(small(boost, f"turns.same_fakes={kept}"), data).flops for kept in ("true", "false"))
+    assert next(turn) < 0.97 * next(turn)
+
+
 def test_a_terms_share_is_what_leaving_it_out_saves(packed_set):
     data = packed_set()
     # The share is counted on a part of a batch, where the operations on weights alone weigh more.
@@ -205,6 +215,42 @@ def test_what_does_not_fit_is_not_played_and_the_batch_that_is_named_fits(packed
     assert not quick(small(*wide, f"batch={batch + 6}"), data).memory.fits
     monkeypatch.setattr(ROOM, "free_memory", lambda device: counted.state.total // 2)
     assert "does not fit at any batch" in quick(small(*wide, "batch=64"), data).advice[0]
+
+
+def test_no_part_of_a_batch_is_played_that_would_not_fit(packed_set, monkeypatch):
+    data = packed_set(count=200, size=16)
+    wide = ("image.size=16", "generator.width=8", "discriminator.width=8", "budget.images=1280", "batch=64")
+    counted = quick(small(*wide), data).memory
+    played, player = [], ROOM._Bench._player
+
+    def recorded(self, stream, size):
+        played.append(size)
+        return player(self, stream, size)
+
+    monkeypatch.setattr(ROOM._Bench, "_player", recorded)
+    # Of two thirds of it a round of 8 images takes a part, and one of 16, the quarter, more than all.
+    free = 3 * counted.state.total // 2 + counted.round // 4
+    monkeypatch.setattr(ROOM, "free_memory", lambda device: free)
+    found = quick(small(*wide), data)
+    assert max(played) == 8
+    assert not found.memory.fits
+    assert found.memory.round == pytest.approx(counted.round, rel=0.1)
+
+
+def test_no_thread_is_left_behind(packed_set):
+    quick(small("batch=16"), packed_set())
+    assert "kennel-ahead" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_memory_that_runs_out_all_the_same_is_told(packed_set, monkeypatch):
+    def full(*given: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(ROOM._Bench, "whole", full)
+    with pytest.raises(
+        RunError, match="the memory of cpu does not suffice for a batch of 8 images: give a small"
+    ):
+        quick(small(), packed_set())
 
 
 def test_nothing_is_written_and_nothing_changes(packed_set, tmp_path, monkeypatch):
@@ -293,6 +339,24 @@ def test_a_forecast_is_plain_values(packed_set):
 )
 def test_long_times_have_days(seconds, words):
     assert clock(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (60.0, "begun now it ends 12:01"),
+        (86_400.0, "begun now it ends Tue 03 Mar 12:00"),
+        (20 * 365.25 * 86_400, "begun now it ends Fri 02 Mar 2046"),
+        (1e12, "begun now it would end after the year 9999"),
+        (1e18, "begun now it would end after the year 9999"),
+    ],
+)
+def test_the_end_has_its_year_where_it_is_far(packed_set, seconds, words):
+    found = quick(small(), packed_set())
+    nothing = {"validations": 0, "validation": 0.0, "reference": 0.0, "looks": 0.0, "writing": 0.0}
+    times = Times(training=seconds, start=0.0, **nothing)
+    told = dict(rows(dataclasses.replace(found, times=times), datetime(2026, 3, 2, 12)))
+    assert told["total"].endswith(words)
 
 
 def test_sizes_have_their_unit():

@@ -16,11 +16,11 @@ from kennel.optimisers import Scheduled
 from kennel.recipe import Recipe, override
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
-from kennel.shapes import Scalar
+from kennel.shapes import Images, Scalar
 from kennel.techniques import TECHNIQUES, Play, Term, Turn
 from kennel.watch import Watch
 from kennel.wiring import train
-from kennel.wiring.overseeing import ignorant_loss, key_after
+from kennel.wiring.overseeing import Overseer, ignorant_loss, key_after
 
 BATCH, TICK = 8, 16
 LAYER = "layers.2"
@@ -56,6 +56,9 @@ class Sabotage(Term):
 
     def due(self, turn: Turn) -> bool:
         return turn.images_seen > self.images and (self.always or turn.seed == 0)
+
+    def augment(self, real: Images, turn: Turn) -> Images:
+        return real * 3e38 * 3e38 if self.what == "pixels" and self.due(turn) else real
 
     def discriminator_term(self, play: Play) -> Scalar | None:
         if self.what == "discriminator" and self.due(play.turn):
@@ -188,6 +191,75 @@ def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
     newest = checkpoint.newest(RunFolder(tmp_path / "run").checkpoints)
     assert newest.images_seen == 2 * TICK
     assert all(torch.isfinite(tensor).all() for tensor in newest.tensors.values())
+
+
+def seen_late(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
+    """As on a device where nothing is noticed before the tick; so many rounds are played again at most."""
+    at_round = Overseer.at_round
+
+    def late(self: Overseer, images_seen: int) -> None:
+        if images_seen % self.plan.tick_images == 0:
+            at_round(self, images_seen)
+
+    monkeypatch.setattr(Overseer, "at_round", late)
+    monkeypatch.setattr("kennel.wiring.overseeing.REPLAYED_ROUNDS", rounds)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "boost"), [(4, "null"), (64, "null"), (4, "{discriminator: 2, first: 3}")]
+)
+def test_what_is_noticed_late_is_looked_for_in_the_last_rounds(
+    rounds, boost, packed_set, tmp_path, monkeypatch
+):
+    seen_late(monkeypatch, rounds)
+    recipe = tiny("pixels", 12 * BATCH, "ticks=1", f"turns.boost={boost}")
+    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+        train(recipe, packed_set(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("rounds", "looked"), [(4, False), (16, True)])
+def test_layers_are_called_finite_only_where_all_were_looked_at(
+    rounds, looked, packed_set, tmp_path, monkeypatch
+):
+    seen_late(monkeypatch, rounds)
+    with pytest.raises(AlarmError, match="the term of sabotage in the generator's loss") as error:
+        train(tiny("term", 3 * BATCH, "ticks=1"), packed_set(), tmp_path / "run")
+    assert ("every layer before it being finite" in str(error.value)) == looked
+    assert ("it was first seen in" in str(error.value)) != looked
+
+
+def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp_path, monkeypatch):
+    real = Overseer._first_layer
+
+    def mended(self: Overseer) -> tuple[str | None, bool]:
+        monkeypatch.setattr(Sabotage, "due", lambda self, turn: False)
+        return real(self)
+
+    monkeypatch.setattr(Overseer, "_first_layer", mended)
+    with pytest.raises(AlarmError, match="it was first seen in the term of sabotage"):
+        train(tiny("term", 32), packed_set(), tmp_path / "run")
+
+
+def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, monkeypatch):
+    """Dynamo does not hear hooks that are added to what it has compiled: neither does this compiler."""
+
+    def deaf(network_pass: Any, **options: object) -> Any:
+        def call(*arguments: object) -> object:
+            layers = [one for player in network_pass.__self__.players.both() for one in player.modules()]
+            heard = [layer._forward_hooks for layer in layers]
+            for layer in layers:
+                layer._forward_hooks = type(layer._forward_hooks)()
+            try:
+                return network_pass(*arguments)
+            finally:
+                for layer, hooks in zip(layers, heard, strict=True):
+                    layer._forward_hooks = hooks
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", deaf)
+    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+        train(tiny("weight", 32, "speed.compile=on"), packed_set(), tmp_path / "run")
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])

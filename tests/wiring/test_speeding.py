@@ -1,16 +1,20 @@
 """What a recipe's speed comes to on a device, and that it is kept when a run goes on."""
 
+import importlib
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from kennel.errors import RecipeError
+from kennel.features.contract import exact_inference
 from kennel.networks.convolutions import Convolution
 from kennel.recipe import Budget, Part, Recipe, Validation, override
 from kennel.run_folder import RunFolder
 from kennel.speed import Speed, preset
 from kennel.watch import Watch
-from kennel.wiring import build_step, load_run, train
-from kennel.wiring.speeding import defaults_for, refuse_graphs_elsewhere, with_speed_for
+from kennel.wiring import build_step, forecast, load_run, train
+from kennel.wiring.speeding import defaults_for, refuse_graphs_elsewhere, settle_the_process, with_speed_for
 
 CPU = torch.device("cpu")
 
@@ -79,6 +83,59 @@ def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(pa
     assert any(sentence.startswith("Speed changed: speed.layout") for sentence in heard.said)
     with pytest.raises(RecipeError, match=r"speed\.precision"):
         train(recipe("speed.precision=bfloat16"), data, run)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "ends"),
+    [("0.5", "in another order, and dropout may draw other masks."), ("0", "rounded in another order.")],
+)
+def test_a_changed_speed_says_what_else_changes(dropout, ends, packed_set, tmp_path):
+    data, run, heard = packed_set(), tmp_path / "run", Heard()
+    settings = [f"discriminator.dropout={dropout}"]
+    train(recipe(*settings, "speed.layout=channels_last", "budget.images=16"), data, run)
+    train(recipe(*settings, "speed.layout=contiguous"), data, run, watch=heard)
+    (told,) = [sentence for sentence in heard.said if sentence.startswith("Speed changed")]
+    assert told.endswith(ends)
+
+
+@pytest.fixture
+def _switches_as_they_were() -> Iterator[None]:
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [one.allow_tf32 for one in switches]
+    yield
+    for one, value in zip(switches, before, strict=True):
+        one.allow_tf32 = value
+
+
+def states() -> tuple[bool, bool]:
+    """Whether convolutions and products on CUDA may be TF32."""
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.usefixtures("_switches_as_they_were")
+def test_float32_is_float32_on_cuda_and_judging_leaves_it_so():
+    """The switches are torch's own, and are there on every machine."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    settle_the_process()
+    assert states() == (False, False)
+    with exact_inference(torch.device("cuda")):
+        assert states() == (False, False)
+    assert states() == (False, False)
+
+
+@pytest.mark.usefixtures("_switches_as_they_were")
+def test_what_trains_forecasts_and_samples_refuses_tf32(packed_set, tmp_path, monkeypatch):
+    module = importlib.import_module("kennel.wiring.forecasting.forecast")
+    monkeypatch.setattr(module, "product_rate", lambda device, dtype: 1e9)
+    data, run = packed_set(), tmp_path / "run"
+    for play in (
+        lambda: train(recipe("budget.images=16"), data, run),
+        lambda: forecast(recipe("budget.images=16"), data, seconds=0.0),
+        lambda: load_run(run),
+    ):
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        play()
+        assert states() == (False, False)
 
 
 @pytest.mark.parametrize("name", ["plain", "bfloat16"])

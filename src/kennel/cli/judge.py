@@ -1,5 +1,6 @@
 """`kennel judge`: how good a run's samples, or any folder of pictures, are beside a reference set."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def judge(
     from kennel.metrics.evidence import Settings
     from kennel.wiring import own_device, pick_device
 
-    with ranks_together(report_error, error_sentence):
+    with ranks_together(report_error, error_sentence), _shortage_told(batch, device):
         if rank():
             be_silent()
         names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
@@ -132,6 +133,14 @@ def judge(
         if folder is not None:
             made_by = {} if run_file is None else {"Description": MADE_BY}
             _draw(court.evidence, judgements, folder, prefix, made_by)
+
+
+def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
+    """Where memory runs out in it, one sentence says with what, where, and what to do."""
+    from kennel.wiring.failures import shortage_told
+
+    remedy = "give a smaller --batch, a smaller --count or fewer --metrics"
+    return shortage_told(f"{batch:,} images at a time", device, remedy)
 
 
 def _tell(notes: list[str], judgements: list[Any]) -> None:

@@ -33,9 +33,11 @@ def sample(
     from kennel.cli.console import console, progress_bar
     from kennel.errors import RunError
     from kennel.wiring import load_run, pick_device
+    from kennel.wiring.failures import shortage_told
     from kennel.wiring.sample_files import class_number, write_grid, write_samples
 
-    loaded = load_run(run, checkpoint, pick_device(device), averaged=not playing)
+    place = pick_device(device)
+    loaded = load_run(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
         samples = loaded.samples(count or 64, seed, truncation, label, batch)
@@ -50,12 +52,13 @@ def sample(
         last = seed + (per_class or count) - 1
         grid = run / "samples" / f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
     kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
-    if out is not None:
-        with progress_bar("sampling") as report:
-            write_samples(out, samples, loaded, report)
-        console.print(
-            f"{count:,} images by the {kind} at {loaded.images_seen:,} images: {out}", soft_wrap=True
-        )
-    if grid is not None:
-        write_grid(grid, samples, loaded, columns=per_class)
-        console.print(f"Grid by the {kind} at {loaded.images_seen:,} images: {grid}", soft_wrap=True)
+    with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch"):
+        if out is not None:
+            with progress_bar("sampling") as report:
+                write_samples(out, samples, loaded, report)
+            console.print(
+                f"{count:,} images by the {kind} at {loaded.images_seen:,} images: {out}", soft_wrap=True
+            )
+        if grid is not None:
+            write_grid(grid, samples, loaded, columns=per_class)
+            console.print(f"Grid by the {kind} at {loaded.images_seen:,} images: {grid}", soft_wrap=True)

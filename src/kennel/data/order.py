@@ -60,10 +60,12 @@ class Order:
         place = (epoch, number)
         if place not in self._blocks:
             indices = self._made(epoch, number)
-            if self._device.type == "cuda":
-                # From pinned memory, so that nobody waits for what the device has still to do.
+            # From pinned memory, so that nobody waits for what the device has still to do. On other devices
+            # than CUDA such a copy may read what has been freed meanwhile.
+            pinned = self._device.type == "cuda"
+            if pinned:
                 indices = indices.pin_memory()
-            self._blocks[place] = indices.to(self._device, non_blocking=True)
+            self._blocks[place] = indices.to(self._device, non_blocking=pinned)
             while len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[place]

@@ -15,7 +15,7 @@ WHY = "such numbers spread to every weight at the next update, and nothing bring
 REMEDIES = (
     "lower learning rates, techniques.r1=on or techniques.spectral_norm=on for the discriminator, "
     "techniques.instance_noise=on, techniques.singular_value_clamp=on for the generator, or "
-    "precision=float32 where it is lower"
+    "speed.precision=float32 where it is lower (in another --out, or by --fork)"
 )
 """What to try."""
 
@@ -63,20 +63,23 @@ def sentence(
     images_seen: int,
     turns: str,
     of_rank: int = 0,
+    looked: bool = True,
 ) -> str:
     """What is told of a broken turn, without its end.
 
     `parameters` are the names of what each optimiser moves, in its order; `layer` is the first whose output
-    was not finite, if one was; `of_rank` is the first rank whose losses were not, where ranks share a run.
+    was not finite, if one was; `of_rank` is the first rank whose losses were not, where ranks share a run;
+    `looked` says whether all layers were seen to be finite where `layer` is None.
     """
     terms = [_words(name) for name in broken.statistics if name.endswith("_term")]
     losses = [_words(name) for name in broken.statistics if not name.endswith("_term")]
     if layer is not None:
         source = f"the first came out of {layer}"
-    elif terms:
-        source = f"it began in {' and '.join(terms)}, every layer before it being finite"
-    elif losses:
-        source = f"it began in {' and '.join(losses)}, every layer before it being finite"
+    elif terms or losses:
+        places = " and ".join(terms or losses)
+        source = f"it was first seen in {places}"
+        if looked:
+            source = f"it began in {places}, every layer before it being finite"
     elif of_rank:
         source = f"it began in the losses or terms of rank {of_rank}, those of rank 0 being finite"
     else:

@@ -106,7 +106,8 @@ class Sentinel:
         noticed = self._copied is not None and bool(self._on_host)
         self._on_host.copy_(self._flag, non_blocking=True)
         self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self._copied.record()
+        # Not simply the current stream: that is the current device's, which need not be the flag's.
+        self._copied.record(torch.cuda.current_stream(self._flag.device))
         return noticed
 
     def has_broken(self) -> bool:
@@ -131,7 +132,8 @@ class Sentinel:
     def reset(self) -> None:
         """Lets the weights move again, after they were restored."""
         self._records.clear()
-        self._copied = None
+        # A copy that is still under way keeps its own memory: nobody may take it for one of the new flag.
+        self._copied = self._on_host = None
         if self._flag is not None:
             self._flag.zero_()
 

@@ -28,6 +28,9 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:
+            # What names no device (events, streams, random generators) is then meant for this one.
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         here = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]

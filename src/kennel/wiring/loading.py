@@ -15,7 +15,7 @@ from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.identity import identity_of
-from kennel.wiring.speeding import uncompiled
+from kennel.wiring.speeding import refuse_tf32, uncompiled
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def load_run(
 ) -> LoadedRun:
     """A run's generator from its `which` checkpoint: "newest", "best", or a count of images.
 
-    `averaged` False takes the generator that was playing in place of its average.
+    `averaged` False takes the generator that was playing in place of its average. On CUDA the process draws
+    in whole float32 from then on, as it does in training.
     """
+    refuse_tf32()
     folder = RunFolder(run)
     recipe = folder.recipe()
     found = _find_checkpoint(folder, which)

@@ -11,7 +11,7 @@ from kennel import randomness
 from kennel.distributed import gathered, meet, rank, world_size
 from kennel.errors import AlarmError
 from kennel.losses import Loss, Targets
-from kennel.monitor import DIVERSITY, IGNORANT, NON_FINITE, Sign, Tick
+from kennel.monitor import DIVERSITY, IGNORANT, NON_FINITE, Sign, Tally, Tick
 from kennel.monitor.alarms import ALARMS, alarms_of, newly_raised
 from kennel.monitor.diagnosis import REMEDIES, WHY, first_not_finite, sentence, with_what_is_wrong
 from kennel.monitor.diversity import nearest_distance
@@ -29,7 +29,7 @@ from kennel.wiring.space import writing
 DIVERSITY_IMAGES = 64
 """Images of each side, at least, that diversity is measured on at a tick."""
 REPLAYED_ROUNDS = 64
-"""How many rounds are played again at most to find a layer."""
+"""How many rounds, the last ones, are played again at most to find a layer."""
 
 
 class RollBack(Exception):  # noqa: N818 (a turn of the run, no error)
@@ -171,36 +171,42 @@ class Overseer:
         of_rank = next((place for place, (has_losses,) in enumerate(told) if has_losses), 0)
         if broken is None:
             return f"values that are not finite on another rank before {images_seen:,} images"
-        layer = None
-        if world_size() == 1:  # the ranks would have to play it again together
-            layer = self._first_layer()
+        # Of several ranks none looks: they would have to play it again together.
+        layer, looked = self._first_layer() if world_size() == 1 else (None, False)
         moved = self._moved().items()
         names = {name: [one for one, _ in network.named_parameters()] for name, network in moved}
         exact = self.plan.device.type == "cpu"
         turns = "before" if exact and world_size() == 1 else "some rounds before"
-        return sentence(broken, names, layer, images_seen, turns, of_rank)
+        return sentence(broken, names, layer, images_seen, turns, of_rank, looked)
 
     def _moved(self) -> Mapping[str, torch.nn.Module]:
         companions = {name: one.network for name, one in self.step.companions.items()}
         return {**self.players, **companions}
 
-    def _first_layer(self) -> str | None:
-        """Plays the rounds since all was well again, with the weights as they were at the broken turn."""
-        progress = self.trainer.progress
-        until, progress.images_seen = progress.images_seen, self._clean_until
-        networks = self._moved()
+    def _first_layer(self) -> tuple[str | None, bool]:
+        """Plays the rounds since all was well again, with the weights as they were at the broken turn.
+
+        The layer, if one was found; and whether every round was looked at and one of them broke again, so
+        that none that is found says something. Networks are not compiled here: there no hook is heard.
+        """
+        trainer, networks = self.trainer, self._moved()
+        progress, turns, batch = trainer.progress, trainer.plan.turns, trainer.plan.batch
+        until, tally = progress.images_seen, trainer.tally
+        early = max(0, turns.round_after(until // batch) - REPLAYED_ROUNDS)
+        begins = max(self._clean_until, turns.discriminator_before(early) * batch)
+        progress.images_seen, trainer.tally = begins, Tally()
         try:
-            for _ in range(REPLAYED_ROUNDS):
-                with first_not_finite(networks) as found:
-                    self.trainer.round()
-                if found:
-                    player, _, name = found[0].partition(" layer ")
-                    return found[0] + with_what_is_wrong(networks[player], name)
-                if progress.images_seen >= until:
-                    break
+            with self.step.passes.plainly():
+                while progress.images_seen < until:
+                    with first_not_finite(networks) as found:
+                        trainer.round()
+                    if found:
+                        player, _, name = found[0].partition(" layer ")
+                        return found[0] + with_what_is_wrong(networks[player], name), True
+            broke_again = not all(map(math.isfinite, trainer.tally.means().values()))
         finally:
-            progress.images_seen = until
-        return None
+            progress.images_seen, trainer.tally = until, tally
+        return None, broke_again and begins == self._clean_until
 
     def _tell(self, name: str, sign: Sign, images_seen: int, why: str, remedies: str) -> None:
         if rank():

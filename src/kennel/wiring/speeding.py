@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -73,15 +74,31 @@ def place(players: Players, device: torch.device, speed: Speed) -> None:
         set_minimal_filtering(network, speed.convolutions == "minimal")
 
 
+def refuse_tf32() -> None:
+    """On CUDA float32 is float32, for the whole process.
+
+    Neither convolutions nor products round their factors to the 10 bits of TF32, as cuDNN's convolutions do
+    by default. Judging has switches of its own.
+
+    The older switches set both kinds of them to one state, whichever a program used before.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch 2.9 would rather be told by the newer ones
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def settle_the_process() -> None:
-    """Settings of the whole process that a training on a CPU is faster with, and that change no result but as
-    is said here. To be called before any parallel work, since threads take modes over from their starter.
+    """Settings of the whole process: no TF32 on CUDA (`refuse_tf32`), and what a training on a CPU is faster
+    with, which changes no result but as is said here. To be called before any parallel work, since threads
+    take modes over from their starter.
 
     - Vanishing gradients become denormal numbers, on which a CPU computes several times slower: they are 0.
     - The memory of large maps and weights is kept for the next ones. By default the C library of Linux gives
       every piece above 32 MiB back to the system at once, and fetching it anew, page by page, can take as
       long as computing what it holds.
     """
+    refuse_tf32()
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library, which knows no mallopt

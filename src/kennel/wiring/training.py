@@ -28,6 +28,7 @@ from kennel.watch import Watch
 from kennel.wiring import ranks
 from kennel.wiring.building import build_step, resolve, sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.failures import failures_told
 from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.identity import TAKEN
 from kennel.wiring.keeping import Keeper
@@ -55,7 +56,7 @@ def train(
     It is over when its budget is spent, or when the validation's metric has not improved for as many
     validations as the recipe's patience.
 
-    The same recipe on the same data continues bit for bit where its newest whole checkpoint stands.
+    The same recipe on the same data continues where its newest whole checkpoint stands, on a CPU bit for bit.
     Another recipe or other data in the same folder is refused with the difference; only a changed budget
     and what changes the measuring alone (`TAKEN`) are taken. `weights` is a file for the validation's
     extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the device, a
@@ -108,6 +109,7 @@ def _train(
     keeper = Keeper(folder, recipe, step, validator, plan)
     overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
     with (
+        failures_told(recipe, device, " in another --out"),
         asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.say) as events,
         Stream(
@@ -225,7 +227,7 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
     if budget:
         say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
     if faster := [change for change in changes if change.startswith("speed.")]:
-        say(f"Speed changed: {'; '.join(faster)}. From here on sums are rounded in another order.")
+        say(f"Speed changed: {'; '.join(faster)}. From here on {_what_speed_changes(recipe)}.")
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
@@ -235,6 +237,11 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         say(f"From the next checkpoint on another number of them is kept: {kept[0]}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
+
+
+def _what_speed_changes(recipe: Recipe) -> str:
+    drops = any(part.options.get("dropout") for part in (recipe.generator, recipe.discriminator))
+    return "sums are rounded in another order" + (", and dropout may draw other masks" if drops else "")
 
 
 def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[str]:

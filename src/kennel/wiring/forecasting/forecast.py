@@ -1,7 +1,8 @@
 """What a run will take, before it is begun: counted and measured on the real step, stream and trainer."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,13 @@ from kennel.run_folder import RunFolder
 from kennel.step import Step
 from kennel.trainer import Batches, Plan
 from kennel.wiring.building import build_step, sampling_generator
+from kennel.wiring.failures import failures_told
 from kennel.wiring.forecasting.advice import advice
 from kennel.wiring.forecasting.counting import StateBytes, all_living, counted, state_bytes
 from kennel.wiring.forecasting.free import free_disk, free_memory
 from kennel.wiring.forecasting.results import Disk, Forecast, Memory, Times
 from kennel.wiring.forecasting.rounds import (
     EXTRA_TURNS,
-    FirstOf,
     Player,
     Rounds,
     rounds_of,
@@ -42,6 +43,7 @@ from kennel.wiring.forecasting.ticks import (
     measured_writing,
     ticks_of,
 )
+from kennel.wiring.overseeing import DIVERSITY_IMAGES
 from kennel.wiring.rolling_back import of_ticks_to_keep, rolls_back
 from kennel.wiring.speeding import PRECISIONS, settle_the_process
 from kennel.wiring.training import changes_since, portions, settled
@@ -50,6 +52,10 @@ from kennel.wiring.validating import Validator
 Say = Callable[[str], None]
 FIRST_PARTS = (8, 4)
 """Rounds of these parts of a batch are counted first, so that one that does not fit is never played."""
+LEAST = (2, 4)
+"""Before them, rounds of so many images, and then of twice as many as long as these say that it fits."""
+SURELY = 2 / 3
+"""Of what is free so much is counted on for a part."""
 
 
 def forecast(
@@ -68,9 +74,23 @@ def forecast(
     `seconds` is for how long rounds are timed. Where a run is in `out`, the forecast is of what is left of
     it. Refuses what `train` refuses; writes nothing and downloads nothing. `say` is told what is being done.
     """
+    device = device or torch.device("cpu")
+    with failures_told(recipe, device, ""):
+        return _forecast(recipe, data, out, device, weights, resident_bytes, seconds, say)
+
+
+def _forecast(
+    recipe: Recipe,
+    data: Path,
+    out: Path | None,
+    device: torch.device,
+    weights: Path | None,
+    resident_bytes: int | None,
+    seconds: float,
+    say: Say,
+) -> Forecast:
     began = time.perf_counter()
     settle_the_process()
-    device = device or torch.device("cpu")
     free = free_memory(device)
     packed = PackedSet(data)
     folder = RunFolder(data if out is None else out)
@@ -89,10 +109,10 @@ def forecast(
     start = time.perf_counter() - began
 
     say("counting operations and bytes")
-    bench = _Bench(step, recipe, plan, rounds, packed)
+    bench = _Bench(step, recipe, plan, rounds, packed, free)
     flops, held, state = bench.small()
     shares = bench.term_shares()
-    writing = measured_writing(step, bench.tally, recipe)
+    writing = measured_writing(step, bench.tally, recipe, bench.look_batch(state))
     judging = 0 if validator is None else _held_for_judging(validator, recipe, packed)
     room = room_on(device) if resident_bytes is None else resident_bytes
     resident = packed.images.nbytes if packed.images.nbytes <= room else 0
@@ -222,9 +242,13 @@ def _times(
 class _Bench:
     """One step on which rounds are counted and timed: of parts of a batch first, then of whole ones."""
 
-    def __init__(self, step: Step, recipe: Recipe, plan: Plan, rounds: Rounds, packed: PackedSet) -> None:
-        self.step, self.recipe, self.plan, self.rounds = step, recipe, plan, rounds
-        self._mapped = Stream(packed, recipe.batch, recipe.seed, plan.device, resident_bytes=0)
+    def __init__(
+        self, step: Step, recipe: Recipe, plan: Plan, rounds: Rounds, packed: PackedSet, free: int | None
+    ) -> None:
+        self.step, self.recipe, self.plan, self.rounds, self.packed = step, recipe, plan, rounds, packed
+        self._free = free
+        self._size = recipe.batch
+        """Of the smaller part that the line goes through."""
         self._growth = 0.0
         """Bytes that a round holds more for one more image in its batch."""
         self._held = 0.0
@@ -234,31 +258,55 @@ class _Bench:
     def small(self) -> tuple[float, int, StateBytes]:
         """(operations of a round, bytes that it holds, state): a line through two parts of a batch."""
         batch = self.recipe.batch
-        sizes = [batch // part for part in FIRST_PARTS] if batch >= 2 * FIRST_PARTS[0] else [batch]
-        kinds = list(self.rounds.numbers)
-        first = self._player(FirstOf(self._mapped, sizes[0]), sizes[0])
-        for kind in kinds:
-            first.play(kind)  # gradients, the optimisers' state and averages come to be
-        wait_for(self.plan.device)
-        self.tally = first.tally
+        sizes: tuple[int, ...] = LEAST if batch >= LEAST[-1] else (batch,)
+        with self._part(sizes[0]) as first:
+            for kind in self.rounds.numbers:
+                first.play(kind)  # gradients, the optimisers' state and averages come to be
+            wait_for(self.plan.device)
+            self.tally = first.tally
         state = state_bytes(self.step)
+        flops = self._line(sizes, state)
+        wanted = tuple(batch // part for part in FIRST_PARTS)
+        while wanted[0] > sizes[0]:
+            sizes = wanted if self._fits(wanted[-1], state, SURELY) else (sizes[-1], 2 * sizes[-1])
+            if sizes[-1] > wanted[-1] or not self._fits(sizes[-1], state, SURELY):
+                break
+            flops = self._line(sizes, state)
+        return flops, round(self._held), state
+
+    def _line(self, sizes: tuple[int, ...], state: StateBytes) -> float:
+        """Operations of a round of the whole batch; what it holds, and its growth, are remembered."""
         flops, held = [], []
         for size in sizes:
-            operations, most = self._count(self._player(FirstOf(self._mapped, size), size))
+            with self._part(size) as player:
+                operations, most = self._count(player)
             flops.append(operations)
             held.append(max(0, most - state.total))
+        self._size, more = sizes[0], self.recipe.batch - sizes[-1]
         if len(sizes) == 1:
-            self._growth, self._held = held[0] / batch, float(held[0])
-            return flops[0], held[0], state
+            self._growth, self._held = held[0] / sizes[0], float(held[0])
+            return flops[0]
         self._growth = max(0.0, held[1] - held[0]) / (sizes[1] - sizes[0])
-        self._held = held[1] + self._growth * (batch - sizes[1])
-        slope = (flops[1] - flops[0]) / (sizes[1] - sizes[0])
-        return flops[1] + slope * (batch - sizes[1]), round(self._held), state
+        self._held = held[1] + self._growth * more
+        return flops[1] + (flops[1] - flops[0]) / (sizes[1] - sizes[0]) * more
+
+    def _fits(self, size: int, state: StateBytes, share: float = 1.0) -> bool:
+        """Whether a round of so many images takes at most this share of what is free, by the line."""
+        held = self._held - self._growth * (self.recipe.batch - size)
+        return self._free is None or state.total + held <= share * self._free
+
+    def look_batch(self, state: StateBytes) -> int:
+        """How many images can be drawn at once: the whole batch, where a round of it fits."""
+        return (
+            self.recipe.batch if self._fits(self.recipe.batch, state) else min(self._size, DIVERSITY_IMAGES)
+        )
 
     def term_shares(self) -> dict[str, float]:
         """Which part of a round's operations each term takes that differentiates images at every turn."""
-        size = min(self.recipe.batch, max(2, self.recipe.batch // FIRST_PARTS[0]))
-        player = self._player(FirstOf(self._mapped, size), size)
+        with self._part(self._size) as player:
+            return self._term_shares(player)
+
+    def _term_shares(self, player: Player) -> dict[str, float]:
         kind = max(self.rounds.numbers, key=self.rounds.share)
         shares = {}
         whole = counted(lambda: player.play(kind)).flops
@@ -290,6 +338,13 @@ class _Bench:
     def timed(self, stream: Batches, device: torch.device, seconds: float) -> Speed:
         """How fast whole rounds are."""
         return measured_speed(self._player(stream, self.recipe.batch), self.rounds, device, seconds)
+
+    @contextmanager
+    def _part(self, size: int) -> Iterator[Player]:
+        """Plays rounds of so many images, which are streamed."""
+        plan = self.plan
+        with Stream(self.packed, size, plan.seed, plan.device, resident_bytes=0) as stream:
+            yield self._player(stream, size)
 
     def _player(self, stream: Batches, size: int) -> Player:
         plan = replace(self.plan, batch=size)

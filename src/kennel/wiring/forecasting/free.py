@@ -15,7 +15,7 @@ def free_memory(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    found = [one for one in (_available(), _allowed()) if one is not None]
+    found = [one for one in (_available(), _allowed(), _addressable()) if one is not None]
     return min(found) if found else None
 
 
@@ -43,6 +43,18 @@ def _allowed() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return max(0, most - used + droppable)
+
+
+def _addressable() -> int | None:
+    """What the process's own limit (`ulimit -v`) leaves; None where there is none."""
+    try:
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    return None if most == resource.RLIM_INFINITY else max(0, most - used)
 
 
 def free_disk(folder: Path) -> int:

@@ -76,9 +76,12 @@ class Times:
         parts = (self.training, self.validation, self.reference, self.looks, self.writing, self.start)
         return sum(parts)
 
-    def ends(self, now: datetime) -> datetime:
-        """When a run that starts `now` would be over."""
-        return now + timedelta(seconds=self.total)
+    def ends(self, now: datetime) -> datetime | None:
+        """When a run that starts `now` would be over; None beyond the last year of the calendar."""
+        try:
+            return now + timedelta(seconds=self.total)
+        except OverflowError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import torch
 from kennel.monitor import Tally
 from kennel.recipe import Recipe, Turns
 from kennel.sampler import draw_latents
-from kennel.shapes import Images, Labels, Pixels
 from kennel.step import Step
 from kennel.trainer import Batches, Plan, Trainer
 
@@ -91,9 +90,7 @@ class Player:
     def __init__(self, step: Step, stream: Batches, recipe: Recipe, plan: Plan, rounds: Rounds) -> None:
         """Nothing is played yet."""
         self._rounds, self._plan = rounds, replace(plan, turns=_unboosted(plan.turns))
-        more = Turns(
-            discriminator=plan.turns.discriminator + EXTRA_TURNS, generator=plan.turns.generator, boost=None
-        )
+        more = self._plan.turns.model_copy(update={"discriminator": plan.turns.discriminator + EXTRA_TURNS})
         self._trainers = [
             Trainer(step, stream, lambda count, random: draw_latents(recipe.latent, count, random), one)
             for one in (self._plan, replace(plan, turns=more))
@@ -122,20 +119,7 @@ class Player:
 
 
 def _unboosted(turns: Turns) -> Turns:
-    return Turns(discriminator=turns.discriminator, generator=turns.generator)
-
-
-class FirstOf:
-    """The first `count` images of every batch of a stream."""
-
-    def __init__(self, stream: Batches, count: int) -> None:
-        """`count` is at most the stream's batch."""
-        self._stream, self._count = stream, count
-
-    def at(self, images_seen: int) -> tuple[Pixels | Images, Labels | None]:
-        """See `Batches.at`."""
-        pixels, labels = self._stream.at(images_seen)
-        return pixels[: self._count], None if labels is None else labels[: self._count]
+    return turns.model_copy(update={"boost": None})
 
 
 def wait_for(device: torch.device) -> None:

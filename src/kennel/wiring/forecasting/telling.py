@@ -100,10 +100,17 @@ def _times(found: Forecast, now: datetime) -> Iterator[tuple[str, str]]:
         f"{clock(times.start)} to start",
     )
     per_tick = (times.total - times.start - times.reference) / max(1, found.ticks.count)
-    ends = times.ends(now)
-    form = "%H:%M" if ends.date() == now.date() else "%a %d %b %H:%M"
     yield (
         "total",
-        f"{clock(times.total)}, {clock(per_tick)} for each of {found.ticks.count} ticks; begun now it ends "
-        f"{ends.strftime(form)}",
+        f"{clock(times.total)}, {clock(per_tick)} for each of {found.ticks.count} ticks; begun now it "
+        f"{_end(times.ends(now), now)}",
     )
+
+
+def _end(ends: datetime | None, now: datetime) -> str:
+    """The hour today, the day this year, the year later on."""
+    if ends is None:
+        return "would end after the year 9999"
+    if ends.date() == now.date():
+        return f"ends {ends:%H:%M}"
+    return f"ends {ends:%a %d %b %H:%M}" if ends.year == now.year else f"ends {ends:%a %d %b %Y}"

@@ -199,8 +199,11 @@ class Writing:
     spectra_bytes: int
 
 
-def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
-    """Draws a grid and packs a checkpoint in memory; the disk's own time is not in it."""
+def measured_writing(step: Step, tally: Tally, recipe: Recipe, look_batch: int) -> Writing:
+    """Draws a grid and packs a checkpoint in memory; the disk's own time is not in it.
+
+    Images are looked at `look_batch` at a time.
+    """
     cpu = torch.device("cpu")
     sizes: dict[str, int] = {}
     players = {"generator": step.players.generator, "discriminator": step.players.discriminator}
@@ -234,25 +237,25 @@ def measured_writing(step: Step, tally: Tally, recipe: Recipe) -> Writing:
     entry = {"images": 10**6, "seconds": 1000.123, "images_per_second": 100.12, **tally.means(), **validated}
     line = len(json.dumps(entry)) + 1
     of_spectra = len(json.dumps({"images": 10**6, **measured})) + 1 if measured else 0
-    look = _look_seconds(step, recipe, spectra)
+    look = _look_seconds(step, recipe, spectra, look_batch)
     return Writing(
         look, grid_seconds, sizes["grid"], checkpoint_seconds, sizes["checkpoint"], line, of_spectra
     )
 
 
-def _look_seconds(step: Step, recipe: Recipe, spectra: Spectra) -> float:
+def _look_seconds(step: Step, recipe: Recipe, spectra: Spectra, batch: int) -> float:
     """Of what the overseer measures at a tick."""
     device = next(step.players.generator.parameters()).device
     random = torch.Generator(device).manual_seed(0)
-    labels = torch.zeros(recipe.batch, dtype=torch.int64, device=device) if recipe.classes else None
+    labels = torch.zeros(batch, dtype=torch.int64, device=device) if recipe.classes else None
 
     @torch.no_grad()
     def look() -> None:
         if recipe.alarms.spectra:
             spectra.measure()
-        for _ in range(ceil(DIVERSITY_IMAGES / recipe.batch)):
+        for _ in range(ceil(DIVERSITY_IMAGES / batch)):
             with step.passes.autocast(device):
-                fake = step.players.generator(draw_latents(recipe.latent, recipe.batch, random), labels)
+                fake = step.players.generator(draw_latents(recipe.latent, batch, random), labels)
             for _ in ("fake", "real"):
                 nearest_distance(fake)
 
