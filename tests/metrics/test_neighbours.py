@@ -1,6 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,6 +133,26 @@ def test_an_outlier_that_leaves_all_others_below_float32_changes_nothing(
     np.testing.assert_allclose(
         found.distances, np.sort(all_distances(left, right, False), 1)[:, :2], rtol=1e-9
     )
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+@pytest.mark.parametrize("seed", [42, 93, 110])
+def test_where_denormal_numbers_are_0_as_in_training_the_nearest_are_the_same(
+    product: ProductName, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    left, right = (
+        (random.normal(size=(count, 24)) * 10 ** random.uniform(-12, 12, (count, 1))).astype(np.float32)
+        for count in (30, 40)
+    )
+    expected = np.sort(all_distances(left, right, False), 1)[:, :3]
+    try:
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this processor knows no such mode")
+        found = nearest(left, right, 3, product=product).distances
+    finally:
+        torch.set_flush_denormal(False)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("product", ["float32", "int8"])

@@ -51,7 +51,7 @@ def test_a_limit_on_files_ends_the_command_and_leaves_the_checkpoints_whole(
     train(half, data, run)
     folder = RunFolder(run)
     there = {path: path.read_bytes() for path in checkpoint.in_folder(folder.checkpoints)}
-    limit = min(map(len, there.values())) - 1
+    limit = min(map(len, there.values())) - 200  # the words in it have not always the same length
     done = kennel(LIMITED, limit, "train", file, "--data", data, "--out", run, "--device", "cpu")
     said = last_sentence(done)
     assert re.search(r"a checkpoint of \S+run could not be written, file too large \(it takes up to ", said)

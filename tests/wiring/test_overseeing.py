@@ -332,6 +332,11 @@ def test_without_spectra_none_are_written_and_their_alarm_is_silent(packed_set, 
     assert "exploding_spectrum" not in [name for name, _ in raised(tmp_path / "run")]
 
 
+def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed_set, tmp_path):
+    with pytest.raises(AlarmError, match="the run is stopped and it has no checkpoint yet"):
+        train(tiny("term", 0), packed_set(), tmp_path / "run")
+
+
 def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_set, tmp_path):
     recipe, data = tiny("spectrum", 5 * TICK, "alarms.policy=stop"), packed_set()
     with pytest.raises(AlarmError, match=r"exploding_spectrum at .* or go on as it is with --set alarms"):

@@ -155,8 +155,7 @@ class Space:
             # These rows were rounded before the centre was taken out, and so by their size with it.
             extent = extent + torch.linalg.vector_norm(self._centre)
         bound = (product.bound(left.prepared, right.prepared) + 2.0**-21 * extent.square()).float()
-        # What lies below float32's normal numbers was rounded more coarsely, or away.
-        bound.add_(torch.finfo(torch.float32).tiny)
+        bound.add_(_rounded_away(self.left.shape[1]))
         closeness.add_(left.offsets[:, None])
         return Tile(top, start, closeness.abs_() if self._signed else closeness, bound)
 
@@ -187,7 +186,7 @@ class Space:
         starts = np.searchsorted(left, np.arange(len(self.left)))
         ranked = values[np.lexsort((values, left))]
         last = ranked[starts + wanted - 1].astype(np.float64)
-        reach = last + (error if self.cosine else error * last) + float(np.finfo(np.float32).tiny)
+        reach = last + (error if self.cosine else error * last) + _rounded_away(self.left.shape[1])
         kept = values - errors <= reach[left]
         return left[kept], right[kept]
 
@@ -321,6 +320,14 @@ class _Search:
         self._prune()
         row, column, _ = self._found[0]
         return row.cpu().numpy(), column.cpu().numpy()
+
+
+def _rounded_away(dimension: int) -> float:
+    """What a product of rows loses at most that lies below float32's normal numbers.
+
+    A process that trains takes such numbers for 0: those of the rows, each of the products, and their sums.
+    """
+    return 4 * (dimension + 2) * float(np.finfo(np.float32).tiny)
 
 
 def _squares(rows: Float64Array) -> Float64Array:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kennel import randomness
+from kennel.checkpoint import in_folder
 from kennel.distributed import gathered, meet, rank, world_size
 from kennel.errors import AlarmError
 from kennel.losses import Loss, Targets
@@ -231,8 +232,11 @@ class Overseer:
         if options.policy == "warn" and not beyond_repair:
             return
         had = f" after {self.rollbacks} rollbacks" if options.policy == "rollback" else ""
+        left = (
+            "its last checkpoint is kept" if in_folder(self.folder.checkpoints) else "has no checkpoint yet"
+        )
         raise AlarmError(
-            f"{why}: the run is stopped{had} and its last checkpoint is kept; change the recipe in another "
+            f"{why}: the run is stopped{had} and {left}; change the recipe in another "
             "--out" + ("" if beyond_repair else ", or go on as it is with --set alarms.policy=warn")
         )
 
