@@ -233,7 +233,9 @@ class Overseer:
             return
         had = f" after {self.rollbacks} rollbacks" if options.policy == "rollback" else ""
         left = (
-            "its last checkpoint is kept" if in_folder(self.folder.checkpoints) else "has no checkpoint yet"
+            "its last checkpoint is kept"
+            if in_folder(self.folder.checkpoints)
+            else "it has no checkpoint yet"
         )
         raise AlarmError(
             f"{why}: the run is stopped{had} and {left}; change the recipe in another "
