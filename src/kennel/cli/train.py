@@ -33,7 +33,7 @@ def train(
 
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
-    from kennel.cli.console import be_silent, console, error_sentence, report_error
+    from kennel.cli.console import console, error_sentence, report_error
     from kennel.data.room import parse_room
     from kennel.distributed import rank, ranks_together
     from kennel.errors import AlarmError

@@ -96,11 +96,11 @@ def _forecast(
     folder = RunFolder(data if out is None else out)
     recipe = settled(recipe, packed, folder, weights, device)
     seen = 0
-    if out is not None and not folder.exists():
-        folder.refuse_other_content()
     if folder.exists():
         changes_since(folder, recipe, packed)
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
+    elif out is not None:
+        folder.refuse_other_content()
     step = build_step(recipe, device)
     validator, notes = _validator(recipe, packed, step, weights)
     plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
