@@ -59,6 +59,39 @@ def test_a_dry_run_writes_nothing_and_needs_no_destination(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_tutorial_keeps_what_cameras_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [(160, 120), (120, 160), (180, 120), (120, 180), (192, 108), (100, 100)]
+    (tmp_path / "photos").mkdir()
+    for number, size in enumerate(sizes):
+        Image.effect_noise(size, 80).save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    commands = [line.split()[1:] for line in text.splitlines() if line.startswith("kennel data prepare photos")]
+    assert len(commands) >= 2
+    for command in commands:
+        assert kennel(monkeypatch, *command) == 0
+        assert "dropped" not in capsys.readouterr().out
+    assert len(PackedSet(tmp_path / "sets" / "mine")) == len(sizes)
+    for low_high, kept in (("0.66:1.51", 5), ("0.8:1.25", 1)):  # as the tutorial says of them
+        assert kennel(monkeypatch, "data", "prepare", "photos", "--aspect", low_high, "--dry-run") == 0
+        words = capsys.readouterr().out.split()
+        assert words[words.index("kept") - 2] == str(kept)
+
+
+def test_a_limit_of_bad_files_is_taken_as_50_as_50_percent_and_as_a_half(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        (photographs / "[0] class" / f"{number}.jpg").write_bytes(b"text")
+    for number, text in enumerate(("50", "50%", "0.5")):
+        destination = tmp_path / f"set{number}"
+        assert kennel(monkeypatch, "data", "prepare", photographs, destination, "--max-bad", text) == 0
+        assert PackedSet(destination).about["provenance"]["options"]["max_bad"] == 0.5
+    assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "no", "--max-bad", "0.3") == 2
+
+
 def test_names_to_exclude_can_come_from_a_file(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

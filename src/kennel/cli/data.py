@@ -153,7 +153,7 @@ def list_sets() -> None:
     """List the collections that are known by name, and where they would be taken from."""
     from rich.table import Table
 
-    from kennel.data.downloading import cache_folder
+    from kennel.cache import cache_folder
     from kennel.data.known_sets import KNOWN_SETS
 
     table = Table(show_lines=True)
