@@ -8,6 +8,7 @@ from PIL import Image
 
 from kennel.cli import main
 from kennel.data.packed import PackedSet
+from kennel.networks import GENERATORS
 
 
 def kennel(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -68,7 +69,9 @@ def test_the_tutorial_keeps_what_cameras_take(
         Image.effect_noise(size, 80).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    commands = [line.split()[1:] for line in text.splitlines() if line.startswith("kennel data prepare photos")]
+    commands = [
+        line.split()[1:] for line in text.splitlines() if line.startswith("kennel data prepare photos")
+    ]
     assert len(commands) >= 2
     for command in commands:
         assert kennel(monkeypatch, *command) == 0
@@ -92,6 +95,30 @@ def test_a_limit_of_bad_files_is_taken_as_50_as_50_percent_and_as_a_half(
     assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "no", "--max-bad", "0.3") == 2
 
 
+def test_every_side_that_a_network_draws_is_prepared_and_any_other_on_request(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sides = {side for _, network in GENERATORS.items() for side in network.sizes}
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert f"{', '.join(map(str, sorted(sides)[:-1]))} or {max(sides)}, which networks draw" in text
+    for side in sorted(sides):
+        assert kennel(monkeypatch, "data", "prepare", photographs, "--dry-run", "--size", str(side)) == 0
+    capsys.readouterr()
+    options = ("--size", "65", "--any-size")
+    assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "set", *options) == 0
+    assert PackedSet(tmp_path / "set").shape == (3, 65, 65)
+
+
+def test_a_side_of_its_own_that_few_networks_draw_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in (2, 20, 20))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(start + bytes(range(200)) * 4)
+    assert kennel(monkeypatch, "data", "prepare", tmp_path / "train-images-idx3-ubyte", tmp_path / "set") == 0
+    assert "own side is 20, which no network draws" in capsys.readouterr().err
+    assert PackedSet(tmp_path / "set").shape == (1, 20, 20)
+
+
 def test_names_to_exclude_can_come_from_a_file(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +133,13 @@ def test_names_to_exclude_can_come_from_a_file(
     [
         (["SOURCE"], "DEST is missing"),
         (["SOURCE", "SET", "--fit", "stretch"], "--fit is 'stretch'"),
+        (
+            ["SOURCE", "SET", "--size", "65"],
+            "--size is 65, which no network draws but those of any size (mlp)",
+        ),
+        (["SOURCE", "--dry-run", "--size", "65"], "give 64 or 128, or add --any-size"),
+        (["SOURCE", "SET", "--size", "1"], "give 8, or add"),
+        (["SOURCE", "SET", "--size", "512"], "give 256, or add"),
         (["SOURCE", "SET", "--aspect", "wide"], "--aspect is 'wide'"),
         (["SOURCE", "SET", "--min-side", "500"], "none is kept"),
         (["SOURCE", "SET", "--exclude", "@absent.txt"], "cannot be read"),
