@@ -27,7 +27,8 @@ class JudgingProtocol(BaseModel):
     Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
     `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions;
     `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
-    kennel: like `versions`, they change a score by rounding.
+    kennel: like `versions`, they change a score by rounding. `image_fit` and `reference_fit` say how
+    pictures of other sizes were brought to these, None where they had them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +53,8 @@ class JudgingProtocol(BaseModel):
     versions: dict[str, str]
     device: str | None = None
     threads: int | None = None
+    image_fit: str | None = None
+    reference_fit: str | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class JudgingProtocol(BaseModel):
             f"Resize: {self.resize}.",
             f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
             f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
+            *self._fits(),
             *self.notes,
         ]
         if self.logits and "splits" in self.options:
@@ -78,6 +82,13 @@ class JudgingProtocol(BaseModel):
             threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
             sentences.append(f"Computed on {self.device}, {threads}.")
         return " ".join([*sentences, f"Seed {self.seed}."])
+
+    def _fits(self) -> list[str]:
+        """What was cropped or resized before the extractor's own resize, as sentences."""
+        sides = {"images": self.image_fit, "reference": self.reference_fit}
+        if self.image_fit == self.reference_fit:
+            sides = {"images and the reference": self.image_fit}
+        return [f"Brought to one size, the {side}: {fit}." for side, fit in sides.items() if fit]
 
 
 class Judgement(BaseModel):
