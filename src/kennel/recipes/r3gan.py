@@ -26,8 +26,8 @@ def r3gan_dogs() -> Recipe:
         paper="Huang et al. 2024, arXiv 2501.05441",
         image=Image(size=64, channels=3),
         latent=Latent(dimension=64),
-        generator=Part(name="modern", width=128, narrowest=32, blocks=1),
-        discriminator=Part(name="modern", width=128, narrowest=32, blocks=1),
+        generator=Part(name="modern", width=128, widest_side=16, narrowest=32, blocks=1),
+        discriminator=Part(name="modern", width=128, widest_side=16, narrowest=32, blocks=1),
         loss=Part(name="relativistic_paired"),
         techniques=(
             Part(name="horizontal_flip"),
