@@ -128,5 +128,5 @@ def _refuse_zeros(weight: Tensor, name: str) -> None:
     if not bool(weight.any()):
         raise RecipeError(
             f"spectral_norm cannot divide the weights of {name} by their norm, for they are all 0: let "
-            "orthogonal_init or normal_init draw them, or --set techniques.spectral_norm=off"
+            "orthogonal_init, normal_init or xavier_init draw them, or --set techniques.spectral_norm=off"
         )
