@@ -68,7 +68,7 @@ def biggan_original() -> Recipe:
             Part(name="orthogonal_init"),
             Part(name="spectral_norm", players="both"),
             Part(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
-            Part(name="ema", half_life_images=28_400_000),
+            Part(name="ema", half_life_images=28_400_000, ramp_up=1.0),
         ),
         generator_optimiser=Optimiser(learning_rate=5e-5, betas=(0.0, 0.999)),
         discriminator_optimiser=Optimiser(learning_rate=2e-4, betas=(0.0, 0.999)),

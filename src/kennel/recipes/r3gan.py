@@ -34,7 +34,7 @@ def r3gan_dogs() -> Recipe:
             Part(name="ada", fixed=0.3),
             Part(name="r1", weight=1.0, decay="cosine", final=0.1),
             Part(name="r2", weight=1.0, decay="cosine", final=0.1),
-            Part(name="ema", half_life_images=50_000),
+            Part(name="ema", half_life_images=62_500),
         ),
         generator_optimiser=adam,
         discriminator_optimiser=adam,
