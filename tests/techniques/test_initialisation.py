@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.class_bias import ClassBias
 from kennel.networks.residual import Residual
 from kennel.recipe import override
 from kennel.recipes import built_in
@@ -39,6 +40,16 @@ def test_normal_init_draws_weights_around_zero_and_gains_around_one():
         biases = [layer.bias for layer in layers if getattr(layer, "bias", None) is not None]
         assert biases
         assert all(torch.all(bias == 0) for bias in biases)
+
+
+@pytest.mark.parametrize("name", ["acgan", "cgan.dogs"])
+def test_the_column_of_a_class_is_drawn_as_the_rest_of_its_layer(name):
+    fixed = ["image.size=32", "image.channels=3", "classes=120"]
+    players = build_step(override(built_in(name), fixed), torch.device("cpu")).players
+    columns = [one for network in players.both() for one in network.modules() if isinstance(one, ClassBias)]
+    assert columns
+    for column in columns:
+        assert column.weight.std().item() == pytest.approx(0.02, rel=0.05)
 
 
 def deviation(layer, gain):

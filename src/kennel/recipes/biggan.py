@@ -61,7 +61,7 @@ def biggan_original() -> Recipe:
         image=Image(size=128, channels=3),
         classes=None,
         latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=96),
+        generator=Part(name="biggan", width=96, epsilon=1e-4),
         discriminator=Part(name="biggan", width=96),
         loss=Part(name="hinge"),
         techniques=(

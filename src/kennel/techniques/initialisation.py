@@ -6,12 +6,13 @@ import torch
 from pydantic import PositiveFloat
 from torch import nn
 
+from kennel.networks.class_bias import ClassBias
 from kennel.networks.normalisation import ConditionalBatchNorm
 from kennel.networks.residual import Residual
 from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique
 from kennel.techniques.matrices import LAYERS
 
-WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ClassBias)
 NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -19,7 +20,8 @@ NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
 class NormalInit(Technique):
     """Weights from N(0, 0.02), batch norm's gain from N(1, 0.02), biases 0 (DCGAN, section 4).
 
-    Embeddings of labels keep the draw of their network.
+    The class's column of a layer (`ClassBias`) is one of its weights; other embeddings keep the draw of their
+    network.
     """
 
     stage: ClassVar[Stage] = "initialise"
@@ -33,8 +35,8 @@ class NormalInit(Technique):
                 if isinstance(layer, WEIGHTED + NORMALISED) and layer.weight is not None:
                     mean = 1.0 if isinstance(layer, NORMALISED) else 0.0
                     nn.init.normal_(layer.weight, mean, self.standard_deviation, generator=random)
-                    if layer.bias is not None:
-                        nn.init.zeros_(layer.bias)
+                    if getattr(layer, "bias", None) is not None:
+                        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 @TECHNIQUES.register("xavier_init")
