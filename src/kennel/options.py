@@ -1,5 +1,6 @@
 """Frozen settings with unknown keys refused, and pydantic's errors told in one sentence."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -40,7 +41,8 @@ def sentence(error: ValidationError, where: str) -> str:
         return f"{path} is missing: give it a value"
     if first["type"] == "value_error":
         return f"{path}: {first['ctx']['error']}"
-    return f"{path} = {first['input']!r} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"
+    given = reprlib.repr(first["input"])
+    return f"{path} = {given} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"
 
 
 def _is_tag(part: str | int) -> bool:
