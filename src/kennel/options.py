@@ -33,6 +33,15 @@ def validated(model: type[OptionsType], values: Mapping[str, Any], where: str) -
         raise RecipeError(sentence(error, where)) from None
 
 
+def fits(model: type[BaseModel], values: Mapping[str, Any]) -> bool:
+    """Whether `values` are what `model` says."""
+    try:
+        model.model_validate(values)
+    except ValidationError:
+        return False
+    return True
+
+
 def sentence(error: ValidationError, where: str) -> str:
     """The first thing that a pydantic error says, as one sentence: key, what was given, what is expected."""
     first = error.errors(include_url=False)[0]

@@ -24,8 +24,9 @@ MAX_LINE_BYTES = 8 << 20
 MAX_LINES_BYTES = 1 << 30
 MAX_YAML_BYTES = 1 << 20
 MAX_YAML_NODES = 100_000
-MAX_DIGITS = 250
-"""Of a number: what is longer fits no float, and takes Python a time that grows with its square."""
+MAX_DIGITS, MAX_JSON_DIGITS = 250, 1_000
+"""Of a number in YAML and in JSON: what is longer takes Python a time that grows with its square. A
+number that fits no float is a schema's to refuse."""
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's, six times as fast, where PyYAML was built with it."""
@@ -53,11 +54,11 @@ def leads_out(path: Path) -> bool:
     return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
 
 
-def read_bytes(path: Path, most: int) -> bytes:
+def read_bytes(path: Path, most: int, *, named: bool = False) -> bytes:
     """A regular file's content. Raises `UntrustedError` for a link out of its folder, for a file of more than
-    `most` bytes, and for what cannot be read."""
+    `most` bytes, and for what cannot be read. A link that the user has `named` is followed."""
     try:
-        if leads_out(path):
+        if not named and leads_out(path):
             raise UntrustedError("it is a link that leads out of its folder")
         # A pipe without a writer would be waited for without an end.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -73,17 +74,17 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
-def read_text(path: Path, most: int) -> str:
+def read_text(path: Path, most: int, *, named: bool = False) -> str:
     """A UTF-8 text file. Raises as `read_bytes`, and where it is no UTF-8."""
     try:
-        return read_bytes(path, most).decode("utf-8")
-    except UnicodeDecodeError:
-        raise UntrustedError("it is not UTF-8 text") from None
+        return read_bytes(path, most, named=named).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UntrustedError(f"it is not UTF-8 text ({error.reason})") from None
 
 
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path, most: int = MAX_JSON_BYTES, *, named: bool = False) -> Any:
     """What a JSON file says. Raises as `read_text` and `parse_json`."""
-    return parse_json(read_text(path, most))
+    return parse_json(read_text(path, most, named=named))
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
@@ -102,8 +103,8 @@ def read_json_lines(path: Path) -> Iterator[Any]:
 def parse_json(text: str) -> Any:
     """Plain values of a JSON text, every text in it printable.
 
-    Raises `UntrustedError` for anything else, NaN, infinities (1e999), numbers of more than `MAX_DIGITS`
-    digits and more than `MAX_DEPTH` levels included.
+    Raises `UntrustedError` for anything else, NaN, infinities (1e999), whole numbers of more than
+    `MAX_JSON_DIGITS` digits, and more than `MAX_DEPTH` levels.
     """
     depth = 0
     for token in _TOKENS.finditer(text):
@@ -174,7 +175,7 @@ def _refused(name: str) -> NoReturn:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
+    if len(digits) > MAX_JSON_DIGITS:
         raise ValueError(f"a number of {len(digits):,} digits")
     return int(digits)
 
