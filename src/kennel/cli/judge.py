@@ -189,7 +189,11 @@ def _keep(
         while not taken(saved := run_file.with_name(f"{run_file.name}-{extractor}.json")):
             number += 1
             run_file = first.with_name(f"{first.name}-{number}")
-        write_judgements(saved, judgements)
+        try:
+            write_judgements(saved, judgements)
+        except OSError:
+            saved.unlink(missing_ok=True)
+            raise
         console.print(f"Saved: {saved}", soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple, Protocol, cast, runtime_checkable
 from kennel.data.columns import Names
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
-from kennel.untrusted import printable
+from kennel.untrusted import UntrustedError, printable, read_bytes
 
 LINK = "link"
 NOT_A_FILE = "not a regular file"
@@ -149,9 +149,9 @@ class FolderContainer:
         if member.size > MAX_FILE_BYTES:
             raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
         try:
-            return (self.path / self._names[member.where]).read_bytes()
-        except OSError as error:
-            raise DataError(f"it cannot be read ({error.strerror})") from error
+            return read_bytes(self.path / self._names[member.where], MAX_FILE_BYTES)
+        except UntrustedError as error:
+            raise DataError(str(error)) from error
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -19,8 +19,9 @@ from kennel.options import sentence
 from kennel.untrusted import UntrustedError, read_json
 
 FORMAT = 1
-CHECKED_BYTES = 256 << 20
-"""Pixels that are held against a digest before a training: as many as take less than a second to read."""
+CHECKED_BYTES, SAMPLED_BYTES = 256 << 20, 16 << 20
+"""Of pixels that are held against a digest before a training: a set of so many is looked at whole, in less
+than a second, and of a larger one so many, which a slow disk must seek one by one."""
 LabelArray = npt.NDArray[np.int64]
 
 
@@ -202,11 +203,12 @@ class PackedSet:
     def pixel_digest(self) -> str:
         """Of the shape, the pixels and the labels as they lie there now, whatever `dataset.json` says.
 
-        All pixels where that costs under a second; of a larger set the first and last image, and others
-        evenly between them, `CHECKED_BYTES` in all.
+        All pixels of a set of up to `CHECKED_BYTES`; of a larger one the first and the last image, and others
+        evenly between them, `SAMPLED_BYTES` in all.
         """
         row_bytes = int(np.prod(self.shape))
-        count = min(len(self), max(2, CHECKED_BYTES // row_bytes))
+        whole = self.images.nbytes <= CHECKED_BYTES
+        count = len(self) if whole else min(len(self), max(2, SAMPLED_BYTES // row_bytes))
         rows = np.linspace(0, len(self) - 1, count).astype(np.int64)
         digest = hashlib.blake2b(repr(self.images.shape).encode(), digest_size=16)
         step = max(1, (16 << 20) // row_bytes)
