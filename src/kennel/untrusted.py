@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from kennel.errors import KennelError
 
 MAX_DEPTH = 32
@@ -27,9 +25,6 @@ MAX_YAML_NODES = 100_000
 MAX_DIGITS, MAX_JSON_DIGITS = 250, 1_000
 """Of a number in YAML and in JSON: what is longer takes Python a time that grows with its square. A
 number that fits no float is a schema's to refuse."""
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's, six times as fast, where PyYAML was built with it."""
 
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _NUMBER = re.compile(r"[-+0-9A-Fa-fxXoO._:]*")
@@ -128,11 +123,15 @@ def parse_yaml(text: str) -> Any:
     Aliases are refused, since a few lines of them stand for more values than fit into any memory. Raises
     `UntrustedError`.
     """
+    import yaml  # late: each command prints through this module, and few read YAML
+
     if len(text) > MAX_YAML_BYTES:
         raise UntrustedError(f"it has more than {MAX_YAML_BYTES:,} characters")
+    # libyaml's is six times as fast, where PyYAML was built with it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _check_events(text)
-        return _cleaned(yaml.load(text, LOADER))
+        _check_events(text, loader)
+        return _cleaned(yaml.load(text, loader))
     except yaml.YAMLError as error:
         raise UntrustedError(f"it is not readable YAML: {printable(' '.join(str(error).split()))}") from None
     # A date of the 99th month, an empty `!!int`: PyYAML lets through what Python says.
@@ -140,10 +139,12 @@ def parse_yaml(text: str) -> Any:
         raise UntrustedError(f"it is not readable YAML: {printable(str(error))[:120]}") from None
 
 
-def _check_events(text: str) -> None:
+def _check_events(text: str, loader: Any) -> None:
     """Goes through the text without building anything of it."""
+    import yaml
+
     depth = 0
-    for nodes, event in enumerate(yaml.parse(text, LOADER)):
+    for nodes, event in enumerate(yaml.parse(text, loader)):
         if isinstance(event, yaml.AliasEvent):
             raise UntrustedError("it has an alias (*name), which is not read: write the value out")
         if isinstance(event, yaml.CollectionStartEvent):
