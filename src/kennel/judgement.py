@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from kennel import __version__
 from kennel.atomic import write_text
 from kennel.errors import JudgementError
+from kennel.untrusted import UntrustedError, read_json
 
 COPIED = 1e-9
 """A cosine distance below this is that of an image to itself, but for rounding."""
@@ -94,6 +95,15 @@ class Judgement(BaseModel):
 
 def warnings_about(judgement: Judgement) -> list[str]:
     """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
+    try:
+        return _warnings(judgement)
+    except (LookupError, TypeError, ValueError):  # a file's details may be anything
+        return [
+            f"The details of {judgement.metric} are not those that kennel writes: do not quote its value."
+        ]
+
+
+def _warnings(judgement: Judgement) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
     found = []
     needed = max(ENOUGH, protocol.dimension + 1)
@@ -142,9 +152,13 @@ def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None
     write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_judgements(source: Path) -> list[Judgement]:
-    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else."""
+def read_judgements(source: Path, *, named: bool = True) -> list[Judgement]:
+    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else.
+
+    A link out of its folder is followed where the user has `named` the file.
+    """
     try:
-        return [Judgement.model_validate(entry) for entry in json.loads(source.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        content = read_json(source, named=named)
+        return [Judgement.model_validate(entry) for entry in content]
+    except (UntrustedError, ValueError, TypeError) as error:
         raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

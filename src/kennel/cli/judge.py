@@ -179,15 +179,21 @@ def _keep(
 
     Gives the name in the run's folder: with a number where another judgement of the same second has it.
     """
+    from kennel.atomic import taken
     from kennel.cli.console import console
     from kennel.judgement import write_judgements
 
     if run_file is not None:
         first, number = run_file, 1
-        while (saved := run_file.with_name(f"{run_file.name}-{extractor}.json")).exists():
+        # Taken before it is written: two that end in one second would find the same name free.
+        while not taken(saved := run_file.with_name(f"{run_file.name}-{extractor}.json")):
             number += 1
             run_file = first.with_name(f"{first.name}-{number}")
-        write_judgements(saved, judgements)
+        try:
+            write_judgements(saved, judgements)
+        except OSError:
+            saved.unlink(missing_ok=True)
+            raise
         console.print(f"Saved: {saved}", soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)

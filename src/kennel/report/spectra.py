@@ -6,7 +6,7 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-from kennel.report.figures import Mark
+from kennel.report.figures import Mark, plain
 from kennel.report.wording import short_count
 
 PLAYERS = ("generator", "discriminator")
@@ -39,7 +39,7 @@ def draw_spectra(spectra: Sequence[Mapping[str, Any]], destination: Path, marks:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
         axes.yaxis.set_minor_formatter(FuncFormatter(partial(_between_decades, axes)))
-        _draw_layers(axes, [(int(line["images"]), line[player]) for line in spectra])
+        _draw_layers(axes, [(int(line["images"]), line[player]) for line in spectra if line.get(player)])
         draw_marks(axes, marks)
     with atomic_file(destination) as temporary:
         paper.savefig(temporary, format="png")
@@ -62,6 +62,8 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
 
     from kennel.report.drawing import FAINT, INK, SOFT
 
+    if not history:
+        return
     last = history[-1][1]
     named = sorted(last, key=lambda layer: -last[layer][0])[:NAMED] if len(last) > NAMED else list(last)
     shown = [layer for layer in last if layer in named]
@@ -74,7 +76,7 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
             points = [
                 (images, spectrum[layer][number])
                 for images, spectrum in history
-                if layer in spectrum and spectrum[layer][number] > 0
+                if number < len(spectrum.get(layer, ())) and spectrum[layer][number] > 0
             ]
             if points:
                 axes.plot(
@@ -87,7 +89,7 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
                     clip_on=len(points) > 2,
                     markersize=3.5,
                 )
-    handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=layer) for layer in shown]
+    handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=plain(layer)) for layer in shown]
     if len(last) > len(shown):
         handles.append(
             Line2D([], [], color="#b6bec8", linewidth=2.2, label=f"{len(last) - len(shown)} others")

@@ -65,8 +65,10 @@ class Keeper:
         What a killed process left half-written goes; a damaged checkpoint is set aside, and it is said.
         """
 
+        spoilt: list[CheckpointError] = []
+
         def damaged(error: CheckpointError) -> None:
-            say(f"{_capital(error)}: it is set aside, and the one before it is taken.")
+            spoilt.append(error)
 
         for place in (self.folder.path, self.folder.checkpoints, self.folder.samples):
             sweep(place)
@@ -74,6 +76,9 @@ class Keeper:
         for path in checkpoint.in_folder(self.folder.checkpoints):
             if found is not None and int(path.stem) > found.images_seen:
                 checkpoint.set_aside(path)
+        for error in spoilt:
+            aside = "it is set aside, and the one before it" if found is not None else "the one before it"
+            say(f"{_capital(error)}: {aside} is taken.")
         rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
         # A tick that is due again, after its validation was given up, writes its lines again.
         due = found is not None and bool(found.about.get("tick_due", False))

@@ -102,7 +102,7 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
                 f"{folder.path} has no checkpoint '{which}': give newest, best, or a count of images that is "
                 f"kept: {', '.join(kept)}"
             )
-        return checkpoint.load(path)
+        return checkpoint.load(path, identity_of(folder))
     found = checkpoint.newest(folder.checkpoints, run=identity_of(folder))
     if found is None:
         raise RunError(f"{folder.path} has no checkpoint yet: let `kennel train` reach its first tick")

@@ -219,6 +219,7 @@ def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> 
 
 def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:
     if not folder.exists():
+        packed.refuse_other_pixels()
         folder.begin(recipe, _about(packed))
         return
     there, changes = folder.recipe(), changes_since(folder, recipe, packed)
@@ -256,6 +257,8 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
             f"{about['data']['fingerprint'][:8]}), not on {packed.name} ({packed.fingerprint[:8]}): "
             "give that set, or another --out"
         )
+    if known := about["data"].get("pixels"):
+        packed.refuse_changed(known)
     changes = difference(there, recipe)
     refused = [change for change in changes if not change.startswith(TAKEN)]
     if refused:
@@ -282,6 +285,7 @@ def _about(packed: PackedSet) -> dict[str, Any]:
             "count": len(packed),
             "shape": list(packed.shape),
             "classes": list(packed.classes),
+            "pixels": packed.pixel_digest(),
         },
         "versions": {
             "kennel": kennel.__version__,
