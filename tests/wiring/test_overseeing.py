@@ -86,6 +86,8 @@ class Sabotage(Term):
             return
         if self.what == "spectrum":
             play.players.generator.get_submodule(LAYER).weight.mul_(3.0)
+        if self.what == "behind":
+            play.players.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
         if self.what == "weight":
             weight = play.players.discriminator.get_submodule("first").weight
             weight.copy_(weight.sign() * 1e38)
@@ -299,6 +301,17 @@ def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_p
     assert 5 * TICK < images <= 7 * TICK
     (line,) = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "exploding_spectrum"]
     assert f"generator layer {LAYER}" in line["saw"]
+
+
+def test_a_weight_that_is_blown_up_behind_its_spectral_norm_is_found_and_rolled_back(packed_set, tmp_path):
+    settings = ("techniques.spectral_norm.players=both", "alarms.policy=rollback")
+    assert train(tiny("behind", 5 * TICK, *settings), packed_set(), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    alarm, back = folder.alarms()
+    assert alarm["alarm"] == "exploding_spectrum"
+    assert f"generator layer {LAYER} is" in alarm["saw"]
+    assert back["back_to"] <= 5 * TICK < alarm["images"] <= 7 * TICK
+    assert checkpoint.newest(folder.checkpoints).about["rollbacks"] == 1
 
 
 def test_a_generator_that_is_told_nothing_any_more_is_found_within_two_ticks(packed_set, tmp_path):
