@@ -24,6 +24,10 @@ class RunError(KennelError):
     """A run folder that is missing, not a run, or belongs to something else."""
 
 
+class NotFiniteError(RunError):
+    """A generator whose images hold NaN or infinite values, which are no pictures."""
+
+
 class AlarmError(RunError):
     """A run that an alarm has ended, since its policy says so or since it is beyond repair."""
 

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ class JudgingProtocol(BaseModel):
     Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
     `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions;
     `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
-    kennel: like `versions`, they change a score by rounding.
+    kennel: like `versions`, they change a score by rounding. `class_sampling` says how the classes of a
+    conditional run's samples were drawn: "data" as often as its training set has each, "uniform" all alike;
+    None for images that were not drawn so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,12 +55,17 @@ class JudgingProtocol(BaseModel):
     versions: dict[str, str]
     device: str | None = None
     threads: int | None = None
+    class_sampling: Literal["data", "uniform"] | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
         """The part that must be equal for two scores to be compared."""
         apart = {"images", "available_count", "seed", "notes", "versions", "reference", "device", "threads"}
-        return self.model_dump(exclude=apart)
+        content = self.model_dump(exclude=apart)
+        if self.class_sampling != "uniform":
+            # Samples by the set's frequencies are of the mixture that pictures and other runs are of, too.
+            content["class_sampling"] = None
+        return content
 
     def words(self) -> str:
         """The protocol in sentences."""
@@ -73,6 +80,9 @@ class JudgingProtocol(BaseModel):
             f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
             *self.notes,
         ]
+        if self.class_sampling is not None:
+            how = {"data": "as often as the training set has each", "uniform": "uniformly, all alike"}
+            sentences.append(f"Classes drawn {how[self.class_sampling]}.")
         if self.logits and "splits" in self.options:
             sentences.append(f"Inception Score from {self.logits}, {self.options['splits']} splits.")
         if self.device and self.threads:

@@ -33,6 +33,7 @@ __all__ = [
     "Alarms",
     "Boost",
     "Budget",
+    "ClassSampling",
     "Image",
     "Latent",
     "Optimiser",
@@ -54,9 +55,14 @@ __all__ = [
 _LATER: dict[str, dict[str, Any]] = {
     "validation": {"also": [], "patience": None},
     "turns": {"same_fakes": False},
+    "sampling": {"classes": "data"},
 }
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
 older runs keep theirs; and all of `alarms`."""
+
+
+ClassSampling = Literal["data", "uniform"]
+"""How the classes of samples are drawn: as often as the training set has them, or all alike."""
 
 
 class Part(BaseModel):
@@ -127,9 +133,13 @@ class Sampling(Options):
     `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
     truncation that is asked for (standing statistics, Brock et al. 2019); 0 takes the running
     averages of training.
+
+    `classes` says how often a sample of each class is drawn where none is asked for: "data" as often as the
+    training set has it, as in training, "uniform" all alike.
     """
 
     standing_passes: NonNegativeInt = 0
+    classes: ClassSampling = "data"
 
 
 class Recipe(Options):
@@ -140,6 +150,8 @@ class Recipe(Options):
     image: Image = Image()
     classes: NonNegativeInt | None = 0
     """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+    """The images of each class, by which samples draw theirs. Always filled in from the data set."""
     latent: Latent = Latent()
     generator: Part
     discriminator: Part
@@ -168,8 +180,8 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name."""
-        content = fingerprinted(self.model_dump(mode="json", exclude={"paper"}))
+        """BLAKE2b of all that the recipe says, but for the paper's name and what it repeats of the set."""
+        content = fingerprinted(self.model_dump(mode="json", exclude={"paper", "class_counts"}))
         if self.alarms == Alarms():
             del content["alarms"]
         for part, defaults in _LATER.items():

@@ -350,6 +350,15 @@ def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed
         train(tiny("term", 0), packed_set(), tmp_path / "run")
 
 
+def test_spoilt_weights_at_a_validated_tick_are_the_alarms_and_draw_nothing(packed_set, tmp_path):
+    validated = ("validation.every_ticks=1", "validation.extractor=pixels", "validation.metric=fid")
+    data = packed_set()
+    for name, more in (("plain", ()), ("validated", (*validated, "validation.count=20"))):
+        with pytest.raises(AlarmError, match="weights that are not finite"):
+            train(tiny("spoilt", 3 * TICK - 1, *more), data, tmp_path / name)
+    assert raised(tmp_path / "plain") == raised(tmp_path / "validated")
+
+
 def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_set, tmp_path):
     recipe, data = tiny("spectrum", 5 * TICK, "alarms.policy=stop"), packed_set()
     with pytest.raises(AlarmError, match=r"exploding_spectrum at .* or go on as it is with --set alarms"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from kennel.cli import words
 from kennel.cli.outputs import refuse_unwritable
 
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
@@ -59,6 +60,7 @@ def judge(
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
+    classes: words.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option(
         "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
@@ -89,9 +91,11 @@ def judge(
         reference = open_images(data)
         run_file = None
         if (target / "recipe.yaml").is_file():
-            images, run_file = _samples(target, checkpoint, count, len(reference), seed, truncation, place)
+            images, run_file = _samples(
+                target, checkpoint, count, len(reference), seed, (truncation, classes), place
+            )
         else:
-            _refuse_choices_of_runs(target, checkpoint, truncation)
+            _refuse_choices_of_runs(target, checkpoint, truncation, classes)
             images = open_images(target)
         check_sizes(images, reference)
         # Weights that must be downloaded first are so by one rank.
@@ -201,11 +205,18 @@ def _keep(
     return run_file
 
 
-def _refuse_choices_of_runs(target: Path, checkpoint: str, truncation: float | None) -> None:
+def _refuse_choices_of_runs(
+    target: Path, checkpoint: str, truncation: float | None, classes: str | None
+) -> None:
     """Pictures that lie there are not sampled, so nothing can be chosen about that."""
     from kennel.errors import JudgementError
 
-    for option, given in (("--checkpoint", checkpoint != "newest"), ("--truncation", truncation is not None)):
+    choices = {
+        "--checkpoint": checkpoint != "newest",
+        "--truncation": truncation is not None,
+        "--classes": classes is not None,
+    }
+    for option, given in choices.items():
         if given and target.exists():
             raise JudgementError(
                 f"{target} is no run, and {option} chooses how a run is sampled: leave it out"
@@ -248,11 +259,12 @@ def _samples(
     count: int | None,
     reference_count: int,
     seed: int,
-    truncation: float | None,
+    drawn: tuple[float | None, str | None],
     device: Any,
 ) -> tuple[Any, Path]:
     """The run's samples as an `ImageSet`, and where its judgements go, without the extractor and suffix.
 
+    `drawn` is their truncation, and how their classes are drawn.
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
     and 2,048 at least, where the bias of FID begins to matter less than the model.
     """
@@ -262,12 +274,14 @@ def _samples(
     from kennel.wiring import load_run
 
     count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
+    truncation, sampling = drawn[0], words.class_sampling(drawn[1])
     loaded = load_run(run, checkpoint, device)
     name = f"{run} at {loaded.images_seen:,} images"
     if truncation is not None:
         name += f", truncation {truncation}"
     classes = tuple(loaded.folder.about()["data"]["classes"])
-    images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint, classes)
+    samples = loaded.samples(count, seed, truncation, classes=sampling)
+    images = SampledSet(samples, name, loaded.fingerprint, classes)
     return images, run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
 
 

@@ -17,7 +17,8 @@ from kennel.shapes import Features, Images, Labels, Latents, Logits
 class Setting:
     """What a pair of networks is built for: square images of `size`, their `channels`, and the latent.
 
-    `classes` is 0 where there are none, or where nobody looks at them.
+    `classes` is 0 where there are none, or where nobody looks at them. `class_counts` are the images of each
+    class in the training set, by which a class is drawn; empty where that is not known.
     """
 
     size: int
@@ -25,6 +26,7 @@ class Setting:
     latent_dimension: int
     classes: int = 0
     latent_distribution: Literal["normal", "uniform"] = "normal"
+    class_counts: tuple[int, ...] = ()
 
 
 class Network(nn.Module):

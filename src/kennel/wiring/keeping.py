@@ -162,7 +162,7 @@ class Keeper:
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
         self.is_best, self._best_before = False, None
-        if self.validator is None or not self._is_validated(progress):
+        if self.validator is None or not self._is_validated(progress) or self._is_spoilt():
             return
         with wanted.unless(self.asked_to_stop):
             values = self.validator.values(sampling_generator(self.step), progress.images_seen)
@@ -173,8 +173,13 @@ class Keeper:
 
     def assist(self, entry: Entry, progress: Progress) -> None:
         """What the other ranks do at a tick: their share of the validation."""
-        if self.validator is not None and self._is_validated(progress):
+        if self.validator is not None and self._is_validated(progress) and not self._is_spoilt():
             self.validator.assist(sampling_generator(self.step), progress.images_seen)
+
+    def _is_spoilt(self) -> bool:
+        """Whether weights are not finite: nothing can be drawn, and the overseer's look, which follows, ends
+        the run or takes it back. Every rank has the same weights, and so the same answer."""
+        return any(not bool(one.isfinite().all()) for one in self.step.players.generator.parameters())
 
     def _is_validated(self, progress: Progress) -> bool:
         tick = progress.images_seen // self.plan.tick_images

@@ -10,7 +10,7 @@ from kennel import checkpoint
 from kennel.errors import RunError
 from kennel.monitor import Tally
 from kennel.networks import Generator
-from kennel.recipe import Recipe
+from kennel.recipe import ClassSampling, Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 from kennel.wiring.building import build_step, sampling_generator
@@ -36,26 +36,48 @@ class LoadedRun:
         truncation: float | None = None,
         label: int | None = None,
         batch: int = DEFAULT_BATCH,
+        classes: ClassSampling | None = None,
     ) -> Samples:
-        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given."""
+        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given.
+
+        Without it each seed draws its class, as `classes` says: "data" as often as the training set has each,
+        "uniform" all alike, None as the run's recipe says. Raises `RunError` for a generator without classes.
+        """
+        if classes is not None:
+            self._refuse_without_classes("--classes")
+        if classes is not None and label is not None:
+            raise RunError(
+                "--class asks for one class, and --classes says how each seed draws its own: give one of them"
+            )
         labels = None if label is None else (label,) * count
-        return self._samples(range(seed, seed + count), labels, truncation, batch)
+        return self._samples(range(seed, seed + count), labels, truncation, batch, classes)
 
     def samples_per_class(
         self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH
     ) -> Samples:
         """`count` images of every class in turn, of the same seeds."""
-        if self.generator.setting.classes == 0:
-            raise RunError(
-                f"the generator of {self.folder.path} knows no classes: leave --per-class out, "
-                "or train a conditional recipe on a set with classes"
-            )
+        self._refuse_without_classes("--per-class")
         seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.setting.classes)
         return self._samples(seeds, labels, truncation, batch)
 
+    def _refuse_without_classes(self, option: str) -> None:
+        if self.generator.setting.classes == 0:
+            raise RunError(
+                f"the generator of {self.folder.path} knows no classes: leave {option} out, "
+                "or train a conditional recipe on a set with classes"
+            )
+
     def _samples(
-        self, seeds: Sequence[int], labels: Sequence[int] | None, truncation: float | None, batch: int
+        self,
+        seeds: Sequence[int],
+        labels: Sequence[int] | None,
+        truncation: float | None,
+        batch: int,
+        classes: ClassSampling | None = None,
     ) -> Samples:
+        sampling = self.recipe.sampling
+        if classes is not None:
+            sampling = sampling.model_copy(update={"classes": classes})
         return Samples(
             self.generator,
             self.recipe.latent,
@@ -63,7 +85,7 @@ class LoadedRun:
             batch=batch,
             truncation=truncation,
             labels=labels,
-            sampling=self.recipe.sampling,
+            sampling=sampling,
         )
 
 
@@ -116,7 +138,9 @@ def sampled_set(
     truncation: float | None = None,
     which: str = "newest",
     device: torch.device | None = None,
+    classes: ClassSampling | None = None,
 ) -> SampledSet:
-    """`count` samples of a run as an `ImageSet`, to be judged."""
+    """`count` samples of a run as an `ImageSet`, to be judged; `classes` as in `LoadedRun.samples`."""
     loaded = load_run(run, which, device)
-    return SampledSet(loaded.samples(count, seed, truncation), str(run), loaded.fingerprint)
+    samples = loaded.samples(count, seed, truncation, classes=classes)
+    return SampledSet(samples, str(run), loaded.fingerprint)

@@ -24,8 +24,8 @@ from kennel.monitor import DIVERSITY, Tally
 from kennel.monitor.diversity import nearest_distance
 from kennel.monitor.spectra import Spectra
 from kennel.pictures import png_text, tile, to_pillow
-from kennel.recipe import Recipe
-from kennel.sampler import DEFAULT_BATCH, Samples, draw_latents, labels_of
+from kennel.recipe import Recipe, Sampling
+from kennel.sampler import DEFAULT_BATCH, Samples, class_weights, draw_latents, labels_of
 from kennel.shapes import Pixels
 from kennel.step import Step
 from kennel.trainer import Plan
@@ -91,10 +91,11 @@ def measured_validation(validator: Validator, recipe: Recipe, step: Step, packed
     wanted, extractor = recipe.validation, validator.judge.extractor
     device = next(step.players.generator.parameters()).device
     sampling, pixels = _sampling_seconds(recipe, step)
+    weights = class_weights(step.players.generator.setting, recipe.sampling.classes)
     found = extractor.extract(pixels)
     batch = median_seconds(lambda: extractor.extract(pixels), device, PART_SECONDS)
     stand_in = StandIn(extractor, None if found.logits is None else found.logits.shape[1])
-    reading, metric = _metric_seconds(validator, recipe, packed, stand_in)
+    reading, metric = _metric_seconds(validator, recipe, packed, stand_in, weights)
     share = batch / len(pixels)
     once = 0.0 if is_kept(packed, extractor) else share * len(packed) + reading
     return Validation(
@@ -113,7 +114,9 @@ def _sampling_seconds(recipe: Recipe, step: Step) -> tuple[float, Pixels]:
     count, passes = recipe.validation.count, recipe.sampling.standing_passes
     seeds = range(VALIDATION_SEED, VALIDATION_SEED + count)
     # Standing statistics are measured once for all samples: their passes are added below.
-    samples = Samples(sampling_generator(step), recipe.latent, seeds)
+    samples = Samples(
+        sampling_generator(step), recipe.latent, seeds, sampling=Sampling(classes=recipe.sampling.classes)
+    )
     batches = samples.in_batches(BATCH)
     pixels = torch.from_numpy(next(batches).pixels)
     times: list[float] = []
@@ -133,16 +136,19 @@ def _timed_batches(batches: Iterator[object]) -> Iterator[tuple[int, float]]:
 
 
 def _metric_seconds(
-    validator: Validator, recipe: Recipe, packed: PackedSet, stand_in: "StandIn"
+    validator: Validator,
+    recipe: Recipe,
+    packed: PackedSet,
+    stand_in: "StandIn",
+    weights: tuple[int, ...],
 ) -> tuple[float, float]:
-    """(seconds of going through the set, seconds of the metrics of one validation)."""
+    """(seconds of going through the set, seconds of the metrics of one validation); `weights` of classes."""
     wanted = recipe.validation
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (wanted.count, *packed.shape), dtype=np.uint8)
-    classes = recipe.classes or 0
     seeds = range(VALIDATION_SEED, VALIDATION_SEED + wanted.count)
-    labels = np.array(labels_of(seeds, classes), np.int64) if classes else None
-    samples = ArraySet(images, "random", labels, packed.classes if classes else ())
+    labels = np.array(labels_of(seeds, weights), np.int64) if weights else None
+    samples = ArraySet(images, "random", labels, packed.classes if weights else ())
     rows = min(len(packed), max(wanted.count, HELD_BYTES // (4 * stand_in.dimension)))
     reference = packed if rows == len(packed) else _beginning(packed, rows)
     judge = Judge(reference, stand_in, cached=False)
