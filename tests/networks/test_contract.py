@@ -8,6 +8,7 @@ import torch
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.activations import _MAKERS, activation
+from kennel.networks.attention import NonLocalBlock
 from kennel.networks.normalisation import CrossReplicaBatchNorm, CrossReplicaBatchNorm1d
 
 LATENT = 420  # biggan splits it in 4, 5, 6 or 7
@@ -216,3 +217,26 @@ def test_every_batch_norm_goes_over_all_ranks(registry):
         layers = build(registry, name, size, classes=classes).modules()
         norms = [layer for layer in layers if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
         assert all(isinstance(one, CrossReplicaBatchNorm | CrossReplicaBatchNorm1d) for one in norms)
+
+
+@registries
+def test_layers_are_registered_in_the_order_of_the_pass_from_the_first_to_the_last(registry):
+    # Techniques that exempt the first or the last layer go by that order.
+    for name, size, classes in smallest_cases(registry):
+        network, called = build(registry, name, size, classes=classes), []
+        attending = {
+            id(one)
+            for block in network.modules()
+            if isinstance(block, NonLocalBlock)
+            for one in block.modules()
+        }
+        layers = [
+            one
+            for one in network.modules()
+            if isinstance(one, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+            and id(one) not in attending
+        ]
+        for layer in layers:
+            layer.register_forward_pre_hook(lambda module, _, into=called: into.append(module))
+        network(*entry(registry, size, classes))
+        assert (called[0] is layers[0], called[-1] is layers[-1]) == (True, True), name
