@@ -121,10 +121,19 @@ def set_aside(path: Path) -> Path:
     return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
+def stays(path: Path) -> bool:
+    """Whether a checkpoint was written to stay for good; damaged ones were not."""
+    try:
+        return bool(sealed.words(path).get("stays", False))
+    except CheckpointError:
+        return False
+
+
 def keep_newest(folder: Path, count: int) -> None:
-    """Removes all but the newest `count` numbered checkpoints."""
+    """Removes all but the newest `count` numbered checkpoints and those that stay for good."""
     for path in in_folder(folder)[count:]:
-        path.unlink(missing_ok=True)
+        if not stays(path):
+            path.unlink(missing_ok=True)
 
 
 def collect(step: Step, tally: Tally) -> dict[str, Tensor]:

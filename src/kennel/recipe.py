@@ -168,6 +168,8 @@ class Recipe(Options):
     sampling: Sampling = Sampling()
     alarms: Alarms = Alarms()
     keep_checkpoints: PositiveInt = 2
+    keep_every_ticks: NonNegativeInt = 0
+    """Beside the newest, the checkpoint of every so-manieth tick stays for good; 0: of none."""
     speed: Speed = Speed()
     seed: int = 0
 

@@ -83,6 +83,8 @@ class Counting(Watch):
         ["alarms.policy=rollback", "ticks=3"],
         ["alarms.policy=rollback", "ticks=40"],
         ["alarms.spectra=off"],
+        ["keep_every_ticks=2", "ticks=8"],
+        ["keep_every_ticks=1", "ticks=3"],
     ],
     ids=" ".join,
 )

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from kennel.cli import data, extractor
+from kennel.cli.compare import compare
 from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
@@ -37,7 +38,7 @@ def version(
         raise typer.Exit
 
 
-for command in (plan, train, sample, judge, report, recipes, networks, demo):
+for command in (plan, train, sample, judge, compare, report, recipes, networks, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")

@@ -58,7 +58,7 @@ def judge(
         None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
     ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
-    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
+    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
     classes: words.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),

@@ -252,6 +252,7 @@ class Keeper:
             "seconds": progress.seconds,
             "tick_due": progress.tick_due,
             "at_tick": at_tick,
+            "stays": at_tick and self._stays(progress),
             **self.best.about(),
             **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
@@ -267,6 +268,11 @@ class Keeper:
         self._best_before = None
         if at_tick:
             self._tick_at = progress.images_seen
+
+    def _stays(self, progress: Progress) -> bool:
+        """Whether a tick's checkpoint stays for good. It says so itself, since a budget may change later."""
+        every, tick = self.recipe.keep_every_ticks, progress.images_seen // self.plan.tick_images
+        return every > 0 and tick > 0 and tick % every == 0
 
 
 def _capital(error: Exception) -> str:

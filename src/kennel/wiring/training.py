@@ -234,8 +234,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
     if watched := [change for change in changes if change.startswith("alarms.")]:
         say(f"The alarms changed: {'; '.join(watched)}.")
-    if kept := [change for change in changes if change.startswith("keep_checkpoints")]:
-        say(f"From the next checkpoint on another number of them is kept: {kept[0]}.")
+    if kept := [change for change in changes if change.startswith("keep_")]:
+        say(f"From the next checkpoint on another number of them is kept: {'; '.join(kept)}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 

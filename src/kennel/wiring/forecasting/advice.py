@@ -99,5 +99,5 @@ def _disk(found: Forecast) -> str:
         return ""
     return (
         f"The run will write {size_words(disk.total)}, and the disk has {size_words(disk.free)} free: "
-        "free some, or give --set keep_checkpoints=1 or fewer ticks."
+        "free some, or give --set keep_checkpoints=1, --set keep_every_ticks=0 or fewer ticks."
     )

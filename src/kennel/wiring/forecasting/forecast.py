@@ -205,8 +205,10 @@ def _held_for_judging(validator: Validator, recipe: Recipe, packed: PackedSet) -
 def _disk(recipe: Recipe, ticks: Ticks, writing: Writing, out: Path | None, seen: int) -> Disk:
     best = 1 if ticks.validations else 0
     first = 1 if rolls_back(recipe) and not seen else 0  # before any tick
+    newest = min(of_ticks_to_keep(recipe), ticks.count + first)
+    staying = max(0, ticks.count - newest) // recipe.keep_every_ticks if recipe.keep_every_ticks else 0
     return Disk(
-        checkpoints=min(of_ticks_to_keep(recipe), ticks.count + first) + best + 1,
+        checkpoints=newest + staying + best + 1,
         checkpoint_bytes=writing.checkpoint_bytes,
         grids=ticks.count + (0 if seen else 1),
         grid_bytes=writing.grid_bytes,
