@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kennel.cache import cache_folder
 from kennel.data.arrays import CIFAR10_CLASSES
-from kennel.data.downloading import PublishedFile, cache_folder, download
-from kennel.data.known_sets import KNOWN_SETS
+from kennel.data.downloading import PublishedFile, download
+from kennel.data.known_sets import KNOWN_SETS, fetch
 from kennel.data.options import PrepareOptions
 from kennel.data.preparing import prepare
 from kennel.errors import DataError
@@ -269,6 +270,25 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert cache_folder() == tmp_path / "xdg" / "kennel"
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.parametrize("variable", ["KENNEL_CACHE", "XDG_CACHE_HOME"])
+def test_a_cache_in_the_home_folder_is_the_same_one_for_downloads_and_for_weights(
+    tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    address, served = server
+    monkeypatch.delenv("KENNEL_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(variable, "~/x")
+    monkeypatch.chdir(tmp_path)
+    (served / "a.bin").write_bytes(b"content")
+    known = replace(
+        KNOWN_SETS["mnist"], files=(PublishedFile("a.bin", (f"{address}a.bin",), md5(b"content")),)
+    )
+    (file,) = fetch(known)
+    assert file.is_relative_to(tmp_path / "home" / "x")
+    assert file.parents[1] == cache_folder()
+    assert not (tmp_path / "~").exists()
 
 
 def test_every_known_set_says_where_it_is_from_and_in_what_terms() -> None:

@@ -21,6 +21,9 @@ def prepare(
     source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
     destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
     size: int | None = typer.Option(None, help="Side in pixels (64; idx, CIFAR-10, digits: their own)."),
+    any_size: bool = typer.Option(
+        False, "--any-size", help="Also a --size that only fully connected networks take."
+    ),
     crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
     boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
     centre_crop: int | None = typer.Option(
@@ -82,6 +85,10 @@ def prepare(
         max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
         workers=workers,
     )
+    if size is not None and not any_size and (few := _few_draw(size)):
+        raise DataError(
+            f"--size is {few}, or add --any-size where the set is for such a one or for judging alone"
+        )
     _fetch_first(source, from_folder)
     start = time.monotonic()
     if dry_run:
@@ -101,6 +108,8 @@ def prepare(
     about = packed.about
     channels, height, width = packed.shape
     _print_report(about["report"])
+    if size is None and (few := _few_draw(width)):
+        error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
         f"{destination}: {len(packed):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
         f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
@@ -153,7 +162,7 @@ def list_sets() -> None:
     """List the collections that are known by name, and where they would be taken from."""
     from rich.table import Table
 
-    from kennel.data.downloading import cache_folder
+    from kennel.cache import cache_folder
     from kennel.data.known_sets import KNOWN_SETS
 
     table = Table(show_lines=True)
@@ -184,6 +193,19 @@ def _fetch_first(source: str, from_folder: Path | None) -> None:
     if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
         with progress_bar(f"downloading {source} (bytes)") as report:
             fetch(KNOWN_SETS[source], None, report)
+
+
+def _few_draw(side: int) -> str:
+    """That only networks of any size draw this side, with the nearest sides that others draw; else empty."""
+    from kennel.networks import GENERATORS  # it takes a second or two to import torch
+
+    sides = sorted({of_one for _, network in GENERATORS.items() for of_one in network.sizes})
+    if side in sides:
+        return ""
+    of_any = ", ".join(name for name, network in GENERATORS.items() if not network.sizes)
+    below, above = [one for one in sides if one < side][-1:], [one for one in sides if one > side][:1]
+    nearest = " or ".join(map(str, below + above))
+    return f"{side}, which no network draws but those of any size ({of_any}): give {nearest}"
 
 
 def _names(given: list[str]) -> tuple[str, ...]:

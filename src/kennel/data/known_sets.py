@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kennel.cache import cache_folder
 from kennel.data.celeba import open_celeba, open_celeba_hq
-from kennel.data.downloading import PublishedFile, cache_folder, download, verify
+from kennel.data.downloading import PublishedFile, download, verify
 from kennel.data.imagenet import open_imagenet
 from kennel.data.lsun import open_lsun
 from kennel.data.opening import Opener, idx_opener, open_cifar10, open_digits, open_stanford_dogs

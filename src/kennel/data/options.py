@@ -131,8 +131,16 @@ def parse_names(text: str | None) -> tuple[str, ...]:
 
 
 def parse_share(text: str) -> float:
-    """`5%` or `0.05` as a fraction of one."""
+    """`50%`, `50` or `0.5` as a fraction of one: a number above 1 is a percentage, one below 1 a fraction.
+
+    Raises `DataError` for anything else, and for a bare `1`, which could be either.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
-    if not match:
-        raise DataError(f"--max-bad is '{text}': give a share such as 5% or 0.05")
-    return float(match[1]) / (100 if match[2] else 1)
+    share = float(match[1]) if match else -1.0
+    if match and not match[2] and share == 1:
+        raise DataError(f"--max-bad is '{text}', which may mean either: give 1% or 100%")
+    if match and (match[2] or share > 1):
+        share /= 100
+    if not 0 <= share <= 1:
+        raise DataError(f"--max-bad is '{text}': give a share between 0% and 100%, such as 5%, 5 or 0.05")
+    return share
