@@ -41,13 +41,23 @@ def room_on(device: torch.device) -> int:
 
     The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.
     """
+    free = free_bytes(device)
+    if device.type == "cpu":
+        return int(free * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(free * DEVICE_SHARE)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process could still take on `device`; 0 where the system does not say.
+
+    On the CPU it is at most what the shell's limit (`ulimit -v`) leaves.
+    """
     if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return int(free * DEVICE_SHARE)
+        return int(torch.cuda.mem_get_info(device)[0])
+    host = min(free_host_bytes(), _left_to_process())
     if device.type == "mps":
-        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return int(min(free, free_host_bytes()) * DEVICE_SHARE)
-    return int(free_host_bytes() * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return min(int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()), host)
+    return host
 
 
 def free_host_bytes(root: Path = Path("/")) -> int:
@@ -82,3 +92,15 @@ def _left_in_container(root: Path, free: int) -> int:
         evictable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
         return max(0, most - taken + evictable)
     return free
+
+
+def _left_to_process() -> int:
+    """What the limit of this process's addresses leaves; more than there can be where there is none."""
+    try:
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return 1 << 62
+    return 1 << 62 if most == resource.RLIM_INFINITY else max(0, most - used)
