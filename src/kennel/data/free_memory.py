@@ -36,3 +36,15 @@ def _left_in_container(root: Path, free: int) -> int:
         evictable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
         return max(0, most - taken + evictable)
     return free
+
+
+def left_to_process() -> int:
+    """What the limit of this process's addresses leaves; more than there can be where there is none."""
+    try:
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return 1 << 62
+    return 1 << 62 if most == resource.RLIM_INFINITY else max(0, most - used)

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from kennel.data.free_memory import free_host_bytes
+from kennel.data.free_memory import free_host_bytes, left_to_process
 from kennel.errors import DataError
 
 DEVICE_SHARE = 0.5
@@ -41,10 +41,20 @@ def room_on(device: torch.device) -> int:
 
     The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.
     """
+    free = free_bytes(device)
+    if device.type == "cpu":
+        return int(free * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(free * DEVICE_SHARE)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process could still take on `device`; 0 where the system does not say.
+
+    On the CPU it is at most what the shell's limit (`ulimit -v`) leaves.
+    """
     if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return int(free * DEVICE_SHARE)
+        return int(torch.cuda.mem_get_info(device)[0])
+    host = min(free_host_bytes(), left_to_process())
     if device.type == "mps":
-        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return int(min(free, free_host_bytes()) * DEVICE_SHARE)
-    return int(free_host_bytes() * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return min(int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()), host)
+    return host
