@@ -139,7 +139,7 @@ def play(name: str, rounds: int, seed: int) -> dict[str, object]:
     trainer.run()
     generator = sampling_generator(step).eval()
     seeds = range(10**6, 10**6 + SAMPLES)
-    labels = torch.tensor(labels_of(seeds, recipe.classes)) if recipe.classes else None
+    labels = torch.tensor(labels_of(seeds, (1,) * recipe.classes)) if recipe.classes else None
     with torch.no_grad():
         points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
     found = modes_of_centres(points.numpy(), CENTRES.numpy(), 3 * SPREAD)

@@ -9,7 +9,7 @@ ROOT = Path(kennel.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "shapes", "schedules", "randomness", "watch", "wanted"),
-    ("registry", "atomic", "cache", "pixels", "distributed"),
+    ("registry", "atomic", "cache", "pixels", "distributed", "untrusted"),
     ("options", "pictures", "lock", "migrations"),
     ("sealed",),
     ("pace", "policy", "speed"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kennel.errors import RunError
+from kennel.errors import NotFiniteError, RunError
 from kennel.networks import GENERATORS, Generator, Setting
 from kennel.recipe import Latent, Sampling
 from kennel.sampler import (
@@ -160,3 +160,23 @@ def test_an_image_of_standing_statistics_is_a_function_of_its_seed():
     together = Samples(generator(), LATENT, range(6), sampling=sampling).pixels().astype(int)
     alone = Samples(generator(), LATENT, [4], sampling=sampling).pixels().astype(int)
     assert np.abs(alone[0] - together[4]).max() <= 1
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused_and_not_drawn_black(spoilt):
+    class Spoilt(Generator):
+        """Draws well, but for the latent of seed 5."""
+
+        def __init__(self):
+            super().__init__(Setting(8, 1, 16), GENERATORS["dcgan"].Options(width=4))
+            self.anywhere = torch.nn.Parameter(torch.zeros(()))
+            self.other = latents_of([5], LATENT)[0, 0]
+
+        def forward(self, latents, labels=None):
+            images = torch.zeros(len(latents), 1, 8, 8)
+            images[latents[:, 0] == self.other, 0, 3, 3] = spoilt
+            return images
+
+    assert len(Samples(Spoilt(), LATENT, range(5)).pixels()) == 5
+    with pytest.raises(NotFiniteError, match=r"not finite \(NaN or infinite\), the first for seed 5,"):
+        Samples(Spoilt(), LATENT, range(8)).pixels()

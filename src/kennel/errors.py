@@ -24,12 +24,20 @@ class RunError(KennelError):
     """A run folder that is missing, not a run, or belongs to something else."""
 
 
+class NotFiniteError(RunError):
+    """A generator whose images hold NaN or infinite values, which are no pictures."""
+
+
 class AlarmError(RunError):
     """A run that an alarm has ended, since its policy says so or since it is beyond repair."""
 
 
 class CheckpointError(KennelError):
     """A checkpoint that is damaged or was written for other networks."""
+
+
+class OtherRunError(CheckpointError):
+    """A checkpoint that is whole, and of another run than the one it was looked for in."""
 
 
 class NewerFormatError(CheckpointError):

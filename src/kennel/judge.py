@@ -312,6 +312,7 @@ class Judge:
             versions=versions(),
             device=self.extractor.device.type,
             threads=torch.get_num_threads(),
+            class_sampling=getattr(images, "class_sampling", None),
         )
         return Judgement(
             metric=name,

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from kennel import __version__
 from kennel.atomic import write_text
 from kennel.errors import JudgementError
+from kennel.untrusted import UntrustedError, read_json
 
 COPIED = 1e-9
 """A cosine distance below this is that of an image to itself, but for rounding."""
@@ -27,8 +28,10 @@ class JudgingProtocol(BaseModel):
     Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
     `options` holds what single metrics add (epsilon, splits); `notes` are sentences about conversions;
     `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
-    kennel: like `versions`, they change a score by rounding. `image_fit` and `reference_fit` say how
-    pictures of other sizes were brought to these, None where they had them.
+    kennel: like `versions`, they change a score by rounding. `class_sampling` says how the classes of a
+    conditional run's samples were drawn: "data" as often as its training set has each, "uniform" all alike;
+    None for images that were not drawn so. `image_fit` and `reference_fit` say how pictures of other sizes
+    were brought to these, None where they had them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +56,7 @@ class JudgingProtocol(BaseModel):
     versions: dict[str, str]
     device: str | None = None
     threads: int | None = None
+    class_sampling: Literal["data", "uniform"] | None = None
     image_fit: str | None = None
     reference_fit: str | None = None
 
@@ -60,7 +64,11 @@ class JudgingProtocol(BaseModel):
     def comparable(self) -> dict[str, Any]:
         """The part that must be equal for two scores to be compared."""
         apart = {"images", "available_count", "seed", "notes", "versions", "reference", "device", "threads"}
-        return self.model_dump(exclude=apart)
+        content = self.model_dump(exclude=apart)
+        if self.class_sampling != "uniform":
+            # Samples by the set's frequencies are of the mixture that pictures and other runs are of, too.
+            content["class_sampling"] = None
+        return content
 
     def words(self) -> str:
         """The protocol in sentences."""
@@ -76,6 +84,9 @@ class JudgingProtocol(BaseModel):
             *self._fits(),
             *self.notes,
         ]
+        if self.class_sampling is not None:
+            how = {"data": "as often as the training set has each", "uniform": "uniformly, all alike"}
+            sentences.append(f"Classes drawn {how[self.class_sampling]}.")
         if self.logits and "splits" in self.options:
             sentences.append(f"Inception Score from {self.logits}, {self.options['splits']} splits.")
         if self.device and self.threads:
@@ -105,6 +116,15 @@ class Judgement(BaseModel):
 
 def warnings_about(judgement: Judgement) -> list[str]:
     """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
+    try:
+        return _warnings(judgement)
+    except (LookupError, TypeError, ValueError):  # a file's details may be anything
+        return [
+            f"The details of {judgement.metric} are not those that kennel writes: do not quote its value."
+        ]
+
+
+def _warnings(judgement: Judgement) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
     found = []
     needed = max(ENOUGH, protocol.dimension + 1)
@@ -153,9 +173,13 @@ def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None
     write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_judgements(source: Path) -> list[Judgement]:
-    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else."""
+def read_judgements(source: Path, *, named: bool = True) -> list[Judgement]:
+    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else.
+
+    A link out of its folder is followed where the user has `named` the file.
+    """
     try:
-        return [Judgement.model_validate(entry) for entry in json.loads(source.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        content = read_json(source, named=named)
+        return [Judgement.model_validate(entry) for entry in content]
+    except (UntrustedError, ValueError, TypeError) as error:
         raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

@@ -5,6 +5,7 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -26,11 +27,13 @@ from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
 from kennel.policy import Alarms
 from kennel.registry import unknown_name
 from kennel.speed import Speed, fingerprinted, with_speed
+from kennel.untrusted import UntrustedError, parse_yaml
 
 __all__ = [
     "Alarms",
     "Boost",
     "Budget",
+    "ClassSampling",
     "Image",
     "Latent",
     "Optimiser",
@@ -49,15 +52,17 @@ __all__ = [
     "recipe_from",
 ]
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's, six times as fast, where PyYAML was built with it."""
-
 _LATER: dict[str, dict[str, Any]] = {
     "validation": {"also": [], "patience": None},
     "turns": {"same_fakes": False},
+    "sampling": {"classes": "data"},
 }
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
 older runs keep theirs; and all of `alarms`."""
+
+
+ClassSampling = Literal["data", "uniform"]
+"""How the classes of samples are drawn: as often as the training set has them, or all alike."""
 
 
 class Part(BaseModel):
@@ -128,9 +133,13 @@ class Sampling(Options):
     `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
     truncation that is asked for (standing statistics, Brock et al. 2019); 0 takes the running
     averages of training.
+
+    `classes` says how often a sample of each class is drawn where none is asked for: "data" as often as the
+    training set has it, as in training, "uniform" all alike.
     """
 
     standing_passes: NonNegativeInt = 0
+    classes: ClassSampling = "data"
 
 
 class Recipe(Options):
@@ -141,6 +150,8 @@ class Recipe(Options):
     image: Image = Image()
     classes: NonNegativeInt | None = 0
     """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
+    class_counts: tuple[NonNegativeInt, ...] | None = None
+    """The images of each class, by which samples draw theirs. Always filled in from the data set."""
     latent: Latent = Latent()
     generator: Part
     discriminator: Part
@@ -157,6 +168,8 @@ class Recipe(Options):
     sampling: Sampling = Sampling()
     alarms: Alarms = Alarms()
     keep_checkpoints: PositiveInt = 2
+    keep_every_ticks: NonNegativeInt = 0
+    """Beside the newest, the checkpoint of every so-manieth tick stays for good; 0: of none."""
     speed: Speed = Speed()
     seed: int = 0
 
@@ -169,8 +182,8 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name."""
-        content = fingerprinted(self.model_dump(mode="json", exclude={"paper"}))
+        """BLAKE2b of all that the recipe says, but for the paper's name and what it repeats of the set."""
+        content = fingerprinted(self.model_dump(mode="json", exclude={"paper", "class_counts"}))
         if self.alarms == Alarms():
             del content["alarms"]
         for part, defaults in _LATER.items():
@@ -198,9 +211,9 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
 def from_yaml(text: str, where: str) -> Recipe:
     """A recipe from YAML (or JSON, which is YAML too); `where` names the file in messages."""
     try:
-        content = yaml.load(text, LOADER)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except UntrustedError as error:
+        raise RecipeError(f"{where} cannot be read as a recipe: {error}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{where} does not hold a recipe: expected keys such as name, generator, loss")
     return recipe_from(_with_names(content))
@@ -240,9 +253,9 @@ def parsed(text: str) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.load(text, LOADER)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"'{text}' is not a value: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
+    except UntrustedError as error:
+        raise RecipeError(f"{reprlib.repr(text)} is not a value: {error}") from None
 
 
 def parse_count(text: str) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,10 @@ from torch import nn
 from kennel import randomness
 from kennel.data.image_set import PixelArray, batch_starts
 from kennel.distributed import alone
-from kennel.errors import RunError
-from kennel.networks import Generator
+from kennel.errors import NotFiniteError, RunError
+from kennel.networks import Generator, Setting
 from kennel.pixels import to_uint8
-from kennel.recipe import Latent, Sampling
+from kennel.recipe import ClassSampling, Latent, Sampling
 from kennel.shapes import Images, Latents
 
 DEFAULT_BATCH = 64
@@ -57,11 +58,24 @@ def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = 
     return torch.stack(rows)
 
 
-def labels_of(seeds: Sequence[int], classes: int) -> tuple[int, ...]:
-    """The class that each seed draws for itself, all classes alike."""
-    return tuple(
-        int(torch.randint(classes, (), generator=randomness.generator(seed, "label"))) for seed in seeds
-    )
+def class_weights(setting: Setting, how: ClassSampling = "data") -> tuple[int, ...]:
+    """How often each class is drawn beside the others: by the training set's counts, or all alike.
+
+    Also alike where the counts are not known. In lowest terms, so that the counts of a balanced set draw
+    exactly what "uniform" does; empty where the generator knows no classes.
+    """
+    if how == "uniform" or not setting.class_counts:
+        return (1,) * setting.classes
+    common = math.gcd(*setting.class_counts)
+    return tuple(count // common for count in setting.class_counts)
+
+
+def labels_of(seeds: Sequence[int], weights: Sequence[int]) -> tuple[int, ...]:
+    """The class that each seed draws for itself: class k as often as `weights[k]` of their sum."""
+    ends = torch.tensor(weights).cumsum(0)
+    total = int(ends[-1])
+    drawn = [int(torch.randint(total, (), generator=randomness.generator(seed, "label"))) for seed in seeds]
+    return tuple(torch.searchsorted(ends, torch.tensor(drawn, dtype=ends.dtype), right=True).tolist())
 
 
 def a_row_a_class(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -79,12 +93,17 @@ def _draw(generator: Generator, latents: Latents, labels: Sequence[int] | None) 
 
 
 def with_standing_statistics(
-    generator: Generator, latent: Latent, passes: int, truncation: float | None = None
+    generator: Generator,
+    latent: Latent,
+    passes: int,
+    truncation: float | None = None,
+    classes: ClassSampling = "data",
 ) -> Generator:
     """A copy whose batch norm knows the statistics of samples at this truncation (Brock et al. 2019).
 
     The means over `passes` batches of `DEFAULT_BATCH` samples, of seeds and classes of their own, take the
     place of training's running averages, which belong to older weights and to latents without truncation.
+    `classes` says how often each class is among them, as in `Sampling`.
     """
     standing = copy.deepcopy(generator).eval()
     for module in standing.modules():
@@ -92,14 +111,25 @@ def with_standing_statistics(
             module.reset_running_stats()
             module.momentum = None  # a plain mean over the passes
             module.train()
+    weights = class_weights(generator.setting, classes)
     for number in range(passes):
         first = STANDING_SEED + number * DEFAULT_BATCH
         seeds = range(first, first + DEFAULT_BATCH)
-        classes = generator.setting.classes
-        labels = labels_of(seeds, classes) if classes else None
+        labels = labels_of(seeds, weights) if weights else None
         with alone():  # whoever samples does so by itself, or does the same as every other rank
             _draw(standing, latents_of(seeds, latent, truncation), labels)
     return standing.eval()
+
+
+def _refuse_not_finite(images: Images, seeds: Sequence[int]) -> None:
+    """A NaN has no level of its own and would become black, an infinity black or white, in silence."""
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise NotFiniteError(
+            f"the generator draws values that are not finite (NaN or infinite), the first for seed "
+            f"{seeds[int(finite.int().argmin())]}, and no picture: its weights are spoilt, take an older "
+            "checkpoint or another run"
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,8 @@ class SampleBatch:
 class Samples:
     """The images of `seeds`, batch by batch; a sized iterable.
 
-    With a conditional generator `labels` are the images' classes; without them each seed draws its own.
+    With a conditional generator `labels` are the images' classes; without them each seed draws its own, as
+    `sampling.classes` says: as often as the training set has them, or all alike.
     """
 
     def __init__(
@@ -154,21 +185,35 @@ class Samples:
         generator = self.generator
         if self.sampling.standing_passes:
             generator = with_standing_statistics(
-                generator, self.latent, self.sampling.standing_passes, self.truncation
+                generator,
+                self.latent,
+                self.sampling.standing_passes,
+                self.truncation,
+                self.sampling.classes,
             )
         for start in batch_starts(len(self), size, first, step):
             seeds = tuple(self.seeds[start : start + size])
-            labels = None
-            if generator.setting.classes:
-                drawn = labels_of(seeds, generator.setting.classes)
-                labels = drawn if self.labels is None else tuple(self.labels[start : start + size])
+            labels = self._labels_of(seeds, start)
             training = generator.training
             generator.eval()
             try:
                 images = _draw(generator, latents_of(seeds, self.latent, self.truncation), labels)
             finally:
                 generator.train(training)
+            _refuse_not_finite(images, seeds)
             yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), labels)
+
+    def _labels_of(self, seeds: tuple[int, ...], start: int) -> tuple[int, ...] | None:
+        if self.labels is not None:
+            return tuple(self.labels[start : start + len(seeds)])
+        weights = class_weights(self.generator.setting, self.sampling.classes)
+        return labels_of(seeds, weights) if weights else None
+
+    @property
+    def class_sampling(self) -> ClassSampling | None:
+        """How the images' classes are drawn; None where they are given, or where there are none."""
+        drawn = self.generator.setting.classes > 0 and self.labels is None
+        return self.sampling.classes if drawn else None
 
     def pixels(self) -> PixelArray:
         """All images at once, uint8 (N, C, H, W)."""
@@ -209,11 +254,13 @@ class SampledSet:
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
         """The class that each image was asked for, int64 (N,); None where the generator knows none."""
-        classes = self._samples.generator.setting.classes
-        if not classes:
-            return None
-        given = self._samples.labels
-        return np.array(labels_of(self._samples.seeds, classes) if given is None else given, np.int64)
+        labels = self._samples._labels_of(tuple(self._samples.seeds), 0)
+        return None if labels is None else np.array(labels, np.int64)
+
+    @property
+    def class_sampling(self) -> ClassSampling | None:
+        """How the images' classes are drawn, for the protocol; None where they are not."""
+        return self._samples.class_sampling
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -1,13 +1,17 @@
 """`kennel sample` as a user meets it."""
 
+import json
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from kennel import checkpoint
+from kennel.data.packed import set_fingerprint
 from kennel.recipe import override
 from kennel.recipes import built_in
+from kennel.run_folder import RunFolder
 from kennel.wiring import train
 
 
@@ -27,6 +31,27 @@ def run(packed_set, tmp_path):
     )
     train(override(recipe, ["validation.every_ticks=0"]), packed_set(), tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture
+def unbalanced(packed_set):
+    """A set of three classes: 4, 12 and 24 of its 40 images."""
+    folder = packed_set(classes=3, name="unbalanced")
+    labels = np.repeat([0, 1, 2], [4, 12, 24])
+    np.save(folder / "labels.npy", labels)
+    about = json.loads((folder / "dataset.json").read_text())
+    digest = set_fingerprint(np.load(folder / "images.npy"), labels, tuple(about["classes"]))
+    (folder / "dataset.json").write_text(json.dumps(about | {"fingerprint": digest}))
+    return folder
+
+
+@pytest.fixture
+def unbalanced_run(unbalanced, tmp_path):
+    """A finished run by class on it, with standing statistics."""
+    widths = [f"{player}.hidden=[8,8]" for player in ("generator", "discriminator")]
+    settings = ["batch=8", "ticks=1", "budget.images=16", "validation.every_ticks=0"]
+    train(override(built_in("cgan"), [*widths, *settings]), unbalanced, tmp_path / "by-class")
+    return tmp_path / "by-class"
 
 
 @pytest.fixture
@@ -182,3 +207,51 @@ def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
         outcome.err
         == "Error: the memory of cpu does not suffice for 4,096 images at a time: give a smaller --batch\n"
     )
+
+
+def test_classes_come_as_often_as_the_set_has_them_and_uniformly_on_request(kennel, unbalanced_run, tmp_path):
+    assert RunFolder(unbalanced_run).recipe().class_counts == (4, 12, 24)
+    shares = {}
+    for how, options in (("default", []), ("data", ["data"]), ("uniform", ["uniform"])):
+        given = [part for option in options for part in ("--classes", option)]
+        outcome = kennel("sample", unbalanced_run, "--count", 600, *given, "--out", tmp_path / f"{how}.npz")
+        assert outcome.code == 0, outcome.err
+        shares[how] = np.bincount(np.load(tmp_path / f"{how}.npz")["labels"], minlength=3) / 600
+    assert shares["data"].tolist() == shares["default"].tolist()
+    assert shares["data"] == pytest.approx([0.1, 0.3, 0.6], abs=0.06)
+    assert shares["uniform"] == pytest.approx([1 / 3] * 3, abs=0.06)
+
+
+def test_ways_of_drawing_classes_that_cannot_be_are_answered(kennel, run, conditional_run):
+    for target, options, message in (
+        (run, ["--classes", "uniform"], "knows no classes: leave --classes out"),
+        (conditional_run, ["--classes", "unifrom"], "uniform"),
+        (conditional_run, ["--classes", "data", "--class", "1"], "give one of them"),
+        (conditional_run, ["--classes", "data", "--per-class", "1"], "give one"),
+    ):
+        outcome = kennel("sample", target, *options)
+        assert outcome.code == 2, outcome.out
+        assert message in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_weights_that_are_nan_draw_no_black_pictures(kennel, run, packed_set, tmp_path):
+    path = checkpoint.in_folder(RunFolder(run).checkpoints)[0]
+    found = checkpoint.load(path)
+    spoilt = {
+        name: value * float("nan") if value.is_floating_point() else value
+        for name, value in found.tensors.items()
+    }
+    words = {name: value for name, value in found.about.items() if name != "checksum"}
+    checkpoint.save(path, spoilt, words)
+    data = packed_set(name="reference")
+    for command in (
+        ("sample", run, "--grid", tmp_path / "grid.png"),
+        ("sample", run, "--out", tmp_path / "fakes"),
+        ("sample", run, "--playing", "--out", tmp_path / "fakes.zip"),
+        ("judge", run, "--data", data, "--extractor", "pixels", "--json", tmp_path / "scores.json"),
+    ):
+        outcome = kennel(*command)
+        assert outcome.code == 2, outcome.out
+        assert "the generator draws values that are not finite" in outcome.err
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith((".", "grid", "fakes", "scores"))]

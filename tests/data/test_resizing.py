@@ -110,6 +110,16 @@ def test_any_set_can_be_brought_to_another_size(
     np.testing.assert_array_equal(everything(open_images(tmp_path / "a.npz", Resize(8))), everything(small))
 
 
+def test_a_resized_set_says_all_that_the_other_says_of_its_classes() -> None:
+    images = ArraySet(np.zeros((2, 1, 8, 8), np.uint8), labels=np.array([1, 0]), classes=("a", "b"))
+    images.class_sampling = "uniform"  # type: ignore[attr-defined]
+    small = resized(images, Resize(4))
+    for name in ("labels", "classes", "class_sampling"):
+        assert getattr(small, name) is getattr(images, name)
+    assert not hasattr(small, "at")  # pixels of the other size
+    assert not hasattr(resized(ArraySet(np.zeros((2, 1, 8, 8), np.uint8)), Resize(4)), "class_sampling")
+
+
 @pytest.mark.parametrize(
     ("size", "fit", "word"), [(0, "crop", "--size"), (9000, "crop", "--size"), (8, "cut", "--fit")]
 )

@@ -86,6 +86,8 @@ class Sabotage(Term):
             return
         if self.what == "spectrum":
             play.players.generator.get_submodule(LAYER).weight.mul_(3.0)
+        if self.what == "behind":
+            play.players.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
         if self.what == "weight":
             weight = play.players.discriminator.get_submodule("first").weight
             weight.copy_(weight.sign() * 1e38)
@@ -301,6 +303,17 @@ def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_p
     assert f"generator layer {LAYER}" in line["saw"]
 
 
+def test_a_weight_that_is_blown_up_behind_its_spectral_norm_is_found_and_rolled_back(packed_set, tmp_path):
+    settings = ("techniques.spectral_norm.players=both", "alarms.policy=rollback")
+    assert train(tiny("behind", 5 * TICK, *settings), packed_set(), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    alarm, back = folder.alarms()
+    assert alarm["alarm"] == "exploding_spectrum"
+    assert f"generator layer {LAYER} is" in alarm["saw"]
+    assert back["back_to"] <= 5 * TICK < alarm["images"] <= 7 * TICK
+    assert checkpoint.newest(folder.checkpoints).about["rollbacks"] == 1
+
+
 def test_a_generator_that_is_told_nothing_any_more_is_found_within_two_ticks(packed_set, tmp_path):
     train(tiny("silence", 5 * TICK), packed_set(), tmp_path / "run")
     images = next(images for name, images in raised(tmp_path / "run") if name == "vanishing_gradient")
@@ -335,6 +348,15 @@ def test_without_spectra_none_are_written_and_their_alarm_is_silent(packed_set, 
 def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed_set, tmp_path):
     with pytest.raises(AlarmError, match="the run is stopped and it has no checkpoint yet"):
         train(tiny("term", 0), packed_set(), tmp_path / "run")
+
+
+def test_spoilt_weights_at_a_validated_tick_are_the_alarms_and_draw_nothing(packed_set, tmp_path):
+    validated = ("validation.every_ticks=1", "validation.extractor=pixels", "validation.metric=fid")
+    data = packed_set()
+    for name, more in (("plain", ()), ("validated", (*validated, "validation.count=20"))):
+        with pytest.raises(AlarmError, match="weights that are not finite"):
+            train(tiny("spoilt", 3 * TICK - 1, *more), data, tmp_path / name)
+    assert raised(tmp_path / "plain") == raised(tmp_path / "validated")
 
 
 def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_set, tmp_path):

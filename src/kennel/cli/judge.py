@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from kennel.cli import words
 from kennel.cli.outputs import refuse_unwritable
 
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
@@ -65,8 +66,9 @@ def judge(
         None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
     ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
-    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
+    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
+    classes: words.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option(
         "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
@@ -102,10 +104,10 @@ def judge(
         run_file = None
         if (target / "recipe.yaml").is_file():
             images, run_file = _samples(
-                target, checkpoint, count, len(reference), seed, truncation, place, resize
+                target, checkpoint, count, len(reference), seed, (truncation, classes), place, resize
             )
         else:
-            _refuse_choices_of_runs(target, checkpoint, truncation)
+            _refuse_choices_of_runs(target, checkpoint, truncation, classes)
             images = open_images(target, resize)
         check_sizes(images, reference)
         # Weights that must be downloaded first are so by one rank.
@@ -222,15 +224,21 @@ def _keep(
 
     Gives the name in the run's folder: with a number where another judgement of the same second has it.
     """
+    from kennel.atomic import taken
     from kennel.cli.console import console
     from kennel.judgement import write_judgements
 
     if run_file is not None:
         first, number = run_file, 1
-        while (saved := run_file.with_name(f"{run_file.name}-{extractor}.json")).exists():
+        # Taken before it is written: two that end in one second would find the same name free.
+        while not taken(saved := run_file.with_name(f"{run_file.name}-{extractor}.json")):
             number += 1
             run_file = first.with_name(f"{first.name}-{number}")
-        write_judgements(saved, judgements)
+        try:
+            write_judgements(saved, judgements)
+        except OSError:
+            saved.unlink(missing_ok=True)
+            raise
         console.print(f"Saved: {saved}", soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)
@@ -238,11 +246,18 @@ def _keep(
     return run_file
 
 
-def _refuse_choices_of_runs(target: Path, checkpoint: str, truncation: float | None) -> None:
+def _refuse_choices_of_runs(
+    target: Path, checkpoint: str, truncation: float | None, classes: str | None
+) -> None:
     """Pictures that lie there are not sampled, so nothing can be chosen about that."""
     from kennel.errors import JudgementError
 
-    for option, given in (("--checkpoint", checkpoint != "newest"), ("--truncation", truncation is not None)):
+    choices = {
+        "--checkpoint": checkpoint != "newest",
+        "--truncation": truncation is not None,
+        "--classes": classes is not None,
+    }
+    for option, given in choices.items():
         if given and target.exists():
             raise JudgementError(
                 f"{target} is no run, and {option} chooses how a run is sampled: leave it out"
@@ -285,12 +300,13 @@ def _samples(
     count: int | None,
     reference_count: int,
     seed: int,
-    truncation: float | None,
+    drawn: tuple[float | None, str | None],
     device: Any,
     resize: Any,
 ) -> tuple[Any, Path]:
     """The run's samples as an `ImageSet`, and where its judgements go, without the extractor and suffix.
 
+    `drawn` is their truncation, and how their classes are drawn.
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
     and 2,048 at least, where the bias of FID begins to matter less than the model.
     """
@@ -301,12 +317,14 @@ def _samples(
     from kennel.wiring import load_run
 
     count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
+    truncation, sampling = drawn[0], words.class_sampling(drawn[1])
     loaded = load_run(run, checkpoint, device)
     name = f"{run} at {loaded.images_seen:,} images"
     if truncation is not None:
         name += f", truncation {truncation}"
     classes = tuple(loaded.folder.about()["data"]["classes"])
-    images = SampledSet(loaded.samples(count, seed, truncation), name, loaded.fingerprint, classes)
+    samples = loaded.samples(count, seed, truncation, classes=sampling)
+    images = SampledSet(samples, name, loaded.fingerprint, classes)
     return resized(images, resize), run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
 
 

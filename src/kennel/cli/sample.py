@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from kennel.cli import words
+
 
 def sample(
     run: Path = typer.Argument(..., help="A run's folder."),
@@ -15,6 +17,7 @@ def sample(
     class_: str | None = typer.Option(
         None, "--class", help="A class, by name or number, of a conditional generator."
     ),
+    classes: words.Classes = None,
     per_class: int | None = typer.Option(
         None, min=1, help="So many images of every class; the grid has a row for each."
     ),
@@ -22,7 +25,7 @@ def sample(
     out: Path | None = typer.Option(
         None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
     ),
-    checkpoint: str = typer.Option("newest", help="newest, best, or a count of images."),
+    checkpoint: str = typer.Option("newest", help="newest, best, epoch:N, or a count of images."),
     playing: bool = typer.Option(
         False, "--playing", help="The playing generator in place of its average (EMA)."
     ),
@@ -40,9 +43,11 @@ def sample(
     loaded = load_run(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
-        samples = loaded.samples(count or 64, seed, truncation, label, batch)
+        samples = loaded.samples(count or 64, seed, truncation, label, batch, words.class_sampling(classes))
     elif class_ is not None:
         raise RunError("--class asks for one class and --per-class for all: give one of them")
+    elif classes is not None:
+        raise RunError("--classes says how each seed draws its class, and --per-class asks for all: give one")
     elif count is not None:
         raise RunError("--count and --per-class are two ways to say how many: give one of them")
     else:

@@ -1,7 +1,7 @@
-"""What `kennel train` and `kennel plan` are both told, in the same words."""
+"""Options that several commands share, in the same words."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,3 +21,22 @@ Weights = Annotated[Path | None, typer.Option(help="Weights file of the validati
 Resident = Annotated[
     str, typer.Option(help="Hold the set on the device: always, never, up to a size such as 8G, or auto.")
 ]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="How seeds draw their classes: data (as often as the training set has each) or uniform "
+        "(default: as the run's recipe says, data).",
+    ),
+]
+
+
+def class_sampling(given: str | None) -> Any:
+    """The `ClassSampling` that `--classes` names; a word that is none is answered with the nearest."""
+    from typing import get_args
+
+    from kennel.recipe import ClassSampling
+    from kennel.registry import unknown_name
+
+    if given is not None and given not in get_args(ClassSampling):
+        raise unknown_name("way of drawing classes", given, get_args(ClassSampling))
+    return given

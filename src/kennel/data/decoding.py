@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from kennel.data.in_flight import in_flight
 from kennel.errors import DataError
 
 MAX_PIXELS = 178_956_970
@@ -20,6 +21,10 @@ MAX_PIXELS = 178_956_970
 
 MAX_FILE_BYTES = 256 << 20
 """A file larger than this is refused unread, so that memory has a bound whatever an archive holds."""
+
+_STRIP_PIXELS = 1 << 20
+_BYTES_A_PIXEL = 12
+"""Of a picture while it is decoded: four as it is stored, four as it is given back, and the decoder's own."""
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -63,7 +68,12 @@ def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode_as_stored(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
     """As `decode`, before EXIF orientation is applied: the stored pixels, in which boxes are given, and the
     orientation (1 to 8) for `upright`."""
-    with pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
+    with (
+        pillow_at_ease(),
+        _reasons(),
+        _opened(data, max_pixels) as image,
+        in_flight(image.width * image.height * _BYTES_A_PIXEL),
+    ):
         image.load()
         orientation = _orientation(image)
         return _eight_bits(image), orientation
@@ -127,10 +137,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floats'} of unknown range"
         )
     if image.has_transparency_data:
-        grey = image.mode in ("L", "LA", "La", "1")
-        layers = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, layers).convert("L" if grey else "RGB")
+        return _on_white(image, "L" if image.mode in ("L", "LA", "La", "1") else "RGB")
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow takes every CMYK JPEG for Adobe's inverted kind; without that marker 0 means no ink.
         image = image.point(lambda value: 255 - value)
@@ -139,6 +146,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image.copy()
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image, mode: str) -> Image.Image:
+    """Composited on white, some rows at a time: whole, three more copies of four bytes a pixel would lie
+    beside the picture."""
+    composited = Image.new(mode, image.size)
+    rows = max(1, _STRIP_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        ground = Image.new("RGBA", strip.size, "white")
+        composited.paste(Image.alpha_composite(ground, strip).convert(mode), (0, top))
+    return composited
 
 
 @contextmanager

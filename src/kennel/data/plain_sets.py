@@ -5,7 +5,7 @@ collection have one size, or it is refused.
 """
 
 import hashlib
-import tarfile
+import weakref
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -15,11 +15,14 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from PIL import Image
 
+from kennel.data.containers import open_container
 from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
 from kennel.data.image_set import ArraySet, ImageSet, PixelArray, batch_starts
+from kennel.data.npy import NpzFile
 from kennel.data.packed import PackedSet
 from kennel.data.resizing import Resize, SizesError, resized
 from kennel.errors import DataError
+from kennel.untrusted import UntrustedError, printable, read_bytes
 
 T = TypeVar("T")
 Wanted: TypeAlias = Callable[[int], bool]
@@ -185,7 +188,11 @@ class FolderSet(FileSet):
 
     def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
         for path in _only(wanted, self._paths):
-            yield path.relative_to(self.path).as_posix(), path.read_bytes()
+            name = path.relative_to(self.path).as_posix()
+            try:
+                yield name, read_bytes(path, MAX_FILE_BYTES)
+            except UntrustedError as error:
+                raise DataError(f"{name} in {self.path} cannot be judged ({error}): remove it") from None
 
 
 class ZipSet(FileSet):
@@ -201,8 +208,11 @@ class ZipSet(FileSet):
                 for name in _only(wanted, sorted(name for name in archive.namelist() if _is_image(name))):
                     self._check_size(name, archive.getinfo(name).file_size)
                     yield name, archive.read(name)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{self.path} cannot be read as a zip ({error}): make it again") from error
+        except DataError:
+            raise
+        except Exception as error:  # a hostile directory makes zipfile raise nearly anything
+            reason = printable(str(error) or type(error).__name__)[:120]
+            raise DataError(f"{self.path} cannot be read as a zip ({reason}): make it again") from error
 
 
 class TarSet(FileSet):
@@ -210,19 +220,15 @@ class TarSet(FileSet):
 
     def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
         """Opens the tar; raises `DataError` where it is damaged, holds no images, or not of one size."""
+        self._container = open_container(Path(path))
+        weakref.finalize(self, self._container.close)
         super().__init__(Path(path), resize)
 
     def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        try:
-            with tarfile.open(self.path, "r|*") as archive:
-                images = (member for member in archive if member.isreg() and _is_image(member.name))
-                for member in _only(wanted, images):
-                    self._check_size(member.name, member.size)
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    yield member.name, file.read()
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise DataError(f"{self.path} cannot be read as a tar ({error}): make it again") from error
+        images = (one for one in self._container.members() if one.refusal is None and _is_image(one.name))
+        for member in _only(wanted, images):
+            self._check_size(member.name, member.size)
+            yield member.name, self._container.read(member)
 
 
 class NpzSet(ArraySet):
@@ -236,18 +242,16 @@ class NpzSet(ArraySet):
     def __init__(self, path: Path | str) -> None:
         """Reads the array; pickled content is never read."""
         self.path = Path(path)
-        try:
-            with np.load(self.path, allow_pickle=False) as content:
-                if "images" not in content.files:
-                    raise DataError(
-                        f"{self.path} has no array 'images' (it has: {', '.join(content.files) or 'none'}): "
-                        "expected uint8 of N x H x W x C"
-                    )
-                array = content["images"]
-                labels = content["labels"] if "labels" in content.files else None
-                classes = tuple(map(str, content["classes"])) if "classes" in content.files else ()
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{self.path} cannot be read as an npz ({error}): make it again") from error
+        with NpzFile(self.path) as content:
+            if "images" not in content.names:
+                there = ", ".join(map(printable, content.names[:20])) or "none"
+                raise DataError(
+                    f"{self.path} has no array 'images' (it has: {there}): expected uint8 of N x H x W x C"
+                )
+            array = content.read("images")
+            labels = content.read("labels") if "labels" in content.names else None
+            names = content.read("classes") if "classes" in content.names else np.array([], str)
+        classes = tuple(printable(str(name)) for name in names) if names.ndim == 1 else ()
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             raise DataError(f"{self.path} holds NaN or infinite pixels: mend them, and save uint8 in 0..255")
         if array.dtype != np.uint8:
@@ -263,6 +267,7 @@ class NpzSet(ArraySet):
         if labels is not None:
             # Other programs' arrays of that name may be anything: what is no class number is no label.
             numbers = labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
+            numbers = numbers and labels.max(initial=0) < 1 << 62
             labels = labels.astype(np.int64) if numbers else None
         super().__init__(array.transpose(0, 3, 1, 2), str(self.path), labels, classes)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from kennel.data.cleaning import to_square
-from kennel.data.image_set import ImageSet, PixelArray, RowArray
+from kennel.data.image_set import ImageSet, PixelArray
 from kennel.data.options import PrepareOptions
 from kennel.errors import DataError, JudgementError
 
@@ -78,8 +79,12 @@ class ResizedSet:
         _, height, width = whole.shape
         self.fit = resize.words()
         self.enlarged = len(whole) if resize.enlarges(width, height) else 0
-        self.labels: RowArray | None = getattr(whole, "labels", None)
-        self.classes: tuple[str, ...] = tuple(getattr(whole, "classes", ()))
+
+    def __getattr__(self, name: str) -> Any:
+        """What the other set says of its images beside their pixels, where it does."""
+        if name not in ("labels", "classes", "class_sampling"):
+            raise AttributeError(name)
+        return getattr(self._whole, name)
 
     @property
     def name(self) -> str:

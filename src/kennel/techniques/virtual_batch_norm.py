@@ -18,7 +18,8 @@ REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 class VirtualBatchNorm(Technique):
     """The generator's batch norms go by a fixed reference batch (Salimans et al. 2016, section 3.5).
 
-    `reference` latents from the prior, and labels where there are classes, are drawn once.
+    `reference` latents from the prior, and labels where there are classes, as often as the training set has
+    each, are drawn once.
     They go through the generator in front of every batch, and every batch norm of the generator takes its
     statistics from them and, with the weight of one image among them, from the image itself. The generator
     alone, as in the paper.
@@ -69,8 +70,9 @@ class ReferenceBatch(nn.Module):
         else:
             latents = torch.randn(shape, generator=random)
         self.register_buffer("latents", latents)
-        # Without classes nobody reads them.
-        labels = torch.randint(max(1, setting.classes), (count,), generator=random)
+        # As often as the set has each class, as in training; without classes nobody reads them.
+        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.classes), dtype=torch.float64)
+        labels = torch.multinomial(weights, count, replacement=True, generator=random)
         self.register_buffer("labels", labels)
 
     def put_before(

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 
 from kennel import randomness
 from kennel.data.packed import PackedSet
-from kennel.errors import KennelError, RecipeError, RunError
+from kennel.errors import DataError, KennelError, RecipeError, RunError
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
 from kennel.optimisers import build_optimiser
@@ -64,7 +65,22 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
                 + (f", or add --set image.{what}={given}" if possible else "")
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
-    return _in_full(recipe.model_copy(update={"image": image, "classes": _classes(recipe, packed)}))
+    classes = _classes(recipe, packed)
+    counts = class_counts(packed, classes) or None
+    return _in_full(recipe.model_copy(update={"image": image, "classes": classes, "class_counts": counts}))
+
+
+def class_counts(packed: PackedSet, classes: int) -> tuple[int, ...]:
+    """The images of each of a set's `classes`; empty for 0. Raises `DataError` for a label beyond them."""
+    if classes == 0 or packed.labels is None:
+        return ()
+    labels = np.asarray(packed.labels)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"{packed.name} has labels from {labels.min()} to {labels.max()}, and {classes} classes: "
+            "prepare it again"
+        )
+    return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
 def _classes(recipe: Recipe, packed: PackedSet) -> int:
@@ -165,9 +181,19 @@ def build_players(recipe: Recipe) -> Players:
         raise RecipeError("the recipe names no image size yet: give it a data set")
     if recipe.classes is None:
         raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
-    latent = recipe.latent
+    latent, counts = recipe.latent, recipe.class_counts or ()
+    if counts and (len(counts) != recipe.classes or sum(counts) == 0):
+        raise RecipeError(
+            f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
+            f"classes is {recipe.classes}: leave class_counts out, it is filled in from the data set"
+        )
     setting = Setting(
-        recipe.image.size, recipe.image.channels, latent.dimension, recipe.classes, latent.distribution
+        recipe.image.size,
+        recipe.image.channels,
+        latent.dimension,
+        recipe.classes,
+        latent.distribution,
+        counts,
     )
     # Fresh networks draw from the global generator: it is set for this and put back.
     with torch.random.fork_rng(devices=[]):

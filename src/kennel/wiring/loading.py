@@ -1,5 +1,7 @@
 """A run's folder becomes a generator that is ready to sample."""
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,16 @@ from kennel import checkpoint
 from kennel.errors import RunError
 from kennel.monitor import Tally
 from kennel.networks import Generator
-from kennel.recipe import Recipe
+from kennel.recipe import ClassSampling, Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
+from kennel.techniques import Players
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.identity import identity_of
 from kennel.wiring.speeding import refuse_tf32, uncompiled
+
+EPOCH = "epoch:"
+"""What a checkpoint is asked for by its epoch with: `epoch:70`."""
 
 
 @dataclass(frozen=True)
@@ -36,26 +42,48 @@ class LoadedRun:
         truncation: float | None = None,
         label: int | None = None,
         batch: int = DEFAULT_BATCH,
+        classes: ClassSampling | None = None,
     ) -> Samples:
-        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given."""
+        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given.
+
+        Without it each seed draws its class, as `classes` says: "data" as often as the training set has each,
+        "uniform" all alike, None as the run's recipe says. Raises `RunError` for a generator without classes.
+        """
+        if classes is not None:
+            self._refuse_without_classes("--classes")
+        if classes is not None and label is not None:
+            raise RunError(
+                "--class asks for one class, and --classes says how each seed draws its own: give one of them"
+            )
         labels = None if label is None else (label,) * count
-        return self._samples(range(seed, seed + count), labels, truncation, batch)
+        return self._samples(range(seed, seed + count), labels, truncation, batch, classes)
 
     def samples_per_class(
         self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH
     ) -> Samples:
         """`count` images of every class in turn, of the same seeds."""
-        if self.generator.setting.classes == 0:
-            raise RunError(
-                f"the generator of {self.folder.path} knows no classes: leave --per-class out, "
-                "or train a conditional recipe on a set with classes"
-            )
+        self._refuse_without_classes("--per-class")
         seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.setting.classes)
         return self._samples(seeds, labels, truncation, batch)
 
+    def _refuse_without_classes(self, option: str) -> None:
+        if self.generator.setting.classes == 0:
+            raise RunError(
+                f"the generator of {self.folder.path} knows no classes: leave {option} out, "
+                "or train a conditional recipe on a set with classes"
+            )
+
     def _samples(
-        self, seeds: Sequence[int], labels: Sequence[int] | None, truncation: float | None, batch: int
+        self,
+        seeds: Sequence[int],
+        labels: Sequence[int] | None,
+        truncation: float | None,
+        batch: int,
+        classes: ClassSampling | None = None,
     ) -> Samples:
+        sampling = self.recipe.sampling
+        if classes is not None:
+            sampling = sampling.model_copy(update={"classes": classes})
         return Samples(
             self.generator,
             self.recipe.latent,
@@ -63,18 +91,25 @@ class LoadedRun:
             batch=batch,
             truncation=truncation,
             labels=labels,
-            sampling=self.recipe.sampling,
+            sampling=sampling,
         )
 
 
 def load_run(
     run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
 ) -> LoadedRun:
-    """A run's generator from its `which` checkpoint: "newest", "best", or a count of images.
+    """A run's generator from its `which` checkpoint: "newest", "best", "epoch:70", or a count of images.
 
     `averaged` False takes the generator that was playing in place of its average. On CUDA the process draws
     in whole float32 from then on, as it does in training.
     """
+    return load_players(run, which, device, averaged)[0]
+
+
+def load_players(
+    run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
+) -> tuple[LoadedRun, Players]:
+    """What `load_run` gives, and both networks as they were playing there."""
     refuse_tf32()
     folder = RunFolder(run)
     recipe = folder.recipe()
@@ -84,9 +119,10 @@ def load_run(
     playing = step.players.generator
     generator = sampling_generator(step) if averaged else playing
     fingerprint = f"{folder.fingerprint()}-{found.about['checksum'][:16]}"
-    return LoadedRun(
+    loaded = LoadedRun(
         folder, recipe, generator, found.images_seen, fingerprint, averaged=generator is not playing
     )
+    return loaded, step.players
 
 
 def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
@@ -94,19 +130,45 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
         if not folder.best_checkpoint.is_file():
             raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
         return checkpoint.load(folder.best_checkpoint, identity_of(folder))
+    if which.startswith(EPOCH):
+        return checkpoint.load(of_epoch(folder, which.removeprefix(EPOCH)), identity_of(folder))
     if which != "newest":
         path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdecimal() else Path(which)
         if not path.is_file():
             kept = [str(int(path.stem)) for path in checkpoint.in_folder(folder.checkpoints)]
             raise RunError(
                 f"{folder.path} has no checkpoint '{which}': give newest, best, or a count of images that is "
-                f"kept: {', '.join(kept)}"
+                f"kept: {', '.join(kept)}; or epoch:N"
             )
-        return checkpoint.load(path)
+        return checkpoint.load(path, identity_of(folder))
     found = checkpoint.newest(folder.checkpoints, run=identity_of(folder))
     if found is None:
         raise RunError(f"{folder.path} has no checkpoint yet: let `kennel train` reach its first tick")
     return found
+
+
+def epoch_of(folder: RunFolder, images_seen: int) -> float | None:
+    """How often the images of its set had been seen; None where the run does not say how many there are."""
+    count = folder.about()["data"].get("count")
+    return images_seen / count if isinstance(count, int) and count > 0 else None
+
+
+def of_epoch(folder: RunFolder, given: str) -> Path:
+    """The kept checkpoint nearest to the end of epoch `given`, a number, and less than half an epoch off."""
+    kept = checkpoint.in_folder(folder.checkpoints)[::-1]
+    epochs = [(epoch_of(folder, int(path.stem)), path) for path in kept]
+    known = [(epoch, path) for epoch, path in epochs if epoch is not None]
+    wanted = float(given) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", given) else None
+    if wanted is None:
+        raise RunError(f"'{EPOCH}{given}' is no epoch: write {EPOCH}70")
+    off, path = min(((abs(epoch - wanted), path) for epoch, path in known), default=(math.inf, None))
+    if path is None or not off < 0.5:
+        there = ", ".join(f"{epoch:.4g}" for epoch, _ in known) or "none"
+        raise RunError(
+            f"{folder.path} keeps no checkpoint of epoch {given}: there are those of epochs {there}; "
+            "`--set keep_every_ticks=N` keeps that of every N-th tick from the next on"
+        )
+    return path
 
 
 def sampled_set(
@@ -116,7 +178,9 @@ def sampled_set(
     truncation: float | None = None,
     which: str = "newest",
     device: torch.device | None = None,
+    classes: ClassSampling | None = None,
 ) -> SampledSet:
-    """`count` samples of a run as an `ImageSet`, to be judged."""
+    """`count` samples of a run as an `ImageSet`, to be judged; `classes` as in `LoadedRun.samples`."""
     loaded = load_run(run, which, device)
-    return SampledSet(loaded.samples(count, seed, truncation), str(run), loaded.fingerprint)
+    samples = loaded.samples(count, seed, truncation, classes=classes)
+    return SampledSet(samples, str(run), loaded.fingerprint)
