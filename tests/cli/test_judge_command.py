@@ -74,6 +74,20 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     assert all(entry["protocol"]["extractor"] == "pixels" for entry in entries)
 
 
+def test_each_pair_of_figures_has_its_own_k_on_the_command_line(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    for options, expected in (
+        ((), {"precision": 3, "recall": 3, "density": 5, "coverage": 5}),
+        (("--neighbours", "2"), {"precision": 2, "recall": 2, "density": 5, "coverage": 5}),
+        (("--density-neighbours", "4"), {"precision": 3, "recall": 3, "density": 4, "coverage": 4}),
+    ):
+        result = run(folder, "--metrics", "prdc", *options, "--json", str(tmp_path / "scores.json"))
+        assert result.exit_code == 0, result.output
+        entries = json.loads((tmp_path / "scores.json").read_text())
+        assert {one["metric"]: one["protocol"]["options"]["neighbours"] for one in entries} == expected
+
+
 def test_the_same_command_gives_the_same_numbers(
     run: Callable[..., Any], folder: Path, tmp_path: Path
 ) -> None:

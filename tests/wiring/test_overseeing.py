@@ -295,6 +295,18 @@ def test_one_forced_mode_is_found_within_two_ticks(packed_set, tmp_path):
     assert 512 < images <= happened + 2 * 64
 
 
+def test_a_run_that_draws_one_image_all_the_time_is_found_without_a_fall(packed_set, tmp_path):
+    settings = ("budget.images=1024", "ticks=16", "generator_optimiser.learning_rate=0.02")
+    no_fall = "alarms.falling_diversity.below=1e-9"
+    train(tiny("one mode", 0, *settings, no_fall), packed_set(), tmp_path / "run")
+    log = RunFolder(tmp_path / "run").log()
+    dull = [line[DIVERSITY] < 0.1 for line in log]
+    fifth = next(place for place in range(4, len(dull)) if all(dull[place - 4 : place + 1]))
+    lines = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "falling_diversity"]
+    assert lines[0]["images"] == log[fifth]["images"]
+    assert "was below 0.1 times that for 5 ticks" in lines[0]["saw"]
+
+
 def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_path):
     train(tiny("spectrum", 5 * TICK), packed_set(), tmp_path / "run")
     _, images = next(one for one in raised(tmp_path / "run") if one[0] == "exploding_spectrum")

@@ -48,7 +48,8 @@ def judge(
         0, min=0, help="Of every random choice; for a run, also the first sample's seed."
     ),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
-    neighbours: int = typer.Option(3, min=1, help="k of precision, recall, F1, density and coverage."),
+    neighbours: int = typer.Option(3, min=1, help="k of precision, recall and F1."),
+    density_neighbours: int = typer.Option(5, min=1, help="k of density and coverage."),
     size: int | None = typer.Option(
         None, min=1, help="Bring all images to squares of this side first (default: they must have one size)."
     ),
@@ -125,7 +126,13 @@ def judge(
         if judging.name == "pixels" and extractor == "auto":
             console.print(better_extractor_note(), style="yellow", soft_wrap=True)
         settings = Settings(
-            splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
+            splits=splits,
+            neighbours=neighbours,
+            density_neighbours=density_neighbours,
+            floor=floor,
+            intervals=intervals,
+            seed=seed,
+            device=place,
         )
         unseen = open_images(held_out, resize) if held_out is not None else None
         court = Judge(reference, judging, held_out=unseen, batch=batch, shared=True)

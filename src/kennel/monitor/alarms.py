@@ -189,6 +189,10 @@ class DiversityFalls(Alarm[FallingDiversity]):
     )
 
     def look(self, ticks: Sequence[Tick]) -> Sign | None:
+        """A fall from the ticks before; or little beside the real images, also where it never was more."""
+        return self._fallen(ticks) or self._dull(ticks)
+
+    def _fallen(self, ticks: Sequence[Tick]) -> Sign | None:
         """Against the highest of the ticks before, and of no more than what real images have."""
         need = self.options.ticks
         values = [tick.value(DIVERSITY) for tick in ticks]
@@ -202,6 +206,18 @@ class DiversityFalls(Alarm[FallingDiversity]):
         return Sign(
             f"the nearest other image in a batch is {last[-1]:.2f} times as far as among real images, "
             f"against {usual:.2f} before: below {self.options.below:g} times that for {need} ticks",
+            _good_until(ticks, need),
+        )
+
+    def _dull(self, ticks: Sequence[Tick]) -> Sign | None:
+        """Against the real images: a generator that is dull from its start has nothing to fall from."""
+        need, dull = self.options.dull_ticks, self.options.dull
+        last = [value for tick in ticks[-need:] if (value := tick.value(DIVERSITY)) is not None]
+        if len(last) < need or max(last) >= dull:
+            return None
+        return Sign(
+            f"the nearest other image in a batch is {last[-1]:.2f} times as far as among real images, and "
+            f"was below {dull:g} times that for {need} ticks",
             _good_until(ticks, need),
         )
 
