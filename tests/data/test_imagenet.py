@@ -216,3 +216,41 @@ def test_images_outside_of_every_synset_are_dropped_with_that_reason(
 ) -> None:
     source = as_folder({**photographs, "holiday/a.jpg": picture(99)})
     assert rehearse("imagenet", from_folder=source)["dropped"] == {"no synset": 1}
+
+
+def test_so_many_synsets_are_drawn_by_the_seed_and_from_every_layout_alike(
+    imagenet: Path, tmp_path: Path, photographs: Files, as_folder: Make, as_zip: Make
+) -> None:
+    below_train = {f"train/{name}": content for name, content in photographs.items()}
+    sources = [imagenet, imagenet / TRAIN, as_folder(below_train), as_zip(below_train)]
+    for subset, seed in (((), 0), (("animals",), 3)):
+        options = PrepareOptions(size=8, subset=subset, class_count=3, seed=seed)
+        sets = [
+            prepare("imagenet", tmp_path / f"{seed}-{n}", options, from_folder=at)
+            for n, at in enumerate(sources)
+        ]
+        assert len({packed.fingerprint for packed in sets}) == 1
+        assert len({packed.classes for packed in sets}) == 1
+        assert (len(sets[0]), len(sets[0].classes)) == (9, 3)
+        assert sets[0].about["provenance"]["options"]["class_count"] == 3
+    drawn = [
+        tuple(
+            rehearse("imagenet", PrepareOptions(class_count=3, seed=seed), from_folder=imagenet)[
+                "class_counts"
+            ]
+        )
+        for seed in range(8)
+    ]
+    assert len(set(drawn)) > 1
+    assert "n03126707-crane" not in sets[0].classes  # it is no animal
+
+
+def test_more_synsets_than_there_are_and_two_ways_to_make_classes_are_refused(
+    imagenet: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="--class-count is 100, and pictures of 6 synsets are there"):
+        prepare("imagenet", tmp_path / "set", PrepareOptions(class_count=100), from_folder=imagenet)
+    with pytest.raises(DataError, match="--class-count draws synsets, and --classes subset"):
+        PrepareOptions(subset=("dogs", "cats"), classes="subset", class_count=2)
+    with pytest.raises(DataError, match="--class-count goes with imagenet, and SOURCE is 'digits'"):
+        prepare("digits", tmp_path / "set", PrepareOptions(class_count=2))

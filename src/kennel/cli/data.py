@@ -41,6 +41,7 @@ def prepare(
     category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge (all that are there)."),
     subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
     classes: str = typer.Option("synset", help="imagenet: a class per synset, or per name of the subset."),
+    class_count: int | None = typer.Option(None, help="imagenet: keep so many synsets, drawn by --seed."),
     exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
     duplicates: bool | None = typer.Option(
         None,
@@ -79,6 +80,7 @@ def prepare(
         category=parse_names(category),
         subset=parse_names(subset),
         classes=classes,
+        class_count=class_count,
         exclude=_names(exclude),
         keep_duplicates=duplicates,
         max_bad=parse_share(max_bad),

@@ -5,8 +5,10 @@ taken for a picture of that synset, so ILSVRC2012 and the whole of ImageNet are 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from kennel.data.collection import Arrangement, FileCollection, Refusal
 from kennel.data.containers import Container, FolderContainer, TarContainer
@@ -30,6 +32,7 @@ class Choice:
         """
         self._table = table
         self._by_name = by_name
+        self._drawn: frozenset[str] | None = None
         self.below = {name: table.below(table.find(name)) for name in subset}
         self._name_of: dict[str, str] = {}
         for name, wnids in self.below.items():
@@ -43,7 +46,21 @@ class Choice:
 
     def wants(self, wnid: str) -> bool:
         """Whether the name of a folder or tar is the wnid of pictures that are asked for."""
+        if self._drawn is not None:
+            return wnid in self._drawn
         return bool(WNID.fullmatch(wnid)) and (not self.below or wnid in self._name_of)
+
+    def draw(self, count: int, there: Collection[str], seed: int) -> None:
+        """From now on wants `count` of the wnids that are `there` and no others, all alike likely.
+
+        The draw depends on nothing else. Raises `DataError` where there are not so many.
+        """
+        if count > len(there):
+            raise DataError(
+                f"--class-count is {count}, and pictures of {len(there)} synsets are there: give at most that"
+            )
+        drawn = np.random.default_rng(seed).choice(sorted(there), count, replace=False)
+        self._drawn = frozenset(map(str, drawn))
 
     def label(self, wnid: str) -> str:
         """The class of a synset's pictures."""
@@ -55,7 +72,7 @@ class Choice:
 
 
 def open_imagenet(request: Request) -> Opened:
-    """The pictures below the names of `--subset`, or all.
+    """The pictures below the names of `--subset`, or all; of `--class-count` synsets among them, if given.
 
     "test" is the part for validation where it is unpacked in `val`; the classes of the part for testing are
     not published. Raises `DataError` where there is not one of them.
@@ -77,20 +94,26 @@ def open_imagenet(request: Request) -> Opened:
         seen.add(match[1])
         return f"{choice.label(match[1])}/{match[2]}"
 
-    containers, archives = _containers(given, choice, request)
-    collection = FileCollection(
-        containers, with_annotations=False, arrangement=Arrangement(place, choice.classes())
-    )
+    def opened() -> tuple[FileCollection, dict[str, Path]]:
+        containers, archives = _containers(given, choice, request)
+        arrangement = Arrangement(place, choice.classes())
+        return FileCollection(containers, with_annotations=False, arrangement=arrangement), archives
+
+    collection, archives = opened()
     if not len(collection) and not collection.refusals:
         wanted = f" below {', '.join(options.subset)}" if options.subset else ""
         raise DataError(
             f"'{given}' has no images of ImageNet{wanted} for --split {options.split}: give {TRAINING}, or a "
             "folder that holds it, or one of tars nXXXXXXXX.tar or folders nXXXXXXXX"
         )
+    there = frozenset(seen)
+    if options.class_count is not None:
+        choice.draw(options.class_count, there, options.seed)
+        collection, archives = opened()  # listed again: only what was drawn is recorded and read
     collection.notes += [
         f"nothing that lies below '{name}' is in '{given}'"
         for name, wnids in choice.below.items()
-        if seen.isdisjoint(wnids)
+        if there.isdisjoint(wnids)
     ]
     return Opened(collection, archives)
 

@@ -226,7 +226,7 @@ _add(
         "https://image-net.org/download.php",
         open_imagenet,
         by_hand="sign in at https://image-net.org/download.php and get ILSVRC2012_img_train.tar",
-        options=("split", "subset", "classes"),
+        options=("split", "subset", "classes", "class_count"),
     )
 )
 

@@ -19,7 +19,15 @@ WORDS = {
 }
 """What the options that are words may be."""
 
-_LEAST = {"size": 1, "limit": 1, "workers": 1, "centre_crop": 1, "min_side": 0, "max_pixels": 1}
+_LEAST = {
+    "size": 1,
+    "limit": 1,
+    "workers": 1,
+    "centre_crop": 1,
+    "min_side": 0,
+    "max_pixels": 1,
+    "class_count": 1,
+}
 """The least that numbers may be."""
 
 
@@ -62,6 +70,8 @@ class PrepareOptions:
     """ImageNet: names of WordNet, below which everything is taken; none given is everything."""
     classes: str = "synset"
     """ImageNet: a class for each synset, or for each name of `subset`."""
+    class_count: int | None = None
+    """ImageNet: keep so many of the synsets that are there, drawn by `seed`; None keeps all."""
     max_bad: float = 0.05
     """More than this fraction of broken files stops the run."""
     max_pixels: int = MAX_PIXELS
@@ -89,6 +99,10 @@ class PrepareOptions:
             )
         if self.classes == "subset" and not self.subset:
             raise DataError("--classes subset makes a class of each name of --subset: give names there")
+        if self.classes == "subset" and self.class_count is not None:
+            raise DataError(
+                "--class-count draws synsets, and --classes subset makes no class of a synset: leave one out"
+            )
         if not 0 <= self.max_bad <= 1:
             raise DataError(f"--max-bad is {self.max_bad:g}: give a share between 0% and 100%")
 
@@ -100,6 +114,7 @@ class PrepareOptions:
             "category": bool(self.category),
             "subset": bool(self.subset),
             "classes": self.classes != "synset",
+            "class_count": self.class_count is not None,
         }
         return tuple(name for name, is_given in given.items() if is_given)
 

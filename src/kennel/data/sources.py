@@ -107,7 +107,7 @@ def _check_set_options(source: str, options: PrepareOptions) -> None:
         if option not in understood:
             sets = [name for name in KNOWN_SETS if option in KNOWN_SETS[name].options]
             named = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-            raise DataError(f"--{option} goes with {named}, and SOURCE is '{source}'")
+            raise DataError(f"--{option.replace('_', '-')} goes with {named}, and SOURCE is '{source}'")
 
 
 def _check_exclusions(collection: Collection, names: tuple[str, ...]) -> None:
