@@ -254,3 +254,65 @@ def test_more_synsets_than_there_are_and_two_ways_to_make_classes_are_refused(
         PrepareOptions(subset=("dogs", "cats"), classes="subset", class_count=2)
     with pytest.raises(DataError, match="--class-count goes with imagenet, and SOURCE is 'digits'"):
         prepare("digits", tmp_path / "set", PrepareOptions(class_count=2))
+
+
+def test_a_name_that_is_to_be_a_class_and_has_no_images_is_refused_and_renumbers_none(
+    imagenet: Path, tmp_path: Path
+) -> None:
+    options = PrepareOptions(subset=("dogs", "birds", "cats"), classes="subset")
+    with pytest.raises(DataError, match=r"nothing that lies below birds is in .* leave it out of --subset"):
+        prepare("imagenet", tmp_path / "set", options, from_folder=imagenet)
+    with pytest.raises(DataError, match="below birds"):
+        rehearse("imagenet", options, from_folder=imagenet)
+    assert not (tmp_path / "set").exists()
+
+
+def kaggle(photographs: Files, picture: Picture) -> Files:
+    """The files of Kaggle's Object Localization Challenge: annotations, flat val and test, a table."""
+    top = "ILSVRC/Data/CLS-LOC"
+    files = {f"{top}/train/{name}": content for name, content in photographs.items()}
+    files |= {f"{top}/val/ILSVRC2012_val_{k:08d}.JPEG": picture(200 + k) for k in range(6)}
+    files |= {f"{top}/test/ILSVRC2012_test_{k:08d}.JPEG": picture(300 + k) for k in range(2)}
+    files |= {f"ILSVRC/Annotations/CLS-LOC/train/{name[:-5]}.xml": b"<annotation/>" for name in photographs}
+    files["ILSVRC/ImageSets/CLS-LOC/val.txt"] = b"ILSVRC2012_val_00000000 1\n"
+    lines = [f"ILSVRC2012_val_{k:08d},{wnid} 1 2 3 4 {wnid} 5 6 7 8 " for k, wnid in enumerate(SYNSETS)]
+    files["LOC_val_solution.csv"] = "\n".join(["ImageId,PredictionString", *reversed(lines)]).encode() + b"\n"
+    files["LOC_synset_mapping.txt"] = b"n01440764 tench, Tinca tinca\n"
+    return files
+
+
+def test_kaggle_s_folders_and_its_zip_are_the_same_set_with_the_classes_of_its_table(
+    imagenet: Path, tmp_path: Path, photographs: Files, picture: Picture, as_folder: Make, as_zip: Make
+) -> None:
+    files = kaggle(photographs, picture)
+    folder, archive = as_folder(files, "kaggle"), as_zip(files)
+    published = prepare("imagenet", tmp_path / "published", from_folder=imagenet)
+    for number, source in enumerate((folder, archive, folder / "ILSVRC" / "Data" / "CLS-LOC")):
+        train = prepare("imagenet", tmp_path / f"train{number}", from_folder=source)
+        assert train.fingerprint == published.fingerprint
+        assert train.about["report"]["dropped"] == {}
+        test = prepare(
+            "imagenet", tmp_path / f"test{number}", PrepareOptions(split="test"), from_folder=source
+        )
+        assert (len(test), test.about["report"]["dropped"]) == (6, {})
+        assert test.classes == published.classes
+        found = dict(line.split("/") for line in reversed(names(test)))
+        assert found == {
+            f"{wnid}-{word}": f"ILSVRC2012_val_{k:08d}.JPEG" for k, (wnid, word) in enumerate(SYNSETS.items())
+        }
+
+
+def test_an_image_for_validation_that_kaggle_s_table_lacks_is_dropped_with_that_reason(
+    photographs: Files, picture: Picture, as_folder: Make
+) -> None:
+    files = kaggle(photographs, picture)
+    del files["LOC_val_solution.csv"]
+    folder = as_folder(files, "kaggle")
+    report = rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)
+    assert report["dropped"] == {"no synset": 6}
+    assert "LOC_val_solution.csv does not have it" in report["examples"]["no synset"][0]["detail"]
+    (folder / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000000,dog 1 2\n"
+    )
+    with pytest.raises(DataError, match="has a line without a wnid"):
+        rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)

@@ -16,8 +16,13 @@ from kennel.data.nested_tars import NestedTars, Stretch, tars_beside, tars_insid
 from kennel.data.opening import Opened, Request, files_among
 from kennel.data.wordnet import WNID, Nouns, nouns
 from kennel.errors import DataError
+from kennel.untrusted import UntrustedError, read_bytes
 
 TRAINING = "ILSVRC2012_img_train.tar"
+SOLUTION = "LOC_val_solution.csv"
+"""Kaggle's table of the part for validation, which lies in one folder there: the synset of each image."""
+MAX_TABLE_BYTES = 64 << 20
+"""It has 3 MB."""
 
 _PLACE = re.compile(r"(?:.*/)?(n\d{8})/([^/]+)")
 
@@ -74,12 +79,15 @@ class Choice:
 def open_imagenet(request: Request) -> Opened:
     """The pictures below the names of `--subset`, or all; of `--class-count` synsets among them, if given.
 
-    "test" is the part for validation where it is unpacked in `val`; the classes of the part for testing are
-    not published. Raises `DataError` where there is not one of them.
+    "test" is the part for validation where it is unpacked in `val`, in folders or with Kaggle's table; the
+    classes of the part for testing are not published. Raises `DataError` where there is not one of them, and
+    where a name that is to be a class has none.
     """
     options, given = request.options, request.files[0]
     choice = Choice(options.subset, options.classes == "subset", nouns())
     seen: set[str] = set()
+    containers, archives = _containers(given, choice, request)
+    solution = _solution(given, containers) if options.split != "train" else {}
 
     def place(path: str) -> str | Refusal | None:
         folders = path.split("/")[:-1]
@@ -87,19 +95,21 @@ def open_imagenet(request: Request) -> Opened:
         if options.split not in (part, "all") or "test" in folders:
             return None
         match = _PLACE.fullmatch(path)
-        if match is None:
-            return Refusal(path, "no synset", "the folder that it lies in is not called by a wnid")
-        if not choice.wants(match[1]):
+        file = path.rpartition("/")[2]
+        wnid = match[1] if match else solution.get(file.partition(".")[0]) if part == "test" else None
+        if wnid is None:
+            lacking = f", and {SOLUTION} does not have it" if part == "test" else ""
+            return Refusal(path, "no synset", f"the folder that it lies in is not called by a wnid{lacking}")
+        if not choice.wants(wnid):
             return None
-        seen.add(match[1])
-        return f"{choice.label(match[1])}/{match[2]}"
+        seen.add(wnid)
+        return f"{choice.label(wnid)}/{file}"
 
-    def opened() -> tuple[FileCollection, dict[str, Path]]:
-        containers, archives = _containers(given, choice, request)
+    def collected(containers: list[Container]) -> FileCollection:
         arrangement = Arrangement(place, choice.classes())
-        return FileCollection(containers, with_annotations=False, arrangement=arrangement), archives
+        return FileCollection(containers, with_annotations=False, arrangement=arrangement)
 
-    collection, archives = opened()
+    collection = collected(containers)
     if not len(collection) and not collection.refusals:
         wanted = f" below {', '.join(options.subset)}" if options.subset else ""
         raise DataError(
@@ -107,14 +117,18 @@ def open_imagenet(request: Request) -> Opened:
             "folder that holds it, or one of tars nXXXXXXXX.tar or folders nXXXXXXXX"
         )
     there = frozenset(seen)
+    missing = [name for name, wnids in choice.below.items() if there.isdisjoint(wnids)]
+    if missing and options.classes == "subset":
+        raise DataError(
+            f"--classes subset makes a class of each name, and nothing that lies below "
+            f"{', '.join(missing)} is in '{given}' for --split {options.split}: the others would be numbered "
+            "otherwise than you say, so leave it out of --subset, or add its images"
+        )
     if options.class_count is not None:
         choice.draw(options.class_count, there, options.seed)
-        collection, archives = opened()  # listed again: only what was drawn is recorded and read
-    collection.notes += [
-        f"nothing that lies below '{name}' is in '{given}'"
-        for name, wnids in choice.below.items()
-        if there.isdisjoint(wnids)
-    ]
+        containers, archives = _containers(given, choice, request)
+        collection = collected(containers)  # listed again: only what was drawn is recorded and read
+    collection.notes += [f"nothing that lies below '{name}' is in '{given}'" for name in missing]
     return Opened(collection, archives)
 
 
@@ -140,11 +154,40 @@ def _containers(given: Path, choice: Choice, request: Request) -> tuple[list[Con
         name = folder.rpartition("/")[2]
         if WNID.fullmatch(name):
             return choice.wants(name) and not (published.is_file() and "val" not in folder.split("/"))
-        return (split != "train") if name == "val" else name != "test"
+        return (split != "train") if name == "val" else name not in ("test", "Annotations", "ImageSets")
 
     if any(entry.is_dir() and enter(entry.name) for entry in given.iterdir()):
         containers.append(FolderContainer(given, enter))
     return containers, archives
+
+
+def _solution(given: Path, containers: Sequence[Container]) -> dict[str, str]:
+    """The wnid of each image of the part for validation by its name without a suffix; empty without a table.
+
+    It lies beside Kaggle's folder ILSVRC, of which `given` may be one within, or in an archive.
+    """
+    content = b""
+    if given.is_dir():
+        places = (given, *given.resolve().parents[:3])
+        beside = next((place / SOLUTION for place in places if (place / SOLUTION).is_file()), None)
+        if beside is not None:
+            try:
+                content = read_bytes(beside, MAX_TABLE_BYTES)
+            except UntrustedError as error:
+                raise DataError(f"'{beside}' cannot be read ({error}): fetch it again") from error
+    else:
+        for container in containers:
+            for member in container.members():
+                if member.refusal is None and member.name.rpartition("/")[2] == SOLUTION:
+                    content = container.read(member)
+    found = {}
+    for line in content.decode("utf-8", "replace").splitlines()[1:]:  # ImageId,PredictionString
+        name, _, prediction = line.partition(",")
+        wnid = prediction.strip('" ').partition(" ")[0]
+        if not WNID.fullmatch(wnid):
+            raise DataError(f"{SOLUTION} of '{given}' has a line without a wnid: fetch it again")
+        found[name] = wnid
+    return found
 
 
 def _is_tar_of_tars(path: Path, request: Request) -> bool:
