@@ -1,4 +1,4 @@
-"""`kennel compare`: checkpoints of one run beside one another, as before and after a collapse."""
+"""`kennel compare`: checkpoints of one run side by side, as before and after a collapse."""
 
 import json
 from pathlib import Path

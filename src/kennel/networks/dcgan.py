@@ -133,7 +133,7 @@ class DcganGenerator(Generator):
             if level == attending:
                 layers.append(NonLocalBlock(width))
         layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = ConditionedLayers(*layers)
         if setting.classes:
             self.label = ClassBias(setting, self.stem)
 
@@ -145,12 +145,20 @@ class DcganGenerator(Generator):
             flat = flat + self.label(labels)
         # Channels last in memory, which is the layout that the convolutions want.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        chunks = iter(further)
-        for layer in self.layers:
-            told = isinstance(layer, ConditionalBatchNorm)
-            maps = normalised(maps, layer, Condition(vector=next(chunks) if told else None))
-        images: Images = maps.float()
+        images: Images = self.layers(maps, *further).float()
         return images
+
+
+class ConditionedLayers(nn.Sequential):
+    """Layers in a row; each batch norm with a condition gets the next chunk of a split latent."""
+
+    def forward(self, maps: torch.Tensor, *chunks: Latents) -> torch.Tensor:
+        """Feature maps and (batch, chunk) for each of these batch norms, in their order."""
+        waiting = iter(chunks)
+        for layer in self:
+            conditional = isinstance(layer, ConditionalBatchNorm)
+            maps = normalised(maps, layer, Condition(vector=next(waiting) if conditional else None))
+        return maps
 
 
 @DISCRIMINATORS.register("dcgan")

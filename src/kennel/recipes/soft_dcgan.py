@@ -33,8 +33,8 @@ def soft_dcgan_dogs() -> Recipe:
     transposed convolutions with LeakyReLU on the 120 breeds of Stanford Dogs. Soft and noisy labels are its
     one trick: labels of real images within 0.9 and 1.0, those of fakes left at 0; "without such changes, our
     model cannot create a clear image". It shows pictures after 40 and 60 epochs and prints no scores. Size,
-    width, latent, optimizer and batch are not told: here they are DCGAN's, with batches of 64. Nor is it told
-    how many labels are noisy: here 5%, the default of `noisy_labels`.
+    width, latent, optimizer and batch are not given: here they are DCGAN's, with batches of 64. Nor is the
+    share of noisy labels given: here it is 5%, the default of `noisy_labels`.
 
     Data: kennel data prepare stanford_dogs sets/dogs.box --crop box --size 64
     Command: kennel train soft_dcgan.dogs --data sets/dogs.box --out runs/soft_dcgan.dogs
@@ -50,7 +50,7 @@ def soft_dcgan_dogs_untuned() -> Recipe:
     """The DCGAN of the same slides before its trick: hard labels, 1 for real images and 0 for fakes.
 
     Paper: as `soft_dcgan.dogs`, "DCGAN - Not well-tuned": blocks in the pictures, pictures that look alike
-    and not like dogs. What else was tuned between the two is not told, so only the labels differ here.
+    and not like dogs. What else was tuned between the two is not given, so only the labels differ here.
 
     Data: kennel data prepare stanford_dogs sets/dogs.box --crop box --size 64
     Command: kennel train soft_dcgan.dogs.untuned --data sets/dogs.box --out runs/soft_dcgan.untuned

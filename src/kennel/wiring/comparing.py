@@ -1,4 +1,4 @@
-"""Checkpoints of one run beside one another: the same seeds, their scores, their spread, their weights."""
+"""Checkpoints of one run, compared: the same seeds, their scores, their spread, their weights."""
 
 import math
 from collections.abc import Callable, Sequence
