@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_an_archive_of_a_published_name_is_verified_however_it_is_given(
     with pytest.raises(DataError, match=rf"is not the published cifar-10-{version}\.tar\.gz \(its md5 is"):
         cifar(archive if given == "the file" else published, tmp_path)
     assert not (tmp_path / "set").exists()
+
+
+def test_its_archive_or_folder_as_the_source_is_answered_with_the_command(
+    published: Path, tmp_path: Path, as_folder: Make
+) -> None:
+    unpacked = as_folder(pickled(), "my sets") / "cifar-10-batches-py"
+    for source in (*published.iterdir(), unpacked, as_folder(BINARY) / "cifar-10-batches-bin"):
+        with pytest.raises(DataError, match="belongs to cifar10: kennel data prepare cifar10 DEST") as error:
+            prepare(source, tmp_path / "no")
+        given = shlex.split(str(error.value).rpartition(": ")[2])[-1]
+        right(cifar(Path(given), tmp_path))
 
 
 def test_the_published_checksums_are_those_of_its_page() -> None:

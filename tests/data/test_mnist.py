@@ -173,6 +173,12 @@ def test_a_table_of_too_many_bytes_is_refused_unread(
         prepare("mnist", tmp_path / "set", from_folder=as_folder(tables("mnist"), "source"))
 
 
+def test_a_table_as_the_source_is_answered_with_the_command(tmp_path: Path, as_folder: Make) -> None:
+    folder = as_folder(tables("fashion-mnist"), "source")
+    with pytest.raises(DataError, match=r"data prepare fashion_mnist DEST --from \S+_train\.csv$"):
+        prepare(folder / "fashion-mnist_train.csv", tmp_path / "set")
+
+
 def test_an_archive_of_something_else_is_told_what_it_should_hold(
     tmp_path: Path, as_zip: Make, as_folder: Make
 ) -> None:

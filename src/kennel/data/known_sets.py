@@ -229,7 +229,7 @@ _add(
         "for research; cite Yu et al. 2015 (arXiv 1506.03365)",
         "https://www.yf.io/p/lsun",
         open_lsun,
-        by_hand="fetch and unpack http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
+        by_hand="fetch http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
         "http://dl.yf.io/lsun/scenes/bridge_train_lmdb.zip, and so on",
         options=("split", "category"),
     )
@@ -288,6 +288,15 @@ def fetch(
     raise DataError(
         f"'{given}' lacks {', '.join(missing)} of {known.name}: fetch it from {addresses[missing[0]]}"
     )
+
+
+def set_with(name: str) -> str | None:
+    """The known set of which a file or folder is called so, published or unpacked; None for no set."""
+    for known_name, known in KNOWN_SETS.items():
+        published = (file.name for file in (*known.files, *known.other_files))
+        if name in (*published, *known.loose):
+            return known_name
+    return None
 
 
 def _from_file(known: KnownSet, given: Path) -> list[Path]:

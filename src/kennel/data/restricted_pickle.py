@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.errors import DataError
+from kennel.untrusted import printable
 
 MAX_BYTES = 256 << 20
 """CIFAR-10's five parts have 31 MB each."""
@@ -126,9 +127,8 @@ class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What stands for the name. Raises `DataError` for any other: it would be a program."""
         if (module, name) not in _NAMES:
-            raise DataError(
-                f"it asks for {module[:60]}.{name[:60]}, and it may only hold arrays, bytes and numbers"
-            )
+            asked = printable(f"{module[:60]}.{name[:60]}")
+            raise DataError(f"it asks for {asked}, and it may only hold arrays, bytes and numbers")
         return _NAMES[module, name]
 
 

@@ -1,5 +1,6 @@
 """From what the user calls SOURCE to a collection: a known name, idx files, or a folder, zip or tar."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from kennel.data.arrays import idx_collection, idx_files, is_idx_name, labels_beside
 from kennel.data.collection import Collection, FileCollection
 from kennel.data.containers import FolderContainer, is_archive, open_container
-from kennel.data.known_sets import KNOWN_SETS, fetch
+from kennel.data.known_sets import KNOWN_SETS, fetch, set_with
 from kennel.data.opening import Opened, Request, files_among
 from kennel.data.options import PrepareOptions
 from kennel.errors import DataError
@@ -91,9 +92,18 @@ def _open_path(
         pairs = [(path, labels_beside(path))]
     if pairs:
         return Opened(idx_collection(pairs, None, scratch), files_among([path])), "idx"
-    container = stack.enter_context(closing(open_container(path, scratch)))
+    known = set_with(path.resolve().name)
+    hint = f"'{path}' belongs to {known}: kennel data prepare {known} DEST --from {shlex.quote(str(path))}"
+    try:
+        container = stack.enter_context(closing(open_container(path, scratch)))
+    except DataError as error:
+        if known and path.is_file():
+            raise DataError(hint) from error
+        raise
     kind = "folder" if isinstance(container, FolderContainer) else "archive"
     collection = FileCollection([container], with_annotations=options.crop == "box")
+    if known and not len(collection) and not collection.refusals:
+        raise DataError(hint)
     return Opened(collection, files_among([path])), kind
 
 
