@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kennel.data.collection import Arrangement, FileCollection, Refusal
 from kennel.data.containers import is_archive
-from kennel.data.decoding import IMAGE_SUFFIXES
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.opening import Opened, Request, files_among
 from kennel.errors import DataError
 from kennel.registry import unknown_name
@@ -30,7 +30,7 @@ def open_celeba(request: Request) -> Opened:
     The lists are looked for beside the images. The one of parts is not needed for all of the images, and the
     one of attributes only for classes.
     """
-    split, attribute = request.options.split, request.options.attribute
+    split, attribute = request.options.part, request.options.attribute
     given = request.files[0]
     images = given if given.is_file() else _find(given, *_IMAGES)
     beside = given.parent if given.is_file() else given

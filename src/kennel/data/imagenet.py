@@ -67,7 +67,7 @@ def open_imagenet(request: Request) -> Opened:
     def place(path: str) -> str | Refusal | None:
         folders = path.split("/")[:-1]
         part = "test" if "val" in folders else "train"
-        if options.split not in (part, "all") or "test" in folders:
+        if options.part not in (part, "all") or "test" in folders:
             return None
         match = _PLACE.fullmatch(path)
         if match is None:
@@ -84,7 +84,7 @@ def open_imagenet(request: Request) -> Opened:
     if not len(collection) and not collection.refusals:
         wanted = f" below {', '.join(options.subset)}" if options.subset else ""
         raise DataError(
-            f"'{given}' has no images of ImageNet{wanted} for --split {options.split}: give {TRAINING}, or a "
+            f"'{given}' has no images of ImageNet{wanted} for --split {options.part}: give {TRAINING}, or a "
             "folder that holds it, or one of tars nXXXXXXXX.tar or folders nXXXXXXXX"
         )
     collection.notes += [
@@ -97,7 +97,7 @@ def open_imagenet(request: Request) -> Opened:
 
 def _containers(given: Path, choice: Choice, request: Request) -> tuple[list[Container], dict[str, Path]]:
     """What holds the pictures: as little as can be is listed. And the archives among it."""
-    split = request.options.split
+    split = request.options.part
     if given.is_file():
         if _is_tar_of_tars(given, request):
             return [NestedTars(tars_inside(given, choice.wants))], {given.name: given}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kennel.data.annotations import Annotation
 from kennel.data.collection import Encoded, Refusal, printable
+from kennel.data.columns import Names
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.data.opening import Opened, Request
 from kennel.errors import DataError
@@ -42,7 +43,7 @@ def open_lsun(request: Request) -> Opened:
     if given.is_file():
         raise DataError(_unpack(given))
     databases = _databases(given)
-    parts = _PARTS[options.split]
+    parts = _PARTS[options.part]
     chosen = [database for database in databases if database.part in parts and not options.category]
     for category in sorted(options.category):
         chosen += [_find(category, part, databases, given) for part in parts]
@@ -62,7 +63,7 @@ class LmdbCollection(Encoded):
 
     refusals: Sequence[Refusal] = ()
     notes: Sequence[str] = ()
-    ignored = 0
+    ignored = Names()
     annotations_only = False
     has_annotations = False
 

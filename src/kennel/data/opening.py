@@ -63,9 +63,9 @@ def idx_opener(classes: tuple[str, ...] | None = None) -> Opener:
 
     def open_idx(request: Request) -> Opened:
         folder = request.files[0].parent
-        pairs = idx_files(folder, request.options.split)
+        pairs = idx_files(folder, request.options.part)
         if not pairs:
-            raise DataError(f"'{folder}' does not hold the {request.options.split} files of {request.name}")
+            raise DataError(f"'{folder}' does not hold the {request.options.part} files of {request.name}")
         return Opened(idx_collection(pairs, classes, request.scratch), files_among(request.files))
 
     return open_idx
@@ -74,7 +74,7 @@ def idx_opener(classes: tuple[str, ...] | None = None) -> Opener:
 def open_cifar10(request: Request) -> Opened:
     """CIFAR-10 from its archive or the folder that holds what it unpacks to."""
     source = request.files[0] / "cifar-10-batches-bin" if request.files[0].is_dir() else request.files[0]
-    collection = cifar10_collection(source, request.options.split, request.scratch)
+    collection = cifar10_collection(source, request.options.part, request.scratch)
     return Opened(collection, files_among(request.files))
 
 

@@ -14,7 +14,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from kennel.data.containers import open_container
-from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
+from kennel.data.decoding import MAX_FILE_BYTES, decode
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.image_set import ArraySet, ImageSet, PixelArray, batch_starts
 from kennel.data.npy import NpzFile
 from kennel.data.packed import PackedSet
@@ -101,7 +102,7 @@ class FileSet(ABC):
     def _decoded(self, name: str, data: bytes) -> PixelArray:
         """(height, width) or (height, width, 3)."""
         try:
-            return np.asarray(decode(data), np.uint8)
+            return np.asarray(decode(data, name=name), np.uint8)
         except DataError as error:
             raise DataError(f"{name} in {self.path} cannot be judged ({error}): mend or remove it") from error
 
