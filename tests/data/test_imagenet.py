@@ -73,7 +73,7 @@ def names(packed: PackedSet) -> list[str]:
 def test_all_of_it_has_a_class_for_each_synset_in_the_order_of_the_wnids(
     imagenet: Path, tmp_path: Path
 ) -> None:
-    packed = prepare("imagenet", tmp_path / "set", from_folder=imagenet)
+    packed = prepare("imagenet", tmp_path / "set", PrepareOptions(size=32), from_folder=imagenet)
     assert packed.classes == tuple(f"{wnid}-{SYNSETS[wnid]}" for wnid in sorted(SYNSETS))
     assert packed.labels is not None
     assert packed.labels.tolist() == [label for label in range(6) for _ in range(3)]
@@ -156,7 +156,7 @@ def test_the_names_given_are_the_classes_in_their_order_where_that_is_asked_for(
 
 
 def test_a_name_below_which_nothing_is_there_is_told(imagenet: Path, tmp_path: Path) -> None:
-    report = rehearse("imagenet", PrepareOptions(subset=("dogs", "birds")), from_folder=imagenet)
+    report = rehearse("imagenet", PrepareOptions(subset=("dogs", "birds"), size=32), from_folder=imagenet)
     assert (report["kept"], report["class_counts"]) == (3, {})
     assert report["notes"] == [f"nothing that lies below 'birds' is in '{imagenet}'"]
     with pytest.raises(DataError, match="has no images of ImageNet below birds for --split train"):

@@ -169,7 +169,7 @@ def test_a_zip_is_read_as_what_it_unpacks_to_and_nothing_of_it_is_left(tmp_path:
 def test_a_zip_that_is_unpacked_beside_it_is_not_read(tmp_path: Path, write: Write) -> None:
     write("bridge_train_lmdb", range(5))
     (tmp_path / "lsun" / "bridge_train_lmdb.zip").write_bytes(b"damaged")
-    packed = prepare("lsun", tmp_path / "set", from_folder=tmp_path / "lsun")
+    packed = prepare("lsun", tmp_path / "set", PrepareOptions(size=8), from_folder=tmp_path / "lsun")
     assert len(packed) == 5
     assert packed.about["report"]["notes"] == []
 

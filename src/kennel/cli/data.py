@@ -30,13 +30,18 @@ def prepare(
         None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
     ),
     aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
-    min_side: int = typer.Option(0, help="Least shorter side of the crop, in pixels of the source."),
+    min_side: int | None = typer.Option(
+        None, help="Least shorter side of the crop, in pixels of the source (half of --size)."
+    ),
     fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
     resample: str = typer.Option("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
     colour: str = typer.Option("auto", "--colour", "--color", help="auto, rgb or grey."),
     limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
     seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
-    split: str = typer.Option("train", help="train, test or all, of a set published in two parts."),
+    split: str | None = typer.Option(None, help="train, val, test or all, where a set has parts (train)."),
+    labels: str = typer.Option("auto", help="auto, folders, none, or a CSV of names and labels."),
+    levels: str | None = typer.Option(None, "--range", help="0:4095: black and white of 12 or 16 bits."),
+    background: str = typer.Option("white", help="white, black, #rrggbb: behind transparent images."),
     attribute: str | None = typer.Option(None, help="celeba: two classes, without and with it: Smiling."),
     category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge (all that are there)."),
     subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
@@ -59,7 +64,15 @@ def prepare(
     import time
 
     from kennel.data.decoding import MAX_PIXELS
-    from kennel.data.options import PrepareOptions, parse_aspect, parse_names, parse_share
+    from kennel.data.enough import shortage
+    from kennel.data.options import (
+        PrepareOptions,
+        parse_aspect,
+        parse_colour,
+        parse_levels,
+        parse_names,
+        parse_share,
+    )
     from kennel.data.preparing import prepare as prepare_set
     from kennel.data.preparing import rehearse
 
@@ -76,6 +89,9 @@ def prepare(
         limit=limit,
         seed=seed,
         split=split,
+        labels=labels,
+        levels=parse_levels(levels) if levels else None,
+        background=parse_colour(background),
         attribute=attribute,
         category=parse_names(category),
         subset=parse_names(subset),
@@ -118,6 +134,8 @@ def prepare(
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
     )
+    if short := shortage(packed):
+        error_console.print(f"Note: {destination}: {short}", soft_wrap=True)
     console.print(f"fingerprint {packed.fingerprint}")
     console.print(f"see it with: kennel data show {shlex.quote(str(destination))}", soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.collection import ArrayCollection
+from kennel.data.array_collection import ArrayCollection
 from kennel.data.containers import uncompressed
 from kennel.errors import DataError
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from kennel.data.collection import Arrangement, FileCollection, Refusal
 from kennel.data.containers import Container, is_archive
-from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from kennel.data.decoding import MAX_FILE_BYTES
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.opening import Opened, Request, files_among
 from kennel.errors import DataError
 from kennel.registry import unknown_name
@@ -33,7 +34,7 @@ def open_celeba(request: Request) -> Opened:
     parts is not needed for all of the images, and the one of attributes only for classes. Raises `DataError`
     where a list is missing or damaged, and where only one of the two classes has images.
     """
-    split, attribute = request.options.split, request.options.attribute
+    split, attribute = request.options.part, request.options.attribute
     given = request.files[0]
     images = given if given.is_file() else _images(given)
     container = request.container(images)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.collection import ArrayCollection
+from kennel.data.array_collection import ArrayCollection
 from kennel.data.containers import Container, FolderContainer
 from kennel.data.opening import Opened, Request, files_among
 from kennel.data.restricted_pickle import read_arrays
@@ -38,7 +38,7 @@ def open_cifar10(request: Request) -> Opened:
     Where there are both versions, the binary one is read. Raises `DataError` where a part is missing or
     damaged.
     """
-    source, split = request.files[0], request.options.split
+    source, split = request.files[0], request.options.part
     if source.is_dir():
         container = request.keep(FolderContainer(source, lambda folder: folder in FOLDERS))
     else:

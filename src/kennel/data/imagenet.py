@@ -87,12 +87,12 @@ def open_imagenet(request: Request) -> Opened:
     choice = Choice(options.subset, options.classes == "subset", nouns())
     seen: set[str] = set()
     containers, archives = _containers(given, choice, request)
-    solution = _solution(given, containers) if options.split != "train" else {}
+    solution = _solution(given, containers) if options.part != "train" else {}
 
     def place(path: str) -> str | Refusal | None:
         folders = path.split("/")[:-1]
         part = "test" if "val" in folders else "train"
-        if options.split not in (part, "all") or "test" in folders:
+        if options.part not in (part, "all") or "test" in folders:
             return None
         match = _PLACE.fullmatch(path)
         file = path.rpartition("/")[2]
@@ -113,7 +113,7 @@ def open_imagenet(request: Request) -> Opened:
     if not len(collection) and not collection.refusals:
         wanted = f" below {', '.join(options.subset)}" if options.subset else ""
         raise DataError(
-            f"'{given}' has no images of ImageNet{wanted} for --split {options.split}: give {TRAINING}, or a "
+            f"'{given}' has no images of ImageNet{wanted} for --split {options.part}: give {TRAINING}, or a "
             "folder that holds it, or one of tars nXXXXXXXX.tar or folders nXXXXXXXX"
         )
     there = frozenset(seen)
@@ -121,7 +121,7 @@ def open_imagenet(request: Request) -> Opened:
     if missing and options.classes == "subset":
         raise DataError(
             f"--classes subset makes a class of each name, and nothing that lies below "
-            f"{', '.join(missing)} is in '{given}' for --split {options.split}: the others would be numbered "
+            f"{', '.join(missing)} is in '{given}' for --split {options.part}: the others would be numbered "
             "otherwise than you say, so leave it out of --subset, or add its images"
         )
     if options.class_count is not None:
@@ -134,7 +134,7 @@ def open_imagenet(request: Request) -> Opened:
 
 def _containers(given: Path, choice: Choice, request: Request) -> tuple[list[Container], dict[str, Path]]:
     """What holds the pictures: as little as can be is listed. And the archives among it."""
-    split = request.options.split
+    split = request.options.part
     if given.is_file():
         if _is_tar_of_tars(given, request):
             return [NestedTars(tars_inside(given, choice.wants))], {given.name: given}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from kennel.data.annotations import Annotation
 from kennel.data.collection import Encoded, Refusal, printable
+from kennel.data.columns import Names
 from kennel.data.containers import UNPACKED_FREELY, UNPACKED_TIMES
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.data.opening import Opened, Request
@@ -57,7 +58,7 @@ def open_lsun(request: Request) -> Opened:
     """The categories that `--category` names, or all that are at hand; several of them are classes."""
     given, options = request.files[0], request.options
     databases = _databases(given)
-    parts = _PARTS[options.split]
+    parts = _PARTS[options.part]
     chosen = [database for database in databases if database.part in parts and not options.category]
     for category in sorted(options.category):
         chosen += [_find(category, part, databases, given) for part in parts]
@@ -82,7 +83,7 @@ class LmdbCollection(Encoded):
 
     refusals: Sequence[Refusal] = ()
     notes: Sequence[str] = ()
-    ignored = 0
+    ignored = Names()
     annotations_only = False
     has_annotations = False
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kennel.data.array_collection import ArrayCollection
 from kennel.data.arrays import idx_collection, idx_files
-from kennel.data.collection import ArrayCollection
 from kennel.data.containers import is_archive
 from kennel.data.opening import Opened, Opener, Request, files_among
 from kennel.errors import DataError
@@ -38,7 +38,7 @@ def mnist_opener(table: str, classes: tuple[str, ...] | None = None) -> Opener:
     """
 
     def open_mnist(request: Request) -> Opened:
-        source, split = request.files[0], request.options.split
+        source, split = request.files[0], request.options.part
         if is_archive(source):
             folder = _from_archive(request, table)
         else:

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from kennel.data.containers import open_container
-from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
+from kennel.data.decoding import MAX_FILE_BYTES, decode
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.image_set import ArraySet, ImageSet, PixelArray, batch_starts
 from kennel.data.npy import NpzFile
 from kennel.data.packed import PackedSet
@@ -132,7 +133,7 @@ class FileSet(ABC):
     def _decoded(self, name: str, data: bytes) -> Image.Image:
         """The upright picture, of mode "L" or "RGB"."""
         try:
-            return decode(data)
+            return decode(data, name=name)
         except DataError as error:
             raise DataError(f"{name} in {self.path} cannot be judged ({error}): mend or remove it") from error
 

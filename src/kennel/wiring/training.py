@@ -12,6 +12,7 @@ import torch
 import kennel
 from kennel import checkpoint
 from kennel.atomic import write_text
+from kennel.data.enough import shortage
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import meet, own_rows, rank, world_size
@@ -118,6 +119,8 @@ def _train(
         ) as stream,
     ):
         watch.say(stream.about)
+        if short := shortage(packed):
+            watch.say(f"Note: {packed.name}: {short}.")
         company = ranks.Company(step.players, lambda: keeper.has_run_out or is_asked(), watch.say)
         trainer = Trainer(
             step,
