@@ -30,7 +30,8 @@ class JudgingProtocol(BaseModel):
     `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
     kennel: like `versions`, they change a score by rounding. `class_sampling` says how the classes of a
     conditional run's samples were drawn: "data" as often as its training set has each, "uniform" all alike;
-    None for images that were not drawn so.
+    None for images that were not drawn so. `image_fit` and `reference_fit` say how pictures of other sizes
+    were brought to these, None where they had them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +57,8 @@ class JudgingProtocol(BaseModel):
     device: str | None = None
     threads: int | None = None
     class_sampling: Literal["data", "uniform"] | None = None
+    image_fit: str | None = None
+    reference_fit: str | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class JudgingProtocol(BaseModel):
             f"Resize: {self.resize}.",
             f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
             f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
+            *self._fits(),
             *self.notes,
         ]
         if self.class_sampling is not None:
@@ -89,6 +93,13 @@ class JudgingProtocol(BaseModel):
             threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
             sentences.append(f"Computed on {self.device}, {threads}.")
         return " ".join([*sentences, f"Seed {self.seed}."])
+
+    def _fits(self) -> list[str]:
+        """What was cropped or resized before the extractor's own resize, as sentences."""
+        sides = {"images": self.image_fit, "reference": self.reference_fit}
+        if self.image_fit == self.reference_fit:
+            sides = {"images and the reference": self.image_fit}
+        return [f"Brought to one size, the {side}: {fit}." for side, fit in sides.items() if fit]
 
 
 class Judgement(BaseModel):
