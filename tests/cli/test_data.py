@@ -49,6 +49,26 @@ def test_prepare_then_show(
     assert (tmp_path / "out" / "grid_10x10.png").is_file()
 
 
+def test_labels_splits_and_backgrounds_are_options_and_what_cannot_come_of_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        for name, shade in (("cat", 60), ("dog", 200)):
+            file = tmp_path / "source" / split / name / "1.png"
+            file.parent.mkdir(parents=True)
+            Image.new("RGBA", (8, 8), (shade, 0, len(split), 0)).save(file)
+    options = ("--split", "val", "--background", "#0a141e", "--size", "8", "--keep-duplicates")
+    assert kennel(monkeypatch, "data", "prepare", tmp_path / "source", tmp_path / "set", *options) == 0
+    packed = PackedSet(tmp_path / "set")
+    assert packed.classes == ("cat", "dog")
+    assert packed.images[:, :, 0, 0].tolist() == [[10, 20, 30]] * 2
+    said = capsys.readouterr().err
+    assert "folders of splits: train (2), val (2); taken: val" in said
+    assert "composited on #0a141e" in said
+    assert "its 2 images are one and the same, and nothing but this image can come of it" in said
+    assert "2 of its 2 classes have a single image" in said
+
+
 def test_a_dry_run_writes_nothing_and_needs_no_destination(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +175,13 @@ def test_names_to_exclude_can_come_from_a_file(
         (["SOURCE", "SET", "--category", "bridge"], "--category goes with lsun"),
         (["SOURCE", "SET", "--centre-crop", "20", "--crop", "box"], "are two crops"),
         (["SOURCE", "SET", "--centre-crop", "31"], "none is kept"),
+        (["SOURCE", "SET", "--range", "12"], "--range is '12'"),
+        (["SOURCE", "SET", "--range", "9:9"], "--range 9:9 holds nothing"),
+        (["SOURCE", "SET", "--background", "blue"], "--background is 'blue'"),
+        (["SOURCE", "SET", "--labels", "no.csv"], "--labels is 'no.csv'"),
+        (["digits", "SET", "--labels", "none"], "--labels goes with a folder or archive"),
+        (["mnist", "SET", "--from", "SOURCE", "--split", "val"], "has the parts train and test"),
+        (["SOURCE", "SET", "--split", "val"], "has no folders of splits"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_exit_code_2(

@@ -242,9 +242,6 @@ def test_transparent_pictures_lie_on_the_background_and_opaque_ones_are_not_rema
     on_blue = read_picture(encoded(Image.new("LA", (4, 4), (9, 0)), "PNG"), Reading(background=(0, 0, 255)))
     assert on_blue.image.getpixel((0, 0)) == (0, 0, 255)
     assert read_picture(encoded(Image.new("RGBA", (4, 4), (9, 9, 9, 255)), "PNG")).remarks == ()
-    kept = read_picture(clear, Reading(keep_alpha=True))
-    assert (kept.image.mode, kept.image.getpixel((0, 0))[3]) == ("RGBA", 0)
-    assert read_picture(encoded(gradient(), "PNG"), Reading(keep_alpha=True)).image.mode == "RGBA"
 
 
 @pytest.mark.parametrize(

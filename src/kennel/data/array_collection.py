@@ -64,8 +64,7 @@ class ArrayCollection:
     def load(self, content: npt.NDArray[np.uint8], reading: Reading, name: str) -> Picture:
         """The picture, upright."""
         pixels = content.transpose(1, 2, 0) if content.ndim == 3 else content
-        image = Image.fromarray(np.ascontiguousarray(pixels))
-        return Picture(image.convert("RGBA") if reading.keep_alpha else image, 1)
+        return Picture(Image.fromarray(np.ascontiguousarray(pixels)), 1)
 
     def span(self, content: npt.NDArray[np.uint8], reading: Reading, name: str) -> None:
         """None: it has 8 bits."""

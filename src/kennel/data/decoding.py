@@ -59,7 +59,7 @@ class Picture(NamedTuple):
     """A decoded picture in stored pixels."""
 
     image: Image.Image
-    """Of mode "L", "RGB", or "RGBA" where transparency is kept; 8 bits a channel."""
+    """Of mode "L" or "RGB"; 8 bits a channel."""
     orientation: int
     """The EXIF value, 1 to 8, for `upright`."""
     remarks: tuple[str, ...] = ()
@@ -74,8 +74,6 @@ class Reading:
     """Headers that announce more are refused."""
     background: tuple[int, int, int] = (255, 255, 255)
     """What transparent pictures are composited on."""
-    keep_alpha: bool = False
-    """Every picture as RGBA instead."""
     shown: Callable[[], Range] | None = None
     """The values of pictures of more than 8 bits that become black and white; None takes the upper byte of
     16 bits and refuses 32."""
@@ -219,15 +217,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bits(image: Image.Image, reading: Reading) -> Image.Image:
-    """Any mode of Pillow to "L" or "RGB", or to "RGBA" where transparency is kept."""
-    plain = _without_alpha(image, reading)
-    if not reading.keep_alpha or plain.mode == "RGBA":
-        return plain
-    return plain.convert("RGBA")
-
-
-def _without_alpha(image: Image.Image, reading: Reading) -> Image.Image:
-    """As `_eight_bits`; "RGBA" only where the picture has an alpha channel that is kept."""
+    """Any mode of Pillow to "L" or "RGB"."""
     if is_deep(image):
         # "I" is also how Pillow holds 16-bit PGM, and once held 16-bit PNG.
         of_16_bits = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
@@ -238,8 +228,6 @@ def _without_alpha(image: Image.Image, reading: Reading) -> Image.Image:
         # Pillow's own conversion clips at 255.
         return to_eight_bits(image, reading.shown() if reading.shown else UPPER_BYTE)
     if image.has_transparency_data:
-        if reading.keep_alpha:
-            return image.convert("RGBA")
         grey = image.mode in ("L", "LA", "La", "1") and len(set(reading.background)) == 1
         return _composited(image, "L" if grey else "RGB", reading.background)
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:

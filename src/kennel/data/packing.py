@@ -91,7 +91,7 @@ class PackedWriter:
         self._size = size
         self._classes = classes
         self._auto = colour == "auto"
-        self._channels = {"grey": 1, "rgba": 4}.get(colour, 3)
+        self._channels = 1 if colour == "grey" else 3
         self._all_grey = True
         self._labels = array("q")
         self._seen = SeenPixels()

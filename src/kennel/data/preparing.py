@@ -249,7 +249,6 @@ def _rules(source: Source) -> tuple[Rules, SetRange]:
     reading = Reading(
         options.max_pixels,
         options.background,
-        keep_alpha=options.colour == "rgba",
         shown=levels,
         rescue=True,
     )

@@ -77,8 +77,6 @@ def _pixels(rules: Rules, levels: SetRange, report: DropReport) -> list[str]:
         notes.append(
             f"{count:,} images are transparent and were composited on {named} (--background takes "
             "another color)"
-            if not rules.reading.keep_alpha
-            else f"{count:,} images are transparent: alpha is their fourth channel"
         )
     if count := remarks[CUT_SHORT]:
         notes.append(
