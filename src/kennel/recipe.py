@@ -182,8 +182,10 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name and what it repeats of the set."""
-        content = fingerprinted(self.model_dump(mode="json", exclude={"paper", "class_counts"}))
+        """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and which
+        checkpoints stay."""
+        ignored = {"paper", "class_counts", "keep_every_ticks"}
+        content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
         if self.alarms == Alarms():
             del content["alarms"]
         for part, defaults in _LATER.items():
