@@ -310,3 +310,15 @@ def test_what_is_known_and_not_read_is_called_by_its_name() -> None:
     ):
         with pytest.raises(DataError, match=words):
             decode(start + bytes(20), name="a.jpg")
+
+
+def test_heic_is_read_where_its_package_is_there(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(gradient(64, 64)).save(tmp_path / "a.heic", quality=95)
+    content = (tmp_path / "a.heic").read_bytes()
+    for name in ("a.heic", "a.jpg"):  # phones and chat programs write the second
+        found = np.asarray(decode(content, name=name)).astype(int)
+        assert np.abs(found - np.asarray(gradient(64, 64))).mean() < 5
+    for cut in (20, len(content) // 2):
+        with pytest.raises(DataError):
+            decode(content[:cut])

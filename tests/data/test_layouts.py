@@ -137,6 +137,12 @@ def test_a_table_of_captions_has_no_labels_and_a_note_says_so(
     assert "metadata.csv has no labels: it is not used" in notes(packed)
 
 
+def test_a_table_under_another_name_is_pointed_to(tmp_path: Path, picture: Picture, as_folder: Make) -> None:
+    folder = as_folder({"a.png": picture(1), "train.csv": b"id,breed\na,pug\n"})
+    packed = prepare(folder, tmp_path / "set", SMALL)
+    assert "1 .csv (--labels reads a table of names and labels)" in notes(packed)
+
+
 @pytest.mark.parametrize(
     "table",
     [

@@ -103,12 +103,12 @@ def _class(value: Any) -> str:
     if isinstance(value, dict):
         raise UntrustedError("a label is a mapping: kennel takes one class for each image")
     text = printable(str(value).strip())
+    if len(text) > _LONGEST:
+        raise UntrustedError(f"a label has {len(text)} letters, as captions have: kennel takes classes")
     if match := _WHOLE.fullmatch(text):
         return str(int(match[1]))
     if isinstance(value, float):
         raise UntrustedError(f"a label is {value:g}, a number with a fraction: kennel takes classes")
-    if len(text) > _LONGEST:
-        raise UntrustedError(f"a label has {len(text)} letters, as captions have: kennel takes classes")
     return "" if text.lower() in ("nan", "none", "null") else text.replace("/", "\u2215")
 
 

@@ -33,6 +33,8 @@ def _files(collection: Collection) -> list[str]:
         suffixes = Counter(suffix_of(name) or "no suffix" for name in collection.ignored)
         kinds = [f"{count:,} {suffix}" for suffix, count in suffixes.most_common(_KINDS_TOLD)]
         more = ", ..." if len(suffixes) > _KINDS_TOLD else ""
+        if not collection.classes and suffixes.keys() & {".csv", ".tsv"}:
+            more += " (--labels reads a table of names and labels)"
         notes.append(
             f"{_files_are(len(collection.ignored))} ignored, with names that are not those of images: "
             f"{', '.join(kinds)}{more}"
