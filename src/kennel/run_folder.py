@@ -70,12 +70,22 @@ class _Data(BaseModel):
     pixels: str | None = None
 
 
+class _Parent(BaseModel):
+    """The run whose weights this one began with, and what it took of them."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[Name, str | int] = Field(init=False)
+
+    taken: tuple[Count, Count] | None = None
+    new: list[Name] = []
+
+
 class _About(BaseModel):
     """`run.json`."""
 
     data: _Data
     versions: dict[Name, str] | None = None
-    parent: dict[Name, str | int] | None = None
+    parent: _Parent | None = None
 
 
 class RunFolder:

@@ -7,7 +7,7 @@ import torch
 
 from kennel import checkpoint
 from kennel.data.packed import PackedSet
-from kennel.errors import CheckpointError
+from kennel.errors import CheckpointError, RunError
 from kennel.report import write_report
 from kennel.run_folder import RunFolder
 from kennel.watch import Watch
@@ -164,7 +164,7 @@ def test_a_reference_batch_keeps_the_childs_labels(parent, small_recipe, packed_
 
 def test_weights_that_are_taken_are_clipped_at_once(parent, small_recipe, tmp_path):
     old = parent(classes=0)
-    clipped = small_recipe("techniques.weight_clipping=on", "loss.name=wgan")
+    clipped = small_recipe("techniques.weight_clipping=on")
     _, after, _ = taken_into(old, clipped, tmp_path / "parents")
     largest = [
         float(v.abs().max()) for n, v in after.items() if n.endswith(".weight") and n.startswith("disc")
@@ -185,9 +185,12 @@ def test_a_parent_of_weights_that_are_not_finite_is_refused(parent, small_recipe
     assert set(tmp_path.iterdir()) == there
 
 
-def test_a_parent_that_says_nonsense_of_itself_costs_the_page_a_line_at_most(parent, small_recipe, tmp_path):
+def test_a_parent_that_says_nonsense_of_itself_is_told_as_damage(parent, small_recipe, tmp_path):
     old = parent(classes=0)
     about = json.loads((old / "run.json").read_text())
-    for origin in ("x", [], {}, {"path": 3, "images_seen": None, "taken": ["a"], "new": 5}):
+    for origin in ("x", [], {"path": ["x"]}, {"taken": ["a"]}, {"taken": [-1, 2]}, {"new": 5}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
-        assert write_report(RunFolder(old)).is_file()
+        with pytest.raises(RunError, match=r"run\.json is damaged"):
+            write_report(RunFolder(old))
+    (old / "run.json").write_text(json.dumps(about | {"parent": {}}))
+    assert write_report(RunFolder(old)).is_file()
