@@ -5,6 +5,7 @@ import sys
 import typer
 
 from kennel.cli import data, extractor
+from kennel.cli.commands import Command, new_app
 from kennel.cli.console import report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
@@ -16,12 +17,9 @@ from kennel.cli.sample import sample
 from kennel.cli.train import train
 from kennel.errors import KennelError
 
-app = typer.Typer(
+app = new_app(
     name="kennel",
     help="Raise GANs: prepare images, train, sample, judge honestly, and see the comparison.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -38,7 +36,7 @@ def version(
 
 
 for command in (plan, train, sample, judge, report, recipes, networks, demo):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")
 
@@ -49,7 +47,7 @@ def main() -> None:
     So does what the system refuses: a full disk, a folder that may not be written.
     """
     try:
-        app()
+        app(prog_name="kennel")
     except (KennelError, OSError) as error:
         report_error(error)
         sys.exit(2)
