@@ -100,6 +100,15 @@ def test_another_network_drops_the_former_ones_options():
     [
         ("bach=32", "there is no key of recipe 'bach': did you mean 'batch'"),
         ("latent.dimensions=3", "did you mean 'dimension'"),
+        ("generator_optimiser.lr=1", "did you mean 'learning_rate'"),
+        (
+            "lr=1",
+            "there is no key of recipe 'lr': did you mean 'generator_optimiser.learning_rate' or "
+            "'discriminator_optimiser.learning_rate'?",
+        ),
+        ("learning_rate=1", "'discriminator_optimiser.learning_rate'?"),
+        ("epochs=3", "did you mean 'budget.epochs'?"),
+        ("optimizer.lr=3", "did you mean 'discriminator_optimiser' or 'generator_optimiser'?"),
         ("batch", "'batch' is not a setting: write it as key.subkey=value"),
         ("batch=1", "recipe.batch = 1 does not fit"),
         ("batch=many", "recipe.batch = 'many' does not fit"),

@@ -3,7 +3,7 @@
 import pytest
 
 from kennel.errors import UnknownNameError
-from kennel.registry import Registry
+from kennel.registry import Registry, did_you_mean, likeness, nearest
 
 
 def filled() -> Registry[int]:
@@ -44,3 +44,35 @@ def test_a_name_like_no_other_is_answered_with_all_of_them():
 def test_a_second_registration_under_a_name_is_refused():
     with pytest.raises(ValueError, match="registered twice"):
         filled().register("hinge")(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest_ones"),
+    [
+        ("lr", ["learning_rate"]),
+        ("wd", ["weight_decay"]),
+        ("rate", ["learning_rate"]),
+        ("eps", ["epsilon"]),
+        ("momentmu", ["momentum"]),
+        ("mometum", ["momentum"]),
+        ("weight-decay", ["weight_decay"]),
+        ("alarm", []),
+        ("x", []),
+    ],
+)
+def test_initials_words_beginnings_and_slips_of_the_fingers_are_likenesses(given, nearest_ones):
+    assert nearest(given, ["betas", "epsilon", "learning_rate", "momentum", "weight_decay"]) == nearest_ones
+
+
+def test_names_that_are_equally_near_are_all_given():
+    keys = ["generator_optimiser", "discriminator_optimiser", "optional"]
+    assert did_you_mean("optimizer", keys) == (
+        "did you mean 'discriminator_optimiser' or 'generator_optimiser'?"
+    )
+    assert did_you_mean("lr", ["alarms", "ticks", "ralsgan"]) == ""
+
+
+def test_two_letters_that_were_exchanged_count_once():
+    assert likeness("trian", "train") == pytest.approx(1 - 1 / 5)
+    assert likeness("devcie", "device") == pytest.approx(1 - 1 / 6)
+    assert likeness("ab", "ba") == pytest.approx(0.5)

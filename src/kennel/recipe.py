@@ -6,7 +6,7 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 import hashlib
 import json
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import yaml
@@ -25,7 +25,7 @@ from kennel.errors import RecipeError
 from kennel.options import Options, sentence
 from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
 from kennel.policy import Alarms
-from kennel.registry import unknown_name
+from kennel.registry import MOST_NAMED, nearest, unknown_name
 from kennel.speed import Speed, fingerprinted, with_speed
 from kennel.untrusted import UntrustedError, parse_yaml
 
@@ -306,10 +306,31 @@ def _refuse_unknown_keys(content: Mapping[str, Any], model: type[BaseModel], whe
     """Walks the models beside the content, so that the message names the nearest right key."""
     for key, value in content.items():
         if key not in model.model_fields:
-            raise RecipeError(str(unknown_name(f"key of {where}", key, model.model_fields)))
+            raise _unknown_key(where, key, model.model_fields)
         inner = model.model_fields[key].annotation
         if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Options):
             _refuse_unknown_keys(value, inner, key)
+
+
+def _unknown_key(where: str, key: str, known: Iterable[str]) -> RecipeError:
+    """With the nearest key there; else with those of all groups that are called so, as `lr` is."""
+    names = list(known)
+    if not nearest(key, names):
+        dotted = {".".join(path): path[-1] for path in _paths(Recipe)}
+        meant = nearest(key, set(dotted.values()))
+        if found := [path for path, leaf in dotted.items() if leaf in meant]:
+            places = " or ".join(f"'{one}'" for one in found[:MOST_NAMED])
+            return RecipeError(f"there is no key of {where} '{key}': did you mean {places}?")
+    return RecipeError(str(unknown_name(f"key of {where}", key, names)))
+
+
+def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Of every key in a group of keys."""
+    for name, about in model.model_fields.items():
+        inner = about.annotation
+        if isinstance(inner, type) and issubclass(inner, Options):
+            yield from ((name, *rest) for rest in _paths(inner))
+            yield from ((name, key) for key in inner.model_fields)
 
 
 def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
@@ -320,7 +341,7 @@ def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> 
     place = content
     for depth, key in enumerate(path[:-1]):
         if key not in place:
-            raise RecipeError(str(unknown_name(f"key of {'.'.join(path[:depth]) or 'recipe'}", key, place)))
+            raise _unknown_key(".".join(path[:depth]) or "recipe", key, place)
         if place[key] is None:
             place[key] = {}
         if not isinstance(place[key], dict):

@@ -1,6 +1,6 @@
 """Typed registries: a name is asked for once, never twice given, and helped when it is misspelt."""
 
-import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -9,15 +9,77 @@ from kennel.errors import UnknownNameError
 T = TypeVar("T")
 
 
+MOST_NAMED = 3
+"""Names that are equally near are all given, up to so many."""
+NEAR = 0.6
+"""The likeness from which on a name is offered."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for a name that is not among `known`: with the nearest right one, else with all of them."""
+    """The error for a name that is not among `known`: with the nearest right ones, else with all of them."""
     names = sorted(known)
-    within = [known_name for known_name in names if len(name) > 2 and name in known_name]
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if within and not difflib.get_close_matches(name, names, n=1, cutoff=0.8):
-        nearest = within[:1]  # `dogs` means `dcgan.dogs` rather than what it happens to resemble
-    hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(names) or 'none'}."
+    hint = did_you_mean(name, names) or f"known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"there is no {kind} '{name}': {hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question with the nearest of `known`; nothing where none is near."""
+    found = [f"'{one}'" for one in nearest(name, known)[:MOST_NAMED]]
+    return f"did you mean {' or '.join(found)}?" if found else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Of `known` those that are most like `name`, equally so; none where the likeness is accidental."""
+    scores = {one: likeness(name, one) for one in known}
+    best = max(scores.values(), default=0.0)
+    return sorted(one for one, score in scores.items() if score == best and score >= NEAR)
+
+
+def likeness(given: str, known: str) -> float:
+    """How well `given` may be meant for `known`, from 0 to 1.
+
+    A word of it (`dogs` for `dcgan.dogs`), its initials (`lr` for `learning_rate`), its beginning (`gen`), or
+    a slip of the fingers: letters that are missing, added, wrong, or exchanged with a neighbour.
+    """
+    a, b = _words(given), _words(known)
+    whole = "_".join(a), "_".join(b)
+    if whole[0] == whole[1]:
+        return 1.0
+    score = _typed(*whole)
+    if len(whole[0]) < 2:
+        return score
+    if set(a) <= set(b) or set(b) <= set(a):
+        score = max(score, 0.85 + 0.1 * min(len(a), len(b)) / max(len(a), len(b)))
+    if whole[0] == "".join(word[0] for word in b if word):
+        score = max(score, 0.8)
+    if whole[1].startswith(whole[0]) or (len(whole[1]) > 2 and whole[0].startswith(whole[1])):
+        score = max(score, 0.75)
+    if len(whole[0]) > 2:
+        slips = [_typed(one, other) for one in a for other in b]
+        score = max(score, 0.72 if any(word.startswith(whole[0]) for word in b) else 0.0)
+        score = max(score, 0.7 if max(slips, default=0.0) > 0.8 else 0.0)
+        score = max(score, 0.65 if whole[0] in whole[1] else 0.0)
+    return score
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name.strip("-_ ").casefold())
+
+
+def _typed(a: str, b: str) -> float:
+    """1 minus the share of letters that differ: the optimal string alignment distance, in which two letters
+    that were exchanged count once (Boytsov 2011, section 2.2)."""
+    above: list[int] = []
+    last: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        above, last, row = last, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                cost = min(cost, above[j - 2] + 1)
+            row.append(cost)
+    return 1 - row[-1] / max(len(a), len(b), 1)
 
 
 class Registry(Generic[T]):

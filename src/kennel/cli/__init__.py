@@ -5,6 +5,7 @@ import sys
 import typer
 
 from kennel.cli import data, extractor
+from kennel.cli.commands import Command, new_app
 from kennel.cli.compare import compare
 from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
@@ -17,12 +18,9 @@ from kennel.cli.sample import sample
 from kennel.cli.train import train
 from kennel.errors import KennelError
 
-app = typer.Typer(
+app = new_app(
     name="kennel",
     help="Raise GANs: prepare images, train, sample, judge honestly, and see the comparison.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -39,7 +37,7 @@ def version(
 
 
 for command in (plan, train, sample, judge, compare, report, recipes, networks, demo):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")
 
@@ -51,7 +49,7 @@ def main() -> None:
     """
     try:
         try:
-            app()
+            app(prog_name="kennel")
         except SystemExit:
             if console.lost is not None:
                 raise console.lost from None

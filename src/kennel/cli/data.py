@@ -6,17 +6,16 @@ from typing import Any
 
 import typer
 
+from kennel.cli.commands import Command, new_app
 from kennel.cli.console import console, error_console, progress_bar
 from kennel.errors import DataError
 
-app = typer.Typer(
-    help="Prepare image collections, look at them, and list the ones known by name.", no_args_is_help=True
-)
+app = new_app(help="Prepare image collections, look at them, and list the ones known by name.")
 
 _EDGE_ROWS = 5
 
 
-@app.command()
+@app.command(cls=Command)
 def prepare(
     source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
     destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
@@ -140,7 +139,7 @@ def prepare(
     console.print(f"see it with: kennel data show {shlex.quote(str(destination))}", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     destination: Path = typer.Argument(metavar="DEST", help="A packed set."),
     out: Path | None = typer.Option(None, help="Where the pictures go (DEST/show)."),
@@ -177,7 +176,7 @@ def show(
         console.print(f"wrote {path}", soft_wrap=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_sets() -> None:
     """List the collections that are known by name, and where they would be taken from."""
     from rich.table import Table

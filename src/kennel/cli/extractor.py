@@ -5,15 +5,15 @@ from typing import Any
 
 import typer
 
+from kennel.cli.commands import Command, new_app
 from kennel.cli.outputs import refuse_unwritable
 
-app = typer.Typer(
+app = new_app(
     help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
-    no_args_is_help=True,
 )
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_extractors() -> None:
     """List the extractors, what each needs, and whether that is at hand."""
     from rich.table import Table
@@ -32,7 +32,7 @@ def list_extractors() -> None:
     console.print("kennel extractor fetch NAME, with --weights FILE where the file is at hand")
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     name: str = typer.Argument(..., help="The extractor: see `kennel extractor list`."),
     weights: Path | None = typer.Option(
@@ -55,7 +55,7 @@ def fetch(
         console.print(f"as published: sha256 {fetched.published_sha256}", soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     data: Path = typer.Argument(..., help="A packed set with classes, of 8 to 64 pixels."),
     out: Path | None = typer.Option(None, help="The safetensors file to write (default: in the cache)."),
