@@ -133,26 +133,28 @@ def test_noise_that_was_more_diverse_than_real_images_is_not_asked_for_again():
 
 def test_a_run_that_is_dull_from_its_start_is_told_beside_the_real_images():
     alarm = alarms_of(Alarms())["falling_diversity"]
-    history = [tick(n, **{DIVERSITY: 0.05}) for n in range(1, 8)]
-    raised = [count for count in range(1, 8) if newly_raised(alarm, history[:count])]
-    assert raised == [5]
-    sign = alarm.look(history[:5])
-    assert sign.good_until == 0
+    # A tick is 100 images; the first 10,000 do not count.
+    history = [tick(n, **{DIVERSITY: 0.05}) for n in range(1, 120)]
+    raised = [count for count in range(1, 120) if newly_raised(alarm, history[:count])]
+    assert raised == [105]
+    sign = alarm.look(history[:105])
+    assert sign.good_until == 10_000
     assert "0.05 times as far as among real images, and was below 0.1 times that for 5 ticks" in sign.saw
 
 
 def test_an_untrained_generators_first_ticks_are_not_called_dull():
     """The least that healthy runs had: `sn_dcgan` 0.15, `acgan` 0.18, `wgan` 0.21 for many ticks."""
     alarm = alarms_of(Alarms())["falling_diversity"]
-    history = [tick(n, **{DIVERSITY: value}) for n, value in enumerate((0.16, 0.15, 0.15, 0.15, 0.15, 0.2))]
+    values = (0.16, 0.15, 0.15, 0.15, 0.15, 0.2)
+    history = [tick(n, **{DIVERSITY: value}) for n, value in enumerate(values, 101)]
     assert not any(alarm.look(history[:count]) for count in range(7))
-    four = [tick(n, **{DIVERSITY: value}) for n, value in enumerate((0.02, 0.02, 0.02, 0.02, 0.3, 0.5))]
+    four = [tick(n, **{DIVERSITY: value}) for n, value in enumerate((0.02, 0.02, 0.02, 0.02, 0.3, 0.5), 101)]
     assert not any(alarm.look(four[:count]) for count in range(7))
 
 
 def test_dullness_is_off_at_0_and_a_rollback_keeps_checkpoints_for_it():
     off = override(built_in("digits"), ["alarms.falling_diversity.dull=0"]).alarms
-    history = [tick(n, **{DIVERSITY: 0.0}) for n in range(1, 8)]
+    history = [tick(n, **{DIVERSITY: 0.0}) for n in range(101, 108)]
     assert alarms_of(off)["falling_diversity"].look(history) is None
     assert (off.longest, Alarms().longest) == (3, 5)
 

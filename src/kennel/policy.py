@@ -27,12 +27,14 @@ class CertainDiscriminator(Options):
 
 class FallingDiversity(Options):
     """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long; or
-    below `dull` times that of the real images, whatever was before, `dull_ticks` ticks long."""
+    below `dull` times that of the real images, whatever was before, `dull_ticks` ticks long after the first
+    `dull_images`, until which a generator may have learned nothing."""
 
     below: float = Field(0.6, gt=0, lt=1)
     ticks: PositiveInt = 2
     dull: float = Field(0.1, ge=0, lt=1)
     dull_ticks: PositiveInt = 5
+    dull_images: NonNegativeInt = 10_000
 
 
 class ExplodingSpectrum(Options):

@@ -297,7 +297,7 @@ def test_one_forced_mode_is_found_within_two_ticks(packed_set, tmp_path):
 
 def test_a_run_that_draws_one_image_all_the_time_is_found_without_a_fall(packed_set, tmp_path):
     settings = ("budget.images=1024", "ticks=16", "generator_optimiser.learning_rate=0.02")
-    no_fall = "alarms.falling_diversity.below=1e-9"
+    no_fall = "alarms.falling_diversity={below: 1e-9, dull_images: 0}"
     train(tiny("one mode", 0, *settings, no_fall), packed_set(), tmp_path / "run")
     log = RunFolder(tmp_path / "run").log()
     dull = [line[DIVERSITY] < 0.1 for line in log]

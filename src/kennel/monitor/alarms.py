@@ -210,9 +210,13 @@ class DiversityFalls(Alarm[FallingDiversity]):
         )
 
     def _dull(self, ticks: Sequence[Tick]) -> Sign | None:
-        """Against the real images: a generator that is dull from its start has nothing to fall from."""
+        """Against the real images: a generator that is dull from its start has nothing to fall from.
+
+        One that has learned nothing draws alike too, so the first images of a run do not count.
+        """
         need, dull = self.options.dull_ticks, self.options.dull
-        last = [value for tick in ticks[-need:] if (value := tick.value(DIVERSITY)) is not None]
+        late = [tick for tick in ticks[-need:] if tick.images > self.options.dull_images]
+        last = [value for tick in late if (value := tick.value(DIVERSITY)) is not None]
         if len(last) < need or max(last) >= dull:
             return None
         return Sign(
