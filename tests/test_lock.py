@@ -1,5 +1,6 @@
 """One process at a time holds a folder, and a killed one holds nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -80,6 +81,43 @@ def test_a_forked_child_does_not_hold_it_for_its_dead_parent(tmp_path):
                 pass
         finally:
             os.killpg(child.pid, signal.SIGKILL)
+
+
+def test_a_child_that_has_not_run_yet_when_its_parent_dies_is_waited_for(tmp_path):
+    # What is registered first runs first in the child: it is as slow as on a loaded machine.
+    slow = "import os, time\nos.register_at_fork(after_in_child=lambda: time.sleep(0.5))\n"
+    fork = "    if os.fork() == 0:\n        time.sleep(60)\n        os._exit(0)\n"
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            slow + HOLD.replace('    print("locked"', fork + '    print("locked"'),
+            str(tmp_path),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        assert child.stdout.readline() == "locked\n"
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        try:
+            with locked(tmp_path, "trained", print):
+                pass
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def test_a_dead_process_is_not_waited_for_longer_than_its_children_need(tmp_path, monkeypatch):
+    monkeypatch.setattr("kennel.lock.PATIENCE_SECONDS", 0.1)
+    with holder(tmp_path) as child:
+        words = json.loads((tmp_path / NAME).read_text())
+        (tmp_path / NAME).write_text(json.dumps(words | {"pid": 2**22 + 1}))  # more than Linux gives
+        with pytest.raises(RunError, match="wait for its end"), locked(tmp_path, "trained", print):
+            pass
+        child.stdin.close()
 
 
 def test_of_many_that_come_and_go_only_one_is_inside(tmp_path):

@@ -117,8 +117,12 @@ class Judge:
     def usual(
         self, images: ImageSet, count: int | None = None, settings: Settings | None = None
     ) -> list[str]:
-        """What is judged where nothing else is said: of the usual metrics those that are possible."""
-        return [name for name in self.possible(images, count, settings) if METRICS[name].usual]
+        """What is judged where nothing else is said: of the usual metrics those that are possible.
+
+        An extractor that gives a caution has learned nothing: MiFID's threshold says nothing by it.
+        """
+        usual = (True,) if self.extractor.caution else (True, "learned")
+        return [name for name in self.possible(images, count, settings) if METRICS[name].usual in usual]
 
     def check(
         self,

@@ -17,6 +17,8 @@ from kennel.untrusted import UntrustedError, read_json
 NAME = ".lock"
 _FAR = 1 << 30
 """Windows locks a byte against reading too: one far behind the words."""
+PATIENCE_SECONDS = 10.0
+"""How long to wait for the children of a holder that is dead: each lets go as soon as it runs again."""
 _held: set[int] = set()
 """File descriptors of this process's locks."""
 
@@ -51,6 +53,7 @@ def locked(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[Non
 
 def _acquired(path: Path, folder: Path, doing: str, say: Callable[[str], None]) -> int | None:
     """A locked descriptor of the file that bears the name now; None where there are no locks."""
+    patience = time.monotonic() + PATIENCE_SECONDS
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
@@ -58,6 +61,9 @@ def _acquired(path: Path, folder: Path, doing: str, say: Callable[[str], None]) 
         except OSError as error:
             os.close(file)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                if _is_dead(path) and time.monotonic() < patience:
+                    time.sleep(0.02)
+                    continue
                 raise RunError(
                     f"the run in {folder} is being {doing} by {_holder(path)}: wait for its end or stop it, "
                     "or give another --out"
@@ -76,15 +82,8 @@ def _holder(path: Path) -> str:
         words = read_json(path, 10_000)
         since = datetime.fromtimestamp(words["since"]).astimezone().isoformat(" ", "seconds")
         return f"process {words['pid']} on {words['host']} (since {since})"
-    except (
-        UntrustedError,
-        OSError,
-        ValueError,
-        LookupError,
-        TypeError,
-        OverflowError,
-    ):  # it has locked and not yet said who it is
-        return "another process"
+    except (UntrustedError, OSError, ValueError, LookupError, TypeError, OverflowError):
+        return "another process"  # it has locked and not yet said who it is
 
 
 if sys.platform == "win32":
@@ -95,11 +94,29 @@ if sys.platform == "win32":
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         os.lseek(file, 0, os.SEEK_SET)
 
+    def _is_dead(path: Path) -> bool:
+        return False  # there is no fork, and the lock ends with its process
+
 else:
     import fcntl
 
     def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _is_dead(path: Path) -> bool:
+        """Whether the holder ran on this machine and does not any more.
+
+        A child that it had forked a moment before shares the lock until it first runs, and then closes it.
+        """
+        try:
+            words = read_json(path, 10_000)
+            if words["host"] == socket.gethostname():
+                os.kill(int(words["pid"]), 0)
+        except ProcessLookupError:
+            return True
+        except (UntrustedError, OSError, ValueError, LookupError, TypeError, OverflowError):
+            return False
+        return False
 
     def _forget() -> None:
         """A forked child shares the lock: it would hold it for a parent that was killed."""

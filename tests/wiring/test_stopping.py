@@ -106,6 +106,16 @@ class Heard(Watch):
         self.by.append(by)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_a_terminal_leaves_them():
+    """`nohup` starts the tests with SIGHUP ignored, and a shell's background with SIGINT."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_is_a_flag_and_the_handlers_of_before_come_back(name):
     number, watch = getattr(signal, name), Heard()

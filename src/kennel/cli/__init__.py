@@ -11,6 +11,7 @@ from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
+from kennel.cli.parts import losses, metrics, techniques
 from kennel.cli.plan import plan
 from kennel.cli.recipes import recipes
 from kennel.cli.report import report
@@ -36,7 +37,20 @@ def version(
         raise typer.Exit
 
 
-for command in (plan, train, sample, judge, compare, report, recipes, networks, demo):
+for command in (
+    plan,
+    train,
+    sample,
+    judge,
+    compare,
+    report,
+    recipes,
+    networks,
+    techniques,
+    losses,
+    metrics,
+    demo,
+):
     app.command(cls=Command)(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")

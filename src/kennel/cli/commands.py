@@ -59,7 +59,7 @@ class Group(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Each with the first sentence of its help, which typer would cut."""
-        lines = [(name, _first_sentence(command.help or "")) for name, command in self.commands.items()]
+        lines = [(name, first_sentence(command.help or "")) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(lines)
 
@@ -82,6 +82,7 @@ def _ask(error: Any, said: str, name: str, known: list[str]) -> None:
     error.message = f"{said}: {did_you_mean(name, known) or 'known: ' + ', '.join(known) + '.'}"
 
 
-def _first_sentence(text: str) -> str:
+def first_sentence(text: str) -> str:
+    """Of the first paragraph, on one line."""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return re.split(r"(?<=[.]) (?=[A-Z])", paragraph)[0]

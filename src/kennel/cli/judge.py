@@ -80,10 +80,10 @@ def judge(
 
     Under `torchrun --nproc-per-node N -m kennel judge ...` N processes share the images.
     """
-    from kennel.cli.console import be_silent, console, error_sentence, progress_bar, report_error
+    from kennel.cli.console import be_silent, error_sentence, progress_bar, report_error
     from kennel.data.plain_sets import open_images
     from kennel.distributed import after_rank_0, rank, ranks_together
-    from kennel.features.opening import better_extractor_note, open_extractor
+    from kennel.features.opening import open_extractor
     from kennel.judge import Judge
     from kennel.judgeable import check_sizes
     from kennel.metrics.contract import metric_names
@@ -123,8 +123,7 @@ def judge(
                 of_set=reference.fingerprint,
             )
         )
-        if judging.name == "pixels" and extractor == "auto":
-            console.print(better_extractor_note(), style="yellow", soft_wrap=True)
+        _warn_of(judging, extractor)
         settings = Settings(
             splits=splits,
             neighbours=neighbours,
@@ -156,6 +155,17 @@ def judge(
         if folder is not None:
             made_by = {} if run_file is None else {"Description": MADE_BY}
             _draw(court.evidence, judgements, folder, prefix, made_by)
+
+
+def _warn_of(judging: Any, asked: str) -> None:
+    """What to know of an extractor before its numbers, and how to get a better one where none was named."""
+    from kennel.cli.console import console
+    from kennel.features.opening import better_extractor_note
+
+    if judging.caution:
+        console.print(f"Warning: {judging.caution}", style="yellow", soft_wrap=True)
+        if asked == "auto":
+            console.print(better_extractor_note(), style="yellow", soft_wrap=True)
 
 
 def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:

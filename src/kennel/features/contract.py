@@ -39,7 +39,8 @@ class Extractor(ABC):
     `channels` that it looks at, 3 or 1; `protocol`, the name of its
     input rule, on the class that of the default one, "own" where there is no choice; `resize`, that rule in
     words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
-    stands for its weights, None where it has none; `precision` of the arithmetic; `device` it runs on.
+    stands for its weights, None where it has none; `caution`, what to know before reading any score by it,
+    empty where it was trained to see what pictures show; `precision` of the arithmetic; `device` it runs on.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Extractor(ABC):
     resize: str
     logits: str | None = None
     weights_digest: str | None = None
+    caution: str = ""
     precision: Precision = "float32"
     device: torch.device = torch.device("cpu")
 

@@ -72,7 +72,7 @@ def choose(weights: Path | None = None) -> str:
 def better_extractor_note() -> str:
     """How to get a better judge than `pixels`, in one sentence."""
     return (
-        "No weights are at hand, so the pixels extractor judges colour and layout only: "
+        "No weights are at hand, so the pixels extractor judges: "
         "`--extractor mobilenet` or `--extractor inception` downloads real features "
         f"({MobileNet.published.names[0]}, 3.6 MB; {Inception.published.names[0]}, 96 MB), "
         "`--weights FILE` takes them from a file."

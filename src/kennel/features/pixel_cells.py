@@ -20,6 +20,9 @@ class PixelCells(Extractor):
     name = "pixels"
     dimension = 3 * CELLS * CELLS
     resize = "area mean over 16x16 cells, scaled to [-1, 1]"
+    caution = (
+        "The pixels extractor sees color and layout only: its scores do not say whether the images look real."
+    )
 
     def extract(self, pixels: Pixels) -> Extracted:
         """Float32 features on the CPU, no logits; see `Extractor.extract`."""

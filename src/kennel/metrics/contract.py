@@ -8,6 +8,7 @@ from kennel.metrics.evidence import Evidence, Settings
 from kennel.registry import Registry
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
+Usual: TypeAlias = bool | Literal["learned"]
 Need: TypeAlias = Literal["logits", "labels", "pyramid"]
 Least: TypeAlias = Callable[[int, Settings], int]
 """The fewest images of a side, from the features' dimension and the settings."""
@@ -29,7 +30,8 @@ class Metric:
     """A registered metric. `label` is how papers write it; `better` says which way it improves.
 
     `needs` beyond features of both sides: "logits" of the extractor, "labels" on both sides, images whose
-    side is a power of two from 16 on for a "pyramid". `usual` ones are judged by where nothing else is said.
+    side is a power of two from 16 on for a "pyramid". `usual` ones are judged by where nothing else is said;
+    "learned" are those that mean something only by features that were learned, and are usual by these alone.
     `find` does the work.
     """
 
@@ -39,7 +41,7 @@ class Metric:
     summary: str
     find: Callable[[Evidence], Finding]
     needs: frozenset[Need] = frozenset()
-    usual: bool = False
+    usual: Usual = False
     least: Least = lambda dimension, settings: 2
 
 
@@ -71,7 +73,7 @@ def metric(
     better: Better,
     *,
     needs: Iterable[Need] = (),
-    usual: bool = False,
+    usual: Usual = False,
     least: Least = lambda dimension, settings: 2,
 ) -> Callable[[Callable[[Evidence], Finding]], Callable[[Evidence], Finding]]:
     """Registers a function as a metric; the first line of its docstring becomes the summary."""

@@ -19,7 +19,7 @@ def judge_fid(evidence: Evidence) -> Finding:
     return Finding(evidence.fid, details, evidence.fid_interval)
 
 
-@metric("mifid", "MiFID", "lower", usual=True)
+@metric("mifid", "MiFID", "lower", usual="learned")
 def judge_mifid(evidence: Evidence) -> Finding:
     """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
     distances = evidence.nearest.distances
