@@ -205,7 +205,7 @@ def test_a_row_of_the_table_of_metrics_is_true(row):
     assert sees
     assert (label, better) == (found.label, found.better)
     assert {need for need, words in NEEDS.items() if words in needs} == found.needs
-    assert when == ("usual" if found.usual else "on request")
+    assert when == {True: "usual", "learned": "usual, not by `pixels`", False: "on request"}[found.usual]
 
 
 @pytest.mark.parametrize("name", [*ALIASES, *GROUPS])

@@ -57,8 +57,6 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     result = run(folder, "--floor", "--json", str(tmp_path / "scores.json"))
     assert result.exit_code == 0, result.output
     for part in (
-        "MiFID",
-        "epsilon 0.1, penalty none",
         "real v real, 20 a side",
         "No weights are at hand",
         "Extractor pixels (no weights)",
@@ -69,9 +67,22 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
         assert part in result.output
     entries = json.loads((tmp_path / "scores.json").read_text())
     assert [entry["metric"] for entry in entries] == [
-        *("fid", "mifid", "kid", "precision", "recall", "density", "coverage")
+        *("fid", "kid", "precision", "recall", "density", "coverage")
     ]
     assert all(entry["protocol"]["extractor"] == "pixels" for entry in entries)
+
+
+def test_pixels_say_what_they_cannot_see_before_their_numbers_and_measure_mifid_on_request_alone(
+    run: Callable[..., Any], folder: Path
+) -> None:
+    for options in ((), ("--extractor", "pixels")):
+        result = run(folder, *options)
+        before, _, after = result.output.partition("Judgement")
+        assert "sees color and layout only" in " ".join(before.split())
+        assert "MiFID" not in after
+    asked = run(folder, "--metrics", "mifid")
+    assert "MiFID" in asked.output
+    assert "epsilon 0.1, penalty none" in asked.output
 
 
 def test_each_pair_of_figures_has_its_own_k_on_the_command_line(

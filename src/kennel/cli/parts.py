@@ -9,7 +9,6 @@ import typer
 
 from kennel.cli.commands import first_sentence
 from kennel.cli.recipes import reflowed
-from kennel.options import Options
 
 
 def techniques(name: str | None = typer.Argument(None, help="A technique to explain.")) -> None:
@@ -115,6 +114,8 @@ def _explain(kind: Any, setting: str, first: str) -> None:
 
 def _options(kind: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """The dotted names of options, with their defaults and what they take; groups are opened."""
+    from kennel.options import Options
+
     for name, about in kind.model_fields.items():
         inner = about.annotation
         if isinstance(inner, type) and issubclass(inner, Options):
