@@ -254,10 +254,10 @@ def changed_recipe(bench: Bench) -> list[Row]:
     assert forked.code == 0
     words = next(one for one in forked.said if "begins with" in one)
     rows.append(Row("the same with `--fork`", 1, "nothing: the old run is only read", bench.in_words(words)))
-    wider = override(bench.recipe, ["generator.width=8"])
-    ended = bench.live(bench.folder / "wider", recipe=wider, parent=run)
+    others = override(bench.recipe, ["generator.name=mlp", "discriminator.name=mlp"])
+    ended = bench.live(bench.folder / "others", recipe=others, parent=run)
     assert ended.code == 2
-    assert not (bench.folder / "wider").exists()
+    assert not (bench.folder / "others").exists()
     rows.append(
         Row("a fork with other networks", 1, "nothing; no folder was made", bench.in_words(ended.said[-1]))
     )

@@ -146,6 +146,7 @@ _KINDS = {
     "run": lambda value: isinstance(value, str),
     "at_tick": lambda value: isinstance(value, bool),
     "images_seen": _is_count,
+    "parent": lambda value: isinstance(value, dict),
     "seconds": lambda value: _is_number(value) and value >= 0,
     "tick_due": lambda value: isinstance(value, bool),
     "best": lambda value: value is None or _is_number(value),

@@ -26,7 +26,9 @@ def train(
     weights: words.Weights = None,
     resident: words.Resident = "auto",
     fork: Path | None = typer.Option(
-        None, metavar="NEW", help="Begin a new run in NEW from the weights of the one in --out."
+        None,
+        metavar="NEW",
+        help="Begin a new run in NEW from the weights of the one in --out; those that do not fit are new.",
     ),
 ) -> None:
     """Train a recipe on a packed set. The same command again goes on where the run stopped.

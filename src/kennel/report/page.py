@@ -160,6 +160,7 @@ def _facts(
         ("Classes", _classes(data.get("classes") or [])),
         ("Set's fingerprint", str(data["fingerprint"])),
         ("Run's fingerprint", folder.fingerprint()),
+        ("Began with", _parent(about.get("parent"))),
         ("Networks", f"{recipe.generator.name} against {recipe.discriminator.name}"),
         ("Loss", recipe.loss.name),
         ("Batch", f"{recipe.batch:,}"),
@@ -173,12 +174,31 @@ def _facts(
     return [(name, value) for name, value in facts if value]
 
 
+def _parent(origin: Any) -> str:
+    """The run whose weights this one began with, and how many of its tensors they are; empty for none."""
+    if not isinstance(origin, dict):
+        return ""
+    words = (
+        f"the weights of {Path(str(origin.get('path', '?'))).name} at {origin.get('images_seen', '?')} images"
+    )
+    match origin.get("taken"):
+        case [int(some), int(whole)]:
+            words += f": {some:,} of {whole:,} tensors"
+    match origin.get("new"):
+        case [_, *_] as new:
+            words += f"; newly initialized: {_some(list(map(str, new)))}"
+    return words
+
+
 def _classes(classes: Sequence[str]) -> str:
     if not classes:
         return "none"
-    named = ", ".join(classes[:CLASSES_NAMED])
-    more = len(classes) - CLASSES_NAMED
-    return f"{len(classes)}: {named}" + (f" and {more} more" if more > 0 else "")
+    return f"{len(classes)}: {_some(classes)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - CLASSES_NAMED
+    return ", ".join(names[:CLASSES_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str:

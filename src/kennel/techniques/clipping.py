@@ -28,6 +28,10 @@ class WeightClipping(Technique):
         """Clamps the initial weights."""
         self._clamp(players)
 
+    def weights_replaced(self, players: Players) -> None:
+        """Clamps those that another run began with."""
+        self._clamp(players)
+
     def after_discriminator(self, play: Play) -> None:
         """Clamps what the update made of them."""
         self._clamp(play.players)

@@ -116,6 +116,9 @@ class Technique(Options):
     def build(self, players: Players, random: torch.Generator) -> None:
         """Reworks the networks once, before the first round; raises `RecipeError` where they do not fit."""
 
+    def weights_replaced(self, players: Players) -> None:
+        """Sees to what must hold of weights that took the place of those which `build` met."""
+
     def augment(self, real: Images, turn: Turn) -> Images:
         """Varies the real images as they come from the set."""
         return real

@@ -39,6 +39,11 @@ class DividedBySpectralNorm(nn.Module):
         u = normalize(torch.randn(weight.shape[axis], generator=random), dim=0, eps=EPSILON)
         self.register_buffer("u", _power_iteration(as_matrix(weight.detach(), axis), u, WARM_UP)[0])
 
+    @torch.no_grad()
+    def begin_with(self, weight: Tensor) -> None:
+        """Brings u close to another weight's first singular vector, as at the beginning."""
+        self.u.copy_(_power_iteration(as_matrix(weight, self.axis), self.u, WARM_UP)[0])
+
     def forward(self, weight: Tensor) -> Tensor:
         """W / sigma, of the shape of the weight."""
         with torch.autocast(weight.device.type, enabled=False):

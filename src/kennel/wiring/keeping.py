@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property
+from typing import Any
 
 from kennel import checkpoint, wanted
 from kennel.atomic import sweep
@@ -18,6 +19,7 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.events import EventWriter
+from kennel.wiring.forking import parent_in_words
 from kennel.wiring.identity import identity_of
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.provenance import grid_text
@@ -200,6 +202,11 @@ class Keeper:
         return identity_of(self.folder)
 
     @cached_property
+    def _parent(self) -> dict[str, Any]:
+        """What checkpoints say of the run that this one began with."""
+        return parent_in_words(self.folder.about())
+
+    @cached_property
     def _fingerprint(self) -> str:
         """The run's, read once: its recipe and its data stay what they are while it trains."""
         return self.folder.fingerprint()
@@ -251,6 +258,7 @@ class Keeper:
             **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
             "run": self.run,
+            **self._parent,
         }
         with writing(self.folder, "a checkpoint", bytes_of(tensors)):
             if self.is_best:
