@@ -30,7 +30,7 @@ from PIL import Image
 from kennel import checkpoint
 from kennel.data.packed import PackedSet
 from kennel.errors import AlarmError
-from kennel.monitor.alarms import ADVERSARIAL, DIVERSITY
+from kennel.monitor.alarms import ADVERSARIAL, DIVERSITY, growths
 from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.report.drawing import COLOURS, draw_marks, style
@@ -40,6 +40,7 @@ from kennel.wiring import load_run, train
 from kennel.wiring.building import build_loss
 from kennel.wiring.overseeing import ignorant_loss
 
+PLAYERS = ("generator", "discriminator")
 TICKS = 20
 COMMON = [
     f"ticks={TICKS}",
@@ -91,16 +92,15 @@ def extremes(folder: RunFolder) -> dict[str, float]:
     ignorant = ignorant_loss(build_loss(recipe))
     norms = [line["generator_gradient_norm"] for line in log]
     diversities = [line[DIVERSITY] for line in log]
-    growths = [0.0]
+    found = [0.0]
     for place in range(3, len(spectra)):
-        for player in ("generator", "discriminator"):
-            before = [line[player] for line in spectra[: place - 2]]
-            usual = median([values[0] for values in before[-1].values()])
-            for layer, values in spectra[place][player].items():
-                growths.append(values[0] / max(usual, *(one[layer][0] for one in before)))
+        now, *past = (
+            {player: line[player] for player in PLAYERS} for line in (spectra[place], *spectra[: place - 2])
+        )
+        found.extend(growth.factor for growth in growths(now, past))
     losses = [line.get(ADVERSARIAL, line["discriminator_loss"]) for line in log]
     return {
-        "growth": max(growths),
+        "growth": max(found),
         "gradient": min(norms[place] / max(norms[:place]) for place in range(1, len(norms))),
         "certainty": min(losses) / ignorant if ignorant else float("nan"),
         "diversity": min(

@@ -214,7 +214,7 @@ def measure_manifolds(repeats: int) -> list[dict[str, Any]]:
             )
 
         def by_kennel(fakes: Rows = fakes, reals: Rows = reals) -> tuple[float, ...]:
-            found = manifolds(fakes, reals)
+            found = manifolds(fakes, reals, 3, 3)
             return found.precision, found.recall, found.density, found.coverage
 
         seconds, results = compare([("kennel", by_kennel), ("scikit-learn", by_scikit_learn)], repeats)

@@ -41,7 +41,7 @@ from kennel.speed import preset
 from kennel.step import Step
 from kennel.techniques import Turn
 from kennel.wiring import build_step
-from kennel.wiring.forecasting.counting import counted
+from kennel.wiring.counting import Account
 from kennel.wiring.speeding import settle_the_process
 
 CLASSES = 120
@@ -165,7 +165,9 @@ def pictures(count: int) -> torch.Tensor:
 
 def operations_of(play: Play) -> int:
     """Floating-point operations of one round, as the dispatcher counts them."""
-    return int(counted(lambda: play(0)).flops)
+    with Account() as account:
+        play(0)
+    return account.flops
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:

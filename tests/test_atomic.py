@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kennel.atomic import atomic_file, atomic_folder, sweep, write_text
+from kennel.atomic import atomic_file, atomic_folder, sweep, taken, write_text
 
 
 def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path):
@@ -99,3 +99,8 @@ def test_what_is_renamed_is_on_the_disk_before_and_its_folders_after(tmp_path, m
     temporary = tmp_path / "new" / "folder" / f".a.txt.{os.getpid()}.part"
     assert happened[:2] == [tmp_path / "new", tmp_path]  # the folders that were made
     assert happened[2:] == [temporary, "renamed", tmp_path / "new" / "folder"]
+
+
+def test_a_name_is_taken_once(tmp_path):
+    assert taken(tmp_path / "new" / "one.json")
+    assert not taken(tmp_path / "new" / "one.json")

@@ -1,6 +1,7 @@
 """A module imports lower floors only; the arrows of design never run upward."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import kennel
@@ -9,7 +10,7 @@ ROOT = Path(kennel.__file__).parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "shapes", "schedules", "randomness", "watch", "wanted"),
-    ("registry", "atomic", "cache", "pixels", "distributed"),
+    ("registry", "atomic", "cache", "pixels", "distributed", "untrusted"),
     ("options", "pictures", "lock", "migrations"),
     ("sealed",),
     ("pace", "policy", "speed"),
@@ -82,6 +83,22 @@ def test_only_the_step_goes_backward_and_the_training_of_the_judging_classifier(
 def test_the_trainer_and_the_step_stay_readable():
     assert len((ROOT / "trainer.py").read_text(encoding="utf-8").splitlines()) < 200
     assert len((ROOT / "step.py").read_text(encoding="utf-8").splitlines()) < 160
+
+
+def test_only_the_restricted_reader_can_read_a_pickle_and_it_lets_nothing_be_called():
+    """A pickle is a program. CIFAR's archive is made of them: one file reads them as data, no other may."""
+    able = {
+        str(file.relative_to(ROOT))
+        for file in ROOT.rglob("*.py")
+        if "Unpickler(" in file.read_text(encoding="utf-8")
+    }
+    assert able == {"data/restricted_pickle.py"}
+    module = importlib.import_module("kennel.data.restricted_pickle")
+    assert set(module._NAMES) == {
+        *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+        *(("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")),
+    }
+    assert {type(one).__module__ for one in module._NAMES.values()} == {module.__name__}  # not what they name
 
 
 def test_no_code_can_load_a_pickle():

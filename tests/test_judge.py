@@ -250,14 +250,16 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
     ("name", "given"),
     [
         ("recall", "Recall needs at least 71 images on a side, .*: give more, lower --neighbours, or leave"),
+        ("coverage", "Coverage needs at least 81 images .*: give more, lower --density-neighbours, or leave"),
         ("fid_infinity", "FID at infinity needs at least 27 images on a side, .*: give more, or leave"),
     ],
 )
 def test_too_few_images_are_refused_before_any_pass(make: Maker, name: str, given: str) -> None:
     extractor = Counted()
-    fakes = make("fakes", count=60 if name == "recall" else 20)
+    fakes = make("fakes", count=20 if name == "fid_infinity" else 60)
+    settings = Settings(neighbours=70, density_neighbours=80)
     with pytest.raises(JudgementError, match=given):
-        Judge(make("reference"), extractor).judge(fakes, (name,), settings=Settings(neighbours=70))
+        Judge(make("reference"), extractor).judge(fakes, (name,), settings=settings)
     assert extractor.seen == 0
 
 

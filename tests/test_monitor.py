@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from kennel.errors import RunError
-from kennel.monitor import Tally, refuse_non_finite
+from kennel.monitor import Tally, Tick, refuse_non_finite
+from kennel.monitor.alarms import alarms_of
 from kennel.monitor.diagnosis import first_not_finite, sentence, with_what_is_wrong
 from kennel.monitor.diversity import nearest_distance
 from kennel.monitor.sentinel import Broken, Sentinel
-from kennel.monitor.spectra import Spectra, effective_matrices
+from kennel.monitor.spectra import USED, Spectra, followed_matrices, layer_in_words
 from kennel.optimisers import build_optimiser
+from kennel.policy import Alarms
 from kennel.recipe import Optimiser, override
 from kennel.recipes import built_in
 from kennel.wiring import build_step
@@ -71,7 +73,7 @@ def test_the_first_three_singular_values_are_those_of_a_full_decomposition(recip
     ).players
     for network in players.both():
         found = settled(network)
-        matrices = dict(effective_matrices(network))
+        matrices = dict(followed_matrices(network))
         assert found.keys() == matrices.keys()
         assert len(found) >= 4
         for name, matrix in matrices.items():
@@ -97,17 +99,62 @@ def test_a_transposed_convolutions_outputs_are_its_rows():
     assert found == pytest.approx(true.tolist(), rel=1e-5)
 
 
-def test_of_a_spectrally_normalised_layer_the_weight_in_use_is_followed_and_nothing_in_it_moves():
-    step = build_step(
-        override(built_in("sngan"), ["image.size=32", "image.channels=1", *NARROW]), torch.device("cpu")
-    )
-    discriminator = step.players.discriminator
+def normalized_discriminator() -> nn.Module:
+    recipe = override(built_in("sngan"), ["image.size=32", "image.channels=1", *NARROW])
+    return build_step(recipe, torch.device("cpu")).players.discriminator
+
+
+def test_of_a_spectrally_normalized_layer_both_weights_are_followed_and_nothing_in_it_moves():
+    discriminator = normalized_discriminator()
+    with torch.no_grad():
+        discriminator.head.parametrizations.weight.original.mul_(100.0)
     before = {name: tensor.clone() for name, tensor in discriminator.state_dict().items()}
-    for values in settled(discriminator).values():
-        assert values[0] == pytest.approx(1.0, abs=0.05)
+    found = settled(discriminator)
+    originals = {name.removesuffix(USED) for name in found if name.endswith(USED)}
+    assert originals == {name for name in found if not name.endswith(USED)}
+    for name in originals:
+        layer = discriminator.get_submodule(name)
+        matrix = layer.parametrizations.weight.original.detach().flatten(1)
+        true = torch.linalg.svdvals(matrix)[:3].tolist()
+        assert found[name] == pytest.approx(true, rel=5e-3), name
+        assert found[name + USED][0] == pytest.approx(1.0, abs=0.05)
+    assert found["head"][0] > 10
     for name, tensor in discriminator.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(module.training for module in discriminator.modules())
+
+
+def test_a_spectrally_normalized_layer_whose_original_weight_is_scaled_by_100_raises_the_alarm():
+    discriminator = normalized_discriminator()
+    spectra = Spectra({"discriminator": discriminator}, 0)
+    ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
+    alarm = alarms_of(Alarms())["exploding_spectrum"]
+    assert alarm.look(ticks) is None
+    with torch.no_grad():
+        discriminator.head.parametrizations.weight.original.mul_(100.0)
+    sign = alarm.look([*ticks, Tick(500, {}, spectra.measure())])
+    assert sign is not None
+    assert "the first singular value of discriminator layer head is" in sign.saw
+    assert float(sign.saw.partition(" times")[0].split()[-1]) > 50  # against the median of its network
+
+
+def test_a_used_weight_that_outgrows_its_spectral_norm_raises_the_alarm_too():
+    discriminator = normalized_discriminator()
+    spectra = Spectra({"discriminator": discriminator}, 0)
+    ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
+    used = spectra.measure()["discriminator"]
+    used["head" + USED] = [9.0]
+    sign = alarms_of(Alarms())["exploding_spectrum"].look([*ticks, Tick(500, {}, {"discriminator": used})])
+    assert "discriminator layer head as it is used, after its parametrization, is 9" in sign.saw
+
+
+def test_a_layer_is_named_by_its_weight_or_by_what_it_uses():
+    assert layer_in_words("blocks.0.first") == "layer blocks.0.first"
+    assert layer_in_words("blocks.0.first" + USED).startswith("layer blocks.0.first as it is used")
+
+
+def test_a_network_of_one_layer_is_followed_under_no_name():
+    assert [name for name, _ in followed_matrices(nn.Linear(3, 2))] == [""]
 
 
 def test_spectra_go_on_from_a_checkpoint_to_the_bit():
@@ -220,6 +267,13 @@ def test_a_layer_whose_output_is_not_finite_is_named_and_the_first_comes_first()
     with first_not_finite({"generator": network[:1]}) as found:
         network(torch.ones(1, 2))
     assert found == []
+
+
+def test_of_a_normalized_layer_the_largest_weight_is_that_before_the_division():
+    discriminator = normalized_discriminator()
+    with torch.no_grad():
+        discriminator.head.parametrizations.weight.original[0, 0] = 1e20
+    assert with_what_is_wrong(discriminator, "head") == ", whose largest weight is 1e+20"
 
 
 @pytest.mark.parametrize(

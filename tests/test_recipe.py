@@ -49,6 +49,20 @@ def test_the_table_of_the_dog_paper_is_the_recipe():
     assert recipe.budget.in_images(9_070) == 6_802_500
 
 
+def test_the_two_dcgans_of_the_dog_slides_differ_by_their_labels_alone():
+    tuned, untuned = built_in("soft_dcgan.dogs"), built_in("soft_dcgan.dogs.untuned")
+    changed = [line for line in difference(untuned, tuned) if not line.startswith("name:")]
+    assert [line.partition(":")[0] for line in changed] == [
+        "techniques.one_sided_smoothing",
+        "techniques.noisy_labels",
+    ]
+    options = {part.name: part.options for part in tuned.techniques}
+    assert options["one_sided_smoothing"] == {"real": [0.9, 1.0]}  # the slides': "like 0.9-1.0"
+    assert options["noisy_labels"] == {"probability": 0.05}
+    for player in (tuned.generator, tuned.discriminator):
+        assert player.options == {"activation": "leaky_relu"}
+
+
 def test_dotted_settings_reach_every_depth():
     recipe = override(
         built_in("digits"),

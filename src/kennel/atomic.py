@@ -59,6 +59,16 @@ def write_text(destination: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def taken(name: Path) -> bool:
+    """Makes an empty file of that name; False where there is something already, whoever made it."""
+    _make_folder(name.parent)
+    try:
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    return True
+
+
 def append_whole(file: FileIO, content: bytes, end: int | None = None) -> None:
     """Writes all of `content` behind the file's first `end` bytes (all of them), on the disk on return.
 

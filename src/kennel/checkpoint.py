@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kennel import sealed
-from kennel.errors import CheckpointError, NewerFormatError
+from kennel.errors import CheckpointError, NewerFormatError, OtherRunError
 from kennel.migrations import migrated
 from kennel.monitor import Tally
 from kennel.optimisers import Scheduled, parameters_of
@@ -58,7 +58,7 @@ def load(path: Path, run: str | None = None) -> Checkpoint:
             f"the checkpoint {path} is that of {found.images_seen:,} images by another name"
         )
     if run is not None and about.get("run", run) != run:
-        raise CheckpointError(f"the checkpoint {path} is of another run, with another recipe or other data")
+        raise OtherRunError(f"the checkpoint {path} is of another run, with another recipe or other data")
     return found
 
 
@@ -88,7 +88,7 @@ def newest(
     `run` is the identity of the run whose it must be. One that a newer kennel wrote is whole: nobody goes
     behind it, and `NewerFormatError` is raised. A run that trains meanwhile may take an older one away.
     """
-    paths, told = in_folder(folder), set()
+    paths, told, others = in_folder(folder), set(), 0
     while paths:
         path = paths.pop(0)
         try:
@@ -100,8 +100,15 @@ def newest(
                 paths = [one for one in in_folder(folder) if one not in told]
                 continue
             told.add(path)
+            others += isinstance(error, OtherRunError)
             if on_damage is not None:
                 on_damage(error)
+    if told and others == len(told):
+        raise OtherRunError(
+            f"the {len(told)} checkpoint{'s' if others > 1 else ''} in {folder} "
+            f"{'are' if others > 1 else 'is'} whole and of another recipe or other data than recipe.yaml and "
+            "run.json beside it tell of: bring these back as they were, or begin in another folder"
+        )
     if told:
         raise CheckpointError(
             f"none of the {len(told)} checkpoints in {folder} is whole: start again in another folder"
@@ -114,10 +121,19 @@ def set_aside(path: Path) -> Path:
     return path.replace(path.with_name(f"{path.name}.damaged"))
 
 
+def stays(path: Path) -> bool:
+    """Whether a checkpoint was written to stay for good; damaged ones were not."""
+    try:
+        return bool(sealed.words(path).get("stays", False))
+    except CheckpointError:
+        return False
+
+
 def keep_newest(folder: Path, count: int) -> None:
-    """Removes all but the newest `count` numbered checkpoints."""
+    """Removes all but the newest `count` numbered checkpoints and those that stay for good."""
     for path in in_folder(folder)[count:]:
-        path.unlink(missing_ok=True)
+        if not stays(path):
+            path.unlink(missing_ok=True)
 
 
 def collect(step: Step, tally: Tally) -> dict[str, Tensor]:

@@ -36,6 +36,10 @@ class CheckpointError(KennelError):
     """A checkpoint that is damaged or was written for other networks."""
 
 
+class OtherRunError(CheckpointError):
+    """A checkpoint that is whole, and of another run than the one it was looked for in."""
+
+
 class NewerFormatError(CheckpointError):
     """A checkpoint that a newer kennel wrote: whole, and beyond this one."""
 

@@ -23,6 +23,7 @@ from kennel.judgeable import (
     check_sizes,
     classes_of,
     conversions,
+    fit_of,
     has_pyramid,
     labels_of,
     numbered,
@@ -149,10 +150,16 @@ class Judge:
     def _fewer(self, name: str, settings: Settings) -> str:
         """The option that would let fewer images do; empty where there is none."""
         least = METRICS[name].least
-        lowest = replace(settings, splits=1, neighbours=1)
-        if least(self.extractor.dimension, lowest) == least(self.extractor.dimension, settings):
-            return ""
-        return ", lower --splits" if name == "inception_score" else ", lower --neighbours"
+        asked = least(self.extractor.dimension, settings)
+        lowest = {
+            "--splits": replace(settings, splits=1),
+            "--neighbours": replace(settings, neighbours=1),
+            "--density-neighbours": replace(settings, density_neighbours=1),
+        }
+        for option, lower in lowest.items():
+            if least(self.extractor.dimension, lower) < asked:
+                return f", lower {option}"
+        return ""
 
     def too_few(self, name: str, count: int, settings: Settings) -> str:
         """Why `count` images against this reference are too few for a metric; empty where they are enough."""
@@ -299,10 +306,12 @@ class Judge:
             sample_count=count,
             available_count=len(images),
             image_size=images.shape,
+            image_fit=fit_of(images),
             reference=self.reference.name,
             reference_count=len(self.reference),
             reference_fingerprint=self.reference.fingerprint,
             reference_size=self.reference.shape,
+            reference_fit=fit_of(self.reference),
             seed=evidence.settings.seed,
             options=finding.protocol,
             notes=tuple(conversions(images, self.reference, self.extractor.channels)),

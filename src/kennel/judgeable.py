@@ -3,6 +3,7 @@
 import numpy as np
 
 from kennel.data.image_set import ImageSet
+from kennel.data.resizing import SizesError
 from kennel.errors import JudgementError
 from kennel.judgement import ENOUGH
 from kennel.metrics.neighbours import IndexArray
@@ -43,13 +44,13 @@ def classes_of(images: ImageSet) -> tuple[str, ...]:
 
 
 def check_sizes(images: ImageSet, reference: ImageSet) -> None:
-    """Refuses images of another height and width than the reference's."""
+    """Refuses images of another height and width than the reference's with a `SizesError`."""
     if images.shape[1:] != reference.shape[1:]:
         given = f"{images.shape[2]}x{images.shape[1]}"
         wanted = f"{reference.shape[2]}x{reference.shape[1]}"
-        raise JudgementError(
-            f"{images.name} has images of {given}, the reference {reference.name} of {wanted}: bring one "
-            "to the other's size, for example with `kennel data prepare SOURCE DEST --size N`"
+        raise SizesError(
+            f"{images.name} has images of {given}, the reference {reference.name} of {wanted}",
+            min(*images.shape[1:], *reference.shape[1:]),
         )
 
 
@@ -63,13 +64,20 @@ def check_count(count: int, what: str) -> None:
 
 
 def conversions(images: ImageSet, reference: ImageSet, channels: int = 3) -> list[str]:
-    """Sentences about pictures that were judged as colour or as grey, which they are not."""
-    sides = (("images", images.shape[0]), ("reference", reference.shape[0]))
-    others = " and the ".join(side for side, given in sides if given != channels)
-    if not others:
-        return []
+    """Sentences about pictures that were judged as colour, as grey or as larger, which they are not."""
+    sides = (("images", images), ("reference", reference))
+    others = " and the ".join(side for side, given in sides if given.shape[0] != channels)
     done = "Grey repeated to RGB" if channels == 3 else "Colour reduced to grey"
-    return [f"{done} on the side of the {others}."]
+    found = [f"{done} on the side of the {others}."] if others else []
+    for side, given in sides:
+        if enlarged := getattr(given, "enlarged", 0):
+            found.append(f"{enlarged:,} of the {len(given):,} pictures of the {side} were enlarged.")
+    return found
+
+
+def fit_of(images: ImageSet) -> str | None:
+    """How the pictures of a set were brought to its size, in words; None where they had it."""
+    return getattr(images, "fit", "") or None
 
 
 def numbered(reference: ImageSet) -> tuple[str, ...]:

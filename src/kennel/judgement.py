@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from kennel import __version__
 from kennel.atomic import write_text
 from kennel.errors import JudgementError
+from kennel.untrusted import UntrustedError, read_json
 
 COPIED = 1e-9
 """A cosine distance below this is that of an image to itself, but for rounding."""
@@ -29,7 +30,8 @@ class JudgingProtocol(BaseModel):
     `device` ("cpu", "cuda") is the extractor's and `threads` those of its process, None in files of an older
     kennel: like `versions`, they change a score by rounding. `class_sampling` says how the classes of a
     conditional run's samples were drawn: "data" as often as its training set has each, "uniform" all alike;
-    None for images that were not drawn so.
+    None for images that were not drawn so. `image_fit` and `reference_fit` say how pictures of other sizes
+    were brought to these, None where they had them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +57,8 @@ class JudgingProtocol(BaseModel):
     device: str | None = None
     threads: int | None = None
     class_sampling: Literal["data", "uniform"] | None = None
+    image_fit: str | None = None
+    reference_fit: str | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
@@ -77,6 +81,7 @@ class JudgingProtocol(BaseModel):
             f"Resize: {self.resize}.",
             f"{self.sample_count:,} images of {width}x{height} from {self.images} against "
             f"{self.reference_count:,} of {self.reference} (fingerprint {self.reference_fingerprint[:24]}).",
+            *self._fits(),
             *self.notes,
         ]
         if self.class_sampling is not None:
@@ -88,6 +93,13 @@ class JudgingProtocol(BaseModel):
             threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
             sentences.append(f"Computed on {self.device}, {threads}.")
         return " ".join([*sentences, f"Seed {self.seed}."])
+
+    def _fits(self) -> list[str]:
+        """What was cropped or resized before the extractor's own resize, as sentences."""
+        sides = {"images": self.image_fit, "reference": self.reference_fit}
+        if self.image_fit == self.reference_fit:
+            sides = {"images and the reference": self.image_fit}
+        return [f"Brought to one size, the {side}: {fit}." for side, fit in sides.items() if fit]
 
 
 class Judgement(BaseModel):
@@ -104,6 +116,15 @@ class Judgement(BaseModel):
 
 def warnings_about(judgement: Judgement) -> list[str]:
     """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
+    try:
+        return _warnings(judgement)
+    except (LookupError, TypeError, ValueError):  # a file's details may be anything
+        return [
+            f"The details of {judgement.metric} are not those that kennel writes: do not quote its value."
+        ]
+
+
+def _warnings(judgement: Judgement) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
     found = []
     needed = max(ENOUGH, protocol.dimension + 1)
@@ -152,9 +173,13 @@ def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None
     write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_judgements(source: Path) -> list[Judgement]:
-    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else."""
+def read_judgements(source: Path, *, named: bool = True) -> list[Judgement]:
+    """What `write_judgements` wrote; raises `JudgementError` where the file holds something else.
+
+    A link out of its folder is followed where the user has `named` the file.
+    """
     try:
-        return [Judgement.model_validate(entry) for entry in json.loads(source.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        content = read_json(source, named=named)
+        return [Judgement.model_validate(entry) for entry in content]
+    except (UntrustedError, ValueError, TypeError) as error:
         raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kennel.errors import RunError
+from kennel.untrusted import UntrustedError, read_json
 
 NAME = ".lock"
 _FAR = 1 << 30
@@ -72,10 +73,17 @@ def _acquired(path: Path, folder: Path, doing: str, say: Callable[[str], None]) 
 
 def _holder(path: Path) -> str:
     try:
-        words = json.loads(path.read_text(encoding="utf-8"))
+        words = read_json(path, 10_000)
         since = datetime.fromtimestamp(words["since"]).astimezone().isoformat(" ", "seconds")
         return f"process {words['pid']} on {words['host']} (since {since})"
-    except (OSError, ValueError, KeyError, TypeError):  # it has locked and not yet said who it is
+    except (
+        UntrustedError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+    ):  # it has locked and not yet said who it is
         return "another process"
 
 

@@ -1,5 +1,6 @@
 """Frozen settings with unknown keys refused, and pydantic's errors told in one sentence."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -32,6 +33,15 @@ def validated(model: type[OptionsType], values: Mapping[str, Any], where: str) -
         raise RecipeError(sentence(error, where)) from None
 
 
+def fits(model: type[BaseModel], values: Mapping[str, Any]) -> bool:
+    """Whether `values` are what `model` says."""
+    try:
+        model.model_validate(values)
+    except ValidationError:
+        return False
+    return True
+
+
 def sentence(error: ValidationError, where: str) -> str:
     """The first thing that a pydantic error says, as one sentence: key, what was given, what is expected."""
     first = error.errors(include_url=False)[0]
@@ -40,7 +50,8 @@ def sentence(error: ValidationError, where: str) -> str:
         return f"{path} is missing: give it a value"
     if first["type"] == "value_error":
         return f"{path}: {first['ctx']['error']}"
-    return f"{path} = {first['input']!r} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"
+    given = reprlib.repr(first["input"])
+    return f"{path} = {given} does not fit: {first['msg'][0].lower() + first['msg'][1:]}"
 
 
 def _is_tag(part: str | int) -> bool:

@@ -26,10 +26,13 @@ class CertainDiscriminator(Options):
 
 
 class FallingDiversity(Options):
-    """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long."""
+    """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long; or
+    below `dull` times that of the real images, whatever was before, `dull_ticks` ticks long."""
 
     below: float = Field(0.6, gt=0, lt=1)
     ticks: PositiveInt = 2
+    dull: float = Field(0.1, ge=0, lt=1)
+    dull_ticks: PositiveInt = 5
 
 
 class ExplodingSpectrum(Options):
@@ -75,6 +78,8 @@ class Alarms(Options):
         """How many ticks before an alarm its first signs can lie."""
         alarms = (self.vanishing_gradient, self.certain_discriminator, self.falling_diversity)
         lags = [one.ticks for one in alarms if one is not None]
+        if self.falling_diversity is not None and self.falling_diversity.dull > 0:
+            lags.append(self.falling_diversity.dull_ticks)
         if self.exploding_spectrum is not None:
             lags.append(self.exploding_spectrum.within)
         return max([2, *lags])  # 2: what is not finite goes back by two ticks

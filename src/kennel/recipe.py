@@ -5,6 +5,7 @@ Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round t
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
 from kennel.policy import Alarms
 from kennel.registry import unknown_name
 from kennel.speed import Speed, fingerprinted, with_speed
+from kennel.untrusted import UntrustedError, parse_yaml
 
 __all__ = [
     "Alarms",
@@ -49,9 +51,6 @@ __all__ = [
     "parsed",
     "recipe_from",
 ]
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's, six times as fast, where PyYAML was built with it."""
 
 _LATER: dict[str, dict[str, Any]] = {
     "validation": {"also": [], "patience": None},
@@ -169,6 +168,8 @@ class Recipe(Options):
     sampling: Sampling = Sampling()
     alarms: Alarms = Alarms()
     keep_checkpoints: PositiveInt = 2
+    keep_every_ticks: NonNegativeInt = 0
+    """Beside the newest, the checkpoint of every so-manieth tick stays for good; 0: of none."""
     speed: Speed = Speed()
     seed: int = 0
 
@@ -181,8 +182,10 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name and what it repeats of the set."""
-        content = fingerprinted(self.model_dump(mode="json", exclude={"paper", "class_counts"}))
+        """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and which
+        checkpoints stay."""
+        ignored = {"paper", "class_counts", "keep_every_ticks"}
+        content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
         if self.alarms == Alarms():
             del content["alarms"]
         for part, defaults in _LATER.items():
@@ -210,9 +213,9 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
 def from_yaml(text: str, where: str) -> Recipe:
     """A recipe from YAML (or JSON, which is YAML too); `where` names the file in messages."""
     try:
-        content = yaml.load(text, LOADER)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} is not readable YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except UntrustedError as error:
+        raise RecipeError(f"{where} cannot be read as a recipe: {error}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{where} does not hold a recipe: expected keys such as name, generator, loss")
     return recipe_from(_with_names(content))
@@ -252,9 +255,9 @@ def parsed(text: str) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.load(text, LOADER)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"'{text}' is not a value: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
+    except UntrustedError as error:
+        raise RecipeError(f"{reprlib.repr(text)} is not a value: {error}") from None
 
 
 def parse_count(text: str) -> int:

@@ -6,11 +6,76 @@ import os
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kennel.atomic import append_whole, write_text
 from kennel.errors import RunError
+from kennel.options import fits, sentence
 from kennel.recipe import Recipe, from_yaml
+from kennel.untrusted import MAX_YAML_BYTES, UntrustedError, read_bytes, read_json, read_json_lines
+
+Count = Annotated[int, Field(ge=0, lt=1 << 53, strict=True)]
+Name = Annotated[str, Field(max_length=300)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class _Line(BaseModel):
+    """A line of a file that grows by lines; `model_extra` are the names that it does not know."""
+
+    model_config = ConfigDict(extra="allow")
+
+    images: Count
+
+
+class _LogLine(_Line):
+    __pydantic_extra__: dict[Name, bool | Number | str | None] = Field(init=False)
+
+    seconds: Annotated[float, Field(ge=0, lt=1e12, strict=True)] | None = None
+    validations_since_best: Count | None = None
+
+
+class _SpectraLine(_Line):
+    __pydantic_extra__: dict[Name, dict[Name, Annotated[list[Number], Field(min_length=1, max_length=3)]]] = (
+        Field(init=False)
+    )
+
+
+class _AlarmLine(_Line):
+    """An alarm, with what was seen, or a rollback, with where it led."""
+
+    rollbacks: Count = 0
+    rollback: Count | None = None
+    back_to: Count | None = None
+    alarm: Name | None = None
+    saw: Annotated[str, Field(min_length=1)] | None = None
+    why: str | None = None
+    attempt: str | None = Field(None, alias="try")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "_AlarmLine":
+        alarm = None not in (self.alarm, self.saw, self.why, self.attempt)
+        if not alarm and None in (self.rollback, self.back_to):
+            raise ValueError("neither an alarm nor a rollback")
+        return self
+
+
+class _Data(BaseModel):
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    fingerprint: Annotated[str, Field(max_length=200)]
+    count: Annotated[int, Field(ge=1, lt=1 << 48, strict=True)] | None = None
+    shape: Any = None
+    classes: list[str] | None = None
+    pixels: str | None = None
+
+
+class _About(BaseModel):
+    """`run.json`."""
+
+    data: _Data
+    versions: dict[Name, str] | None = None
+    parent: dict[Name, str | int] | None = None
 
 
 class RunFolder:
@@ -59,6 +124,8 @@ class RunFolder:
             raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
         own = {self.recipe_file.name, self.about_file.name}
         entries = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        if {"checkpoints", "log.jsonl"} & set(entries) and not self.exists():
+            raise RunError(self._is_none())
         other = [name for name in entries if name not in own and (dot_files_too or not name.startswith("."))]
         if other:
             raise RunError(
@@ -71,10 +138,14 @@ class RunFolder:
         if not self.exists():
             raise RunError(self._is_none())
         try:
-            return from_yaml(self.recipe_file.read_text(encoding="utf-8"), str(self.recipe_file))
+            return from_yaml(read_bytes(self.recipe_file, MAX_YAML_BYTES).decode(), str(self.recipe_file))
         except UnicodeDecodeError:
             raise RunError(
                 f"{self.recipe_file} is damaged (it is no text): bring it back from a copy, or begin anew"
+            ) from None
+        except UntrustedError as error:
+            raise RunError(
+                f"{self.recipe_file} is damaged ({error}): bring it back from a copy, or begin anew"
             ) from None
 
     def about(self) -> dict[str, Any]:
@@ -82,21 +153,26 @@ class RunFolder:
         if not self.exists():
             raise RunError(self._is_none())
         try:
-            content = json.loads(self.about_file.read_text(encoding="utf-8"))
-            str(content["data"]["fingerprint"])
-            Path(content["data"]["path"])
-            content["data"]["classes"] = list(content["data"].get("classes") or [])
-        except (ValueError, KeyError, TypeError, RecursionError):
+            content = read_json(self.about_file)
+            _About.model_validate(content)
+        except ValidationError as error:
             raise RunError(
-                f"{self.about_file} is damaged: bring it back from a copy, or begin anew"
+                f"{self.about_file} is damaged: bring it back from a copy, or begin anew "
+                f"({sentence(error, 'it')})"
+            ) from None
+        except UntrustedError as error:
+            raise RunError(
+                f"{self.about_file} is damaged: bring it back from a copy, or begin anew ({error})"
             ) from None
         whole: dict[str, Any] = content
+        whole["data"]["classes"] = whole["data"].get("classes") or []
         return whole
 
     def _is_none(self) -> str:
         missing = next(file for file in (self.recipe_file, self.about_file) if not file.is_file())
-        if missing == self.about_file:
-            return f"{self.path} is not a whole run (its run.json is gone): bring it back from a copy"
+        there = self.path.is_dir() and {entry.name for entry in self.path.iterdir()}
+        if there and {"checkpoints", "log.jsonl", "run.json", "recipe.yaml"} & there:
+            return f"{self.path} is not a whole run (its {missing.name} is gone): bring it back from a copy"
         return f"{self.path} is not a run (it has no recipe.yaml): make one with `kennel train`"
 
     def fingerprint(self) -> str:
@@ -106,23 +182,23 @@ class RunFolder:
 
     def log(self) -> list[dict[str, Any]]:
         """The log's lines, oldest first; one that a crash cut off, or that is damaged, is left out."""
-        return _lines(self.log_file)
+        return _lines(self.log_file, _LogLine)
 
     def spectra(self) -> list[dict[str, Any]]:
         """Singular values at 0 images and at each tick: `images`, and by player and layer a list of three."""
-        return _lines(self.spectra_file)
+        return _lines(self.spectra_file, _SpectraLine)
 
     def alarms(self) -> list[dict[str, Any]]:
         """Alarms and rollbacks in the order in which they came, those of branches that were left included."""
-        return _lines(self.alarms_file)
+        return _lines(self.alarms_file, _AlarmLine)
 
     def rewind_log(self, images_seen: int, rollbacks: int = 0) -> None:
         """Drops what came after `images_seen`: the run that goes on from there writes it again.
 
         Of the alarms those stay that came before the last of `rollbacks`: it does not write them again.
         """
-        for file in (self.log_file, self.spectra_file):
-            kept = [line for line in _lines(file) if line["images"] <= images_seen]
+        for file, lines in ((self.log_file, self.log()), (self.spectra_file, self.spectra())):
+            kept = [line for line in lines if line["images"] <= images_seen]
             if file.is_file() or file == self.log_file:
                 _write(file, kept)
         if self.alarms_file.is_file():
@@ -149,17 +225,17 @@ class RunFolder:
         _append(self.alarms_file, entry)
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
+def _lines(file: Path, model: type[_Line]) -> list[dict[str, Any]]:
+    """The lines that are what `model` says; each other one costs itself alone."""
     if not file.is_file():
         return []
     lines = []
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("images"), int):
-            lines.append(line)
+    try:
+        for line in read_json_lines(file):
+            if isinstance(line, dict) and fits(model, line):
+                lines.append(line)
+    except UntrustedError as error:
+        raise RunError(f"{file} cannot be read ({error}): bring it back from a copy, or remove it") from None
     return lines
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +22,9 @@ import kennel
 from kennel.atomic import atomic_file
 from kennel.errors import CheckpointError, NewerFormatError
 from kennel.migrations import FORMAT
+from kennel.untrusted import UntrustedError, parse_json, printable
 
+MOST_ROLLBACKS = 1_000
 _WORDS, _SEAL = "kennel", "seal"
 """The names of the two entries in the file's metadata. They stay as they are in all formats to come, so that
 a newer file is told from a damaged one."""
@@ -59,7 +61,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             found = checksum(tensors)
     # Torch says in several ways that it has no such type or size.
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = printable(str(error).strip().partition("\n")[0])[:200]
         raise CheckpointError(f"the checkpoint {path} cannot be read ({reason})") from None
     if about["checksum"] != found:
         raise CheckpointError(f"the checkpoint {path} is damaged: its checksum does not match")
@@ -74,7 +76,7 @@ def words(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return _verified(path, file.metadata() or {})
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = printable(str(error).strip().partition("\n")[0])[:200]
         raise CheckpointError(f"the checkpoint {path} cannot be read ({reason})") from None
 
 
@@ -94,8 +96,8 @@ def _verified(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise CheckpointError(f"{path} is a safetensors file, but not a checkpoint of kennel")
     words = metadata[_WORDS]
     try:
-        about = json.loads(words, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        about = parse_json(words)
+    except UntrustedError:
         about = None
     sealed = _SEAL in metadata
     if not isinstance(about, dict) or (sealed and metadata[_SEAL] != _seal(words)):
@@ -139,7 +141,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[Any], bool]] = {
     "checksum": lambda value: isinstance(value, str),
     "kennel": lambda value: isinstance(value, str),
     "recipe": lambda value: isinstance(value, str),
@@ -153,12 +155,9 @@ _KINDS = {
     "best_metric": lambda value: isinstance(value, str),
     "best_images": _is_count,
     "validations_since_best": _is_count,
+    "rollbacks": lambda value: _is_count(value) and value < MOST_ROLLBACKS,
 }
 """What the words may be, where they are there."""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _seal(words: str) -> str:

@@ -29,7 +29,7 @@ def by_prdc(module, fakes: np.ndarray, reals: np.ndarray, neighbours: int) -> di
 @pytest.mark.parametrize("neighbours", [3, 5])
 def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbours, agree, reference_module):
     name, fakes, reals = sides
-    ours = manifolds(fakes, reals, neighbours)
+    ours = manifolds(fakes, reals, neighbours, neighbours)
     theirs = by_torch_fidelity(reference_module("torch_fidelity.metric_prc"), fakes, reals, neighbours)
     for quantity, found, key in (
         ("precision", ours.precision, "precision"),
@@ -43,7 +43,7 @@ def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbours, agree, 
 @pytest.mark.parametrize("neighbours", [3, 5])
 def test_density_and_coverage_are_those_of_prdc(sides, neighbours, agree, reference_module):
     name, fakes, reals = sides
-    ours = manifolds(fakes, reals, neighbours)
+    ours = manifolds(fakes, reals, neighbours, neighbours)
     theirs = by_prdc(reference_module("prdc"), fakes, reals, neighbours)
     agree(f"density, k = {neighbours}, {name}", ours.density, theirs["density"], "prdc")
     agree(f"coverage, k = {neighbours}, {name}", ours.coverage, theirs["coverage"], "prdc")
@@ -53,7 +53,7 @@ def test_precision_and_recall_of_prdc_are_the_same_where_no_distance_is_a_border
     features, agree, reference_module
 ):
     fakes, reals = features(300, 64, 0), features(400, 64, 1)
-    ours, theirs = manifolds(fakes, reals, 5), by_prdc(reference_module("prdc"), fakes, reals, 5)
+    ours, theirs = manifolds(fakes, reals, 5, 5), by_prdc(reference_module("prdc"), fakes, reals, 5)
     agree("precision, k = 5, random features", ours.precision, theirs["precision"], "prdc")
     agree("recall, k = 5, random features", ours.recall, theirs["recall"], "prdc")
 
@@ -61,7 +61,7 @@ def test_precision_and_recall_of_prdc_are_the_same_where_no_distance_is_a_border
 def test_prdc_leaves_the_border_out_of_precision_and_recall(agree, differ, reference_module):
     random = np.random.default_rng(3)
     fakes, reals = (random.integers(low, low + 9, (60, 2)).astype(np.float32) for low in (0, 4))
-    ours = manifolds(fakes, reals, 3)
+    ours = manifolds(fakes, reals, 3, 3)
     fidelity = by_torch_fidelity(reference_module("torch_fidelity.metric_prc"), fakes, reals, 3)
     prdc = by_prdc(reference_module("prdc"), fakes, reals, 3)
     because = "on the border of a ball: inside (<=) by Kynkäänniemi et al. and here, outside (<) in prdc"

@@ -1,9 +1,13 @@
 """What all commands say: brackets mean nothing, and a pipe whose reader is gone ends no run."""
 
+import json
 import os
 import subprocess
 import sys
 
+from rich.table import Table
+
+from kennel.cli.console import console
 from kennel.run_folder import RunFolder
 
 TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
@@ -93,3 +97,69 @@ def test_a_cache_that_cannot_be_made_is_no_fault_of_the_network(kennel, tmp_path
     outcome = kennel("data", "prepare", "mnist", tmp_path / "set")
     assert outcome.code == 2
     assert "cannot be made (not a directory): set KENNEL_CACHE to a folder" in outcome.err
+
+
+def test_a_run_outlives_a_full_disk_under_its_words(packed_set, tmp_path):
+    command = [sys.executable, "-m", "kennel", "train", "digits", "--data", str(packed_set()), *QUICK]
+    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+    for stream, code in (("stderr", 0), ("stdout", 2)):
+        run = tmp_path / stream
+        with open("/dev/full", "w") as full:  # noqa: PTH123
+            streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+            process = subprocess.run(
+                [*command, "--out", str(run)], env=environment, timeout=100, text=True, check=False, **streams
+            )
+        assert process.returncode == code, process.stderr
+        assert [line["images"] for line in RunFolder(run).log()] == [32, 64]
+        if stream == "stdout":  # what was asked for is lost, and that is said
+            assert "no space left on device" in process.stderr
+            assert "Traceback" not in process.stderr
+
+
+def test_escapes_of_a_file_do_not_reach_the_terminal(kennel, packed_set):
+    data = packed_set(classes=2)
+    about = json.loads((data / "dataset.json").read_text())
+    about |= {"classes": ["\x1b[2Ja", "\u202eb"], "fingerprint": "\x1b]0;title\x07", "class_counts": [20, 20]}
+    (data / "dataset.json").write_text(json.dumps(about))
+    outcome = kennel("data", "show", data)
+    assert outcome.code == 0, outcome.err
+    about["format"] = "\x1b[2J"
+    (data / "dataset.json").write_text(json.dumps(about))
+    refused = kennel("data", "show", data)
+    assert refused.code == 2
+    for text in (outcome.out, outcome.err, refused.out, refused.err):
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(text)
+    assert "\\x1b[2Ja" in outcome.out
+
+
+def test_all_that_is_printed_goes_through_one_place_that_escapes(capsys):
+    console.print("a\x1b[2J", Table("\x1b[31mhead"))
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_no_home_and_no_entry_in_passwd_is_one_sentence(kennel, monkeypatch):
+    for name in ("KENNEL_CACHE", "XDG_CACHE_HOME", "KENNEL_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", nobody)
+    outcome = kennel("extractor", "list")
+    assert outcome.code == 2
+    assert "set KENNEL_CACHE to a folder" in outcome.err
+
+
+def test_ctrl_c_while_the_command_starts_is_no_traceback(tmp_path):
+    code = (
+        "import builtins, sys\nfrom kennel.__main__ import main\nimport_it = builtins.__import__\n"
+        "def interrupted(name, *more):\n"
+        "    if name == 'typer': raise KeyboardInterrupt\n"
+        "    return import_it(name, *more)\n"
+        "builtins.__import__ = interrupted\nmain()\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert outcome.returncode == 130
+    assert outcome.stderr == "Aborted.\n"

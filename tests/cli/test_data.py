@@ -8,6 +8,7 @@ from PIL import Image
 
 from kennel.cli import main
 from kennel.data.packed import PackedSet
+from kennel.networks import GENERATORS
 
 
 def kennel(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -48,6 +49,26 @@ def test_prepare_then_show(
     assert (tmp_path / "out" / "grid_10x10.png").is_file()
 
 
+def test_labels_splits_and_backgrounds_are_options_and_what_cannot_come_of_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        for name, shade in (("cat", 60), ("dog", 200)):
+            file = tmp_path / "source" / split / name / "1.png"
+            file.parent.mkdir(parents=True)
+            Image.new("RGBA", (8, 8), (shade, 0, len(split), 0)).save(file)
+    options = ("--split", "val", "--background", "#0a141e", "--size", "8", "--keep-duplicates")
+    assert kennel(monkeypatch, "data", "prepare", tmp_path / "source", tmp_path / "set", *options) == 0
+    packed = PackedSet(tmp_path / "set")
+    assert packed.classes == ("cat", "dog")
+    assert packed.images[:, :, 0, 0].tolist() == [[10, 20, 30]] * 2
+    said = capsys.readouterr().err
+    assert "folders of splits: train (2), val (2); taken: val" in said
+    assert "composited on #0a141e" in said
+    assert "its 2 images are one and the same, and nothing but this image can come of it" in said
+    assert "2 of its 2 classes have a single image" in said
+
+
 def test_a_dry_run_writes_nothing_and_needs_no_destination(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +78,65 @@ def test_a_dry_run_writes_nothing_and_needs_no_destination(
     assert "nothing is written" in said
     assert "too small" in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_tutorial_keeps_what_cameras_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = [(160, 120), (120, 160), (180, 120), (120, 180), (192, 108), (100, 100)]
+    (tmp_path / "photos").mkdir()
+    for number, size in enumerate(sizes):
+        Image.effect_noise(size, 80).save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    commands = [
+        line.split()[1:] for line in text.splitlines() if line.startswith("kennel data prepare photos")
+    ]
+    assert len(commands) >= 2
+    for command in commands:
+        assert kennel(monkeypatch, *command) == 0
+        assert "dropped" not in capsys.readouterr().out
+    assert len(PackedSet(tmp_path / "sets" / "mine")) == len(sizes)
+    for low_high, kept in (("0.66:1.51", 5), ("0.8:1.25", 1)):  # as the tutorial says of them
+        assert kennel(monkeypatch, "data", "prepare", "photos", "--aspect", low_high, "--dry-run") == 0
+        words = capsys.readouterr().out.split()
+        assert words[words.index("kept") - 2] == str(kept)
+
+
+def test_a_limit_of_bad_files_is_taken_as_50_as_50_percent_and_as_a_half(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        (photographs / "[0] class" / f"{number}.jpg").write_bytes(b"text")
+    for number, text in enumerate(("50", "50%", "0.5")):
+        destination = tmp_path / f"set{number}"
+        assert kennel(monkeypatch, "data", "prepare", photographs, destination, "--max-bad", text) == 0
+        assert PackedSet(destination).about["provenance"]["options"]["max_bad"] == 0.5
+    assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "no", "--max-bad", "0.3") == 2
+
+
+def test_every_side_that_a_network_draws_is_prepared_and_any_other_on_request(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sides = {side for _, network in GENERATORS.items() for side in network.sizes}
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert f"{', '.join(map(str, sorted(sides)[:-1]))} or {max(sides)}, which networks draw" in text
+    for side in sorted(sides):
+        assert kennel(monkeypatch, "data", "prepare", photographs, "--dry-run", "--size", str(side)) == 0
+    capsys.readouterr()
+    options = ("--size", "65", "--any-size")
+    assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "set", *options) == 0
+    assert PackedSet(tmp_path / "set").shape == (3, 65, 65)
+
+
+def test_a_side_of_its_own_that_few_networks_draw_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in (2, 20, 20))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(start + bytes(range(200)) * 4)
+    assert kennel(monkeypatch, "data", "prepare", tmp_path / "train-images-idx3-ubyte", tmp_path / "set") == 0
+    assert "own side is 20, which no network draws" in capsys.readouterr().err
+    assert PackedSet(tmp_path / "set").shape == (1, 20, 20)
 
 
 def test_names_to_exclude_can_come_from_a_file(
@@ -73,6 +153,13 @@ def test_names_to_exclude_can_come_from_a_file(
     [
         (["SOURCE"], "DEST is missing"),
         (["SOURCE", "SET", "--fit", "stretch"], "--fit is 'stretch'"),
+        (
+            ["SOURCE", "SET", "--size", "65"],
+            "--size is 65, which no network draws but those of any size (mlp)",
+        ),
+        (["SOURCE", "--dry-run", "--size", "65"], "give 64 or 128, or add --any-size"),
+        (["SOURCE", "SET", "--size", "1"], "give 8, or add"),
+        (["SOURCE", "SET", "--size", "512"], "give 256, or add"),
         (["SOURCE", "SET", "--aspect", "wide"], "--aspect is 'wide'"),
         (["SOURCE", "SET", "--min-side", "500"], "none is kept"),
         (["SOURCE", "SET", "--exclude", "@absent.txt"], "cannot be read"),
@@ -88,6 +175,13 @@ def test_names_to_exclude_can_come_from_a_file(
         (["SOURCE", "SET", "--category", "bridge"], "--category goes with lsun"),
         (["SOURCE", "SET", "--centre-crop", "20", "--crop", "box"], "are two crops"),
         (["SOURCE", "SET", "--centre-crop", "31"], "none is kept"),
+        (["SOURCE", "SET", "--range", "12"], "--range is '12'"),
+        (["SOURCE", "SET", "--range", "9:9"], "--range 9:9 holds nothing"),
+        (["SOURCE", "SET", "--background", "blue"], "--background is 'blue'"),
+        (["SOURCE", "SET", "--labels", "no.csv"], "--labels is 'no.csv'"),
+        (["digits", "SET", "--labels", "none"], "--labels goes with a folder or archive"),
+        (["mnist", "SET", "--from", "SOURCE", "--split", "val"], "has the parts train and test"),
+        (["SOURCE", "SET", "--split", "val"], "has no folders of splits"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_exit_code_2(

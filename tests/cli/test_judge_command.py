@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,20 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     assert all(entry["protocol"]["extractor"] == "pixels" for entry in entries)
 
 
+def test_each_pair_of_figures_has_its_own_k_on_the_command_line(
+    run: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    for options, expected in (
+        ((), {"precision": 3, "recall": 3, "density": 5, "coverage": 5}),
+        (("--neighbours", "2"), {"precision": 2, "recall": 2, "density": 5, "coverage": 5}),
+        (("--density-neighbours", "4"), {"precision": 3, "recall": 3, "density": 4, "coverage": 4}),
+    ):
+        result = run(folder, "--metrics", "prdc", *options, "--json", str(tmp_path / "scores.json"))
+        assert result.exit_code == 0, result.output
+        entries = json.loads((tmp_path / "scores.json").read_text())
+        assert {one["metric"]: one["protocol"]["options"]["neighbours"] for one in entries} == expected
+
+
 def test_the_same_command_gives_the_same_numbers(
     run: Callable[..., Any], folder: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +114,47 @@ def test_what_cannot_be_judged_is_one_sentence(
     (tmp_path / "wrong.pth").write_bytes(b"something else")
     wrong = run(folder, "--extractor", "inception", "--weights", str(tmp_path / "wrong.pth"))
     assert "published 2015 Inception weights" in refused(wrong, WeightsError)
+
+
+def test_a_folder_of_mixed_sizes_is_judged_by_the_command_that_the_refusal_names(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    place = tmp_path / "photos of mine"
+    place.mkdir()
+    for number in range(12):
+        Image.effect_noise((9 + number, 30 - number), 80).save(place / f"{number:02d}.png")
+    message = refused(run(place), JudgementError)
+    assert "00.png is 9x30, 01.png is 10x29" in message
+    command = shlex.split(message.split("`")[1])
+    assert command[:2] == ["kennel", "judge"]
+    assert command[command.index("--size") + 1] == "8"
+    scores = tmp_path / "scores.json"
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(judge)
+    result = CliRunner().invoke(app, [*command[2:], "--device", "cpu", "--json", str(scores)])
+    assert result.exit_code == 0, result.output
+    assert "Brought to one size, the images: the centre square of each resized to 8x8" in result.output
+    protocol = json.loads(scores.read_text())[0]["protocol"]
+    assert protocol["image_fit"] == "the centre square of each resized to 8x8 (lanczos, antialiased)"
+    assert protocol["reference_fit"] is None
+    assert protocol["image_size"] == [1, 8, 8]
+    result = run(place, "--size", "10", "--fit", "squash", "--held-out", str(place))
+    assert result.exit_code == 0, result.output
+    assert "the images and the reference: each squashed, whatever its aspect, to 10x10" in result.output
+    assert "1 of the 12 pictures of the images were enlarged." in result.output
+    assert "40 of the 40 pictures of the reference were enlarged." in result.output
+
+
+def test_a_size_makes_sets_of_two_sizes_comparable_and_says_so(
+    run: Callable[..., Any], packed_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    large = packed_set(size=16, name="large")
+    assert "--size 8` judges" in refused(run(large), JudgementError)
+    result = run(large, "--size", "8")
+    assert result.exit_code == 0, result.output
+    assert "Brought to one size, the images:" in result.output
+    assert "--fit is 'stretch'" in refused(run(large, "--size", "8", "--fit", "stretch"), DataError)
+    assert "give both, or neither" in refused(run(large, "--fit", "crop"), JudgementError)
 
 
 def test_a_json_that_cannot_be_written_is_refused_before_anything_is_measured(

@@ -138,6 +138,61 @@ def test_a_corrupt_face_is_dropped_with_its_reason(
     assert packed.about["report"]["examples"]["broken"][0]["name"] == file(2)
 
 
+def kaggle(faces: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of Kaggle's celeba-dataset: the images a folder deeper, the lists as tables."""
+    files = {f"img_align_celeba/{name}": content for name, content in faces.items()}
+    rows = [",".join([file(n), *map(str, signs)]) for n, signs in enumerate(SIGNS)]
+    files["list_attr_celeba.csv"] = "\r\n".join([",".join(["image_id", *ATTRIBUTES]), *rows]).encode()
+    rows = [f"{file(n)},{part}" for n, part in enumerate(PARTS)]
+    files["list_eval_partition.csv"] = "\n".join(["image_id,partition", *rows]).encode() + b"\n"
+    files["list_bbox_celeba.csv"] = b"image_id,x_1,y_1,width,height\n"
+    return files
+
+
+def test_kaggle_s_folder_and_its_zip_are_the_published_set(
+    celeba: Path, tmp_path: Path, faces: dict[str, bytes], as_folder: Make, as_zip: Make
+) -> None:
+    files = kaggle(faces)
+    (tmp_path / "downloads").mkdir()
+    as_zip(files, "downloads/archive.zip")
+    sources = [as_folder(files, "kaggle"), tmp_path / "downloads" / "archive.zip", tmp_path / "downloads"]
+    for attribute in (None, "Smiling"):
+        options = PrepareOptions(split="test" if attribute is None else "all", attribute=attribute, size=16)
+        wanted = prepare("celeba", tmp_path / f"published {attribute}", options, from_folder=celeba)
+        for number, source in enumerate(sources):
+            packed = prepare("celeba", tmp_path / f"{attribute} {number}", options, from_folder=source)
+            assert (packed.fingerprint, names(packed)) == (wanted.fingerprint, names(wanted))
+            assert packed.about["report"]["dropped"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("list_eval_partition.csv", b"image_id,partition\na.jpg,3\n", r"'a\.jpg 3' in line 2"),
+        ("list_eval_partition.csv", b"\xff\xfe", "cannot be read"),
+        ("list_attr_celeba.csv", b"", "does not begin with"),
+        ("list_attr_celeba.csv", b"image_id,Smiling\na.jpg,yes\n", "1 times 1 or -1 in line 2"),
+    ],
+)
+def test_damaged_tables_of_kaggle_are_told_in_a_sentence(
+    tmp_path: Path, faces: dict[str, bytes], as_folder: Make, name: str, content: bytes, words: str
+) -> None:
+    folder = as_folder({**kaggle(faces), name: content}, "kaggle")
+    with pytest.raises(DataError, match=words):
+        prepare("celeba", tmp_path / "set", PrepareOptions(attribute="Smiling"), from_folder=folder)
+
+
+def test_an_attribute_that_all_images_have_makes_no_classes_in_silence(
+    celeba: Path, tmp_path: Path, faces: dict[str, bytes], as_zip: Make
+) -> None:
+    smiling = {name: content for n, (name, content) in enumerate(faces.items()) if SIGNS[n][2] == 1}
+    as_zip(smiling, "celeba/img_align_celeba.zip")
+    with pytest.raises(DataError, match="--attribute Smiling makes two classes, and all images of"):
+        prepare(
+            "celeba", tmp_path / "set", PrepareOptions(split="all", attribute="Smiling"), from_folder=celeba
+        )
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [

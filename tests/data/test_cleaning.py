@@ -29,7 +29,14 @@ def test_an_aspect_that_holds_nothing_is_refused(text: str) -> None:
 
 def test_shares_are_read_with_and_without_a_percent_sign() -> None:
     assert (parse_share("5%"), parse_share("0.05"), parse_share("100 %")) == (0.05, 0.05, 1.0)
-    for text in ("", "five", "-1%", "5%%"):
+    assert parse_share("50") == parse_share("50%") == parse_share("0.5") == parse_share(".5") == 0.5
+    assert (parse_share("0"), parse_share("100"), parse_share("2.5"), parse_share("0.5%")) == (
+        0,
+        1,
+        0.025,
+        0.005,
+    )
+    for text in ("", "five", "-1%", "5%%", "1", "1.0", "101", "100.5%", "9" * 400):
         with pytest.raises(DataError, match="--max-bad"):
             parse_share(text)
 

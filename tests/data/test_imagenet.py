@@ -73,7 +73,7 @@ def names(packed: PackedSet) -> list[str]:
 def test_all_of_it_has_a_class_for_each_synset_in_the_order_of_the_wnids(
     imagenet: Path, tmp_path: Path
 ) -> None:
-    packed = prepare("imagenet", tmp_path / "set", from_folder=imagenet)
+    packed = prepare("imagenet", tmp_path / "set", PrepareOptions(size=32), from_folder=imagenet)
     assert packed.classes == tuple(f"{wnid}-{SYNSETS[wnid]}" for wnid in sorted(SYNSETS))
     assert packed.labels is not None
     assert packed.labels.tolist() == [label for label in range(6) for _ in range(3)]
@@ -156,7 +156,7 @@ def test_the_names_given_are_the_classes_in_their_order_where_that_is_asked_for(
 
 
 def test_a_name_below_which_nothing_is_there_is_told(imagenet: Path, tmp_path: Path) -> None:
-    report = rehearse("imagenet", PrepareOptions(subset=("dogs", "birds")), from_folder=imagenet)
+    report = rehearse("imagenet", PrepareOptions(subset=("dogs", "birds"), size=32), from_folder=imagenet)
     assert (report["kept"], report["class_counts"]) == (3, {})
     assert report["notes"] == [f"nothing that lies below 'birds' is in '{imagenet}'"]
     with pytest.raises(DataError, match="has no images of ImageNet below birds for --split train"):
@@ -216,3 +216,103 @@ def test_images_outside_of_every_synset_are_dropped_with_that_reason(
 ) -> None:
     source = as_folder({**photographs, "holiday/a.jpg": picture(99)})
     assert rehearse("imagenet", from_folder=source)["dropped"] == {"no synset": 1}
+
+
+def test_so_many_synsets_are_drawn_by_the_seed_and_from_every_layout_alike(
+    imagenet: Path, tmp_path: Path, photographs: Files, as_folder: Make, as_zip: Make
+) -> None:
+    below_train = {f"train/{name}": content for name, content in photographs.items()}
+    sources = [imagenet, imagenet / TRAIN, as_folder(below_train), as_zip(below_train)]
+    for subset, seed in (((), 0), (("animals",), 3)):
+        options = PrepareOptions(size=8, subset=subset, class_count=3, seed=seed)
+        sets = [
+            prepare("imagenet", tmp_path / f"{seed}-{n}", options, from_folder=at)
+            for n, at in enumerate(sources)
+        ]
+        assert len({packed.fingerprint for packed in sets}) == 1
+        assert len({packed.classes for packed in sets}) == 1
+        assert (len(sets[0]), len(sets[0].classes)) == (9, 3)
+        assert sets[0].about["provenance"]["options"]["class_count"] == 3
+    drawn = [
+        tuple(
+            rehearse("imagenet", PrepareOptions(class_count=3, seed=seed), from_folder=imagenet)[
+                "class_counts"
+            ]
+        )
+        for seed in range(8)
+    ]
+    assert len(set(drawn)) > 1
+    assert "n03126707-crane" not in sets[0].classes  # it is no animal
+
+
+def test_more_synsets_than_there_are_and_two_ways_to_make_classes_are_refused(
+    imagenet: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="--class-count is 100, and pictures of 6 synsets are there"):
+        prepare("imagenet", tmp_path / "set", PrepareOptions(class_count=100), from_folder=imagenet)
+    with pytest.raises(DataError, match="--class-count draws synsets, and --classes subset"):
+        PrepareOptions(subset=("dogs", "cats"), classes="subset", class_count=2)
+    with pytest.raises(DataError, match="--class-count goes with imagenet, and SOURCE is 'digits'"):
+        prepare("digits", tmp_path / "set", PrepareOptions(class_count=2))
+
+
+def test_a_name_that_is_to_be_a_class_and_has_no_images_is_refused_and_renumbers_none(
+    imagenet: Path, tmp_path: Path
+) -> None:
+    options = PrepareOptions(subset=("dogs", "birds", "cats"), classes="subset")
+    with pytest.raises(DataError, match=r"nothing that lies below birds is in .* leave it out of --subset"):
+        prepare("imagenet", tmp_path / "set", options, from_folder=imagenet)
+    with pytest.raises(DataError, match="below birds"):
+        rehearse("imagenet", options, from_folder=imagenet)
+    assert not (tmp_path / "set").exists()
+
+
+def kaggle(photographs: Files, picture: Picture) -> Files:
+    """The files of Kaggle's Object Localization Challenge: annotations, flat val and test, a table."""
+    top = "ILSVRC/Data/CLS-LOC"
+    files = {f"{top}/train/{name}": content for name, content in photographs.items()}
+    files |= {f"{top}/val/ILSVRC2012_val_{k:08d}.JPEG": picture(200 + k) for k in range(6)}
+    files |= {f"{top}/test/ILSVRC2012_test_{k:08d}.JPEG": picture(300 + k) for k in range(2)}
+    files |= {f"ILSVRC/Annotations/CLS-LOC/train/{name[:-5]}.xml": b"<annotation/>" for name in photographs}
+    files["ILSVRC/ImageSets/CLS-LOC/val.txt"] = b"ILSVRC2012_val_00000000 1\n"
+    lines = [f"ILSVRC2012_val_{k:08d},{wnid} 1 2 3 4 {wnid} 5 6 7 8 " for k, wnid in enumerate(SYNSETS)]
+    files["LOC_val_solution.csv"] = "\n".join(["ImageId,PredictionString", *reversed(lines)]).encode() + b"\n"
+    files["LOC_synset_mapping.txt"] = b"n01440764 tench, Tinca tinca\n"
+    return files
+
+
+def test_kaggle_s_folders_and_its_zip_are_the_same_set_with_the_classes_of_its_table(
+    imagenet: Path, tmp_path: Path, photographs: Files, picture: Picture, as_folder: Make, as_zip: Make
+) -> None:
+    files = kaggle(photographs, picture)
+    folder, archive = as_folder(files, "kaggle"), as_zip(files)
+    published = prepare("imagenet", tmp_path / "published", from_folder=imagenet)
+    for number, source in enumerate((folder, archive, folder / "ILSVRC" / "Data" / "CLS-LOC")):
+        train = prepare("imagenet", tmp_path / f"train{number}", from_folder=source)
+        assert train.fingerprint == published.fingerprint
+        assert train.about["report"]["dropped"] == {}
+        test = prepare(
+            "imagenet", tmp_path / f"test{number}", PrepareOptions(split="test"), from_folder=source
+        )
+        assert (len(test), test.about["report"]["dropped"]) == (6, {})
+        assert test.classes == published.classes
+        found = dict(line.split("/") for line in reversed(names(test)))
+        assert found == {
+            f"{wnid}-{word}": f"ILSVRC2012_val_{k:08d}.JPEG" for k, (wnid, word) in enumerate(SYNSETS.items())
+        }
+
+
+def test_an_image_for_validation_that_kaggle_s_table_lacks_is_dropped_with_that_reason(
+    photographs: Files, picture: Picture, as_folder: Make
+) -> None:
+    files = kaggle(photographs, picture)
+    del files["LOC_val_solution.csv"]
+    folder = as_folder(files, "kaggle")
+    report = rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)
+    assert report["dropped"] == {"no synset": 6}
+    assert "LOC_val_solution.csv does not have it" in report["examples"]["no synset"][0]["detail"]
+    (folder / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000000,dog 1 2\n"
+    )
+    with pytest.raises(DataError, match="has a line without a wnid"):
+        rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)

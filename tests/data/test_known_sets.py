@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.arrays import CIFAR10_CLASSES
-from kennel.data.downloading import PublishedFile, cache_folder, download
-from kennel.data.known_sets import KNOWN_SETS
+from kennel.cache import cache_folder
+from kennel.data.cifar import CIFAR10_CLASSES
+from kennel.data.downloading import PublishedFile, download
+from kennel.data.known_sets import KNOWN_SETS, fetch
 from kennel.data.options import PrepareOptions
 from kennel.data.preparing import prepare
 from kennel.errors import DataError
@@ -106,7 +107,7 @@ def test_damaged_idx_files_are_refused(tmp_path: Path, name: str, spoil: Callabl
     assert not (tmp_path / "set").exists()
 
 
-def test_cifar_comes_from_its_binary_files_and_never_from_a_pickle(tmp_path: Path) -> None:
+def test_cifar_comes_from_an_archive_of_any_name(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows = random.integers(0, 256, (6, 4, 3073), dtype=np.uint8)
     rows[..., 0] %= 10
@@ -125,13 +126,6 @@ def test_cifar_comes_from_its_binary_files_and_never_from_a_pickle(tmp_path: Pat
     assert kept[0] == CIFAR10_CLASSES[rows[0, 0, 0]]
     test = prepare("cifar10", tmp_path / "test", PrepareOptions(split="test"), from_folder=source)
     assert np.array_equal(test.images.reshape(4, -1), rows[5, :, 1:])
-    pickled = tmp_path / "cifar-10-python.tar.gz"
-    with tarfile.open(pickled, "w:gz") as archive:
-        info = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
-        info.size = 10
-        archive.addfile(info, io.BytesIO(bytes(10)))
-    with pytest.raises(DataError, match="binary version"):
-        prepare("cifar10", tmp_path / "no", from_folder=pickled)
 
 
 @pytest.mark.parametrize(("name", "top"), [("mnist", "0"), ("fashion_mnist", "T-shirt/top")])
@@ -182,6 +176,44 @@ def test_stanford_dogs_is_cropped_to_boxes_from_its_two_archives(
     assert [file["name"] for file in packed.about["provenance"]["files"]] == ["images.tar", "annotation.tar"]
     whole = prepare("stanford_dogs", tmp_path / "whole", PrepareOptions(crop="none"), from_folder=tmp_path)
     assert whole.fingerprint != packed.fingerprint
+
+
+def test_stanford_dogs_is_the_same_set_as_kaggle_gives_it_unpacked_and_zipped(
+    tmp_path: Path,
+    picture: Callable[..., bytes],
+    as_tar: Callable[..., Path],
+    as_folder: Callable[..., Path],
+    as_zip: Callable[..., Path],
+) -> None:
+    box = (
+        b"<annotation><size><width>40</width><height>30</height></size><object><bndbox><xmin>0</xmin><ymin>0</ymin>"
+        b"<xmax>20</xmax><ymax>24</ymax></bndbox></object></annotation>"
+    )
+    images = {f"Images/n{b}-x/n{b}_{n}.jpg": picture(b + n, 40, 30, "JPEG") for b in (1, 2) for n in (0, 7)}
+    boxes = {f"Annotation/n{b}-x/n{b}_{n}": box for b in (1, 2) for n in (0, 7)}
+    (tmp_path / "site").mkdir()
+    as_tar(images, "site/images.tar")
+    as_tar(boxes, "site/annotation.tar")
+    kaggle = {f"images/{name}": content for name, content in images.items()}
+    kaggle |= {f"annotations/{name}": content for name, content in boxes.items()}
+    (tmp_path / "downloads").mkdir()
+    sources = [
+        tmp_path / "site",
+        tmp_path / "site" / "images.tar",  # one of two that belong together
+        as_folder({**images, **boxes}, "unpacked"),
+        as_folder(kaggle, "kaggle"),
+        as_zip(kaggle, "downloads/archive.zip"),
+        tmp_path / "downloads",
+    ]
+    for crop in (None, "none"):
+        options = PrepareOptions(crop=crop, size=16)
+        sets = [
+            prepare("stanford_dogs", tmp_path / f"{crop}{number}", options, from_folder=source)
+            for number, source in enumerate(sources)
+        ]
+        assert len({packed.fingerprint for packed in sets}) == 1
+        assert {packed.classes for packed in sets} == {("n1-x", "n2-x")}
+        assert [packed.about["report"]["dropped"] for packed in sets] == [{}] * len(sources)
 
 
 def test_a_file_is_downloaded_once_verified_and_kept(tmp_path: Path, server: tuple[str, Path]) -> None:
@@ -269,6 +301,25 @@ def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: py
     assert cache_folder() == tmp_path / "xdg" / "kennel"
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.parametrize("variable", ["KENNEL_CACHE", "XDG_CACHE_HOME"])
+def test_a_cache_in_the_home_folder_is_the_same_one_for_downloads_and_for_weights(
+    tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    address, served = server
+    monkeypatch.delenv("KENNEL_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(variable, "~/x")
+    monkeypatch.chdir(tmp_path)
+    (served / "a.bin").write_bytes(b"content")
+    known = replace(
+        KNOWN_SETS["mnist"], files=(PublishedFile("a.bin", (f"{address}a.bin",), md5(b"content")),)
+    )
+    (file,) = fetch(known)
+    assert file.is_relative_to(tmp_path / "home" / "x")
+    assert file.parents[1] == cache_folder()
+    assert not (tmp_path / "~").exists()
 
 
 def test_every_known_set_says_where_it_is_from_and_in_what_terms() -> None:

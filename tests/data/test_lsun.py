@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,19 +144,58 @@ def test_an_lmdb_that_is_cut_off_is_refused_before_it_is_read(tmp_path: Path, wr
     assert not (tmp_path / "set").exists()
 
 
-def test_a_zip_is_to_be_unpacked_first(tmp_path: Path, write: Write) -> None:
+def test_a_zip_is_read_as_what_it_unpacks_to_and_nothing_of_it_is_left(tmp_path: Path, write: Write) -> None:
+    write("bridge_train_lmdb", range(5))
+    write("church_outdoor_train_lmdb", range(5, 9))
+    zips = tmp_path / "zips"
+    for name in ("bridge_train_lmdb", "church_outdoor_train_lmdb"):
+        shutil.make_archive(str(zips / name), "zip", tmp_path / "lsun", name)
+    both = prepare("lsun", tmp_path / "both", from_folder=tmp_path / "lsun")
+    packed = prepare("lsun", tmp_path / "packed", from_folder=zips)
+    assert (packed.fingerprint, packed.classes) == (both.fingerprint, ("bridge", "church_outdoor"))
+    files = [file["name"] for file in packed.about["provenance"]["files"]]
+    assert files == ["bridge_train_lmdb.zip", "church_outdoor_train_lmdb.zip"]
+    assert "was unpacked for the time of the run" in packed.about["report"]["notes"][0]
+    one = prepare("lsun", tmp_path / "one", from_folder=zips / "bridge_train_lmdb.zip")
+    assert (len(one), one.classes) == (5, ())
+    chosen = PrepareOptions(category=("church_outdoor",))
+    assert len(prepare("lsun", tmp_path / "chosen", chosen, from_folder=zips)) == 4
+    assert rehearse("lsun", from_folder=zips)["kept"] == 9
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("both", "chosen", "lsun", "one", "packed", "zips"),
+    ]
+
+
+def test_a_zip_that_is_unpacked_beside_it_is_not_read(tmp_path: Path, write: Write) -> None:
+    write("bridge_train_lmdb", range(5))
+    (tmp_path / "lsun" / "bridge_train_lmdb.zip").write_bytes(b"damaged")
+    packed = prepare("lsun", tmp_path / "set", PrepareOptions(size=8), from_folder=tmp_path / "lsun")
+    assert len(packed) == 5
+    assert packed.about["report"]["notes"] == []
+
+
+def test_a_zip_that_is_damaged_too_large_or_of_something_else_is_told_in_a_sentence(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write("bridge_train_lmdb", range(3))
-    archive = shutil.make_archive(
-        str(tmp_path / "zips" / "church_outdoor_train_lmdb"), "zip", tmp_path / "lsun", "bridge_train_lmdb"
-    )
-    words = "is packed, and an LMDB can only be read as a file of its own: unpack it"
-    for given, category in (
-        (Path(archive), ()),
-        (tmp_path / "zips", ()),
-        (tmp_path / "zips", ("church_outdoor",)),
+    archive = Path(shutil.make_archive(str(tmp_path / "bridge_train_lmdb"), "zip", tmp_path / "lsun"))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 100))  # type: ignore[attr-defined]
+        with pytest.raises(DataError, match=r"there is room for 100 .*unpack it elsewhere"):
+            prepare("lsun", tmp_path / "set", from_folder=archive)
+    content = archive.read_bytes()
+    for spoilt, words in (
+        (content[: len(content) // 2], "cannot be read as a zip"),
+        (b"", "cannot be read as a zip"),
     ):
+        archive.write_bytes(spoilt)
         with pytest.raises(DataError, match=words):
-            prepare("lsun", tmp_path / "set", PrepareOptions(category=category), from_folder=given)
+            prepare("lsun", tmp_path / "set", from_folder=archive)
+    with zipfile.ZipFile(archive, "w") as other:
+        other.writestr("a.txt", b"something else")
+    with pytest.raises(DataError, match=r"holds 0 files data\.mdb"):
+        prepare("lsun", tmp_path / "set", from_folder=archive)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bridge_train_lmdb.zip", "lsun"]
 
 
 def test_a_category_that_is_absent_is_told_with_its_address_and_an_unknown_one_with_the_nearest(

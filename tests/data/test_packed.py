@@ -70,3 +70,47 @@ def test_a_folder_of_pictures_is_to_be_prepared_into_another(tmp_path):
         PackedSet(tmp_path / "photos")
     with pytest.raises(DataError, match=r"data prepare SOURCE .*nothing`"):
         PackedSet(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((40, 5, 8, 8), "expected 1 channel or 3"),
+        ((40, 1, 0, 0), "sides of 1 or more"),
+        ((0, 1, 8, 8), "damaged"),
+    ],
+)
+def test_images_that_no_picture_could_be_are_refused(packed_set, shape, message):
+    folder = packed_set()
+    np.save(folder / "images.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match=message):
+        PackedSet(folder)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros((40, 1), np.int64), np.zeros(40), np.full(40, np.nan), np.zeros(40, np.uint64)]
+)
+def test_labels_of_another_kind_are_refused(packed_set, labels):
+    folder = packed_set(classes=2)
+    np.save(folder / "labels.npy", labels)
+    with pytest.raises(DataError, match=r"labels\.npy holds .* expected int64, one to an image"):
+        PackedSet(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"count": 1e300},
+        {"count": 0},
+        {"classes": [1, 2]},
+        {"class_counts": ["a", 1]},
+        {"report": [1]},
+        {"report": {"seen": 0, "kept": 0, "dropped": {}, "examples": {}}},
+    ],
+)
+def test_a_dataset_json_of_the_wrong_kind_is_one_sentence(packed_set, change):
+    folder = packed_set(classes=2)
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(about | change))
+    with pytest.raises(DataError, match=r"dataset\.json is damaged: prepare the set again"):
+        PackedSet(folder)

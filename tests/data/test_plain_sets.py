@@ -154,9 +154,9 @@ def test_files_of_other_ranks_are_not_decoded(folder: Path, monkeypatch: pytest.
     images = open_images(folder)
     decoded: list[bytes] = []
 
-    def counting(data: bytes) -> Image.Image:
+    def counting(data: bytes, name: str) -> Image.Image:
         decoded.append(data)
-        return decode(data)
+        return decode(data, name=name)
 
     monkeypatch.setattr(plain_sets, "decode", counting)
     (batch,) = images.batches(2, 1, 2)

@@ -144,11 +144,12 @@ def test_misbehaving_files_are_decoded_rightly_or_dropped_with_their_reason(
         "too many pixels": 1,
         "not a regular file": 1,
         "duplicate": 1,
+        "too small": 1,
     }
     assert packed.about["report"]["ignored"] == 1
-    assert packed.about["report"]["seen"] == len(packed) + 9
+    assert packed.about["report"]["seen"] == len(packed) + 10
     names = (packed.path / "names.txt").read_text("utf-8").splitlines()
-    assert len(names) == len(packed) == 6
+    assert len(names) == len(packed) == 5
     assert "犬 и ñ 🐕.png" in names
     reasons = [json.loads(line) for line in (packed.path / "dropped.jsonl").read_text("utf-8").splitlines()]
     assert {entry["name"]: entry["detail"] for entry in reasons}["empty.jpg"] == "the file is empty"
@@ -478,3 +479,97 @@ def test_duplicates_are_dropped_and_can_be_kept(tmp_path: Path, picture: Picture
     assert dropped(packed) == {"duplicate": 1}
     assert (packed.path / "names.txt").read_text().split() == ["a/1.png", "b/3.png"]
     assert len(prepare(folder, tmp_path / "all", PrepareOptions(keep_duplicates=True))) == 3
+
+
+def test_twelve_bits_are_found_over_the_whole_set_and_said(tmp_path: Path, as_folder: Make) -> None:
+    def deep(most: int) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(np.linspace(0, most, 256).reshape(16, 16).astype(np.uint16)).save(stream, "PNG")
+        return stream.getvalue()
+
+    folder = as_folder({f"{n}.png": deep(4095 if n == 7 else 100 + n) for n in range(20)})
+    sets = [prepare(folder, tmp_path / str(n), PrepareOptions(size=16, workers=n)) for n in (1, 4)]
+    assert sets[0].fingerprint == sets[1].fingerprint
+    assert sets[0].images.max() == 255
+    assert sets[0].images[0].max() == 100 >> 4
+    said = (
+        "20 images have more than 8 bits: 12 bits are in use in the whole set: 0 became black and 4095 white"
+    )
+    assert said in sets[0].about["report"]["notes"][0]
+    given = prepare(folder, tmp_path / "given", PrepareOptions(size=16, levels=(0.0, 127.0)))
+    assert given.images[0].max() == 200
+    assert "as --range says" in given.about["report"]["notes"][0]
+
+
+def test_transparent_pictures_are_counted_and_lie_on_the_background_that_is_asked_for(
+    tmp_path: Path, as_folder: Make
+) -> None:
+    stream = io.BytesIO()
+    Image.new("RGBA", (16, 16), (9, 9, 9, 0)).save(stream, "PNG")
+    folder = as_folder({"a.png": stream.getvalue()})
+    packed = prepare(folder, tmp_path / "set", PrepareOptions(size=16, background=(255, 0, 0)))
+    assert packed.images[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert "1 images are transparent and were composited on #ff0000" in packed.about["report"]["notes"][0]
+
+
+def test_what_nearly_all_decodes_of_is_kept_and_counted_and_half_a_picture_is_dropped(
+    tmp_path: Path, picture: Picture, as_folder: Make
+) -> None:
+    whole = [picture(n, 400, 400, "JPEG") for n in range(6)]
+    files = {f"{n}.jpg": content[:-1] for n, content in enumerate(whole[:5])}
+    folder = as_folder(files | {"half.jpg": whole[5][: len(whole[5]) // 2]})
+    packed = prepare(folder, tmp_path / "set", ANY_BAD)
+    assert (len(packed), dropped(packed)) == (5, {"broken": 1})
+    assert "cut short: " in packed.about["report"]["examples"]["broken"][0]["detail"]
+    assert "JPEGs are cut short and kept: at least 95%" in packed.about["report"]["notes"][0]
+
+
+def test_every_file_that_is_not_read_is_named_with_its_reason_and_counted_by_kind(
+    tmp_path: Path, picture: Picture, as_folder: Make
+) -> None:
+    files = {"a.png": picture(1), "b.tga": picture(2, kind="TGA"), "c.ico": picture(3, kind="ICO")}
+    files |= {
+        "d.pcx": picture(4, kind="PCX"),
+        "e.svg": b"<svg/>",
+        "f.cr2": b"raw",
+        "g.txt": b"",
+        "h.txt": b"",
+    }
+    files |= {"i": b"", "no.html": b"<html>"}
+    packed = prepare(as_folder(files), tmp_path / "set", ANY_BAD)
+    assert len(packed) == 4
+    lines = [json.loads(line) for line in (packed.path / "dropped.jsonl").read_text().splitlines()]
+    assert sorted((line["name"], line["reason"]) for line in lines) == [
+        ("e.svg", "format not read"),
+        ("f.cr2", "format not read"),
+        ("g.txt", "not an image"),
+        ("h.txt", "not an image"),
+        ("i", "not an image"),
+        ("no.html", "not an image"),
+    ]
+    unread, ignored = packed.about["report"]["notes"]
+    assert "2 files are of formats that are not read" in unread
+    assert "1 SVG (" in unread
+    assert "1 camera raw (" in unread
+    assert ignored == (
+        "4 files are ignored, with names that are not those of images: 2 .txt, 1 no suffix, 1 .html"
+    )
+    folder = as_folder({"a.svg": b"<svg/>"}, "drawings")
+    with pytest.raises(DataError, match=r"has no images that are read .* 'a\.svg', SVG: it is drawn"):
+        prepare(folder, tmp_path / "none")
+
+
+def test_nothing_under_half_the_side_is_kept_by_default_unless_most_are_so_small(
+    tmp_path: Path, picture: Picture, as_folder: Make
+) -> None:
+    files = {f"{n}.png": picture(n, 40, 60) for n in range(9)}
+    folder = as_folder(files | {"tiny.png": picture(50, 1, 1), "low.png": picture(51, 90, 31)})
+    packed = prepare(folder, tmp_path / "set")
+    assert (len(packed), dropped(packed)) == (9, {"too small": 2})
+    assert "2 images were dropped for a shorter side under 32" in packed.about["report"]["notes"][0]
+    assert rehearse(folder)["dropped"] == {"too small": 2}
+    assert len(prepare(folder, tmp_path / "all", PrepareOptions(min_side=0))) == 11
+    small = as_folder({f"{n}.png": picture(n, 28, 28) for n in range(9)}, "small")
+    enlarged = prepare(small, tmp_path / "small set")
+    assert len(enlarged) == 9
+    assert "most images have a shorter side under 32" in enlarged.about["report"]["notes"][0]

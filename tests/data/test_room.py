@@ -1,9 +1,12 @@
 """How large a set may be that is held: what the system says is free, and what the user says."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from kennel.data.room import HOST_SHARE, free_host_bytes, parse_room, room_on
+from kennel.data.room import HOST_SHARE, free_bytes, free_host_bytes, parse_room, room_on
 from kennel.errors import DataError
 
 GIB = 1 << 30
@@ -64,3 +67,16 @@ def test_what_the_user_says():
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(DataError, match="such as 8G"):
         parse_room(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much is used is read from /proc")
+def test_the_shells_limit_counts_with_what_is_used(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    machine = free_bytes(torch.device("cpu"))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (used + 100_000_000, resource.RLIM_INFINITY))
+    left = free_bytes(torch.device("cpu"))
+    assert left == pytest.approx(min(machine, 100_000_000), abs=50_000_000)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (used // 2, resource.RLIM_INFINITY))
+    assert free_bytes(torch.device("cpu")) == 0

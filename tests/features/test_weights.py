@@ -175,3 +175,23 @@ def test_pixels_are_the_means_of_cells() -> None:
     assert features.shape == (2, extractor.dimension)
     assert (features[0] == -1).all()
     assert int((features[1] == 1).sum()) == 3
+
+
+def test_a_file_that_says_of_itself_that_it_is_the_published_one_is_not_believed(
+    published: Published, tmp_path: Path
+) -> None:
+    forged = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
+    words = {"kennel_source_sha256": published.sha256, "kennel_tensors_sha256": tensors_digest(forged)}
+    for file in (tmp_path / "forged.safetensors", weights_folder() / published.stored):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(forged, file, words)
+        assert not load_weights(published, file, download=False).verified
+    assert not load_weights(published, download=False).verified
+
+
+def test_the_published_file_is_kept_beside_its_conversion_and_vouches_for_it(published: Published) -> None:
+    load_weights(published)
+    stored = weights_folder() / published.stored
+    assert load_weights(published, stored).verified
+    stored.with_name("tiny.pth").unlink()
+    assert not load_weights(published, stored).verified

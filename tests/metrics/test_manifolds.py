@@ -45,9 +45,25 @@ def test_all_four_are_those_of_the_definition(
     product: ProductName, sizes: tuple[int, int, int], k: int, offset: float, seed: int
 ) -> None:
     fakes, reals = rows(sizes[0], sizes[2], seed, offset), rows(sizes[1], sizes[2], seed + 1)
-    found = manifolds(fakes, reals, k, product=product)
+    found = manifolds(fakes, reals, k, k, product=product)
     truth = by_definition(fakes, reals, k)
     assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(truth, abs=1e-12)
+
+
+@pytest.mark.parametrize("product", ["float32", "int8"])
+@pytest.mark.parametrize(("k", "of_density"), [(3, 5), (5, 3), (1, 6)])
+def test_precision_and_recall_have_one_k_and_density_and_coverage_another(
+    product: ProductName, k: int, of_density: int
+) -> None:
+    fakes, reals = rows(80, 64, 1, 0.1), rows(80, 64, 2)
+    found = manifolds(fakes, reals, k, of_density, product=product)
+    truth = *by_definition(fakes, reals, k)[:2], *by_definition(fakes, reals, of_density)[2:]
+    assert (found.precision, found.recall, found.density, found.coverage) == pytest.approx(truth, abs=1e-12)
+
+
+def test_the_published_ks_are_3_and_5() -> None:
+    found = manifolds(rows(20, 8, 1), rows(20, 8, 2))
+    assert (found.neighbours, found.density_neighbours) == (3, 5)
 
 
 def test_a_set_against_itself_is_precise_and_whole() -> None:
@@ -59,7 +75,7 @@ def test_a_set_against_itself_is_precise_and_whole() -> None:
 def test_copies_of_real_images_lie_on_the_border_of_their_neighbours_balls() -> None:
     # On a line 0, 1, 2, ... with k = 1 every ball reaches exactly to the next: in by <=, out by <.
     line = np.arange(6, dtype=np.float32)[:, None]
-    found = manifolds(line, line, 1)
+    found = manifolds(line, line, 1, 1)
     assert found.precision == 1.0
     assert found.density == 1.0, "of the three balls that touch an inner point only its own counts strictly"
 
@@ -107,9 +123,9 @@ def test_constant_features_are_one_point_within_itself() -> None:
 def test_too_few_images_and_broken_features_are_refused() -> None:
     good = rows(10, 8, 1)
     with pytest.raises(JudgementError, match="the images number 3"):
-        manifolds(good[:3], good)
+        manifolds(good[:3], good, 3, 3)
     with pytest.raises(JudgementError, match="the reference number 3"):
-        manifolds(good, good[:3])
+        manifolds(good, good[:3], 3, 3)
     bad = good.copy()
     bad[0, 0] = np.inf
     with pytest.raises(JudgementError, match="infinite"):

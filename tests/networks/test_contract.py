@@ -8,6 +8,7 @@ import torch
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.activations import _MAKERS, activation
+from kennel.networks.attention import NonLocalBlock
 from kennel.networks.normalisation import CrossReplicaBatchNorm, CrossReplicaBatchNorm1d
 
 LATENT = 420  # biggan splits it in 4, 5, 6 or 7
@@ -22,10 +23,21 @@ SMALL = {
     "biggan": {"width": 1, "shared_embedding": 3},
     "biggan_deep": {"width": 1, "shared_embedding": 3},
 }
+VARIANTS = {"dcgan, attending and split": ("dcgan", {"width": 2, "widest": 4, "hierarchical": True})}
+"""Options that add layers, tested as networks of their own; `attention`, if any, is at half the side."""
 
 registries = pytest.mark.parametrize(
     "registry", [GENERATORS, DISCRIMINATORS], ids=["generators", "discriminators"]
 )
+
+
+def names(registry) -> list[str]:
+    """The registered networks and the variants of them."""
+    return [*registry, *(name for name, (of, _) in VARIANTS.items() if of in registry)]
+
+
+def kind(registry, name):
+    return registry[VARIANTS[name][0] if name in VARIANTS else name]
 
 
 def sizes(network) -> tuple[int, ...]:
@@ -39,9 +51,9 @@ def class_counts(network) -> tuple[int, ...]:
 def cases(registry):
     """Every size, in grey without classes and in colour with; the smallest in every combination."""
     found = []
-    for name in registry:
-        smallest, most = sizes(registry[name])[0], class_counts(registry[name])[-1]
-        every = [(size, *case) for size in sizes(registry[name]) for case in ((1, 0), (3, most))]
+    for name in names(registry):
+        smallest, most = sizes(kind(registry, name))[0], class_counts(kind(registry, name))[-1]
+        every = [(size, *case) for size in sizes(kind(registry, name)) for case in ((1, 0), (3, most))]
         every += [(smallest, 1, most), (smallest, 3, 0)]
         for size, channels, classes in dict.fromkeys(every):
             found.append(
@@ -53,16 +65,17 @@ def cases(registry):
 def smallest_cases(registry):
     """The smallest size in colour, without and with classes."""
     return [
-        (name, sizes(registry[name])[0], classes)
-        for name in registry
-        for classes in class_counts(registry[name])
+        (name, sizes(kind(registry, name))[0], classes)
+        for name in names(registry)
+        for classes in class_counts(kind(registry, name))
     ]
 
 
 def build(registry, name, size, channels=3, classes=0, **further):
-    network = registry[name]
+    network = kind(registry, name)
     torch.manual_seed(0)
-    options = {key: SMALL[name][key] for key in SMALL.get(name, {}) if key in network.Options.model_fields}
+    given = {**VARIANTS[name][1], "attention": size // 2} if name in VARIANTS else SMALL.get(name, {})
+    options = {key: value for key, value in given.items() if key in network.Options.model_fields}
     return network(Setting(size, channels, LATENT, classes), network.Options(**options, **further))
 
 
@@ -125,9 +138,9 @@ def test_a_state_dict_brings_a_network_back_bit_for_bit(registry):
 
 
 @pytest.mark.parametrize("classes", [0, CLASSES])
-@pytest.mark.parametrize("name", [name for name in GENERATORS if name in DISCRIMINATORS])
+@pytest.mark.parametrize("name", [name for name in names(GENERATORS) if name in names(DISCRIMINATORS)])
 def test_the_layout_of_memory_and_lower_precision_change_no_shape(name, classes):
-    size = sizes(GENERATORS[name])[0]
+    size = sizes(kind(GENERATORS, name))[0]
     generator = build(GENERATORS, name, size, classes=classes).to(memory_format=torch.channels_last)
     discriminator = build(DISCRIMINATORS, name, size, classes=classes).to(memory_format=torch.channels_last)
     latents, *labels = entry(GENERATORS, size, classes)
@@ -169,7 +182,7 @@ def test_a_conditional_network_looks_at_the_label_and_wants_one(registry):
 
 def test_a_discriminator_that_is_kept_from_the_labels_wants_none():
     for name, size, classes in smallest_cases(DISCRIMINATORS):
-        network = DISCRIMINATORS[name]
+        network = kind(DISCRIMINATORS, name)
         if not classes or "conditioning" not in network.Options.model_fields:
             continue
         discriminator = build(DISCRIMINATORS, name, size, classes=classes, conditioning="none")
@@ -180,9 +193,8 @@ def test_a_discriminator_that_is_kept_from_the_labels_wants_none():
 
 @registries
 def test_an_unsupported_size_is_refused_with_those_that_are(registry):
-    for name in registry:
-        if registry[name].sizes:
-            supported = ", ".join(map(str, registry[name].sizes))
+    for name in names(registry):
+        if supported := ", ".join(map(str, kind(registry, name).sizes)):
             with pytest.raises(RecipeError, match=f"supports {supported};"):
                 build(registry, name, 50)
 
@@ -216,3 +228,26 @@ def test_every_batch_norm_goes_over_all_ranks(registry):
         layers = build(registry, name, size, classes=classes).modules()
         norms = [layer for layer in layers if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
         assert all(isinstance(one, CrossReplicaBatchNorm | CrossReplicaBatchNorm1d) for one in norms)
+
+
+@registries
+def test_layers_are_registered_in_the_order_of_the_pass_from_the_first_to_the_last(registry):
+    # Techniques that exempt the first or the last layer go by that order.
+    for name, size, classes in smallest_cases(registry):
+        network, called = build(registry, name, size, classes=classes), []
+        attending = {
+            id(one)
+            for block in network.modules()
+            if isinstance(block, NonLocalBlock)
+            for one in block.modules()
+        }
+        layers = [
+            one
+            for one in network.modules()
+            if isinstance(one, torch.nn.Linear | torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+            and id(one) not in attending
+        ]
+        for layer in layers:
+            layer.register_forward_pre_hook(lambda module, _, into=called: into.append(module))
+        network(*entry(registry, size, classes))
+        assert (called[0] is layers[0], called[-1] is layers[-1]) == (True, True), name

@@ -186,3 +186,32 @@ def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunFolder):
     assert set(pictures.values()) <= set(page.pictures())
     assert "each beside the real training images that are nearest to it" in page.text
     assert "judgements/one-memorisation.png." in page.text
+
+
+def test_a_link_in_a_runs_folders_is_not_followed_into_the_page(tmp_path: Path, trained: RunFolder) -> None:
+    (tmp_path / "private").write_bytes(b"private words")
+    png = io.BytesIO()
+    Image.new("RGB", (3, 3), "#123456").save(png, "PNG")
+    (tmp_path / "private.png").write_bytes(png.getvalue())
+    for name, target in (("000000000001", "private"), ("000000000002", "private.png")):
+        (trained.samples / f"{name}.png").symlink_to(tmp_path / target)
+    (trained.samples / "000000000003.png").write_bytes(b"private words")
+    (picture,) = [*trained.judgements.glob("*-distances.png")][:1] or [trained.judgements / "x-distances.png"]
+    picture.unlink(missing_ok=True)
+    picture.symlink_to(tmp_path / "private.png")
+    page = write_report(trained).read_text(encoding="utf-8")
+    for content in (b"private words", png.getvalue()):
+        assert base64.b64encode(content).decode() not in page
+
+
+def test_a_line_of_any_kind_costs_itself_and_not_the_page(trained: RunFolder) -> None:
+    for file in (trained.log_file, trained.alarms_file, trained.spectra_file):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write('{"images": 7, "alarm": "x"}\n{"images": ' + "9" * 4000 + "}\n")
+            lines.write(
+                '{"images": 9, "seconds": "long", "generator": 5}\n{"images": 9, "$\\\\frac{": 1.5}\n'
+            )
+            lines.write("[" * 100_000 + "\n")
+    (trained.judgements / "deep.json").write_text("[" * 100_000)
+    page = Page(write_report(trained))
+    assert "deep.json" in page.text

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kennel.monitor.spectra import USED
 from kennel.report import draw_curves
 from kennel.report.figures import Mark, marks_of, panels_of
-from kennel.report.spectra import draw_spectra
+from kennel.report.spectra import draw_spectra, panels_of_spectra
 
 
 def lines(layers: int, ticks: int = 4) -> list[dict[str, Any]]:
@@ -22,6 +23,21 @@ def test_the_spectra_are_drawn_for_few_layers_and_for_many(layers, tmp_path):
     assert draw_spectra(lines(layers), tmp_path / "spectra.png", [Mark(200, "falling diversity")])
     with Image.open(tmp_path / "spectra.png") as picture:
         assert picture.width > picture.height > 500
+
+
+def test_what_reparametrized_layers_use_has_a_panel_of_its_own(tmp_path):
+    spectrum = {"a": [50.0, 2.0, 1.0], "b": [3.0, 2.0]}
+    normalized = {**spectrum, "a" + USED: [1.0, 0.04, 0.02]}
+    history = [{"images": n, "generator": spectrum, "discriminator": normalized} for n in (0, 100)]
+    panels = list(panels_of_spectra(history).items())
+    assert [title.partition(":")[0] for title, _ in panels] == ["Generator", "Discriminator", "Discriminator"]
+    assert [list(shown[-1][1]) for _, shown in panels] == [["a", "b"], ["a", "b"], ["a"]]
+    assert panels[1][1][-1] == (100, spectrum)
+    assert panels[2][1][-1] == (100, {"a": [1.0, 0.04, 0.02]})
+    assert draw_spectra(history, tmp_path / "three.png")
+    assert draw_spectra(lines(2), tmp_path / "two.png")
+    with Image.open(tmp_path / "three.png") as three, Image.open(tmp_path / "two.png") as two:
+        assert three.height == pytest.approx(two.height * 1.5, rel=0.01)
 
 
 def test_without_spectra_there_is_no_file(tmp_path):

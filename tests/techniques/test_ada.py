@@ -152,8 +152,22 @@ def test_colours_change_by_the_published_amounts():
     zeros = torch.zeros(4000, 1, 1, 1)
     brightness_by_contrast = with_p(1.0, zeros, recoloured).flatten()
     contrast = with_p(1.0, ones, recoloured).flatten() - brightness_by_contrast
-    assert contrast.log2().std().item() == pytest.approx(0.5, rel=0.06)
+    assert contrast.abs().log2().std().item() == pytest.approx(0.5, rel=0.06)  # the sign is the flip's
     assert (brightness_by_contrast / contrast).std().item() == pytest.approx(0.2, rel=0.06)
+
+
+def test_light_becomes_dark_in_half_of_the_grey_images_too_as_in_the_released_code():
+    grey = IMAGES.mean(1, keepdim=True)
+    result = with_p(1.0, grey, recoloured)
+    signs = ((result - result.mean((1, 2, 3), keepdim=True)) * grey).sum((1, 2, 3)).sign()
+    assert (signs < 0).float().mean().item() == pytest.approx(0.5, abs=0.125)  # five standard deviations
+
+
+def test_a_grey_image_becomes_what_the_grey_of_its_colour_image_becomes():
+    """Hue and saturation leave the grey axis alone, so that one channel lacks nothing but them."""
+    colour = IMAGES.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    whole, alone = with_p(1.0, colour, recoloured), with_p(1.0, colour[:, :1], recoloured)
+    assert torch.allclose(whole.mean(1, keepdim=True), alone, atol=1e-5)
 
 
 def test_hue_and_saturation_keep_the_grey_of_each_pixel_but_for_a_flip():

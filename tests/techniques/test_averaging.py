@@ -1,12 +1,20 @@
 """The average forgets at the rate it promises."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.passes import Passes
+from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
+from kennel.recipes import RECIPES, built_in
+from kennel.sampler import draw_latents
 from kennel.showing import Showing
 from kennel.techniques import TECHNIQUES, Players, Turn
+from kennel.trainer import Plan, Trainer
+from kennel.wiring.building import build_step
 
 
 def players() -> Players:
@@ -70,3 +78,95 @@ def test_counters_of_batch_norm_are_taken_over():
     pair.generator(torch.randn(4, 4))
     after(ema, pair, 100, 4)
     assert ema.sampling_generator().state_dict()["layers.0.num_batches_tracked"] == 1
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "techniques" / "ema.md"
+OF_A_PAPER = {"biggan.original": 0.9999, "r3gan.dogs": 0.5 ** (256 / 500_000)}
+"""Decays per step of the generator (R3GAN: FFHQ at 64x64, at the end of its schedule)."""
+
+
+def averaged():
+    """Each recipe with an average, and its technique."""
+    for name in RECIPES:
+        recipe = built_in(name)
+        for part in recipe.techniques:
+            if part.name == "ema":
+                yield name, recipe, TECHNIQUES["ema"](**part.options)
+
+
+def images_a_step(recipe):
+    return recipe.batch * recipe.turns.discriminator / recipe.turns.generator
+
+
+def test_the_page_tells_the_average_of_every_recipe_in_steps_of_its_generator():
+    rows = re.findall(r"^\| `([\w.]+)` \| ([\d, .|]+) \| [^|]+ \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    told = {name: [float(cell.replace(",", "")) for cell in cells.split("|")] for name, cells in rows}
+    expected = {}
+    for name, recipe, ema in averaged():
+        step, half_life = images_a_step(recipe), ema.half_life_images
+        expected[name] = [
+            step,
+            half_life,
+            round(half_life / step),
+            round(0.5 ** (step / half_life), 5),
+            half_life / ema.ramp_up,
+        ]
+    assert told == expected
+
+
+@pytest.mark.parametrize("name", list(OF_A_PAPER))
+def test_a_recipe_keeps_the_share_of_its_paper_at_each_step_of_the_generator(name):
+    found = {recipe_name: (recipe, ema) for recipe_name, recipe, ema in averaged()}
+    recipe, ema = found[name]
+    keep = 0.5 ** (images_a_step(recipe) / ema.half_life_images)
+    assert 1 - keep == pytest.approx(1 - OF_A_PAPER[name], rel=1e-3)
+
+
+def test_the_half_life_of_a_paper_holds_for_most_of_the_run():
+    recipe, ema = next((recipe, ema) for name, recipe, ema in averaged() if name == "biggan.original")
+    assert ema.half_life_images / ema.ramp_up < 0.05 * recipe.budget.images
+
+
+def test_recipes_of_several_turns_average_over_no_fewer_steps_than_those_of_one():
+    steps = {name: ema.half_life_images / images_a_step(recipe) for name, recipe, ema in averaged()}
+    for name in ("sngan", "wgan_gp", "wgan.dogs"):
+        assert steps[name] == steps["gan"] == 156.25
+
+
+@pytest.mark.parametrize(("discriminator", "generator"), [(1, 1), (5, 1), (2, 3)])
+def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows(discriminator, generator):
+    content = Recipe(
+        name="test",
+        image=Image(size=8, channels=1),
+        latent=Latent(dimension=4),
+        generator=Part(name="dcgan", width=2),
+        discriminator=Part(name="dcgan", width=2),
+        loss=Part(name="bce"),
+        techniques=(Part(name="ema", half_life_images=100, ramp_up=1e9),),
+        batch=4,
+        turns=Turns(discriminator=discriminator, generator=generator),
+        budget=Budget(images=400),
+    )
+    step = build_step(content, torch.device("cpu"))
+    (ema,) = step.techniques
+    kept = []
+    after_turn = type(ema).after_generator
+
+    class Batches:
+        def at(self, images_seen):
+            return torch.zeros(4, 1, 8, 8, dtype=torch.uint8), None
+
+    def watched(self, play):
+        with torch.no_grad():
+            self.sampling_generator().stem.weight.fill_(1.0)
+            play.players.generator.stem.weight.fill_(0.0)
+        after_turn(self, play)
+        kept.append(self.sampling_generator().stem.weight[0, 0].item())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(ema), "after_generator", watched)
+        plan = Plan(4, content.turns, 400, 400, 0, torch.device("cpu"))
+        Trainer(
+            step, Batches(), lambda count, random: draw_latents(content.latent, count, random), plan
+        ).round()
+    assert kept == pytest.approx([0.5 ** (4 * discriminator / generator / 100)] * generator)

@@ -46,3 +46,13 @@ def test_the_share_on_the_limit_is_logged(players):
     total = sum(parameter.numel() for parameter in players.discriminator.parameters())
     expected = players.discriminator.head.weight.numel() / total
     assert technique.statistics()["at_limit"].item() == pytest.approx(expected)
+
+
+def test_beside_spectral_norm_the_weights_before_the_division_are_clamped_and_the_slope_is_not_bounded(
+    players,
+):
+    TECHNIQUES["spectral_norm"]().build(players, torch.Generator().manual_seed(0))
+    TECHNIQUES["weight_clipping"](limit=1e-4).build(players, torch.Generator())
+    layer = players.discriminator.eval().first
+    assert layer.parametrizations.weight.original.abs().max() <= 1e-4
+    assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1.0, rel=0.1)

@@ -114,3 +114,20 @@ def test_while_the_run_is_young_the_average_follows_closely(players, play_of):
     moved = flat(players.generator)
     technique.after_generator(play_of(players, images_seen=64, share=64.0))
     assert torch.allclose(flat(players.generator), moved, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["historical_averaging", "parameter_averaging"])
+def test_beside_spectral_norm_the_past_is_that_of_the_weights_before_the_division(name, players, play_of):
+    TECHNIQUES["spectral_norm"](players="both").build(players, torch.Generator().manual_seed(0))
+    technique = TECHNIQUES[name]()
+    technique.build(players, torch.Generator())
+    originals = [one for one, _ in players.generator.named_parameters() if one.endswith(".weight.original")]
+    assert originals
+    remembered = technique.state_dict()
+    for one in originals:
+        assert any(key.endswith(one) for key in remembered)
+    if name == "historical_averaging":
+        technique.after_generator(play_of(players))
+        with torch.no_grad():  # to what the layers use this is nothing
+            players.generator.get_parameter(originals[0]).mul_(3.0)
+        assert technique.generator_term(play_of(players)).item() > 0

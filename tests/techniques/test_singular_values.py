@@ -156,3 +156,33 @@ def test_what_it_remembers_is_taken_back(name, make_play):
 
 def _equal(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_beside_spectral_norm_the_clamp_brings_down_the_weight_before_the_division(player, make_play):
+    players = pair()
+    TECHNIQUES["spectral_norm"](players="both").build(players, seeded())
+    network = getattr(players, player)
+    before = spectra(network, player == "discriminator")
+    target = torch.stack([values[0] for values in before.values()]).quantile(0.5).item()
+    technique = TECHNIQUES["singular_value_clamp"](players=player, target=target, iterations=200)
+    technique.build(players, seeded())
+    play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+    getattr(technique, f"after_{player}")(play)
+    after = spectra(network, player == "discriminator")
+    assert any(".parametrizations." in name for name in after)
+    for name, values in before.items():
+        expected = torch.cat([values[:1].clamp(max=target), values[1:]]).sort(descending=True).values
+        assert torch.allclose(after[name], expected, atol=1e-3), name
+
+
+def test_beside_spectral_norm_the_penalty_is_of_the_weights_before_the_division(make_play):
+    plain, normalized = pair(), pair()
+    TECHNIQUES["spectral_norm"](players="generator").build(normalized, seeded())
+    terms = []
+    for players in (plain, normalized):
+        technique = TECHNIQUES["singular_value_penalty"](target=0.01, iterations=200)
+        technique.build(players, seeded())
+        play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+        terms.append(technique.generator_term(play).item())
+    assert terms[0] == pytest.approx(terms[1], rel=1e-4)

@@ -9,6 +9,7 @@ from torch import nn
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.attention import NonLocalBlock
 from kennel.optimisers import Scheduled
 from kennel.passes import Passes, frozen
 from kennel.recipe import Image, Latent, Part, Recipe
@@ -19,6 +20,7 @@ from kennel.techniques.spectral_norm import DividedBySpectralNorm
 from kennel.wiring.building import build_step, sampling_generator
 
 CPU = torch.device("cpu")
+BOTH = (GENERATORS, DISCRIMINATORS)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -311,3 +313,63 @@ def test_an_average_of_several_vectors_is_made_a_unit_vector_before_it_is_used()
     expected = layer.weight
     layer.parametrizations.weight[0].u.mul_(0.3)
     assert torch.allclose(layer.weight, expected, atol=1e-6)
+
+
+def layers_of(network: nn.Module) -> set[str]:
+    weighted = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+    return {name for name, module in network.named_modules() if isinstance(module, weighted)}
+
+
+@pytest.mark.parametrize(
+    ("exempt", "kept"),
+    [
+        ("first", {"first"}),
+        ("last", {"head"}),
+        (["first", "last"], {"first", "head"}),
+        ("first, head", {"first", "head"}),
+        ("embeddings", {"label"}),
+        ("layers", {"layers.1"}),
+        ("layers.*", {"layers.1"}),
+        ("discriminator.h*", {"head"}),
+        ("attention", set()),
+    ],
+)
+def test_exempt_layers_keep_their_weights_and_all_others_are_normalised(exempt, kept):
+    players = pair("mlp") if "layers" in exempt else pair()
+    kept = {"layers.2"} if "layers" in exempt else kept
+    before = layers_of(players.discriminator)
+    TECHNIQUES["spectral_norm"](exempt=exempt).build(players, seeded())
+    assert before - parametrised(players.discriminator) == kept
+
+
+def test_of_both_players_the_first_and_the_last_layers_can_be_exempt():
+    players = pair()
+    generator, discriminator = (layers_of(network) for network in (players.generator, players.discriminator))
+    TECHNIQUES["spectral_norm"](players="both", exempt=["first", "last"]).build(players, seeded())
+    last = max((name for name in generator if name.startswith("layers")), key=lambda one: int(one[7:]))
+    assert generator - parametrised(players.generator) == {"stem", last, "label"}  # its embeddings never are
+    assert discriminator - parametrised(players.discriminator) == {"first", "head"}
+
+
+def test_the_attention_of_both_players_can_be_exempt_as_in_iyengar_et_al():
+    torch.manual_seed(0)
+    setting = Setting(64, 3, 20, 2)
+    players = Players(
+        *(registry["biggan"](setting, registry["biggan"].Options(width=1)) for registry in BOTH)
+    )
+    TECHNIQUES["spectral_norm"](players="both", exempt="attention").build(players, seeded())
+    for network in players.both():
+        named = layers_of(network) - parametrised(network)
+        blocks = {name for name, one in network.named_modules() if isinstance(one, NonLocalBlock)}
+        assert len(blocks) == 1
+        within = {f"{block}.{inner}" for block in blocks for inner in ("theta", "phi", "g", "output")}
+        assert named - {"embedding"} == within
+
+
+def test_a_pattern_that_matches_no_layer_is_refused_with_the_names_that_there_are():
+    with pytest.raises(
+        RecipeError, match=r"'haed' matches no layer: give first, last, .*discriminator\.head"
+    ):
+        TECHNIQUES["spectral_norm"](exempt="haed").build(pair(), seeded())
+    with pytest.raises(RecipeError, match="leaves no layer to normalize"):
+        TECHNIQUES["spectral_norm"](exempt="*").build(pair(), seeded())

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.wiring.forecasting.counting import Account, counted
+from kennel.wiring.counting import Account
+
+
+def counted(play, living=()) -> Account:
+    """One call of `play`, followed."""
+    account = Account(living)
+    with account:
+        play()
+    return account
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -35,7 +43,7 @@ def test_the_most_that_lives_at_once_is_found():
         fourth = third * 2  # 8000 again
         del second, third, fourth
 
-    assert counted(play).bytes == 8000
+    assert counted(play).most == 8000
 
 
 def test_what_lives_before_counts_until_it_is_freed():
@@ -57,4 +65,4 @@ def test_backward_frees_what_the_forward_pass_saved():
         (inner * 3).sum().backward()
 
     # weight; exp and its triple, then a gradient for each: at most exp, the incoming and the outgoing one.
-    assert counted(play, lambda: [weight]).bytes == pytest.approx(4 * 40_000, rel=0.001)
+    assert counted(play, [weight]).most == pytest.approx(4 * 40_000, rel=0.001)

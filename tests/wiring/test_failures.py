@@ -35,7 +35,7 @@ def test_a_lack_of_memory_is_told_with_the_batch_and_the_device(error):
         raise error
     assert str(told.value) == (
         "the memory of cpu does not suffice for a batch of 2,000 images: give a smaller --set batch=... in "
-        "another --out (`kennel plan` says which one fits)"
+        "another --out (`kennel plan` says what one takes)"
     )
 
 

@@ -12,6 +12,7 @@ TAKEN_UP = (
     "alarms.policy=stop",
     "alarms.spectra=off",
     "keep_checkpoints=7",
+    "keep_every_ticks=3",
     "speed.layout=contiguous",
     "speed.convolutions=direct",
     "speed.compile=on",

@@ -86,6 +86,8 @@ class Sabotage(Term):
             return
         if self.what == "spectrum":
             play.players.generator.get_submodule(LAYER).weight.mul_(3.0)
+        if self.what == "behind":
+            play.players.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
         if self.what == "weight":
             weight = play.players.discriminator.get_submodule("first").weight
             weight.copy_(weight.sign() * 1e38)
@@ -293,12 +295,35 @@ def test_one_forced_mode_is_found_within_two_ticks(packed_set, tmp_path):
     assert 512 < images <= happened + 2 * 64
 
 
+def test_a_run_that_draws_one_image_all_the_time_is_found_without_a_fall(packed_set, tmp_path):
+    settings = ("budget.images=1024", "ticks=16", "generator_optimiser.learning_rate=0.02")
+    no_fall = "alarms.falling_diversity.below=1e-9"
+    train(tiny("one mode", 0, *settings, no_fall), packed_set(), tmp_path / "run")
+    log = RunFolder(tmp_path / "run").log()
+    dull = [line[DIVERSITY] < 0.1 for line in log]
+    fifth = next(place for place in range(4, len(dull)) if all(dull[place - 4 : place + 1]))
+    lines = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "falling_diversity"]
+    assert lines[0]["images"] == log[fifth]["images"]
+    assert "was below 0.1 times that for 5 ticks" in lines[0]["saw"]
+
+
 def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_path):
     train(tiny("spectrum", 5 * TICK), packed_set(), tmp_path / "run")
     _, images = next(one for one in raised(tmp_path / "run") if one[0] == "exploding_spectrum")
     assert 5 * TICK < images <= 7 * TICK
     (line,) = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "exploding_spectrum"]
     assert f"generator layer {LAYER}" in line["saw"]
+
+
+def test_a_weight_that_is_blown_up_behind_its_spectral_norm_is_found_and_rolled_back(packed_set, tmp_path):
+    settings = ("techniques.spectral_norm.players=both", "alarms.policy=rollback")
+    assert train(tiny("behind", 5 * TICK, *settings), packed_set(), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    alarm, back = folder.alarms()
+    assert alarm["alarm"] == "exploding_spectrum"
+    assert f"generator layer {LAYER} is" in alarm["saw"]
+    assert back["back_to"] <= 5 * TICK < alarm["images"] <= 7 * TICK
+    assert checkpoint.newest(folder.checkpoints).about["rollbacks"] == 1
 
 
 def test_a_generator_that_is_told_nothing_any_more_is_found_within_two_ticks(packed_set, tmp_path):

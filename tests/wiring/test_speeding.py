@@ -1,6 +1,5 @@
 """What a recipe's speed comes to on a device, and that it is kept when a run goes on."""
 
-import importlib
 from collections.abc import Iterator
 
 import pytest
@@ -40,17 +39,19 @@ def recipe(*settings: str) -> Recipe:
     return override(small, ["latent.dimension=4", *settings])
 
 
-def test_a_cpu_takes_bfloat16_where_it_has_matrix_units_for_it(monkeypatch):
+def test_no_flag_of_the_processor_alone_decides_the_precision(monkeypatch):
+    """AMX, and a GPU's compute capability: what is faster is measured."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert defaults_for(CPU) == Speed(precision="bfloat16", layout="channels_last", convolutions="direct")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert defaults_for(CPU) == Speed(precision="float32", layout="channels_last", convolutions="minimal")
+    assert defaults_for(torch.device("cuda")).precision == "float32"
 
 
-@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16")])
-def test_a_gpu_takes_bfloat16_from_ampere_on(capability, precision, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert defaults_for(torch.device("cuda")).precision == precision
+def test_convolutions_of_fewer_products_are_for_float32_on_a_cpu():
+    assert defaults_for(CPU, "bfloat16") == Speed(
+        precision="bfloat16", layout="channels_last", convolutions="direct"
+    )
+    assert defaults_for(torch.device("cuda"), "bfloat16").convolutions == "direct"
 
 
 def test_a_run_that_goes_on_keeps_what_auto_was_when_it_began():
@@ -124,9 +125,7 @@ def test_float32_is_float32_on_cuda_and_judging_leaves_it_so():
 
 
 @pytest.mark.usefixtures("_switches_as_they_were")
-def test_what_trains_forecasts_and_samples_refuses_tf32(packed_set, tmp_path, monkeypatch):
-    module = importlib.import_module("kennel.wiring.forecasting.forecast")
-    monkeypatch.setattr(module, "product_rate", lambda device, dtype: 1e9)
+def test_what_trains_forecasts_and_samples_refuses_tf32(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
     for play in (
         lambda: train(recipe("budget.images=16"), data, run),

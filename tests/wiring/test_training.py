@@ -250,6 +250,20 @@ def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, me
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("classes", [0, 1])
+def test_the_remedy_for_a_set_of_fewer_than_two_classes_is_one_that_works(name, classes, packed_set):
+    image = built_in(name).image
+    packed = PackedSet(packed_set(size=image.size or 32, channels=image.channels or 3, classes=classes))
+    try:
+        resolve(built_in(name), packed)
+    except RecipeError as error:
+        words = str(error).split()
+        settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+        assert settings
+        assert resolve(override(built_in(name), settings), packed).classes == 0
+
+
 def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
     train(tiny("cgan"), packed_set(classes=3), tmp_path / "run")
     folder = RunFolder(tmp_path / "run")

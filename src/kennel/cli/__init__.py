@@ -5,7 +5,8 @@ import sys
 import typer
 
 from kennel.cli import data, extractor
-from kennel.cli.console import report_error
+from kennel.cli.compare import compare
+from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
@@ -37,7 +38,7 @@ def version(
         raise typer.Exit
 
 
-for command in (plan, train, sample, judge, report, recipes, networks, demo):
+for command in (plan, train, sample, judge, compare, report, recipes, networks, demo):
     app.command()(command)
 app.add_typer(data.app, name="data")
 app.add_typer(extractor.app, name="extractor")
@@ -46,10 +47,15 @@ app.add_typer(extractor.app, name="extractor")
 def main() -> None:
     """Runs the command; a `KennelError` becomes one line on standard error and exit code 2.
 
-    So does what the system refuses: a full disk, a folder that may not be written.
+    So does what the system refuses: a full disk, a folder that may not be written, output that is lost.
     """
     try:
-        app()
+        try:
+            app()
+        except SystemExit:
+            if console.lost is not None:
+                raise console.lost from None
+            raise
     except (KennelError, OSError) as error:
         report_error(error)
         sys.exit(2)

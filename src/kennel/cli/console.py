@@ -3,23 +3,44 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from kennel.untrusted import printable
 
 
 class Voice(Console):
     """What commands print to. Brackets in it mean nothing: paths and names of classes have them too.
 
-    Where the reader of a pipe goes, the command falls silent and goes on: a run is not lost to `| head`.
+    Where the reader of a pipe goes, or the disk that it is written to is full, the command falls silent and
+    goes on: a run is not lost to `| head`. Control characters that a file brought are shown and not obeyed.
     """
+
+    lost: OSError | None = None
+    """Why something that was asked for could not be written."""
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """The one place through which all text goes, that of tables included."""
+        return super().render_str(printable(text, "\n\t"), *args, **settings)
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            self._buffer.clear()
+            self.on_broken_pipe()
+            self.lost = None if self.stderr else error
 
     def on_broken_pipe(self) -> None:
         """Nothing more is written, here or when Python closes the stream."""
         self.quiet = True
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
+        with suppress(OSError, ValueError):  # it has no descriptor
+            os.dup2(nowhere, self.file.fileno())
         os.close(nowhere)
 
 

@@ -21,23 +21,32 @@ def prepare(
     source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
     destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
     size: int | None = typer.Option(None, help="Side in pixels (64; idx, CIFAR-10, digits: their own)."),
+    any_size: bool = typer.Option(
+        False, "--any-size", help="Also a --size that only fully connected networks take."
+    ),
     crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
     boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
     centre_crop: int | None = typer.Option(
         None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
     ),
     aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
-    min_side: int = typer.Option(0, help="Least shorter side of the crop, in pixels of the source."),
+    min_side: int | None = typer.Option(
+        None, help="Least shorter side of the crop, in pixels of the source (half of --size)."
+    ),
     fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
     resample: str = typer.Option("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
     colour: str = typer.Option("auto", "--colour", "--color", help="auto, rgb or grey."),
     limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
     seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
-    split: str = typer.Option("train", help="train, test or all, of a set published in two parts."),
+    split: str | None = typer.Option(None, help="train, val, test or all, where a set has parts (train)."),
+    labels: str = typer.Option("auto", help="auto, folders, none, or a CSV of names and labels."),
+    levels: str | None = typer.Option(None, "--range", help="0:4095: black and white of 12 or 16 bits."),
+    background: str = typer.Option("white", help="white, black, #rrggbb: behind transparent images."),
     attribute: str | None = typer.Option(None, help="celeba: two classes, without and with it: Smiling."),
     category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge (all that are there)."),
     subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
     classes: str = typer.Option("synset", help="imagenet: a class per synset, or per name of the subset."),
+    class_count: int | None = typer.Option(None, help="imagenet: keep so many synsets, drawn by --seed."),
     exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
     duplicates: bool | None = typer.Option(
         None,
@@ -55,7 +64,15 @@ def prepare(
     import time
 
     from kennel.data.decoding import MAX_PIXELS
-    from kennel.data.options import PrepareOptions, parse_aspect, parse_names, parse_share
+    from kennel.data.enough import shortage
+    from kennel.data.options import (
+        PrepareOptions,
+        parse_aspect,
+        parse_colour,
+        parse_levels,
+        parse_names,
+        parse_share,
+    )
     from kennel.data.preparing import prepare as prepare_set
     from kennel.data.preparing import rehearse
 
@@ -72,16 +89,24 @@ def prepare(
         limit=limit,
         seed=seed,
         split=split,
+        labels=labels,
+        levels=parse_levels(levels) if levels else None,
+        background=parse_colour(background),
         attribute=attribute,
         category=parse_names(category),
         subset=parse_names(subset),
         classes=classes,
+        class_count=class_count,
         exclude=_names(exclude),
         keep_duplicates=duplicates,
         max_bad=parse_share(max_bad),
         max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
         workers=workers,
     )
+    if size is not None and not any_size and (few := _few_draw(size)):
+        raise DataError(
+            f"--size is {few}, or add --any-size where the set is for such a one or for judging alone"
+        )
     _fetch_first(source, from_folder)
     start = time.monotonic()
     if dry_run:
@@ -101,12 +126,16 @@ def prepare(
     about = packed.about
     channels, height, width = packed.shape
     _print_report(about["report"])
+    if size is None and (few := _few_draw(width)):
+        error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
         f"{destination}: {len(packed):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
         f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
     )
+    if short := shortage(packed):
+        error_console.print(f"Note: {destination}: {short}", soft_wrap=True)
     console.print(f"fingerprint {packed.fingerprint}")
     console.print(f"see it with: kennel data show {shlex.quote(str(destination))}", soft_wrap=True)
 
@@ -153,7 +182,7 @@ def list_sets() -> None:
     """List the collections that are known by name, and where they would be taken from."""
     from rich.table import Table
 
-    from kennel.data.downloading import cache_folder
+    from kennel.cache import cache_folder
     from kennel.data.known_sets import KNOWN_SETS
 
     table = Table(show_lines=True)
@@ -184,6 +213,19 @@ def _fetch_first(source: str, from_folder: Path | None) -> None:
     if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
         with progress_bar(f"downloading {source} (bytes)") as report:
             fetch(KNOWN_SETS[source], None, report)
+
+
+def _few_draw(side: int) -> str:
+    """That only networks of any size draw this side, with the nearest sides that others draw; else empty."""
+    from kennel.networks import GENERATORS  # it takes a second or two to import torch
+
+    sides = sorted({of_one for _, network in GENERATORS.items() for of_one in network.sizes})
+    if side in sides:
+        return ""
+    of_any = ", ".join(name for name, network in GENERATORS.items() if not network.sizes)
+    below, above = [one for one in sides if one < side][-1:], [one for one in sides if one > side][:1]
+    nearest = " or ".join(map(str, below + above))
+    return f"{side}, which no network draws but those of any size ({of_any}): give {nearest}"
 
 
 def _names(given: list[str]) -> tuple[str, ...]:

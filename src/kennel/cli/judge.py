@@ -1,6 +1,8 @@
 """`kennel judge`: how good a run's samples, or any folder of pictures, are beside a reference set."""
 
-from contextlib import AbstractContextManager
+import shlex
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,14 @@ def judge(
         0, min=0, help="Of every random choice; for a run, also the first sample's seed."
     ),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
-    neighbours: int = typer.Option(3, min=1, help="k of precision, recall, F1, density and coverage."),
+    neighbours: int = typer.Option(3, min=1, help="k of precision, recall and F1."),
+    density_neighbours: int = typer.Option(5, min=1, help="k of density and coverage."),
+    size: int | None = typer.Option(
+        None, min=1, help="Bring all images to squares of this side first (default: they must have one size)."
+    ),
+    fit: str | None = typer.Option(
+        None, help="With --size: crop (the centre square), squash or pad (default: crop)."
+    ),
     held_out: Path | None = typer.Option(
         None, "--held-out", help="Real images outside the reference: the baseline of nearest distances."
     ),
@@ -58,7 +67,7 @@ def judge(
         None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
     ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
-    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, or a count of images."),
+    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
     classes: words.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
@@ -81,22 +90,26 @@ def judge(
     from kennel.metrics.evidence import Settings
     from kennel.wiring import own_device, pick_device
 
-    with ranks_together(report_error, error_sentence), _shortage_told(batch, device):
+    with (
+        ranks_together(report_error, error_sentence),
+        _shortage_told(batch, device),
+        _sizes_told(target, data, size, fit) as resize,
+    ):
         if rank():
             be_silent()
         names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
         if json_file is not None:
             refuse_unwritable(json_file, "--json")
         place = own_device(pick_device(device))
-        reference = open_images(data)
+        reference = open_images(data, resize)
         run_file = None
         if (target / "recipe.yaml").is_file():
             images, run_file = _samples(
-                target, checkpoint, count, len(reference), seed, (truncation, classes), place
+                target, checkpoint, count, len(reference), seed, (truncation, classes), place, resize
             )
         else:
             _refuse_choices_of_runs(target, checkpoint, truncation, classes)
-            images = open_images(target)
+            images = open_images(target, resize)
         check_sizes(images, reference)
         # Weights that must be downloaded first are so by one rank.
         judging = after_rank_0(
@@ -113,9 +126,15 @@ def judge(
         if judging.name == "pixels" and extractor == "auto":
             console.print(better_extractor_note(), style="yellow", soft_wrap=True)
         settings = Settings(
-            splits=splits, neighbours=neighbours, floor=floor, intervals=intervals, seed=seed, device=place
+            splits=splits,
+            neighbours=neighbours,
+            density_neighbours=density_neighbours,
+            floor=floor,
+            intervals=intervals,
+            seed=seed,
+            device=place,
         )
-        unseen = open_images(held_out) if held_out is not None else None
+        unseen = open_images(held_out, resize) if held_out is not None else None
         court = Judge(reference, judging, held_out=unseen, batch=batch, shared=True)
         if names is None:
             names = court.usual(images, count, settings)
@@ -145,6 +164,35 @@ def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
 
     remedy = "give a smaller --batch, a smaller --count or fewer --metrics"
     return shortage_told(f"{batch:,} images at a time", device, remedy)
+
+
+@contextmanager
+def _sizes_told(target: Path, data: Path, size: int | None, fit: str | None) -> Iterator[Any]:
+    """Gives the `Resize` that is asked for, or None; sizes that differ in it are answered with the command
+    that judges these pictures."""
+    from kennel.data.resizing import SizesError
+    from kennel.errors import JudgementError
+
+    try:
+        yield _resize(size, fit)
+    except SizesError as error:
+        side = 1 << (error.side.bit_length() - 1)
+        command = shlex.join(["kennel", "judge", str(target), "--data", str(data), "--size", str(side)])
+        raise JudgementError(
+            f"{error.problem}: `{command}` judges their centre squares at one size (--fit squash the whole "
+            "pictures)"
+        ) from error
+
+
+def _resize(size: int | None, fit: str | None) -> Any:
+    from kennel.data.resizing import Resize
+    from kennel.errors import JudgementError
+
+    if size is not None:
+        return Resize(size, fit or "crop")
+    if fit is not None:
+        raise JudgementError("--fit says how images are brought to the size of --size: give both, or neither")
+    return None
 
 
 def _tell(notes: list[str], judgements: list[Any]) -> None:
@@ -183,15 +231,21 @@ def _keep(
 
     Gives the name in the run's folder: with a number where another judgement of the same second has it.
     """
+    from kennel.atomic import taken
     from kennel.cli.console import console
     from kennel.judgement import write_judgements
 
     if run_file is not None:
         first, number = run_file, 1
-        while (saved := run_file.with_name(f"{run_file.name}-{extractor}.json")).exists():
+        # Taken before it is written: two that end in one second would find the same name free.
+        while not taken(saved := run_file.with_name(f"{run_file.name}-{extractor}.json")):
             number += 1
             run_file = first.with_name(f"{first.name}-{number}")
-        write_judgements(saved, judgements)
+        try:
+            write_judgements(saved, judgements)
+        except OSError:
+            saved.unlink(missing_ok=True)
+            raise
         console.print(f"Saved: {saved}", soft_wrap=True)
     if json_file is not None:
         write_judgements(json_file, judgements)
@@ -255,6 +309,7 @@ def _samples(
     seed: int,
     drawn: tuple[float | None, str | None],
     device: Any,
+    resize: Any,
 ) -> tuple[Any, Path]:
     """The run's samples as an `ImageSet`, and where its judgements go, without the extractor and suffix.
 
@@ -262,6 +317,7 @@ def _samples(
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
     and 2,048 at least, where the bias of FID begins to matter less than the model.
     """
+    from kennel.data.resizing import resized
     from kennel.judge import DEFAULT_COUNT
     from kennel.judgement import ENOUGH
     from kennel.sampler import SampledSet
@@ -276,7 +332,7 @@ def _samples(
     classes = tuple(loaded.folder.about()["data"]["classes"])
     samples = loaded.samples(count, seed, truncation, classes=sampling)
     images = SampledSet(samples, name, loaded.fingerprint, classes)
-    return images, run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
+    return resized(images, resize), run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
 
 
 def _moment() -> str:

@@ -25,7 +25,7 @@ def sample(
     out: Path | None = typer.Option(
         None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
     ),
-    checkpoint: str = typer.Option("newest", help="newest, best, or a count of images."),
+    checkpoint: str = typer.Option("newest", help="newest, best, epoch:N, or a count of images."),
     playing: bool = typer.Option(
         False, "--playing", help="The playing generator in place of its average (EMA)."
     ),

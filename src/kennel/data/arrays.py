@@ -1,4 +1,4 @@
-"""Sets that come as arrays: idx files (MNIST and its kin), CIFAR-10's binary files, scikit-learn's digits."""
+"""Sets that come as arrays: idx files (MNIST and its kin) and scikit-learn's digits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,20 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.collection import ArrayCollection
-from kennel.data.containers import TarContainer, uncompressed
+from kennel.data.array_collection import ArrayCollection
+from kennel.data.containers import uncompressed
 from kennel.errors import DataError
 
 _PARTS = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
-CIFAR10_CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
-_CIFAR_FILES = {
-    "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-    "test": ("test_batch.bin",),
-}
-_CIFAR_RECORD = 1 + 3 * 32 * 32
 
 
 def idx_files(folder: Path, split: str = "train") -> list[tuple[Path, Path | None]]:
@@ -76,34 +67,6 @@ def idx_collection(
     return ArrayCollection(all_images, all_labels, names)
 
 
-def cifar10_collection(source: Path, split: str, scratch: Path | None) -> ArrayCollection:
-    """CIFAR-10 from the binary archive (or the folder it unpacks to): uint8 (N, 3, 32, 32).
-
-    The version for Python is a pickle, which could run anything, and is never read.
-    """
-    wanted = [name for part in ("train", "test") if split in (part, "all") for name in _CIFAR_FILES[part]]
-    found: dict[str, bytes] = {}
-    if source.is_dir():
-        found = {name: (source / name).read_bytes() for name in wanted if (source / name).is_file()}
-    else:
-        container = TarContainer(source, scratch)
-        for member in list(container.members()):
-            name = Path(member.name).name
-            if name in wanted and not member.refusal:
-                found[name] = container.read(member)
-        container.close()
-    records = []
-    for name in wanted:
-        content = found.get(name, b"")
-        if not content or len(content) % _CIFAR_RECORD:
-            raise DataError(f"'{source}' has no whole {name}: give the binary version of CIFAR-10")
-        records.append(np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD))
-    rows = np.concatenate(records)
-    if int(rows[:, 0].max()) >= len(CIFAR10_CLASSES):
-        raise DataError(f"'{source}' has labels above 9: it is not CIFAR-10")
-    return ArrayCollection(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0], CIFAR10_CLASSES)
-
-
 def digits_collection() -> ArrayCollection:
     """The 1,797 handwritten digits that travel inside scikit-learn, 8x8, levels 0..16 spread over 0..255."""
     from sklearn.datasets import load_digits
@@ -115,7 +78,8 @@ def digits_collection() -> ArrayCollection:
 
 
 def _first_file(folder: Path, start: str, dimensions: int) -> Path | None:
-    names = (f"{start}{dot}idx{dimensions}-ubyte{gz}" for dot in "-." for gz in ("", ".gz"))
+    # The packed file first, since it is the one whose checksum is published. Kaggle's names have a dot.
+    names = (f"{start}{dot}idx{dimensions}-ubyte{gz}" for gz in (".gz", "") for dot in "-.")
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 

@@ -5,13 +5,16 @@ Liu et al. 2015 (arXiv 1411.7766); Karras et al. 2018 (arXiv 1710.10196).
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from kennel.data.collection import Arrangement, FileCollection, Refusal
-from kennel.data.containers import is_archive
-from kennel.data.decoding import IMAGE_SUFFIXES
+from kennel.data.containers import Container, is_archive
+from kennel.data.decoding import MAX_FILE_BYTES
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.opening import Opened, Request, files_among
 from kennel.errors import DataError
 from kennel.registry import unknown_name
+from kennel.untrusted import UntrustedError, printable, read_bytes
 
 PARTITION = "list_eval_partition.txt"
 ATTRIBUTES = "list_attr_celeba.txt"
@@ -27,22 +30,23 @@ _PARTS = {"train": frozenset("0"), "test": frozenset("2"), "all": frozenset("012
 def open_celeba(request: Request) -> Opened:
     """The aligned images, of one split; two classes where `--attribute` names what tells them apart.
 
-    The lists are looked for beside the images. The one of parts is not needed for all of the images, and the
-    one of attributes only for classes.
+    The lists are looked for beside the images, as text or as Kaggle's tables, and in the archive. The one of
+    parts is not needed for all of the images, and the one of attributes only for classes. Raises `DataError`
+    where a list is missing or damaged, and where only one of the two classes has images.
     """
-    split, attribute = request.options.split, request.options.attribute
+    split, attribute = request.options.part, request.options.attribute
     given = request.files[0]
-    images = given if given.is_file() else _find(given, *_IMAGES)
+    images = given if given.is_file() else _images(given)
+    container = request.container(images)
+    inside = container if images.is_file() else None
     beside = given.parent if given.is_file() else given
     used = [images]
     parts: dict[str, str] | None = None
     has: dict[str, bool] | None = None
     if split != "all":
-        used.append(_find(beside, PARTITION))
-        parts = _read_partition(used[-1])
+        parts = _read_partition(_find_list(beside, inside, PARTITION, used))
     if attribute:
-        used.append(_find(beside, ATTRIBUTES))
-        attribute, has = _read_attribute(used[-1], attribute)
+        attribute, has = _read_attribute(_find_list(beside, inside, ATTRIBUTES, used), attribute)
 
     def place(path: str) -> str | Refusal | None:
         name = path.rpartition("/")[2]
@@ -58,9 +62,12 @@ def open_celeba(request: Request) -> Opened:
         return f"{attribute}/{name}" if has[name] else f"No {attribute}/{name}"
 
     classes = (f"No {attribute}", str(attribute)) if attribute else ()
-    collection = FileCollection(
-        [request.container(images)], with_annotations=False, arrangement=Arrangement(place, classes)
-    )
+    collection = FileCollection([container], with_annotations=False, arrangement=Arrangement(place, classes))
+    if attribute and len(collection) and not collection.classes:
+        raise DataError(
+            f"--attribute {attribute} makes two classes, and all images of '{images}' are of one: give "
+            "all of the images, or another attribute"
+        )
     if parts is not None:
         listed = sum(part in _PARTS[split] for part in parts.values())
         missing = listed - len(collection) - len(collection.refusals)
@@ -88,51 +95,92 @@ def open_celeba_hq(request: Request) -> Opened:
     return Opened(collection, files_among([given]))
 
 
-def _find(folder: Path, *names: str) -> Path:
-    """The first of `names` that is in the folder, or where the published share has it."""
+def _images(folder: Path) -> Path:
+    """The images in the folder, or where the published share has them; else the one archive in it."""
     for place in _PLACES:
-        for name in names:
+        for name in _IMAGES:
             if (folder / place / name).exists():
                 return folder / place / name
-    raise DataError(
-        f"'{folder}' lacks {names[0]} of celeba: get it from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+    archives = [path for path in folder.iterdir() if is_archive(path)]
+    if len(archives) == 1:  # Kaggle calls it archive.zip or celeba-dataset.zip
+        return archives[0]
+    raise _lacks(folder, _IMAGES[0])
+
+
+def _lacks(folder: Path, name: str) -> DataError:
+    return DataError(
+        f"'{folder}' lacks {name} of celeba: get it from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
     )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line that is not empty, with the line's number from 1."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if words := line.split():
-                    yield number, words
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"'{path}' cannot be read ({error}): fetch it again") from error
+def _find_list(folder: Path, inside: Container | None, name: str, used: list[Path]) -> "List":
+    """A list by its published name, as text or as Kaggle's table: in the folder, where the published share
+    has it, or in the archive. A file that is used is appended to `used`."""
+    names = (name, f"{Path(name).stem}.csv")
+    for place in _PLACES:
+        for one in names:
+            if (folder / place / one).is_file():
+                used.append(folder / place / one)
+                try:
+                    return List(str(used[-1]), read_bytes(used[-1], MAX_FILE_BYTES, named=True))
+                except UntrustedError as error:
+                    raise DataError(f"'{used[-1]}' cannot be read ({error}): fetch it again") from error
+    for member in inside.members() if inside else ():
+        if member.refusal is None and member.name.rpartition("/")[2] in names:
+            assert inside is not None
+            return List(member.name, inside.read(member))
+    raise _lacks(folder, name)
 
 
-def _read_partition(path: Path) -> dict[str, str]:
+class List(NamedTuple):
+    """One of the two lists."""
+
+    name: str
+    content: bytes
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is Kaggle's table, with commas."""
+        return self.name.endswith(".csv")
+
+    def lines(self) -> Iterator[tuple[int, list[str]]]:
+        """The words of each line that is not empty, with the line's number from 1."""
+        try:
+            text = self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"'{self.name}' cannot be read ({error}): fetch it again") from error
+        for number, line in enumerate(text.splitlines(), start=1):
+            if words := [word.strip() for word in line.split(",")] if self.is_table else line.split():
+                yield number, words
+
+
+def _read_partition(found: List) -> dict[str, str]:
     """The name of each image to its part: "0" for training, "1" for validation, "2" for testing."""
     parts = {}
-    for number, words in _lines(path):
+    for number, words in found.lines():
+        if found.is_table and number == 1:
+            continue  # image_id,partition
         if len(words) != 2 or words[1] not in ("0", "1", "2"):
             raise DataError(
-                f"'{path}' has '{' '.join(words)[:60]}' in line {number}, not a file name with 0, 1 or 2: "
-                "fetch it again"
+                f"'{found.name}' has '{printable(' '.join(words)[:60])}' in line {number}, not a file name "
+                "with 0, 1 or 2: fetch it again"
             )
         parts[words[0]] = words[1]
     return parts
 
 
-def _read_attribute(path: Path, wanted: str) -> tuple[str, dict[str, bool]]:
+def _read_attribute(source: List, wanted: str) -> tuple[str, dict[str, bool]]:
     """The attribute's published spelling, and for each image whether it has it.
 
     The file has the number of images, the names of the attributes, then a line for each image: its name and
-    1 or -1 for each attribute.
+    1 or -1 for each attribute. Kaggle's table has no count, and `image_id` before the names.
     """
-    lines = _lines(path)
-    _, count = next(lines, (0, []))
+    path = source.name
+    lines = source.lines()
+    _, count = (0, []) if source.is_table else next(lines, (0, []))
     _, names = next(lines, (0, []))
-    if len(count) != 1 or not count[0].isdecimal() or not names:
+    names = names[1:] if source.is_table else names
+    if not names or not (source.is_table or (len(count) == 1 and count[0].isdecimal())):
         raise DataError(f"'{path}' does not begin with a count and the names of attributes: fetch it again")
     found = [name for name in names if name.lower() == wanted.lower()]
     if not found:
@@ -146,6 +194,6 @@ def _read_attribute(path: Path, wanted: str) -> tuple[str, dict[str, bool]]:
                 "fetch it again"
             )
         has[words[0]] = words[column] == "1"
-    if len(has) != int(count[0]):
+    if count and len(has) != int(count[0]):
         raise DataError(f"'{path}' announces {int(count[0]):,} images and lists {len(has):,}: fetch it again")
     return found[0], has

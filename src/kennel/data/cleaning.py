@@ -1,5 +1,6 @@
 """One picture through the rules: which part of it is wanted, whether that part is kept, and its pixels."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from PIL import Image
 
 from kennel.data.annotations import Annotation, Box, clip
 from kennel.data.collection import Collection
-from kennel.data.decoding import TooManyPixelsError, upright, upright_size
+from kennel.data.decoding import Picture, Reading, TooManyPixelsError, upright, upright_size
 from kennel.data.image_set import PixelArray
 from kennel.data.options import PrepareOptions
 from kennel.errors import DataError
@@ -48,11 +49,25 @@ class Outcome(NamedTuple):
     pixels: PixelArray | None = None
     """(C, size, size) of what is kept; None in a rehearsal."""
     label: int = -1
+    remarks: tuple[str, ...] = ()
+    """What was decided about its pixels; see `decoding.Picture`."""
 
 
-def examine(
-    collection: Collection, index: int, options: PrepareOptions, size: int, *, rehearse: bool
-) -> list[Outcome]:
+@dataclass(frozen=True)
+class Rules:
+    """What the pictures of a run are held against."""
+
+    options: PrepareOptions
+    size: int
+    """Side of the packed images."""
+    least: int
+    """Least shorter side of what is packed of a picture."""
+    reading: Reading
+    mostly_small: bool = False
+    """Whether most pictures are smaller than half of `size`, so that none is dropped for it by default."""
+
+
+def examine(collection: Collection, index: int, rules: Rules, *, rehearse: bool) -> list[Outcome]:
     """The outcomes of picture `index`: one, or one for each box. Raises nothing that a file can cause.
 
     A rehearsal reads headers and annotations and decodes nothing. With `options.crop` "box" the rules are
@@ -60,7 +75,7 @@ def examine(
     """
     name = collection.name(index)
     try:
-        outcomes = _examine(collection, index, name, options, size, rehearse)
+        outcomes = _examine(collection, index, name, rules, rehearse)
         return [outcome._replace(label=collection.label(index)) for outcome in outcomes]
     except TooManyPixelsError as error:
         return [Outcome(name, TOO_MANY_PIXELS, str(error))]
@@ -68,45 +83,53 @@ def examine(
         return [Outcome(name, BROKEN, str(error))]
 
 
-def _examine(
-    collection: Collection, index: int, name: str, options: PrepareOptions, size: int, rehearse: bool
-) -> list[Outcome]:
+def _examine(collection: Collection, index: int, name: str, rules: Rules, rehearse: bool) -> list[Outcome]:
+    options = rules.options
     use_boxes = options.crop == "box"
     annotation = collection.annotation(index) if use_boxes or collection.annotations_only else None
     if use_boxes and annotation is None:
         return [Outcome(name, NO_ANNOTATION, "nothing is annotated about it, and --crop box was asked for")]
     if collection.annotations_only:
         assert annotation is not None
-        return _judge(name, annotation, annotation.width, annotation.height, options)
+        return _judge(name, annotation, annotation.width, annotation.height, rules)
 
     content: Any = collection.read(index)  # of the kind that this collection takes back
-    width, height, orientation = collection.header(content, options.max_pixels)
+    width, height, orientation = collection.header(content, options.max_pixels, name)
     if annotation is not None and _mismatch(annotation, width, height):
         detail = (
             f"the annotation is of {annotation.width} x {annotation.height} pixels, it has {width} x {height}"
         )
         return [Outcome(name, BAD_ANNOTATION, detail)]
     shown = (width, height) if use_boxes else upright_size(width, height, orientation)
-    outcomes = _judge(name, annotation if use_boxes else None, *shown, options)
+    outcomes = _judge(name, annotation if use_boxes else None, *shown, rules)
     if rehearse or all(outcome.reason for outcome in outcomes):
         return outcomes
 
-    image, orientation = collection.load(content, options.max_pixels)
-    packed: list[Outcome] = []
-    for outcome, box in zip(outcomes, _wanted(annotation, options), strict=True):
-        if outcome.reason is None:
-            part = upright(image if box is None else image.crop(clip(box, width, height)), orientation)
-            pixels = to_square(_centre(part, options.centre_crop), size, options)
-            packed.append(outcome._replace(pixels=pixels))
-        else:
-            packed.append(outcome)
-    return packed
+    picture = collection.load(content, rules.reading, name)
+    boxes = _wanted(annotation, options)
+    return [
+        _packed(outcome, picture, box, rules) if outcome.reason is None else outcome
+        for outcome, box in zip(outcomes, boxes, strict=True)
+    ]
+
+
+def _packed(outcome: Outcome, picture: Picture, box: Box | None, rules: Rules) -> Outcome:
+    """The outcome with its pixels. A picture that is cut short may have fewer rows than its header said."""
+    image = picture.image
+    if box is not None:
+        clipped = clip(box, image.width, image.height)
+        if clipped is None:
+            return outcome._replace(reason=BROKEN, detail="it is cut short above its box")
+        image = image.crop(clipped)
+    image = _centre(upright(image, picture.orientation), rules.options.centre_crop)
+    return outcome._replace(pixels=to_square(image, rules.size, rules.options), remarks=picture.remarks)
 
 
 def _centre(image: Image.Image, side: int | None) -> Image.Image:
     """The centre square of `side` pixels; what remains has the odd pixel on the right or below."""
     if side is None:
         return image
+    side = min(side, *image.size)  # rows that a cut-short file lacks
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))
 
@@ -118,10 +141,9 @@ def _wanted(annotation: Annotation | None, options: PrepareOptions) -> tuple[Box
     return annotation.boxes if options.boxes == "all" else annotation.boxes[:1]
 
 
-def _judge(
-    name: str, annotation: Annotation | None, width: int, height: int, options: PrepareOptions
-) -> list[Outcome]:
+def _judge(name: str, annotation: Annotation | None, width: int, height: int, rules: Rules) -> list[Outcome]:
     """The outcome of each wanted part of a picture of (width, height) pixels, by the rules alone."""
+    options = rules.options
     boxes = _wanted(annotation, options)
     if not boxes:
         return [Outcome(name, NO_ANNOTATION, "its annotation holds no box")]
@@ -137,7 +159,7 @@ def _judge(
         reason = None
         if options.centre_crop is not None and min(across, down) >= options.centre_crop:
             across = down = options.centre_crop
-        if min(across, down) < max(options.min_side, options.centre_crop or 0):
+        if min(across, down) < max(rules.least, options.centre_crop or 0):
             reason = TOO_SMALL
         elif options.aspect is not None and not within(across, down, options.aspect):
             reason = ASPECT

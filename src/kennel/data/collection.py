@@ -6,25 +6,26 @@ columns: some bytes more than its name for each picture, so that ten million of 
 
 import unicodedata
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
-
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from kennel.data.annotations import Annotation, parse_annotation
 from kennel.data.columns import Names, Places, order_of
 from kennel.data.containers import Container, Member
-from kennel.data.decoding import IMAGE_SUFFIXES, decode_as_stored, read_header
+from kennel.data.decoding import Picture, Reading, read_header, read_picture, read_span
+from kennel.data.depth import Span
+from kennel.data.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, suffix_of
+from kennel.data.labelling import Found, LabelFiles
+from kennel.data.layouts import Asked, Splits, class_folders, common_top, first_folder, in_order, numbered
 from kennel.errors import DataError
 
 _SYSTEM_FILES = frozenset(("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"))
 _ANNOTATION_FOLDERS = frozenset(("Annotation", "Annotations"))
 _IMAGE_FOLDERS = frozenset(("Images", "JPEGImages"))
+
+UNREAD, UNLABELLED, NO_SPLIT = "format not read", "unlabelled", "no split"
 
 
 class Refusal(NamedTuple):
@@ -55,8 +56,8 @@ class Collection(Protocol):
         ...
 
     @property
-    def ignored(self) -> int:
-        """How many files' names are not of pictures."""
+    def ignored(self) -> Names:
+        """The files whose names are not of pictures."""
         ...
 
     @property
@@ -97,12 +98,16 @@ class Collection(Protocol):
         """Its content, for `header` and `load`, from any thread. Raises `DataError` with a reason."""
         ...
 
-    def header(self, content: Any, max_pixels: int) -> tuple[int, int, int]:
+    def header(self, content: Any, max_pixels: int, name: str) -> tuple[int, int, int]:
         """(width, height) in stored pixels and the EXIF orientation, without decoding."""
         ...
 
-    def load(self, content: Any, max_pixels: int) -> tuple[Image.Image, int]:
-        """The decoded picture in stored pixels and its EXIF orientation."""
+    def load(self, content: Any, reading: Reading, name: str) -> Picture:
+        """The decoded picture in stored pixels."""
+        ...
+
+    def span(self, content: Any, reading: Reading, name: str) -> Span | None:
+        """The least and greatest value of a picture of more than 8 bits, None for any other."""
         ...
 
 
@@ -112,13 +117,17 @@ class Encoded:
     native_size: int | None = None
     keeps_duplicates = False
 
-    def header(self, content: bytes, max_pixels: int) -> tuple[int, int, int]:
+    def header(self, content: bytes, max_pixels: int, name: str) -> tuple[int, int, int]:
         """(width, height) in stored pixels and the EXIF orientation, without decoding."""
-        return read_header(content, max_pixels=max_pixels)
+        return read_header(content, max_pixels=max_pixels, name=name)
 
-    def load(self, content: bytes, max_pixels: int) -> tuple[Image.Image, int]:
-        """The decoded picture in stored pixels and its EXIF orientation."""
-        return decode_as_stored(content, max_pixels=max_pixels)
+    def load(self, content: bytes, reading: Reading, name: str) -> Picture:
+        """The decoded picture in stored pixels."""
+        return read_picture(content, reading, name)
+
+    def span(self, content: bytes, reading: Reading, name: str) -> Span | None:
+        """The least and greatest value of a picture of more than 8 bits, None for any other."""
+        return read_span(content, reading, name)
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,9 @@ class FileCollection(Encoded):
 
     Folders that everything lies in are taken off (`crops64/breed/a.jpg` is `breed/a.jpg`). Pictures are
     sorted by class and name, so that a folder, a zip and a tar of the same files are the same collection.
-    There are classes only where every picture lies in a sub-folder.
+    Folders of splits (train, test) are told apart and one is chosen; labels come from a file where there is
+    one.
+    Classes are made of folders where all pictures, or nearly all, lie in some; what lies outside is refused.
     """
 
     def __init__(
@@ -147,49 +158,110 @@ class FileCollection(Encoded):
         *,
         with_annotations: bool,
         arrangement: Arrangement | None = None,
+        asked: Asked | None = None,
     ) -> None:
         """Lists the containers; `with_annotations` reads the boxes as well, where there are any.
 
-        With an `arrangement` the classes are its own, and there are no boxes.
+        With an `arrangement` the classes are its own, and there are no boxes. `asked` is what the user says
+        about splits and labels. Raises `DataError` where a file of labels cannot be read, or a split is not
+        there.
         """
         self._containers = containers
         self._arrangement = arrangement
         self._annotation_folders = frozenset[str]() if arrangement else _ANNOTATION_FOLDERS
         self._refused: list[Refusal] = []
         self.refusals: Sequence[Refusal] = self._refused
-        self.ignored = 0
+        self.ignored = Names()
+        self.notes: list[str] = []
+        self._label_files = LabelFiles(containers)
         paths, places = self._list()
-        if arrangement is None or arrangement.classes == ():
-            paths = _without_common_top(paths)
-        annotated = array("q", (index for index, path in enumerate(paths) if self._is_annotation(path)))
+        top = "" if arrangement and arrangement.classes != () else common_top(paths, self._annotation_folders)
+        annotated = array("q", (i for i, path in enumerate(paths) if self._is_annotation(path[len(top) :])))
         self.has_annotations = len(annotated) > 0
         self.annotations_only = self.has_annotations and len(annotated) == len(paths)
         self._annotations: dict[str, Annotation | DataError] = {}
-        if self.has_annotations:
-            if with_annotations or self.annotations_only:
-                self._read_annotations(paths, annotated, places)
-            chosen = array("q", (index for index, path in enumerate(paths) if not self._is_annotation(path)))
-            paths = Names(_below(paths[index], _IMAGE_FOLDERS) for index in chosen)
+        if arrangement is None and not self.has_annotations:
+            paths, chosen, keys, numbers = self._laid_out(paths, top, asked or Asked())
             places = places.take(chosen)
-        if self.annotations_only:
-            paths, places = Names(self._annotations), Places()
-        self.notes: list[str] = []
-        if arrangement is None:
-            self.classes, labels = _classes(paths)
-            if len(paths) and not self.classes:
-                self.notes.append("no classes: not every image lies in a sub-folder of its own class")
+            ordered = in_order(set(keys)) if self._label_files.used else tuple(sorted(keys))
+            self.classes = ordered if len(ordered) > 1 else ()
+            place = [self.classes.index(key) if self.classes else -1 for key in keys]
+            labels = array("i", (place[number] for number in numbers))
         else:
-            self.classes, labels = _labels(paths, arrangement.classes)
+            paths = Names(path[len(top) :] for path in paths)
+            if self.has_annotations:
+                paths, places = self._annotated(paths, places, annotated, with_annotations)
+            self.classes, labels = _labels(paths, arrangement)
         order = order_of(labels, paths)
         self._names = paths.take(order)
         self._labels = array("i", (labels[index] for index in order))
         self._places = places.take(order) if len(places) else places
 
+    def _annotated(
+        self, paths: Names, places: Places, annotated: Sequence[int], wanted: bool
+    ) -> tuple[Names, Places]:
+        """The pictures among paths with annotations; these are read where they are wanted."""
+        if wanted or self.annotations_only:
+            self._read_annotations(paths, annotated, places)
+        if self.annotations_only:
+            return Names(self._annotations), Places()
+        chosen = array("q", (index for index, path in enumerate(paths) if not self._is_annotation(path)))
+        return Names(_below(paths[index], _IMAGE_FOLDERS) for index in chosen), places.take(chosen)
+
+    def _laid_out(
+        self, paths: Names, top: str, asked: Asked
+    ) -> tuple[Names, "array[int]", list[str], "array[int]"]:
+        """What the pictures that are taken are called, their indices, their classes ("" of all without), and
+        the number of each one's class."""
+        splits = Splits(paths, top)
+        taken = splits.chosen(asked.split, asked.source)
+        if splits.depth is not None:
+            self.notes.append(splits.sentence(taken))
+        bare = Names(splits.without(path) for path in paths)
+        start = len(common_top(bare))
+        bare = Names(path[start:] for path in bare)
+        found, notes = self._label_files.found(asked, paths)
+        self.notes += notes
+        by_folder = False
+        if found is None and asked.labels != "none":
+            by_folder, note = class_folders(bare, asked.labels)
+            self.notes += [note] if note else []
+        names, chosen, keys, numbers = Names(), array("q"), dict[str, int](), array("i")
+        for index, path in enumerate(paths):
+            split = splits.of(path)
+            name = bare[index] if len(taken) == 1 else path[len(top) :]
+            if not split and splits.depth is not None:
+                self._refused.append(Refusal(name, NO_SPLIT, "it lies outside of the folders of splits"))
+            if split not in taken:
+                continue
+            key = self._key_of(path, bare[index], found, by_folder)
+            if isinstance(key, Refusal):
+                self._refused.append(key._replace(name=name))
+                continue
+            names.append(name)
+            chosen.append(index)
+            numbers.append(keys.setdefault(key, len(keys)))
+        return names, chosen, list(keys), numbers
+
+    def _key_of(self, path: str, bare: str, found: Found | None, by_folder: bool) -> str | Refusal:
+        if found is None:
+            key = first_folder(bare) if by_folder else ""
+            return key if key or not by_folder else Refusal("", UNLABELLED, "it lies in no folder of a class")
+        try:
+            key = found.class_of(path)
+        except DataError as error:
+            return Refusal("", UNLABELLED, str(error))
+        return (
+            key
+            if key or found.unconditional
+            else Refusal("", UNLABELLED, f"{found.name} has no label for it")
+        )
+
     def _is_annotation(self, path: str) -> bool:
         return path.partition("/")[0] in self._annotation_folders
 
     def _list(self) -> tuple[Names, Places]:
-        """The paths of pictures and annotations, with where they are; the rest is counted or refused."""
+        """The paths of pictures and annotations, with where they are; the rest is named."""
         paths, places = Names(), Places()
         for number, container in enumerate(self._containers):
             for member in container.members():
@@ -199,13 +271,17 @@ class FileCollection(Encoded):
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
                 if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
                     continue
-                # Not by pathlib, which would intern every name.
-                stem, _, suffix = parts[-1].rpartition(".")
-                picture = bool(stem) and f".{suffix.lower()}" in IMAGE_SUFFIXES
-                if not picture and self._annotation_folders.isdisjoint(parts[:-1]):
-                    self.ignored += 1
-                    continue
+                suffix = suffix_of(parts[-1])  # not by pathlib, which would intern every name
                 path: str | Refusal | None = printable("/".join(parts))
+                if suffix not in IMAGE_SUFFIXES and self._annotation_folders.isdisjoint(parts[:-1]):
+                    published = self._arrangement is not None  # lists and archives belong to such a set
+                    if not published and self._label_files.take(str(path), number, member):
+                        continue
+                    if suffix in UNREAD_SUFFIXES and not published:
+                        self._refused.append(Refusal(str(path), UNREAD, UNREAD_SUFFIXES[suffix][1]))
+                    else:
+                        self.ignored.append(str(path))
+                    continue
                 if self._arrangement:
                     path = self._arrangement.place(str(path))
                 if isinstance(path, Refusal):
@@ -253,80 +329,10 @@ class FileCollection(Encoded):
         return self._read_at(self._places, index)
 
 
-class ArrayCollection:
-    """Pictures that come as one uint8 array (N, H, W) or (N, C, H, W), for example from idx files."""
-
-    refusals: Sequence[Refusal] = ()
-    notes: Sequence[str] = ()
-    ignored = 0
-    annotations_only = False
-    has_annotations = False
-    keeps_duplicates = True
-    """A published copy of a picture is part of its set."""
-
-    def __init__(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.integer[Any]] | None,
-        classes: tuple[str, ...],
-        close: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`labels` (N,) number into `classes`; `close` releases what the array lies in."""
-        self._images = images
-        self._labels = labels
-        self.classes = classes
-        self.native_size: int | None = int(images.shape[-1]) if images.shape[-1] == images.shape[-2] else None
-        self.close = close
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def name(self, index: int) -> str:
-        """`class/number`: such pictures have no names of their own."""
-        return f"{self.classes[self.label(index)]}/{index}" if self.classes else str(index)
-
-    def label(self, index: int) -> int:
-        """The class's number, -1 where there are no classes."""
-        return -1 if self._labels is None else int(self._labels[index])
-
-    def annotation(self, index: int) -> Annotation | None:
-        """None."""
-        return None
-
-    def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """The pixels (H, W) or (C, H, W)."""
-        return np.asarray(self._images[index])
-
-    def header(self, content: npt.NDArray[np.uint8], max_pixels: int) -> tuple[int, int, int]:
-        """(width, height, upright)."""
-        return int(content.shape[-1]), int(content.shape[-2]), 1
-
-    def load(self, content: npt.NDArray[np.uint8], max_pixels: int) -> tuple[Image.Image, int]:
-        """The picture, upright."""
-        pixels = content.transpose(1, 2, 0) if content.ndim == 3 else content
-        return Image.fromarray(np.ascontiguousarray(pixels)), 1
-
-
 def printable(name: str) -> str:
     """A name as one line of UTF-8: composed (NFC), with control characters and stray bytes escaped."""
     name = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-
-
-def _without_common_top(paths: Names) -> Names:
-    """The paths without the folders that all of them lie in, up to one that is for annotations."""
-    common: list[str] | None = None
-    for path in paths:
-        folders = path.split("/")[:-1]
-        if common is None:
-            common = list(takewhile(lambda folder: folder not in _ANNOTATION_FOLDERS, folders))
-        else:
-            pairs = zip(common, folders, strict=False)
-            common = [folder for folder, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-        if not common:
-            return paths
-    start = len("".join(f"{folder}/" for folder in common or ()))
-    return Names(path[start:] for path in paths)
 
 
 def _below(path: str, tops: frozenset[str]) -> str:
@@ -334,26 +340,14 @@ def _below(path: str, tops: frozenset[str]) -> str:
     return rest if top in tops else path
 
 
-def _classes(names: Names) -> tuple[tuple[str, ...], "array[int]"]:
-    """The classes and each name's label: by first folder, none at all where a name has no folder."""
-    if not len(names) or any("/" not in name for name in names):
+def _labels(names: Names, arrangement: Arrangement | None) -> tuple[tuple[str, ...], "array[int]"]:
+    """The first folders of the names that are classes, and each name's label.
+
+    None where a name has no folder, or the arrangement has no classes or only one.
+    """
+    wanted = arrangement.classes if arrangement else None
+    firsts = set(map(first_folder, names))
+    if wanted == () or "" in firsts or (arrangement and len(firsts) < 2):
         return (), array("i", [-1]) * len(names)
-    return _numbered(names, sorted(set(_first_folders(names))))
-
-
-def _labels(names: Names, classes: tuple[str, ...] | None) -> tuple[tuple[str, ...], "array[int]"]:
-    """Those of `classes` that names have as their first folder, at least two, and each name's label."""
-    if classes != ():
-        present = sorted(set(_first_folders(names)), key=classes.index if classes else None)
-        if len(present) > 1:
-            return _numbered(names, present)
-    return (), array("i", [-1]) * len(names)
-
-
-def _first_folders(names: Names) -> Iterator[str]:
-    return (name.partition("/")[0] for name in names)
-
-
-def _numbered(names: Names, classes: list[str]) -> tuple[tuple[str, ...], "array[int]"]:
-    number = {name: label for label, name in enumerate(classes)}
-    return tuple(classes), array("i", (number[folder] for folder in _first_folders(names)))
+    present = tuple(sorted(firsts, key=wanted.index if wanted else None))
+    return present, numbered(map(first_folder, names), present)

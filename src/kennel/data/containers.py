@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import lzma
 import os
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -19,16 +18,28 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, cast, runtime_checkable
+from typing import IO, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from kennel.data.columns import Names
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
+from kennel.untrusted import UntrustedError, printable, read_bytes
 
 LINK = "link"
 NOT_A_FILE = "not a regular file"
 UNSAFE_PATH = "unsafe path"
 UNREADABLE = "unreadable folder"
+BROKEN = "broken"
+"""A tar's entry of a size that no file has."""
+
+_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
+_HEADER_BYTES = 1 << 20
+"""Of a tar's member: names of more are refused unread."""
+_ENDS_TOLD = 16
+_FARTHEST = 1 << 62
+UNPACKED_FREELY, UNPACKED_TIMES = 1 << 30, 100
+"""A compressed tar may fill so many bytes, or its own size times so much where that is more: pictures are
+compressed already, and a few megabytes that become many gigabytes are no collection of them."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -82,7 +93,9 @@ def open_container(path: Path, scratch: Path | None = None) -> Container:
         if zipfile.is_zipfile(path) and not path.name.lower().endswith(".tar"):
             return ZipContainer(path)
         return TarContainer(path, scratch)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a hostile directory makes zipfile and tarfile raise nearly anything
         raise DataError(
             f"'{path}' cannot be read as a zip or a tar ({error}): it is damaged, or it is something else"
         ) from error
@@ -136,9 +149,9 @@ class FolderContainer:
         if member.size > MAX_FILE_BYTES:
             raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
         try:
-            return (self.path / self._names[member.where]).read_bytes()
-        except OSError as error:
-            raise DataError(f"it cannot be read ({error.strerror})") from error
+            return read_bytes(self.path / self._names[member.where], MAX_FILE_BYTES)
+        except UntrustedError as error:
+            raise DataError(str(error)) from error
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -213,12 +226,18 @@ def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
 
     Raises `DataError`, which calls it `name`, where it is damaged or cut off.
     """
-    plain.seek(0)
     try:
-        with closing(tarfile.open(fileobj=plain, mode="r:")) as archive:
+        length = plain.seek(0, os.SEEK_END)
+        plain.seek(0)
+        with closing(tarfile.open(fileobj=cast(IO[bytes], _Guarded(plain)), mode="r:")) as archive:
             for info in archive:
                 # Otherwise the headers of a million members stay in memory.
                 archive.members = []  # type: ignore[attr-defined]
+                if not 0 <= info.size <= length:
+                    # A negative size would lead back to headers that were read, and on without an end.
+                    archive.offset = info.offset_data
+                    yield Member(info.name, -1, 0, BROKEN)
+                    continue
                 if info.isdir():
                     continue
                 refusal = UNSAFE_PATH if climbs_out(info.name) else None
@@ -232,8 +251,38 @@ def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
         plain.seek(end)
         if plain.read(512).strip(b"\0"):
             raise tarfile.ReadError(f"no header at byte {end:,}")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise DataError(f"the tar '{name}' is damaged or cut off ({error}): fetch it again") from error
+    except Exception as error:  # a hostile header makes tarfile raise nearly anything
+        reason = printable(str(error) or type(error).__name__)[:120]
+        raise DataError(f"the tar '{name}' is damaged or cut off ({reason}): fetch it again") from error
+
+
+class _Guarded:
+    """A stream for tarfile, whose headers say where it goes and how much it reads."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._empty = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """At most what the names of a header need. The end is told only so often: tarfile waits there for
+        what a map of holes announces."""
+        if not 0 <= size <= _HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        content = self._stream.read(size)
+        self._empty = 0 if content else self._empty + 1
+        if self._empty > _ENDS_TOLD:
+            raise tarfile.ReadError("a header goes on behind the end")
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Forwards and backwards, but not to before the beginning."""
+        if offset < 0 or offset > _FARTHEST:
+            raise tarfile.ReadError(f"a header leads to byte {offset:,}")
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where it is."""
+        return self._stream.tell()
 
 
 def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
@@ -241,18 +290,20 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
     stream = path.open("rb")
     start = stream.read(6)
     stream.seek(0)
-    if start.startswith(b"\x1f\x8b"):
-        packed = cast(IO[bytes], gzip.GzipFile(fileobj=stream))
-    elif start.startswith(b"BZh"):
-        packed = cast(IO[bytes], bz2.BZ2File(stream))
-    elif start == b"\xfd7zXZ\x00":
-        packed = cast(IO[bytes], lzma.LZMAFile(stream))  # noqa: SIM115
+    packed: Any
+    if start.startswith(_GZIP):
+        packed = gzip.GzipFile(fileobj=stream)
+    elif start.startswith(_BZIP2):
+        packed = bz2.BZ2File(stream)
+    elif start == _XZ:
+        packed = lzma.LZMAFile(stream)  # noqa: SIM115
     else:
         return stream
     plain = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
     try:
         with stream, packed:
-            shutil.copyfileobj(packed, plain, 1 << 20)
+            most = max(UNPACKED_FREELY, UNPACKED_TIMES * os.fstat(stream.fileno()).st_size)
+            _copy(packed, plain, most, path)
     except BaseException:
         plain.close()
         raise
@@ -260,19 +311,38 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
     return plain
 
 
+def is_compressed(path: Path) -> bool:
+    """Whether a file begins as gzip, bzip2 or xz do."""
+    with path.open("rb") as stream:
+        return stream.read(6).startswith((_GZIP, _BZIP2, _XZ))
+
+
+def _copy(packed: Any, plain: IO[bytes], most: int, path: Path) -> None:
+    written = 0
+    while piece := packed.read(1 << 20):
+        written += len(piece)
+        if written > most:
+            raise DataError(
+                f"'{path}' uncompresses to more than {most:,} bytes, which no pictures do: if it is right, "
+                "uncompress it yourself and give the plain file"
+            )
+        plain.write(piece)
+
+
 def is_plain_tar(path: Path) -> bool:
     """Whether a tar is not compressed."""
-    try:
-        tarfile.open(path, mode="r:").close()
-    except tarfile.TarError:
-        return False
+    with path.open("rb") as stream:
+        try:
+            tarfile.open(fileobj=cast(IO[bytes], _Guarded(stream)), mode="r:").close()
+        except tarfile.TarError:
+            return False
     return True
 
 
 def _plain_tar(path: Path, scratch: Path | None) -> IO[bytes]:
     plain = uncompressed(path, scratch)
     try:
-        tarfile.open(fileobj=plain, mode="r:").close()
+        tarfile.open(fileobj=cast(IO[bytes], _Guarded(plain)), mode="r:").close()
     except BaseException:
         plain.close()
         raise

@@ -4,15 +4,26 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from kennel.data.depth import (
+    UPPER_BYTE,
+    Range,
+    Span,
+    is_deep,
+    reads_upper_bytes,
+    span_of,
+    to_eight_bits,
+)
+from kennel.data.formats import formats_for, sizes_inside, unread_content
+from kennel.data.in_flight import in_flight
+from kennel.data.rescue import LEAST_DECODED, rescued
 from kennel.errors import DataError
 
 MAX_PIXELS = 178_956_970
@@ -21,16 +32,12 @@ MAX_PIXELS = 178_956_970
 MAX_FILE_BYTES = 256 << 20
 """A file larger than this is refused unread, so that memory has a bound whatever an archive holds."""
 
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
-    )
-)
-"""Lower-case suffixes of the files that are taken for images; what is inside is found out from the bytes."""
+TRANSPARENT, DEEP = "transparent", "more than 8 bits"
+UPPER_BYTES, CUT_SHORT = "16 bits a channel in color", "cut short"
 
-# Only formats of pixels: Pillow would hand PostScript to an interpreter.
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+_STRIP_PIXELS = 1 << 20
+_BYTES_A_PIXEL = 12
+"""Of a picture while it is decoded: four as it is stored, four as it is given back, and the decoder's own."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,30 +55,111 @@ class TooManyPixelsError(DataError):
     """A header that announces more pixels than the limit: perhaps a decompression bomb."""
 
 
-def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+class Picture(NamedTuple):
+    """A decoded picture in stored pixels."""
+
+    image: Image.Image
+    """Of mode "L" or "RGB"; 8 bits a channel."""
+    orientation: int
+    """The EXIF value, 1 to 8, for `upright`."""
+    remarks: tuple[str, ...] = ()
+    """What had to be decided about it: `TRANSPARENT`, `DEEP`, `UPPER_BYTES`, `CUT_SHORT`."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures are decoded."""
+
+    max_pixels: int = MAX_PIXELS
+    """Headers that announce more are refused."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """What transparent pictures are composited on."""
+    shown: Callable[[], Range] | None = None
+    """The values of pictures of more than 8 bits that become black and white; None takes the upper byte of
+    16 bits and refuses 32."""
+    rescue: bool = False
+    """Take a JPEG that is cut short, where nearly all of it is there."""
+
+
+AS_IT_IS = Reading()
+
+
+def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str = "") -> Image.Image:
     """The upright picture in an image file, fully loaded, as mode "L" or "RGB", 8 bits a channel.
 
-    `data` is the file's content or its path. Animations give their first frame; alpha is composited on
-    white; 16-bit grey keeps its upper byte; CMYK follows Adobe's inversion where the file says so; EXIF
-    orientation is applied. Raises `DataError` with a reason in one sentence that does not name the file
-    (`TooManyPixelsError` where the header announces more than `max_pixels`).
+    `data` is the file's content or its path; a `name` is asked for its suffix alone, by formats that have no
+    signature. Animations give their first frame; alpha is composited on white; 16-bit grey keeps its upper
+    byte; CMYK follows Adobe's inversion where the file says so; EXIF orientation is applied. Raises
+    `DataError` with a reason in one sentence that does not name the file (`TooManyPixelsError` where the
+    header announces more than `max_pixels`).
     """
-    image, orientation = decode_as_stored(data, max_pixels=max_pixels)
+    image, orientation, _ = read_picture(data, Reading(max_pixels), name)
     return upright(image, orientation)
 
 
 def decode_as_stored(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
     """As `decode`, before EXIF orientation is applied: the stored pixels, in which boxes are given, and the
     orientation (1 to 8) for `upright`."""
-    with pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
-        image.load()
+    picture = read_picture(data, Reading(max_pixels))
+    return picture.image, picture.orientation
+
+
+def read_picture(data: bytes | Path, reading: Reading = AS_IT_IS, name: str = "") -> Picture:
+    """The picture in stored pixels, decoded as `reading` says. Raises as `decode`."""
+    with (
+        pillow_at_ease(),
+        _reasons(),
+        _opened(data, reading.max_pixels, name) as image,
+        in_flight(image.width * image.height * _BYTES_A_PIXEL),
+    ):
         orientation = _orientation(image)
-        return _eight_bits(image), orientation
+        remarks = [UPPER_BYTES] if reads_upper_bytes(image) else []
+        try:
+            image.load()
+        except OSError:
+            if not (reading.rescue and image.format == "JPEG" and isinstance(data, bytes)):
+                raise
+            image = _rescued(data)  # noqa: PLW2901 - the picture that goes on
+            remarks.append(CUT_SHORT)
+        if is_deep(image):
+            remarks.append(DEEP)
+        elif _is_transparent(image):
+            remarks.append(TRANSPARENT)
+        return Picture(_eight_bits(image, reading), orientation, tuple(remarks))
 
 
-def read_header(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether a pixel of a loaded picture is not opaque; many have an alpha channel that says nothing."""
+    if not image.has_transparency_data:
+        return False
+    layers = image if image.mode in ("RGBA", "LA") else image.convert("RGBA")
+    return layers.getchannel("A").histogram()[255] < image.width * image.height
+
+
+def _rescued(data: bytes) -> Image.Image:
+    image, share = rescued(data)
+    if share < LEAST_DECODED:
+        raise DataError(
+            f"it is cut short: {share:.0%} of it could be decoded, and {LEAST_DECODED:.0%} are the least"
+        )
+    return image
+
+
+def read_span(data: bytes | Path, reading: Reading, name: str = "") -> Span | None:
+    """The least and greatest value of a picture of more than 8 bits; None for any other, which is not
+    decoded. Raises as `decode`.
+    """
+    with pillow_at_ease(), _reasons(), _opened(data, reading.max_pixels, name) as image:
+        if not is_deep(image):
+            return None
+        with in_flight(image.width * image.height * _BYTES_A_PIXEL):
+            image.load()
+            return span_of(image)
+
+
+def read_header(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str = "") -> tuple[int, int, int]:
     """(width, height) in stored pixels and the EXIF orientation, without decoding. Raises as `decode`."""
-    with pillow_at_ease(), _reasons(), _opened(data, max_pixels) as image:
+    with pillow_at_ease(), _reasons(), _opened(data, max_pixels, name) as image:
         return image.width, image.height, _orientation(image)
 
 
@@ -86,25 +174,36 @@ def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(data: bytes | Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes | Path, max_pixels: int, name: str) -> Iterator[Image.Image]:
     size = len(data) if isinstance(data, bytes) else data.stat().st_size
     if size == 0:
         raise DataError("the file is empty")
     if size > MAX_FILE_BYTES:
         raise DataError(f"the file has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
     stream: IO[bytes] | Path = io.BytesIO(data) if isinstance(data, bytes) else data
-    with Image.open(stream, formats=_formats()) as image:
-        if image.width * image.height > max_pixels:
-            raise TooManyPixelsError(
-                f"its header announces {image.width:,} x {image.height:,} pixels, more than {max_pixels:,}"
-            )
+    name = name or (data.name if isinstance(data, Path) else "")
+    for width, height in sizes_inside(data if isinstance(data, bytes) else _if_icon(data)):
+        _refuse_many(width, height, max_pixels)
+    try:
+        opened = Image.open(stream, formats=formats_for(name))
+    except UnidentifiedImageError:
+        known = unread_content(data[:64]) if isinstance(data, bytes) else None
+        raise DataError(known or "its content is not an image of a known format") from None
+    with opened as image:
+        _refuse_many(image.width, image.height, max_pixels)
         yield image
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+def _refuse_many(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise TooManyPixelsError(f"its header announces {width:,} x {height:,} pixels, more than {most:,}")
+
+
+def _if_icon(path: Path) -> bytes:
+    """The file's content, where it may be an ICO."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+        return start + stream.read() if start == b"\0\0\1\0" else b""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -117,20 +216,20 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and value in _UPRIGHT else 1
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, reading: Reading) -> Image.Image:
     """Any mode of Pillow to "L" or "RGB"."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow's own conversion clips 16-bit values at 255; "I" is how it holds 16-bit PGM (and old PNG).
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise DataError(
-            f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floats'} of unknown range"
-        )
+    if is_deep(image):
+        # "I" is also how Pillow holds 16-bit PGM, and once held 16-bit PNG.
+        of_16_bits = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
+        if reading.shown is None and not of_16_bits:
+            raise DataError(
+                f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floats'} of unknown range"
+            )
+        # Pillow's own conversion clips at 255.
+        return to_eight_bits(image, reading.shown() if reading.shown else UPPER_BYTE)
     if image.has_transparency_data:
-        grey = image.mode in ("L", "LA", "La", "1")
-        layers = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(ground, layers).convert("L" if grey else "RGB")
+        grey = image.mode in ("L", "LA", "La", "1") and len(set(reading.background)) == 1
+        return _composited(image, "L" if grey else "RGB", reading.background)
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow takes every CMYK JPEG for Adobe's inverted kind; without that marker 0 means no ink.
         image = image.point(lambda value: 255 - value)
@@ -141,6 +240,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _composited(image: Image.Image, mode: str, background: tuple[int, int, int]) -> Image.Image:
+    """On a ground of one color, some rows at a time: whole, three more copies of four bytes a pixel would lie
+    beside the picture."""
+    composited = Image.new(mode, image.size)
+    rows = max(1, _STRIP_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        ground = Image.new("RGBA", strip.size, (*background, 255))
+        composited.paste(Image.alpha_composite(ground, strip).convert(mode), (0, top))
+    return composited
+
+
 @contextmanager
 def _reasons() -> Iterator[None]:
     """Whatever a decoder raises becomes a `DataError` of one sentence."""
@@ -148,8 +259,6 @@ def _reasons() -> Iterator[None]:
         yield
     except DataError:
         raise
-    except UnidentifiedImageError as error:
-        raise DataError("its content is not an image of a known format") from error
     except (OSError, EOFError, struct.error) as error:
         raise DataError(f"it is truncated or damaged ({_first_line(error)})") from error
     except MemoryError as error:

@@ -1,7 +1,6 @@
 """Fetching a published file once: checked against its published checksum, then kept in the cache."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -25,13 +24,6 @@ class PublishedFile:
     """Tried in this order; the checksum says that they hold the same."""
     md5: str | None = None
     """As published; None where none is published that is known for certain."""
-
-
-def cache_folder() -> Path:
-    """KENNEL_CACHE, else `kennel` in XDG_CACHE_HOME, else `~/.cache/kennel`."""
-    if own := os.environ.get("KENNEL_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kennel"
 
 
 def verify(path: Path, file: PublishedFile) -> None:

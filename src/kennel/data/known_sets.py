@@ -4,11 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kennel.cache import cache_folder
 from kennel.data.celeba import open_celeba, open_celeba_hq
-from kennel.data.downloading import PublishedFile, cache_folder, download, verify
+from kennel.data.cifar import FOLDERS, open_cifar10
+from kennel.data.containers import is_archive
+from kennel.data.downloading import PublishedFile, download, verify
 from kennel.data.imagenet import open_imagenet
 from kennel.data.lsun import open_lsun
-from kennel.data.opening import Opener, idx_opener, open_cifar10, open_digits, open_stanford_dogs
+from kennel.data.mnist import mnist_opener, unpacked_names
+from kennel.data.opening import Opener, open_digits, open_stanford_dogs
 from kennel.errors import DataError
 from kennel.registry import Registry
 
@@ -40,8 +44,12 @@ class KnownSet:
     """How to get the files where they cannot be downloaded from here: a sentence's end for messages."""
     crop: str = "none"
     """What `--crop` is where it is not given."""
+    other_files: tuple[PublishedFile, ...] = ()
+    """Published archives each of which holds all of it as well."""
     loose: tuple[str, ...] = ()
-    """Names of folders, one of which says that a folder holds the unpacked files instead."""
+    """Names of folders and files: one says that a folder holds the set unpacked, or as Kaggle gives it."""
+    places: tuple[str, ...] = ()
+    """Folders below the one given where other programs keep the files, tried in this order."""
     options: tuple[str, ...] = ()
     """The options that only this set, and others that name them, understand."""
 
@@ -83,7 +91,7 @@ _add(
         10,
         "CC BY-SA 3.0",
         "http://yann.lecun.com/exdb/mnist/",
-        idx_opener(),
+        mnist_opener("mnist"),
         _published(
             ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
             _MNIST_PARTS,
@@ -95,6 +103,8 @@ _add(
             ),
         ),
         options=("split",),
+        loose=unpacked_names("mnist"),
+        places=("raw", "MNIST/raw"),
     )
 )
 _add(
@@ -106,11 +116,12 @@ _add(
         10,
         "MIT",
         "https://github.com/zalandoresearch/fashion-mnist",
-        idx_opener(
+        mnist_opener(
+            "fashion-mnist",
             (
                 *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
                 *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-            )
+            ),
         ),
         _published(
             (
@@ -126,6 +137,8 @@ _add(
             ),
         ),
         options=("split",),
+        loose=unpacked_names("fashion-mnist"),
+        places=("raw", "FashionMNIST/raw"),
     )
 )
 _add(
@@ -145,7 +158,14 @@ _add(
                 "c32a1d4ab5d03f1284b67883e8d87530",
             ),
         ),
-        loose=("cifar-10-batches-bin",),
+        other_files=(
+            PublishedFile(
+                "cifar-10-python.tar.gz",
+                ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+                "c58f30108f718f92721af3b95e74349a",
+            ),
+        ),
+        loose=(*FOLDERS, "data_batch_1.bin", "test_batch.bin", "data_batch_1", "test_batch"),
         options=("split",),
     )
 )
@@ -167,7 +187,7 @@ _add(
             ),
         ),
         crop="box",
-        loose=("Images", "Annotation"),
+        loose=("Images", "Annotation", "images", "annotations"),
     )
 )
 _add(
@@ -209,7 +229,7 @@ _add(
         "for research; cite Yu et al. 2015 (arXiv 1506.03365)",
         "https://www.yf.io/p/lsun",
         open_lsun,
-        by_hand="fetch and unpack http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
+        by_hand="fetch http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
         "http://dl.yf.io/lsun/scenes/bridge_train_lmdb.zip, and so on",
         options=("split", "category"),
     )
@@ -225,7 +245,7 @@ _add(
         "https://image-net.org/download.php",
         open_imagenet,
         by_hand="sign in at https://image-net.org/download.php and get ILSVRC2012_img_train.tar",
-        options=("split", "subset", "classes"),
+        options=("split", "subset", "classes", "class_count"),
     )
 )
 
@@ -237,9 +257,10 @@ def fetch(
 ) -> list[Path]:
     """The files of a known set: in `given` (`--from`), else in the cache, downloaded where they are missing.
 
-    A set that is fetched by hand needs `given`, and its opener looks inside. Otherwise `given` may hold the
-    unpacked folders instead (`Images` and `Annotation`), or be one archive of them: the answer is then that.
-    Published checksums are verified. Raises `DataError` where a file is missing or wrong.
+    A set that is fetched by hand needs `given`, and its opener looks inside. Otherwise `given` may be a
+    published file, a folder of them, what they unpack to, or a folder or archive as Kaggle gives it. The
+    answer is then the published files, or the one folder or archive in which the opener looks. Whatever is
+    called as a published file is verified by its checksum. Raises `DataError` where one is missing or wrong.
     """
     if given is None and known.by_hand:
         raise DataError(
@@ -252,19 +273,53 @@ def fetch(
         return []  # it is embedded
     if not given.exists():
         raise DataError(f"--from is '{given}', and nothing is there: give the folder that holds the files")
-    if given.is_file() or known.by_hand:
+    if known.by_hand:
         return [given]
+    if given.is_file():
+        return _from_file(known, given)
+    for place in ("", *known.places):
+        if (given / place).is_dir() and (found := _from_folder(known, given / place)):
+            return found
+    archives = [path for path in given.iterdir() if is_archive(path)]
+    if len(archives) == 1:  # Kaggle calls it archive.zip or by the name of the page
+        return archives
     missing = [file.name for file in known.files if not (given / file.name).is_file()]
-    if missing and any((given / name).is_dir() for name in known.loose):
-        return [given]
-    if missing:
-        plain = [name.removesuffix(".gz") for name in missing]
-        if all((given / name).is_file() for name in plain):  # unpacked: the checksums are of the packed files
-            return [given / file.name.removesuffix(".gz") for file in known.files]
-        addresses = {file.name: file.addresses[0] for file in known.files}
-        raise DataError(
-            f"'{given}' lacks {', '.join(missing)} of {known.name}: fetch it from {addresses[missing[0]]}"
-        )
-    for file in known.files:
-        verify(given / file.name, file)
-    return [given / file.name for file in known.files]
+    addresses = {file.name: file.addresses[0] for file in known.files}
+    raise DataError(
+        f"'{given}' lacks {', '.join(missing)} of {known.name}: fetch it from {addresses[missing[0]]}"
+    )
+
+
+def set_with(name: str) -> str | None:
+    """The known set of which a file or folder is called so, published or unpacked; None for no set."""
+    for known_name, known in KNOWN_SETS.items():
+        published = (file.name for file in (*known.files, *known.other_files))
+        if name in (*published, *known.loose):
+            return known_name
+    return None
+
+
+def _from_file(known: KnownSet, given: Path) -> list[Path]:
+    """The file that is given; the folder that it lies in where it is one of several that belong together."""
+    for file in (*known.files, *known.other_files):
+        if file.name == given.name:
+            verify(given, file)
+            alone = file in known.other_files or len(known.files) == 1
+            return [given] if alone else _from_folder(known, given.parent)
+    return [given.parent] if given.name in known.loose else [given]
+
+
+def _from_folder(known: KnownSet, folder: Path) -> list[Path]:
+    """What of the set lies in the folder itself; nothing where there is nothing."""
+    there = [file for file in known.files if (folder / file.name).is_file()]
+    for file in there:
+        verify(folder / file.name, file)
+    if len(there) == len(known.files):
+        return [folder / file.name for file in there]
+    for file in known.other_files:
+        if (folder / file.name).is_file():
+            verify(folder / file.name, file)
+            return [folder / file.name]
+    if folder.name in known.loose or any((folder / name).exists() for name in known.loose):
+        return [folder]
+    return []

@@ -1,11 +1,14 @@
 """LSUN as it is published: an LMDB for each category, the bytes of an image file under each key.
 
 Yu et al. 2015 (arXiv 1506.03365). A category has up to millions of images, so only their keys are held, in
-one block of bytes; nothing is locked or written, and the folder may be read-only.
+one block of bytes; nothing is locked or written, and the folder may be read-only. An LMDB in a zip, as it is
+published, is unpacked beside DEST for as long as the run takes: it can only be read as a file of its own.
 """
 
 import re
+import shutil
 import threading
+import zipfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +17,8 @@ from typing import Any, NamedTuple
 
 from kennel.data.annotations import Annotation
 from kennel.data.collection import Encoded, Refusal, printable
+from kennel.data.columns import Names
+from kennel.data.containers import UNPACKED_FREELY, UNPACKED_TIMES
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.data.opening import Opened, Request
 from kennel.errors import DataError
@@ -21,6 +26,7 @@ from kennel.registry import unknown_name
 
 _PARTS = {"train": ("train",), "test": ("val",), "all": ("train", "val")}
 _NAME = re.compile(r"(.+)_(train|val)_lmdb")
+_FILE = "data.mdb"
 _ADDRESS = "http://dl.yf.io/lsun/scenes/"
 _SCENES = (
     *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room"),
@@ -34,27 +40,42 @@ class Database(NamedTuple):
     category: str
     part: str
     folder: Path
+    archive: Path | None = None
+    """The zip that holds it, where it is not unpacked."""
+
+    def opened(self, request: Request) -> "Database":
+        """The same, unpacked where it was not."""
+        return self if self.archive is None else self._replace(folder=_unpacked(self.archive, request))
+
+    def source(self) -> tuple[str, Path]:
+        """The file that it comes from, and what it is recorded as."""
+        if self.archive is not None:
+            return self.archive.name, self.archive
+        return f"{self.folder.name}/{_FILE}", self.folder / _FILE
 
 
 def open_lsun(request: Request) -> Opened:
     """The categories that `--category` names, or all that are at hand; several of them are classes."""
     given, options = request.files[0], request.options
-    if given.is_file():
-        raise DataError(_unpack(given))
     databases = _databases(given)
-    parts = _PARTS[options.split]
+    parts = _PARTS[options.part]
     chosen = [database for database in databases if database.part in parts and not options.category]
     for category in sorted(options.category):
         chosen += [_find(category, part, databases, given) for part in parts]
     if not chosen:
         raise DataError(_nothing(given))
     lmdb = _lmdb()
+    opened = [database.opened(request) for database in chosen]
     collection = LmdbCollection(
-        [(database.category, _open(lmdb, database.folder, request)) for database in chosen]
+        [(database.category, _open(lmdb, database.folder, request)) for database in opened]
     )
-    return Opened(
-        collection, {f"{database.folder.name}/data.mdb": database.folder / "data.mdb" for database in chosen}
-    )
+    collection.notes = [
+        f"'{database.archive}' was unpacked for the time of the run, "
+        f"{(database.folder / _FILE).stat().st_size:,} bytes"
+        for database in opened
+        if database.archive is not None
+    ]
+    return Opened(collection, dict(database.source() for database in chosen))
 
 
 class LmdbCollection(Encoded):
@@ -62,7 +83,7 @@ class LmdbCollection(Encoded):
 
     refusals: Sequence[Refusal] = ()
     notes: Sequence[str] = ()
-    ignored = 0
+    ignored = Names()
     annotations_only = False
     has_annotations = False
 
@@ -120,48 +141,73 @@ class LmdbCollection(Encoded):
 
 
 def _databases(given: Path) -> list[Database]:
-    """The LMDBs in the folder, or the one that the folder is."""
-    folders = [given] if (given / "data.mdb").is_file() else sorted(given.iterdir())
-    found = []
-    for folder in folders:
-        if (folder / "data.mdb").is_file():
-            match = _NAME.fullmatch(folder.resolve().name)
-            # The LSUN of objects has one LMDB for each category, in a folder of its plain name.
-            category, part = (match[1], match[2]) if match else (folder.resolve().name, "train")
-            found.append(Database(category, part, folder))
-    return sorted(found)
+    """The LMDBs in the folder, or the one that the folder or the zip is; of one that is there twice the
+    unpacked one."""
+    if given.is_file():
+        return [Database(*_named(given.stem), given.parent, given)]
+    folders = [given] if (given / _FILE).is_file() else sorted(given.iterdir())
+    found: dict[tuple[str, str], Database] = {}
+    for path in folders:
+        if path.is_file() and path.suffix == ".zip" and _NAME.fullmatch(path.stem):
+            found.setdefault(_named(path.stem), Database(*_named(path.stem), path.parent, path))
+        elif (path / _FILE).is_file():
+            named = _named(path.resolve().name)
+            found[named] = Database(*named, path)
+    return sorted(found.values(), key=lambda database: database[:2])
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Category and part. The LSUN of objects has one LMDB for each category, of its plain name."""
+    match = _NAME.fullmatch(name)
+    return (match[1], match[2]) if match else (name, "train")
 
 
 def _find(category: str, part: str, databases: list[Database], given: Path) -> Database:
     for database in databases:
         if (database.category, database.part) == (category, part):
             return database
-    file = f"{category}_{part}_lmdb.zip"
-    for place in (given, given.parent):
-        if (place / file).is_file():
-            raise DataError(_unpack(place / file))
     known = {*_SCENES, *(database.category for database in databases)}
     if category not in known:
         raise unknown_name("category of LSUN", category, known)
     raise DataError(
-        f"'{given}' lacks {category}_{part}_lmdb/data.mdb of lsun: fetch {_ADDRESS}{file} and unpack it"
+        f"'{given}' lacks {category}_{part}_lmdb/data.mdb of lsun, packed or not: fetch "
+        f"{_ADDRESS}{category}_{part}_lmdb.zip"
     )
 
 
-def _unpack(archive: Path) -> str:
-    return (
-        f"'{archive}' is packed, and an LMDB can only be read as a file of its own: unpack it (unzip "
-        f"'{archive.name}') and give the folder it is unpacked in with --from"
-    )
+def _unpacked(archive: Path, request: Request) -> Path:
+    """A folder that holds the LMDB of a zip until the run ends.
+
+    Raises `DataError` where there is none in it, it is damaged, or there is no room for it.
+    """
+    folder = request.folder()
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            infos = [info for info in packed.infolist() if info.filename.rpartition("/")[2] == _FILE]
+            if len(infos) != 1:
+                raise DataError(f"'{archive}' holds {len(infos)} files {_FILE}, and LSUN's zips one each")
+            needed, room = infos[0].file_size, shutil.disk_usage(folder).free
+            most = max(UNPACKED_FREELY, UNPACKED_TIMES * archive.stat().st_size)
+            if needed > min(room, most):
+                raise DataError(
+                    f"'{archive}' unpacks to {needed:,} bytes, and beside DEST there is room for {room:,} "
+                    f"(at most {most:,} are taken from a zip of this size): unpack it elsewhere and give "
+                    "that folder with --from"
+                )
+            with packed.open(infos[0]) as stream, (folder / _FILE).open("wb") as plain:
+                shutil.copyfileobj(stream, plain, 1 << 20)  # no more than announced, and the CRC is checked
+    except DataError:
+        raise
+    except Exception as error:  # a hostile directory makes zipfile raise nearly anything
+        reason = printable(str(error) or type(error).__name__)[:120]
+        raise DataError(f"'{archive}' cannot be read as a zip ({reason}): fetch it again") from error
+    return folder
 
 
 def _nothing(given: Path) -> str:
-    archives = sorted(given.glob("*_lmdb.zip"))
-    if archives:
-        return _unpack(archives[0])
     return (
-        f"'{given}' holds no LMDB: give a folder that holds church_outdoor_train_lmdb/data.mdb or the like, "
-        f"unpacked from {_ADDRESS}church_outdoor_train_lmdb.zip"
+        f"'{given}' holds no LMDB: give a folder that holds church_outdoor_train_lmdb.zip or the like from "
+        f"{_ADDRESS}church_outdoor_train_lmdb.zip, or what it unpacks to"
     )
 
 
@@ -177,7 +223,7 @@ def _lmdb() -> ModuleType:
 
 def _open(lmdb: ModuleType, folder: Path, request: Request) -> Any:
     """A transaction that reads the LMDB; it and its environment are closed with the request."""
-    file = folder / "data.mdb"
+    file = folder / _FILE
     try:
         environment = request.stack.enter_context(
             lmdb.open(str(folder), readonly=True, lock=False, create=False, readahead=False)

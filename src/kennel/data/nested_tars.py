@@ -5,13 +5,12 @@ headers of the tars that are wanted are read, and nothing is unpacked: a member 
 """
 
 import io
-import tarfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from kennel.data.containers import Member, is_plain_tar, members_of_tar
+from kennel.data.containers import Member, is_compressed, is_plain_tar, members_of_tar
 from kennel.data.decoding import MAX_FILE_BYTES
 from kennel.errors import DataError
 
@@ -32,7 +31,7 @@ def tars_inside(path: Path, wanted: Callable[[str], bool]) -> list[Stretch]:
     Raises `DataError` where it is compressed or damaged.
     """
     if not is_plain_tar(path):
-        if tarfile.is_tarfile(path):
+        if is_compressed(path):
             raise DataError(f"'{path}' is a compressed tar of tars, which is only read plain: uncompress it")
         raise DataError(f"'{path}' cannot be read as a tar: it is damaged, or it is something else")
     with path.open("rb") as stream:
@@ -109,6 +108,8 @@ class _Window(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if offset < 0 and whence == io.SEEK_SET:
+            raise OSError("before the beginning")
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 

@@ -1,16 +1,16 @@
 """How a known set opens: what its opener is given and gives back, and the openers of the simpler sets."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
-from kennel.data.arrays import cifar10_collection, digits_collection, idx_collection, idx_files
+from kennel.data.arrays import digits_collection
 from kennel.data.collection import Collection, FileCollection
-from kennel.data.containers import Container, open_container
+from kennel.data.containers import Container, Member, open_container
 from kennel.data.options import PrepareOptions
-from kennel.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Request:
     def container(self, path: Path) -> Container:
         """The folder, zip or tar at `path`, closed in the end."""
         return self.keep(open_container(path, self.scratch))
+
+    def folder(self) -> Path:
+        """An empty folder for temporary files, removed in the end."""
+        return Path(self.stack.enter_context(TemporaryDirectory(dir=self.scratch)))
 
     def keep(self, container: Container) -> Container:
         """The same container, closed in the end."""
@@ -58,28 +62,30 @@ def open_digits(request: Request) -> Opened:
     return Opened(digits_collection())
 
 
-def idx_opener(classes: tuple[str, ...] | None = None) -> Opener:
-    """The opener of a set in the four files of MNIST; `classes` are the numbers where None is given."""
-
-    def open_idx(request: Request) -> Opened:
-        folder = request.files[0].parent
-        pairs = idx_files(folder, request.options.split)
-        if not pairs:
-            raise DataError(f"'{folder}' does not hold the {request.options.split} files of {request.name}")
-        return Opened(idx_collection(pairs, classes, request.scratch), files_among(request.files))
-
-    return open_idx
-
-
-def open_cifar10(request: Request) -> Opened:
-    """CIFAR-10 from its archive or the folder that holds what it unpacks to."""
-    source = request.files[0] / "cifar-10-batches-bin" if request.files[0].is_dir() else request.files[0]
-    collection = cifar10_collection(source, request.options.split, request.scratch)
-    return Opened(collection, files_among(request.files))
-
-
 def open_stanford_dogs(request: Request) -> Opened:
-    """Stanford Dogs from its two archives or from what they unpack to."""
-    containers = [request.container(file) for file in request.files]
+    """Stanford Dogs from its two archives, from what they unpack to, or as Kaggle gives it."""
+    containers = [Below(request.container(file), ("Images", "Annotation")) for file in request.files]
     collection = FileCollection(containers, with_annotations=request.options.crop == "box")
     return Opened(collection, files_among(request.files))
+
+
+class Below:
+    """A container without what its members' names have before some folders: `x/Images/a` is `Images/a`."""
+
+    def __init__(self, container: Container, tops: tuple[str, ...]) -> None:
+        """`tops` are the names of the folders."""
+        self._container, self._tops = container, tops
+
+    def members(self) -> Iterator[Member]:
+        """Those of the container, each once."""
+        for member in self._container.members():
+            folders = member.name.split("/")[:-1]
+            before = next((place for place, folder in enumerate(folders) if folder in self._tops), 0)
+            yield member._replace(name="/".join(member.name.split("/")[before:])) if before else member
+
+    def read(self, member: Member) -> bytes:
+        """The member's content."""
+        return self._container.read(member)
+
+    def close(self) -> None:
+        """The container is closed by what opened it."""

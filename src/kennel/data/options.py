@@ -14,12 +14,22 @@ WORDS = {
     "fit": ("crop", "squash", "pad"),
     "resample": ("lanczos", "bicubic", "bilinear", "box", "nearest"),
     "colour": ("auto", "rgb", "grey"),
-    "split": ("train", "test", "all"),
+    "split": ("train", "val", "test", "all"),
     "classes": ("synset", "subset"),
 }
 """What the options that are words may be."""
 
-_LEAST = {"size": 1, "limit": 1, "workers": 1, "centre_crop": 1, "min_side": 0, "max_pixels": 1}
+_NUMBER = r"[-+]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})(?:[eE][-+]?\d{1,2})?"
+
+_LEAST = {
+    "size": 1,
+    "limit": 1,
+    "workers": 1,
+    "centre_crop": 1,
+    "min_side": 0,
+    "max_pixels": 1,
+    "class_count": 1,
+}
 """The least that numbers may be."""
 
 
@@ -37,8 +47,9 @@ class PrepareOptions:
     """Cut out the centre square of this many pixels first; what is smaller is dropped."""
     aspect: tuple[Fraction, Fraction] | None = None
     """Least and greatest width / height of the crop, both included."""
-    min_side: int = 0
-    """Least shorter side of the crop, in pixels of the source."""
+    min_side: int | None = None
+    """Least shorter side of the crop, in pixels of the source; None is half of `size`, where most of the
+    pictures have that, and 0 otherwise."""
     fit: str = "crop"
     """How a picture becomes square: its centre, squashed, or padded with black."""
     resample: str = "lanczos"
@@ -48,8 +59,15 @@ class PrepareOptions:
     limit: int | None = None
     """Keep this many images, drawn by `seed`; None keeps all."""
     seed: int = 0
-    split: str = "train"
-    """For the sets that are published in two parts."""
+    split: str | None = None
+    """Of a set that comes in parts; None is "train" where there is such a part, and all otherwise."""
+    labels: str = "auto"
+    """Where classes come from: "auto" is a file of labels in the source, else its folders; "folders", "none",
+    or the path of a table of names and labels."""
+    levels: tuple[float, float] | None = None
+    """The values that become black and white in pictures of more than 8 bits; None are those in use."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """What transparent pictures are composited on."""
     exclude: tuple[str, ...] = ()
     """Names to leave out: `class/file.jpg`, `file.jpg` or `file`."""
     keep_duplicates: bool | None = None
@@ -62,6 +80,8 @@ class PrepareOptions:
     """ImageNet: names of WordNet, below which everything is taken; none given is everything."""
     classes: str = "synset"
     """ImageNet: a class for each synset, or for each name of `subset`."""
+    class_count: int | None = None
+    """ImageNet: keep so many of the synsets that are there, drawn by `seed`; None keeps all."""
     max_bad: float = 0.05
     """More than this fraction of broken files stops the run."""
     max_pixels: int = MAX_PIXELS
@@ -72,7 +92,7 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         for name, words in WORDS.items():
             word = getattr(self, name)
-            if word not in words and not (name == "crop" and word is None):
+            if word not in words and not (name in ("crop", "split") and word is None):
                 raise DataError(f"--{name} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}")
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -87,19 +107,32 @@ class PrepareOptions:
             raise DataError(
                 "--centre-crop and --crop box are two crops: give one, and --crop none with the first"
             )
+        if self.levels is not None and not self.levels[0] < self.levels[1]:
+            low, high = self.levels
+            raise DataError(f"--range {low:g}:{high:g} holds nothing: give the value of black first")
         if self.classes == "subset" and not self.subset:
             raise DataError("--classes subset makes a class of each name of --subset: give names there")
+        if self.classes == "subset" and self.class_count is not None:
+            raise DataError(
+                "--class-count draws synsets, and --classes subset makes no class of a synset: leave one out"
+            )
         if not 0 <= self.max_bad <= 1:
             raise DataError(f"--max-bad is {self.max_bad:g}: give a share between 0% and 100%")
+
+    @property
+    def part(self) -> str:
+        """The part of a published set: "train" where nothing is asked for."""
+        return self.split or "train"
 
     def of_known_sets(self) -> tuple[str, ...]:
         """The names of the options given that only some known sets understand."""
         given = {
-            "split": self.split != "train",
+            "split": self.split is not None,
             "attribute": self.attribute is not None,
             "category": bool(self.category),
             "subset": bool(self.subset),
             "classes": self.classes != "synset",
+            "class_count": self.class_count is not None,
         }
         return tuple(name for name, is_given in given.items() if is_given)
 
@@ -107,8 +140,9 @@ class PrepareOptions:
         """The options as they are recorded in `dataset.json`."""
         record = asdict(self)
         record["aspect"] = [str(end) for end in self.aspect] if self.aspect else None
-        for name in ("exclude", "category", "subset"):
+        for name in ("exclude", "category", "subset", "background"):
             record[name] = list(record[name])
+        record["levels"] = list(self.levels) if self.levels else None
         del record["workers"]  # it changes nothing in the result
         return record
 
@@ -124,6 +158,26 @@ def parse_aspect(text: str) -> tuple[Fraction, Fraction]:
     return low, high
 
 
+def parse_levels(text: str) -> tuple[float, float]:
+    """`0:4095` as the values of black and white."""
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*:\s*({_NUMBER})\s*", text)
+    if not match:
+        raise DataError(f"--range is '{text}': give the values of black and white, such as 0:4095")
+    return float(match[1]), float(match[2])
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """`white`, `black` or `#rrggbb` as red, green and blue."""
+    named = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128), "gray": (128, 128, 128)}
+    word = text.strip().lower()
+    if word in named:
+        return named[word]
+    if not re.fullmatch(r"#[0-9a-f]{6}", word):
+        raise DataError(f"--background is '{text}': give white, black, grey or a color such as #1e90ff")
+    red, green, blue = bytes.fromhex(word[1:])
+    return red, green, blue
+
+
 def parse_names(text: str | None) -> tuple[str, ...]:
     """`dogs, cats` as its names, in order, without repetition."""
     names = [name.strip() for name in (text or "").split(",")]
@@ -131,8 +185,16 @@ def parse_names(text: str | None) -> tuple[str, ...]:
 
 
 def parse_share(text: str) -> float:
-    """`5%` or `0.05` as a fraction of one."""
+    """`50%`, `50` or `0.5` as a fraction of one: a number above 1 is a percentage, one below 1 a fraction.
+
+    Raises `DataError` for anything else, and for a bare `1`, which could be either.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
-    if not match:
-        raise DataError(f"--max-bad is '{text}': give a share such as 5% or 0.05")
-    return float(match[1]) / (100 if match[2] else 1)
+    share = float(match[1]) if match else -1.0
+    if match and not match[2] and share == 1:
+        raise DataError(f"--max-bad is '{text}', which may mean either: give 1% or 100%")
+    if match and (match[2] or share > 1):
+        share /= 100
+    if not 0 <= share <= 1:
+        raise DataError(f"--max-bad is '{text}': give a share between 0% and 100%, such as 5%, 5 or 0.05")
+    return share

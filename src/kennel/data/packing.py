@@ -16,6 +16,8 @@ from kennel.data.packed import FORMAT, LabelArray, set_fingerprint
 _HEADER_BYTES = 128
 _ROWS_AT_ONCE = 1024
 
+NO_IMAGE = "not an image"
+
 ASPECT_EDGES = [edge / 20 for edge in range(81)]
 """Bins of width / height for the histogram: 0 to 4 by 0.05; what is wider than 4 is in the last."""
 
@@ -30,6 +32,8 @@ class DropReport:
         self.aspects_before = [0] * (len(ASPECT_EDGES) - 1)
         self.aspects_after = [0] * (len(ASPECT_EDGES) - 1)
         self.kept = 0
+        self.remarks: Counter[str] = Counter()
+        """How many of the kept images something was decided about, by what."""
         self._most = examples
         self._file: IO[str] | None = file.open("w", encoding="utf-8") if file else None
 
@@ -42,6 +46,12 @@ class DropReport:
             examples.append(entry)
         if self._file:
             self._file.write(json.dumps({"reason": reason, **entry}, ensure_ascii=False) + "\n")
+
+    def leave(self, name: str) -> None:
+        """A file that is no candidate by its name."""
+        if self._file:
+            entry = {"reason": NO_IMAGE, "name": name, "detail": "its suffix is not one of images"}
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def measure(self, width: int, height: int, *, kept: bool) -> None:
         """Counts a candidate of known size in the histograms of width / height."""

@@ -1,10 +1,11 @@
 """Plain collections of pictures as they lie on a disk, for judging: folders, zips, tars and npz files.
 
-Nothing is cropped, resized or left out here: all pictures of a collection have one size, or it is refused.
+Nothing is left out here, and nothing is cropped or resized unless that is asked for: all pictures of a
+collection have one size, or it is refused.
 """
 
 import hashlib
-import tarfile
+import weakref
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +13,17 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias, TypeVar
 
 import numpy as np
+from PIL import Image
 
-from kennel.data.decoding import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode
+from kennel.data.containers import open_container
+from kennel.data.decoding import MAX_FILE_BYTES, decode
+from kennel.data.formats import IMAGE_SUFFIXES
 from kennel.data.image_set import ArraySet, ImageSet, PixelArray, batch_starts
+from kennel.data.npy import NpzFile
 from kennel.data.packed import PackedSet
+from kennel.data.resizing import Resize, SizesError, resized
 from kennel.errors import DataError
+from kennel.untrusted import UntrustedError, printable, read_bytes
 
 T = TypeVar("T")
 Wanted: TypeAlias = Callable[[int], bool]
@@ -24,38 +31,48 @@ Wanted: TypeAlias = Callable[[int], bool]
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def open_images(path: Path | str) -> ImageSet:
-    """The packed set, folder, zip, tar or npz at `path`; raises `DataError` where it is none of them."""
+def open_images(path: Path | str, resize: Resize | None = None) -> ImageSet:
+    """The packed set, folder, zip, tar or npz at `path`, its images brought to one size by `resize`.
+
+    Raises `DataError` where it is none of them, and `SizesError` where its images differ in size and nothing
+    is said about that.
+    """
     path = Path(path)
     if not path.exists():
         raise DataError(
             f"{path} does not exist: give a packed set, a folder, a zip, a tar or an npz of images"
         )
     if path.is_dir():
-        return PackedSet(path) if (path / "dataset.json").is_file() else FolderSet(path)
+        return (
+            resized(PackedSet(path), resize) if (path / "dataset.json").is_file() else FolderSet(path, resize)
+        )
     name = path.name.lower()
     if name.endswith(".npz"):
-        return NpzSet(path)
+        return resized(NpzSet(path), resize)
     if name.endswith(".zip"):
-        return ZipSet(path)
+        return ZipSet(path, resize)
     if name.endswith(TAR_SUFFIXES):
-        return TarSet(path)
+        return TarSet(path, resize)
     raise DataError(f"{path} is no collection of images: give a packed set, a folder, a zip, a tar or an npz")
 
 
 class FileSet(ABC):
     """A collection of image files of one size; an `ImageSet`.
 
-    Opening reads every file's header or content once: the size must be the same in all. A set whose files
+    Opening reads every file's header or content once: the size must be the same in all, unless a `Resize`
+    brings them to one. A set whose files
     are all grey has one channel, any colour among them makes it three. A file that cannot be decoded, or
     has another size, raises `DataError` with its name.
 
     Attributes: `labels` int64 (N,) and `classes`, their names, where every file lies in a folder and these
-    are more than one; else None and ().
+    are more than one; else None and (). `fit` says in words how images were resized, "" where none was, and
+    `enlarged` how many were smaller.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, resize: Resize | None = None) -> None:
         self.path = path
+        self._resize = resize
+        self.fit, self.enlarged = "", 0
         self._shape: tuple[int, int, int] | None = None
         self._count = 0
         digest = hashlib.blake2b(digest_size=16)
@@ -63,13 +80,14 @@ class FileSet(ABC):
         folders: list[str] = []
         for name, data in self._files():
             folders.append(PurePosixPath(name).parent.name)
-            channels, height, width = _shape_of(self._decoded(name, data))
+            channels, height, width = self._shape_of(self._decoded(name, data))
             if self._shape is None:
                 self._shape, first_name = (channels, height, width), name
             elif self._shape[1:] != (height, width):
-                raise DataError(
+                raise SizesError(
                     f"{self.path} mixes sizes: {first_name} is {self._shape[2]}x{self._shape[1]}, {name} is "
-                    f"{width}x{height}: bring them to one size with `kennel data prepare {self.path} DEST`"
+                    f"{width}x{height}",
+                    min(*self._shape[1:], height, width),
                 )
             elif channels > self._shape[0]:
                 self._shape = (channels, height, width)
@@ -79,6 +97,8 @@ class FileSet(ABC):
             raise DataError(f"{self.path} holds no images: expected files such as .png or .jpg")
         # Bytes stand for pixels: equal files in equal order give equal pixels.
         self._fingerprint = f"files-{digest.hexdigest()}"
+        if resize and self.fit:
+            self._fingerprint += f"/{resize.key}"
         # A folder for each class, as `kennel data prepare` reads it too.
         self.classes = tuple(sorted(set(folders))) if all(folders) and len(set(folders)) > 1 else ()
         places = {name: place for place, name in enumerate(self.classes)}
@@ -95,10 +115,25 @@ class FileSet(ABC):
                 f"{name} in {self.path} has {size:,} bytes, more than {MAX_FILE_BYTES:,}: remove it"
             )
 
-    def _decoded(self, name: str, data: bytes) -> PixelArray:
-        """(height, width) or (height, width, 3)."""
+    def _shape_of(self, image: Image.Image) -> tuple[int, int, int]:
+        """(channels, height, width) of a picture as it is judged; what is resized is noted."""
+        channels = 1 if image.mode == "L" else 3
+        if self._resize is None or not self._resize.changes(image.width, image.height):
+            return channels, image.height, image.width
+        self.fit = self._resize.words()
+        self.enlarged += self._resize.enlarges(image.width, image.height)
+        return channels, self._resize.size, self._resize.size
+
+    def _pixels(self, image: Image.Image) -> PixelArray:
+        """(channels, height, width) of a picture as it is judged."""
+        pixels = self._resize.image(image) if self._resize else _channels_first(np.asarray(image, np.uint8))
+        # Grey is repeated in a set that has colour.
+        return np.broadcast_to(pixels, self.shape)
+
+    def _decoded(self, name: str, data: bytes) -> Image.Image:
+        """The upright picture, of mode "L" or "RGB"."""
         try:
-            return np.asarray(decode(data), np.uint8)
+            return decode(data, name=name)
         except DataError as error:
             raise DataError(f"{name} in {self.path} cannot be judged ({error}): mend or remove it") from error
 
@@ -129,7 +164,7 @@ class FileSet(ABC):
         starts = batch_starts(len(self), size, first, step)
         batch: list[PixelArray] = []
         for name, data in self._files(lambda place: place // size * size in starts):
-            batch.append(_with_channels(self._decoded(name, data), self.shape[0]))
+            batch.append(self._pixels(self._decoded(name, data)))
             if len(batch) == size:
                 yield np.stack(batch)
                 batch = []
@@ -140,7 +175,7 @@ class FileSet(ABC):
 class FolderSet(FileSet):
     """The image files below a folder, in the order of their relative paths; links are not followed."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
         """Opens the folder; raises `DataError` where it holds no images or not of one size."""
         folder = Path(path)
         if not folder.is_dir():
@@ -150,19 +185,23 @@ class FolderSet(FileSet):
             (entry for entry in found if entry.is_file()),
             key=lambda entry: entry.relative_to(folder).as_posix(),
         )
-        super().__init__(folder)
+        super().__init__(folder, resize)
 
     def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
         for path in _only(wanted, self._paths):
-            yield path.relative_to(self.path).as_posix(), path.read_bytes()
+            name = path.relative_to(self.path).as_posix()
+            try:
+                yield name, read_bytes(path, MAX_FILE_BYTES)
+            except UntrustedError as error:
+                raise DataError(f"{name} in {self.path} cannot be judged ({error}): remove it") from None
 
 
 class ZipSet(FileSet):
     """The image files in a zip, in the order of their names."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
         """Opens the zip; raises `DataError` where it is damaged, holds no images, or not of one size."""
-        super().__init__(Path(path))
+        super().__init__(Path(path), resize)
 
     def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
         try:
@@ -170,28 +209,27 @@ class ZipSet(FileSet):
                 for name in _only(wanted, sorted(name for name in archive.namelist() if _is_image(name))):
                     self._check_size(name, archive.getinfo(name).file_size)
                     yield name, archive.read(name)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{self.path} cannot be read as a zip ({error}): make it again") from error
+        except DataError:
+            raise
+        except Exception as error:  # a hostile directory makes zipfile raise nearly anything
+            reason = printable(str(error) or type(error).__name__)[:120]
+            raise DataError(f"{self.path} cannot be read as a zip ({reason}): make it again") from error
 
 
 class TarSet(FileSet):
     """The image files in a tar, compressed or not, in the order in which they are stored."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
         """Opens the tar; raises `DataError` where it is damaged, holds no images, or not of one size."""
-        super().__init__(Path(path))
+        self._container = open_container(Path(path))
+        weakref.finalize(self, self._container.close)
+        super().__init__(Path(path), resize)
 
     def _files(self, wanted: Wanted = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        try:
-            with tarfile.open(self.path, "r|*") as archive:
-                images = (member for member in archive if member.isreg() and _is_image(member.name))
-                for member in _only(wanted, images):
-                    self._check_size(member.name, member.size)
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    yield member.name, file.read()
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise DataError(f"{self.path} cannot be read as a tar ({error}): make it again") from error
+        images = (one for one in self._container.members() if one.refusal is None and _is_image(one.name))
+        for member in _only(wanted, images):
+            self._check_size(member.name, member.size)
+            yield member.name, self._container.read(member)
 
 
 class NpzSet(ArraySet):
@@ -205,18 +243,16 @@ class NpzSet(ArraySet):
     def __init__(self, path: Path | str) -> None:
         """Reads the array; pickled content is never read."""
         self.path = Path(path)
-        try:
-            with np.load(self.path, allow_pickle=False) as content:
-                if "images" not in content.files:
-                    raise DataError(
-                        f"{self.path} has no array 'images' (it has: {', '.join(content.files) or 'none'}): "
-                        "expected uint8 of N x H x W x C"
-                    )
-                array = content["images"]
-                labels = content["labels"] if "labels" in content.files else None
-                classes = tuple(map(str, content["classes"])) if "classes" in content.files else ()
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise DataError(f"{self.path} cannot be read as an npz ({error}): make it again") from error
+        with NpzFile(self.path) as content:
+            if "images" not in content.names:
+                there = ", ".join(map(printable, content.names[:20])) or "none"
+                raise DataError(
+                    f"{self.path} has no array 'images' (it has: {there}): expected uint8 of N x H x W x C"
+                )
+            array = content.read("images")
+            labels = content.read("labels") if "labels" in content.names else None
+            names = content.read("classes") if "classes" in content.names else np.array([], str)
+        classes = tuple(printable(str(name)) for name in names) if names.ndim == 1 else ()
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             raise DataError(f"{self.path} holds NaN or infinite pixels: mend them, and save uint8 in 0..255")
         if array.dtype != np.uint8:
@@ -232,6 +268,7 @@ class NpzSet(ArraySet):
         if labels is not None:
             # Other programs' arrays of that name may be anything: what is no class number is no label.
             numbers = labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min(initial=0) >= 0
+            numbers = numbers and labels.max(initial=0) < 1 << 62
             labels = labels.astype(np.int64) if numbers else None
         super().__init__(array.transpose(0, 3, 1, 2), str(self.path), labels, classes)
 
@@ -247,12 +284,6 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
-def _shape_of(pixels: PixelArray) -> tuple[int, int, int]:
-    return (1 if pixels.ndim == 2 else 3), int(pixels.shape[0]), int(pixels.shape[1])
-
-
-def _with_channels(pixels: PixelArray, channels: int) -> PixelArray:
-    """(height, width[, 3]) to (channels, height, width); grey is repeated in a set that has colour."""
-    if pixels.ndim == 2:
-        return np.broadcast_to(pixels, (channels, *pixels.shape))
-    return pixels.transpose(2, 0, 1)
+def _channels_first(pixels: PixelArray) -> PixelArray:
+    """(height, width[, 3]) to (channels, height, width)."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

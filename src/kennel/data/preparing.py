@@ -12,6 +12,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,23 @@ import PIL
 
 import kennel
 from kennel.atomic import atomic_folder
-from kennel.data.cleaning import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, Outcome, examine
+from kennel.data.cleaning import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, Outcome, Rules, examine
+from kennel.data.collection import UNREAD
 from kennel.data.containers import sha256_of
-from kennel.data.decoding import pillow_at_ease
+from kennel.data.decoding import Reading, pillow_at_ease
+from kennel.data.depth import SetRange, Span
 from kennel.data.options import PrepareOptions
 from kennel.data.packed import PackedSet
 from kennel.data.packing import DropReport, PackedWriter
 from kennel.data.sources import Source, folder_of, names_of, open_source
+from kennel.data.telling import notes_of
 from kennel.errors import DataError
 
 Progress = Callable[[int, int], None]
+
+_SIZES_LOOKED_AT = 256
+"""Pictures, evenly among all, that say whether most of a collection are small."""
+_LOOKED_AT_ONCE = 1024
 
 _CHUNK = 16
 """Pictures to a task: enough to make the hand-over cheap, few enough that an interrupt is felt at once."""
@@ -89,7 +97,8 @@ def rehearse(
     with open_source(source, options or PrepareOptions(), given=given, on_download=on_download) as opened:
         report = DropReport(None)
         counts: Counter[str] = Counter()
-        for outcome in _run(opened, report, on_progress, rehearsal=True):
+        rules, levels = _rules(opened)
+        for outcome in _run(opened, rules, report, on_progress, rehearsal=True):
             report.kept += 1
             report.measure(outcome.width, outcome.height, kept=True)
             if opened.collection.classes:
@@ -98,7 +107,7 @@ def rehearse(
                 break
         _check_bad(report, opened, final=True)
         return {
-            **_about_run(opened, report),
+            **_about_run(opened, rules, levels, report),
             "class_counts": {name: counts[name] for name in opened.collection.classes},
         }
 
@@ -109,16 +118,20 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
         raise DataError(
             f"'{source.name}' holds annotations and no images: add --dry-run to see what they would keep"
         )
+    rules, levels = _rules(source)
     report = DropReport(folder / "dropped.jsonl")
     writer = PackedWriter(folder, source.size, collection.classes, options.colour)
     try:
-        for outcome in _run(source, report, on_progress, rehearsal=False):
+        for name in collection.ignored:
+            report.leave(name)
+        for outcome in _run(source, rules, report, on_progress, rehearsal=False):
             assert outcome.pixels is not None
             keep = bool(options.keep_duplicates)
             kept = writer.add(outcome.pixels, outcome.label, outcome.name, keep_duplicate=keep)
             report.measure(outcome.width, outcome.height, kept=kept)
             if kept:
                 report.kept += 1
+                report.remarks.update(outcome.remarks)
             else:
                 report.drop(outcome.name, DUPLICATE, "its pixels are those of an earlier image")
             if report.kept == options.limit:
@@ -138,14 +151,14 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
             "pillow": PIL.__version__,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        writer.finish({"provenance": provenance, "report": _about_run(source, report)})
+        writer.finish({"provenance": provenance, "report": _about_run(source, rules, levels, report)})
     finally:
         report.close()
         writer.close()
 
 
 def _run(
-    source: Source, report: DropReport, on_progress: Progress | None, *, rehearsal: bool
+    source: Source, rules: Rules, report: DropReport, on_progress: Progress | None, *, rehearsal: bool
 ) -> Iterator[Outcome]:
     """Yields the outcomes that the rules keep, in order; the others go to the report.
 
@@ -169,7 +182,7 @@ def _run(
         indices = np.frombuffer(wanted, np.int64) if wanted else indices[:0]
 
     def task(chunk: list[int]) -> list[list[Outcome]]:
-        return [examine(collection, index, options, source.size, rehearse=rehearsal) for index in chunk]
+        return [examine(collection, index, rules, rehearse=rehearsal) for index in chunk]
 
     done = 0
     workers = options.workers or _cores()
@@ -214,17 +227,53 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _about_run(source: Source, report: DropReport) -> dict[str, Any]:
+def _rules(source: Source) -> tuple[Rules, SetRange]:
+    """What pictures are held against, and the range of those of more than 8 bits."""
+    collection, options = source.collection, source.options
+    plain = Reading(options.max_pixels)
+
+    def span(index: int) -> Span | None:
+        try:
+            return collection.span(collection.read(index), plain, collection.name(index))
+        except DataError:
+            return None  # it will be dropped with its reason
+
+    def look() -> Iterator[Span]:
+        # Not on the threads of the run, which wait for the answer.
+        with ThreadPoolExecutor(options.workers or _cores()) as pool:
+            for start in range(0, len(collection), _LOOKED_AT_ONCE):
+                indices = range(start, min(start + _LOOKED_AT_ONCE, len(collection)))
+                yield from (found for found in pool.map(span, indices) if found)
+
+    levels = SetRange(options.levels, look)
+    reading = Reading(
+        options.max_pixels,
+        options.background,
+        shown=levels,
+        rescue=True,
+    )
+    rules = Rules(options, source.size, options.min_side or 0, reading)
+    if options.min_side is not None or collection.native_size or collection.annotations_only:
+        return rules, levels
+    half = -(-source.size // 2)
+    places = np.linspace(0, len(collection) - 1, min(len(collection), _SIZES_LOOKED_AT)).astype(np.int64)
+    with pillow_at_ease():
+        parts = [
+            part
+            for index in np.unique(places)
+            for part in examine(collection, int(index), rules, rehearse=True)
+        ]
+    sides = [min(part.width, part.height) for part in parts if part.width]
+    mostly_small = 2 * sum(side < half for side in sides) > len(sides)
+    return replace(rules, least=0 if mostly_small else half, mostly_small=mostly_small), levels
+
+
+def _about_run(source: Source, rules: Rules, levels: SetRange, report: DropReport) -> dict[str, Any]:
     collection = source.collection
-    notes = list(collection.notes)
-    if collection.has_annotations and source.options.crop != "box":
-        notes.append("there are annotated boxes, and they were not used: --crop box crops to them")
-    if collection.ignored:
-        notes.append(f"{collection.ignored:,} files were ignored: their names are not those of images")
     return {
         "images": len(collection) + len(collection.refusals),
-        "ignored": collection.ignored,
-        "notes": notes,
+        "ignored": len(collection.ignored),
+        "notes": notes_of(collection, rules, levels, report),
         **report.to_json(),
     }
 
@@ -248,11 +297,15 @@ def _check_bad(report: DropReport, source: Source, *, final: bool = False) -> No
 def _nothing_kept(report: DropReport, source: Source) -> str:
     name = source.name
     if not report.seen:
-        ignored = source.collection.ignored
+        ignored = len(source.collection.ignored)
         return (
             f"'{name}' has no images ({ignored:,} other files): give a folder, zip or tar of .jpg, .png, ..."
         )
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.most_common())
+    if set(report.dropped) == {UNREAD}:
+        example = report.examples[UNREAD][0]
+        about = f"such as '{example['name']}', {example['detail']}"
+        return f"'{name}' has no images that are read ({reasons}; {about})"
     return f"of {report.seen:,} images in '{name}' none is kept ({reasons}): relax the rules"
 
 

@@ -1,10 +1,10 @@
 """How much memory there is for a set to live in, and what the user may say about it."""
 
 import os
-from pathlib import Path
 
 import torch
 
+from kennel.data.free_memory import free_host_bytes, left_to_process
 from kennel.errors import DataError
 
 DEVICE_SHARE = 0.5
@@ -41,44 +41,20 @@ def room_on(device: torch.device) -> int:
 
     The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.
     """
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return int(free * DEVICE_SHARE)
-    if device.type == "mps":
-        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        return int(min(free, free_host_bytes()) * DEVICE_SHARE)
-    return int(free_host_bytes() * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = free_bytes(device)
+    if device.type == "cpu":
+        return int(free * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(free * DEVICE_SHARE)
 
 
-def free_host_bytes(root: Path = Path("/")) -> int:
-    """Memory that the system could give to this process now, page cache included, or its container's rest.
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process could still take on `device`; 0 where the system does not say.
 
-    From Linux's files below `root`; elsewhere all of the machine's memory, or 0 where it is not told.
+    On the CPU it is at most what the shell's limit (`ulimit -v`) leaves.
     """
-    try:
-        lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        try:
-            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):
-            return 0
-    return min(free, _left_in_container(root, free))
-
-
-def _left_in_container(root: Path, free: int) -> int:
-    """What a control group leaves, cached files not counted as taken; `free` where there is no limit."""
-    for limit, used, cached in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        folder = root / "sys/fs/cgroup"
-        try:
-            most = int((folder / limit).read_text(encoding="ascii"))
-            taken = int((folder / used).read_text(encoding="ascii"))
-            lines = (folder / limit).with_name("memory.stat").read_text(encoding="ascii").splitlines()
-        except (OSError, ValueError):  # another version, or "max"
-            continue
-        evictable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
-        return max(0, most - taken + evictable)
-    return free
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    host = min(free_host_bytes(), left_to_process())
+    if device.type == "mps":
+        return min(int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()), host)
+    return host

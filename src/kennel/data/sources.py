@@ -1,5 +1,6 @@
 """From what the user calls SOURCE to a collection: a known name, idx files, or a folder, zip or tar."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +9,8 @@ from pathlib import Path
 from kennel.data.arrays import idx_collection, idx_files, is_idx_name, labels_beside
 from kennel.data.collection import Collection, FileCollection
 from kennel.data.containers import FolderContainer, is_archive, open_container
-from kennel.data.known_sets import KNOWN_SETS, fetch
+from kennel.data.known_sets import KNOWN_SETS, fetch, set_with
+from kennel.data.layouts import Asked, NoSplitsError
 from kennel.data.opening import Opened, Request, files_among
 from kennel.data.options import PrepareOptions
 from kennel.errors import DataError
@@ -59,7 +61,8 @@ def open_source(
     _check_set_options(name, options)
     with ExitStack() as stack:
         if known:
-            options = replace(options, crop=options.crop or known.crop)
+            options = replace(options, crop=options.crop or known.crop, split=options.part)
+            _refuse_val(name, options.split)
             files = fetch(known, given, on_download)
             opened = known.open(Request(name, files, options, scratch, stack))
             kind = "known set"
@@ -86,28 +89,59 @@ def open_source(
 def _open_path(
     path: Path, options: PrepareOptions, scratch: Path | None, stack: ExitStack
 ) -> tuple[Opened, str]:
-    pairs = idx_files(path, options.split) if path.is_dir() else []
+    pairs = []
+    if path.is_dir() and idx_files(path, "all"):
+        _refuse_val(str(path), options.split)
+        pairs = idx_files(path, options.part)
     if path.is_file() and is_idx_name(path):
+        if options.split not in (None, "all"):
+            raise DataError(
+                f"--split is {options.split}, and '{path}' is one part: give the folder, or no --split"
+            )
         pairs = [(path, labels_beside(path))]
     if pairs:
         return Opened(idx_collection(pairs, None, scratch), files_among([path])), "idx"
-    container = stack.enter_context(closing(open_container(path, scratch)))
+    known = set_with(path.resolve().name)
+    hint = f"'{path}' belongs to {known}: kennel data prepare {known} DEST --from {shlex.quote(str(path))}"
+    try:
+        container = stack.enter_context(closing(open_container(path, scratch)))
+    except DataError as error:
+        if known and path.is_file():
+            raise DataError(hint) from error
+        raise
     kind = "folder" if isinstance(container, FolderContainer) else "archive"
-    collection = FileCollection([container], with_annotations=options.crop == "box")
+    asked = Asked(options.split, options.labels, str(path))
+    try:
+        collection = FileCollection([container], with_annotations=options.crop == "box", asked=asked)
+    except NoSplitsError:
+        why = "which has no folders of splits (train, val, test)"
+        raise DataError(f"{_goes_with('split', str(path))}, {why}") from None
+    if known and not len(collection) and not collection.refusals:
+        raise DataError(hint)
     return Opened(collection, files_among([path])), kind
+
+
+def _refuse_val(source: str, split: str | None) -> None:
+    if split == "val":
+        raise DataError(
+            f"--split is val, and '{source}' has the parts train and test: give one of these, or all"
+        )
 
 
 def _check_set_options(source: str, options: PrepareOptions) -> None:
     """An option that SOURCE does not understand is refused and not passed over."""
-    if source in KNOWN_SETS:
-        understood = KNOWN_SETS[source].options
-    else:
-        understood = ("split",) if Path(source).is_dir() and idx_files(Path(source), "all") else ()
+    understood = KNOWN_SETS[source].options if source in KNOWN_SETS else ("split",)
+    if options.labels != "auto" and source in KNOWN_SETS:
+        raise DataError(f"--labels goes with a folder or archive, and the classes of {source} are known")
     for option in options.of_known_sets():
         if option not in understood:
-            sets = [name for name in KNOWN_SETS if option in KNOWN_SETS[name].options]
-            named = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
-            raise DataError(f"--{option} goes with {named}, and SOURCE is '{source}'")
+            raise DataError(_goes_with(option, source))
+
+
+def _goes_with(option: str, source: str) -> str:
+    sets = [name for name in KNOWN_SETS if option in KNOWN_SETS[name].options]
+    named = f"{', '.join(sets[:-1])} and {sets[-1]}" if len(sets) > 1 else sets[0]
+    return f"--{option.replace('_', '-')} goes with {named}, and SOURCE is '{source}'"
 
 
 def _check_exclusions(collection: Collection, names: tuple[str, ...]) -> None:

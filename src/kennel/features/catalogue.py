@@ -104,7 +104,8 @@ def _fetch_published(kind: type[NetworkExtractor], given: Path | None) -> Fetche
     if given is None and before is not None and before.suffix == ".safetensors":
         path = before  # in $KENNEL_WEIGHTS, perhaps
     elif not path.is_file():
-        keep(published, loaded.state)
+        original = given if given is not None else before
+        keep(published, loaded.state, original or path.with_name(published.names[0]))
     return Fetched(path, file_sha256(path), loaded.digest, given is None and before is not None)
 
 

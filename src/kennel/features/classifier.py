@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from kennel.features.contract import DTYPES, EXTRACTORS, Extracted, Extractor, P
 from kennel.features.resize import half_pixel_bilinear
 from kennel.features.weights import State, tensors_digest, weights_folder
 from kennel.shapes import Pixels
+from kennel.untrusted import UntrustedError, parse_json
 
 DIMENSION = 128
 SMALLEST, LARGEST = 8, 64
@@ -246,11 +248,11 @@ def _read(path: Path, with_tensors: bool) -> tuple[State, ClassifierFacts]:
             f"{path} was not written by `kennel extractor train`: give a file that was, or name its extractor"
         )
     try:
-        about = json.loads(metadata[METADATA_KEY])
+        about = parse_json(metadata[METADATA_KEY])
         if about.pop("format") != FORMAT:
             raise WeightsError(f"{path} is of another kennel's format: train it again with this one")
-        facts = ClassifierFacts(**{**about, "classes": tuple(about["classes"])})
-    except (ValueError, TypeError, KeyError) as error:
+        facts = TypeAdapter(ClassifierFacts).validate_python(about)
+    except (UntrustedError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise WeightsError(f"what {path} says of itself cannot be read: train it again") from error
     if with_tensors and metadata.get("kennel_tensors_sha256") != tensors_digest(state):
         raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): train it again")

@@ -1,7 +1,6 @@
 """Folders of weights from model repositories: `config.json` and `model.safetensors`, never a pickle."""
 
 import importlib
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from kennel.errors import WeightsError
 from kennel.features.weights import file_sha256, weights_folder
+from kennel.untrusted import UntrustedError, read_json
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 
@@ -100,9 +100,9 @@ def checked_folder(repository: Repository, extractor: str, given: Path) -> Path:
             f"{CONFIG} and {TENSORS} (a pickle such as pytorch_model.bin is never read)"
         )
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG, named=True)
         model_type = config.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (UntrustedError, AttributeError) as error:
         raise WeightsError(
             f"{folder / CONFIG} cannot be read as a network's description ({error})"
         ) from error

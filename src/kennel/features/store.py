@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from kennel.atomic import atomic_file
 from kennel.cache import cache_folder
 from kennel.data.image_set import ImageSet
+from kennel.data.npy import open_npy
 from kennel.distributed import meet
 from kennel.features.contract import Extractor
 from kennel.features.moments import Moments, MomentsAccumulator, moments
@@ -169,7 +170,7 @@ def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
         predictions = file.get_tensor("predictions") if "predictions" in file.keys() else None  # noqa: SIM118
     if metadata["features_blake2b"] != _digest(features_file):
         raise ValueError("its bytes changed")
-    features = np.load(features_file, mmap_mode="r", allow_pickle=False)
+    features = open_npy(features_file)
     whole = features.shape == shape and features.dtype == np.float32 and mean.shape == (shape[1],)
     if not whole or covariance.shape != (shape[1], shape[1]):
         raise ValueError("its shape is wrong")

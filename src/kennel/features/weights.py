@@ -50,7 +50,8 @@ class Published:
 class LoadedWeights:
     """Tensors and the digest that stands for them in a protocol.
 
-    `digest` is the published file's sha256 where the tensors are known to come from it, else "tensors:" and
+    `digest` is the published file's sha256 where the tensors are known to be its own, by their digest or by
+    the file itself, else "tensors:" and
     `tensors_digest`: weights of the right shapes that nobody vouches for.
     """
 
@@ -120,7 +121,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
             f"{published.sha256[:16]}…: download them again from {published.address}"
         )
     state = published.read(path)
-    _keep_if_possible(published, state)
+    _keep_if_possible(published, state, path)
     return LoadedWeights(state, published.sha256)
 
 
@@ -160,31 +161,39 @@ def _load_safetensors(published: Published, path: Path) -> LoadedWeights:
     # A fused activation may turn NaN into 0, so that nothing would show it later.
     if broken := [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]:
         raise WeightsError(f"{path} holds values that are not finite (in {broken[0]}): get it again")
-    if "kennel_tensors_sha256" in metadata:
-        if metadata["kennel_tensors_sha256"] != digest:
-            raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): delete it")
-        if metadata.get("kennel_source_sha256") == published.sha256:
-            return LoadedWeights(state, published.sha256)
+    if metadata.get("kennel_tensors_sha256", digest) != digest:
+        raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): delete it")
+    # What a file says of its own origin proves nothing: the published file itself, kept beside it, does.
+    for original in (path.with_name(name) for name in published.names):
+        if original.is_file() and file_sha256(original) == published.sha256:
+            return LoadedWeights(published.read(original), published.sha256)
     return LoadedWeights(state, f"tensors:{digest}")
 
 
-def keep(published: Published, state: State) -> Path:
-    """Stores tensors that are known to be the published ones as safetensors in the cache."""
+def keep(published: Published, state: State, original: Path) -> Path:
+    """Stores tensors that are known to be the published ones as safetensors in the cache.
+
+    Where no digest of them is known, the file that they were read from is kept beside it: by its bytes they
+    are known to be the published ones the next time.
+    """
     path = weights_folder() / published.stored
     metadata = {
         **published.metadata,
-        "kennel_source_sha256": published.sha256,
         "kennel_tensors_sha256": tensors_digest(state),
     }
     with atomic_file(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary, metadata)
+    beside = path.with_name(published.names[0])
+    if published.tensors_sha256 is None and not beside.is_file():
+        with atomic_file(beside) as temporary:
+            shutil.copyfile(original, temporary)
     return path
 
 
-def _keep_if_possible(published: Published, state: State) -> None:
+def _keep_if_possible(published: Published, state: State, original: Path) -> None:
     """A cache that cannot be written costs a conversion next time, no more."""
     try:
-        keep(published, state)
+        keep(published, state, original)
     except OSError:
         return
 

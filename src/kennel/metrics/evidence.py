@@ -13,7 +13,7 @@ from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray, Moments, moments
 from kennel.metrics.frechet import frechet_distance, standard_error
 from kennel.metrics.inception_score import SHUFFLE_SEED, SPLITS
-from kennel.metrics.manifolds import NEIGHBOURS, Manifolds, manifolds
+from kennel.metrics.manifolds import DENSITY_NEIGHBOURS, NEIGHBOURS, Manifolds, manifolds
 from kennel.metrics.memorisation import (
     EPSILON,
     NearestTraining,
@@ -34,15 +34,17 @@ NORMAL_95 = 1.959964
 class Settings:
     """What the caller may set.
 
-    `splits` and `shuffle_seed` of the Inception Score, MiFID's `epsilon`, `neighbours` k of precision and
-    its kin; `floor`, whether to measure halves of the reference against each other; `intervals`, whether to
-    compute them; `seed` of every random choice; `device` of the large products.
+    `splits` and `shuffle_seed` of the Inception Score, MiFID's `epsilon`, `neighbours` k of precision, recall
+    and F1, `density_neighbours` that of density and coverage; `floor`, whether to measure halves of the
+    reference against each other; `intervals`, whether to compute them; `seed` of every random choice;
+    `device` of the large products.
     """
 
     splits: int = SPLITS
     shuffle_seed: int | None = SHUFFLE_SEED
     epsilon: float = EPSILON
     neighbours: int = NEIGHBOURS
+    density_neighbours: int = DENSITY_NEIGHBOURS
     floor: bool = False
     intervals: bool = True
     seed: int = 0
@@ -175,9 +177,26 @@ class Evidence:
 
     @cached_property
     def manifolds(self) -> Manifolds:
-        """Who lies in whose neighbourhood, at equal counts."""
-        images, reference = self.equal_sides
-        return manifolds(images, reference, self.settings.neighbours, device=self.settings.device)
+        """Who lies in whose neighbourhood, at equal counts: for precision, recall and F1, and with them for
+        density and coverage where the sides have images enough for their k."""
+        images, _ = self.equal_sides
+        settings = self.settings
+        enough = len(images) > settings.density_neighbours
+        return self._manifolds(
+            settings.neighbours, settings.density_neighbours if enough else settings.neighbours
+        )
+
+    @cached_property
+    def balls(self) -> Manifolds:
+        """The same, for density and coverage: of `manifolds` where that could be measured together."""
+        images, _ = self.equal_sides
+        wanted = self.settings.density_neighbours
+        if len(images) > max(self.settings.neighbours, wanted):
+            return self.manifolds
+        return self._manifolds(wanted, wanted)
+
+    def _manifolds(self, neighbours: int, density_neighbours: int) -> Manifolds:
+        return manifolds(*self.equal_sides, neighbours, density_neighbours, device=self.settings.device)
 
     @cached_property
     def floor(self) -> Floor | None:
@@ -235,3 +254,12 @@ def around(
 ) -> tuple[float, float]:
     """The 95% interval of a value with this standard error, within its possible range."""
     return max(least, value - NORMAL_95 * error), min(most, value + NORMAL_95 * error)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95% interval of a share among `count` independent rows (Wilson 1927, Journal of the American
+    Statistical Association 22, page 209): open also at shares of 0 and 1."""
+    square = NORMAL_95**2 / count
+    middle = (share + square / 2) / (1 + square)
+    reach = NORMAL_95 * np.sqrt(share * (1 - share) / count + square / count / 4) / (1 + square)
+    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))

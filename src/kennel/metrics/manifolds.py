@@ -15,22 +15,24 @@ from torch import Tensor
 
 from kennel.errors import JudgementError
 from kennel.features.moments import Float64Array, FloatArray
-from kennel.metrics.neighbours import Space, nearest
+from kennel.metrics.neighbours import Neighbours, Space, nearest
 from kennel.metrics.products import ProductName
 
 NEIGHBOURS = 3
-"""k of Kynkäänniemi et al.; Naeem et al. use 5."""
+"""k of precision and recall, as Kynkäänniemi et al. publish them."""
+DENSITY_NEIGHBOURS = 5
+"""k of density and coverage, as Naeem et al. publish them."""
 BoolArray = npt.NDArray[np.bool_]
 UNDECIDED_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Manifolds:
-    """How two sets of feature rows lie in each other's manifolds, with `neighbours` k.
+    """How two sets of feature rows lie in each other's manifolds.
 
-    `fakes_inside` bool (fakes,): within some real ball; `reals_inside` bool (reals,): within some fake ball;
-    `balls_around` int64 (fakes,): in how many real balls strictly; `reals_covered` bool (reals,): some fake
-    lies strictly within the real row's ball.
+    With k `neighbours`: `fakes_inside` bool (fakes,), within some real ball, `reals_inside` bool (reals,),
+    within some fake ball. With k `density_neighbours`: `balls_around` int64 (fakes,), in how many real balls
+    strictly, and `reals_covered` bool (reals,), whether some fake lies strictly within the real row's ball.
     """
 
     fakes_inside: BoolArray
@@ -38,6 +40,7 @@ class Manifolds:
     balls_around: npt.NDArray[np.int64]
     reals_covered: BoolArray
     neighbours: int
+    density_neighbours: int
 
     @property
     def precision(self) -> float:
@@ -52,7 +55,7 @@ class Manifolds:
     @property
     def density(self) -> float:
         """Real balls around a fake, by k: about 1 where the distributions agree, and not bounded by it."""
-        return float(self.balls_around.mean()) / self.neighbours
+        return float(self.balls_around.mean()) / self.density_neighbours
 
     @property
     def coverage(self) -> float:
@@ -69,31 +72,29 @@ def manifolds(
     fakes: FloatArray,
     reals: FloatArray,
     neighbours: int = NEIGHBOURS,
+    density_neighbours: int = DENSITY_NEIGHBOURS,
     *,
     device: torch.device | str = "cpu",
     product: ProductName = "auto",
 ) -> Manifolds:
     """The evidence for precision, recall, density and coverage, decided in float64.
 
-    Raises `JudgementError` where a side has no more images than `neighbours`, or values are not finite.
+    `neighbours` is k of precision and recall, `density_neighbours` that of density and coverage. Raises
+    `JudgementError` where a side has no more images than either, or values are not finite.
     """
+    most = max(neighbours, density_neighbours)
     for which, rows in (("images", fakes), ("reference", reals)):
-        if len(rows) <= neighbours:
+        if len(rows) <= most:
             raise JudgementError(
-                f"the {which} number {len(rows)}, and each needs {neighbours} neighbours of its own side: "
-                f"give at least {neighbours + 1}"
+                f"the {which} number {len(rows)}, and each needs {most} neighbours of its own side: "
+                f"give at least {most + 1}"
             )
-    reach = {
-        "fakes": nearest(fakes, fakes, neighbours, leave_out_self=True, device=device, product=product),
-        "reals": nearest(reals, reals, neighbours, leave_out_self=True, device=device, product=product),
-    }
-    # The squares as they come from the rows: a root and its square would move the border.
-    fake_reach, real_reach = (
-        Space(rows, rows).exact(np.arange(len(rows)), reach[which].indices[:, -1])
-        for which, rows in (("fakes", fakes), ("reals", reals))
-    )
+    of_fakes = nearest(fakes, fakes, neighbours, leave_out_self=True, device=device, product=product)
+    of_reals = nearest(reals, reals, most, leave_out_self=True, device=device, product=product)
+    fake_reach = _reach(fakes, of_fakes, neighbours)
+    real_reach, density_reach = (_reach(reals, of_reals, k) for k in (neighbours, density_neighbours))
     space = Space(fakes, reals, device=device, product=product)
-    counting = _Counting(space, fake_reach, real_reach)
+    counting = _Counting(space, fake_reach, real_reach, density_reach)
     for tile in space.tiles():
         counting.add(tile.top, tile.start, tile.closeness, tile.bound)
     counting.decide()
@@ -103,18 +104,28 @@ def manifolds(
         counting.balls_around,
         counting.reals_covered,
         neighbours,
+        density_neighbours,
     )
+
+
+def _reach(rows: FloatArray, found: Neighbours, neighbours: int) -> Float64Array:
+    """The squared distance of each row to this neighbour of its, as it comes from the rows: a root and its
+    square would move the border."""
+    return Space(rows, rows).exact(np.arange(len(rows)), found.indices[:, neighbours - 1])
 
 
 class _Counting:
     """Goes through the tiles: what is certain is counted, what is not is kept for float64."""
 
-    def __init__(self, space: Space, fake_reach: Float64Array, real_reach: Float64Array) -> None:
+    def __init__(
+        self, space: Space, fake_reach: Float64Array, real_reach: Float64Array, density_reach: Float64Array
+    ) -> None:
         fakes, reals = len(fake_reach), len(real_reach)
         self._space = space
-        self._fake_reach, self._real_reach = fake_reach, real_reach
+        self._fake_reach, self._real_reach, self._density_reach = fake_reach, real_reach, density_reach
         self._fake_border = space.closeness_of(fake_reach)
         self._real_border = space.closeness_of(real_reach)
+        self._density_border = space.closeness_of(density_reach)
         self.fakes_inside = np.zeros(fakes, bool)
         self.reals_inside = np.zeros(reals, bool)
         self.balls_around = np.zeros(fakes, np.int64)
@@ -125,22 +136,26 @@ class _Counting:
     def add(self, top: int, start: int, closeness: Tensor, bound: Tensor) -> None:
         """Counts a tile's certain pairs."""
         rows, columns = slice(top, top + closeness.shape[0]), slice(start, start + closeness.shape[1])
-        # The border was rounded to float32 too.
-        real_border, fake_border = self._real_border[columns], self._fake_border[rows, None]
-        slack = bound[:, None] + 2.0**-22 * (real_border.abs().amax() + fake_border.abs())
-        in_real_ball = closeness > real_border + slack
-        in_fake_ball = closeness > fake_border + slack
-        perhaps = (closeness >= real_border - slack) & ~in_real_ball
-        perhaps |= (closeness >= fake_border - slack) & ~in_fake_ball
-        around = in_real_ball.sum(1).cpu().numpy()
-        self.balls_around[rows] += around
-        self.fakes_inside[rows] |= around > 0
-        self.reals_covered[columns] |= in_real_ball.any(0).cpu().numpy()
-        self.reals_inside[columns] |= in_fake_ball.any(0).cpu().numpy()
-        # A pair may be certain by one border and not by the other: only what is open is decided later.
+        borders = {
+            "real": self._real_border[columns],
+            "density": self._density_border[columns],
+            "fake": self._fake_border[rows, None],
+        }
+        # The borders were rounded to float32 too.
+        largest = torch.stack([borders["real"].abs().amax(), borders["density"].abs().amax()]).amax()
+        slack = bound[:, None] + 2.0**-22 * (largest + borders["fake"].abs())
+        within = {name: closeness > border + slack for name, border in borders.items()}
+        perhaps = torch.zeros_like(within["real"])
+        for name, border in borders.items():
+            perhaps |= (closeness >= border - slack) & ~within[name]
+        self.balls_around[rows] += within["density"].sum(1).cpu().numpy()
+        self.fakes_inside[rows] |= within["real"].any(1).cpu().numpy()
+        self.reals_covered[columns] |= within["density"].any(0).cpu().numpy()
+        self.reals_inside[columns] |= within["fake"].any(0).cpu().numpy()
+        # A pair may be certain by one border and not by the others: only what is open is decided later.
         row, column = perhaps.nonzero(as_tuple=True)
         if len(row):
-            certain = in_real_ball[row, column]
+            certain = within["density"][row, column]
             self._undecided.append((torch.stack([row + top, column + start]), certain))
             self._waiting += len(row)
         if self._waiting > UNDECIDED_BLOCK:
@@ -157,6 +172,6 @@ class _Counting:
         squared = self._space.exact(row, column)
         np.logical_or.at(self.fakes_inside, row, squared <= self._real_reach[column])
         np.logical_or.at(self.reals_inside, column, squared <= self._fake_reach[row])
-        strictly = squared < self._real_reach[column]
+        strictly = squared < self._density_reach[column]
         np.add.at(self.balls_around, row, strictly & ~certain)
         np.logical_or.at(self.reals_covered, column, strictly)

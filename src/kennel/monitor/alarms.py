@@ -6,11 +6,11 @@ same ones. Thresholds are its options in the recipe (`kennel.policy`).
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from kennel.monitor.spectra import Spectrum
+from kennel.monitor.spectra import USED, Spectrum, layer_in_words
 from kennel.options import Options
 from kennel.policy import (
     Alarms,
@@ -189,6 +189,10 @@ class DiversityFalls(Alarm[FallingDiversity]):
     )
 
     def look(self, ticks: Sequence[Tick]) -> Sign | None:
+        """A fall from the ticks before; or little beside the real images, also where it never was more."""
+        return self._fallen(ticks) or self._dull(ticks)
+
+    def _fallen(self, ticks: Sequence[Tick]) -> Sign | None:
         """Against the highest of the ticks before, and of no more than what real images have."""
         need = self.options.ticks
         values = [tick.value(DIVERSITY) for tick in ticks]
@@ -205,14 +209,61 @@ class DiversityFalls(Alarm[FallingDiversity]):
             _good_until(ticks, need),
         )
 
+    def _dull(self, ticks: Sequence[Tick]) -> Sign | None:
+        """Against the real images: a generator that is dull from its start has nothing to fall from."""
+        need, dull = self.options.dull_ticks, self.options.dull
+        last = [value for tick in ticks[-need:] if (value := tick.value(DIVERSITY)) is not None]
+        if len(last) < need or max(last) >= dull:
+            return None
+        return Sign(
+            f"the nearest other image in a batch is {last[-1]:.2f} times as far as among real images, and "
+            f"was below {dull:g} times that for {need} ticks",
+            _good_until(ticks, need),
+        )
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How a matrix's first singular value grew: `player` and `layer`, from `before` to `now`."""
+
+    player: str
+    layer: str
+    before: float
+    now: float
+
+    @property
+    def factor(self) -> float:
+        """By how much; 0 where there was nothing before."""
+        return self.now / self.before if self.before > 0 else 0.0
+
+
+def growths(now: Mapping[str, Spectrum], past: Sequence[Mapping[str, Spectrum]]) -> Iterator[Growth]:
+    """Of every matrix of `now` against its highest in the `past`, or against the newest median of its
+    network where that is more: a matrix that starts at zero grows without end, and says nothing.
+
+    Spectra by player. What reparametrized layers use has a median of its own: under spectral normalization
+    those values are all about 1.
+    """
+    for player, spectrum in now.items():
+        histories = [one.get(player, {}) for one in past]
+        for layer, values in spectrum.items():
+            firsts = [
+                other[0]
+                for name, other in (histories[-1] if histories else {}).items()
+                if name.endswith(USED) == layer.endswith(USED)
+            ]
+            usual = statistics.median(firsts) if firsts else math.inf
+            before = max([usual, *(one[layer][0] for one in histories if layer in one)])
+            yield Growth(player, layer, before, values[0])
+
 
 @ALARMS.register("exploding_spectrum")
 class SpectrumExplodes(Alarm[ExplodingSpectrum]):
     """Brock et al. 2019, section 4.1: first singular values explode as a generator collapses.
 
-    Each matrix is compared with its own past, or with the median of its network where that is more: a
-    matrix that starts at zero grows without end, and says nothing. Under spectral normalisation, what a
-    layer uses is followed, which cannot explode.
+    What the optimizer moves is followed, also where a spectral norm divides it by that value at each pass,
+    as in the networks of that paper; and what such a layer uses, which the division holds near 1 as long as
+    its singular vector keeps up with the weight.
     """
 
     why: ClassVar[str] = "weights that grow so fast are the mark of a collapse under way (Brock et al. 2019)"
@@ -223,25 +274,16 @@ class SpectrumExplodes(Alarm[ExplodingSpectrum]):
 
     def look(self, ticks: Sequence[Tick]) -> Sign | None:
         """Every matrix against what it was at most until `within` ticks ago."""
-        within, factor = self.options.within, self.options.factor
+        within = self.options.within
         past = [tick for tick in ticks[:-within] if tick.spectra]
-        if not past or not ticks[-1].spectra:
+        if not past:
             return None
-        worst: tuple[float, str, float, float] | None = None
-        for player, now in ticks[-1].spectra.items():
-            firsts = [values[0] for values in past[-1].spectra.get(player, {}).values()]
-            usual = statistics.median(firsts) if firsts else math.inf
-            histories = [tick.spectra.get(player, {}) for tick in past]
-            for layer, values in now.items():
-                before = max([usual, *(one[layer][0] for one in histories if layer in one)])
-                growth = values[0] / before if before > 0 else 0.0
-                if growth > factor and (worst is None or growth > worst[0]):
-                    worst = (growth, f"{player} layer {layer}", before, values[0])
-        if worst is None:
+        found = growths(ticks[-1].spectra, [tick.spectra for tick in past])
+        worst = max(found, key=lambda growth: growth.factor, default=None)
+        if worst is None or worst.factor <= self.options.factor:
             return None
-        growth, layer, before, first = worst
         return Sign(
-            f"the first singular value of {layer} is {first:.3g}, {growth:.1f} times the {before:.3g} that "
-            f"it was at most until {within} ticks ago",
+            f"the first singular value of {worst.player} {layer_in_words(worst.layer)} is {worst.now:.3g}, "
+            f"{worst.factor:.1f} times the {worst.before:.3g} that it was at most until {within} ticks ago",
             past[-1].images,
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kennel import randomness
-from kennel.techniques.matrices import LAYERS, as_matrix, output_axis
+from kennel.techniques.matrices import LAYERS, as_matrix, output_axis, weight_matrices
 from kennel.techniques.spectrum import WARM_UP, leading_singular_values, random_start
 
 VALUES = 3
@@ -18,22 +18,41 @@ of twice the iterations, so that companions in the block are cheaper than iterat
 
 TINY = torch.finfo(torch.float32).tiny
 
+USED = "/used"
+"""Ends the name of a reparametrized layer where the weight is meant that its forward pass uses."""
+
 Spectrum = dict[str, list[float]]
-"""Singular values, largest first, of each layer by its name."""
+"""Singular values, largest first, of each layer by its name, and by name and `USED` of what it uses."""
 
 
 @torch.no_grad()
-def effective_matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Each layer's weight as its forward pass uses it, flattened to (outputs, all the rest), by its name.
+def followed_matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Each layer's weight, flattened to (outputs, all the rest), by the layer's name.
 
-    That is after every parametrisation: a layer under spectral normalisation shows what is left of its
-    weight, whose first value is about 1. What a parametrisation remembers is not moved by the look.
+    It is the parameter that the optimizer moves. Of a reparametrized layer that is the original weight: after
+    spectral normalization the first singular value is about 1 whatever the parameter does. What such a
+    layer uses follows under its name and `USED`; what a parametrization remembers is not moved by the look.
     """
-    for name, layer in network.named_modules():
-        if isinstance(layer, LAYERS):
-            with _evaluated(layer):
-                weight = layer.weight.detach()
-            yield name, as_matrix(weight, output_axis(layer)).float()
+    for name, one in weight_matrices(network, embeddings=True).items():
+        layer, reparametrized, _ = name.rpartition(".parametrizations.")
+        if not reparametrized:
+            layer = name.rpartition(".")[0]
+        yield layer, one.matrix().detach().float()
+        if reparametrized:
+            yield layer + USED, _used_matrix(network.get_submodule(layer)).float()
+
+
+def layer_in_words(layer: str) -> str:
+    """A spectrum's key as sentences name it: "layer first", or that of what the layer uses."""
+    name = layer.removesuffix(USED)
+    return f"layer {name}" if name == layer else f"layer {name} as it is used, after its parametrization,"
+
+
+def _used_matrix(layer: nn.Module) -> Tensor:
+    assert isinstance(layer, LAYERS)
+    with _evaluated(layer):
+        weight = layer.weight.detach()
+    return as_matrix(weight, output_axis(layer))
 
 
 @contextmanager
@@ -73,8 +92,7 @@ class Spectra:
         found: dict[str, dict[str, Tensor]] = {}
         for player, network in self._networks.items():
             found[player] = {
-                name: self._leading(f"{player}.{name}", matrix)
-                for name, matrix in effective_matrices(network)
+                name: self._leading(f"{player}.{name}", matrix) for name, matrix in followed_matrices(network)
             }
         flat = [values for spectrum in found.values() for values in spectrum.values()]
         numbers = iter(torch.cat(flat).tolist() if flat else [])

@@ -11,7 +11,6 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from kennel import options
-from kennel.errors import RecipeError
 from kennel.networks.activations import Activation
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.normalisation import Condition, Conditioning, given
@@ -23,6 +22,7 @@ from kennel.networks.residual import (
     generator_blocks,
     generator_maps,
 )
+from kennel.networks.splitting import chunk_width
 from kennel.shapes import Features, Labels, Latents
 
 # Channels, as multiples of `width`: of the stem and after each block; after each block.
@@ -80,9 +80,7 @@ class BigganGenerator(ResidualGenerator):
         super().__init__(setting, options)
         widths = [options.width * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
         self.slots = len(widths) if options.hierarchical else 1
-        if setting.latent_dimension % self.slots or setting.latent_dimension < self.slots:
-            raise RecipeError(_uneven(setting, self.slots))
-        chunk = setting.latent_dimension // self.slots
+        chunk = chunk_width(setting, self.slots, "biggan")
         embedding = options.shared_embedding if setting.classes else 0
         if embedding:
             self.embedding = nn.Embedding(setting.classes, embedding)
@@ -101,16 +99,6 @@ class BigganGenerator(ResidualGenerator):
         parts = [[*embedded, *further[index : index + 1]] for index in range(len(self.blocks))]
         vectors = [torch.cat(of_block, 1) if of_block else None for of_block in parts]
         return first, [Condition(labels if self.tables else None, vector) for vector in vectors]
-
-
-def _uneven(setting: Setting, slots: int) -> str:
-    below = setting.latent_dimension // slots * slots
-    fitting = f"{below} or {below + slots}" if below else str(slots)
-    return (
-        f"latent.dimension = {setting.latent_dimension}: biggan splits the latent of {setting.size}x"
-        f"{setting.size} images into {slots} equal chunks; make it {fitting}, or set "
-        "generator.hierarchical=false"
-    )
 
 
 @DISCRIMINATORS.register("biggan")

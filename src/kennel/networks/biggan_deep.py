@@ -20,6 +20,7 @@ from kennel.networks.normalisation import Condition, Conditioning, given, normal
 from kennel.networks.residual import (
     STEM_SIDE,
     ProjectionDiscriminator,
+    Residual,
     ResidualGenerator,
     sparing_activation,
 )
@@ -44,7 +45,7 @@ BOTTLENECK = 4
 """A block's hidden channels are a quarter of the more of its inputs and outputs."""
 
 
-class DeepGeneratorBlock(nn.Module):
+class DeepGeneratorBlock(Residual):
     """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after batch norm and activation."""
 
     def __init__(
@@ -62,6 +63,10 @@ class DeepGeneratorBlock(nn.Module):
             for (one, next_one), kernel in zip(pairwise(widths), kernels, strict=True)
         )
 
+    def branch(self) -> list[nn.Module]:
+        """Its four convolutions."""
+        return list(self.convolutions)
+
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         """(batch, width, side, side) to (batch, wider, side, side), or twice that side."""
         hidden = images
@@ -76,7 +81,7 @@ class DeepGeneratorBlock(nn.Module):
         return hidden + (doubled(kept) if self.doubles else kept)
 
 
-class DeepDiscriminatorBlock(nn.Module):
+class DeepDiscriminatorBlock(Residual):
     """1x1 to a quarter of the channels, 3x3, 3x3, 1x1, each after an activation.
 
     The shortcut carries every channel on and appends the missing ones by a 1x1 convolution.
@@ -98,6 +103,10 @@ class DeepDiscriminatorBlock(nn.Module):
         )
         self.widen = Convolution(narrow, wider, 1)
         self.appended = Convolution(width, wider - width, 1) if wider > width else None
+
+    def branch(self) -> list[nn.Module]:
+        """Its four convolutions."""
+        return [*(layer for layer in self.layers if isinstance(layer, Convolution)), self.widen]
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, width, side, side) to (batch, wider, side, side), or half that side."""

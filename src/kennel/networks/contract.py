@@ -74,7 +74,8 @@ class Discriminator(Network):
     """Images to raw logits: how real each image looks, before any sigmoid.
 
     A subclass gives `hidden`, and the layer `head` that maps the last hidden layer to one number. One that
-    uses the class at its end (a projection) adds to `logits` as well.
+    uses the class at its end gives `logits` as well: a projection adds to the head's number, and a head with
+    more outputs compares them with the class.
     """
 
     head: nn.Linear
@@ -108,9 +109,13 @@ class Discriminator(Network):
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
         """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision."""
+        return self.headed(features).squeeze(1)
+
+    def headed(self, features: Features) -> Tensor:
+        """The head's outputs (batch, outputs), float32, of the last hidden layer and its statistics."""
         beside = [statistic(features) for statistic in self.statistics]
-        values: Logits = self.head(torch.cat([features, *beside], 1) if beside else features)
-        return values.squeeze(1).float()
+        values: Tensor = self.head(torch.cat([features, *beside], 1) if beside else features)
+        return values.float()
 
     def forward(self, images: Images, labels: Labels | None = None) -> Logits:
         """One raw logit for each image."""
@@ -122,10 +127,12 @@ class Discriminator(Network):
         The head's weights are kept; those of the new columns are drawn from `random`.
         """
         before = self.head
-        head = drawn_linear(before.in_features + statistic.width, 1, random)
+        has_bias = before.bias is not None
+        head = drawn_linear(before.in_features + statistic.width, before.out_features, random, bias=has_bias)
         with torch.no_grad():
             head.weight[:, : before.in_features] = before.weight
-            head.bias.copy_(before.bias)
+            if has_bias:
+                head.bias.copy_(before.bias)
         self.statistics.append(statistic)
         self.head = head
 

@@ -3,21 +3,34 @@
 The pair is symmetric (Shangguan et al., "Dog Image Generation using DCGAN", Fig. 5): as many layers of the
 same kernel on either side, so that neither player outlearns the other. Channels double as the side halves.
 With classes the pair is a conditional GAN (Mirza and Osindero 2014, arXiv 1411.1784): both are fed the label.
+
+Self-attention and a split latent are options, both off: Iyengar, Pandey and Mehta, "Exploring Generative
+Adversarial Networks", name them in section 4 as what they would add to their DCGAN next.
 """
 
 from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 
 from kennel import options
+from kennel.errors import RecipeError
 from kennel.networks.activations import Activation, activation
+from kennel.networks.attention import NonLocalBlock
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
-from kennel.networks.normalisation import CrossReplicaBatchNorm
+from kennel.networks.normalisation import (
+    Condition,
+    ConditionalBatchNorm,
+    Conditioning,
+    CrossReplicaBatchNorm,
+    normalised,
+)
+from kennel.networks.residual import with_side
+from kennel.networks.splitting import chunk_width
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -27,12 +40,25 @@ class DcganOptions(options.Options):
     """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`.
 
     `batch_norm` False leaves the normalisation out, as a critic with a gradient penalty wants it.
+    `attention` is the side of the maps that attend to themselves (SAGAN: Zhang et al. 2018, arXiv
+    1805.08318): an even one from 4 to half the image's side; 0 for none.
     """
 
     width: PositiveInt = 64
     widest: PositiveInt = 16
     activation: Activation = "leaky_relu"
     batch_norm: bool = True
+    attention: NonNegativeInt = 0
+
+
+class DcganGeneratorOptions(DcganOptions):
+    """The same, and `hierarchical`: the latent is split in a chunk for the stem and one for each batch norm.
+
+    As in BigGAN (Brock et al. 2019, arXiv 1809.11096), gains and biases are linear maps of the chunk. False
+    gives the latent whole to the stem.
+    """
+
+    hierarchical: bool = False
 
 
 class DcganDiscriminatorOptions(DcganOptions):
@@ -57,44 +83,82 @@ def channels_at(side: int, size: int, options: DcganOptions) -> int:
     return options.width * min(options.widest, size // (2 * side))
 
 
+def attends_after(size: int, options: DcganOptions) -> int | None:
+    """Which of `sides(size)` attends to itself, by its place there; None where none does.
+
+    A side that no map has, or an odd one, which cannot be pooled, is a `RecipeError`.
+    """
+    maps = [(side, 0) for side in sides(size) if side % 2 == 0]
+    with_side(options.attention, maps, size)
+    return sides(size).index(options.attention) if options.attention else None
+
+
 @GENERATORS.register("dcgan")
 class DcganGenerator(Generator):
-    """Latent -> linear to the deepest map -> (batch norm, activation, transposed convolution)* -> Tanh."""
+    """Latent -> linear to the deepest map -> (batch norm, activation, transposed convolution)* -> Tanh.
 
-    Options = DcganOptions
+    A non-local block follows the activation of the maps that attend to themselves.
+    """
+
+    Options = DcganGeneratorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
     native: ClassVar[Setting] = Setting(64, 3, 100)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: DcganOptions) -> None:
-        """Builds the layers for `setting`."""
+    def __init__(self, setting: Setting, options: DcganGeneratorOptions) -> None:
+        """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
         super().__init__(setting, options)
         maps = sides(setting.size)
         widths = [channels_at(side, setting.size, options) for side in maps]
         self.deepest = maps[0]
+        self.slots = 1 + len(maps) if options.hierarchical else 1
+        if options.hierarchical and not options.batch_norm:
+            raise RecipeError(
+                "generator.hierarchical feeds chunks of the latent to the batch norms, and "
+                "generator.batch_norm=false leaves them out: set one of the two otherwise"
+            )
+        chunk = chunk_width(setting, self.slots, "dcgan")
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
-        self.stem = nn.Linear(setting.latent_dimension, widths[0] * self.deepest**2, bias=False)
-        layers = [*_normalisation(widths[0], options), activation(options.activation)]
-        for width, wider in pairwise(widths):
-            layers += [
-                TransposedConvolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
-                *_normalisation(wider, options),
-                activation(options.activation),
-            ]
+        self.stem = nn.Linear(chunk, widths[0] * self.deepest**2, bias=False)
+        attending = attends_after(setting.size, options)
+        layers: list[nn.Module] = []
+        for level, width in enumerate(widths):
+            if level:
+                before = widths[level - 1]
+                up = TransposedConvolution(before, width, 4, stride=2, padding=1, bias=not options.batch_norm)
+                layers.append(up)
+            if options.batch_norm:
+                layers.append(Conditioning(vector=chunk if options.hierarchical else 0).batch_norm(width))
+            layers.append(activation(options.activation))
+            if level == attending:
+                layers.append(NonLocalBlock(width))
         layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = ConditionedLayers(*layers)
         if setting.classes:
             self.label = ClassBias(setting, self.stem)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
-        flat = self.stem(latents)
+        first, *further = latents.chunk(self.slots, 1)
+        flat = self.stem(first)
         if self.setting.classes:
             flat = flat + self.label(labels)
         # Channels last in memory, which is the layout that the convolutions want.
-        deepest = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(deepest).float()
+        maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
+        images: Images = self.layers(maps, *further).float()
         return images
+
+
+class ConditionedLayers(nn.Sequential):
+    """Layers in a row; each batch norm with a condition gets the next chunk of a split latent."""
+
+    def forward(self, maps: torch.Tensor, *chunks: Latents) -> torch.Tensor:
+        """Feature maps and (batch, chunk) for each of these batch norms, in their order."""
+        waiting = iter(chunks)
+        for layer in self:
+            conditional = isinstance(layer, ConditionalBatchNorm)
+            maps = normalised(maps, layer, Condition(vector=next(waiting) if conditional else None))
+        return maps
 
 
 @DISCRIMINATORS.register("dcgan")
@@ -113,8 +177,11 @@ class DcganDiscriminator(Discriminator):
         maps = sides(setting.size)[::-1]
         widths = [channels_at(side, setting.size, options) for side in maps]
         self.first = Convolution(setting.channels, widths[0], 4, stride=2, padding=1)
+        attending = attends_after(setting.size, options)
         layers: list[nn.Module] = [activation(options.activation)]
-        for width, wider in pairwise(widths):
+        if attending == len(widths) - 1:
+            layers.append(NonLocalBlock(widths[0]))
+        for deep, (width, wider) in enumerate(pairwise(widths), 1):
             layers += [
                 Convolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
                 *_normalisation(wider, options),
@@ -122,6 +189,8 @@ class DcganDiscriminator(Discriminator):
             ]
             if options.dropout:
                 layers.append(nn.Dropout(options.dropout))
+            if attending == len(widths) - 1 - deep:
+                layers.append(NonLocalBlock(wider))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * maps[-1] ** 2, 1)
         if self.reads_labels:

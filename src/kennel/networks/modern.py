@@ -1,9 +1,15 @@
-"""A pair without normalisation, for the regularised relativistic loss (Huang et al. 2024, arXiv 2501.05441).
+"""R3GAN's networks, without normalization, for the regularized relativistic loss (Huang et al. 2024).
 
-R3GAN, "The GAN is dead; long live the GAN": residual blocks of 1x1, grouped 3x3 and 1x1 convolutions (ResNeXt
-with an inverted bottleneck), LeakyReLU 0.2, smoothed resampling by [1, 2, 1], a learned 4x4 start, no batch
-norm; weights begin so that every block is the identity and the variance of deep sums stays put (Fixup, Zhang
-et al. 2019, arXiv 1901.09321). Widths here are those of a small machine; the paper's are 768 and more.
+"The GAN is dead; long live the GAN! A Modern Baseline GAN", arXiv 2501.05441, configuration E, and its
+released code. A stage has residual blocks of 1x1, grouped 3x3 and 1x1 convolutions (ResNeXt with an inverted
+bottleneck), with a bias and LeakyReLU 0.2 between them. Between stages the side doubles or halves by bilinear
+interpolation, and a 1x1 convolution changes the channels. The generator starts from a learned 4x4 basis.
+Weights begin so that every block is the identity (Fixup, Zhang et al. 2019, arXiv 1901.09321, without its
+scalars); biases begin at 0, and every other layer has weights from N(0, 1 / fan-in).
+
+In the authors' settings (`ModernOptions`) the networks have as many parameters as theirs: 23.058 M and
+23.010 M on FFHQ at 256x256. One thing differs: the paper's pixels are linear, and here they end in Tanh, as
+in all of kennel's generators.
 """
 
 from typing import ClassVar, Literal
@@ -11,11 +17,12 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from kennel import options
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
-from kennel.networks.convolutions import Convolution, convolve
+from kennel.networks.convolutions import Convolution, convolve, doubled
+from kennel.networks.normalisation import given
+from kennel.networks.residual import Residual
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -24,13 +31,16 @@ GAIN = (2 / (1 + 0.2**2)) ** 0.5
 
 
 class ModernOptions(options.Options):
-    """`width` channels in the deepest stages; stages finer than 16x16 have half as many at each doubling.
+    """`width` channels in stages up to `widest_side`; each finer stage has half of the one before.
 
-    `blocks` residual blocks a stage, of `expansion` times the stage's channels inside, in groups of `group`
-    channels.
+    No stage has fewer channels than `narrowest` (or than `width`). `blocks` residual blocks a stage, of
+    `expansion` times the stage's channels inside, in groups of `group` channels. The authors' settings, all
+    with 2 blocks, expansion 2 and latents of 64: width 768 and groups of 16 (CIFAR-10, FFHQ), width 1536 and
+    groups of 32 (ImageNet); widest side 32, but 64 on ImageNet at 64x64.
     """
 
     width: PositiveInt = 256
+    widest_side: PositiveInt = 32
     narrowest: PositiveInt = 64
     blocks: PositiveInt = 2
     expansion: PositiveInt = 2
@@ -47,7 +57,7 @@ def stage_widths(size: int, options: ModernOptions) -> list[int]:
     """Channels of the stages from 4x4 up to `size`."""
     widths, side = [], 4
     while side <= size:
-        halvings = max(0, (side // 16).bit_length() - 1)
+        halvings = max(0, (side // options.widest_side).bit_length() - 1)
         narrowest = min(options.narrowest, options.width)
         widths.append(max(narrowest, options.width >> halvings))
         side *= 2
@@ -55,7 +65,12 @@ def stage_widths(size: int, options: ModernOptions) -> list[int]:
 
 
 class Resample(nn.Module):
-    """Doubles or halves the side, smoothed by [1, 2, 1] / 4 along both axes, so that nothing aliases."""
+    """Doubles or halves the side by bilinear interpolation between the pixels' centers.
+
+    Along each axis the filter is [1, 3, 3, 1] at a step of 2, as in R3GAN's code. It has as many taps on
+    either side of an output's center, so that nothing shifts and a mirrored input gives the mirrored output.
+    Beyond the border is 0.
+    """
 
     kernel: Tensor
 
@@ -63,21 +78,25 @@ class Resample(nn.Module):
         """`way` is the direction."""
         super().__init__()
         self.way = way
-        line = torch.tensor([1.0, 2.0, 1.0]) / 4
+        # Doubling repeats each pixel and then takes [1, 2, 1] / 4: [1, 1] and [1, 2, 1] make [1, 3, 3, 1].
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4 if way == "up" else torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, channels, side, side) to twice or half the side."""
         channels = maps.shape[1]
         if self.way == "up":
-            maps = interpolate(maps, scale_factor=2, mode="nearest")
-        kernel = self.kernel.to(maps.dtype).expand(channels, 1, 3, 3)
+            maps = doubled(maps)
+        kernel = self.kernel.to(maps.dtype).expand(channels, 1, -1, -1)
         stride = 1 if self.way == "up" else 2
         return convolve(maps, kernel, stride=stride, padding=1, groups=channels)
 
 
-class Block(nn.Module):
-    """x + conv1x1(act(conv3x3(act(conv1x1(act x))))), the 3x3 grouped; the last convolution begins at 0."""
+class Block(Residual):
+    """x + conv1x1(act(conv3x3(act(conv1x1(x))))), the 3x3 grouped; the last convolution begins at 0.
+
+    The input is not activated first. The paper's biases before its activations are those of the convolutions.
+    """
 
     def __init__(self, width: int, options: ModernOptions, blocks_in_network: int) -> None:
         """`blocks_in_network` sets the scale of Fixup's weights."""
@@ -87,7 +106,6 @@ class Block(nn.Module):
         while inner % groups:
             groups -= 1
         self.layers = nn.Sequential(
-            nn.LeakyReLU(0.2),
             Convolution(width, inner, 1),
             nn.LeakyReLU(0.2, inplace=True),
             Convolution(inner, inner, 3, padding=1, groups=groups),
@@ -96,9 +114,13 @@ class Block(nn.Module):
         )
         # Fixup: with m = 3 layers in each of L branches, all but the last are scaled by L^(-1 / (2m - 2)).
         scale = GAIN * blocks_in_network ** (-1 / 4)
-        for index in (1, 3):
+        for index in (0, 2):
             _variance_keeping(self.layers[index], scale)
-        nn.init.zeros_(self.layers[5].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.layers[4].weight)  # type: ignore[arg-type]
+
+    def branch(self) -> list[nn.Module]:
+        """Its three convolutions."""
+        return [layer for layer in self.layers if isinstance(layer, Convolution)]
 
     def forward(self, maps: Tensor) -> Tensor:
         """Adds the branch to what comes in."""
@@ -107,6 +129,10 @@ class Block(nn.Module):
 
 
 def _variance_keeping(layer: nn.Module, gain: float) -> None:
+    """Weights from N(0, gain^2 / fan-in), bias 0. An embedding is a linear map of one-hot labels."""
+    if isinstance(layer, nn.Embedding):
+        nn.init.normal_(layer.weight, 0.0, gain / layer.num_embeddings**0.5)
+        return
     assert isinstance(layer, nn.Conv2d | nn.Linear)
     nn.init.normal_(layer.weight, 0.0, gain / layer.weight[0].numel() ** 0.5)
     if layer.bias is not None:
@@ -118,7 +144,7 @@ class ModernGenerator(Generator):
     """A learned 4x4 map, modulated by the latent -> (blocks, up)* -> blocks -> 1x1 convolution -> Tanh.
 
     The paper leaves the pixels linear; here they end between -1 and 1 as every generator's do. With classes
-    an embedding of the label stands beside the latent.
+    an embedding of the label, as wide as the latent, is appended to it.
     """
 
     Options = ModernOptions
@@ -134,6 +160,7 @@ class ModernGenerator(Generator):
         entry = setting.latent_dimension
         if setting.classes:
             self.label = nn.Embedding(setting.classes, setting.latent_dimension)
+            _variance_keeping(self.label, 1.0)
             entry *= 2
         self.start = nn.Parameter(torch.randn(widths[0], 4, 4))
         self.modulation = nn.Linear(entry, widths[0], bias=False)
@@ -150,9 +177,7 @@ class ModernGenerator(Generator):
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
         if self.setting.classes:
-            if labels is None:
-                raise ValueError(f"this network was built for {self.setting.classes} classes: give it labels")
-            latents = torch.cat([latents, self.label(labels)], 1)
+            latents = torch.cat([latents, self.label(given(labels, self.setting.classes))], 1)
         maps = self.start * self.modulation(latents)[:, :, None, None]
         maps = maps.contiguous(memory_format=torch.channels_last)
         images: Images = self.to_pixels(self.layers(maps)).float().tanh()
@@ -161,7 +186,11 @@ class ModernGenerator(Generator):
 
 @DISCRIMINATORS.register("modern")
 class ModernDiscriminator(Discriminator):
-    """1x1 convolution -> (blocks, down)* -> blocks -> a 4x4 depthwise convolution that closes the map."""
+    """1x1 convolution -> (blocks, down)* -> blocks -> a 4x4 depthwise convolution that closes the map.
+
+    The head is linear without a bias: to one logit or, with classes, to `width` numbers, whose inner product
+    with an embedding of the label is the logit. No part of it is independent of the class.
+    """
 
     Options = ModernDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
@@ -173,7 +202,7 @@ class ModernDiscriminator(Discriminator):
         super().__init__(setting, options)
         widths = stage_widths(setting.size, options)[::-1]
         blocks = options.blocks * len(widths)
-        self.from_pixels = Convolution(setting.channels, widths[0], 1)
+        self.from_pixels = Convolution(setting.channels, widths[0], 1, bias=False)
         _variance_keeping(self.from_pixels, 1.0)
         layers: list[nn.Module] = []
         for index, width in enumerate(widths):
@@ -183,10 +212,12 @@ class ModernDiscriminator(Discriminator):
         self.layers = nn.Sequential(*layers)
         self.close = Convolution(widths[-1], widths[-1], 4, groups=widths[-1], bias=False)
         _variance_keeping(self.close, 1.0)
-        self.head = nn.Linear(widths[-1], 1)
+        outputs = widths[-1] if self.reads_labels else 1
+        self.head = nn.Linear(widths[-1], outputs, bias=False)
+        _variance_keeping(self.head, 1.0)
         if self.reads_labels:
-            self.label = nn.Embedding(setting.classes, widths[-1])
-            nn.init.normal_(self.label.weight, 0.0, widths[-1] ** -0.5)
+            self.label = nn.Embedding(setting.classes, outputs)
+            _variance_keeping(self.label, outputs**-0.5)  # so that the inner product keeps the variance
 
     def hidden(self, images: Images, labels: Labels | None = None) -> Features:
         """The closed map (batch, width)."""
@@ -194,12 +225,11 @@ class ModernDiscriminator(Discriminator):
         return features
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """The head's logit and, with classes, the projection on the label (Miyato and Koyama 2018, eq. 3)."""
-        logits = super().logits(features, labels)
-        if self.reads_labels:
-            if labels is None:
-                raise ValueError(f"this network was built for {self.setting.classes} classes: give it labels")
-            logits = logits + (self.label(labels) * features.float()).sum(1)
+        """The head's logit or, with classes, the inner product of its outputs with the label's embedding."""
+        if not self.reads_labels:
+            return super().logits(features, labels)
+        embedded = self.label(given(labels, self.setting.classes)).float()
+        logits: Logits = (self.headed(features) * embedded).sum(1)
         return logits
 
 

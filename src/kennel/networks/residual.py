@@ -31,7 +31,15 @@ def sparing_activation(name: Activation) -> nn.Module:
     return cast(nn.Module, layer)
 
 
-class GeneratorBlock(nn.Module):
+class Residual(nn.Module):
+    """A block whose output is the sum of a shortcut and a branch."""
+
+    def branch(self) -> list[nn.Module]:
+        """The convolutions of the branch; those of the shortcut are not among them."""
+        raise NotImplementedError  # abstract
+
+
+class GeneratorBlock(Residual):
     """Doubles the side. After Miyato et al. 2018 (arXiv 1802.05957, appendix B), with conditions.
 
     batch norm, activation, double, 3x3 convolution, batch norm, activation, 3x3 convolution
@@ -49,6 +57,10 @@ class GeneratorBlock(nn.Module):
         self.second = Convolution(wider, wider, 3, padding=1)
         self.shortcut = Convolution(width, wider, 1)
 
+    def branch(self) -> list[nn.Module]:
+        """Its two 3x3 convolutions."""
+        return [self.first, self.second]
+
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
         """(batch, width, side, side) to (batch, wider, 2 side, 2 side)."""
         hidden = self.first_activation(normalised(images, self.first_norm, condition))
@@ -58,7 +70,7 @@ class GeneratorBlock(nn.Module):
         return cast(Tensor, self.second(hidden) + doubled(self.shortcut(images)))
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(Residual):
     """Halves the side, or keeps it. After Miyato et al. 2018 (arXiv 1802.05957, appendix B).
 
         activation, 3x3 convolution, activation, 3x3 convolution, 2x2 mean
@@ -80,6 +92,10 @@ class DiscriminatorBlock(nn.Module):
         self.second = Convolution(hidden, wider, 3, padding=1)
         plain = width == wider and not halves
         self.shortcut = nn.Identity() if plain else Convolution(width, wider, 1)
+
+    def branch(self) -> list[nn.Module]:
+        """Its two 3x3 convolutions."""
+        return [self.first, self.second]
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, width, side, side) to (batch, wider, side, side), or half that side."""

@@ -8,6 +8,7 @@ from pkgutil import iter_modules
 from kennel.errors import RecipeError
 from kennel.recipe import Recipe, from_yaml
 from kennel.recipes.registry import RECIPES
+from kennel.untrusted import MAX_YAML_BYTES, UntrustedError, read_text
 
 __all__ = ["RECIPES", "built_in", "find", "story"]
 
@@ -35,7 +36,7 @@ def find(name_or_file: str) -> Recipe:
             f"there is no recipe file {file}: give one that exists, or a built-in recipe's name"
         )
     try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+        text = read_text(file, MAX_YAML_BYTES, named=True)
+    except UntrustedError as error:
+        raise RecipeError(f"{file} {str(error).removeprefix('it ')}: save it as UTF-8 text") from None
     return from_yaml(text, name_or_file)

@@ -11,10 +11,10 @@ def biggan() -> Recipe:
     Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
     techniques", sections 2.1 and 3.1, after Brock et al. 2019: shared class embedding, class-conditional
     batch norm, hierarchical latents, a non-local block at 64x64, projection, spectral normalisation in both
-    networks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the discriminator, one discriminator turn a
-    round, weights as PyTorch draws them; 200,000 rounds (12.8 million images), ten days on four K80s. Their
-    data: LSUN church_outdoor and bridge, and 100 classes of ImageNet. They sample with truncated latents
-    (`kennel sample --truncation`).
+    networks but for the non-local blocks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the
+    discriminator, one discriminator turn a round, weights as PyTorch draws them; 200,000 rounds (12.8 million
+    images), ten days on four K80s. Their data: LSUN church_outdoor and bridge, and 100 classes of ImageNet.
+    They sample with truncated latents (`kennel sample --truncation`).
 
     Data: kennel data prepare lsun sets/lsun --from FOLDER --category church_outdoor,bridge --size 128
     Command: kennel train biggan --data sets/lsun --out runs/biggan
@@ -30,7 +30,7 @@ def biggan() -> Recipe:
         generator=Part(name="biggan", width=64),
         discriminator=Part(name="biggan", width=64),
         loss=Part(name="hinge"),
-        techniques=(Part(name="spectral_norm", players="both"),),
+        techniques=(Part(name="spectral_norm", players="both", exempt=["attention"]),),
         generator_optimiser=Optimiser(learning_rate=1e-4, betas=(0.0, 0.999)),
         discriminator_optimiser=Optimiser(learning_rate=4e-4, betas=(0.0, 0.999)),
         batch=64,
@@ -61,14 +61,14 @@ def biggan_original() -> Recipe:
         image=Image(size=128, channels=3),
         classes=None,
         latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=96),
+        generator=Part(name="biggan", width=96, epsilon=1e-4),
         discriminator=Part(name="biggan", width=96),
         loss=Part(name="hinge"),
         techniques=(
             Part(name="orthogonal_init"),
             Part(name="spectral_norm", players="both"),
             Part(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
-            Part(name="ema", half_life_images=28_400_000),
+            Part(name="ema", half_life_images=28_400_000, ramp_up=1.0),
         ),
         generator_optimiser=Optimiser(learning_rate=5e-5, betas=(0.0, 0.999)),
         discriminator_optimiser=Optimiser(learning_rate=2e-4, betas=(0.0, 0.999)),

@@ -11,9 +11,9 @@ def sngan() -> Recipe:
     Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv 1802.05957:
     hinge loss, Adam 2e-4 with betas (0, 0.9), five discriminator turns a round, batches of 64, latents of
     128, a learning rate that falls to 0 along a line; in the released code 50,000 rounds on CIFAR-10 (16
-    million images). Add `--set classes=null` for class-conditional batch norm and the projection
-    discriminator (Miyato and Koyama 2018, arXiv 1802.05637). The paper's generator has twice the
-    discriminator's batch; here they are equal.
+    million images), and Xavier weights with a gain of sqrt(2) in residual branches. Add `--set classes=null`
+    for class-conditional batch norm and the projection discriminator (Miyato and Koyama 2018, arXiv
+    1802.05637). The paper's generator has twice the discriminator's batch; here they are equal.
 
     Data: kennel data prepare cifar10 sets/cifar10
     Command: kennel train sngan --data sets/cifar10 --out runs/sngan
@@ -27,7 +27,11 @@ def sngan() -> Recipe:
         generator=Part(name="sngan"),
         discriminator=Part(name="sngan"),
         loss=Part(name="hinge"),
-        techniques=(Part(name="spectral_norm", players="discriminator"), Part(name="ema")),
+        techniques=(
+            Part(name="xavier_init"),
+            Part(name="spectral_norm", players="discriminator"),
+            Part(name="ema", half_life_images=50_000),
+        ),
         generator_optimiser=adam,
         discriminator_optimiser=adam,
         batch=64,

@@ -59,7 +59,7 @@ def marks_of(alarms: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
     for line in alarms:
         if "alarm" in line and line["alarm"] not in names.setdefault(int(line["images"]), []):
             names[int(line["images"])].append(str(line["alarm"]))
-    return tuple(Mark(images, "\n".join(map(label, names[images]))) for images in sorted(names))
+    return tuple(Mark(images, plain("\n".join(map(label, names[images])))) for images in sorted(names))
 
 
 def draw_curves(
@@ -105,6 +105,11 @@ def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     return tuple(panels)
 
 
+def plain(text: str) -> str:
+    """The text as matplotlib draws it letter by letter: between two dollars it would read mathematics."""
+    return text.replace("$", r"\$")
+
+
 def best_place(name: str, values: Sequence[float]) -> int:
     """Where the best value of the metric `name` stands; the first of equals."""
     pick = max if metric_direction(name) > 0 else min
@@ -141,7 +146,7 @@ def _lines(log: Sequence[Mapping[str, Any]]) -> list[Line]:
     known = list(_LINE_LABELS)
     names = sorted(points, key=lambda name: known.index(name) if name in known else len(known))
     return [
-        Line(name, _LINE_LABELS.get(name, label(name)), *map(tuple, zip(*points[name], strict=True)))
+        Line(name, _LINE_LABELS.get(name, plain(label(name))), *map(tuple, zip(*points[name], strict=True)))
         for name in names
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from kennel.errors import JudgementError
 from kennel.judgement import Judgement, read_judgements, warnings_about
 from kennel.report.wording import figure, label, metric_direction, protocol_items
+from kennel.untrusted import leads_out, printable
 
 CAPTIONS = {
     "memorisation": "The most suspicious samples (left), each beside the real training images that are "
@@ -160,11 +161,11 @@ def judgement_tables(folder: Path) -> tuple[list[Table], list[str]]:
     """A run's `judgements/` as one table per protocol, and the names of files that hold no judgements."""
     judged: list[Judged] = []
     unreadable = []
-    for file in sorted(folder.glob("*.json")):
+    for file in () if leads_out(folder) else sorted(folder.glob("*.json")):
         try:
-            judged += [Judged(judgement, file.name) for judgement in read_judgements(file)]
+            judged += [Judged(judgement, file.name) for judgement in read_judgements(file, named=False)]
         except JudgementError:
-            unreadable.append(file.name)
+            unreadable.append(printable(file.name))
     return _tables(judged), unreadable
 
 

@@ -14,6 +14,8 @@ from PIL import Image
 
 import kennel
 from kennel.atomic import write_text
+from kennel.data.decoding import MAX_FILE_BYTES, decode, pillow_at_ease
+from kennel.errors import KennelError, RunError
 from kennel.pictures import png_text
 from kennel.recipe import Recipe
 from kennel.report.figures import Panel, draw_curves, marks_of
@@ -21,11 +23,14 @@ from kennel.report.judgements import JudgingPicture, judgement_tables, judging_p
 from kennel.report.spectra import draw_spectra
 from kennel.report.wording import duration, figure, label, shape_in_words
 from kennel.run_folder import RunFolder
+from kennel.untrusted import leads_out, read_bytes
 from kennel.watch import VALIDATIONS_SINCE_BEST
 
 EMBED_UP_TO = 1_500_000
 """Bytes of a picture that is embedded as it is; a larger one is scaled down, so that the page stays light."""
 STRIP_LENGTH = 6
+MAX_PAGE_PIXELS = 1 << 27
+"""A run's own grids have a hundredth of it."""
 CLASSES_NAMED = 12
 
 
@@ -57,7 +62,11 @@ def write_report(folder: RunFolder) -> Path:
     which says what is not there yet.
     """
     recipe, about, log = folder.recipe(), folder.about(), folder.log()
-    set_size = int(about["data"]["count"])
+    set_size = about["data"].get("count")
+    if set_size is None:
+        raise RunError(
+            f"{folder.about_file} does not say how many images there were: bring it back from a copy"
+        )
     alarms = folder.alarms()
     marks = marks_of(alarms)
     panels = draw_curves(log, folder.curves, set_size, marks)
@@ -80,7 +89,7 @@ def write_report(folder: RunFolder) -> Path:
         alarms=[_alarm(line) for line in alarms],
         tables=tables,
         pictures=[
-            [_embedded(picture) for picture in pictures]
+            [shown for picture in pictures if (shown := _embedded(picture)) is not None]
             for pictures in judging_pictures(folder.judgements, tables)
         ],
         unreadable=unreadable,
@@ -94,7 +103,11 @@ def write_report(folder: RunFolder) -> Path:
 
 def progress_grids(folder: RunFolder) -> list[Path]:
     """The grids of fixed latents, oldest first: those named by a count of images, and no others."""
-    grids = [file for file in folder.samples.glob("*.png") if file.stem.isdecimal()]
+    grids = [
+        file
+        for file in folder.samples.glob("*.png")
+        if file.stem.isdecimal() and len(file.stem) <= 18 and not file.is_symlink() and file.is_file()
+    ]
     return sorted(grids, key=lambda file: int(file.stem))
 
 
@@ -109,14 +122,34 @@ def _strip(files: Sequence[Path]) -> list[Grid]:
     places = {round(step * last / (STRIP_LENGTH - 1)) for step in range(STRIP_LENGTH)} if files else set()
     grids = []
     for place in sorted(places):
-        png = files[place].read_bytes()
-        light = lightened(png)
-        grids.append(Grid(int(files[place].stem), data_uri(light), light is not png))
+        png = picture_in(files[place])
+        if png is not None:
+            light = lightened(png)
+            grids.append(Grid(int(files[place].stem), data_uri(light), light is not png))
     return grids
 
 
-def _embedded(picture: JudgingPicture) -> Embedded:
-    png = picture.path.read_bytes()
+def picture_in(file: Path) -> bytes | None:
+    """A PNG's bytes; None for a link, and for what does not decode as a PNG.
+
+    The page travels: a link in its folder would take along what it points to.
+    """
+    if file.is_symlink() or leads_out(file.parent):
+        return None
+    try:
+        png = read_bytes(file, MAX_FILE_BYTES)
+        if not png.startswith(b"\x89PNG\r\n\x1a\n"):
+            return None
+        decode(png, max_pixels=MAX_PAGE_PIXELS)
+    except KennelError:
+        return None
+    return png
+
+
+def _embedded(picture: JudgingPicture) -> Embedded | None:
+    png = picture_in(picture.path)
+    if png is None:
+        return None
     light = lightened(png)
     return Embedded(picture.caption, picture.path.name, data_uri(light), light is not png)
 
@@ -125,7 +158,7 @@ def lightened(png: bytes, limit: int = EMBED_UP_TO) -> bytes:
     """The same PNG where it is light enough, else one scaled down below `limit` bytes; its text stays."""
     if len(png) <= limit:
         return png
-    with Image.open(io.BytesIO(png)) as picture:
+    with pillow_at_ease(), Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         picture.load()
         # What the picture says of itself, that a GAN made it, goes where it goes.
         text = {str(name): str(value) for name, value in picture.info.items() if isinstance(value, str)}
@@ -156,7 +189,7 @@ def _facts(
     facts = [
         ("Data set", Path(data["path"]).name),
         ("Images", f"{data['count']:,}"),
-        ("Shape", shape_in_words(data["shape"])),
+        ("Shape", shape_in_words(data.get("shape"))),
         ("Classes", _classes(data.get("classes") or [])),
         ("Set's fingerprint", str(data["fingerprint"])),
         ("Run's fingerprint", folder.fingerprint()),

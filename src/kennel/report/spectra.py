@@ -1,4 +1,7 @@
-"""The first three singular values of every weight matrix on paper, a panel for each player."""
+"""The first three singular values of every weight matrix on paper, a panel for each player.
+
+Where layers are reparametrized (spectral norm), a panel more shows the weights that those layers use.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -6,7 +9,8 @@ from math import floor, log10
 from pathlib import Path
 from typing import Any
 
-from kennel.report.figures import Mark
+from kennel.monitor.spectra import USED, Spectrum
+from kennel.report.figures import Mark, plain
 from kennel.report.wording import short_count
 
 PLAYERS = ("generator", "discriminator")
@@ -28,22 +32,55 @@ def draw_spectra(spectra: Sequence[Mapping[str, Any]], destination: Path, marks:
     from kennel.atomic import atomic_file
     from kennel.report.drawing import DOTS_PER_INCH, draw_marks, style
 
+    panels = panels_of_spectra(spectra)
     paper = Figure(
-        figsize=(12.0, 9.0), dpi=DOTS_PER_INCH, facecolor="white", layout=ConstrainedLayoutEngine()
+        figsize=(12.0, 4.5 * len(panels)),
+        dpi=DOTS_PER_INCH,
+        facecolor="white",
+        layout=ConstrainedLayoutEngine(),
     )
     FigureCanvasAgg(paper)
     furthest = max(*(int(line["images"]) for line in spectra), *(mark.images for mark in marks), 1)
-    for axes, player in zip(paper.subplots(2, 1), PLAYERS, strict=True):
-        style(axes, f"{player.capitalize()}: the first three singular values of its weights, log scale")
+    for axes, (title, history) in zip(paper.subplots(len(panels), 1), panels.items(), strict=True):
+        style(axes, title)
         axes.set_xlim(0, furthest * 1.02)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
         axes.yaxis.set_minor_formatter(FuncFormatter(partial(_between_decades, axes)))
-        _draw_layers(axes, [(int(line["images"]), line[player]) for line in spectra])
+        _draw_layers(axes, history)
         draw_marks(axes, marks)
     with atomic_file(destination) as temporary:
         paper.savefig(temporary, format="png")
     return True
+
+
+History = list[tuple[int, Spectrum]]
+"""Spectra by the images that had been seen."""
+
+
+def panels_of_spectra(spectra: Sequence[Mapping[str, Any]]) -> dict[str, History]:
+    """The titles of a figure's panels, and what each shows: of each player the weights that the optimizer
+    moves and, where some layers use others, those."""
+    panels: dict[str, History] = {}
+    for player in PLAYERS:
+        both = [(int(line["images"]), line[player]) for line in spectra if line.get(player)]
+        used = [(images, _with_ending(spectrum, USED)) for images, spectrum in both]
+        name, log = player.capitalize(), "log scale"
+        moved = [(images, _without_ending(spectrum, USED)) for images, spectrum in both]
+        panels[f"{name}: the first three singular values of its weights, {log}"] = moved
+        if any(spectrum for _, spectrum in used):
+            panels[f"{name}: those of the weights that its spectrally normalized layers use, {log}"] = used
+    return panels
+
+
+def _with_ending(spectrum: Spectrum, ending: str) -> Spectrum:
+    return {
+        layer.removesuffix(ending): values for layer, values in spectrum.items() if layer.endswith(ending)
+    }
+
+
+def _without_ending(spectrum: Spectrum, ending: str) -> Spectrum:
+    return {layer: values for layer, values in spectrum.items() if not layer.endswith(ending)}
 
 
 def _between_decades(axes: Any, value: float, place: int) -> str:
@@ -55,13 +92,15 @@ def _between_decades(axes: Any, value: float, place: int) -> str:
     return short_count(value) if labelled else ""
 
 
-def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[float]]]]) -> None:
+def _draw_layers(axes: Any, history: History) -> None:
     """Layers from the first to the last in the order of a rainbow; those without a name in grey."""
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
 
     from kennel.report.drawing import FAINT, INK, SOFT
 
+    if not history:
+        return
     last = history[-1][1]
     named = sorted(last, key=lambda layer: -last[layer][0])[:NAMED] if len(last) > NAMED else list(last)
     shown = [layer for layer in last if layer in named]
@@ -74,7 +113,7 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
             points = [
                 (images, spectrum[layer][number])
                 for images, spectrum in history
-                if layer in spectrum and spectrum[layer][number] > 0
+                if number < len(spectrum.get(layer, ())) and spectrum[layer][number] > 0
             ]
             if points:
                 axes.plot(
@@ -87,7 +126,7 @@ def _draw_layers(axes: Any, history: Sequence[tuple[int, Mapping[str, Sequence[f
                     clip_on=len(points) > 2,
                     markersize=3.5,
                 )
-    handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=layer) for layer in shown]
+    handles = [Line2D([], [], color=colours[layer], linewidth=2.2, label=plain(layer)) for layer in shown]
     if len(last) > len(shown):
         handles.append(
             Line2D([], [], color="#b6bec8", linewidth=2.2, label=f"{len(last) - len(shown)} others")

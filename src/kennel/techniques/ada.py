@@ -87,13 +87,13 @@ def deformed(images: Images, draws: Chances) -> Images:
 
 
 def recoloured(images: Images, draws: Chances) -> Images:
-    """Brightness and contrast, and of colour images light for dark, hue and saturation too."""
+    """Brightness, contrast and light for dark, and of colour images hue and saturation too."""
     brightness = draws.amounts(draws.normal(0.2))
     contrast = draws.factors(0.5)
     images = image_ops.per_image(contrast) * image_ops.brightened(images, brightness)
-    if images.shape[1] != 3:
-        return images
     flips = draws.amounts(draws.below(2)) == 1
+    if images.shape[1] != 3:  # the grey axis is all that there is
+        return torch.where(image_ops.per_image(flips), -images, images)
     hue = draws.amounts(draws.uniform(-pi, pi))
     saturation = draws.factors(1.0)
     matrices = image_ops.saturations(saturation) @ image_ops.hue_rotations(hue) @ image_ops.luma_flips(flips)

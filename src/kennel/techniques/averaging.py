@@ -15,9 +15,11 @@ from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Techniq
 class Ema(Technique):
     """An exponential moving average of the generator, to sample from (Yazici et al. 2018, arXiv 1806.04498).
 
-    `half_life_images`: after so many images an old weight counts half. While the run is young the half-life
-    is at most `ramp_up` of the images seen, so that the average does not remember its random beginning.
-    Buffers (batch norm's statistics) are averaged too.
+    `half_life_images`: after so many images an old weight counts half. They are real images shown to the
+    discriminator, as the budget and the log count them: a round with several of its turns shows several
+    batches. A decay b per generator's turn from a paper is a half-life of (images a turn) * log 0.5 / log b.
+    While the run is young the half-life is at most `ramp_up` of the images seen, so that the average does not
+    remember its random beginning. Buffers (batch norm's statistics) are averaged too.
     """
 
     stage: ClassVar[Stage] = "copy"

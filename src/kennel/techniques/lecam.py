@@ -15,7 +15,8 @@ class LeCam(Term):
     """LeCam regularisation for small sets (Tseng et al. 2021, arXiv 2104.03310).
 
     Averages of both sides' logits, in which a turn counts half after `half_life_images`, are the anchors
-    that the other side's logits must not cross. The term sets in at `start_images`.
+    that the other side's logits must not cross. They hold this turn's logits too, as in the authors' code,
+    which bring the averages up to date before they look at the distance. The term sets in at `start_images`.
     """
 
     weight: float = Field(0.3, ge=0, allow_inf_nan=False)
@@ -27,29 +28,32 @@ class LeCam(Term):
     _weights: Tensor = PrivateAttr(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def anchors(self) -> tuple[Tensor, Tensor]:
-        """The averages of the real logits and of the fakes'; NaN before the first turn."""
-        real, fake = (self._sums / self._weights.to(self._sums)).unbind()
-        return real, fake
+        """The averages of the real logits and of the fakes', of all turns so far; NaN before the first."""
+        return _averages(self._sums, self._weights)
 
     def discriminator_term(self, play: Play) -> Scalar | None:
         """E[max(0, D(x) - anchor of the fakes)^2] + E[max(0, anchor of the reals - D(G(z)))^2]."""
-        if play.turn.images_seen < self.start_images or self._weights == 0:
+        if play.turn.images_seen < self.start_images:
             return None
         assert play.real_logits is not None  # always there in the discriminator's turn
-        real_anchor, fake_anchor = self.anchors()
+        real_anchor, fake_anchor = _averages(*self._with(play))
         return (
             relu(play.real_logits - fake_anchor).square().mean()
             + relu(real_anchor - play.fake_logits).square().mean()
         )
 
-    @torch.no_grad()
     def after_discriminator(self, play: Play) -> None:
         """Takes this turn's logits into the averages."""
+        self._sums, self._weights = self._with(play)
+
+    @torch.no_grad()
+    def _with(self, play: Play) -> tuple[Tensor, Tensor]:
+        """The sums and weights with this turn's logits; what is remembered stays as it is."""
         assert play.real_logits is not None
         means = mean_over_ranks(torch.stack([play.real_logits.mean(), play.fake_logits.mean()]))
         gain = 1 - 0.5 ** (play.turn.images_in_turn / self.half_life_images)
-        self._sums = torch.lerp(self._sums.to(means), means, gain)
-        self._weights = self._weights + gain * (1 - self._weights)
+        sums = torch.lerp(self._sums.to(means), means, gain)
+        return sums, self._weights + gain * (1 - self._weights)
 
     def statistics(self) -> dict[str, Tensor]:
         """The anchors, once there are some."""
@@ -65,3 +69,8 @@ class LeCam(Term):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes them back; the weight stays on the CPU, where nobody has to wait for it."""
         self._sums, self._weights = state["sums"], state["weights"].cpu()
+
+
+def _averages(sums: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    real, fake = (sums / weights.to(sums)).unbind()
+    return real, fake

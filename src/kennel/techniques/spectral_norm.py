@@ -1,14 +1,17 @@
 """Spectral normalisation: every weight matrix divided by its largest singular value."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar, cast
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.parametrize import register_parametrization
 
 from kennel.errors import RecipeError
+from kennel.networks.attention import NonLocalBlock
 from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique
 from kennel.techniques.matrices import LAYERS, as_matrix, from_matrix, output_axis
 from kennel.techniques.spectrum import WARM_UP
@@ -16,6 +19,8 @@ from kennel.techniques.whose import Whose, networks_of
 
 EPSILON = 1e-12
 """The shortest length that a vector is divided by."""
+MOST_SHOWN = 12
+"""So many layers are named where a pattern matches none."""
 
 
 class DividedBySpectralNorm(nn.Module):
@@ -109,29 +114,103 @@ class SpectralNorm(Technique):
 
     `players` says whose layers (Zhang et al. 2018, arXiv 1805.08318, normalise both players); a generator's
     embeddings are left alone, as in BigGAN. `iterations` of the power method are made at each pass.
+
+    `exempt` names layers that keep their weights: `first`, `last`, `attention` (the non-local blocks, which
+    Iyengar, Pandey and Mehta, section 2.1, do not normalise), `embeddings`, or a pattern of module names as
+    `nn.Module.named_modules` has them (`head`, `layers.*`, `generator.stem`). A pattern that matches a module
+    exempts all layers in it; one that matches no layer raises `RecipeError`.
     """
 
     stage: ClassVar[Stage] = "reparametrise"
 
     players: Whose = "discriminator"
     iterations: PositiveInt = 1
+    exempt: tuple[str, ...] = ()
+
+    @field_validator("exempt", mode="before")
+    @classmethod
+    def _from_a_line(cls, given: Any) -> Any:
+        return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
     def build(self, players: Players, random: torch.Generator) -> None:
         """Puts the parametrisation on every layer; their parameters stay the same tensors."""
-        for player, network in networks_of(players, self.players).items():
-            for name, layer in list(network.named_modules()):
-                skipped = player == "generator" and isinstance(layer, nn.Embedding)
-                if isinstance(layer, LAYERS) and not skipped:
-                    _refuse_zeros(layer.weight, f"{player}.{name}")
-                    normalised = DividedBySpectralNorm(
-                        layer.weight, output_axis(layer), self.iterations, random
-                    )
-                    register_parametrization(layer, "weight", normalised)
+        layers = {
+            f"{player}.{name}": layer
+            for player, network in networks_of(players, self.players).items()
+            for name, layer in network.named_modules()
+            if isinstance(layer, LAYERS) and not (player == "generator" and isinstance(layer, nn.Embedding))
+        }
+        exempt = self._exempted(layers, networks_of(players, self.players))
+        for name, layer in layers.items():
+            if name not in exempt:
+                _refuse_zeros(layer.weight, name)
+                normalised = DividedBySpectralNorm(layer.weight, output_axis(layer), self.iterations, random)
+                register_parametrization(layer, "weight", normalised)
+
+    def _exempted(self, layers: Mapping[str, nn.Module], networks: Mapping[str, nn.Module]) -> set[str]:
+        """Those of `layers`, by player and name, that `exempt` means."""
+        kinds = _kinds(networks)
+        found: set[str] = set()
+        for word in self.exempt:
+            if word in kinds:
+                found |= kinds[word] & layers.keys()  # a network may have no attention
+                continue
+            matched = {name for name in layers if _matches(word, name)}
+            if not matched:
+                raise RecipeError(_unknown(word, kinds, layers))
+            found |= matched
+        if found and found == layers.keys():
+            raise RecipeError(
+                f"techniques.spectral_norm.exempt = {', '.join(self.exempt)} leaves no layer to normalize: "
+                "exempt fewer, or --set techniques.spectral_norm=off"
+            )
+        return found
+
+
+def _kinds(networks: Mapping[str, nn.Module]) -> dict[str, set[str]]:
+    """What each word of `exempt` that is no pattern means: names of layers, each after its player's.
+
+    A network's layers are registered in the order of its forward pass, but for embeddings and non-local
+    blocks: `tests/networks/test_contract.py` holds every network to that.
+    """
+    kinds: dict[str, set[str]] = {"first": set(), "last": set(), "attention": set(), "embeddings": set()}
+    for player, network in networks.items():
+        inside = {
+            f"{player}.{name}.{inner}"
+            for name, block in network.named_modules()
+            if isinstance(block, NonLocalBlock)
+            for inner, _ in block.named_modules()
+        }
+        layers = {f"{player}.{name}": one for name, one in network.named_modules() if isinstance(one, LAYERS)}
+        embeddings = {name for name, layer in layers.items() if isinstance(layer, nn.Embedding)}
+        in_order = [name for name in layers if name not in embeddings | inside]
+        kinds["first"].add(in_order[0])
+        kinds["last"].add(in_order[-1])
+        kinds["attention"] |= inside
+        kinds["embeddings"] |= embeddings
+    return kinds
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether it matches a layer or a module that holds it; with or without the player before the name."""
+    player, _, within = name.partition(".")
+    parts = within.split(".")
+    paths = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    return any(fnmatchcase(path, pattern) or fnmatchcase(f"{player}.{path}", pattern) for path in paths)
+
+
+def _unknown(pattern: str, kinds: dict[str, set[str]], layers: Mapping[str, nn.Module]) -> str:
+    shown = list(layers)[:MOST_SHOWN]
+    further = f" and {len(layers) - MOST_SHOWN} more" if len(layers) > MOST_SHOWN else ""
+    return (
+        f"techniques.spectral_norm.exempt = '{pattern}' matches no layer: give {', '.join(kinds)}, or a "
+        f"pattern of these names: {', '.join(shown)}{further}"
+    )
 
 
 def _refuse_zeros(weight: Tensor, name: str) -> None:
     if not bool(weight.any()):
         raise RecipeError(
             f"spectral_norm cannot divide the weights of {name} by their norm, for they are all 0: let "
-            "orthogonal_init or normal_init draw them, or --set techniques.spectral_norm=off"
+            "orthogonal_init, normal_init or xavier_init draw them, or --set techniques.spectral_norm=off"
         )

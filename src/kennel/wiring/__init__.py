@@ -8,9 +8,9 @@ from kennel.wiring.building import (
     resolve,
     sampling_generator,
 )
-from kennel.wiring.forecasting import Forecast, forecast
 from kennel.wiring.loading import LoadedRun, load_run, sampled_set
 from kennel.wiring.placing import own_device, training_device
+from kennel.wiring.planning import Forecast, forecast
 from kennel.wiring.training import train
 
 __all__ = [

@@ -90,8 +90,8 @@ def _classes(recipe: Recipe, packed: PackedSet) -> int:
     if there < 2:
         raise RecipeError(
             f"the recipe {recipe.name} draws by class, and {packed.name} has "
-            f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, or add "
-            "--set classes=0"
+            f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, two at "
+            f"least, or draw without: {_without_classes(recipe)}"
         )
     if recipe.classes not in (None, there):
         raise RecipeError(
@@ -99,6 +99,12 @@ def _classes(recipe: Recipe, packed: PackedSet) -> int:
             "give another set, or --set classes=null to take what the set has"
         )
     return there
+
+
+def _without_classes(recipe: Recipe) -> str:
+    """The options under which the recipe asks for no classes: its techniques that need some go with them."""
+    need_them = [part.name for part in recipe.techniques if "classes" in TECHNIQUES[part.name].needs]
+    return " ".join(["--set classes=0", *(f"--set techniques.{name}=off" for name in need_them)])
 
 
 def _in_full(recipe: Recipe) -> Recipe:

@@ -40,9 +40,10 @@ def failures_told(recipe: Recipe, device: torch.device, where: str) -> Iterator[
 
     The way there is played uncompiled where that fails; of the way back it is known too late.
     """
-    fits = "`kennel plan` says which one fits"
     with shortage_told(
-        f"a batch of {recipe.batch:,} images", device, f"give a smaller --set batch=...{where} ({fits})"
+        f"a batch of {recipe.batch:,} images",
+        device,
+        f"give a smaller --set batch=...{where} (`kennel plan` says what one takes)",
     ):
         try:
             yield

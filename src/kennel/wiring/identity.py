@@ -18,6 +18,7 @@ TAKEN = (
     "validation.every_ticks:",
     "alarms.",
     "keep_checkpoints:",
+    "keep_every_ticks:",
 )
 """Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
 means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
@@ -34,6 +35,7 @@ def identity(recipe: Recipe, data: str) -> str:
             "budget": Budget(images=1),
             "alarms": Alarms(),
             "keep_checkpoints": 1,
+            "keep_every_ticks": 0,
             "validation": recipe.validation.model_copy(update=measured),
         }
     )

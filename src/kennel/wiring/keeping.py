@@ -67,8 +67,10 @@ class Keeper:
         What a killed process left half-written goes; a damaged checkpoint is set aside, and it is said.
         """
 
+        spoilt: list[CheckpointError] = []
+
         def damaged(error: CheckpointError) -> None:
-            say(f"{_capital(error)}: it is set aside, and the one before it is taken.")
+            spoilt.append(error)
 
         for place in (self.folder.path, self.folder.checkpoints, self.folder.samples):
             sweep(place)
@@ -76,6 +78,9 @@ class Keeper:
         for path in checkpoint.in_folder(self.folder.checkpoints):
             if found is not None and int(path.stem) > found.images_seen:
                 checkpoint.set_aside(path)
+        for error in spoilt:
+            aside = "it is set aside, and the one before it" if found is not None else "the one before it"
+            say(f"{_capital(error)}: {aside} is taken.")
         rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
         # A tick that is due again, after its validation was given up, writes its lines again.
         due = found is not None and bool(found.about.get("tick_due", False))
@@ -254,6 +259,7 @@ class Keeper:
             "seconds": progress.seconds,
             "tick_due": progress.tick_due,
             "at_tick": at_tick,
+            "stays": at_tick and self._stays(progress),
             **self.best.about(),
             **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
@@ -270,6 +276,11 @@ class Keeper:
         self._best_before = None
         if at_tick:
             self._tick_at = progress.images_seen
+
+    def _stays(self, progress: Progress) -> bool:
+        """Whether a tick's checkpoint stays for good. It says so itself, since a budget may change later."""
+        every, tick = self.recipe.keep_every_ticks, progress.images_seen // self.plan.tick_images
+        return every > 0 and tick > 0 and tick % every == 0
 
 
 def _capital(error: Exception) -> str:

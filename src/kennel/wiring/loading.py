@@ -1,5 +1,7 @@
 """A run's folder becomes a generator that is ready to sample."""
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,13 @@ from kennel.networks import Generator
 from kennel.recipe import ClassSampling, Recipe
 from kennel.run_folder import RunFolder
 from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
+from kennel.techniques import Players
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.identity import identity_of
 from kennel.wiring.speeding import refuse_tf32, uncompiled
+
+EPOCH = "epoch:"
+"""What a checkpoint is asked for by its epoch with: `epoch:70`."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,18 @@ class LoadedRun:
 def load_run(
     run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
 ) -> LoadedRun:
-    """A run's generator from its `which` checkpoint: "newest", "best", or a count of images.
+    """A run's generator from its `which` checkpoint: "newest", "best", "epoch:70", or a count of images.
 
     `averaged` False takes the generator that was playing in place of its average. On CUDA the process draws
     in whole float32 from then on, as it does in training.
     """
+    return load_players(run, which, device, averaged)[0]
+
+
+def load_players(
+    run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
+) -> tuple[LoadedRun, Players]:
+    """What `load_run` gives, and both networks as they were playing there."""
     refuse_tf32()
     folder = RunFolder(run)
     recipe = folder.recipe()
@@ -106,9 +119,10 @@ def load_run(
     playing = step.players.generator
     generator = sampling_generator(step) if averaged else playing
     fingerprint = f"{folder.fingerprint()}-{found.about['checksum'][:16]}"
-    return LoadedRun(
+    loaded = LoadedRun(
         folder, recipe, generator, found.images_seen, fingerprint, averaged=generator is not playing
     )
+    return loaded, step.players
 
 
 def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
@@ -116,19 +130,45 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
         if not folder.best_checkpoint.is_file():
             raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
         return checkpoint.load(folder.best_checkpoint, identity_of(folder))
+    if which.startswith(EPOCH):
+        return checkpoint.load(of_epoch(folder, which.removeprefix(EPOCH)), identity_of(folder))
     if which != "newest":
         path = folder.checkpoints / checkpoint.name_for(int(which)) if which.isdecimal() else Path(which)
         if not path.is_file():
             kept = [str(int(path.stem)) for path in checkpoint.in_folder(folder.checkpoints)]
             raise RunError(
                 f"{folder.path} has no checkpoint '{which}': give newest, best, or a count of images that is "
-                f"kept: {', '.join(kept)}"
+                f"kept: {', '.join(kept)}; or epoch:N"
             )
-        return checkpoint.load(path)
+        return checkpoint.load(path, identity_of(folder))
     found = checkpoint.newest(folder.checkpoints, run=identity_of(folder))
     if found is None:
         raise RunError(f"{folder.path} has no checkpoint yet: let `kennel train` reach its first tick")
     return found
+
+
+def epoch_of(folder: RunFolder, images_seen: int) -> float | None:
+    """How often the images of its set had been seen; None where the run does not say how many there are."""
+    count = folder.about()["data"].get("count")
+    return images_seen / count if isinstance(count, int) and count > 0 else None
+
+
+def of_epoch(folder: RunFolder, given: str) -> Path:
+    """The kept checkpoint nearest to the end of epoch `given`, a number, and less than half an epoch off."""
+    kept = checkpoint.in_folder(folder.checkpoints)[::-1]
+    epochs = [(epoch_of(folder, int(path.stem)), path) for path in kept]
+    known = [(epoch, path) for epoch, path in epochs if epoch is not None]
+    wanted = float(given) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", given) else None
+    if wanted is None:
+        raise RunError(f"'{EPOCH}{given}' is no epoch: write {EPOCH}70")
+    off, path = min(((abs(epoch - wanted), path) for epoch, path in known), default=(math.inf, None))
+    if path is None or not off < 0.5:
+        there = ", ".join(f"{epoch:.4g}" for epoch, _ in known) or "none"
+        raise RunError(
+            f"{folder.path} keeps no checkpoint of epoch {given}: there are those of epochs {there}; "
+            "`--set keep_every_ticks=N` keeps that of every N-th tick from the next on"
+        )
+    return path
 
 
 def sampled_set(

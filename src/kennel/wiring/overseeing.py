@@ -16,7 +16,7 @@ from kennel.monitor import DIVERSITY, IGNORANT, NON_FINITE, Sign, Tally, Tick
 from kennel.monitor.alarms import ALARMS, alarms_of, newly_raised
 from kennel.monitor.diagnosis import REMEDIES, WHY, first_not_finite, sentence, with_what_is_wrong
 from kennel.monitor.diversity import nearest_distance
-from kennel.monitor.spectra import Spectra, Spectrum
+from kennel.monitor.spectra import Spectra, Spectrum, layer_in_words
 from kennel.optimisers import Scheduled
 from kennel.pixels import to_float
 from kennel.recipe import Recipe
@@ -148,7 +148,7 @@ class Overseer:
     def _refuse_spoilt(self, spectra: Mapping[str, Spectrum], images_seen: int) -> None:
         """Weights that something other than a gradient has spoilt, such as a technique after an update."""
         spoilt = [
-            f"{player} layer {layer}"
+            f"{player} {layer_in_words(layer)}"
             for player, spectrum in spectra.items()
             for layer, values in spectrum.items()
             if not all(map(math.isfinite, values))

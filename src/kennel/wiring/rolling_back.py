@@ -11,6 +11,7 @@ from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.trainer import Progress, Trainer
 from kennel.wiring.events import EventWriter
+from kennel.wiring.identity import identity_of
 from kennel.wiring.overseeing import Overseer, RollBack
 from kennel.wiring.ranks import share_state
 from kennel.wiring.space import writing
@@ -94,11 +95,12 @@ def _roll_back(keeper: Kept, back: RollBack, say: Callable[[str], None]) -> None
 def _newest_good(
     folder: RunFolder, good_until: int, say: Callable[[str], None]
 ) -> checkpoint.Checkpoint | None:
-    """Of the checkpoints that were written at ticks, the newest that is old enough and whole."""
+    """Of this run's checkpoints that were written at ticks, the newest that is old enough and whole."""
+    run = identity_of(folder)
     for path in _of_ticks(folder):
         if int(path.stem) <= good_until:
             try:
-                return checkpoint.load(path)
+                return checkpoint.load(path, run)
             except CheckpointError as error:
                 say(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
     return None

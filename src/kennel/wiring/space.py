@@ -55,3 +55,11 @@ def _removable(folder: RunFolder) -> str:
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where `folder` is or would be."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free

@@ -19,23 +19,15 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def defaults_for(device: torch.device) -> Speed:
-    """What "auto" stands for there.
+def defaults_for(device: torch.device, precision: str = "float32") -> Speed:
+    """What "auto" stands for there, with this precision.
 
-    bfloat16 where the device has matrix units for it: CUDA from compute capability 8.0, CPUs with AMX. CPUs
-    without compute bfloat16 more slowly than float32.
+    Which precision is the faster one is measured (`precision.precision_for`); without a measurement it is
+    float32.
     """
-    match device.type:
-        case "cuda":
-            fast = torch.cuda.get_device_capability(device) >= (8, 0)
-            found = ("bfloat16" if fast else "float32", "channels_last", "direct")
-        case "cpu" if torch.cpu._is_amx_tile_supported():
-            found = ("bfloat16", "channels_last", "direct")
-        case "cpu":
-            found = ("float32", "channels_last", "minimal")
-        case _:
-            found = ("float32", "contiguous", "direct")
-    precision, layout, convolutions = found
+    layout = "channels_last" if device.type in ("cpu", "cuda") else "contiguous"
+    fewer = device.type == "cpu" and precision == "float32"
+    convolutions = "minimal" if fewer else "direct"
     return Speed.model_validate({"precision": precision, "layout": layout, "convolutions": convolutions})
 
 
@@ -44,7 +36,16 @@ def with_speed_for(recipe: Recipe, device: torch.device, begun: Recipe | None = 
     speed = recipe.speed
     if begun is not None:
         speed = speed.filled_in(begun.speed)
-    return recipe.model_copy(update={"speed": speed.filled_in(defaults_for(device))})
+    precision = "float32" if speed.precision == "auto" else speed.precision
+    return recipe.model_copy(update={"speed": speed.filled_in(defaults_for(device, precision))})
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def refuse_graphs_elsewhere(recipe: Recipe, device: torch.device) -> None:

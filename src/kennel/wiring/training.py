@@ -12,6 +12,7 @@ import torch
 import kennel
 from kennel import checkpoint
 from kennel.atomic import write_text
+from kennel.data.enough import shortage
 from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import meet, own_rows, rank, world_size
@@ -33,6 +34,7 @@ from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.identity import TAKEN
 from kennel.wiring.keeping import Keeper
 from kennel.wiring.overseeing import Overseer
+from kennel.wiring.precision import BOUND, precision_for
 from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.space import writing
 from kennel.wiring.speeding import refuse_graphs_elsewhere, settle_the_process, with_speed_for
@@ -73,7 +75,7 @@ def train(
     ranks.refuse_different(packed)
     folder = RunFolder(out)
     device = device or torch.device("cpu")
-    recipe = ranks.recipe_of_rank_0(partial(settled, recipe, packed, folder, weights, device))
+    recipe = ranks.recipe_of_rank_0(partial(settled, recipe, packed, folder, weights, device, watch.say))
     ranks.refuse_uneven(recipe.batch)
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
     validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
@@ -117,6 +119,8 @@ def _train(
         ) as stream,
     ):
         watch.say(stream.about)
+        if short := shortage(packed):
+            watch.say(f"Note: {packed.name}: {short}.")
         company = ranks.Company(step.players, lambda: keeper.has_run_out or is_asked(), watch.say)
         trainer = Trainer(
             step,
@@ -170,16 +174,25 @@ def _train(
 
 
 def settled(
-    recipe: Recipe, packed: PackedSet, folder: RunFolder, weights: Path | None, device: torch.device
+    recipe: Recipe,
+    packed: PackedSet,
+    folder: RunFolder,
+    weights: Path | None,
+    device: torch.device,
+    say: Callable[[str], None] = lambda sentence: None,
+    bound: float = BOUND,
 ) -> Recipe:
     """The recipe as a run in `folder` has it, all that the set and the machine decide filled in.
+
+    The precision of a run that has begun is its own; of a new one it is measured, where that
+    is left open, for about `bound` seconds.
 
     Raises `KennelError` where recipe and set do not fit; nothing is built or written.
     """
     recipe = resolve(recipe, packed)
     recipe = _with_validation(recipe, with_metric_names(recipe.validation))
     recipe = _with_extractor(recipe, folder, weights)
-    recipe = with_speed_for(recipe, device, folder.recipe() if folder.exists() else None)
+    begun = folder.recipe() if folder.exists() else None
     refuse_graphs_elsewhere(recipe, device)
     total = recipe.budget.in_images(len(packed))
     if recipe.batch > total:
@@ -187,7 +200,10 @@ def settled(
             f"a batch of {recipe.batch:,} is more than the whole budget of {total:,} images: give a smaller "
             "--set batch=..., or a larger --images"
         )
-    return recipe
+    if begun is None and recipe.speed.precision == "auto":
+        found = precision_for(recipe, portions(recipe, total, device), say, bound)
+        recipe = recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"precision": found})})
+    return with_speed_for(recipe, device, begun)
 
 
 def portions(recipe: Recipe, total: int, device: torch.device) -> Plan:
@@ -219,6 +235,7 @@ def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> 
 
 def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:
     if not folder.exists():
+        packed.refuse_other_pixels()
         folder.begin(recipe, _about(packed))
         return
     there, changes = folder.recipe(), changes_since(folder, recipe, packed)
@@ -233,8 +250,8 @@ def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: C
         say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
     if watched := [change for change in changes if change.startswith("alarms.")]:
         say(f"The alarms changed: {'; '.join(watched)}.")
-    if kept := [change for change in changes if change.startswith("keep_checkpoints")]:
-        say(f"From the next checkpoint on another number of them is kept: {kept[0]}.")
+    if kept := [change for change in changes if change.startswith("keep_")]:
+        say(f"From the next checkpoint on another number of them is kept: {'; '.join(kept)}.")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 
@@ -256,6 +273,8 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
             f"{about['data']['fingerprint'][:8]}), not on {packed.name} ({packed.fingerprint[:8]}): "
             "give that set, or another --out"
         )
+    if known := about["data"].get("pixels"):
+        packed.refuse_changed(known)
     changes = difference(there, recipe)
     refused = [change for change in changes if not change.startswith(TAKEN)]
     if refused:
@@ -282,6 +301,7 @@ def _about(packed: PackedSet) -> dict[str, Any]:
             "count": len(packed),
             "shape": list(packed.shape),
             "classes": list(packed.classes),
+            "pixels": packed.pixel_digest(),
         },
         "versions": {
             "kennel": kennel.__version__,

@@ -1,78 +1,131 @@
 """Fidelity and variety apart: precision, recall, density, coverage."""
 
 import numpy as np
-import numpy.typing as npt
+from scipy.stats import t as student
 
+from kennel.features.moments import FloatArray, blocks
 from kennel.metrics.contract import Finding, metric
-from kennel.metrics.evidence import Evidence, Settings
-from kennel.metrics.manifolds import harmonic_mean
+from kennel.metrics.evidence import Evidence, Settings, wilson
+from kennel.metrics.manifolds import Manifolds, harmonic_mean, manifolds
+from kennel.metrics.neighbours import IndexArray
+from kennel.wanted import seam
 
-RESAMPLES = 1000
+SPLITS = 10
+"""How often both sides are split into random halves."""
+MOST_IN_A_HALF = 2500
+"""Rows; more only divide the variance."""
+FIGURES = ("precision", "recall", "f1", "density", "coverage")
 
 
 def _least(_dimension: int, settings: Settings) -> int:
     return settings.neighbours + 1
 
 
-def _shares(*values: npt.NDArray[np.generic], seed: int) -> npt.NDArray[np.float64]:
-    """Means of each array under `RESAMPLES` bootstrap draws of its rows: (resamples, arrays)."""
-    random = np.random.default_rng([seed, RESAMPLES])
-    means = []
-    for array in values:
-        kinds, counts = np.unique(array, return_counts=True)
-        drawn = random.multinomial(len(array), counts / len(array), RESAMPLES)
-        means.append(drawn @ kinds.astype(np.float64) / len(array))
-    return np.stack(means, 1)
+def _least_of_density(_dimension: int, settings: Settings) -> int:
+    return settings.density_neighbours + 1
 
 
-def _interval(evidence: Evidence, values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+def _figures(found: Manifolds) -> list[float]:
+    f1 = harmonic_mean(found.precision, found.recall)
+    return [found.precision, found.recall, f1, found.density, found.coverage]
+
+
+def standard_errors(evidence: Evidence) -> dict[str, float] | None:
+    """How much each figure varies between draws of both sides, by name; None below twice their largest k + 1.
+
+    Both sides are split into random halves. A half's figure has twice the variance of the whole's (both fall
+    as 1 over the count), and two halves share no row, so that a quarter of the squared difference between
+    them estimates the whole's variance, that of the balls included: the mean over `SPLITS` splits. To
+    resample the rows of fixed balls would leave that out, and to resample rows before the balls are made
+    would tie neighbours.
+    """
+    images, reference = evidence.equal_sides
+    settings, count = evidence.settings, len(images)
+    half = min(count // 2, MOST_IN_A_HALF)
+    if half <= max(settings.neighbours, settings.density_neighbours):
+        return None
+    random = np.random.default_rng([settings.seed, count, SPLITS])
+    outwards = [_outwards(images), _outwards(reference)]
+    squares = np.zeros(len(FIGURES))
+    for _ in range(SPLITS):
+        seam()
+        orders = [random.permutation(order) for order in outwards]
+        one, other = (
+            _figures(
+                manifolds(
+                    images[np.sort(orders[0][part : part + half])],
+                    reference[np.sort(orders[1][part : part + half])],
+                    settings.neighbours,
+                    settings.density_neighbours,
+                    device=settings.device,
+                )
+            )
+            for part in (0, half)
+        )
+        squares += np.subtract(one, other) ** 2 / 2
+    errors = np.sqrt(squares / SPLITS * half / count)
+    return dict(zip(FIGURES, errors.tolist(), strict=True))
+
+
+def _outwards(rows: FloatArray) -> IndexArray:
+    """The rows from the nearest to their mean to the farthest: an order that is theirs and not the set's, so
+    that the same images in another order have the same interval."""
+    mean = sum(block.sum(0, dtype=np.float64) for block in blocks(rows)) / len(rows)
+    distances = [((block - mean) ** 2).sum(1) for block in blocks(rows)]
+    return np.argsort(np.concatenate(distances), kind="stable")
+
+
+def _interval(evidence: Evidence, figure: str, value: float) -> tuple[float, float] | None:
+    """Student's, and of a share never less than what the rows alone leave open: all halves may agree on 1."""
     if not evidence.settings.intervals:
         return None
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
+    errors = evidence.once("errors of manifolds", lambda: standard_errors(evidence))
+    if errors is None:
+        return None
+    reach = float(student.ppf(0.975, SPLITS)) * errors[figure]
+    if figure == "density":
+        return max(0.0, value - reach), value + reach
+    low, high = wilson(value, len(evidence.equal_sides[0]))
+    return max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach))
 
 
-def _finding(evidence: Evidence, value: float, rows: npt.NDArray[np.generic], scale: float = 1.0) -> Finding:
-    """A mean over rows; the interval resamples those rows and takes the balls as they are."""
-    resampled = _shares(rows, seed=evidence.settings.seed)[:, 0] * scale
-    return Finding(value, {}, _interval(evidence, resampled), _protocol(evidence))
-
-
-def _protocol(evidence: Evidence) -> dict[str, int]:
-    return {"neighbours": evidence.manifolds.neighbours, "count_a_side": len(evidence.equal_sides[0])}
+def _finding(evidence: Evidence, figure: str, value: float, **details: float) -> Finding:
+    of_density = figure in ("density", "coverage")
+    settings = evidence.settings
+    protocol = {
+        "neighbours": settings.density_neighbours if of_density else settings.neighbours,
+        "count_a_side": len(evidence.equal_sides[0]),
+    }
+    return Finding(value, details, _interval(evidence, figure, value), protocol)
 
 
 @metric("precision", "Precision", "higher", usual=True, least=_least)
 def judge_precision(evidence: Evidence) -> Finding:
     """The share of images within the k-nearest-neighbour balls of real ones: fidelity."""
-    return _finding(evidence, evidence.manifolds.precision, evidence.manifolds.fakes_inside)
+    return _finding(evidence, "precision", evidence.manifolds.precision)
 
 
 @metric("recall", "Recall", "higher", usual=True, least=_least)
 def judge_recall(evidence: Evidence) -> Finding:
     """The share of real images within the k-nearest-neighbour balls of the judged ones: variety."""
-    return _finding(evidence, evidence.manifolds.recall, evidence.manifolds.reals_inside)
+    return _finding(evidence, "recall", evidence.manifolds.recall)
 
 
 @metric("f1", "F1", "higher", least=_least)
 def judge_f1(evidence: Evidence) -> Finding:
     """The harmonic mean of k-nearest-neighbour precision and recall."""
-    found = evidence.manifolds
-    resampled = _shares(found.fakes_inside, found.reals_inside, seed=evidence.settings.seed)
-    values = np.array([harmonic_mean(float(one), float(other)) for one, other in resampled])
-    details = {"precision": found.precision, "recall": found.recall}
-    value = harmonic_mean(found.precision, found.recall)
-    return Finding(value, details, _interval(evidence, values), _protocol(evidence))
+    precision, recall = evidence.manifolds.precision, evidence.manifolds.recall
+    value = harmonic_mean(precision, recall)
+    return _finding(evidence, "f1", value, precision=precision, recall=recall)
 
 
-@metric("density", "Density", "higher", usual=True, least=_least)
+@metric("density", "Density", "higher", usual=True, least=_least_of_density)
 def judge_density(evidence: Evidence) -> Finding:
     """Real balls around an image, by k: precision that outliers cannot inflate, about 1 for real images."""
-    found = evidence.manifolds
-    return _finding(evidence, found.density, found.balls_around, 1 / found.neighbours)
+    return _finding(evidence, "density", evidence.balls.density)
 
 
-@metric("coverage", "Coverage", "higher", usual=True, least=_least)
+@metric("coverage", "Coverage", "higher", usual=True, least=_least_of_density)
 def judge_coverage(evidence: Evidence) -> Finding:
     """The share of real images whose ball holds a judged one: recall that outliers cannot inflate."""
-    return _finding(evidence, evidence.manifolds.coverage, evidence.manifolds.reals_covered)
+    return _finding(evidence, "coverage", evidence.balls.coverage)

@@ -1,13 +1,12 @@
 """Whether images were learnt by heart."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from kennel.features.moments import Float64Array
 from kennel.metrics.contract import Finding, metric
-from kennel.metrics.evidence import Evidence, around
+from kennel.metrics.evidence import Evidence, wilson
 from kennel.metrics.suspicion import Suspect, allowed_difference, has_pixels, suspects
 
 SUSPICION = 0.01
@@ -47,10 +46,8 @@ def judge_memorisation(evidence: Evidence) -> Finding:
         details["compared"] = sum(one.alignment is not None for one in ranked)
         details["copies"] = sum(one.copied for one in ranked)
         details["allowed_difference"], details["copies_among_the_reference"] = allowed_difference(evidence)
-    interval = None
-    if evidence.settings.intervals:
-        error = math.sqrt(share * (1 - share) / len(found.distances))
-        interval = around(share, error, least=0.0, most=1.0)
+    # Of other images against the same reference, whose threshold is a fixed one: a share of independent rows.
+    interval = wilson(share, len(found.distances)) if evidence.settings.intervals else None
     baseline_name = "reference to itself" if held_out is None else "held out"
     protocol = {"suspicion": SUSPICION, "baseline": baseline_name} | evidence.held_out_source
     return Finding(share, details, interval, protocol)

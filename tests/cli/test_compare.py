@@ -1,0 +1,102 @@
+"""`kennel compare` as a user meets it: what it says of a checkpoint that has collapsed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kennel import checkpoint
+from kennel.recipe import override
+from kennel.recipes import built_in
+from kennel.run_folder import RunFolder
+from kennel.wiring import load_run, train
+
+SETTINGS = (
+    "image.size=8",
+    "generator.width=4",
+    "discriminator.width=4",
+    "batch=8",
+    "ticks=4",
+    "budget.images=64",
+    "keep_every_ticks=1",
+    "validation.every_ticks=0",
+    "techniques.ema=off",
+    "techniques.spectral_norm=on",
+)
+
+
+@pytest.fixture
+def run(packed_set, tmp_path):
+    """A run whose last checkpoint draws one picture only, with one weight grown a hundredfold."""
+    recipe = override(built_in("digits"), SETTINGS)
+    train(recipe, packed_set(), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    whole = checkpoint.load(folder.checkpoints / checkpoint.name_for(48))
+    newest = checkpoint.load(folder.checkpoints / checkpoint.name_for(64))
+    tensors = dict(whole.tensors)
+    tensors["generator.stem.weight"] = tensors["generator.stem.weight"] * 0
+    grown = "discriminator.head.parametrizations.weight.original"
+    tensors[grown] = tensors[grown] * 100
+    about = {key: value for key, value in newest.about.items() if key != "checksum"}
+    checkpoint.save(newest.path, tensors, about)
+    return tmp_path / "run"
+
+
+def test_a_collapse_shows_in_distances_singular_values_and_the_picture(kennel, run, tmp_path):
+    file = tmp_path / "compared.json"
+    asked = ("--metrics", "fid,vendi", "--count", 32, "--shown", 4, "--json", file, "--extractor", "pixels")
+    outcome = kennel("compare", run, "newest", "48", *asked)
+    assert outcome.code == 0, outcome.err
+    before, after = json.loads(file.read_text())
+    assert (before["images"], after["images"]) == (48, 64)  # oldest first, whatever was named first
+    assert before["nearest_distance"] > 0.01
+    assert after["nearest_distance"] == 0
+    assert [one["metric"] for one in after["judgements"]] == ["fid", "vendi"]
+    assert after["judgements"][1]["value"] == pytest.approx(1, abs=1e-6)
+    heads = [one["singular_values"]["discriminator"]["head"] for one in (before, after)]
+    assert heads[1] == pytest.approx(
+        100 * heads[0], rel=1e-4
+    )  # spectral norm divides it, and does not hide it
+    assert "Grew most in the discriminator: head " in outcome.out
+    with Image.open(run / "samples" / "compare-48-64.png") as picture:
+        pixels = np.asarray(picture)
+        assert "generative adversarial network" in picture.text["Description"]
+        assert picture.text["kennel:images_seen"] == "48, 64"
+    assert pixels.shape == (26 + 134, 2 * 134 + 12)  # two grids of 2 x 2 pictures of 64, and their titles
+    left, right = pixels[26:, :134], pixels[26:, -134:]
+    assert np.array_equal(right[2:66, 2:66], right[68:132, 68:132])
+    assert not np.array_equal(left[2:66, 2:66], left[68:132, 68:132])
+    drawn = load_run(run, "48").samples(1).pixels()[0, 0]
+    assert np.array_equal(left[2:66, 2:66][::8, ::8], drawn)
+
+
+def test_an_untouched_checkpoint_has_the_singular_values_of_its_weights(kennel, run, tmp_path):
+    file = tmp_path / "compared.json"
+    assert kennel("compare", run, "32", "48", "--count", 8, "--metrics", "fid", "--json", file).code == 0
+    for one in json.loads(file.read_text()):
+        path = RunFolder(run).checkpoints / checkpoint.name_for(one["images"])
+        weight = checkpoint.load(path).tensors["generator.stem.weight"]
+        assert one["singular_values"]["generator"]["stem"] == pytest.approx(
+            float(np.linalg.svd(weight.numpy(), compute_uv=False)[0]), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["48"], "one checkpoint to compare (48): give at least two"),
+        (["48", "48"], "are the checkpoint at 48 images: give different ones"),
+        (
+            ["48", "50"],
+            "give newest, best, or a count of images that is kept: 64, 48, 32, 16; or epoch:N",
+        ),
+        (["48", "epoch:70"], "keeps no checkpoint of epoch 70: there are those of epochs 0.4, 0.8, 1.2, 1.6"),
+        (["48", "64", "--out", "grid.jpg"], "grid.jpg is not a PNG's name"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_sentence(kennel, run, asked, message):
+    outcome = kennel("compare", run, *asked, "--count", 8)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
