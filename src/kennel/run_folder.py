@@ -70,12 +70,24 @@ class _Data(BaseModel):
     pixels: str | None = None
 
 
+class _Parent(BaseModel):
+    """The run that this one began with, and where not all of its weights were taken, which not."""
+
+    path: Annotated[str, Field(max_length=4096)] | None = None
+    run: Name | None = None
+    fingerprint: Name | None = None
+    checksum: Name | None = None
+    images_seen: Count | None = None
+    taken: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+    new: Annotated[list[Name], Field(max_length=100_000)] | None = None
+
+
 class _About(BaseModel):
     """`run.json`."""
 
     data: _Data
     versions: dict[Name, str] | None = None
-    parent: dict[Name, str | int] | None = None
+    parent: _Parent | None = None
 
 
 class RunFolder:
