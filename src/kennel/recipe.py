@@ -182,8 +182,8 @@ class Recipe(Options):
         return self
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and the
-        checkpoints that stay."""
+        """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and
+        which checkpoints stay."""
         ignored = {"paper", "class_counts", "keep_every_ticks"}
         content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
         if self.alarms == Alarms():

@@ -71,13 +71,15 @@ class _Data(BaseModel):
 
 
 class _Parent(BaseModel):
-    """The run whose weights this one began with, and what it took of them."""
+    """The run that this one began with, and where not all of its weights were taken, which not."""
 
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[Name, str | int] = Field(init=False)
-
-    taken: tuple[Count, Count] | None = None
-    new: list[Name] = []
+    path: Annotated[str, Field(max_length=4096)] | None = None
+    run: Name | None = None
+    fingerprint: Name | None = None
+    checksum: Name | None = None
+    images_seen: Count | None = None
+    taken: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = None
+    new: Annotated[list[Name], Field(max_length=100_000)] | None = None
 
 
 class _About(BaseModel):

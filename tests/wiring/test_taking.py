@@ -185,12 +185,15 @@ def test_a_parent_of_weights_that_are_not_finite_is_refused(parent, small_recipe
     assert set(tmp_path.iterdir()) == there
 
 
-def test_a_parent_that_says_nonsense_of_itself_is_told_as_damage(parent, small_recipe, tmp_path):
+def test_a_parent_that_is_none_in_a_run_json_is_a_sentence_and_one_that_says_little_a_page(
+    parent, small_recipe
+):
     old = parent(classes=0)
     about = json.loads((old / "run.json").read_text())
-    for origin in ("x", [], {"path": ["x"]}, {"taken": ["a"]}, {"taken": [-1, 2]}, {"new": 5}):
+    for origin in ({}, {"path": "p", "images_seen": 3}, {"path": "p", "taken": [1, 2], "new": []}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
-        with pytest.raises(RunError, match=r"run\.json is damaged"):
+        assert "Began with" in write_report(RunFolder(old)).read_text()
+    for origin in ("x", [1], {"path": 3}, {"taken": ["a", 2]}, {"new": 5}, {"images_seen": 1e999}):
+        (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
+        with pytest.raises(RunError, match="is damaged"):
             write_report(RunFolder(old))
-    (old / "run.json").write_text(json.dumps(about | {"parent": {}}))
-    assert write_report(RunFolder(old)).is_file()

@@ -207,19 +207,16 @@ def _facts(
     return [(name, value) for name, value in facts if value]
 
 
-def _parent(origin: Any) -> str:
+def _parent(origin: dict[str, Any] | None) -> str:
     """The run whose weights this one began with, and how many of its tensors they are; empty for none."""
-    if not isinstance(origin, dict):
+    if origin is None:
         return ""
-    words = (
-        f"the weights of {Path(str(origin.get('path', '?'))).name} at {origin.get('images_seen', '?')} images"
-    )
-    match origin.get("taken"):
-        case [int(some), int(whole)]:
-            words += f": {some:,} of {whole:,} tensors"
-    match origin.get("new"):
-        case [_, *_] as new:
-            words += f"; newly initialized: {_some(list(map(str, new)))}"
+    name, seen = Path(str(origin.get("path") or "?")).name, origin.get("images_seen")
+    words = f"the weights of {name}" + ("" if seen is None else f" at {seen:,} images")
+    if taken := origin.get("taken"):
+        words += f": {taken[0]:,} of {taken[1]:,} tensors"
+    if new := origin.get("new"):
+        words += f"; newly initialized: {_some(new)}"
     return words
 
 
