@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from kennel.cli import words
+from kennel.cli.judged import print_judgements
 from kennel.cli.outputs import refuse_unwritable
 
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
@@ -147,7 +148,7 @@ def judge(
             court.prepare(report)
         with progress_bar("images") as report:
             judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
-        _tell(court.notes, judgements)
+        print_judgements(court.notes, judgements)
         run_file = _keep(judgements, run_file, json_file, judging.name)
         folder, prefix = pictures, ""
         if folder is None and run_file is not None:
@@ -203,35 +204,6 @@ def _resize(size: int | None, fit: str | None) -> Any:
     if fit is not None:
         raise JudgementError("--fit says how images are brought to the size of --size: give both, or neither")
     return None
-
-
-def _tell(notes: list[str], judgements: list[Any]) -> None:
-    """Prints the scores, how they were measured, and what to know before quoting them."""
-    from kennel.cli.console import console
-    from kennel.judgement import warnings_about
-
-    for note in notes:
-        console.print(note, style="yellow", soft_wrap=True)
-    console.print(_table(judgements))
-    console.print(judgements[-1].protocol.words(), soft_wrap=True)
-    for settings, metrics in _settings(judgements).items():
-        console.print(f"{metrics}: {settings}.", soft_wrap=True)
-    for warning in dict.fromkeys(text for each in judgements for text in warnings_about(each)):
-        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
-
-
-def _settings(judgements: list[Any]) -> dict[str, str]:
-    """What each metric adds to the protocol, in words, with the metrics that it is true of."""
-    from kennel.metrics.contract import METRICS
-    from kennel.report.wording import label, protocol_value
-
-    told: dict[str, list[str]] = {}
-    for judgement in judgements:
-        options = judgement.protocol.options.items()
-        words = ", ".join(f"{label(name)} {protocol_value(value)}" for name, value in options)
-        if words:
-            told.setdefault(words, []).append(METRICS[judgement.metric].label)
-    return {words: ", ".join(metrics) for words, metrics in told.items()}
 
 
 def _keep(
@@ -357,53 +329,3 @@ def _precision(name: str) -> Any:
     if name not in DTYPES:
         raise unknown_name("precision", name, DTYPES)
     return name
-
-
-def _table(judgements: list[Any]) -> Any:
-    """The scores; how each was measured stands under the table."""
-    from rich.table import Table
-
-    from kennel.metrics.contract import METRICS
-    from kennel.report.wording import figure
-
-    table = Table(title="Judgement", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("95% interval", justify="right")
-    table.add_column("better")
-    table.add_column("details")
-    for judgement in judgements:
-        metric = METRICS[judgement.metric]
-        interval = "" if judgement.interval is None else " to ".join(map(_number, judgement.interval))
-        better = "" if metric.better == "neither" else metric.better
-        details = _details(judgement.metric, judgement.details, figure)
-        table.add_row(metric.label, _number(judgement.value), interval, better, details)
-    return table
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
-
-
-def _details(metric: str, details: dict[str, Any], figure: Any) -> str:
-    """A score's parts in words; lists and tables stay in the JSON."""
-    if metric == "fid" and "real_v_real" in details:
-        count = f"{details['real_v_real_count']:,}"
-        return f"real v real, {count} a side: {details['real_v_real']:.2f}"
-    if metric == "mifid":
-        penalty = "none" if details["penalty"] == 1 else f"FID / {details['penalty']:.4f}"
-        words = (
-            f"FID {details['fid']:.2f}, distance {details['distance']:.4f}, "
-            f"epsilon {details['epsilon']}, penalty {penalty}"
-        )
-        if "held_out_distance" in details:
-            words += f"; distance of held-out reals {details['held_out_distance']:.4f}"
-        return words
-    if metric == "inception_score":
-        return f"± {details['deviation']:.2f} over the splits"
-    parts = [
-        f"{name.replace('_', ' ')} {figure(value)}"
-        for name, value in details.items()
-        if not isinstance(value, list | dict)
-    ]
-    return ", ".join(parts)

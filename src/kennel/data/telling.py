@@ -52,7 +52,7 @@ def _sizes(rules: Rules, report: DropReport) -> list[str]:
         return []
     if rules.least and small and rules.options.centre_crop is None:
         return [
-            f"{small:,} images were dropped for a shorter side under {rules.least}, half of --size "
+            f"{'1 image was' if small == 1 else f'{small:,} images were'} dropped for a shorter side under {rules.least}, half of --size "
             f"{rules.size} (--min-side 0 keeps and enlarges them)"
         ]
     if rules.mostly_small:
