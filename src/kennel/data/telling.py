@@ -51,9 +51,10 @@ def _sizes(rules: Rules, report: DropReport) -> list[str]:
     if rules.options.min_side is not None:
         return []
     if rules.least and small and rules.options.centre_crop is None:
+        dropped = "1 image was" if small == 1 else f"{small:,} images were"
         return [
-            f"{'1 image was' if small == 1 else f'{small:,} images were'} dropped for a shorter side under {rules.least}, half of --size "
-            f"{rules.size} (--min-side 0 keeps and enlarges them)"
+            f"{dropped} dropped for a shorter side under {rules.least}, half of --size {rules.size} "
+            f"(--min-side 0 keeps and enlarges them)"
         ]
     if rules.mostly_small:
         return [
