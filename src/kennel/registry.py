@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 MOST_NAMED = 3
 """Names that are equally near are all given, up to so many."""
-NEAR = 0.6
+NEAR = 0.55
 """The likeness from which on a name is offered."""
 
 

@@ -175,7 +175,7 @@ def test_a_log_that_is_lost_costs_a_run_that_rolls_back_no_checkpoint(small_reci
     assert train(recipe, data, tmp_path / "run")
     # All but that of the stop between two ticks.
     kept = [path.name for path in reversed(checkpoint.in_folder(folder.checkpoints))]
-    assert kept == [checkpoint.name_for(images) for images in (32, 64, 96, 128)]
+    assert kept == [checkpoint.name_for(images) for images in (0, 32, 64, 96, 128)]
 
 
 @pytest.mark.usefixtures("_spoiler")
