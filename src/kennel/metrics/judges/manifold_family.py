@@ -6,9 +6,9 @@ from scipy.stats import t as student
 from kennel.features.moments import FloatArray, blocks
 from kennel.metrics.contract import Finding, metric
 from kennel.metrics.evidence import Evidence, Settings, wilson
-from kennel.metrics.manifolds import Manifolds, harmonic_mean, manifolds
+from kennel.metrics.halves import figures_of_halves
+from kennel.metrics.manifolds import harmonic_mean
 from kennel.metrics.neighbours import IndexArray
-from kennel.wanted import seam
 
 SPLITS = 20
 """How often both sides are split into random halves."""
@@ -23,11 +23,6 @@ def _least(_dimension: int, settings: Settings) -> int:
 
 def _least_of_density(_dimension: int, settings: Settings) -> int:
     return settings.density_neighbours + 1
-
-
-def _figures(found: Manifolds) -> list[float]:
-    f1 = harmonic_mean(found.precision, found.recall)
-    return [found.precision, found.recall, f1, found.density, found.coverage]
 
 
 def standard_errors(evidence: Evidence) -> dict[str, float] | None:
@@ -49,26 +44,21 @@ def standard_errors(evidence: Evidence) -> dict[str, float] | None:
     whole = evidence.manifolds
     counts = whole.balls_around.sum(), whole.fakes_inside.sum(), whole.reals_inside.sum()
     random = np.random.default_rng([settings.seed, count, *map(int, counts)])
-    outwards = [_outwards(images), _outwards(reference)]
+    rows, others = _drawn(images, random), _drawn(reference, random)
     squares = np.zeros(len(FIGURES))
-    for _ in range(SPLITS):
-        seam()
-        orders = [random.permutation(order) for order in outwards]
-        one, other = (
-            _figures(
-                manifolds(
-                    images[np.sort(orders[0][part : part + half])],
-                    reference[np.sort(orders[1][part : part + half])],
-                    settings.neighbours,
-                    settings.density_neighbours,
-                    device=settings.device,
-                )
-            )
-            for part in (0, half)
-        )
+    ks = settings.neighbours, settings.density_neighbours
+    for one, other in figures_of_halves(rows, others, half, SPLITS, *ks, random, settings.device):
         squares += np.subtract(one, other) ** 2 / 2
     errors = np.sqrt(squares / SPLITS * half / count)
     return dict(zip(FIGURES, errors.tolist(), strict=True))
+
+
+def _drawn(rows: FloatArray, random: np.random.Generator) -> FloatArray:
+    """As many rows as two halves can have, in an order that is theirs."""
+    order = _outwards(rows)
+    if len(order) > 2 * MOST_IN_A_HALF:
+        order = order[np.sort(random.choice(len(order), 2 * MOST_IN_A_HALF, replace=False))]
+    return rows[order]
 
 
 def _outwards(rows: FloatArray) -> IndexArray:
