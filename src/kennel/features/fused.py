@@ -23,7 +23,10 @@ _ATTRIBUTES: dict[Activation, tuple[str, list[float]]] = {
 
 
 class FusedConv2d(nn.Conv2d):
-    """`activation(conv(maps) + added)` of (batch, channels, height, width), for inference.
+    """`activation(conv(maps) + added)` of (batch, channels, height, width).
+
+    Packed, it serves inference; where a gradient is wanted, or the numbers have another type than the packed
+    weights, the plain operations run.
 
     Attributes: `activation`; `packed`, the weights as oneDNN wants them, None before `pack`.
     """
@@ -46,7 +49,7 @@ class FusedConv2d(nn.Conv2d):
 
     def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
         """Shapes as of a convolution; `added` has that of the result, and may be written over."""
-        if self.packed is not None:
+        if self._packed_serves(maps, added):
             return self._fused(maps, added)
         result = super().forward(maps)
         if added is not None:
@@ -54,6 +57,15 @@ class FusedConv2d(nn.Conv2d):
         if self.activation == "relu":
             return functional.relu(result, inplace=True)
         return functional.relu6(result, inplace=True) if self.activation == "relu6" else result
+
+    def _packed_serves(self, maps: Maps, added: Maps | None) -> bool:
+        """Whether oneDNN's operators give what the plain ones would: they know no gradient, no autocast."""
+        if self.packed is None or maps.dtype != self.packed.dtype or maps.device.type != "cpu":
+            return False
+        if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != maps.dtype:
+            return False
+        given = (maps, added, self.weight, self.bias)
+        return not (torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in given))
 
     def _fused(self, maps: Maps, added: Maps | None) -> Maps:
         attribute, scalars = _ATTRIBUTES[self.activation]

@@ -67,7 +67,7 @@ def _layer_names() -> list[str]:
     """The convolutions in the order in which they run; the classifier is one of them there."""
     names = ["stem"]
     block = 0
-    for expansion, _, repeats, _ in STAGES:
+    for _, expansion, _, repeats, _ in STAGES:
         for _ in range(repeats):
             if expansion > 1:
                 names.append(f"blocks.{block}.expand")
