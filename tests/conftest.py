@@ -26,6 +26,21 @@ def _disk_that_is_not_waited_for() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_network_by_default() -> Iterator[None]:
+    """ "auto" does not find the networks that kennel's installation brings, which would take minutes where
+    pixels will do; `installed_networks` gives them back."""
+    from kennel.features import opening
+
+    carried = [
+        kind for kind in opening.PREFERENCE if getattr(kind, "published", None) and kind.published.package
+    ]
+    chosen = tuple(kind for kind in opening.PREFERENCE if kind not in carried)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "PREFERENCE", chosen)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _denormal_numbers() -> Iterator[None]:
     """A test that trains takes them for 0, as training does; those after it do not."""

@@ -98,7 +98,7 @@ def _fetch_published(kind: type[NetworkExtractor], given: Path | None) -> Fetche
     if not loaded.verified:
         raise WeightsError(
             f"{given or before} holds other tensors than the published {published.what} weights: get "
-            f"{published.names[0]} from {published.address}, or judge with this file by --weights"
+            f"{published.names[0]} from {published.source}, or judge with this file by --weights"
         )
     path = weights_folder() / published.stored
     if given is None and before is not None and before.suffix == ".safetensors":

@@ -84,9 +84,10 @@ class Inception(NetworkExtractor):
         super().refuse_choices(protocol, False)
 
     @classmethod
-    def scale(cls, protocol: str) -> float:
+    def scaling(cls, protocol: str) -> tuple[float, float]:
         """128, as in the graph; pytorch-fid takes 0..255 to -1..1 exactly."""
-        return 127.5 if protocol == "pytorch" else 128.0
+        middle = 127.5 if protocol == "pytorch" else 128.0
+        return middle, middle
 
     def graph(self) -> nn.Module:
         return InceptionGraph(self.biased_logits)

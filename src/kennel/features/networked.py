@@ -23,7 +23,7 @@ class NetworkExtractor(Extractor):
     """An extractor with a network: a subclass names its published weights, its graph and its input.
 
     `side` is that of the network's input, `protocol` the resize rule where none is asked for. Pixels are
-    scaled by (x - 128) / 128; an extractor with another scale overrides `scale`, or `scaled` and
+    scaled by (x - 128) / 128; an extractor with another scale overrides `scaling`, or `scaled` and
     `scale_words` together.
     """
 
@@ -33,7 +33,8 @@ class NetworkExtractor(Extractor):
     def __init_subclass__(cls) -> None:
         """The class itself states the words of its default rule."""
         super().__init_subclass__()
-        cls.resize = cls.input_words(cls.protocol)
+        if hasattr(cls, "side"):  # a base of several extractors has none yet
+            cls.resize = cls.input_words(cls.protocol)
 
     def __init__(
         self,
@@ -51,13 +52,7 @@ class NetworkExtractor(Extractor):
         self.protocol = protocol or type(self).protocol
         self.resize = self.input_words(self.protocol)
         network = self.graph()
-        try:
-            network.load_state_dict(weights.state)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"the weights given for the {self.name} extractor are not of that network: "
-                f"expected {self.published.names[0]} or its conversion"
-            ) from error
+        self.fill(network, weights)
         self.prepare(network)
         self.device, self.precision = torch.device(device), precision
         self.weights_digest = weights.digest
@@ -83,6 +78,17 @@ class NetworkExtractor(Extractor):
         return cls(loaded, device=device, precision=precision, protocol=protocol)
 
     @classmethod
+    def fill(cls, network: nn.Module, weights: LoadedWeights) -> None:
+        """Puts `weights` into a `graph`; raises `WeightsError` where names or shapes do not fit."""
+        try:
+            network.load_state_dict(weights.state)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"the weights given for the {cls.name} extractor are not of that network: "
+                f"expected {cls.published.names[0]} or its conversion"
+            ) from error
+
+    @classmethod
     def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
         """Any known resize rule will do; see `Extractor.refuse_choices`."""
         if protocol is not None:
@@ -97,12 +103,12 @@ class NetworkExtractor(Extractor):
     @classmethod
     def scale_words(cls, protocol: str) -> str:
         """What is done to the resized 0..255, in words."""
-        return "(x - {0:g}) / {0:g}".format(cls.scale(protocol))
+        return "(x - {:g}) / {:g}".format(*cls.scaling(protocol))
 
     @classmethod
-    def scale(cls, protocol: str) -> float:
-        """The middle of 0..255 that the input is centred on and divided by; 128 as TensorFlow has it."""
-        return 128.0
+    def scaling(cls, protocol: str) -> tuple[float, float]:
+        """What is subtracted from 0..255, and what the difference is divided by; 128 as TensorFlow has it."""
+        return 128.0, 128.0
 
     @abstractmethod
     def graph(self) -> nn.Module:
@@ -110,8 +116,8 @@ class NetworkExtractor(Extractor):
 
     def scaled(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
         """The network's input from uint8 RGB: resized by the protocol, scaled to [-1, 1]."""
-        middle = self.scale(self.protocol)
-        return (self.resized(pixels) - middle) / middle
+        middle, divisor = self.scaling(self.protocol)
+        return (self.resized(pixels) - middle) / divisor
 
     def resized(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
         """The pixels at the network's size by the protocol's rule, float32 on 0..255."""

@@ -9,13 +9,14 @@ from kennel.errors import WeightsError
 from kennel.features import classifier, hub  # noqa: F401  (they register their extractors)
 from kennel.features.classifier import Classifier, classifier_file_for
 from kennel.features.contract import EXTRACTORS, Extractor, Precision
+from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
 from kennel.features.networked import NetworkExtractor
 from kennel.features.pixel_cells import PixelCells
 from kennel.features.weights import available
 
-PREFERENCE: tuple[type[NetworkExtractor], ...] = (Inception, MobileNet)
+PREFERENCE: tuple[type[NetworkExtractor], ...] = (Inception, MobileNet, EfficientNetLite0, EfficientNetLite1)
 """What "auto" takes first: the one that published numbers use, then the fast one."""
 
 

