@@ -1,11 +1,12 @@
 """Where an extractor's weights come from, and the proof that they are the published ones.
 
-Looked for in this order: the file given by hand, `$KENNEL_WEIGHTS` (a file or a folder), the cache, the
-official address. Whatever comes in as a pickle or as TFLite is checked by its sha256 before it is read, and
+Looked for in this order: the file given by hand, `$KENNEL_WEIGHTS` (a file or a folder), the cache, an
+installed package that carries it, the official address. Whatever comes in as a pickle or as TFLite is checked by its sha256 before it is read, and
 is kept in the cache as safetensors from then on. Nothing is ever unpickled.
 """
 
 import hashlib
+import importlib.util
 import os
 import pickle
 import shutil
@@ -33,7 +34,8 @@ class Published:
     `sha256` is that of the file at `address`; `names` are file names under which it, or its conversion, is
     recognised in a folder; `stored` is the safetensors name in the cache; `tensors_sha256` is
     `tensors_digest` of the tensors where it is known; `read` turns the published file's bytes on disk into
-    tensors; `metadata` goes into the converted file.
+    tensors; `metadata` goes into the converted file. `package` is an installed package that may hold the
+    published file.
     """
 
     what: str
@@ -44,6 +46,7 @@ class Published:
     read: Callable[[Path], State]
     metadata: dict[str, str]
     tensors_sha256: str | None = None
+    package: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
 
 
 def at_hand(published: Published) -> Path | None:
-    """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache."""
+    """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache, then in an installed package."""
     places = [weights_folder()]
     chosen = os.environ.get("KENNEL_WEIGHTS")
     if chosen:
@@ -145,6 +148,18 @@ def at_hand(published: Published) -> Path | None:
         for name in (published.stored, *published.names):
             if (place / name).is_file():
                 return place / name
+    return _in_package(published)
+
+
+def _in_package(published: Published) -> Path | None:
+    """The published file in the installed package that carries it; nothing of the package is run."""
+    if published.package is None:
+        return None
+    spec = importlib.util.find_spec(published.package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for name in published.names:
+            if found := sorted(Path(folder).rglob(name)):
+                return found[0]
     return None
 
 
