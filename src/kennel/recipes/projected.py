@@ -22,7 +22,7 @@ def projected() -> Recipe:
         discriminator=Part(name="projected"),
         loss=Part(name="hinge"),
         techniques=(
-            Part(name="normal_init", players="generator"),
+            Part(name="normal_init"),
             Part(name="spectral_norm"),
             Part(name="separate_batches"),
             Part(name="horizontal_flip"),
