@@ -170,3 +170,15 @@ def test_extreme_logits_give_finite_losses(name):
     value = loss.discriminator_loss(extreme, -extreme, targets)
     assert torch.isfinite(value)
     assert torch.isfinite(loss.generator_loss(extreme, extreme))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_of_several_outputs_an_image_each_plays_by_itself_and_the_loss_is_their_mean(name):
+    torch.manual_seed(0)
+    real, fake = torch.randn(6, 3), torch.randn(6, 3)
+    targets = Targets(torch.rand(6), torch.rand(6), torch.rand(6))
+    loss = LOSSES[name]()
+    alone = [loss.discriminator_loss(real[:, i], fake[:, i], targets) for i in range(3)]
+    torch.testing.assert_close(loss.discriminator_loss(real, fake, targets), torch.stack(alone).mean())
+    alone = [loss.generator_loss(real[:, i], fake[:, i]) for i in range(3)]
+    torch.testing.assert_close(loss.generator_loss(real, fake), torch.stack(alone).mean())

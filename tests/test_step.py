@@ -182,3 +182,36 @@ def test_the_generator_may_learn_from_the_fakes_that_the_discriminator_saw(monke
     assert moved(before, step.players.generator)
     step.generator_turn(None, LATENTS, None, turn("generator", 1))
     assert len(drawn) == 2
+
+
+def through_a_fixed_network(keep: bool):
+    """Both turns of a round against the projected discriminator; how often its fixed network was asked."""
+    torch.manual_seed(0)
+    setting = Setting(32, 1, 4)
+    kinds = GENERATORS["dcgan"], DISCRIMINATORS["projected"]
+    options = {"features": "untrained", "width": 2, "widest": 4, "batch_norm": False}
+    players = Players(
+        kinds[0](setting, kinds[0].Options(width=2)), kinds[1](setting, kinds[1].Options(**options))
+    )
+    rate = 0.01
+    movers = [Scheduled(torch.optim.SGD(one.parameters(), rate), lambda _: rate) for one in players.both()]
+    step = Step(players, LOSSES["hinge"](), {}, movers[1], movers[0])
+    asked = []
+    players.discriminator.fixed.register_forward_hook(lambda module, entry, maps: asked.append(len(entry[0])))
+    real = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    latents = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
+    step.discriminator_turn(real, latents, None, turn("discriminator"), keep)
+    step.generator_turn(None, latents, None, turn("generator"))
+    return step, asked
+
+
+def test_fakes_pass_the_fixed_network_once_for_both_turns_and_nothing_else_changes():
+    shared, asked = through_a_fixed_network(keep=True)
+    assert asked == [4, 4]  # the fakes, then the real images
+    apart, asked = through_a_fixed_network(keep=False)
+    assert asked == [4, 4, 4]
+    for one, other in zip(shared.players.both(), apart.players.both(), strict=True):
+        for name, value in one.state_dict().items():
+            # Batch norm in the generator has met the batch once more where the fakes are drawn twice.
+            if "running" not in name and "tracked" not in name:
+                torch.testing.assert_close(value, other.state_dict()[name], msg=name)

@@ -1,11 +1,14 @@
 """Adversarial losses: what each player minimises, as two functions of both logits.
 
-Logits are raw, one an image, for real images and for fakes, so that relativistic losses fit the same seam.
+Logits are raw, for real images and for fakes, so that relativistic losses fit the same seam: (batch), or
+(batch, outputs) of a discriminator with several heads or patches. Each output then plays the game by itself,
+and the loss is the mean over all of them.
 """
 
 from typing import ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float
 from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
@@ -30,8 +33,18 @@ class Targets(NamedTuple):
 
     @classmethod
     def for_logits(cls, real_logits: Tensor, fake_logits: Tensor) -> "Targets":
-        """The hard labels: 1 for real, 0 for fake."""
-        return cls(torch.ones_like(real_logits), torch.zeros_like(fake_logits))
+        """The hard labels, one an image: 1 for real, 0 for fake."""
+        return cls(real_logits.new_ones(len(real_logits)), fake_logits.new_zeros(len(fake_logits)))
+
+
+def for_outputs(values: Float[Tensor, "batch"], logits: Logits) -> Logits:
+    """One value an image as one for each of its outputs, of the shape of `logits`."""
+    return values if logits.ndim == 1 else values[:, None].expand_as(logits)
+
+
+def per_image(logits: Logits) -> Float[Tensor, "batch"]:
+    """One number an image: the mean of its outputs."""
+    return logits if logits.ndim == 1 else logits.mean(1)
 
 
 def of_all_ranks(
@@ -46,8 +59,10 @@ def of_all_ranks(
     there = [real_logits, fake_logits, targets.real, targets.fake]
     if targets.distances is not None:
         there.append(targets.distances)
-    real_logits, fake_logits, *goals = gathered(torch.stack(there, 1)).unbind(1)
-    return real_logits, fake_logits, Targets(*goals)
+    columns = [one[:, None] if one.ndim == 1 else one for one in there]
+    parts = gathered(torch.cat(columns, 1)).split([one.shape[1] for one in columns], 1)
+    whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, there, strict=True)]
+    return whole[0], whole[1], Targets(*whole[2:])
 
 
 class Loss(Options):
@@ -82,8 +97,9 @@ class Bce(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """-E[t log D + (1-t) log(1-D)] over reals, and over fakes (Shangguan et al. 2020, eq. 7)."""
-        return binary_cross_entropy_with_logits(real_logits, targets.real) + binary_cross_entropy_with_logits(
-            fake_logits, targets.fake
+        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
+        return binary_cross_entropy_with_logits(real_logits, real) + binary_cross_entropy_with_logits(
+            fake_logits, fake
         )
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
@@ -117,7 +133,8 @@ class Lsgan(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2; a target t between 0 and 1 lies between a and b."""
-        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in (targets.real, targets.fake))
+        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
+        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in (real, fake))
         return ((real_logits - real_codes).square().mean() + (fake_logits - fake_codes).square().mean()) / 2
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
@@ -176,8 +193,8 @@ class Ralsgan(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[(D(x) - E[D(G(z))] - 1)^2] / 2 + E[(D(G(z)) - E[D(x)] + 1)^2] / 2."""
-        real_over = real_logits - fake_logits.mean()
-        fake_over = fake_logits - real_logits.mean()
+        real_over = real_logits - fake_logits.mean(0)
+        fake_over = fake_logits - real_logits.mean(0)
         return ((real_over - 1).square().mean() + (fake_over + 1).square().mean()) / 2
 
 
@@ -187,8 +204,8 @@ class Rahinge(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[max(0, 1 - D(x) + E[D(G(z))])] / 2 + E[max(0, 1 + D(G(z)) - E[D(x)])] / 2."""
-        real_over = real_logits - fake_logits.mean()
-        fake_over = fake_logits - real_logits.mean()
+        real_over = real_logits - fake_logits.mean(0)
+        fake_over = fake_logits - real_logits.mean(0)
         return (relu(1 - real_over).mean() + relu(1 + fake_over).mean()) / 2
 
 
@@ -200,10 +217,11 @@ class Ragan(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """Half the cross-entropies of sigmoid(D(x) - E[D(G(z))]) and sigmoid(D(G(z)) - E[D(x)])."""
-        real_over = real_logits - fake_logits.mean()
-        fake_over = fake_logits - real_logits.mean()
-        real_loss = binary_cross_entropy_with_logits(real_over, targets.real)
-        return (real_loss + binary_cross_entropy_with_logits(fake_over, targets.fake)) / 2
+        real_over = real_logits - fake_logits.mean(0)
+        fake_over = fake_logits - real_logits.mean(0)
+        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
+        real_loss = binary_cross_entropy_with_logits(real_over, real)
+        return (real_loss + binary_cross_entropy_with_logits(fake_over, fake)) / 2
 
 
 @LOSSES.register("relativistic_paired")
@@ -234,7 +252,7 @@ class LossSensitive(Loss):
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[L(x)] + weight E[max(0, margin + L(x) - L(G(z)))]."""
         assert targets.distances is not None, "compares_images brings them"
-        margins = self.scale * targets.distances
+        margins = for_outputs(self.scale * targets.distances, real_logits)
         return -real_logits.mean() + self.weight * relu(margins - real_logits + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:

@@ -1,14 +1,32 @@
 """How the images of a turn are shown to the discriminator: through every view, in one pass or in two."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kennel.passes import Passes
-from kennel.shapes import Features, Images, Labels, Latents, Logits
+from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits
 from kennel.techniques import Kind, Play, Players, Technique, Turn
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One side's `images`, what every view made of them (`seen`), and what the trained layers get of that."""
+
+    images: Images
+    seen: Images
+    embedded: Embedded
+
+    def detached(self) -> "Shown":
+        """The same values, from which no gradient goes back."""
+        if isinstance(self.embedded, torch.Tensor):
+            embedded: Embedded = self.embedded.detach()
+        else:
+            embedded = tuple(maps.detach() for maps in self.embedded)
+        return Shown(self.images.detach(), self.seen.detach(), embedded)
 
 
 class Showing:
@@ -35,12 +53,13 @@ class Showing:
         latents: Latents,
         labels: Labels | None,
         real: Images | None,
-        fake: Images,
+        fake: Images | Shown,
         twice: bool = False,
     ) -> Play:
         """What the discriminator makes of both sides; without `real`, of the fakes alone.
 
-        `twice` where its gradients by the images will be differentiated again.
+        `fake` are images, or what `show` made of them before. `twice` where the discriminator's gradients by
+        the images will be differentiated again.
         """
         discriminator = self.players.discriminator
 
@@ -49,36 +68,57 @@ class Showing:
                 logits: Logits = discriminator(images, labels)
                 return logits
 
-        seen: dict[Kind, Images] = {"fake": self._viewed(fake, turn, "fake")}
-        if real is not None:
-            seen = {"real": self._viewed(real, turn, "real"), **seen}
+        shown: dict[Kind, Shown] = {} if real is None else {"real": self.show(real, turn, "real")}
+        shown["fake"] = fake if isinstance(fake, Shown) else self.show(fake, turn, "fake")
         # A compiled pass has a first derivative only.
         look = self._look if twice else self._quick_look
         apart = self.splits_batches or (twice and not self.couples_images)
-        together = [[kind] for kind in seen] if apart else [list(seen)]
+        together = [[kind] for kind in shown] if apart else [list(shown)]
         found: dict[str, Any] = {}
         for kinds in together:
-            images = torch.cat([seen[kind] for kind in kinds]) if len(kinds) > 1 else seen[kinds[0]]
+            embedded = _joined([shown[kind].embedded for kind in kinds])
             both_labels = None if labels is None else torch.cat([labels] * len(kinds))
             with self.passes.autocast(turn.device):
-                features, logits = look(images, both_labels)
+                features, logits = look(embedded, both_labels)
             for kind, its_features, its_logits in zip(
                 kinds, features.chunk(len(kinds)), logits.chunk(len(kinds)), strict=True
             ):
                 found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
-                found[f"{kind}_seen"] = seen[kind]
-        return Play(self.players, turn, latents, labels, fake=fake, real=real, judge=judge, **found)
+                found[f"{kind}_seen"] = shown[kind].seen
+        fakes = shown["fake"].images
+        return Play(self.players, turn, latents, labels, fake=fakes, real=real, judge=judge, **found)
 
-    def _viewed(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def kept(self, drawn: Images, turn: Turn, whole: bool) -> Images | Shown:
+        """What a discriminator's turn keeps of the fakes for the generator's turn that follows.
+
+        These are the images, for a view of its own. Where the discriminator begins with a fixed network, it
+        is the view and the network's maps too (if `whole`): what is costly is computed once for both turns.
+        """
+        return self.show(drawn, turn, "fake") if whole and self.players.discriminator.embeds else drawn
+
+    def show(self, images: Images, turn: Turn, kind: Kind) -> Shown:
+        """The images through every view, and through the discriminator's fixed network where it has one."""
+        seen = images
         for technique in self.techniques:
-            images = technique.view(images, turn, kind)
-        return self.passes.laid_out(images)
+            seen = technique.view(seen, turn, kind)
+        seen = self.passes.laid_out(seen)
+        with self.passes.autocast(turn.device):
+            return Shown(images, seen, self.players.discriminator.embed(seen))
 
     def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
         images: Images = self.players.generator(latents, labels)
         return images
 
-    def _look(self, images: Images, labels: Labels | None) -> tuple[Features, Logits]:
+    def _look(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
         discriminator = self.players.discriminator
-        features = discriminator.hidden(images, labels)
+        features = discriminator.hidden_of(embedded, labels)
         return features, discriminator.logits(features, labels)
+
+
+def _joined(sides: Sequence[Embedded]) -> Embedded:
+    """Both sides in one batch."""
+    if len(sides) == 1:
+        return sides[0]
+    if isinstance(sides[0], torch.Tensor):
+        return torch.cat(sides)  # type: ignore[arg-type]
+    return tuple(torch.cat(maps) for maps in zip(*sides, strict=True))

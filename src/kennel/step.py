@@ -15,8 +15,8 @@ from kennel.monitor.sentinel import Sentinel
 from kennel.optimisers import Scheduled, add_clipped_gradient, average_gradients
 from kennel.passes import Passes, frozen
 from kennel.shapes import Images, Labels, Latents, Scalar
-from kennel.showing import Showing
-from kennel.techniques import Companion, Play, Players, Technique, Term, Turn
+from kennel.showing import Showing, Shown
+from kennel.techniques import KINDS, Companion, Play, Players, Technique, Term, Turn
 
 Statistics = dict[str, Tensor]
 """Detached scalars on the device, named as the log names them; nobody waits for their values here."""
@@ -49,7 +49,7 @@ class Step:
         self.sentinel = Sentinel(movers | dict(self.companion_optimisers))
         self.passes = passes or Passes()
         self.showing = Showing(players, self.techniques, self.passes)
-        self._kept: Images | None = None
+        self._kept: Images | Shown | None = None
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
         )
@@ -66,11 +66,11 @@ class Step:
         self.passes.begin_turn()
         with torch.set_grad_enabled(keep), self.passes.autocast(turn.device):
             drawn = self.showing.draw(latents, labels)
-        self._kept, fake = drawn if keep else None, drawn.detach()
-        real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
-        fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
-        twice = real.requires_grad or fake.requires_grad
-        play = self.showing.play(turn, latents, labels, real, fake, twice)
+        of_real, of_fake = (any(kind in one.gradients_of for one in due.values()) for kind in KINDS)
+        real, fake = real.detach().requires_grad_(of_real), drawn.detach().requires_grad_(of_fake)
+        self._kept = self.showing.kept(drawn, turn, whole=not of_fake) if keep else None
+        shown = self._kept.detached() if isinstance(self._kept, Shown) else fake
+        play = self.showing.play(turn, latents, labels, real, shown, of_real or of_fake)
         assert play.real_logits is not None
         targets = Targets.for_logits(play.real_logits, play.fake_logits)
         if self.loss.compares_images:
@@ -108,7 +108,7 @@ class Step:
             with self.passes.autocast(turn.device):
                 fake = self.showing.draw(latents, labels) if kept is None else kept
             play = self.showing.play(turn, latents, labels, real, fake)
-            loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
+            loss = self._adversarial_loss(play) if self.adversarial else play.fake.new_zeros(())
             for name, one in self.terms.items():
                 if turn.due(one.every) and (term := one.generator_term(play)) is not None:
                     weighted = one.weight * one.every * term

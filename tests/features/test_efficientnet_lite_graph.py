@@ -155,13 +155,6 @@ def test_taps_in_bfloat16_are_near_those_in_float32(packed: bool) -> None:
         assert float((tap.float() - exact).norm() / exact.norm()) < 0.1
 
 
-def test_images_in_minus_1_to_1_are_normalized_as_their_bytes_are() -> None:
-    codes = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    images = codes / 127.5 - 1
-    torch.testing.assert_close(frozen("lite0").normalized(images), (codes - 127) / 128, rtol=0, atol=1e-6)
-    torch.testing.assert_close(frozen("mobilenet").normalized(images), (codes - 128) / 128, rtol=0, atol=1e-6)
-
-
 def test_autocast_goes_the_plain_way_of_a_packed_network() -> None:
     network, images = frozen("lite0"), pictures(32)
     with torch.no_grad():

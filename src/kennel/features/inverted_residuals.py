@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kennel.features.fused import FusedConv2d
-from kennel.shapes import Images
+from kennel.shapes import Maps
 
-Maps = Float[Tensor, "_ _ _ _"]
 Stage: TypeAlias = tuple[int, int, int, int, int]
 """Kernel size, expansion, output channels, number of blocks, stride of the first block."""
 STEM_WIDTH = 32
@@ -93,9 +92,10 @@ class InvertedResidualNetwork(nn.Module):
         self._tapped = [len(strides) - 1 - strides[::-1].index(stride) for stride in TAP_STRIDES]
         self.tap_widths: tuple[int, ...] = tuple(widths[place] for place in self._tapped)
 
-    def normalized(self, images: Images) -> Images:
-        """The network's input from images in [-1, 1], of the same shape."""
-        return images * (127.5 / self.scale) + (127.5 - self.middle) / self.scale
+    @classmethod
+    def input_scale(cls) -> tuple[float, float]:
+        """Factor and offset by which images in [-1, 1] become the network's input."""
+        return 127.5 / cls.scale, (127.5 - cls.middle) / cls.scale
 
     def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
         """Features (batch, 1280), the mean over the head's map after ReLU6, and logits (batch, classes)."""
@@ -108,7 +108,7 @@ class InvertedResidualNetwork(nn.Module):
     def taps(self, images: Maps) -> list[Maps]:
         """The maps of the last block at 1/4, 1/8, 1/16 and 1/32 of the side, of `tap_widths` channels.
 
-        `images` are as for `forward` (`normalized`), of any side that is a multiple of 32. Gradients reach
+        `images` are as for `forward`, of any side that is a multiple of 32. Gradients reach
         the images; nothing behind the last tap is computed.
         """
         maps, tapped = self._stemmed(images), []

@@ -10,7 +10,7 @@ from kennel.errors import RecipeError
 from kennel.networks.drawn import drawn_linear
 from kennel.options import Options
 from kennel.registry import Registry
-from kennel.shapes import Features, Images, Labels, Latents, Logits
+from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,17 @@ class Discriminator(Network):
     head: nn.Linear
     feeds_labels: ClassVar[bool] = False
     """Whether labels go into `hidden`, as further input; a projection looks at them after it."""
+    embeds: ClassVar[bool] = False
+    """Whether it begins with a fixed network (`embed`), which nothing that is trained changes."""
+
+    @property
+    def teacher(self) -> str | None:
+        """The pretrained network that it looks through, by the name of its extractor; None for none.
+
+        A score by that network flatters what was trained against this discriminator (Kynkäänniemi et al.
+        2023, arXiv 2203.06026).
+        """
+        return None
 
     def __init__(self, setting: Setting, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
@@ -107,8 +118,20 @@ class Discriminator(Network):
         """The last hidden layer, flattened (batch, features): what feature matching compares."""
         raise NotImplementedError  # abstract
 
+    def embed(self, images: Images) -> Embedded:
+        """What the trained layers start from: the images themselves, but where it `embeds`."""
+        return images
+
+    def hidden_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
+        """`hidden` of the images that `embed` gave this for."""
+        assert isinstance(embedded, Tensor)
+        return self.hidden(embedded, labels)
+
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision."""
+        """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision.
+
+        A discriminator with several heads or patches gives a row of them (batch, outputs).
+        """
         return self.headed(features).squeeze(1)
 
     def headed(self, features: Features) -> Tensor:
@@ -118,7 +141,7 @@ class Discriminator(Network):
         return values.float()
 
     def forward(self, images: Images, labels: Labels | None = None) -> Logits:
-        """One raw logit for each image."""
+        """One raw logit for each image, or a row of them."""
         return self.logits(self.hidden(images, labels), labels)
 
     def append_statistic(self, statistic: Statistic, random: torch.Generator) -> None:

@@ -8,6 +8,7 @@ Self-attention and a split latent are options, both off: Iyengar, Pandey and Meh
 Adversarial Networks", name them in section 4 as what they would add to their DCGAN next.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -30,10 +31,13 @@ from kennel.networks.normalisation import (
     normalised,
 )
 from kennel.networks.residual import with_side
+from kennel.networks.skip_excitation import SkipExcitation
 from kennel.networks.splitting import chunk_width
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
+SKIPPED = 2
+"""So many doublings a skip-layer excitation passes over."""
 
 
 class DcganOptions(options.Options):
@@ -56,9 +60,15 @@ class DcganGeneratorOptions(DcganOptions):
 
     As in BigGAN (Brock et al. 2019, arXiv 1809.11096), gains and biases are linear maps of the chunk. False
     gives the latent whole to the stem.
+
+    `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
+    2021, arXiv 2101.04775). `class_batch_norm` gives every batch norm a gain and a bias for each class (de
+    Vries et al. 2017, arXiv 1707.00683), where there are classes; else the stem alone sees the class.
     """
 
     hierarchical: bool = False
+    skip_excitation: bool = False
+    class_batch_norm: bool = False
 
 
 class DcganDiscriminatorOptions(DcganOptions):
@@ -97,7 +107,8 @@ def attends_after(size: int, options: DcganOptions) -> int | None:
 class DcganGenerator(Generator):
     """Latent -> linear to the deepest map -> (batch norm, activation, transposed convolution)* -> Tanh.
 
-    A non-local block follows the activation of the maps that attend to themselves.
+    A non-local block follows the activation of the maps that attend to themselves, and a skip-layer
+    excitation that of the maps that coarser ones gate.
     """
 
     Options = DcganGeneratorOptions
@@ -121,6 +132,10 @@ class DcganGenerator(Generator):
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
         self.stem = nn.Linear(chunk, widths[0] * self.deepest**2, bias=False)
         attending = attends_after(setting.size, options)
+        conditioning = Conditioning(
+            classes=setting.classes if options.class_batch_norm else 0,
+            vector=chunk if options.hierarchical else 0,
+        )
         layers: list[nn.Module] = []
         for level, width in enumerate(widths):
             if level:
@@ -128,8 +143,10 @@ class DcganGenerator(Generator):
                 up = TransposedConvolution(before, width, 4, stride=2, padding=1, bias=not options.batch_norm)
                 layers.append(up)
             if options.batch_norm:
-                layers.append(Conditioning(vector=chunk if options.hierarchical else 0).batch_norm(width))
+                layers.append(conditioning.batch_norm(width))
             layers.append(activation(options.activation))
+            if options.skip_excitation and level >= SKIPPED:
+                layers.append(SkipExcitation(widths[level - SKIPPED], width))
             if level == attending:
                 layers.append(NonLocalBlock(width))
         layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
@@ -145,19 +162,30 @@ class DcganGenerator(Generator):
             flat = flat + self.label(labels)
         # Channels last in memory, which is the layout that the convolutions want.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(maps, *further).float()
+        images: Images = self.layers(maps, labels, further).float()
         return images
 
 
 class ConditionedLayers(nn.Sequential):
-    """Layers in a row; each batch norm with a condition gets the next chunk of a split latent."""
+    """Layers in a row; each batch norm with a condition gets the labels and the next chunk of a split latent.
 
-    def forward(self, maps: torch.Tensor, *chunks: Latents) -> torch.Tensor:
-        """Feature maps and (batch, chunk) for each of these batch norms, in their order."""
+    Each skip-layer excitation gets the map of a quarter of the side.
+    """
+
+    def forward(
+        self, maps: torch.Tensor, labels: Labels | None = None, chunks: Sequence[Latents] = ()
+    ) -> torch.Tensor:
+        """Feature maps, the labels, and (batch, chunk) for each of these batch norms, in their order."""
         waiting = iter(chunks)
+        coarser: list[torch.Tensor] = []
         for layer in self:
-            conditional = isinstance(layer, ConditionalBatchNorm)
-            maps = normalised(maps, layer, Condition(vector=next(waiting) if conditional else None))
+            if isinstance(layer, TransposedConvolution):
+                coarser.append(maps)
+            if isinstance(layer, SkipExcitation):
+                maps = layer(maps, coarser[-SKIPPED])
+                continue
+            split = isinstance(layer, ConditionalBatchNorm) and layer.vector
+            maps = normalised(maps, layer, Condition(labels, next(waiting) if split else None))
         return maps
 
 

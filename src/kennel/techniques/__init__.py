@@ -4,6 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from kennel.techniques.contract import (
+    KINDS,
     STAGES,
     TECHNIQUES,
     Companion,
@@ -15,7 +16,18 @@ from kennel.techniques.contract import (
     Turn,
 )
 
-__all__ = ["STAGES", "TECHNIQUES", "Companion", "Kind", "Play", "Players", "Technique", "Term", "Turn"]
+__all__ = [
+    "KINDS",
+    "STAGES",
+    "TECHNIQUES",
+    "Companion",
+    "Kind",
+    "Play",
+    "Players",
+    "Technique",
+    "Term",
+    "Turn",
+]
 
 for _module in iter_modules(__path__):  # a technique is registered the day its file is there
     import_module(f"{__name__}.{_module.name}")

@@ -18,6 +18,7 @@ from kennel.registry import Registry
 from kennel.shapes import Features, Images, Indices, Labels, Latents, Logits, Scalar
 
 Kind = Literal["real", "fake"]
+KINDS: tuple[Kind, Kind] = ("real", "fake")
 Stage = Literal["initialise", "replace", "reparametrise", "copy"]
 STAGES: tuple[Stage, ...] = ("initialise", "replace", "reparametrise", "copy")
 """Surgery happens in this order whatever the list says: spectral norm before an initialisation would leave

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from kennel.distributed import variance_over_ranks
+from kennel.losses import per_image as mean_of_outputs
 from kennel.schedules import Decay, decayed
 from kennel.shapes import Images, Logits, Scalar
 from kennel.techniques.contract import TECHNIQUES, Kind, Play, Term
@@ -16,8 +17,11 @@ from kennel.techniques.image_ops import per_image
 
 
 def gradients(logits: Logits, images: Images) -> Float[Tensor, "batch pixels"]:
-    """The gradient of each logit with respect to its image, flat, fit to be differentiated again."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    """The gradient of each logit with respect to its image, flat, fit to be differentiated again.
+
+    Of several outputs an image it is the gradient of their mean.
+    """
+    (gradient,) = torch.autograd.grad(mean_of_outputs(logits).sum(), images, create_graph=True)
     return gradient.flatten(1).float()
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from kennel.losses import per_image
 from kennel.shapes import Indices, Logits
 from kennel.techniques.contract import TECHNIQUES, Technique, Turn
 
@@ -27,7 +28,7 @@ class TopK(Technique):
         return self.fraction**passed if self.decay == "exponential" else 1 - (1 - self.fraction) * passed
 
     def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
-        """The places of the k largest logits."""
+        """The places of the k largest logits, by the mean of each image's outputs."""
         batch = len(fake_logits)
         k = max(1, round(self.share_at(turn.progress) * batch))
-        return fake_logits.detach().topk(k).indices if k < batch else None
+        return per_image(fake_logits.detach()).topk(k).indices if k < batch else None

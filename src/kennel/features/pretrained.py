@@ -1,0 +1,42 @@
+"""The pretrained networks that a discriminator may look through, by the names of their extractors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
+from kennel.features.efficientnet_lite_graph import EfficientNetLiteGraph
+from kennel.features.inverted_residuals import InvertedResidualNetwork
+from kennel.features.mobilenet import MobileNet
+from kennel.features.mobilenet_graph import MobileNetGraph
+from kennel.features.networked import NetworkExtractor
+from kennel.features.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network whose maps are at hand (`taps`, `tap_widths`), and the extractor that has its weights."""
+
+    graph: Callable[[], InvertedResidualNetwork]
+    extractor: type[NetworkExtractor]
+    input_scale: tuple[float, float]
+    """Factor and offset by which images in [-1, 1] become its input."""
+
+
+GRAPHS = {
+    "efficientnet_lite1": Pretrained(
+        lambda: EfficientNetLiteGraph("lite1"), EfficientNetLite1, EfficientNetLiteGraph.input_scale()
+    ),
+    "efficientnet_lite0": Pretrained(
+        lambda: EfficientNetLiteGraph("lite0"), EfficientNetLite0, EfficientNetLiteGraph.input_scale()
+    ),
+    "mobilenet": Pretrained(MobileNetGraph, MobileNet, MobileNetGraph.input_scale()),
+}
+"""That of the paper (Sauer et al. 2021) first."""
+
+
+def pretrained_graph(name: str) -> InvertedResidualNetwork:
+    """The network of this name with its published weights; `WeightsError` where they are not at hand."""
+    pretrained = GRAPHS[name]
+    graph = pretrained.graph()
+    pretrained.extractor.fill(graph, load_weights(pretrained.extractor.published, download=False))
+    return graph

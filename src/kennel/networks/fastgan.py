@@ -1,0 +1,155 @@
+"""The generator of FastGAN, for small sets (Liu et al. 2021, arXiv 2101.04775).
+
+The light form, which a projected GAN takes for small sets: at each side one doubling, one 3x3 convolution,
+batch norm and a gated linear unit (GLU, Dauphin et al. 2017, arXiv 1612.08083). Each map gates the channels
+of the map of sixteen times its side, or of the last one where there is none as fine (skip-layer excitation).
+The full form has a second convolution at every other side, and noise after every convolution.
+
+Doubling by repetition and a 3x3 convolution are computed as the one transposed 4x4 convolution that equals
+them: 16 products a coarse pixel in place of 36.
+"""
+
+from typing import ClassVar, cast
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, glu, pad
+
+from kennel import options
+from kennel.networks.class_bias import ClassBias
+from kennel.networks.contract import GENERATORS, Generator, Setting
+from kennel.networks.convolutions import Convolution
+from kennel.networks.normalisation import Condition, Conditioning, normalised
+from kennel.networks.skip_excitation import SkipExcitation
+from kennel.shapes import Images, Labels, Latents
+
+SIZES = (32, 64, 128, 256)
+MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5}
+"""Channels at each side as multiples of `width`, the authors' table."""
+SKIPPED = 4
+"""So many doublings an excitation passes over, where the image is large enough."""
+
+
+class FastganOptions(options.Options):
+    """`width` channels at a side of 128 and more below it (the authors have 128).
+
+    `second` adds the second convolution and `noise` the noise of the full form. `class_batch_norm` gives
+    every batch norm a gain and a bias for each class, where there are classes; else the stem alone sees it.
+    """
+
+    width: PositiveInt = 32
+    second: bool = False
+    noise: bool = False
+    class_batch_norm: bool = True
+
+
+class Doubling(nn.Conv2d):
+    """A 3x3 convolution of a map that is doubled first, by repetition."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """Without a bias: a batch norm follows."""
+        super().__init__(inputs, outputs, 3, padding=1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in nn.Conv2d
+        """(batch, inputs, side, side) to (batch, outputs, 2 side, 2 side)."""
+        # Each coarse pixel adds its value, times the kernel, at four places next to one another. So it adds
+        # the sum of the kernel at these four places: a 4x4 kernel, mirrored as a transposed one has it.
+        kernel = self.weight.flip(2, 3).transpose(0, 1)
+        spread = pad(kernel, (0, 1, 0, 1)) + pad(kernel, (1, 0, 0, 1))
+        spread = spread + pad(kernel, (0, 1, 1, 0)) + pad(kernel, (1, 0, 1, 0))
+        return conv_transpose2d(input, spread, stride=2, padding=1)
+
+
+class NoiseInput(nn.Module):
+    """Adds one plane of normal noise to all channels, times a learned strength that begins at 0."""
+
+    def __init__(self) -> None:
+        """One strength for the whole layer."""
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(()))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, channels, side, side) to the same."""
+        noise = torch.randn(len(maps), 1, *maps.shape[2:], dtype=maps.dtype, device=maps.device)
+        return torch.addcmul(maps, self.strength.to(maps.dtype), noise)
+
+
+class GatedUnit(nn.Module):
+    """Convolution, noise if any, batch norm, GLU."""
+
+    def __init__(self, convolution: nn.Conv2d, noise: bool, conditioning: Conditioning) -> None:
+        """The convolution gives twice the channels that the unit does."""
+        super().__init__()
+        self.convolution = convolution
+        self.noise = NoiseInput() if noise else nn.Identity()
+        self.normalise = conditioning.batch_norm(convolution.out_channels)
+
+    def forward(self, maps: Tensor, labels: Labels | None) -> Tensor:
+        """Feature maps to feature maps."""
+        maps = self.noise(self.convolution(maps))
+        return glu(normalised(maps, self.normalise, Condition(labels)), 1)
+
+
+def widths_of(size: int, width: int) -> dict[int, int]:
+    """Channels by side, from 4 up to `size`."""
+    return {side: max(1, int(width * multiple)) for side, multiple in MULTIPLES.items() if side <= size}
+
+
+@GENERATORS.register("fastgan")
+class FastganGenerator(Generator):
+    """Latent -> a 4x4 map -> gated doublings with skip-layer excitation -> 3x3 convolution -> Tanh."""
+
+    Options = FastganOptions
+    sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = Setting(256, 3, 256)
+    conditional = "optional"
+
+    def __init__(self, setting: Setting, options: FastganOptions) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        widths = widths_of(setting.size, options.width)
+        conditioning = Conditioning(classes=setting.classes if options.class_batch_norm else 0)
+        self.stem = nn.Linear(setting.latent_dimension, 2 * widths[4] * 16, bias=False)
+        self.normalise = conditioning.batch_norm(2 * widths[4])
+        if setting.classes:
+            self.label = ClassBias(setting, self.stem)
+        self.blocks = nn.ModuleDict()
+        self.excitations = nn.ModuleDict()
+        for side in list(widths)[1:]:
+            before, width = widths[side // 2], widths[side]
+            units = [GatedUnit(Doubling(before, 2 * width), options.noise, conditioning)]
+            if options.second and side in (8, 32, 128):
+                again = Convolution(width, 2 * width, 3, padding=1, bias=False)
+                units.append(GatedUnit(again, options.noise, conditioning))
+            self.blocks[str(side)] = nn.ModuleList(units)
+            coarse = self._coarse(side)
+            if coarse is not None:
+                self.excitations[str(side)] = SkipExcitation(widths[coarse], width)
+        self.to_pixels = Convolution(widths[setting.size], setting.channels, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, 0.0, 0.02)  # the authors'
+
+    def _coarse(self, side: int) -> int | None:
+        """The side of the map that gates the one of `side`."""
+        coarse = side // 2 ** min(SKIPPED, (self.setting.size // 4).bit_length() - 1)
+        return coarse if coarse >= 4 else None
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """Draws one image for each latent."""
+        flat = self.stem(latents)
+        if self.setting.classes:
+            flat = flat + self.label(labels)
+        maps = flat.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+        maps = glu(normalised(maps, self.normalise, Condition(labels)), 1)
+        made = {4: maps}
+        for name, units in self.blocks.items():
+            for unit in cast(nn.ModuleList, units):
+                maps = unit(maps, labels)
+            coarse = self._coarse(int(name))
+            if coarse is not None:
+                maps = self.excitations[name](maps, made[coarse])
+            made[int(name)] = maps
+        images: Images = self.to_pixels(maps).float().tanh()
+        return images

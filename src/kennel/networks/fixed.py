@@ -1,0 +1,122 @@
+"""A pretrained network as a fixed part of another: its maps at four scales, and no weight that could change.
+
+Its weights are buffers that no checkpoint holds, in layers of a kind of their own. So no optimizer moves
+them, no technique reworks them (a spectral norm, an initialization), and no count of parameters has them.
+"""
+
+import copy
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate, relu, relu6
+
+from kennel.features.pretrained import GRAPHS, pretrained_graph
+from kennel.shapes import Images, Maps
+
+FixedName = Literal["efficientnet_lite1", "efficientnet_lite0", "mobilenet", "untrained"]
+"""The networks to look through, those that are trained on ImageNet by the names of their extractors."""
+
+
+class FixedConvolution(nn.Module):
+    """`activation(conv(maps) + added)` with weights that never change."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Conv2d, activation: str = "none") -> None:
+        """Takes the weights of `layer`; `activation` is "none", "relu" or "relu6"."""
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach().clone(), persistent=False)
+        bias = None if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias, persistent=False)
+        self.stride, self.padding, self.groups = layer.stride, layer.padding, layer.groups
+        self.activation = activation
+
+    def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
+        """Shapes as of a convolution; `added` has that of the result."""
+        made = conv2d(maps, self.weight, self.bias, self.stride, self.padding, (1, 1), self.groups)
+        if added is not None:
+            made = made + added
+        if self.activation == "none":
+            return made
+        return relu(made) if self.activation == "relu" else relu6(made)
+
+
+def fix(network: nn.Module) -> nn.Module:
+    """`network` with every convolution fixed, in place; its linear layers, which no tap needs, are dropped."""
+    for name, child in list(network.named_children()):
+        if isinstance(child, nn.Conv2d):
+            setattr(network, name, FixedConvolution(child, getattr(child, "activation", "none")))
+        elif isinstance(child, nn.Linear):
+            setattr(network, name, nn.Identity())
+        else:
+            fix(child)
+    return network
+
+
+class Untrained(nn.Module):
+    """Four strided convolutions with random weights: what is left of the method without a pretrained network.
+
+    For tests, for machines without weights, and to see what the training on ImageNet is worth.
+    """
+
+    tap_widths = (16, 24, 32, 48)
+
+    def __init__(self) -> None:
+        """Draws the weights from the global random generator (He et al. 2015)."""
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, width, 3, stride=2, padding=1)
+            for before, width in zip((16, *self.tap_widths), self.tap_widths, strict=False)
+        )
+        for layer in (self.stem, *cast(list[nn.Conv2d], list(self.layers))):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def taps(self, images: Images) -> list[Maps]:
+        """The maps at 1/4, 1/8, 1/16 and 1/32 of the side."""
+        maps = relu(self.stem(images))
+        found = []
+        for layer in self.layers:
+            maps = relu(layer(maps))
+            found.append(maps)
+        return found
+
+
+class FixedNetwork(nn.Module):
+    """The maps that a pretrained network makes of images, in the precision of autocast where that is on.
+
+    `tap_widths` are the channels of its four maps, at 1/4 to 1/32 of the side.
+    """
+
+    def __init__(self, name: FixedName) -> None:
+        """Opens the weights of `name`; raises `WeightsError` where they are not at hand."""
+        super().__init__()
+        graph = Untrained() if name == "untrained" else pretrained_graph(name)
+        self.tap_widths: tuple[int, ...] = tuple(graph.tap_widths)
+        self.factor, self.offset = (1.0, 0.0) if name == "untrained" else GRAPHS[name].input_scale
+        self.network = fix(graph).eval()
+        self._cast: dict[tuple[torch.device, torch.dtype], nn.Module] = {}
+
+    def forward(self, images: Images, side: int) -> list[Maps]:
+        """Four maps of images in [-1, 1], which are resized (bilinear) to `side`; grey is repeated."""
+        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        if images.shape[-1] != side:
+            images = interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
+        device = images.device
+        lower = torch.is_autocast_enabled(device.type)
+        precision = torch.get_autocast_dtype(device.type) if lower else torch.float32
+        entering = (images * self.factor + self.offset).to(precision, memory_format=torch.channels_last)
+        with torch.autocast(device.type, enabled=False):
+            taps: list[Maps] = self._in(device, precision).taps(entering)  # type: ignore[operator]
+        return taps
+
+    def _in(self, device: torch.device, precision: torch.dtype) -> nn.Module:
+        """The network in this precision: cast once, not at every pass."""
+        if precision == torch.float32:
+            return self.network
+        if (device, precision) not in self._cast:
+            self._cast[device, precision] = copy.deepcopy(self.network).to(precision)
+        return self._cast[device, precision]
