@@ -30,7 +30,6 @@ VARIANTS = {
         "dcgan",
         {"width": 2, "widest": 4, "hierarchical": True, "skip_excitation": True, "class_batch_norm": True},
     ),
-    "dcgan, nearest": ("dcgan", {"width": 2, "widest": 4, "upsampling": "nearest", "skip_excitation": True}),
 }
 """Options that add layers, tested as networks of their own; `attention`, if any, is at half the side."""
 

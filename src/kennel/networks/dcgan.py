@@ -23,7 +23,6 @@ from kennel.networks.attention import NonLocalBlock
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
-from kennel.networks.doubling import Doubling
 from kennel.networks.normalisation import (
     Condition,
     ConditionalBatchNorm,
@@ -62,15 +61,12 @@ class DcganGeneratorOptions(DcganOptions):
     As in BigGAN (Brock et al. 2019, arXiv 1809.11096), gains and biases are linear maps of the chunk. False
     gives the latent whole to the stem.
 
-    `upsampling` "nearest" doubles maps by repetition before a 3x3 convolution, where "transposed" has the
-    paper's transposed convolutions of 4x4, and makes the pixels from a map of the image's side, of half
-    `width` channels: no checkerboard. `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
+    `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
     2021, arXiv 2101.04775). `class_batch_norm` gives every batch norm a gain and a bias for each class (de
     Vries et al. 2017, arXiv 1707.00683), where there are classes; else the stem alone sees the class.
     """
 
     hierarchical: bool = False
-    upsampling: Literal["transposed", "nearest"] = "transposed"
     skip_excitation: bool = False
     class_batch_norm: bool = False
 
@@ -125,11 +121,8 @@ class DcganGenerator(Generator):
         super().__init__(setting, options)
         maps = sides(setting.size)
         widths = [channels_at(side, setting.size, options) for side in maps]
-        nearest = options.upsampling == "nearest"
-        if nearest:
-            widths.append(max(1, options.width // 2))
         self.deepest = maps[0]
-        self.slots = 1 + len(widths) if options.hierarchical else 1
+        self.slots = 1 + len(maps) if options.hierarchical else 1
         if options.hierarchical and not options.batch_norm:
             raise RecipeError(
                 "generator.hierarchical feeds chunks of the latent to the batch norms, and "
@@ -146,7 +139,9 @@ class DcganGenerator(Generator):
         layers: list[nn.Module] = []
         for level, width in enumerate(widths):
             if level:
-                layers.append(_doubling(widths[level - 1], width, nearest, bias=not options.batch_norm))
+                before = widths[level - 1]
+                up = TransposedConvolution(before, width, 4, stride=2, padding=1, bias=not options.batch_norm)
+                layers.append(up)
             if options.batch_norm:
                 layers.append(conditioning.batch_norm(width))
             layers.append(activation(options.activation))
@@ -154,12 +149,7 @@ class DcganGenerator(Generator):
                 layers.append(SkipExcitation(widths[level - SKIPPED], width))
             if level == attending:
                 layers.append(NonLocalBlock(width))
-        layers.append(
-            Convolution(widths[-1], setting.channels, 3, padding=1)
-            if nearest
-            else _doubling(widths[-1], setting.channels, nearest, bias=True)
-        )
-        layers.append(nn.Tanh())
+        layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
         self.layers = ConditionedLayers(*layers)
         if setting.classes:
             self.label = ClassBias(setting, self.stem)
@@ -176,12 +166,6 @@ class DcganGenerator(Generator):
         return images
 
 
-def _doubling(inputs: int, outputs: int, nearest: bool, *, bias: bool) -> nn.Module:
-    if nearest:
-        return Doubling(inputs, outputs, bias=bias)
-    return TransposedConvolution(inputs, outputs, 4, stride=2, padding=1, bias=bias)
-
-
 class ConditionedLayers(nn.Sequential):
     """Layers in a row; each batch norm with a condition gets the labels and the next chunk of a split latent.
 
@@ -195,7 +179,7 @@ class ConditionedLayers(nn.Sequential):
         waiting = iter(chunks)
         coarser: list[torch.Tensor] = []
         for layer in self:
-            if isinstance(layer, TransposedConvolution | Doubling):
+            if isinstance(layer, TransposedConvolution):
                 coarser.append(maps)
             if isinstance(layer, SkipExcitation):
                 maps = layer(maps, coarser[-SKIPPED])
