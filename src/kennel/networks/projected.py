@@ -1,4 +1,4 @@
-"""The discriminators of a projected GAN ("Projected GANs Converge Faster", Sauer et al. 2021, arXiv 2111.01007).
+"""The discriminators of a projected GAN (Sauer et al. 2021, arXiv 2111.01007, Projected GANs Converge Faster).
 
 Images are not judged as pixels but through a fixed network that was trained on ImageNet. Its maps at four
 scales are mixed by random, fixed convolutions, 1x1 across channels and 3x3 across scales (section 3.2), so
@@ -31,7 +31,7 @@ EMBEDDING = 64
 
 
 class ProjectedOptions(options.Options):
-    """`features` names the fixed network, `side` what images are resized to before it (a multiple of 32).
+    """`features` names the fixed network, `side` what images are resized to for it (a multiple of 32).
 
     `side` 0 enlarges small images by a half (32 to 64, 64 to 96), for the network was trained on 240x240, and
     leaves larger ones as they are. The mixed maps have `width` channels at 1/4, twice, four and eight times as
