@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, relu, relu6
 
+from kennel.features.inverted_residuals import InvertedResidualNetwork
 from kennel.features.pretrained import GRAPHS, pretrained_graph
 from kennel.shapes import Images, Maps
 
@@ -106,7 +107,7 @@ class Untrained(nn.Module):
         )
         for layer in (self.stem, *cast(list[nn.Conv2d], list(self.layers))):
             nn.init.kaiming_normal_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
 
     def taps(self, images: Images) -> list[Maps]:
         """The maps at 1/4, 1/8, 1/16 and 1/32 of the side."""
@@ -118,6 +119,13 @@ class Untrained(nn.Module):
         return found
 
 
+def _graph(name: str) -> InvertedResidualNetwork:
+    """With its weights; where parameters are only counted, on the meta device, without."""
+    if torch.get_default_device().type == "meta":
+        return GRAPHS[name].graph()
+    return pretrained_graph(name)
+
+
 class FixedNetwork(nn.Module):
     """The maps that a pretrained network makes of images, in the precision of autocast where that is on.
 
@@ -127,7 +135,7 @@ class FixedNetwork(nn.Module):
     def __init__(self, name: FixedName) -> None:
         """Opens the weights of `name`; raises `WeightsError` where they are not at hand."""
         super().__init__()
-        graph = Untrained() if name == "untrained" else pretrained_graph(name)
+        graph: Untrained | InvertedResidualNetwork = Untrained() if name == "untrained" else _graph(name)
         self.tap_widths: tuple[int, ...] = tuple(graph.tap_widths)
         self.factor, self.offset = (1.0, 0.0) if name == "untrained" else GRAPHS[name].input_scale
         self.network = fix(graph).eval()
