@@ -156,19 +156,8 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     monkeypatch.setenv("COLUMNS", "200")
     folder, _ = taught()
     data = folder.about()["data"]["path"]
-    options = [
-        "--data",
-        data,
-        "--extractor",
-        "pixels",
-        "--count",
-        "20",
-        "--metrics",
-        "kid",
-        "--device",
-        "cpu",
-    ]
-    result = CliRunner().invoke(app, ["judge", str(folder.path), *options])
+    options = ["--extractor", "pixels", "--count", "20", "--metrics", "kid", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["judge", str(folder.path), "--data", data, *options])
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
     assert "not a fair one" in output
