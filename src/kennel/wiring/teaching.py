@@ -17,10 +17,11 @@ def taught_by(recipe: Recipe, folder: RunFolder, parent: Path | None = None) -> 
 
     A run that begins with the weights of `parent` has learned what taught that one.
     """
+    if own := teacher_of(recipe):
+        return own
     if folder.exists():
         return recorded_teacher(folder)
-    inherited = RunFolder(parent) if parent is not None else None
-    return teacher_of(recipe) or (recorded_teacher(inherited) if inherited is not None else None)
+    return None if parent is None else recorded_teacher(RunFolder(parent))
 
 
 def recorded_teacher(folder: RunFolder) -> str | None:
