@@ -48,6 +48,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"width": 4},
     "improved": {"width": 4},
     "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
+    "stylegan2": {"base": 256, "widest": 4, "style": 8, "mapping_layers": 2},
     "biggan": {"width": 1, "shared_embedding": 3},
     "biggan_deep": {"width": 1, "shared_embedding": 3},
     "sngan": {"width": 1},

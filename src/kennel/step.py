@@ -64,8 +64,8 @@ class Step:
         """
         due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
         self.passes.begin_turn()
-        with torch.set_grad_enabled(keep), self.passes.autocast(turn.device):
-            drawn = self.showing.draw(latents, labels)
+        with torch.set_grad_enabled(keep):
+            drawn = self.showing.draw(latents, labels, turn)
         self._kept, fake = drawn if keep else None, drawn.detach()
         real = real.detach().requires_grad_(any("real" in one.gradients_of for one in due.values()))
         fake = fake.requires_grad_(any("fake" in one.gradients_of for one in due.values()))
@@ -105,8 +105,7 @@ class Step:
         logged: Statistics = {}
         clipped: list[Scalar] = []
         with frozen(self.players.discriminator):
-            with self.passes.autocast(turn.device):
-                fake = self.showing.draw(latents, labels) if kept is None else kept
+            fake = self.showing.draw(latents, labels, turn) if kept is None else kept
             play = self.showing.play(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else fake.new_zeros(())
             for name, one in self.terms.items():

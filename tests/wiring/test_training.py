@@ -34,6 +34,7 @@ WIDTHS = {
     "mlp": ["hidden=[8,8]"],
     "improved": ["width=4"],
     "modern": ["width=8", "narrowest=4", "group=4"],
+    "stylegan2": ["base=32", "widest=4"],
     "sngan": ["width=2"],
     "sagan": ["width=2"],
     "biggan": ["width=2"],
