@@ -20,6 +20,11 @@ GAIN = math.sqrt(2)
 """StyleGAN2's, before a leaky ReLU of slope 0.2."""
 
 
+def exact(values: Tensor) -> Tensor:
+    """The same values in float32, or in float64 where they are that."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class EqualizedLinear(nn.Linear):
     """gain (multiplier / sqrt(inputs) W x + multiplier b), in float32 whatever the precision of the pass.
 
@@ -48,7 +53,7 @@ class EqualizedLinear(nn.Linear):
         """(batch, inputs) to (batch, outputs)."""
         with torch.autocast(input.device.type, enabled=False):
             bias = None if self.bias is None else self.bias * self.shift
-            return linear(input.float(), self.weight * self.scale, bias)
+            return linear(exact(input), self.weight * self.scale, bias)
 
     def like(self, layer: nn.Linear) -> "EqualizedLinear":
         """A layer with the weights of `layer`, as what they are after scaling, and the constants of this."""

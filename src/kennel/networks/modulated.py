@@ -63,6 +63,10 @@ class ModulatedConvolution(EqualizedConvolution):
         super().__init__(width, wider, kernel, padding=kernel // 2, bias=False)
         self.demodulates = demodulates
 
+    def applied(self) -> tuple[Tensor, None]:
+        """The weight, scaled where that makes a difference."""
+        return self.weight if self.demodulates else self.weight * self.scale, None
+
     def forward(self, input: Tensor, styles: Features, shift: Tensor) -> Tensor:  # type: ignore[override] # noqa: A002
         """The convolution of (batch, width, side, side) by styles (batch, width), plus `shift` (wider,)."""
         weight, _ = self.applied()
@@ -82,12 +86,11 @@ class ModulatedDoubling(TransposedConvolution):
         """From `width` to `wider` channels, times `GAIN`."""
         super().__init__(width, wider, 3, stride=2, bias=False)
         nn.init.normal_(self.weight)
-        self.scale = 1 / (width * 9) ** 0.5
         self.blur = Blur((1.0, 3.0, 3.0, 1.0), 1, gain=4.0)
 
     def forward(self, input: Tensor, styles: Features, shift: Tensor) -> Tensor:  # type: ignore[override] # noqa: A002
         """(batch, width, side, side), styles (batch, width) to (batch, wider, 2 side, 2 side)."""
-        weight = self.weight * self.scale
+        weight = self.weight  # read once, as in `Convolution`
         made = self.blur(self.by(_scaled(input, styles), weight, None))
         return _finished(made, demodulation(styles, weight.square().sum((2, 3))) * GAIN, shift)
 

@@ -27,7 +27,7 @@ from kennel.networks.contract import (
     Setting,
     StyleGenerator,
 )
-from kennel.networks.equalized import GAIN, EqualizedConvolution, EqualizedLinear
+from kennel.networks.equalized import GAIN, EqualizedConvolution, EqualizedLinear, exact
 from kennel.networks.modern import Resample
 from kennel.networks.modulated import Blur, Halving, ModulatedConvolution, ModulatedDoubling
 from kennel.networks.normalisation import given
@@ -111,9 +111,9 @@ class Mapping(nn.Module):
 
     def forward(self, latents: Latents, labels: Labels | None) -> Features:
         """(batch, latent) to (batch, style)."""
-        mapped = unit(latents.float())
+        mapped = unit(exact(latents))
         if self.classes:
-            mapped = torch.cat([mapped, unit(self.label(given(labels, self.classes)).float())], 1)
+            mapped = torch.cat([mapped, unit(exact(self.label(given(labels, self.classes))))], 1)
         for layer in self.layers:
             mapped = activated(layer(mapped))
         return mapped
@@ -160,8 +160,8 @@ class ToPixels(nn.Module):
 
     def forward(self, maps: Tensor, style: Features) -> Images:
         """(batch, width, side, side) to what is added to the image of this side, float32."""
-        made: Images = self.convolution(maps, self.style(style), self.bias).float()
-        return made
+        pixels: Images = exact(self.convolution(maps, self.style(style), self.bias))
+        return pixels
 
 
 class Stage(nn.Module):
@@ -309,6 +309,6 @@ class StyleGAN2Discriminator(Discriminator):
         if not self.reads_labels:
             return super().logits(features, labels)
         outputs = self.headed(features)
-        embedded = unit(self.label(given(labels, self.setting.classes)).float())
+        embedded = unit(exact(self.label(given(labels, self.setting.classes))))
         logits: Logits = (outputs * embedded).sum(1) / outputs.shape[1] ** 0.5
         return logits
