@@ -48,15 +48,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"width": 4},
     "improved": {"width": 4},
     "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
+    "stylegan2": {"base": 256, "widest": 4, "style": 8, "mapping_layers": 2},
     "biggan": {"width": 1, "shared_embedding": 3},
     "biggan_deep": {"width": 1, "shared_embedding": 3},
     "sngan": {"width": 1},
     "sagan": {"width": 1},
 }
+STYLED = {"path_length", "style_mixing"}
+"""Techniques of generators with a mapping network."""
 BESIDE: dict[str, tuple[str, ...]] = {
     "r1 through minibatch discrimination": ("r1", "minibatch_discrimination"),
     "a slope penalty through minibatch stddev": ("gradient_penalty", "minibatch_stddev"),
     "consistency and r2 of augmented images": ("consistency", "r2", "ada", "instance_noise"),
+    "a path length of mixed styles": ("path_length", "style_mixing", "ema"),
     "mine beside an auxiliary classifier": ("mine", "auxiliary_classifier", "top_k"),
 }
 
@@ -105,7 +109,7 @@ def recipe(loss: str, *techniques: str) -> Recipe:
         image=Image(size=8, channels=3),
         classes=2,
         latent=Latent(dimension=4),
-        generator=Part(name="dcgan", width=4),
+        generator=_generator(*techniques),
         discriminator=Part(name="dcgan", width=4, conditioning="none" if teaches else "label"),
         loss=Part(name=loss),
         techniques=tuple(Part(name=name, **ACTIVE.get(name, {})) for name in techniques),
@@ -114,11 +118,17 @@ def recipe(loss: str, *techniques: str) -> Recipe:
     )
 
 
+def _generator(*techniques: str) -> Part:
+    """A DCGAN's, or StyleGAN2's where a technique needs styles."""
+    if STYLED & set(techniques):
+        return Part(name="stylegan2", noise=False, **SMALL["stylegan2"])
+    return Part(name="dcgan", width=4)
+
+
 def _of_network(name: str) -> Recipe:
-    """A registered pair without the dropout of its layers, which each rank draws for itself."""
+    """A registered pair without what each rank draws for itself: the dropout and the noise of its layers."""
     size = min(GENERATORS[name].sizes or (8,))
-    without = {"dropout": 0.0} if "dropout" in DISCRIMINATORS[name].Options.model_fields else {}
-    small = SMALL.get(name, {})
+    small = SMALL.get(name, {}) | {"dropout": 0.0, "noise": False}
     options = [
         {key: value for key, value in small.items() if key in network.Options.model_fields}
         for network in (GENERATORS[name], DISCRIMINATORS[name])
@@ -129,7 +139,7 @@ def _of_network(name: str) -> Recipe:
             "classes": 0 if GENERATORS[name].conditional == "never" else 2,
             "latent": Latent(dimension=420),
             "generator": Part(name=name, **options[0]),
-            "discriminator": Part(name=name, **options[1], **without),
+            "discriminator": Part(name=name, **options[1]),
         }
     )
 

@@ -29,7 +29,10 @@ _spec.loader.exec_module(one_following_rank)
 WITHIN = 1e-6
 """A hundredth of what is promised. Rounding leaves 1e-8 at most, in biases before a batch norm, whose
 gradient is 0 but for rounding and is stretched by Adam; elsewhere 1e-12."""
-NOT_FOLLOWED = {"dropout": "every rank draws the masks of its layers for itself"}
+NOT_FOLLOWED = {
+    "dropout": "every rank draws the masks of its layers for itself",
+    "noise": "every rank draws the noise of its layers for itself",
+}
 """Options of networks that the cases switch off, and why."""
 
 
@@ -72,7 +75,8 @@ def test_two_ranks_with_half_batches_follow_one_process(name, found):
 
 def test_what_is_not_followed_is_what_is_switched_off():
     networks = [registry[name] for registry in (GENERATORS, DISCRIMINATORS) for name in registry]
-    drawn = {option for one in networks for option in one.Options.model_fields if "dropout" in option}
+    options = {option for one in networks for option in one.Options.model_fields}
+    drawn = {option for option in options if "dropout" in option or "noise" in option}
     assert drawn == set(NOT_FOLLOWED)
     turn = Turn(64, 1000, "discriminator", 3, 0, torch.device("cpu"))
     assert turn.key("layers", 0) == turn.key("layers") != turn.key("layers", 1)

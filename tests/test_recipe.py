@@ -49,6 +49,26 @@ def test_the_table_of_the_dog_paper_is_the_recipe():
     assert recipe.budget.in_images(9_070) == 6_802_500
 
 
+@pytest.mark.parametrize("name", ["stylegan2.dogs", "stylegan2.original"])
+def test_lazy_penalties_correct_adam_as_the_authors_do(name):
+    recipe = built_in(name)
+    every = {part.name: part.options.get("every") for part in recipe.techniques}
+    for optimiser, penalty, told in (
+        (recipe.discriminator_optimiser, "r1", 16),
+        (recipe.generator_optimiser, "path_length", 4),
+    ):
+        share = told / (told + 1)
+        assert every[penalty] == told
+        assert optimiser.learning_rate == pytest.approx(0.0025 * share)
+        assert optimiser.betas == (0.0, pytest.approx(0.99**share))
+
+
+def test_gamma_of_the_small_stylegan2_follows_the_authors_rule():
+    recipe = built_in("stylegan2.dogs")
+    options = {part.name: part.options for part in recipe.techniques}
+    assert options["r1"]["weight"] == pytest.approx(0.0002 * 64**2 / recipe.batch)
+
+
 def test_the_two_dcgans_of_the_dog_slides_differ_by_their_labels_alone():
     tuned, untuned = built_in("soft_dcgan.dogs"), built_in("soft_dcgan.dogs.untuned")
     changed = [line for line in difference(untuned, tuned) if not line.startswith("name:")]

@@ -13,6 +13,7 @@ from kennel.sampler import (
     Samples,
     a_row_a_class,
     draw_latents,
+    images_of,
     latents_of,
     with_standing_statistics,
 )
@@ -62,6 +63,42 @@ def test_truncation_draws_the_truncated_normal_and_keeps_what_is_inside(threshol
     assert torch.equal(truncated[inside], free[inside])
     expected = stats.truncnorm(-threshold, threshold)
     assert stats.kstest(truncated.flatten().double().numpy(), expected.cdf).pvalue > 1e-3
+
+
+def styled() -> Generator:
+    torch.manual_seed(0)
+    kind = GENERATORS["stylegan2"]
+    network = kind(Setting(8, 1, 16), kind.Options(base=64, widest=8, style=8, mapping_layers=1))
+    for _ in range(20):
+        network(torch.randn(64, 16))  # the mean style is not 0
+    return network.eval()
+
+
+def test_truncation_moves_the_styles_of_a_mapping_network_towards_their_mean():
+    network = styled()
+    free = images_of(network, LATENT, range(8), None)
+    assert torch.equal(images_of(network, LATENT, range(8), None, 1.0), free)
+    mean = network.drawn(network.mean_style.expand(8, network.styled, -1))
+    assert torch.allclose(images_of(network, LATENT, range(8), None, 0.0), mean)
+    styles = network.styles(latents_of(range(8), LATENT))
+    halfway = network.drawn(network.mean_style + 0.3 * (styles - network.mean_style))
+    assert torch.allclose(images_of(network, LATENT, range(8), None, 0.3), halfway, atol=1e-5)
+
+
+def test_samples_of_a_mapping_network_vary_less_the_more_they_are_truncated():
+    network = styled()
+    spreads = [
+        Samples(network, LATENT, range(32), truncation=truncation).pixels().std(0).mean()
+        for truncation in (None, 0.7, 0.3, 0.0)
+    ]
+    assert spreads[0] > spreads[1] > spreads[2] > spreads[3] == 0
+
+
+def test_a_mapping_network_is_truncated_whatever_the_prior():
+    uniform = Latent(dimension=16, distribution="uniform")
+    assert len(Samples(styled(), uniform, range(4), truncation=0.005).pixels()) == 4
+    with pytest.raises(RunError, match="truncation nan is no share"):
+        Samples(styled(), LATENT, range(4), truncation=float("nan")).pixels()
 
 
 def test_what_truncation_cannot_do_is_refused():

@@ -6,7 +6,7 @@ import torch
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.passes import Passes
 from kennel.showing import Showing
-from kennel.techniques import TECHNIQUES, Players, Turn
+from kennel.techniques import TECHNIQUES, Players, Technique, Turn
 
 SETTING = Setting(8, 1, 4)
 
@@ -29,6 +29,34 @@ def batches_seen(both: Players, twice: bool) -> list[int]:
 
 def test_images_go_together():
     assert batches_seen(players(batch_norm=False), twice=False) == [6]
+
+
+def test_a_discriminator_that_compares_images_sees_the_sides_apart():
+    both = players(batch_norm=False)
+    both.discriminator.compares_images = True
+    assert batches_seen(both, twice=False) == [3, 3]
+
+
+def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
+    kind = GENERATORS["stylegan2"]
+    torch.manual_seed(0)
+    generator = kind(SETTING, kind.Options(base=32, widest=4, style=4, mapping_layers=1)).eval()
+    given = generator.styles(torch.randn(3, 4))
+
+    class Doubling(Technique):
+        def styles(self, styles, mapped, turn):
+            assert torch.equal(mapped(torch.ones(3, 4)), generator.styles(torch.ones(3, 4)))
+            return 2 * styles
+
+    latents = torch.randn(3, 4)
+    turn = Turn(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    both = Players(generator, players(False).discriminator)
+    drawn = Showing(both, (Doubling(), Doubling()), Passes()).draw(latents, None, turn)
+    assert torch.equal(drawn, generator.drawn(4 * generator.styles(latents)))
+    plain = Showing(both, (Technique(),), Passes())
+    assert torch.equal(plain.draw(latents, None, turn), generator(latents))
+    play = plain.play(turn, latents, None, None, drawn)
+    assert torch.equal(play.draw(given), generator.drawn(given))
 
 
 def test_where_a_penalty_wants_one_sides_gradient_the_sides_go_apart():

@@ -15,7 +15,7 @@ from kennel import randomness
 from kennel.data.image_set import PixelArray, batch_starts
 from kennel.distributed import alone
 from kennel.errors import NotFiniteError, RunError
-from kennel.networks import Generator, Setting
+from kennel.networks import Generator, Setting, StyleGenerator
 from kennel.pixels import to_uint8
 from kennel.recipe import ClassSampling, Latent, Sampling
 from kennel.shapes import Images, Latents
@@ -85,10 +85,27 @@ def a_row_a_class(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], 
 
 
 @torch.no_grad()
-def _draw(generator: Generator, latents: Latents, labels: Sequence[int] | None) -> Images:
+def images_of(
+    generator: Generator,
+    latent: Latent,
+    seeds: Sequence[int],
+    labels: Sequence[int] | None,
+    truncation: float | None = None,
+) -> Images:
+    """The image of each seed, on the generator's device.
+
+    Truncation is the generator's business: with a mapping network it moves styles towards their mean, of
+    which `truncation` of the distance is left (Karras et al. 2019); without one it draws latents again that
+    are beyond it (`latents_of`).
+    """
     device = next(generator.parameters()).device
     on_device = None if labels is None else torch.tensor(labels, device=device)
-    images: Images = generator(latents.to(device), on_device)
+    if truncation is not None and isinstance(generator, StyleGenerator):
+        if not math.isfinite(truncation):
+            raise RunError(f"truncation {truncation} is no share of a distance: give one such as 0.7")
+        styles = generator.styles(latents_of(seeds, latent).to(device), on_device)
+        return generator.drawn(generator.truncated(styles, truncation))
+    images: Images = generator(latents_of(seeds, latent, truncation).to(device), on_device)
     return images
 
 
@@ -117,7 +134,7 @@ def with_standing_statistics(
         seeds = range(first, first + DEFAULT_BATCH)
         labels = labels_of(seeds, weights) if weights else None
         with alone():  # whoever samples does so by itself, or does the same as every other rank
-            _draw(standing, latents_of(seeds, latent, truncation), labels)
+            images_of(standing, latent, seeds, labels, truncation)
     return standing.eval()
 
 
@@ -197,7 +214,7 @@ class Samples:
             training = generator.training
             generator.eval()
             try:
-                images = _draw(generator, latents_of(seeds, self.latent, self.truncation), labels)
+                images = images_of(generator, self.latent, seeds, labels, self.truncation)
             finally:
                 generator.train(training)
             _refuse_not_finite(images, seeds)

@@ -10,6 +10,8 @@ Images: TypeAlias = Float[Tensor, "batch channels height width"]
 Pixels: TypeAlias = UInt8[Tensor, "batch channels height width"]
 """uint8 images, as they are in files, packed sets and samples."""
 Latents: TypeAlias = Float[Tensor, "batch latent"]
+Styles: TypeAlias = Float[Tensor, "batch layers style"]
+"""Outputs of a mapping network, one for each layer that is styled."""
 Labels: TypeAlias = Int[Tensor, "batch"]
 """Class indices, int64."""
 Logits: TypeAlias = Float[Tensor, "batch *outputs"]

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from kennel.networks import StyleGenerator
 from kennel.passes import Passes
-from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits
+from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits, Styles
 from kennel.techniques import Kind, Play, Players, Technique, Turn
 
 
@@ -32,9 +33,10 @@ class Shown:
 class Showing:
     """Shows images to the discriminator of `players`, as the techniques want it.
 
-    Real and fake images go through it together, which is faster, unless a technique splits the batches. Where
-    a gradient by the images of one side will be wanted they go apart, so that it is computed through that
-    side alone; only batch norm, which could tell the difference, keeps them together.
+    Real and fake images go through it together, which is faster, unless a technique splits the batches or the
+    discriminator compares images. Where a gradient by the images of one side will be wanted they go apart, so
+    that it is computed through that side alone; only batch norm, which could tell the difference, keeps them
+    together.
     """
 
     def __init__(self, players: Players, techniques: Sequence[Technique], passes: Passes) -> None:
@@ -43,9 +45,30 @@ class Showing:
         self.techniques = techniques
         self.passes = passes
         self._quick_look = passes.compiled(self._look)
-        self.draw = passes.compiled(self._drawn)
-        self.splits_batches = any(technique.splits_batches for technique in techniques)
+        self._quick_draw = passes.compiled(self._drawn)
+        self._quick_draw_of_styles = passes.compiled(self._drawn_of_styles)
+        self._mixes_styles = any(type(one).styles is not Technique.styles for one in techniques)
+        self.splits_batches = players.discriminator.compares_images or any(
+            technique.splits_batches for technique in techniques
+        )
         self.couples_images = any(isinstance(one, _BatchNorm) for one in players.discriminator.modules())
+
+    def draw(self, latents: Latents, labels: Labels | None, turn: Turn) -> Images:
+        """What the generator makes of the latents, their styles changed by the techniques that do so."""
+        generator = self.players.generator
+        with self.passes.autocast(turn.device):
+            if not self._mixes_styles or not isinstance(generator, StyleGenerator):
+                images: Images = self._quick_draw(latents, labels)
+                return images
+
+            def mapped(others: Latents) -> Styles:
+                return generator.styles(others, labels)
+
+            styles = mapped(latents)
+            for technique in self.techniques:
+                styles = technique.styles(styles, mapped, turn)
+            mixed: Images = self._quick_draw_of_styles(styles)
+            return mixed
 
     def play(
         self,
@@ -61,12 +84,17 @@ class Showing:
         `fake` are images, or what `show` made of them before. `twice` where the discriminator's gradients by
         the images will be differentiated again.
         """
-        discriminator = self.players.discriminator
+        generator, discriminator = self.players.generator, self.players.discriminator
 
         def judge(images: Images) -> Logits:
             with self.passes.autocast(turn.device):
                 logits: Logits = discriminator(images, labels)
                 return logits
+
+        def draw(styles: Styles) -> Images:
+            assert isinstance(generator, StyleGenerator)  # whoever has styles to draw has them from it
+            with self.passes.autocast(turn.device):
+                return generator.drawn(styles)
 
         shown: dict[Kind, Shown] = {} if real is None else {"real": self.show(real, turn, "real")}
         shown["fake"] = fake if isinstance(fake, Shown) else self.show(fake, turn, "fake")
@@ -85,8 +113,8 @@ class Showing:
             ):
                 found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
                 found[f"{kind}_seen"] = shown[kind].seen
-        fakes = shown["fake"].images
-        return Play(self.players, turn, latents, labels, fake=fakes, real=real, judge=judge, **found)
+        found |= {"fake": shown["fake"].images, "real": real}
+        return Play(self.players, turn, latents, labels, judge=judge, draw=draw, **found)
 
     def kept(self, drawn: Images, turn: Turn, whole: bool) -> Images | Shown:
         """What a discriminator's turn keeps of the fakes for the generator's turn that follows.
@@ -108,6 +136,11 @@ class Showing:
     def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
         images: Images = self.players.generator(latents, labels)
         return images
+
+    def _drawn_of_styles(self, styles: Styles) -> Images:
+        generator = self.players.generator
+        assert isinstance(generator, StyleGenerator)
+        return generator.drawn(styles)
 
     def _look(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
         discriminator = self.players.discriminator

@@ -64,8 +64,8 @@ class Step:
         """
         due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
         self.passes.begin_turn()
-        with torch.set_grad_enabled(keep), self.passes.autocast(turn.device):
-            drawn = self.showing.draw(latents, labels)
+        with torch.set_grad_enabled(keep):
+            drawn = self.showing.draw(latents, labels, turn)
         of_real, of_fake = (any(kind in one.gradients_of for one in due.values()) for kind in KINDS)
         real, fake = real.detach().requires_grad_(of_real), drawn.detach().requires_grad_(of_fake)
         self._kept = self.showing.kept(drawn, turn, whole=not of_fake) if keep else None
@@ -105,8 +105,7 @@ class Step:
         logged: Statistics = {}
         clipped: list[Scalar] = []
         with frozen(self.players.discriminator):
-            with self.passes.autocast(turn.device):
-                fake = self.showing.draw(latents, labels) if kept is None else kept
+            fake = self.showing.draw(latents, labels, turn) if kept is None else kept
             play = self.showing.play(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else play.fake.new_zeros(())
             for name, one in self.terms.items():

@@ -200,7 +200,7 @@ def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
     def full(*given: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("kennel.sampler._draw", full)
+    monkeypatch.setattr("kennel.sampler.images_of", full)
     outcome = kennel("sample", run, "--batch", 4096, "--device", "cpu")
     assert outcome.code == 2
     assert (

@@ -18,6 +18,7 @@ SMALL = {
     "dcgan": {"width": 2, "widest": 4},
     "improved": {"width": 4},
     "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
+    "stylegan2": {"base": 256, "widest": 4, "style": 8, "mapping_layers": 2},
     "sngan": {"width": 1},
     "sagan": {"width": 1},
     "biggan": {"width": 1, "shared_embedding": 3},

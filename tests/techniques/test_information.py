@@ -38,7 +38,18 @@ def generators_play(pair: Players, number: int, images: torch.Tensor, latents: t
     count = len(images)
     turn = Turn(number * count, 10**6, "generator", number, 0, CPU, float(count))
     logits, features = torch.zeros(count), torch.zeros(count, 1)
-    return Play(pair, turn, latents, None, images, images, features, logits, judge=pair.discriminator)
+    return Play(
+        pair,
+        turn,
+        latents,
+        None,
+        images,
+        images,
+        features,
+        logits,
+        judge=pair.discriminator,
+        draw=pair.generator,
+    )
 
 
 def correlated(count: int, rho: float, dimension: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -28,6 +28,7 @@ def _quickly(monkeypatch):
 WIDTHS = {
     "mlp": "hidden=[8,8]",
     "modern": "width=8",
+    "stylegan2": "widest=4",
     **dict.fromkeys(("dcgan", "improved", "sngan", "sagan", "biggan", "biggan_deep"), "width=4"),
 }
 

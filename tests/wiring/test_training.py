@@ -34,6 +34,7 @@ WIDTHS = {
     "mlp": ["hidden=[8,8]"],
     "improved": ["width=4"],
     "modern": ["width=8", "narrowest=4", "group=4"],
+    "stylegan2": ["base=32", "widest=4"],
     "sngan": ["width=2"],
     "sagan": ["width=2"],
     "biggan": ["width=2"],
@@ -102,6 +103,8 @@ def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
     settings = ["classes=null", "latent.distribution=normal", f"techniques.{name}=on"]
     if TECHNIQUES[name].teaches_classes:
         settings.append("discriminator.conditioning=none")
+    if name in ("path_length", "style_mixing"):
+        settings += ["generator.name=stylegan2", *(f"generator.{width}" for width in WIDTHS["stylegan2"])]
     recipe = override(bare("dcgan"), settings)
     assert_resumes(recipe, packed_set(classes=2), tmp_path, stops=(24,))
 

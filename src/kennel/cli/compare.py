@@ -25,7 +25,7 @@ def compare(
     ),
     seed: int = typer.Option(0, min=0, help="The first seed; the same seeds for every checkpoint."),
     shown: int = typer.Option(64, min=1, help="So many of the samples in the picture."),
-    truncation: float | None = typer.Option(None, help="Redraw latent values beyond this."),
+    truncation: float | None = typer.Option(None, help="As in `kennel sample`."),
     out: Path | None = typer.Option(None, help="The picture, a .png (in the run's samples folder)."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures as JSON."),
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),

@@ -69,7 +69,7 @@ def judge(
     ),
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
-    truncation: float | None = typer.Option(None, help="Of a run: redraw latent values beyond this."),
+    truncation: float | None = typer.Option(None, help="Of a run: as in `kennel sample`."),
     classes: words.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option(

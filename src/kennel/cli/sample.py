@@ -12,7 +12,9 @@ def sample(
     count: int | None = typer.Option(None, min=1, help="How many images; 64 where it is not given."),
     seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
     truncation: float | None = typer.Option(
-        None, help="Redraw latent values beyond this; smaller is safer, less varied."
+        None,
+        help="Redraw latent values beyond this or, with a mapping network, the share of the way from the "
+        "mean style; smaller is safer, less varied.",
     ),
     class_: str | None = typer.Option(
         None, "--class", help="A class, by name or number, of a conditional generator."

@@ -10,9 +10,18 @@ from kennel.networks.contract import (
     Generator,
     Setting,
     Statistic,
+    StyleGenerator,
 )
 
-__all__ = ["DISCRIMINATORS", "GENERATORS", "Discriminator", "Generator", "Setting", "Statistic"]
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "Discriminator",
+    "Generator",
+    "Setting",
+    "Statistic",
+    "StyleGenerator",
+]
 
 for _module in iter_modules(__path__):  # a network is registered the day its file is there
     import_module(f"{__name__}.{_module.name}")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from kennel.errors import RecipeError
-from kennel.networks.drawn import drawn_linear
+from kennel.networks.drawn import widened
 from kennel.options import Options
 from kennel.registry import Registry
-from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits
+from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits, Styles
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,30 @@ class Generator(Network):
         raise NotImplementedError  # abstract
 
 
+class StyleGenerator(Generator):
+    """A generator that maps the latent to styles, one for each layer, and draws the image from these alone.
+
+    What it is asked for in these two steps: styles of several latents mixed, gradients by the styles, and
+    truncation, which moves styles towards their mean.
+    """
+
+    def styles(self, latents: Latents, labels: Labels | None = None) -> Styles:
+        """The styles of these latents, float32, the same for each layer (batch, layers, style)."""
+        raise NotImplementedError  # abstract
+
+    def drawn(self, styles: Styles) -> Images:
+        """The images of these styles."""
+        raise NotImplementedError  # abstract
+
+    def truncated(self, styles: Styles, factor: float) -> Styles:
+        """Styles whose distance to the mean style is `factor` of what it was."""
+        raise NotImplementedError  # abstract
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """Draws one image for each latent."""
+        return self.drawn(self.styles(latents, labels))
+
+
 class Statistic(nn.Module):
     """What a head sees beside the last hidden layer: (batch, features) to (batch, `width`)."""
 
@@ -81,6 +105,8 @@ class Discriminator(Network):
     head: nn.Linear
     feeds_labels: ClassVar[bool] = False
     """Whether labels go into `hidden`, as further input; a projection looks at them after it."""
+    compares_images: bool = False
+    """Whether an image's logit depends on the others of its pass, so that real and fake need passes apart."""
     embeds: ClassVar[bool] = False
     """Whether it begins with a fixed network (`embed`), which nothing that is trained changes."""
 
@@ -149,13 +175,7 @@ class Discriminator(Network):
 
         The head's weights are kept; those of the new columns are drawn from `random`.
         """
-        before = self.head
-        has_bias = before.bias is not None
-        head = drawn_linear(before.in_features + statistic.width, before.out_features, random, bias=has_bias)
-        with torch.no_grad():
-            head.weight[:, : before.in_features] = before.weight
-            if has_bias:
-                head.bias.copy_(before.bias)
+        head = widened(self.head, statistic.width, random)
         self.statistics.append(statistic)
         self.head = head
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate
 
 from kennel.networks import minimal_filtering as minimal
 from kennel.networks.minimal_filtering import DOUBLED_3X3, HALVED_3X3, STRIDED_4X4, TILED_3X3, Filtering
@@ -36,22 +36,32 @@ class Convolution(nn.Conv2d):
 
     minimal = False
 
+    def applied(self) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias of one pass; a subclass may scale them.
+
+        Each pass reads them once: a spectral norm takes a step of its power iteration at each reading.
+        """
+        return self.weight, self.bias
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in nn.Conv2d
         """(batch, channels, height, width) to (batch, outputs, ...)."""
-        weight = self.weight  # read once: a spectral norm takes a step of its power iteration at each reading
-        return self._by(self._way({3: TILED_3X3, 4: STRIDED_4X4}, input, weight), input, weight)
+        return self.by(input, *self.applied())
+
+    def by(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution by this weight and bias in place of the layer's own."""
+        return self._by(self._way({3: TILED_3X3, 4: STRIDED_4X4}, maps, weight), maps, weight, bias)
 
     def on_doubled(self, maps: Tensor) -> Tensor:
         """`self(doubled(maps))`."""
-        weight = self.weight
+        weight, bias = self.applied()
         how = self._way({3: DOUBLED_3X3}, maps, weight)
-        return self._by(how, maps if how else doubled(maps), weight)
+        return self._by(how, maps if how else doubled(maps), weight, bias)
 
     def halved(self, maps: Tensor) -> Tensor:
         """`halved(self(maps))`."""
-        weight = self.weight
+        weight, bias = self.applied()
         how = self._way({3: HALVED_3X3}, maps, weight)
-        made = self._by(how, maps, weight)
+        made = self._by(how, maps, weight, bias)
         return made if how else halved(made)
 
     def _way(self, ways: dict[int, Filtering], maps: Tensor, weight: Tensor) -> Filtering | None:
@@ -60,13 +70,13 @@ class Convolution(nn.Conv2d):
             return None
         return _worthwhile(ways.get(self.kernel_size[0]), maps, weight, maps.shape[2:])
 
-    def _by(self, how: Filtering | None, maps: Tensor, weight: Tensor) -> Tensor:
+    def _by(self, how: Filtering | None, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if how is not None:
-            return convolved(maps, weight, self.bias, _Minimal(how))
+            return convolved(maps, weight, bias, _Minimal(how))
         if _is_plain(self):
-            return cast(Tensor, self._conv_forward(maps, weight, self.bias))
+            return cast(Tensor, self._conv_forward(maps, weight, bias))
         padding = cast(tuple[int, int], self.padding)
-        return _directly(maps, weight, self.bias, _Direct(self.stride, padding, self.dilation, self.groups))
+        return _directly(maps, weight, bias, _Direct(self.stride, padding, self.dilation, self.groups))
 
 
 class TransposedConvolution(nn.ConvTranspose2d):
@@ -76,16 +86,23 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
         """(batch, channels, height, width) to (batch, outputs, ...)."""
-        if output_size is not None or _is_plain(self):
+        if output_size is not None:
             return super().forward(input, output_size)
-        weight = self.weight
-        if self.minimal and _is_regular(self) and self.kernel_size[0] == 4:
-            side = torch.Size((2 * input.shape[2], 2 * input.shape[3]))
-            if (how := _worthwhile(STRIDED_4X4, input, weight, side)) is not None:
-                return convolved(input, weight, self.bias, _MinimalTransposed(how))
+        return self.by(input, self.weight, self.bias)
+
+    def by(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution by this weight and bias in place of the layer's own."""
         padding, more = cast(tuple[int, int], self.padding), cast(tuple[int, int], self.output_padding)
+        if _is_plain(self):
+            return conv_transpose2d(
+                maps, weight, bias, self.stride, padding, more, self.groups, self.dilation
+            )
+        if self.minimal and _is_regular(self) and self.kernel_size[0] == 4:
+            side = torch.Size((2 * maps.shape[2], 2 * maps.shape[3]))
+            if (how := _worthwhile(STRIDED_4X4, maps, weight, side)) is not None:
+                return convolved(maps, weight, bias, _MinimalTransposed(how))
         kernel = _Direct(self.stride, padding, self.dilation, self.groups, transposed=True, more=more)
-        return _directly(input, weight, self.bias, kernel)
+        return _directly(maps, weight, bias, kernel)
 
 
 def set_minimal_filtering(network: nn.Module, on: bool) -> None:

@@ -15,7 +15,7 @@ from kennel.networks import Discriminator, Generator
 from kennel.options import Options
 from kennel.recipe import Optimiser
 from kennel.registry import Registry
-from kennel.shapes import Features, Images, Indices, Labels, Latents, Logits, Scalar
+from kennel.shapes import Features, Images, Indices, Labels, Latents, Logits, Scalar, Styles
 
 Kind = Literal["real", "fake"]
 KINDS: tuple[Kind, Kind] = ("real", "fake")
@@ -92,6 +92,8 @@ class Play:
     fake_logits: Logits
     judge: Callable[[Images], Logits]
     """The discriminator on other images of the same labels, in the step's precision and without a `view`."""
+    draw: Callable[[Styles], Images]
+    """The images of other styles, in the step's precision, where the generator has a mapping network."""
     real: Images | None = None
     real_seen: Images | None = None
     real_features: Features | None = None
@@ -127,6 +129,13 @@ class Technique(Options):
     def prior(self, latents: Latents, turn: Turn) -> Latents:
         """Changes the latents that a turn draws."""
         return latents
+
+    def styles(self, styles: Styles, mapped: Callable[[Latents], Styles], turn: Turn) -> Styles:
+        """Changes the styles that a turn's images are drawn from, where the generator has a mapping network.
+
+        `mapped` gives the styles of other latents, of the same labels.
+        """
+        return styles
 
     def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
         """Transforms what the discriminator sees, real and fake alike; `kind` keeps their noise apart."""

@@ -1,0 +1,314 @@
+"""StyleGAN2: a mapping network, modulated convolutions, a skip generator and a residual discriminator.
+
+Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (arXiv 1912.04958), with the
+settings of Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data"
+(arXiv 2006.06676), and classes as there. With the default options the networks have as many parameters as
+the authors' for 256x256 images.
+
+Two things differ. The paper's pixels are linear, and here they end in Tanh, as in all of kennel's generators.
+And the class embedding that the discriminator compares with is not mapped by further layers.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+
+from kennel.distributed import mean_over_ranks
+from kennel.networks.contract import (
+    DISCRIMINATORS,
+    GENERATORS,
+    Discriminator,
+    Setting,
+    StyleGenerator,
+)
+from kennel.networks.equalized import GAIN, EqualizedConvolution, EqualizedLinear, exact
+from kennel.networks.modern import Resample
+from kennel.networks.modulated import Blur, Halving, ModulatedConvolution, ModulatedDoubling
+from kennel.networks.normalisation import given
+from kennel.networks.residual import Residual
+from kennel.networks.spread import Spread
+from kennel.options import Options
+from kennel.shapes import Features, Images, Labels, Latents, Logits, Styles
+
+SIZES = (8, 16, 32, 64, 128, 256)
+NATIVE = Setting(256, 3, 512)
+START = 4
+"""The side of the learned constant, and of the last maps that the discriminator sees."""
+MEAN_DECAY = 0.998
+"""What the mean style keeps of itself at each batch."""
+
+
+class StyleGAN2Options(Options):
+    """Maps of a side have `base` / side channels, and `widest` at most.
+
+    The authors have 512 at most, and `base` 16384 for images up to 256 pixels (32768 for larger ones).
+    """
+
+    base: PositiveInt = 16384
+    widest: PositiveInt = 512
+
+
+class StyleGAN2GeneratorOptions(StyleGAN2Options):
+    """`mapping_layers` layers of `style` channels make a style of a latent (8 of 512, or 2 on small sets).
+
+    `noise` adds noise of a learned strength to the maps after each 3x3 convolution: in training it is drawn
+    for each image (each of several ranks draws its own); otherwise every image gets the same.
+    """
+
+    mapping_layers: PositiveInt = 8
+    style: PositiveInt = 512
+    noise: bool = True
+
+
+class StyleGAN2DiscriminatorOptions(StyleGAN2Options):
+    """`group` images tell the last convolution how much they differ (0: no such number).
+
+    `conditioning` "none" keeps the labels from the discriminator.
+    """
+
+    group: NonNegativeInt = 4
+    conditioning: Literal["projection", "none"] = "projection"
+
+
+def widths(size: int, options: StyleGAN2Options) -> list[int]:
+    """Channels of the maps of side 4, 8, ... up to `size`."""
+    sides = [START << level for level in range(int(math.log2(size // START)) + 1)]
+    return [max(1, min(options.base // side, options.widest)) for side in sides]
+
+
+def activated(maps: Tensor) -> Tensor:
+    """Leaky ReLU 0.2 in place; the gain of sqrt(2) belongs to the layer before it."""
+    return leaky_relu(maps, 0.2, inplace=True)
+
+
+def unit(vectors: Features) -> Features:
+    """Each row divided by the root of its mean square."""
+    scaled: Features = vectors * (vectors.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+    return scaled
+
+
+class Mapping(nn.Module):
+    """Normalized latents, beside them a normalized embedding of the class, to styles; all in float32."""
+
+    def __init__(self, setting: Setting, options: StyleGAN2GeneratorOptions) -> None:
+        """Layers that learn a hundredth as fast as others."""
+        super().__init__()
+        self.classes = setting.classes
+        inputs = setting.latent_dimension
+        if setting.classes:
+            self.label = nn.Embedding(setting.classes, options.style)
+            inputs += options.style
+        self.layers = nn.ModuleList(
+            EqualizedLinear(options.style if index else inputs, options.style, gain=GAIN, multiplier=0.01)
+            for index in range(options.mapping_layers)
+        )
+
+    def forward(self, latents: Latents, labels: Labels | None) -> Features:
+        """(batch, latent) to (batch, style)."""
+        mapped = unit(exact(latents))
+        if self.classes:
+            mapped = torch.cat([mapped, unit(exact(self.label(given(labels, self.classes))))], 1)
+        for layer in self.layers:
+            mapped = activated(layer(mapped))
+        return mapped
+
+
+class StyledLayer(nn.Module):
+    """A modulated 3x3 convolution, noise, a bias and the activation, with its own affine map of the style."""
+
+    noise: Tensor
+
+    def __init__(
+        self, width: int, wider: int, side: int, options: StyleGAN2GeneratorOptions, up: bool
+    ) -> None:
+        """To maps of `side`, of half of which it is given where `up`."""
+        super().__init__()
+        self.style = EqualizedLinear(options.style, width, bias=1.0)
+        self.convolution = ModulatedDoubling(width, wider) if up else ModulatedConvolution(width, wider, 3)
+        self.bias = nn.Parameter(torch.zeros(wider))
+        self.noisy = options.noise
+        if options.noise:
+            self.strength = nn.Parameter(torch.zeros(()))
+            self.register_buffer("noise", torch.randn(1, 1, side, side))
+
+    def forward(self, maps: Tensor, style: Features) -> Tensor:
+        """(batch, width, ...), (batch, style) to (batch, wider, side, side)."""
+        made: Tensor = self.convolution(maps, self.style(style), self.bias * GAIN)
+        if self.noisy:
+            noise = self.noise
+            if self.training:
+                noise = torch.randn(len(made), *noise.shape[1:], device=noise.device, dtype=noise.dtype)
+            made.add_((noise * (self.strength * GAIN)).to(made.dtype))
+        return activated(made)
+
+
+class ToPixels(nn.Module):
+    """A modulated 1x1 convolution to colours, without demodulation, and a bias."""
+
+    def __init__(self, width: int, channels: int, style: int) -> None:
+        """From `width` channels."""
+        super().__init__()
+        self.style = EqualizedLinear(style, width, bias=1.0)
+        self.convolution = ModulatedConvolution(width, channels, 1, demodulates=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, maps: Tensor, style: Features) -> Images:
+        """(batch, width, side, side) to what is added to the image of this side, float32."""
+        pixels: Images = exact(self.convolution(maps, self.style(style), self.bias))
+        return pixels
+
+
+class Stage(nn.Module):
+    """The layers of one side, and the pixels that are read off its maps."""
+
+    def __init__(
+        self, width: int, wider: int, side: int, channels: int, options: StyleGAN2GeneratorOptions
+    ) -> None:
+        """From maps of half the side and `width` channels; the first stage is given maps of its own side."""
+        super().__init__()
+        layers = [] if side == START else [StyledLayer(width, wider, side, options, up=True)]
+        layers.append(StyledLayer(wider, wider, side, options, up=False))
+        self.layers = nn.ModuleList(layers)
+        self.to_pixels = ToPixels(wider, channels, options.style)
+
+    def forward(self, maps: Tensor, styles: Sequence[Features]) -> tuple[Tensor, Images]:
+        """The maps, and what they add to the image; styles are one for each layer and one for the pixels."""
+        for layer, style in zip(self.layers, styles, strict=False):
+            maps = layer(maps, style)
+        return maps, self.to_pixels(maps, styles[len(self.layers)])
+
+
+@GENERATORS.register("stylegan2")
+class StyleGAN2Generator(StyleGenerator):
+    """A learned constant -> styled layers, two a side from 8 on; at each side pixels, added up -> Tanh.
+
+    The pixels of a side are doubled by the filter [1, 3, 3, 1] and added to those of the next.
+    """
+
+    Options = StyleGAN2GeneratorOptions
+    sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = NATIVE
+    conditional = "optional"
+
+    mean_style: Tensor
+
+    def __init__(self, setting: Setting, options: StyleGAN2GeneratorOptions) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        of_sides = widths(setting.size, options)
+        self.mapping = Mapping(setting, options)
+        self.register_buffer("mean_style", torch.zeros(options.style))
+        self.start = nn.Parameter(torch.randn(1, of_sides[0], START, START))
+        self.doubling = Resample("up")
+        self.stages = nn.ModuleList(
+            Stage(width, wider, START << level, setting.channels, options)
+            for level, (width, wider) in enumerate(pairwise([of_sides[0], *of_sides]))
+        )
+        self.styled = 2 * len(of_sides)
+        """How many styles an image has: one for each 3x3 convolution, and one for the last pixels."""
+
+    def styles(self, latents: Latents, labels: Labels | None = None) -> Styles:
+        """The styles (batch, layers, style); in training their mean over all ranks is remembered."""
+        mapped = self.mapping(latents, labels)
+        if self.training:
+            with torch.no_grad():
+                self.mean_style.lerp_(mean_over_ranks(mapped.mean(0)), 1 - MEAN_DECAY)
+        styles: Styles = mapped[:, None].expand(-1, self.styled, -1)
+        return styles
+
+    def truncated(self, styles: Styles, factor: float) -> Styles:
+        """mean + factor (style - mean); the mean is over training's latents, and over all classes."""
+        moved: Styles = torch.lerp(self.mean_style, styles, factor)
+        return moved
+
+    def drawn(self, styles: Styles) -> Images:
+        """The images; the pixels of a side share their style with the first layer of the next."""
+        maps = self.start.expand(len(styles), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        of_layers = styles.unbind(1)
+        maps, image = self.stages[0](maps, of_layers[:2])
+        for level, stage in enumerate(self.stages[1:]):
+            maps, pixels = stage(maps, of_layers[2 * level + 1 :])
+            image = self.doubling(image) + pixels
+        images: Images = image.tanh()
+        return images
+
+
+class ResidualHalving(Residual):
+    """Two activated 3x3 convolutions, of which the second halves the side, plus a 1x1 shortcut; over sqrt(2).
+
+    Both halve by the filter [1, 3, 3, 1], of which the shortcut computes what it keeps.
+    """
+
+    def __init__(self, width: int, wider: int) -> None:
+        """From `width` to `wider` channels."""
+        super().__init__()
+        self.first = EqualizedConvolution(width, width, 3, padding=1, gain=GAIN)
+        self.blur = Blur((1.0, 3.0, 3.0, 1.0), 2)
+        # The activation's gain and the division by sqrt(2) cancel.
+        self.second = EqualizedConvolution(width, wider, 3, stride=2)
+        self.halve = Halving()
+        self.shortcut = EqualizedConvolution(width, wider, 1, bias=False, gain=1 / GAIN)
+
+    def branch(self) -> list[nn.Module]:
+        """Its two 3x3 convolutions."""
+        return [self.first, self.second]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, width, side, side) to (batch, wider, side / 2, side / 2)."""
+        hidden = activated(self.second(self.blur(activated(self.first(maps)))))
+        summed: Tensor = hidden + self.shortcut(self.halve(maps))
+        return summed
+
+
+@DISCRIMINATORS.register("stylegan2")
+class StyleGAN2Discriminator(Discriminator):
+    """1x1 convolution -> residual blocks down to 4x4 -> a group's spread -> 3x3 convolution -> linear layers.
+
+    With classes the head has as many outputs as the layer before it, and their inner product with an
+    embedding of the label, over the root of their number, is the logit.
+    """
+
+    Options = StyleGAN2DiscriminatorOptions
+    sizes: ClassVar[tuple[int, ...]] = SIZES
+    native: ClassVar[Setting] = NATIVE
+    conditional = "optional"
+
+    def __init__(self, setting: Setting, options: StyleGAN2DiscriminatorOptions) -> None:
+        """Builds the layers for `setting`."""
+        super().__init__(setting, options)
+        of_sides = widths(setting.size, options)[::-1]
+        last = of_sides[-1]
+        self.from_pixels = EqualizedConvolution(setting.channels, of_sides[0], 1, gain=GAIN)
+        self.blocks = nn.Sequential(*(ResidualHalving(*pair) for pair in pairwise(of_sides)))
+        self.compares_images = options.group > 0
+        self.spread = Spread(options.group) if options.group else None
+        self.last = EqualizedConvolution(last + bool(options.group), last, 3, padding=1, gain=GAIN)
+        self.dense = EqualizedLinear(last * START**2, last, gain=GAIN)
+        self.head = EqualizedLinear(last, last if self.reads_labels else 1)
+        if self.reads_labels:
+            self.label = nn.Embedding(setting.classes, last)
+
+    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+        """The last linear layer but one, activated (batch, channels), float32."""
+        maps = self.blocks(activated(self.from_pixels(images)))
+        if self.spread is not None:
+            spread = self.spread(maps.flatten(1)).to(maps.dtype)
+            maps = torch.cat([maps, spread[:, :, None, None].expand(-1, -1, START, START)], 1)
+        maps = activated(self.last(maps))
+        features: Features = activated(self.dense(maps.flatten(1)))
+        return features
+
+    def logits(self, features: Features, labels: Labels | None = None) -> Logits:
+        """The head's logit or, with classes, the inner product of its outputs with the label's embedding."""
+        if not self.reads_labels:
+            return super().logits(features, labels)
+        outputs = self.headed(features)
+        embedded = unit(exact(self.label(given(labels, self.setting.classes))))
+        logits: Logits = (outputs * embedded).sum(1) / outputs.shape[1] ** 0.5
+        return logits
