@@ -1,9 +1,10 @@
-"""A clipped gradient never outweighs the one that is there."""
+"""A clipped gradient never outweighs the one that is there; Adam's second beta moves."""
 
 import pytest
 import torch
 
-from kennel.optimisers import add_clipped_gradient
+from kennel.optimisers import add_clipped_gradient, build_optimiser
+from kennel.recipe import Optimiser, Schedule, SecondBeta
 
 ADVERSARIAL = (torch.tensor([3.0, 0.0]), torch.tensor([[0.0], [4.0]]))  # of length 5
 
@@ -54,3 +55,26 @@ def test_where_nothing_pulls_a_clipped_term_does_not_either():
     parameter.grad = torch.zeros(3)
     add_clipped_gradient(torch.optim.SGD([parameter], 1.0), parameter.sum())
     assert torch.equal(parameter.grad, torch.zeros(3))
+
+
+@pytest.mark.parametrize("second_beta", [None, SecondBeta(final=0.99, until=0.5)])
+def test_adam_takes_the_second_beta_of_each_step_as_in_its_formula(second_beta):
+    options = Optimiser(
+        learning_rate=0.1,
+        betas=(0.0, 0.9),
+        second_beta=second_beta,
+        schedule=Schedule(decay="cosine", final=0.25),
+    )
+    weight = torch.tensor([1.0, -2.0], requires_grad=True)
+    scheduled = build_optimiser(options, [weight], torch.device("cpu"))
+    expected, square = weight.detach().clone().double(), torch.zeros(2, dtype=torch.float64)
+    for step in range(1, 11):
+        progress = (step - 1) / 10
+        gradient = torch.tensor([0.3 * step, -1.0 / step])
+        weight.grad = gradient.clone()
+        scheduled.at(progress).step()
+        beta = 0.9 if second_beta is None else second_beta.at(0.9, progress)
+        square = beta * square + (1 - beta) * gradient.double().square()
+        rate = 0.1 * options.schedule.factor(progress)
+        expected -= rate * gradient.double() / ((square / (1 - beta**step)).sqrt() + 1e-8)
+    assert torch.allclose(weight.detach().double(), expected, atol=1e-6)

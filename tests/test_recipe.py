@@ -1,6 +1,9 @@
 """Recipes: overrides, refusals that help, round trips, fingerprints, differences."""
 
+import math
+
 import pytest
+import torch
 
 from kennel.errors import RecipeError
 from kennel.recipe import (
@@ -8,6 +11,7 @@ from kennel.recipe import (
     Budget,
     Optimiser,
     Schedule,
+    SecondBeta,
     Turns,
     difference,
     from_yaml,
@@ -17,6 +21,7 @@ from kennel.recipe import (
     recipe_from,
 )
 from kennel.recipes import RECIPES, built_in, find, story
+from kennel.techniques import TECHNIQUES, Turn
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
@@ -266,10 +271,53 @@ def test_a_schedule_warms_up_holds_and_decays():
     assert optimiser.learning_rate_at(0.5) == pytest.approx(1.0)
 
 
+def test_the_second_beta_goes_to_its_end_and_stays_there():
+    optimiser = Optimiser(betas=(0.0, 0.9), second_beta=SecondBeta(final=0.99, until=0.5))
+    betas = [optimiser.betas_at(progress) for progress in (0.0, 0.25, 0.5, 1.0)]
+    assert [first for first, _ in betas] == [0.0] * 4
+    assert [second for _, second in betas] == pytest.approx([0.9, 0.945, 0.99, 0.99])
+    assert Optimiser(betas=(0.5, 0.999)).betas_at(0.7) == (0.5, 0.999)
+
+
+def test_a_schedule_of_the_second_beta_can_be_set_and_removed_and_counts_in_the_fingerprint():
+    recipe = built_in("dcgan")
+    moved = override(recipe, ["generator_optimiser.second_beta.final=0.9"])
+    assert moved.generator_optimiser.second_beta == SecondBeta(final=0.9)
+    assert moved.fingerprint() != recipe.fingerprint()
+    back = override(moved, ["generator_optimiser.second_beta=null"])
+    assert back.fingerprint() == recipe.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "gamma", "augmentation", "half_life"),
+    [("r3gan.cifar10", 512, 0.05, 0.55, 5_000_000), ("r3gan.64", 256, 2.0, 0.3, 500_000)],
+)
+def test_r3gans_schedules_are_those_of_the_authors_over_their_20_million_images(
+    name, batch, gamma, augmentation, half_life
+):
+    recipe = built_in(name)
+    assert recipe.batch == batch
+    parts = {part.name: TECHNIQUES[part.name](**part.options) for part in recipe.techniques}
+    total = recipe.budget.images
+    for seen in (1_000_000, 5_000_000, 13_000_000, 20_000_000, total):
+        share = 0.5 - 0.5 * math.cos(math.pi * min(seen / 20e6, 1))  # of the way from the first to the last
+        turn = Turn(seen, total, "discriminator", 0, 0, torch.device("cpu"))
+        for adam in (recipe.generator_optimiser, recipe.discriminator_optimiser):
+            assert adam.learning_rate_at(turn.progress) == pytest.approx(2e-4 + share * (5e-5 - 2e-4))
+            assert adam.betas_at(turn.progress) == pytest.approx((0, 0.9 + share * 0.09))
+        for penalty in ("r1", "r2"):
+            left = parts[penalty].weight * parts[penalty].factor_at(turn.progress)
+            assert left == pytest.approx(gamma * (1 - 0.9 * share))
+        assert parts["ada"].scheduled(turn.progress) == pytest.approx(augmentation * share)
+        assert parts["ema"].half_life(turn) == pytest.approx(half_life * share)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("generator_optimiser.momentum=0.9", "momentum belongs to rmsprop and sgd"),
+        ("generator_optimiser={name: sgd, second_beta: {final: 0.9}}", "second_beta is adam's"),
+        ("generator_optimiser.second_beta.final=1", "less than 1"),
         ("generator_optimiser.schedule.final=0.1", "final is where a decay arrives"),
         ("generator_optimiser.schedule.initial=0.1", "initial is where a warm-up begins"),
         ("budget.epochs=.inf", "finite"),

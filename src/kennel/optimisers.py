@@ -1,4 +1,4 @@
-"""Optimisers by name, with their learning-rate schedules."""
+"""Optimisers by name, with the schedules of their learning rates and of Adam's second beta."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,16 +14,22 @@ from kennel.shapes import Scalar
 
 @dataclass(frozen=True)
 class Scheduled:
-    """An optimiser whose learning rate is a function of the run's progress."""
+    """An optimiser whose learning rate is a function of the run's progress, and Adam's betas where given.
+
+    Neither is stored: a run that is resumed computes them from where it is.
+    """
 
     optimiser: Optimizer
     rate: Callable[[float], float]
+    betas: Callable[[float], tuple[float, float]] | None = None
 
     def at(self, progress: float) -> Optimizer:
-        """The optimiser, with the learning rate that belongs to `progress`."""
-        rate = self.rate(progress)
+        """The optimiser, with the learning rate and the betas that belong to `progress`."""
+        moved: dict[str, object] = {"lr": self.rate(progress)}
+        if self.betas is not None:
+            moved["betas"] = self.betas(progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group.update(moved)
         return self.optimiser
 
 
@@ -39,7 +45,7 @@ def build_optimiser(options: Optimiser, parameters: Iterable[Tensor], device: to
             made = RMSprop(parameters, rate, options.smoothing, options.epsilon, decay, options.momentum)
         case "sgd":
             made = SGD(parameters, rate, options.momentum, weight_decay=decay)
-    return Scheduled(made, options.learning_rate_at)
+    return Scheduled(made, options.learning_rate_at, options.betas_at if options.second_beta else None)
 
 
 def parameters_of(optimiser: Optimizer) -> list[Tensor]:

@@ -45,16 +45,34 @@ class Schedule(Options):
         return factor
 
 
+class SecondBeta(Options):
+    """Where Adam's second beta goes: from that of `betas` to `final` while the run goes to `until`.
+
+    Huang et al. 2024 (arXiv 2501.05441) let it grow from 0.9 to 0.99 along a cosine: early gradients are
+    forgotten sooner.
+    """
+
+    final: Beta = 0.99
+    decay: Literal["linear", "cosine"] = "cosine"
+    until: float = Field(1.0, gt=0, le=1)
+
+    def at(self, start: float, progress: float) -> float:
+        """Its value at this share of the run, from `start` on."""
+        return decayed(self.decay, start, self.final, progress / self.until)
+
+
 class Optimiser(Options):
     """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
 
-    `betas` belong to adam, `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
+    `betas` and `second_beta`, the schedule of the second of them (`None`: it stays), belong to adam,
+    `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
     """
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
     schedule: Schedule = Schedule()
     betas: tuple[Beta, Beta] = (0.5, 0.999)
+    second_beta: SecondBeta | None = None
     smoothing: Beta = 0.99
     momentum: Beta = 0.0
     epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
@@ -64,11 +82,20 @@ class Optimiser(Options):
     def _read(self) -> "Optimiser":
         if self.name == "adam" and self.momentum:
             raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
+        if self.name != "adam" and self.second_beta is not None:
+            raise ValueError(
+                f"second_beta is adam's, and this is {self.name}: leave it out, or give name=adam"
+            )
         return self
 
     def learning_rate_at(self, progress: float) -> float:
         """The learning rate at this share of the run."""
         return self.learning_rate * self.schedule.factor(progress)
+
+    def betas_at(self, progress: float) -> tuple[float, float]:
+        """Adam's betas at this share of the run."""
+        first, second = self.betas
+        return first, second if self.second_beta is None else self.second_beta.at(second, progress)
 
 
 class Boost(Options):

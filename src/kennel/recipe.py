@@ -23,7 +23,7 @@ from pydantic import (
 
 from kennel.errors import RecipeError
 from kennel.options import Options, sentence
-from kennel.pace import Boost, Budget, Optimiser, Schedule, Turns
+from kennel.pace import Boost, Budget, Optimiser, Schedule, SecondBeta, Turns
 from kennel.policy import Alarms
 from kennel.registry import MOST_NAMED, nearest, unknown_name
 from kennel.speed import Speed, fingerprinted, with_speed
@@ -41,6 +41,7 @@ __all__ = [
     "Recipe",
     "Sampling",
     "Schedule",
+    "SecondBeta",
     "Speed",
     "Turns",
     "Validation",
@@ -56,6 +57,8 @@ _LATER: dict[str, dict[str, Any]] = {
     "validation": {"also": [], "patience": None},
     "turns": {"same_fakes": False},
     "sampling": {"classes": "data"},
+    "generator_optimiser": {"second_beta": None},
+    "discriminator_optimiser": {"second_beta": None},
 }
 """Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
 older runs keep theirs; and all of `alarms`."""

@@ -61,6 +61,24 @@ def test_a_young_average_follows_closely():
     assert torch.allclose(stem(ema.sampling_generator()), torch.tensor(3.0), atol=1e-4)
 
 
+def test_a_ramped_half_life_grows_from_0_and_stays_at_its_end():
+    ema = TECHNIQUES["ema"](half_life_images=1000, ramp="cosine", until=0.5, ramp_up=1.0)
+    turns = [
+        Turn(seen, 10**6, "generator", 0, 0, torch.device("cpu")) for seen in (0, 250_000, 500_000, 10**6)
+    ]
+    assert [ema.half_life(turn) for turn in turns] == pytest.approx([0, 500, 1000, 1000])
+
+
+def test_an_average_with_a_half_life_of_0_is_the_generator():
+    pair = players()
+    ema = TECHNIQUES["ema"](half_life_images=1000, ramp="linear")
+    ema.build(pair, torch.Generator())
+    with torch.no_grad():
+        pair.generator.stem.weight.fill_(3.0)
+    after(ema, pair, 0, 64)
+    assert torch.equal(stem(ema.sampling_generator()), stem(pair.generator))
+
+
 def test_the_average_is_another_network_that_never_trains():
     pair = players()
     ema = TECHNIQUES["ema"]()
@@ -81,8 +99,13 @@ def test_counters_of_batch_norm_are_taken_over():
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "techniques" / "ema.md"
-OF_A_PAPER = {"biggan.original": 0.9999, "r3gan.dogs": 0.5 ** (256 / 500_000)}
-"""Decays per step of the generator (R3GAN: FFHQ at 64x64, at the end of its schedule)."""
+OF_A_PAPER = {
+    "biggan.original": 0.9999,
+    "r3gan.dogs": 0.5 ** (256 / 500_000),
+    "r3gan.64": 0.5 ** (256 / 500_000),
+    "r3gan.cifar10": 0.5 ** (512 / 5_000_000),
+}
+"""Decays per step of the generator (R3GAN: FFHQ at 64x64 and CIFAR-10, at the end of their schedules)."""
 
 
 def averaged():
@@ -109,7 +132,7 @@ def test_the_page_tells_the_average_of_every_recipe_in_steps_of_its_generator():
             half_life,
             round(half_life / step),
             round(0.5 ** (step / half_life), 5),
-            half_life / ema.ramp_up,
+            half_life / ema.ramp_up if ema.ramp == "constant" else ema.until * recipe.budget.images,
         ]
     assert told == expected
 

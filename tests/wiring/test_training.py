@@ -115,6 +115,7 @@ def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
         ("techniques.lecam.start_images=0", "techniques.lecam.half_life_images=20"),
         ("techniques.ada.adjustment_images=60", "techniques.ada.interval=2", "techniques.ada.target=-0.5"),
         ("techniques.ada.fixed=0.8", "techniques.r1.decay=cosine", "techniques.r2.every=3"),
+        ("techniques.ema.ramp=cosine", "techniques.ema.half_life_images=40"),
     ],
 )
 def test_a_technique_that_sets_in_late_resumes_bit_for_bit_once_it_has(settings, packed_set, tmp_path):
@@ -129,7 +130,7 @@ def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(nam
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
 def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp_path):
-    momentum = [] if name == "adam" else ["momentum=0.5"]
+    momentum = ["second_beta.final=0.5"] if name == "adam" else ["momentum=0.5"]
     settings = [
         f"{player}_optimiser.{setting}"
         for player in ("generator", "discriminator")
@@ -301,7 +302,12 @@ def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
     folder = RunFolder(tmp_path / "run")
     expected = with_speed_for(resolve(tiny("digits"), PackedSet(data)), torch.device("cpu"))
     assert folder.recipe() == expected
-    assert folder.recipe().techniques[-1].options == {"half_life_images": 5_000, "ramp_up": 0.05}
+    assert folder.recipe().techniques[-1].options == {
+        "half_life_images": 5_000,
+        "ramp_up": 0.05,
+        "ramp": "constant",
+        "until": 1.0,
+    }
     about = json.loads(folder.about_file.read_text())
     assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
     assert about["data"]["classes"] == ["class 0", "class 1"]

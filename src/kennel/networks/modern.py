@@ -8,8 +8,8 @@ Weights begin so that every block is the identity (Fixup, Zhang et al. 2019, arX
 scalars); biases begin at 0, and every other layer has weights from N(0, 1 / fan-in).
 
 In the authors' settings (`ModernOptions`) the networks have as many parameters as theirs: 23.058 M and
-23.010 M on FFHQ at 256x256. One thing differs: the paper's pixels are linear, and here they end in Tanh, as
-in all of kennel's generators.
+23.010 M on FFHQ at 256x256. The paper's pixels are linear (`pixels`); by default they end in Tanh here, as in
+all of kennel's generators.
 """
 
 from typing import ClassVar, Literal
@@ -45,6 +45,16 @@ class ModernOptions(options.Options):
     blocks: PositiveInt = 2
     expansion: PositiveInt = 2
     group: PositiveInt = 16
+
+
+class ModernGeneratorOptions(ModernOptions):
+    """The same; `pixels` are those of a Tanh, or "linear", as in the paper.
+
+    Linear pixels may leave [-1, 1], and are clamped where they become bytes. A Tanh that is driven far out
+    passes hardly any gradient back, and without a normalization nothing keeps its input from going there.
+    """
+
+    pixels: Literal["tanh", "linear"] = "tanh"
 
 
 class ModernDiscriminatorOptions(ModernOptions):
@@ -141,18 +151,17 @@ def _variance_keeping(layer: nn.Module, gain: float) -> None:
 
 @GENERATORS.register("modern")
 class ModernGenerator(Generator):
-    """A learned 4x4 map, modulated by the latent -> (blocks, up)* -> blocks -> 1x1 convolution -> Tanh.
+    """A learned 4x4 map, modulated by the latent -> (blocks, up)* -> blocks -> 1x1 convolution (-> Tanh).
 
-    The paper leaves the pixels linear; here they end between -1 and 1 as every generator's do. With classes
-    an embedding of the label, as wide as the latent, is appended to it.
+    With classes an embedding of the label, as wide as the latent, is appended to it.
     """
 
-    Options = ModernOptions
+    Options = ModernGeneratorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
     native: ClassVar[Setting] = Setting(64, 3, 64)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: ModernOptions) -> None:
+    def __init__(self, setting: Setting, options: ModernGeneratorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         widths = stage_widths(setting.size, options)
@@ -171,6 +180,7 @@ class ModernGenerator(Generator):
                 layers += [*_transition(widths[index - 1], width), Resample("up")]
             layers += [Block(width, options, blocks) for _ in range(options.blocks)]
         self.layers = nn.Sequential(*layers)
+        self.bounded = options.pixels == "tanh"
         self.to_pixels = Convolution(widths[-1], setting.channels, 1, bias=False)
         _variance_keeping(self.to_pixels, 1.0)
 
@@ -180,8 +190,8 @@ class ModernGenerator(Generator):
             latents = torch.cat([latents, self.label(given(labels, self.setting.classes))], 1)
         maps = self.start * self.modulation(latents)[:, :, None, None]
         maps = maps.contiguous(memory_format=torch.channels_last)
-        images: Images = self.to_pixels(self.layers(maps)).float().tanh()
-        return images
+        images: Images = self.to_pixels(self.layers(maps)).float()
+        return images.tanh() if self.bounded else images
 
 
 @DISCRIMINATORS.register("modern")

@@ -8,7 +8,8 @@ from pydantic import Field, PositiveFloat, PrivateAttr
 from torch import Tensor
 
 from kennel.networks import Generator
-from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Technique
+from kennel.schedules import Decay, decayed
+from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Technique, Turn
 
 
 @TECHNIQUES.register("ema")
@@ -19,13 +20,17 @@ class Ema(Technique):
     discriminator, as the budget and the log count them: a round with several of its turns shows several
     batches. A decay b per generator's turn from a paper is a half-life of (images a turn) * log 0.5 / log b.
     While the run is young the half-life is at most `ramp_up` of the images seen, so that the average does not
-    remember its random beginning. Buffers (batch norm's statistics) are averaged too.
+    remember its random beginning. With a `ramp`, it grows besides from 0 to `half_life_images` while the run
+    goes to `until` (a share of its budget; Huang et al. 2024, arXiv 2501.05441, take a cosine). Buffers
+    (batch norm's statistics) are averaged too.
     """
 
     stage: ClassVar[Stage] = "copy"
 
     half_life_images: PositiveFloat = 10_000
     ramp_up: float = Field(0.05, gt=0)
+    ramp: Decay = "constant"
+    until: float = Field(1.0, gt=0, le=1)
 
     _average: Generator | None = PrivateAttr(None)
 
@@ -33,12 +38,17 @@ class Ema(Technique):
         """Takes a copy of the finished generator."""
         self._average = copy.deepcopy(players.generator).requires_grad_(False).eval()
 
+    def half_life(self, turn: Turn) -> float:
+        """The half-life in images that holds at this turn."""
+        start = self.half_life_images if self.ramp == "constant" else 0.0
+        scheduled = decayed(self.ramp, start, self.half_life_images, turn.progress / self.until)
+        return min(scheduled, turn.images_seen * self.ramp_up)
+
     @torch.no_grad()
     def after_generator(self, play: Play) -> None:
         """Moves the average towards the generator by what the images since the last round weigh."""
-        turn = play.turn
-        half_life = min(self.half_life_images, turn.images_seen * self.ramp_up)
-        keep = 0.5 ** (turn.images_in_turn / half_life)
+        turn, half_life = play.turn, self.half_life(play.turn)
+        keep = 0.5 ** (turn.images_in_turn / half_life) if half_life else 0.0
         averages, currents = self._paired(play.players.generator)
         torch._foreach_lerp_(averages, currents, 1 - keep)
 
