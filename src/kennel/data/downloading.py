@@ -67,4 +67,3 @@ def download(
         f"{file.name} cannot be downloaded ({'; '.join(problems)}): where there is no network, put it into a "
         "folder by other means and give that with --from FOLDER"
     )
-
