@@ -1,6 +1,5 @@
 """A run's generator becomes one file that travels: plain weights, the recipe, scores, a model card."""
 
-import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,12 +85,24 @@ def plain_state(generator: nn.Module) -> dict[str, Tensor]:
 
     What a technique divides at each pass (spectral norm) is divided for good.
     """
-    plain = copy.deepcopy(generator).eval()
-    for module in list(plain.modules()):
+    training = generator.training
+    generator.eval()
+    try:
+        return _plain_state(generator)
+    finally:
+        generator.train(training)
+
+
+@torch.no_grad()
+def _plain_state(generator: nn.Module) -> dict[str, Tensor]:
+    """Nothing is taken off the generator: a copy shares the classes that parametrizations have made."""
+    inner = ".parametrizations."
+    state = {name: value for name, value in generator.state_dict().items() if inner not in f".{name}"}
+    for place, module in generator.named_modules():
         if parametrize.is_parametrized(module):
-            for name in list(cast(nn.ModuleDict, module.parametrizations)):
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    return plain.state_dict()
+            for name in cast(nn.ModuleDict, module.parametrizations):
+                state[f"{place}.{name}" if place else name] = getattr(module, name).detach()
+    return state
 
 
 def _words(loaded: LoadedRun, teacher: str | None, wanted: Wanted) -> Words:
