@@ -43,7 +43,7 @@ RELEASES: Registry[Release] = Registry("released generator")
 RELEASES.register("dogs")(
     Release(
         "dogs",
-        "dogs of 64x64 pixels, in colour: the recipe projected on crops of Stanford Dogs",
+        "dogs of 64x64 pixels, in color: the recipe projected on crops of Stanford Dogs",
         "non-commercial research only: learned from Stanford Dogs, photographs of ImageNet",
     )
 )
