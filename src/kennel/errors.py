@@ -66,3 +66,11 @@ class UnheardError(RankError):
 
 class CutOffError(RankError):
     """A sum of tensors failed, here or since another rank was lost; why, it may tell at the next meeting."""
+
+
+class GeneratorFileError(KennelError):
+    """A file of an exported generator that is damaged, foreign, or cannot be drawn from or written."""
+
+
+class ReleaseError(KennelError):
+    """A released generator that is unknown, not published, cannot be fetched, or is not the published one."""

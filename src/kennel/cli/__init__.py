@@ -9,6 +9,8 @@ from kennel.cli.commands import Command, new_app
 from kennel.cli.compare import compare
 from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
+from kennel.cli.export import export
+from kennel.cli.fetch import fetch
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
 from kennel.cli.parts import losses, metrics, techniques
@@ -44,6 +46,8 @@ for command in (
     judge,
     compare,
     report,
+    export,
+    fetch,
     recipes,
     networks,
     techniques,

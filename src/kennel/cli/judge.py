@@ -18,7 +18,9 @@ MADE_BY = "Images made by a generative adversarial network, beside real training
 
 def judge(
     target: Path = typer.Argument(
-        ..., help="What to judge: a run, a packed set, or a folder, zip, tar or npz of images."
+        ...,
+        help="What to judge: a run, an exported generator (file or name), a packed set, or a folder, zip, "
+        "tar or npz of images.",
     ),
     data: Path = typer.Option(
         ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
@@ -89,7 +91,7 @@ def judge(
     from kennel.judgeable import check_sizes, teacher_of
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
-    from kennel.wiring import own_device, pick_device
+    from kennel.wiring import exported_file, own_device, pick_device
 
     with (
         ranks_together(report_error, error_sentence),
@@ -104,7 +106,7 @@ def judge(
         place = own_device(pick_device(device))
         reference = open_images(data, resize)
         run_file = None
-        if (target / "recipe.yaml").is_file():
+        if (target / "recipe.yaml").is_file() or exported_file(target) is not None:
             images, run_file = _samples(
                 target, checkpoint, count, len(reference), seed, (truncation, classes), place, resize
             )
@@ -293,8 +295,9 @@ def _samples(
     drawn: tuple[float | None, str | None],
     device: Any,
     resize: Any,
-) -> tuple[Any, Path]:
-    """The run's samples as an `ImageSet`, and where its judgements go, without the extractor and suffix.
+) -> tuple[Any, Path | None]:
+    """The samples of a run or an exported generator as an `ImageSet`, and where the judgements of a run go,
+    without the extractor and suffix.
 
     `drawn` is their truncation, and how their classes are drawn.
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
@@ -303,19 +306,15 @@ def _samples(
     from kennel.data.resizing import resized
     from kennel.judge import DEFAULT_COUNT
     from kennel.judgement import ENOUGH
-    from kennel.sampler import SampledSet
-    from kennel.wiring import load_run
+    from kennel.wiring import open_drawing
 
     count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
     truncation, sampling = drawn[0], words.class_sampling(drawn[1])
-    loaded = load_run(run, checkpoint, device)
-    name = f"{run} at {loaded.images_seen:,} images"
-    if truncation is not None:
-        name += f", truncation {truncation}"
-    classes = tuple(loaded.folder.about()["data"]["classes"])
-    samples = loaded.samples(count, seed, truncation, classes=sampling)
-    images = SampledSet(samples, name, loaded.fingerprint, classes, loaded.teacher)
-    return resized(images, resize), run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
+    loaded = open_drawing(run, checkpoint, device)
+    images = resized(loaded.sampled_set(count, seed, truncation, classes=sampling), resize)
+    if not run.is_dir():
+        return images, None
+    return images, run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
 
 
 def _moment() -> str:

@@ -1,4 +1,4 @@
-"""`kennel sample`: images from a run, as a grid, a folder, a zip or an npz."""
+"""`kennel sample`: images from a run or an exported generator, as a grid, a folder, a zip or an npz."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from kennel.cli import words
 
 
 def sample(
-    run: Path = typer.Argument(..., help="A run's folder."),
+    run: Path = typer.Argument(
+        ..., help="A run's folder, a .safetensors file of `kennel export`, or a name of `kennel fetch`."
+    ),
     count: int | None = typer.Option(None, min=1, help="How many images; 64 where it is not given."),
     seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
     truncation: float | None = typer.Option(
@@ -34,15 +36,15 @@ def sample(
     batch: int = typer.Option(64, min=1, help="Images drawn at a time; it changes no image."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Draw images from a run. Each image is a function of its seed alone."""
+    """Draw images from a run or an exported generator. Each image is a function of its seed alone."""
     from kennel.cli.console import console, progress_bar
     from kennel.errors import RunError
-    from kennel.wiring import load_run, pick_device
+    from kennel.wiring import open_drawing, pick_device
     from kennel.wiring.failures import shortage_told
     from kennel.wiring.sample_files import class_number, write_grid, write_samples
 
     place = pick_device(device)
-    loaded = load_run(run, checkpoint, place, averaged=not playing)
+    loaded = open_drawing(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
         samples = loaded.samples(count or 64, seed, truncation, label, batch, words.class_sampling(classes))
@@ -57,7 +59,8 @@ def sample(
     count = len(samples)
     if grid is None and out is None:
         last = seed + (per_class or count) - 1
-        grid = run / "samples" / f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
+        name = f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
+        grid = run / "samples" / name if (run / "recipe.yaml").is_file() else Path(f"{run.stem}-{name}")
     kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch"):
         if out is not None:

@@ -1,18 +1,13 @@
 """Fetching a published file once: checked against its published checksum, then kept in the cache."""
 
 import hashlib
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
-from kennel.atomic import atomic_file
+from kennel import downloads
+from kennel.downloads import DownloadError
 from kennel.errors import DataError
-
-_CHUNK = 1 << 18
-_PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -61,34 +56,14 @@ def download(
     problems = []
     for address in file.addresses:
         try:
-            with atomic_file(destination) as temporary:
-                _fetch(address, temporary, on_progress)
-                verify(temporary, file)
-        except DataError as error:
+            downloads.download(
+                address, destination, lambda temporary: verify(temporary, file), on_progress=on_progress
+            )
+        except (DataError, DownloadError) as error:
             problems.append(f"{address}: {error}")
-        except (OSError, HTTPException, ValueError) as error:  # URLError and timeouts are OSErrors
-            reason = getattr(error, "reason", None) or error
-            problems.append(f"{address}: {reason}")
         else:
             return destination
     raise DataError(
         f"{file.name} cannot be downloaded ({'; '.join(problems)}): where there is no network, put it into a "
         "folder by other means and give that with --from FOLDER"
     )
-
-
-def _fetch(address: str, destination: Path, on_progress: Callable[[int, int], None] | None) -> None:
-    request = urllib.request.Request(address, headers={"User-Agent": "kennel"})
-    with (
-        urllib.request.urlopen(request, timeout=_PATIENCE_SECONDS) as answer,
-        destination.open("wb") as stream,
-    ):
-        expected = int(answer.headers.get("Content-Length") or 0)
-        done = 0
-        while chunk := answer.read(_CHUNK):
-            stream.write(chunk)
-            done += len(chunk)
-            if on_progress:
-                on_progress(done, max(done, expected))
-    if expected and done != expected:
-        raise DataError(f"the connection ended after {done:,} of {expected:,} bytes")

@@ -11,7 +11,6 @@ import importlib.util
 import os
 import pickle
 import shutil
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from torch import Tensor
 
 from kennel.atomic import atomic_file
 from kennel.cache import cache_folder
+from kennel.downloads import DownloadError
+from kennel.downloads import download as download_file
 from kennel.errors import WeightsError
 
 State = dict[str, Tensor]
@@ -243,19 +244,17 @@ def _fetch(published: Published, download: bool) -> Path:
     if not download:
         raise WeightsError(f"the {published.what} weights are not at hand: {remedy}")
     destination = weights_folder() / published.names[0]
+
+    def check(temporary: Path) -> None:
+        if file_sha256(temporary) != published.sha256:
+            raise WeightsError(
+                f"what {published.address} sent is not the published {published.what} weights "
+                f"(its sha256 is not {published.sha256[:16]}…): {remedy}"
+            )
+
     try:
-        with atomic_file(destination) as temporary:
-            with (
-                urllib.request.urlopen(published.address, timeout=30) as answer,
-                temporary.open("wb") as file,
-            ):
-                shutil.copyfileobj(answer, file)
-            if file_sha256(temporary) != published.sha256:
-                raise WeightsError(
-                    f"what {published.address} sent is not the published {published.what} weights "
-                    f"(its sha256 is not {published.sha256[:16]}…): {remedy}"
-                )
-    except OSError as error:
+        download_file(published.address, destination, check)
+    except DownloadError as error:
         raise WeightsError(
             f"the {published.what} weights are not at hand and cannot be downloaded ({error}): {remedy}"
         ) from error

@@ -1,6 +1,7 @@
 """A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,38 @@ def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: L
 
 def build_players(recipe: Recipe) -> Players:
     """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
+    setting = setting_of(recipe)
+    with _fresh_weights(recipe):
+        generator = _generator(recipe, setting)
+        discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
+        discriminator = discriminator_class(
+            setting, _options(discriminator_class, recipe.discriminator, "discriminator")
+        )
+    return Players(generator, discriminator)
+
+
+def build_generator(recipe: Recipe) -> Generator:
+    """The generator alone, its weights as `build_players` draws them; no technique has changed it yet."""
+    setting = setting_of(recipe)
+    with _fresh_weights(recipe):
+        return _generator(recipe, setting)
+
+
+@contextmanager
+def _fresh_weights(recipe: Recipe) -> Iterator[None]:
+    """Fresh networks draw from the global generator: it is set for this and put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(randomness.key(recipe.seed, "weights"))
+        yield
+
+
+def _generator(recipe: Recipe, setting: Setting) -> Generator:
+    generator_class = GENERATORS[recipe.generator.name]
+    return generator_class(setting, _options(generator_class, recipe.generator, "generator"))
+
+
+def setting_of(recipe: Recipe) -> Setting:
+    """What a resolved recipe's networks are built for; `RecipeError` where it is not resolved."""
     if recipe.image.size is None or recipe.image.channels is None:
         raise RecipeError("the recipe names no image size yet: give it a data set")
     if recipe.classes is None:
@@ -187,7 +220,7 @@ def build_players(recipe: Recipe) -> Players:
             f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
             f"classes is {recipe.classes}: leave class_counts out, it is filled in from the data set"
         )
-    setting = Setting(
+    return Setting(
         recipe.image.size,
         recipe.image.channels,
         latent.dimension,
@@ -195,16 +228,6 @@ def build_players(recipe: Recipe) -> Players:
         latent.distribution,
         counts,
     )
-    # Fresh networks draw from the global generator: it is set for this and put back.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(randomness.key(recipe.seed, "weights"))
-        generator_class = GENERATORS[recipe.generator.name]
-        discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
-        generator = generator_class(setting, _options(generator_class, recipe.generator, "generator"))
-        discriminator = discriminator_class(
-            setting, _options(discriminator_class, recipe.discriminator, "discriminator")
-        )
-    return Players(generator, discriminator)
 
 
 def _options(network: Any, part: Part, kind: str) -> Any:

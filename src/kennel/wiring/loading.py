@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from kennel.monitor import Tally
 from kennel.networks import Generator
 from kennel.recipe import ClassSampling, Recipe
 from kennel.run_folder import RunFolder
-from kennel.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
+from kennel.sampler import SampledSet
 from kennel.techniques import Players
 from kennel.wiring.building import build_step, sampling_generator
+from kennel.wiring.drawing import Drawing
 from kennel.wiring.identity import identity_of
 from kennel.wiring.speeding import refuse_tf32, uncompiled
 from kennel.wiring.teaching import recorded_teacher
@@ -26,7 +26,7 @@ EPOCH = "epoch:"
 
 
 @dataclass(frozen=True)
-class LoadedRun:
+class LoadedRun(Drawing):
     """A run's generator, ready to sample, and who it is."""
 
     folder: RunFolder
@@ -38,64 +38,15 @@ class LoadedRun:
     teacher: str | None = None
     """The pretrained network that taught it, by the name of its extractor."""
 
-    def samples(
-        self,
-        count: int,
-        seed: int = 0,
-        truncation: float | None = None,
-        label: int | None = None,
-        batch: int = DEFAULT_BATCH,
-        classes: ClassSampling | None = None,
-    ) -> Samples:
-        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given.
+    @property
+    def name(self) -> str:
+        """The run's folder, as it was given."""
+        return str(self.folder.path)
 
-        Without it each seed draws its class, as `classes` says: "data" as often as the training set has each,
-        "uniform" all alike, None as the run's recipe says. Raises `RunError` for a generator without classes.
-        """
-        if classes is not None:
-            self._refuse_without_classes("--classes")
-        if classes is not None and label is not None:
-            raise RunError(
-                "--class asks for one class, and --classes says how each seed draws its own: give one of them"
-            )
-        labels = None if label is None else (label,) * count
-        return self._samples(range(seed, seed + count), labels, truncation, batch, classes)
-
-    def samples_per_class(
-        self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH
-    ) -> Samples:
-        """`count` images of every class in turn, of the same seeds."""
-        self._refuse_without_classes("--per-class")
-        seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.setting.classes)
-        return self._samples(seeds, labels, truncation, batch)
-
-    def _refuse_without_classes(self, option: str) -> None:
-        if self.generator.setting.classes == 0:
-            raise RunError(
-                f"the generator of {self.folder.path} knows no classes: leave {option} out, "
-                "or train a conditional recipe on a set with classes"
-            )
-
-    def _samples(
-        self,
-        seeds: Sequence[int],
-        labels: Sequence[int] | None,
-        truncation: float | None,
-        batch: int,
-        classes: ClassSampling | None = None,
-    ) -> Samples:
-        sampling = self.recipe.sampling
-        if classes is not None:
-            sampling = sampling.model_copy(update={"classes": classes})
-        return Samples(
-            self.generator,
-            self.recipe.latent,
-            seeds,
-            batch=batch,
-            truncation=truncation,
-            labels=labels,
-            sampling=sampling,
-        )
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of the run's set."""
+        return tuple(self.folder.about()["data"]["classes"])
 
 
 def load_run(

@@ -15,20 +15,20 @@ from kennel.errors import RunError
 from kennel.pictures import png_text, save_png, tile, to_pillow
 from kennel.registry import unknown_name
 from kennel.sampler import Samples
-from kennel.wiring.loading import LoadedRun
+from kennel.wiring.drawing import Drawing
 from kennel.wiring.provenance import grid_text, sample_text
 
 OnProgress = Callable[[int, int], None]
 
 
-def class_number(given: str, run: LoadedRun) -> int:
+def class_number(given: str, run: Drawing) -> int:
     """A class by its name or number; a name that the set does not have is answered with the nearest."""
     if run.generator.setting.classes == 0:
         raise RunError(
-            f"the generator of {run.folder.path} knows no classes: leave --class out, "
+            f"the generator of {run.name} knows no classes: leave --class out, "
             "or train a conditional recipe on a set with classes"
         )
-    names = list(run.folder.about()["data"]["classes"])
+    names = list(run.classes)
     if given in names:  # a class may be called "10"
         return names.index(given)
     if given.isdecimal():
@@ -36,7 +36,7 @@ def class_number(given: str, run: LoadedRun) -> int:
     raise unknown_name("class", given, names)
 
 
-def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int | None = None) -> None:
+def write_grid(destination: Path, samples: Samples, run: Drawing, columns: int | None = None) -> None:
     """All samples as one PNG, in the squarest grid or in `columns`."""
     if destination.suffix.lower() != ".png":
         raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
@@ -44,7 +44,7 @@ def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int
     save_png(destination, tile(samples.pixels(), columns), text)
 
 
-def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progress: OnProgress) -> None:
+def write_samples(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
     """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
 
     The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
@@ -67,7 +67,7 @@ def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progre
             raise RunError(f"'{other}' is no kind of output: give --out a folder, a .zip or an .npz")
 
 
-def _write_npz(destination: Path, samples: Samples, run: LoadedRun, on_progress: OnProgress) -> None:
+def _write_npz(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
     pieces: list[PixelArray] = []
     labels: list[int] = []
     for batch in samples:
@@ -77,7 +77,7 @@ def _write_npz(destination: Path, samples: Samples, run: LoadedRun, on_progress:
     arrays: dict[str, npt.NDArray[Any]] = {"images": np.concatenate(pieces)}
     if labels:
         arrays["labels"] = np.array(labels, np.int64)
-        arrays["classes"] = np.array(list(run.folder.about()["data"]["classes"]), str)
+        arrays["classes"] = np.array(list(run.classes), str)
     if run.teacher is not None:
         arrays["teacher"] = np.array(run.teacher)
     with atomic_file(destination) as temporary, temporary.open("wb") as file:
@@ -85,7 +85,7 @@ def _write_npz(destination: Path, samples: Samples, run: LoadedRun, on_progress:
 
 
 def _write_pngs(
-    samples: Samples, run: LoadedRun, write: Callable[[str, bytes], None], on_progress: OnProgress
+    samples: Samples, run: Drawing, write: Callable[[str, bytes], None], on_progress: OnProgress
 ) -> None:
     done = 0
     for batch in samples:

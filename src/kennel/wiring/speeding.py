@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import torch
+from torch import nn
 
 from kennel.errors import RecipeError
 from kennel.networks.convolutions import set_minimal_filtering
@@ -71,8 +72,13 @@ def passes_of(recipe: Recipe, say: Callable[[str], None]) -> Passes:
 def place(players: Players, device: torch.device, speed: Speed) -> None:
     """Moves the players to the device, in the layout, with the convolutions that were decided on."""
     for network in players.both():
-        network.to(device=device, memory_format=LAYOUTS[speed.layout])  # type: ignore[call-overload]
-        set_minimal_filtering(network, speed.convolutions == "minimal")
+        place_network(network, device, speed)
+
+
+def place_network(network: nn.Module, device: torch.device, speed: Speed) -> None:
+    """The same with one network."""
+    network.to(device=device, memory_format=LAYOUTS[speed.layout])  # type: ignore[call-overload]
+    set_minimal_filtering(network, speed.convolutions == "minimal")
 
 
 def refuse_tf32() -> None:

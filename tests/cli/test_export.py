@@ -1,0 +1,189 @@
+"""`kennel export`, and `kennel sample` and `kennel judge` of what it writes."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from kennel import exported
+from kennel.recipe import override
+from kennel.recipes import built_in
+from kennel.wiring import train
+
+FEW_LEVELS = 2
+"""Of 255: so far the pixels of a float16 generator may be from those of its float32 one."""
+
+
+@pytest.fixture
+def run(packed_set, tmp_path):
+    """A finished run of a few rounds by class, with an average, a spectral norm in the generator."""
+    settings = [
+        *("generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=32"),
+        *(
+            "image.size=8",
+            "validation.every_ticks=0",
+            "classes=null",
+            "techniques.spectral_norm.players=both",
+        ),
+    ]
+    train(override(built_in("digits"), settings), packed_set(classes=3), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def pixels(file) -> np.ndarray:
+    return np.load(file)["images"].astype(int)
+
+
+def test_a_file_draws_what_its_run_draws(kennel, run, tmp_path):
+    assert kennel("sample", run, "--count", 20, "--out", tmp_path / "run.npz").code == 0
+    for dtype, most in (("float32", 0), ("float16", FEW_LEVELS)):
+        file = tmp_path / f"{dtype}.safetensors"
+        outcome = kennel("export", run, "--out", file, "--dtype", dtype)
+        assert outcome.code == 0, outcome.err
+        sampled = kennel("sample", file, "--count", 20, "--out", tmp_path / f"{dtype}.npz")
+        assert sampled.code == 0, sampled.err
+        assert np.abs(pixels(tmp_path / f"{dtype}.npz") - pixels(tmp_path / "run.npz")).max() <= most
+        labels = [np.load(tmp_path / f"{name}.npz")["labels"].tolist() for name in (dtype, "run")]
+        assert labels[0] == labels[1]
+
+
+def test_the_same_run_gives_the_same_bytes_and_they_hold_no_path(kennel, run, tmp_path):
+    files = [tmp_path / name / "a.safetensors" for name in ("one", "two", "three")]
+    for file in files:
+        assert kennel("export", run, "--out", file, "--card", file.with_suffix(".md")).code == 0
+    assert len({file.read_bytes() for file in files}) == 1
+    assert str(tmp_path).encode() not in files[0].read_bytes()
+    card = files[0].with_suffix(".md").read_text()
+    with safe_open(files[0], "pt") as opened:
+        assert opened.metadata()["README.md"] == card
+    assert card.startswith("---\nlicense: other\n")
+    assert "Not judged yet" in card
+
+
+def test_a_file_carries_scores_license_note_and_default_truncation(kennel, run, packed_set, tmp_path):
+    data = packed_set(classes=3, name="reference")
+    judged = kennel("judge", run, "--data", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40)
+    assert judged.code == 0, judged.err
+    file = tmp_path / "a.safetensors"
+    options = ("--truncation", 0.5, "--license", "MIT", "--data-note", "noise of our own")
+    assert kennel("export", run, "--out", file, *options, "--card", tmp_path / "card.md").code == 0
+    words = exported.read(file).words
+    assert [(score.metric, score.sample_count) for score in words.scores] == [("fid", 40)]
+    assert (words.truncation, words.license, words.data.note) == (0.5, "MIT", "noise of our own")
+    assert words.classes == ("class 0", "class 1", "class 2")
+    assert "license: mit" in (tmp_path / "card.md").read_text()
+    kennel("sample", file, "--out", tmp_path / "default.npz")
+    kennel("sample", file, "--truncation", 0.5, "--out", tmp_path / "same.npz")
+    kennel("sample", file, "--truncation", 100, "--out", tmp_path / "none.npz")
+    kennel("sample", run, "--out", tmp_path / "run.npz")
+    assert np.array_equal(pixels(tmp_path / "default.npz"), pixels(tmp_path / "same.npz"))
+    assert np.abs(pixels(tmp_path / "none.npz") - pixels(tmp_path / "run.npz")).max() <= FEW_LEVELS
+
+
+def test_a_file_is_judged_like_its_run(kennel, run, packed_set, tmp_path):
+    data, file = packed_set(classes=3, name="reference"), tmp_path / "a.safetensors"
+    kennel("export", run, "--out", file, "--dtype", "float32")
+    options = ("--data", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40)
+    values = []
+    for target, scores in ((run, tmp_path / "run.json"), (file, tmp_path / "file.json")):
+        outcome = kennel("judge", target, *options, "--json", scores)
+        assert outcome.code == 0, outcome.err
+        values.append(json.loads(scores.read_text())[0]["value"])
+    assert values[0] == values[1]
+
+
+def test_without_a_place_the_grid_goes_into_the_current_folder(kennel, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert kennel("export", run).code == 0
+    assert kennel("sample", run / "exports" / "digits-32.safetensors", "--count", 4).code == 0
+    assert (tmp_path / "digits-32-seeds0-3.png").is_file()
+
+
+def changed(file, change) -> None:
+    """Writes the file again with other words, under a seal that holds."""
+    found = exported.read(file)
+    words = found.words.model_dump(mode="json")
+    change(words)
+    exported.write(file, found.tensors, exported.Words.model_validate(words), found.card)
+
+
+def spoil(file, how) -> None:
+    content = bytearray(file.read_bytes())
+    replace = {
+        "unknown network": ("name: dcgan", "name: dcgna"),
+        "other width": ("width: 4", "width: 8"),
+        "huge": ("width: 4", "width: 60000"),
+        "standing": ("standing_passes: 0", "standing_passes: 999999999"),
+    }
+    match how:
+        case "cut off":
+            file.write_bytes(content[: len(content) // 2])
+        case "flipped":
+            content[-1] ^= 1
+            file.write_bytes(content)
+        case "words flipped":
+            place = content.index(b"images_seen")
+            content[place + 15] ^= 1
+            file.write_bytes(content)
+        case "empty":
+            file.write_bytes(b"")
+        case "foreign":
+            save_file(load_file(file), file)
+        case "no classes":
+            changed(file, lambda words: words.update(classes=[]))
+        case _:
+            old, new = replace[how]
+            changed(file, lambda words: words.update(recipe=words["recipe"].replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("cut off", "cannot be used"),
+        ("flipped", "its checksum does not match"),
+        ("words flipped", "cannot be used"),
+        ("empty", "is no safetensors file"),
+        ("foreign", "no generator that `kennel export` wrote"),
+        ("no classes", "it names 0 classes, and its recipe 3"),
+        ("unknown network", "did you mean 'dcgan'"),
+        ("other width", "of shape"),
+        ("huge", "of shape"),
+        ("standing", "passes of standing statistics"),
+    ],
+)
+def test_a_file_that_does_not_hold_is_one_sentence(kennel, run, tmp_path, how, message):
+    file = tmp_path / "a.safetensors"
+    assert kennel("export", run, "--out", file).code == 0
+    spoil(file, how)
+    outcome = kennel("sample", file, "--grid", tmp_path / "grid.png")
+    assert outcome.code == 2, outcome.out
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_a_file_that_is_too_large_is_refused_unread(kennel, tmp_path):
+    file = tmp_path / "a.safetensors"
+    with file.open("wb") as stream:
+        stream.truncate(exported.MOST_BYTES + 1)
+    # A hole takes no room on the disk, and is not read in whole.
+    assert "bytes" in kennel("sample", file).err
+
+
+def test_mistakes_are_answered_in_one_sentence(kennel, run, tmp_path):
+    file, checkpoint = tmp_path / "a.safetensors", next((run / "checkpoints").glob("*.safetensors"))
+    kennel("export", run, "--out", file)
+    for command, message in (
+        (("export", run, "--dtype", "float61"), "did you mean 'float16'"),
+        (("export", run, "--out", tmp_path / "a.pth"), "end it in .safetensors"),
+        (("sample", file, "--playing"), "--playing chooses among a run's"),
+        (("sample", file, "--checkpoint", "best"), "--checkpoint chooses among a run's"),
+        (("sample", checkpoint), "is a checkpoint"),
+        (("sample", file, "--class", "clas 1"), "did you mean 'class 1'"),
+    ):
+        outcome = kennel(*command)
+        assert outcome.code == 2, outcome.out
+        assert message in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1

@@ -1,0 +1,116 @@
+"""`kennel fetch`, and sampling by the name of what it fetched; from this machine alone."""
+
+import hashlib
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from kennel.recipe import override
+from kennel.recipes import built_in
+from kennel.releases import RELEASES, place_of
+from kennel.wiring import train
+
+
+@pytest.fixture
+def file(packed_set, tmp_path, kennel):
+    """An exported generator."""
+    settings = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=16"]
+    recipe = override(built_in("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
+    train(recipe, packed_set(), tmp_path / "run")
+    assert kennel("export", tmp_path / "run", "--out", tmp_path / "served" / "tiny.safetensors").code == 0
+    return tmp_path / "served" / "tiny.safetensors"
+
+
+@pytest.fixture
+def address(file, monkeypatch):
+    """Where an HTTP server on this machine serves it."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("no_proxy", "*")
+    handler = partial(Quiet, directory=str(file.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/{file.name}"
+        running.shutdown()
+        thread.join()
+
+
+def publish(monkeypatch, **about) -> None:
+    monkeypatch.setitem(RELEASES._entries, "dogs", replace(RELEASES["dogs"], **about))
+
+
+def sha256(file) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_release_is_downloaded_checked_and_sampled_by_its_name(
+    kennel, file, address, tmp_path, monkeypatch
+):
+    publish(monkeypatch, address=address, sha256=sha256(file), size=file.stat().st_size)
+    monkeypatch.chdir(tmp_path)
+    before = kennel("sample", "dogs")
+    assert before.code == 2
+    assert "`kennel fetch dogs` does it" in before.err
+    outcome = kennel("fetch", "dogs")
+    assert outcome.code == 0, outcome.err
+    assert "Fetched" in outcome.out
+    assert "kennel sample dogs" in outcome.out
+    assert place_of("dogs").read_bytes() == file.read_bytes()
+    assert kennel("sample", "dogs", "--count", 4).code == 0
+    assert (tmp_path / "dogs-seeds0-3.png").is_file()
+    publish(monkeypatch, address="http://127.0.0.1:1/gone", sha256=sha256(file))
+    assert "Already there" in kennel("fetch", "dogs").out
+
+
+def test_what_is_not_the_release_gets_no_name(kennel, file, address, monkeypatch):
+    for about, message in (
+        ({"sha256": "0" * 64, "size": None}, "is not the generator dogs"),
+        ({"sha256": sha256(file), "size": 100}, "it has more than 100 bytes"),
+        ({"address": "http://127.0.0.1:1/x", "sha256": "0" * 64}, "cannot be downloaded"),
+    ):
+        publish(monkeypatch, **({"address": address} | about))
+        outcome = kennel("fetch", "dogs")
+        assert outcome.code == 2, outcome.out
+        assert message in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+        assert not list(place_of("dogs").parent.glob("*")), "nothing is left behind"
+
+
+def test_as_long_as_nothing_is_published_the_way_with_a_file_is_named(kennel, file):
+    outcome = kennel("fetch", "dogs")
+    assert outcome.code == 2
+    assert "no release of dogs is published yet" in outcome.err
+    assert "--from FILE" in outcome.err
+    taken = kennel("fetch", "dogs", "--from", file, "--sha256", sha256(file))
+    assert taken.code == 0, taken.err
+    assert "as expected" in taken.out
+    assert kennel("fetch", "mine", "--from", file.as_uri()).code == 0
+    listed = kennel("fetch")
+    assert "mine" in listed.out
+    assert "no release is published yet" in listed.out
+
+
+def test_mistakes_are_answered_in_one_sentence(kennel, file, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"no generator")
+    for command, message in (
+        (("fetch", "dosg"), "did you mean 'dogs'"),
+        (("fetch", "../x", "--from", file), "is no name"),
+        (("fetch", "mine", "--from", tmp_path / "absent"), "there is no file"),
+        (("fetch", "mine", "--from", other), f"{other} is no safetensors file"),
+        (("fetch", "mine", "--from", file, "--sha256", "12"), "64 hexadecimal digits"),
+        (("fetch", "mine", "--from", file, "--sha256", "0" * 64), "is not the generator mine"),
+        (("fetch", "--from", file), "give its name too"),
+    ):
+        outcome = kennel(*command)
+        assert outcome.code == 2, outcome.out
+        assert message in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+    assert not place_of("mine").exists()
