@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 # What tests compare kennel with. Without their dependencies, which would bring another torch.
-REFERENCES := torch-fidelity torchmetrics lightning-utilities clean-fid prdc
+REFERENCES := torch-fidelity torchmetrics lightning-utilities clean-fid prdc efficientnet-lite-pytorch
 
 .PHONY: demo test agreement lint install clean
 

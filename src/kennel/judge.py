@@ -16,6 +16,7 @@ from kennel.data.image_set import ImageSet
 from kennel.distributed import world_size
 from kennel.errors import JudgementError
 from kennel.features.contract import Extractor
+from kennel.features.fairness import unfair
 from kennel.features.passes import BATCH, Progress, choose_rows, contribute, extract_rows
 from kennel.features.store import ReferenceFeatures, contribute_reference, reference_features
 from kennel.judgeable import (
@@ -27,6 +28,7 @@ from kennel.judgeable import (
     has_pyramid,
     labels_of,
     numbered,
+    teacher_of,
     unshared_classes,
 )
 from kennel.judgement import Judgement, JudgingProtocol, versions
@@ -191,7 +193,7 @@ class Judge:
         if "logits" in needs and self.extractor.logits is None:
             return (
                 f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs",
-                "use --extractor inception, mobilenet or classifier, or leave it out of --metrics",
+                "use --extractor inception, mobilenet, efficientnet_lite0 or classifier, or leave it out of --metrics",
             )
         if "labels" in needs:
             unlabelled = [side.name for side in (images, self.reference) if labels_of(side, None) is None]
@@ -323,6 +325,8 @@ class Judge:
             device=self.extractor.device.type,
             threads=torch.get_num_threads(),
             class_sampling=getattr(images, "class_sampling", None),
+            teacher=teacher_of(images),
+            unfair=unfair(self.extractor.name, teacher_of(images)),
         )
         return Judgement(
             metric=name,

@@ -80,6 +80,12 @@ def fit_of(images: ImageSet) -> str | None:
     return getattr(images, "fit", "") or None
 
 
+def teacher_of(images: ImageSet) -> str | None:
+    """The pretrained network that taught the generator of these images, where the set knows of one."""
+    teacher: str | None = getattr(images, "teacher", None)
+    return teacher
+
+
 def numbered(reference: ImageSet) -> tuple[str, ...]:
     """The classes of a reference; where its labels have no names, their numbers."""
     labels = labels_of(reference, None)

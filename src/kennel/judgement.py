@@ -31,7 +31,9 @@ class JudgingProtocol(BaseModel):
     kennel: like `versions`, they change a score by rounding. `class_sampling` says how the classes of a
     conditional run's samples were drawn: "data" as often as its training set has each, "uniform" all alike;
     None for images that were not drawn so. `image_fit` and `reference_fit` say how pictures of other sizes
-    were brought to these, None where they had them.
+    were brought to these, None where they had them. `teacher` is the pretrained network that taught the
+    generator of these images, by the name of its extractor, None where there was none or nothing says so;
+    `unfair` says why the extractor is no fair judge of it, None where it is.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,12 +61,14 @@ class JudgingProtocol(BaseModel):
     class_sampling: Literal["data", "uniform"] | None = None
     image_fit: str | None = None
     reference_fit: str | None = None
+    teacher: str | None = None
+    unfair: str | None = None
 
     @property
     def comparable(self) -> dict[str, Any]:
         """The part that must be equal for two scores to be compared."""
         apart = {"images", "available_count", "seed", "notes", "versions", "reference", "device", "threads"}
-        content = self.model_dump(exclude=apart)
+        content = self.model_dump(exclude=apart | {"teacher", "unfair"})
         if self.class_sampling != "uniform":
             # Samples by the set's frequencies are of the mixture that pictures and other runs are of, too.
             content["class_sampling"] = None
@@ -126,7 +130,7 @@ def warnings_about(judgement: Judgement) -> list[str]:
 
 def _warnings(judgement: Judgement) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
-    found = []
+    found = [] if protocol.unfair is None else [protocol.unfair]
     needed = max(ENOUGH, protocol.dimension + 1)
     fewest = min(protocol.sample_count, protocol.reference_count)
     if judgement.metric in ("fid", "mifid") and fewest < needed:

@@ -88,6 +88,8 @@ class _About(BaseModel):
     data: _Data
     versions: dict[Name, str] | None = None
     parent: _Parent | None = None
+    teacher: Name | None = None
+    """The pretrained network that the generator learned from, by the name of its extractor."""
 
 
 class RunFolder:

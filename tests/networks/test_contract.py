@@ -29,7 +29,7 @@ VARIANTS = {
     "dcgan, attending and split": (
         "dcgan",
         {"width": 2, "widest": 4, "hierarchical": True, "skip_excitation": True, "class_batch_norm": True},
-    )
+    ),
 }
 """Options that add layers, tested as networks of their own; `attention`, if any, is at half the side."""
 

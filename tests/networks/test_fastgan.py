@@ -2,23 +2,15 @@
 
 import pytest
 import torch
-from torch.nn.functional import conv2d, interpolate
 
 from kennel.networks import GENERATORS, Setting
-from kennel.networks.fastgan import Doubling, FastganOptions, widths_of
+from kennel.networks.fastgan import FastganOptions, widths_of
 from kennel.networks.skip_excitation import SkipExcitation
 
 
 def generator(size=64, classes=0, **options):
     torch.manual_seed(0)
     return GENERATORS["fastgan"](Setting(size, 3, 16, classes), FastganOptions(width=4, **options))
-
-
-def test_a_doubling_is_the_convolution_of_the_map_with_each_pixel_repeated():
-    layer = Doubling(3, 5).double()
-    maps = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    expected = conv2d(interpolate(maps, scale_factor=2, mode="nearest"), layer.weight, padding=1)
-    torch.testing.assert_close(layer(maps), expected, rtol=0, atol=1e-12)
 
 
 def test_channels_are_the_authors_at_their_width():

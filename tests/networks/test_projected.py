@@ -104,3 +104,8 @@ def test_under_autocast_the_fixed_network_is_cast_once():
         maps = [network(torch.rand(2, 3, 32, 32), 32) for _ in range(2)]
     assert all(one.dtype == torch.bfloat16 for one in maps[0])
     assert len(network._cast) == 1
+
+
+@pytest.mark.parametrize(("size", "side"), [(32, 64), (64, 96), (128, 128), (256, 256)])
+def test_small_images_are_enlarged_by_a_half_before_the_fixed_network(size, side):
+    assert discriminator(size).side == side

@@ -54,9 +54,11 @@ def compare(
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
         both = load_all(run, checkpoints, place)
         reference = open_images(data or Path(RunFolder(run).about()["data"]["path"]))
-        judging = open_extractor(extractor, weights, device=place, of_set=reference.fingerprint)
-        if judging.name == "pixels" and extractor == "auto":
-            console.print(better_extractor_note(), style="yellow", soft_wrap=True)
+        judging = open_extractor(
+            extractor, weights, device=place, of_set=reference.fingerprint, teacher=both[0][0].teacher
+        )
+        if extractor == "auto" and (note := better_extractor_note(judging.name)):
+            console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
         court = Judge(reference, judging, batch=batch)
         with progress_bar("reference") as report:
             court.prepare(report)

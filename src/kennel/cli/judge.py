@@ -86,7 +86,7 @@ def judge(
     from kennel.distributed import after_rank_0, rank, ranks_together
     from kennel.features.opening import open_extractor
     from kennel.judge import Judge
-    from kennel.judgeable import check_sizes
+    from kennel.judgeable import check_sizes, teacher_of
     from kennel.metrics.contract import metric_names
     from kennel.metrics.evidence import Settings
     from kennel.wiring import own_device, pick_device
@@ -122,6 +122,7 @@ def judge(
                 protocol=protocol,
                 biased_logits=biased_logits,
                 of_set=reference.fingerprint,
+                teacher=teacher_of(images),
             )
         )
         _warn_of(judging, extractor)
@@ -165,8 +166,8 @@ def _warn_of(judging: Any, asked: str) -> None:
 
     if judging.caution:
         console.print(f"Warning: {judging.caution}", style="yellow", soft_wrap=True)
-        if asked == "auto":
-            console.print(better_extractor_note(), style="yellow", soft_wrap=True)
+    if asked == "auto" and (note := better_extractor_note(judging.name)):
+        console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
 
 
 def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
@@ -313,7 +314,7 @@ def _samples(
         name += f", truncation {truncation}"
     classes = tuple(loaded.folder.about()["data"]["classes"])
     samples = loaded.samples(count, seed, truncation, classes=sampling)
-    images = SampledSet(samples, name, loaded.fingerprint, classes)
+    images = SampledSet(samples, name, loaded.fingerprint, classes, loaded.teacher)
     return resized(images, resize), run / "judgements" / f"{loaded.images_seen:010d}-{_moment()}"
 
 

@@ -39,7 +39,9 @@ def _table(judgements: list[Any]) -> Any:
     from kennel.metrics.contract import METRICS
     from kennel.report.wording import figure
 
-    table = Table(title="Judgement", title_justify="left")
+    doubtful = any(judgement.protocol.unfair for judgement in judgements)
+    title = "Judgement, not a fair one: see the warning below" if doubtful else "Judgement"
+    table = Table(title=title, title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("95% interval", justify="right")

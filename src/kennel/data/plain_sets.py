@@ -28,6 +28,8 @@ from kennel.untrusted import UntrustedError, printable, read_bytes
 T = TypeVar("T")
 Wanted: TypeAlias = Callable[[int], bool]
 """Whether the file at this place, from 0, is wanted."""
+TEACHER_TEXT = "kennel:teacher"
+"""The text by which a sample's PNG names the pretrained network that taught its generator."""
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -65,14 +67,16 @@ class FileSet(ABC):
     has another size, raises `DataError` with its name.
 
     Attributes: `labels` int64 (N,) and `classes`, their names, where every file lies in a folder and these
-    are more than one; else None and (). `fit` says in words how images were resized, "" where none was, and
-    `enlarged` how many were smaller.
+    are more than one; else None and (). `teacher` is the pretrained network that taught the generator of the
+    pictures, as the first that names one says, None where none does. `fit` says in words how images were
+    resized, "" where none was, and `enlarged` how many were smaller.
     """
 
     def __init__(self, path: Path, resize: Resize | None = None) -> None:
         self.path = path
         self._resize = resize
         self.fit, self.enlarged = "", 0
+        self.teacher: str | None = None
         self._shape: tuple[int, int, int] | None = None
         self._count = 0
         digest = hashlib.blake2b(digest_size=16)
@@ -80,7 +84,10 @@ class FileSet(ABC):
         folders: list[str] = []
         for name, data in self._files():
             folders.append(PurePosixPath(name).parent.name)
-            channels, height, width = self._shape_of(self._decoded(name, data))
+            picture = self._decoded(name, data)
+            if self.teacher is None:
+                self.teacher = _name_of_teacher(picture.info.get(TEACHER_TEXT))
+            channels, height, width = self._shape_of(picture)
             if self._shape is None:
                 self._shape, first_name = (channels, height, width), name
             elif self._shape[1:] != (height, width):
@@ -235,9 +242,9 @@ class TarSet(FileSet):
 class NpzSet(ArraySet):
     """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
 
-    `labels`, integers from 0 (N,), and their names `classes` are read where the file has them, as
-    `kennel sample` writes them. Raises `DataError` for a missing array, another dtype or shape, values that
-    are not finite. The arrays are held in memory.
+    `labels`, integers from 0 (N,), their names `classes`, and the `teacher` of the generator are read where
+    the file has them, as `kennel sample` writes them. Raises `DataError` for a missing array, another dtype
+    or shape, values that are not finite. The arrays are held in memory.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -252,7 +259,11 @@ class NpzSet(ArraySet):
             array = content.read("images")
             labels = content.read("labels") if "labels" in content.names else None
             names = content.read("classes") if "classes" in content.names else np.array([], str)
+            teacher = content.read("teacher") if "teacher" in content.names else np.array([])
         classes = tuple(printable(str(name)) for name in names) if names.ndim == 1 else ()
+        self.teacher = (
+            _name_of_teacher(str(teacher)) if teacher.dtype.kind == "U" and not teacher.ndim else None
+        )
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all():
             raise DataError(f"{self.path} holds NaN or infinite pixels: mend them, and save uint8 in 0..255")
         if array.dtype != np.uint8:
@@ -271,6 +282,11 @@ class NpzSet(ArraySet):
             numbers = numbers and labels.max(initial=0) < 1 << 62
             labels = labels.astype(np.int64) if numbers else None
         super().__init__(array.transpose(0, 3, 1, 2), str(self.path), labels, classes)
+
+
+def _name_of_teacher(text: object) -> str | None:
+    """A name out of a file that anybody may have written, cut to a name's length."""
+    return printable(text)[:60] if isinstance(text, str) and text else None
 
 
 def _only(wanted: Wanted, things: Iterable[T]) -> Iterator[T]:

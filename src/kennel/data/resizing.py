@@ -82,7 +82,7 @@ class ResizedSet:
 
     def __getattr__(self, name: str) -> Any:
         """What the other set says of its images beside their pixels, where it does."""
-        if name not in ("labels", "classes", "class_sampling"):
+        if name not in ("labels", "classes", "class_sampling", "teacher"):
             raise AttributeError(name)
         return getattr(self._whole, name)
 

@@ -7,6 +7,7 @@ from kennel.errors import WeightsError
 from kennel.features import opening  # noqa: F401  (it registers every extractor)
 from kennel.features.classifier import Classifier, trained_classifiers
 from kennel.features.contract import EXTRACTORS
+from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
 from kennel.features.hub import HubExtractor
 from kennel.features.hub_folders import TENSORS, fetch_repository, hub_folder_at_hand, keep_folder
 from kennel.features.inception import Inception
@@ -14,9 +15,14 @@ from kennel.features.mobilenet import MobileNet
 from kennel.features.networked import NetworkExtractor
 from kennel.features.weights import at_hand, file_sha256, keep, load_weights, weights_folder
 
-DOWNLOADS = {Inception.name: 95_628_359, MobileNet.name: 3_610_798}
+DOWNLOADS = {
+    Inception.name: 95_628_359,
+    MobileNet.name: 3_610_798,
+    EfficientNetLite0.name: 18_826_032,
+    EfficientNetLite1.name: 21_946_926,
+}
 """Bytes of the published files."""
-LICENCES = {Inception.name: "Apache-2.0", MobileNet.name: "Apache-2.0"}
+LICENCES = dict.fromkeys(DOWNLOADS, "Apache-2.0")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Entry:
     """An extractor as a list shows it.
 
     `dimension` of its features; `logits` in words or None; `needs_weights`; `places`, where weights are at
-    hand; `size` of the download in bytes, its `address` and `licence`, None where nothing is downloaded.
+    hand; `size` of the published weights in bytes, their `address` (or the package that carries them) and
+    `licence`, None where there are none.
     """
 
     name: str
@@ -59,7 +66,7 @@ def _entry(name: str) -> Entry:
     kind = EXTRACTORS[name]
     if issubclass(kind, NetworkExtractor):
         place = at_hand(kind.published)
-        source = DOWNLOADS[name], kind.published.address, LICENCES[name]
+        source = DOWNLOADS[name], kind.published.source, LICENCES[name]
     elif issubclass(kind, HubExtractor):
         repository = kind.repository
         place = hub_folder_at_hand(repository)

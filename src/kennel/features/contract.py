@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, UInt8
@@ -40,7 +40,8 @@ class Extractor(ABC):
     input rule, on the class that of the default one, "own" where there is no choice; `resize`, that rule in
     words; `logits`, what its logits are in words, None where it has none; `weights_digest`, the sha256 that
     stands for its weights, None where it has none; `caution`, what to know before reading any score by it,
-    empty where it was trained to see what pictures show; `precision` of the arithmetic; `device` it runs on.
+    empty where it was trained to see what pictures show; `slow`, whether a pass is too dear for every
+    validation of a run that did not ask for it; `precision` of the arithmetic; `device` it runs on.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Extractor(ABC):
     logits: str | None = None
     weights_digest: str | None = None
     caution: str = ""
+    slow: ClassVar[bool] = False
     precision: Precision = "float32"
     device: torch.device = torch.device("cpu")
 
@@ -67,6 +69,11 @@ class Extractor(ABC):
         if weights is not None:
             raise WeightsError(f"the {cls.name} extractor has no weights: leave --weights {weights} away")
         return cls()
+
+    @classmethod
+    def at_hand(cls) -> bool:
+        """Whether it opens here without a download."""
+        return True
 
     @classmethod
     def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:

@@ -9,6 +9,7 @@ kennel's own arithmetic, not by the library's.
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,6 +50,7 @@ Maps = Float[Tensor, "batch 3 rows columns"]
 class HubExtractor(Extractor):
     """An extractor whose network is a class of `transformers`: a subclass names it and its input."""
 
+    slow: ClassVar[bool] = True
     repository: ClassVar[Repository]
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
 
@@ -88,6 +90,11 @@ class HubExtractor(Extractor):
                 )
             folder = fetch_repository(cls.repository, cls.name)
         return cls(folder, device=device, precision=precision)
+
+    @classmethod
+    def at_hand(cls) -> bool:
+        """Whether its folder is here, and the library that runs it."""
+        return hub_folder_at_hand(cls.repository) is not None and find_spec("transformers") is not None
 
     @abstractmethod
     def _network(self, transformers: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -185,6 +192,7 @@ class Clip(HubExtractor):
     """
 
     name = "clip"
+    slow: ClassVar[bool] = False
     dimension = 512
     resize = (
         "Pillow's bicubic (antialiased, 8 bits), shorter side to 224, centre 224x224, / 255, "

@@ -12,7 +12,7 @@ from kennel.errors import WeightsError
 from kennel.features.contract import DTYPES, Extracted, Extractor, Precision, as_rgb, exact_inference
 from kennel.features.fused import pack_convolutions
 from kennel.features.resize import PROTOCOLS
-from kennel.features.weights import LoadedWeights, Published, load_weights
+from kennel.features.weights import LoadedWeights, Published, available, load_weights
 from kennel.shapes import Pixels
 
 CPU_CHUNK = 8
@@ -76,6 +76,11 @@ class NetworkExtractor(Extractor):
         cls.refuse_choices(protocol, False)
         loaded = load_weights(cls.published, weights, download)
         return cls(loaded, device=device, precision=precision, protocol=protocol)
+
+    @classmethod
+    def at_hand(cls) -> bool:
+        """Whether its weights are here."""
+        return available(cls.published)
 
     @classmethod
     def fill(cls, network: nn.Module, weights: LoadedWeights) -> None:

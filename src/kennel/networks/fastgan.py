@@ -4,9 +4,6 @@ The light form, which a projected GAN takes for small sets: at each side one dou
 batch norm and a gated linear unit (GLU, Dauphin et al. 2017, arXiv 1612.08083). Each map gates the channels
 of the map of sixteen times its side, or of the last one where there is none as fine (skip-layer excitation).
 The full form has a second convolution at every other side, and noise after every convolution.
-
-Doubling by repetition and a 3x3 convolution are computed as the one transposed 4x4 convolution that equals
-them: 16 products a coarse pixel in place of 36.
 """
 
 from typing import ClassVar, cast
@@ -14,12 +11,13 @@ from typing import ClassVar, cast
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose2d, glu, pad
+from torch.nn.functional import glu
 
 from kennel import options
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import GENERATORS, Generator, Setting
 from kennel.networks.convolutions import Convolution
+from kennel.networks.doubling import Doubling
 from kennel.networks.normalisation import Condition, Conditioning, normalised
 from kennel.networks.skip_excitation import SkipExcitation
 from kennel.shapes import Images, Labels, Latents
@@ -42,23 +40,6 @@ class FastganOptions(options.Options):
     second: bool = False
     noise: bool = False
     class_batch_norm: bool = True
-
-
-class Doubling(nn.Conv2d):
-    """A 3x3 convolution of a map that is doubled first, by repetition."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        """Without a bias: a batch norm follows."""
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in nn.Conv2d
-        """(batch, inputs, side, side) to (batch, outputs, 2 side, 2 side)."""
-        # Each coarse pixel adds its value, times the kernel, at four places next to one another. So it adds
-        # the sum of the kernel at these four places: a 4x4 kernel, mirrored as a transposed one has it.
-        kernel = self.weight.flip(2, 3).transpose(0, 1)
-        spread = pad(kernel, (0, 1, 0, 1)) + pad(kernel, (1, 0, 0, 1))
-        spread = spread + pad(kernel, (0, 1, 1, 0)) + pad(kernel, (1, 0, 1, 0))
-        return conv_transpose2d(input, spread, stride=2, padding=1)
 
 
 class NoiseInput(nn.Module):
@@ -118,7 +99,7 @@ class FastganGenerator(Generator):
         self.excitations = nn.ModuleDict()
         for side in list(widths)[1:]:
             before, width = widths[side // 2], widths[side]
-            units = [GatedUnit(Doubling(before, 2 * width), options.noise, conditioning)]
+            units = [GatedUnit(Doubling(before, 2 * width, bias=False), options.noise, conditioning)]
             if options.second and side in (8, 32, 128):
                 again = Convolution(width, 2 * width, 3, padding=1, bias=False)
                 units.append(GatedUnit(again, options.noise, conditioning))

@@ -44,7 +44,7 @@ class FixedConvolution(nn.Module):
 
 
 def fix(network: nn.Module) -> nn.Module:
-    """`network` with every convolution fixed, in place; its linear layers, which no tap needs, are dropped."""
+    """`network` with every convolution fixed, in place; linear layers, which no tap needs, are dropped."""
     for name, child in list(network.named_children()):
         if isinstance(child, nn.Conv2d):
             setattr(network, name, FixedConvolution(child, getattr(child, "activation", "none")))

@@ -1,4 +1,4 @@
-"""The discriminators of a projected GAN (Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007).
+"""The discriminators of a projected GAN ("Projected GANs Converge Faster", Sauer et al. 2021, arXiv 2111.01007).
 
 Images are not judged as pixels but through a fixed network that was trained on ImageNet. Its maps at four
 scales are mixed by random, fixed convolutions, 1x1 across channels and 3x3 across scales (section 3.2), so
@@ -31,9 +31,10 @@ EMBEDDING = 64
 
 
 class ProjectedOptions(options.Options):
-    """`features` names the fixed network, and `side` what images are resized to before it (a multiple of 32).
+    """`features` names the fixed network, `side` what images are resized to before it (a multiple of 32).
 
-    `side` 0 is the images' own. The mixed maps have `width` channels at 1/4, twice, four and eight times as
+    `side` 0 enlarges small images by a half (32 to 64, 64 to 96), for the network was trained on 240x240, and
+    leaves larger ones as they are. The mixed maps have `width` channels at 1/4, twice, four and eight times as
     many at 1/8, 1/16 and 1/32. A head halves its map's side until it is at most `patch`, which doubles the
     channels up to `widest`, and closes it by a convolution of at most 4x4: with `patch` 4 that is one logit a
     head, with 8 (the authors' code) 25. `conditioning` "none" keeps the labels from the heads.
@@ -51,8 +52,15 @@ class ProjectedOptions(options.Options):
     @classmethod
     def _a_multiple(cls, side: int) -> int:
         if side < 0 or side % SCALES[-1]:
-            raise ValueError(f"side {side} is not a multiple of 32: give 64, 96, 128, 224, or 0 for the images' own")
+            raise ValueError(
+                f"side {side} is not a multiple of 32: give 64, 96, 128, 224, or 0 to fit the images"
+            )
         return side
+
+
+def side_for(size: int) -> int:
+    """The side before the fixed network where the options name none: see `ProjectedOptions`."""
+    return size if size >= 128 else -(-3 * size // 64) * 32
 
 
 class Mixing(nn.Module):
@@ -79,7 +87,9 @@ class Mixing(nn.Module):
             deeper = conv2d(mixed[index], self._weight("scales", index, mixed[index]), padding=1)
             shallower = mixed[index - 1]
             size = (shallower.shape[2], shallower.shape[3])
-            mixed[index - 1] = shallower + interpolate(deeper, size=size, mode="bilinear", align_corners=False)
+            mixed[index - 1] = shallower + interpolate(
+                deeper, size=size, mode="bilinear", align_corners=False
+            )
         return tuple(mixed)
 
     def _weight(self, across: str, index: int, maps: Maps) -> Tensor:
@@ -138,7 +148,7 @@ class ProjectedDiscriminator(Discriminator):
         super().__init__(setting, options)
         if setting.channels == 2:
             raise RecipeError("the discriminator projected looks at images, and points are none: take mlp")
-        self.side = options.side or setting.size
+        self.side = options.side or side_for(setting.size)
         self.fixed = FixedNetwork(options.features)
         widths = tuple(options.width * 2**level for level in range(len(SCALES)))
         self.mixing = Mixing(self.fixed.tap_widths, widths)

@@ -16,6 +16,7 @@ import kennel
 from kennel.atomic import write_text
 from kennel.data.decoding import MAX_FILE_BYTES, decode, pillow_at_ease
 from kennel.errors import KennelError, RunError
+from kennel.features.fairness import unfair
 from kennel.pictures import png_text
 from kennel.recipe import Recipe
 from kennel.report.figures import Panel, draw_curves, marks_of
@@ -84,7 +85,7 @@ def write_report(folder: RunFolder) -> Path:
         newest=grids[-1] if grids else None,
         strip=grids if len(grids) > 1 else [],
         curves=data_uri(folder.curves.read_bytes()) if panels else None,
-        reading=_reading(panels, recipe),
+        reading=_reading(panels, recipe, about.get("teacher")),
         spectra=data_uri(folder.spectra_picture.read_bytes()) if has_spectra else None,
         alarms=[_alarm(line) for line in alarms],
         tables=tables,
@@ -194,6 +195,7 @@ def _facts(
         ("Set's fingerprint", str(data["fingerprint"])),
         ("Run's fingerprint", folder.fingerprint()),
         ("Began with", _parent(about.get("parent"))),
+        ("Taught by", _teacher(about.get("teacher"))),
         ("Networks", f"{recipe.generator.name} against {recipe.discriminator.name}"),
         ("Loss", recipe.loss.name),
         ("Batch", f"{recipe.batch:,}"),
@@ -205,6 +207,10 @@ def _facts(
     versions = about.get("versions") or {}
     facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
     return [(name, value) for name, value in facts if value]
+
+
+def _teacher(name: str | None) -> str:
+    return f"{name}, a pretrained network that the discriminator looks through" if name else ""
 
 
 def _parent(origin: dict[str, Any] | None) -> str:
@@ -248,7 +254,7 @@ def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str
     return f"At {seen:,} images, {seen / total:.0%} of a budget of {budget}."
 
 
-def _reading(panels: Sequence[Panel], recipe: Recipe) -> list[str]:
+def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> list[str]:
     """What the curves say, in sentences, for those who cannot see them too."""
     sentences = []
     validation = recipe.validation
@@ -265,6 +271,8 @@ def _reading(panels: Sequence[Panel], recipe: Recipe) -> list[str]:
             f"“{validation.extractor}”: its values compare with one another, and not with judgements "
             "made under another protocol."
         )
+        if doubt := unfair(validation.extractor, teacher):
+            sentences.append(f"Validation is not quite fair: {doubt}")
     if any(panel.kind == "probability" for panel in panels):
         sentences.append(
             "D(x) and D(G(z)) close together: the discriminator cannot tell real from generated. D(x) near 1 "

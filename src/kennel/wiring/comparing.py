@@ -109,7 +109,8 @@ def compared(
     name = f"{loaded.folder.path} at {loaded.images_seen:,} images"
     if wanted.truncation is not None:
         name += f", truncation {wanted.truncation}"
-    images = SampledSet(samples, name, loaded.fingerprint, tuple(loaded.folder.about()["data"]["classes"]))
+    classes = tuple(loaded.folder.about()["data"]["classes"])
+    images = SampledSet(samples, name, loaded.fingerprint, classes, loaded.teacher)
     judgements = wanted.court.judge(
         images, wanted.metrics, count=wanted.count, settings=wanted.settings, on_progress=on_progress
     )
@@ -180,7 +181,7 @@ def write_picture(destination: Path, found: Sequence[Compared], loaded: LoadedRu
     picture = to_pillow(canvas[:, :, 0] if channels == 1 else canvas)
     _write_titles(picture, [one.title() for one in found], width + GAP)
     seeds = range(first_seed, first_seed + len(found[0].grid))
-    text = grid_text(loaded.folder.fingerprint(), found[-1].images_seen, seeds)
+    text = grid_text(loaded.folder.fingerprint(), found[-1].images_seen, seeds, loaded.teacher)
     text["kennel:images_seen"] = ", ".join(str(one.images_seen) for one in found)
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_png(destination, np.asarray(picture), text)

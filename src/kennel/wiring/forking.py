@@ -59,7 +59,7 @@ def begin_fork(
         new.begin(recipe, {**about, "parent": origin})
         words: dict[str, Any] = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "at_tick": True}
         words |= {"recipe": recipe.fingerprint(), "run": identity_of(new)}
-        words |= parent_in_words(new.about())
+        words |= origin_in_words(new.about())
         words |= Best(recipe.validation.metric).about()
         tensors = checkpoint.collect(step, Tally())
         checkpoint.save(new.checkpoints / checkpoint.name_for(0), tensors, words)
@@ -92,9 +92,13 @@ def check_parent(folder: RunFolder, parent: Path) -> None:
         )
 
 
-def parent_in_words(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the checkpoints of a run with this `run.json` say of its parent; empty where it has none."""
+def origin_in_words(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the checkpoints of a run with this `run.json` say of its parent and its teacher, where it has them."""
+    found: dict[str, Any] = {}
+    if about.get("teacher") is not None:
+        found["teacher"] = about["teacher"]
     origin = about.get("parent")
-    if not isinstance(origin, Mapping):
-        return {}
-    return {"parent": {key: origin[key] for key in ("run", "images_seen", "checksum") if key in origin}}
+    if isinstance(origin, Mapping):
+        keys = ("run", "images_seen", "checksum")
+        found["parent"] = {key: origin[key] for key in keys if key in origin}
+    return found

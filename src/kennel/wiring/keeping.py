@@ -19,7 +19,7 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry
 from kennel.wiring.best import Best
 from kennel.wiring.building import sampling_generator
 from kennel.wiring.events import EventWriter
-from kennel.wiring.forking import parent_in_words
+from kennel.wiring.forking import origin_in_words
 from kennel.wiring.identity import identity_of
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.provenance import grid_text
@@ -198,7 +198,7 @@ class Keeper:
             save_png(
                 self.folder.samples / f"{progress.images_seen:012d}.png",
                 picture,
-                grid_text(self._fingerprint, progress.images_seen, seeds),
+                grid_text(self._fingerprint, progress.images_seen, seeds, self._origin.get("teacher")),
             )
 
     @cached_property
@@ -207,9 +207,9 @@ class Keeper:
         return identity_of(self.folder)
 
     @cached_property
-    def _parent(self) -> dict[str, Any]:
-        """What checkpoints say of the run that this one began with."""
-        return parent_in_words(self.folder.about())
+    def _origin(self) -> dict[str, Any]:
+        """What checkpoints say of the run that this one began with, and of what taught it."""
+        return origin_in_words(self.folder.about())
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -264,7 +264,7 @@ class Keeper:
             **self.overseer.about(),
             "recipe": self.recipe.fingerprint(),
             "run": self.run,
-            **self._parent,
+            **self._origin,
         }
         with writing(self.folder, "a checkpoint", bytes_of(tensors)):
             if self.is_best:

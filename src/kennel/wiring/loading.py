@@ -19,6 +19,7 @@ from kennel.techniques import Players
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.identity import identity_of
 from kennel.wiring.speeding import refuse_tf32, uncompiled
+from kennel.wiring.teaching import recorded_teacher
 
 EPOCH = "epoch:"
 """What a checkpoint is asked for by its epoch with: `epoch:70`."""
@@ -34,6 +35,8 @@ class LoadedRun:
     images_seen: int
     fingerprint: str
     averaged: bool
+    teacher: str | None = None
+    """The pretrained network that taught it, by the name of its extractor."""
 
     def samples(
         self,
@@ -120,7 +123,13 @@ def load_players(
     generator = sampling_generator(step) if averaged else playing
     fingerprint = f"{folder.fingerprint()}-{found.about['checksum'][:16]}"
     loaded = LoadedRun(
-        folder, recipe, generator, found.images_seen, fingerprint, averaged=generator is not playing
+        folder,
+        recipe,
+        generator,
+        found.images_seen,
+        fingerprint,
+        averaged=generator is not playing,
+        teacher=recorded_teacher(folder),
     )
     return loaded, step.players
 
@@ -183,4 +192,4 @@ def sampled_set(
     """`count` samples of a run as an `ImageSet`, to be judged; `classes` as in `LoadedRun.samples`."""
     loaded = load_run(run, which, device)
     samples = loaded.samples(count, seed, truncation, classes=classes)
-    return SampledSet(samples, str(run), loaded.fingerprint)
+    return SampledSet(samples, str(run), loaded.fingerprint, teacher=loaded.teacher)

@@ -28,6 +28,7 @@ from kennel.wiring.failures import failures_told
 from kennel.wiring.rolling_back import of_ticks_to_keep, rolls_back
 from kennel.wiring.space import free_disk
 from kennel.wiring.speeding import settle_the_process, uncompiled, wait_for
+from kennel.wiring.teaching import taught_by
 from kennel.wiring.training import changes_since, portions, settled
 from kennel.wiring.validating import Validator
 
@@ -133,7 +134,7 @@ def forecast(
         step = build_step(uncompiled(recipe), device)
         plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
         known = _known(recipe, packed, step, plan, out, seen)
-        notes = _notes(recipe, packed, step, weights)
+        notes = _notes(recipe, packed, step, weights, taught_by(recipe, folder))
         room = room_on(device) if resident_bytes is None else resident_bytes
         resident = packed.images.nbytes if packed.images.nbytes <= room else 0
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
@@ -189,11 +190,15 @@ def _known(
     )
 
 
-def _notes(recipe: Recipe, packed: PackedSet, step: Step, weights: Path | None) -> tuple[str, ...]:
+def _notes(
+    recipe: Recipe, packed: PackedSet, step: Step, weights: Path | None, teacher: str | None
+) -> tuple[str, ...]:
     """What to know before the run begins; raises what validation would refuse."""
     found, generator = [], sampling_generator(step)
     try:
-        Validator.for_recipe(recipe, packed, generator, weights, lambda sentence: None, download=False)
+        Validator.for_recipe(
+            recipe, packed, generator, weights, lambda sentence: None, download=False, teacher=teacher
+        )
     except WeightsError as error:
         if weights is not None or recipe.validation.extractor == Classifier.name:
             raise

@@ -40,7 +40,7 @@ def write_grid(destination: Path, samples: Samples, run: LoadedRun, columns: int
     """All samples as one PNG, in the squarest grid or in `columns`."""
     if destination.suffix.lower() != ".png":
         raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
-    text = grid_text(run.fingerprint, run.images_seen, samples.seeds)
+    text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
     save_png(destination, tile(samples.pixels(), columns), text)
 
 
@@ -48,7 +48,7 @@ def write_samples(destination: Path, samples: Samples, run: LoadedRun, on_progre
     """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
 
     The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
-    the generator takes them.
+    the generator takes them. An npz and PNGs say which pretrained network taught the run, where one did.
     """
     match destination.suffix.lower():
         case ".npz":
@@ -78,6 +78,8 @@ def _write_npz(destination: Path, samples: Samples, run: LoadedRun, on_progress:
     if labels:
         arrays["labels"] = np.array(labels, np.int64)
         arrays["classes"] = np.array(list(run.folder.about()["data"]["classes"]), str)
+    if run.teacher is not None:
+        arrays["teacher"] = np.array(run.teacher)
     with atomic_file(destination) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes its keywords for flags
 
@@ -88,7 +90,7 @@ def _write_pngs(
     done = 0
     for batch in samples:
         for index, seed in enumerate(batch.seeds):
-            text = sample_text(run.fingerprint, run.images_seen, seed)
+            text = sample_text(run.fingerprint, run.images_seen, seed, run.teacher)
             buffer = io.BytesIO()
             to_pillow(batch.pixels[index]).save(buffer, format="PNG", pnginfo=png_text(text))
             label = "" if batch.labels is None else f"-class{batch.labels[index]:04d}"

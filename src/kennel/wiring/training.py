@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,8 @@ from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import meet, own_rows, rank, world_size
 from kennel.errors import RecipeError, RunError
-from kennel.features.opening import choose
-from kennel.features.pixel_cells import PixelCells
 from kennel.lock import locked
-from kennel.recipe import Recipe, Validation, difference
+from kennel.recipe import Recipe, difference
 from kennel.run_folder import RunFolder
 from kennel.sampler import draw_latents
 from kennel.step import Step
@@ -39,6 +37,7 @@ from kennel.wiring.rolling_back import run_with_rollbacks, tidy
 from kennel.wiring.space import writing
 from kennel.wiring.speeding import refuse_graphs_elsewhere, settle_the_process, with_speed_for
 from kennel.wiring.stopping import asked_to_stop
+from kennel.wiring.teaching import taught_by, with_extractor
 from kennel.wiring.validating import Validator, with_metric_names
 
 
@@ -75,27 +74,34 @@ def train(
     ranks.refuse_different(packed)
     folder = RunFolder(out)
     device = device or torch.device("cpu")
-    recipe = ranks.recipe_of_rank_0(partial(settled, recipe, packed, folder, weights, device, watch.say))
+    recipe = ranks.recipe_of_rank_0(
+        partial(settled, recipe, packed, folder, weights, device, watch.say, parent=parent)
+    )
     ranks.refuse_uneven(recipe.batch)
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
-    validator = Validator.for_recipe(recipe, packed, sampling_generator(step), weights, watch.say)
+    teacher = taught_by(recipe, folder, parent)
+    validator = Validator.for_recipe(
+        recipe, packed, sampling_generator(step), weights, watch.say, teacher=teacher
+    )
+    about = _about(packed, teacher)
     if rank():
-        return _train(recipe, packed, folder, step, validator, device, watch, resident_bytes)
+        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes)
     if parent is not None:
         if folder.exists():
             check_parent(folder, parent)
         else:
-            begin_fork(folder, parent, recipe, _about(packed), step, watch.say)
+            begin_fork(folder, parent, recipe, about, step, watch.say)
     elif not folder.exists():
         folder.refuse_other_content()
     with locked(out, "trained", watch.say):
-        return _train(recipe, packed, folder, step, validator, device, watch, resident_bytes)
+        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes)
 
 
 def _train(
     recipe: Recipe,
     packed: PackedSet,
     folder: RunFolder,
+    about: Mapping[str, Any],
     step: Step,
     validator: Validator | None,
     device: torch.device,
@@ -106,7 +112,7 @@ def _train(
     total = recipe.budget.in_images(len(packed))
     if rank() == 0:
         with writing(folder, "the recipe"):
-            _begin_or_match(folder, recipe, packed, watch.say)
+            _begin_or_match(folder, recipe, packed, about, watch.say)
     plan = portions(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
     overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
@@ -181,17 +187,18 @@ def settled(
     device: torch.device,
     say: Callable[[str], None] = lambda sentence: None,
     bound: float = BOUND,
+    parent: Path | None = None,
 ) -> Recipe:
     """The recipe as a run in `folder` has it, all that the set and the machine decide filled in.
 
     The precision of a run that has begun is its own; of a new one it is measured, where that
-    is left open, for about `bound` seconds.
+    is left open, for about `bound` seconds. `parent` is the run whose weights a new one begins with.
 
     Raises `KennelError` where recipe and set do not fit; nothing is built or written.
     """
     recipe = resolve(recipe, packed)
-    recipe = _with_validation(recipe, with_metric_names(recipe.validation))
-    recipe = _with_extractor(recipe, folder, weights)
+    recipe = recipe.model_copy(update={"validation": with_metric_names(recipe.validation)})
+    recipe = with_extractor(recipe, folder, weights, taught_by(recipe, folder, parent), say)
     begun = folder.recipe() if folder.exists() else None
     refuse_graphs_elsewhere(recipe, device)
     total = recipe.budget.in_images(len(packed))
@@ -213,30 +220,16 @@ def portions(recipe: Recipe, total: int, device: torch.device) -> Plan:
     return Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
 
 
-def _with_validation(recipe: Recipe, validation: Validation) -> Recipe:
-    return recipe.model_copy(update={"validation": validation})
-
-
-def _with_extractor(recipe: Recipe, folder: RunFolder, weights: Path | None) -> Recipe:
-    """The validation's extractor, decided once: what "auto" finds at first judges the run to its end.
-
-    By plain pixels it is judged with FID: MiFID's epsilon was chosen for Inception's features, and would
-    punish real images there.
-    """
-    wanted = recipe.validation
-    if wanted.extractor != "auto":
-        return recipe
-    name = folder.recipe().validation.extractor if folder.exists() else choose(weights)
-    metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
-    also = tuple(one for one in wanted.also if one != metric)
-    found = {"extractor": name, "metric": metric, "also": also}
-    return _with_validation(recipe, wanted.model_copy(update=found))
-
-
-def _begin_or_match(folder: RunFolder, recipe: Recipe, packed: PackedSet, say: Callable[[str], None]) -> None:
+def _begin_or_match(
+    folder: RunFolder,
+    recipe: Recipe,
+    packed: PackedSet,
+    about: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> None:
     if not folder.exists():
         packed.refuse_other_pixels()
-        folder.begin(recipe, _about(packed))
+        folder.begin(recipe, about)
         return
     there, changes = folder.recipe(), changes_since(folder, recipe, packed)
     budget = [change for change in changes if change.startswith("budget.")]
@@ -293,8 +286,9 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
     return changes
 
 
-def _about(packed: PackedSet) -> dict[str, Any]:
+def _about(packed: PackedSet, teacher: str | None) -> dict[str, Any]:
     return {
+        "teacher": teacher,
         "data": {
             "path": str(packed.path.resolve()),
             "fingerprint": packed.fingerprint,

@@ -8,6 +8,7 @@ import torch
 from kennel.data.packed import PackedSet
 from kennel.distributed import after_rank_0
 from kennel.errors import RecipeError
+from kennel.features.fairness import unfair
 from kennel.features.opening import open_extractor
 from kennel.judge import Judge
 from kennel.metrics.contract import METRICS, metric_names
@@ -20,7 +21,7 @@ VALIDATION_SEED = 1_000_000
 """Validation samples are those of the seeds from here on: the same at every tick, apart from the grid's."""
 
 _WAYS = {
-    "logits": "give --set validation.extractor=mobilenet (or inception, classifier)",
+    "logits": "give --set validation.extractor=efficientnet_lite0 (or inception, mobilenet, classifier)",
     "labels": "give a set with classes and --set classes=null",
 }
 """How a training run comes to what a metric needs."""
@@ -72,10 +73,11 @@ class Validator:
         say: Callable[[str], None],
         *,
         download: bool = True,
+        teacher: str | None = None,
     ) -> "Validator | None":
         """The validator that the recipe asks for, of the recipe's `generator`; None where it asks for none.
 
-        Without `download`, weights that are not at hand raise `WeightsError`. Raises `RecipeError` where the
+        `teacher` is the pretrained network that teaches the run. Without `download`, weights that are not at hand raise `WeightsError`. Raises `RecipeError` where the
         extractor, the set or the count do not allow one of the metrics.
         """
         validation = recipe.validation
@@ -94,9 +96,11 @@ class Validator:
         say(_in_words(validation, extractor.name))
         if extractor.name == "pixels" and recipe.image.channels == 3:
             say(
-                "Pixels tell colour and layout only. For a new run, --set validation.extractor=mobilenet "
-                "brings real features: 3.6 MB to download, or --weights FILE."
+                "Pixels tell colour and layout only. For a new run, --set validation.extractor="
+                "efficientnet_lite0 (or mobilenet: 3.6 MB to download) brings real features."
             )
+        if doubt := unfair(extractor.name, teacher):
+            say(f"Validation is not quite fair: {doubt}")
         return validator
 
     def check(self, generator: Generator) -> None:

@@ -1,0 +1,80 @@
+"""The pretrained network that taught a run: which one it is, and that it does not choose the best checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kennel.errors import RecipeError
+from kennel.features.opening import choose
+from kennel.features.pixel_cells import PixelCells
+from kennel.networks import DISCRIMINATORS, Discriminator
+from kennel.recipe import Recipe
+from kennel.run_folder import RunFolder
+from kennel.wiring.building import build_players
+
+
+def taught_by(recipe: Recipe, folder: RunFolder, parent: Path | None = None) -> str | None:
+    """The teacher of the run in `folder`, begun or not: of its discriminator, else of what it began with.
+
+    A run that begins with the weights of `parent` has learned what taught that one.
+    """
+    if folder.exists():
+        return recorded_teacher(folder)
+    inherited = RunFolder(parent) if parent is not None else None
+    return teacher_of(recipe) or (recorded_teacher(inherited) if inherited is not None else None)
+
+
+def recorded_teacher(folder: RunFolder) -> str | None:
+    """What `run.json` says."""
+    teacher: str | None = folder.about().get("teacher")
+    return teacher
+
+
+def teacher_of(recipe: Recipe) -> str | None:
+    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on that."""
+    kind = DISCRIMINATORS[recipe.discriminator.name]
+    if kind.teacher is Discriminator.teacher:
+        return None
+    return build_players(recipe).discriminator.teacher
+
+
+def with_extractor(
+    recipe: Recipe,
+    folder: RunFolder,
+    weights: Path | None,
+    teacher: str | None,
+    say: Callable[[str], None],
+) -> Recipe:
+    """The recipe with the validation's extractor decided, once: what is found at first judges to the end.
+
+    "auto" is what `choose` finds, and so is what stands in for the `teacher`, which would choose the
+    checkpoint that flatters it most. By plain pixels a run is judged with FID: MiFID's epsilon was chosen for
+    Inception's features, and would punish real images there.
+    """
+    wanted = recipe.validation
+    asks_the_teacher = teacher is not None and wanted.extractor == teacher and wanted.every_ticks > 0
+    if wanted.extractor != "auto" and not asks_the_teacher:
+        return recipe
+    if folder.exists():
+        name = folder.recipe().validation.extractor
+    elif asks_the_teacher and weights is not None:
+        raise _teaches(teacher, weights)
+    else:
+        name = choose(weights, teacher=teacher, often=True)
+        if teacher is not None and name == teacher:
+            raise _teaches(teacher, weights)
+    if asks_the_teacher:
+        say(
+            f"{teacher} teaches this run's generator, so it does not choose the best checkpoint: validation is "
+            f"by {name}. `kennel judge --extractor {teacher}` measures by the teacher, with a warning."
+        )
+    metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
+    also = tuple(one for one in wanted.also if one != metric)
+    found = wanted.model_copy(update={"extractor": name, "metric": metric, "also": also})
+    return recipe.model_copy(update={"validation": found})
+
+
+def _teaches(teacher: str | None, weights: Path | None) -> RecipeError:
+    return RecipeError(
+        f"{weights} holds the weights of {teacher}, which teaches this run's generator and may not choose its "
+        "best checkpoint: leave --weights out, or give it with --set validation.extractor=... of another one"
+    )
