@@ -11,12 +11,12 @@ from kennel.data.enough import FEW
 from kennel.data.packed import PackedSet
 from kennel.errors import RecipeError
 from kennel.features.pretrained import GRAPHS
-from kennel.features.weights import available
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.options import validated
 from kennel.recipe import Part, Recipe, override
 from kennel.recipes import built_in
 from kennel.registry import Registry
+from kennel.techniques.averaging import Ema
 from kennel.wiring.building import class_counts
 from kennel.wiring.timing import images_of, speed_words
 
@@ -79,7 +79,7 @@ def choose(facts: Facts) -> Choice:
         *_switched(recipe, "horizontal_flip", facts.channels == 3),
         *_augmentation(facts.images),
         *([] if _without_classes(facts) else ["classes=null"]),
-        *_sizes(facts, recipe),
+        f"generator.width={_width(facts, recipe)}",
         f"techniques.ema.half_life_images={_half_life(recipe, budget)}",
         f"budget.images={budget}",
     ]
@@ -101,8 +101,8 @@ def side_for(smaller: int, device: str, hours: float | None = None) -> int:
 def facts_of(packed: PackedSet, device: str, hours: float | None = None, budget: int | None = None) -> Facts:
     """The facts of an opened set and this machine."""
     features = _option(built_in("projected").discriminator, DISCRIMINATORS, "features")
-    published = GRAPHS[features].extractor.published if features in GRAPHS else None
-    missing = "" if published is None or available(published) else published.source
+    teacher = GRAPHS[features].extractor if features in GRAPHS else None
+    missing = "" if teacher is None or teacher.at_hand() else teacher.published.source
     classes = class_counts(packed, len(packed.classes))
     channels, side, _ = packed.shape
     return Facts(len(packed), classes, side, channels, device, hours, None, budget, missing)
@@ -124,10 +124,8 @@ def _named(facts: Facts) -> tuple[str, str]:
         raise RecipeError("the set holds points and no pictures, for which none is chosen: name a recipe")
     sides = DISCRIMINATORS["projected"].sizes
     if facts.side in sides and not facts.missing:
-        taught = (
-            "its discriminator looks through a network that has seen ImageNet, so that it learns from few"
-        )
-        return "projected", f"projected, for {kind}: {taught}"
+        why = "its discriminator looks through a network that has seen ImageNet, so it learns fast, from few"
+        return "projected", f"projected, for {kind}: {why}"
     if facts.side not in (*sides, *GENERATORS["dcgan"].sizes):
         raise RecipeError(
             f"the images have {facts.side}x{facts.side} pixels, which no recipe that could be chosen draws: "
@@ -167,22 +165,13 @@ def _without_classes(facts: Facts) -> str:
     return f"{small:,} of {len(facts.classes):,} have under {LEAST_OF_A_CLASS} images" if small else ""
 
 
-def _sizes(facts: Facts, recipe: Recipe) -> list[str]:
-    """The generator's width, and the side of what the fixed network sees, where they are not the recipe's."""
-    settings = []
-    generator = recipe.generator
-    own = width = int(_option(generator, GENERATORS, "width"))
+def _width(facts: Facts, recipe: Recipe) -> int:
+    """The generator's, by the device: on a GPU with many pictures twice the recipe's own."""
+    own = int(_option(recipe.generator, GENERATORS, "width"))
     if facts.device == "cuda":
-        width = 2 * own if facts.images >= ROOM else own
-    elif generator.name == "dcgan":  # its channels double at every halving: more of these, more channels
-        width = max(8, own * 64 // max(64, facts.side))
-    if width != own:
-        settings.append(f"generator.width={width}")
-    if recipe.discriminator.name == "projected":
-        seen = _option(recipe.discriminator, DISCRIMINATORS, "side")
-        if (least := max(64, facts.side)) > (seen or facts.side):
-            settings.append(f"discriminator.side={least}")
-    return settings
+        return 2 * own if facts.images >= ROOM else own
+    # The channels of dcgan double whenever the side halves, and a larger side halves more often.
+    return max(8, own * 64 // max(64, facts.side)) if recipe.generator.name == "dcgan" else own
 
 
 def _option(part: Part, registry: Registry[Any], name: str) -> Any:
@@ -199,13 +188,10 @@ def _budget(facts: Facts, recipe: Recipe) -> int:
 
 
 def _half_life(recipe: Recipe, budget: int) -> int:
-    """The same share of the run as the recipe's of its own, and no longer than that."""
-    own = next(
-        (part.options.get("half_life_images") for part in recipe.techniques if part.name == "ema"), None
-    )
-    whole = recipe.budget.images or budget
-    half_life = float(own or 10_000)
-    return max(10 * recipe.batch, int(half_life * min(1.0, budget / whole)))
+    """A tenth of the run, no longer than the recipe's own and no shorter than ten batches."""
+    given = [part.options.get("half_life_images") for part in recipe.techniques if part.name == "ema"]
+    own = int(given[0]) if given and given[0] else Ema.model_fields["half_life_images"].default
+    return max(10 * recipe.batch, min(own, budget // 10))
 
 
 def _of_pictures(facts: Facts) -> str:

@@ -8,18 +8,16 @@ import torch
 
 from kennel.data.image_set import ChosenSet, ImageSet, PixelArray, read_rows
 from kennel.data.packed import PackedSet
-from kennel.features import opening
 from kennel.features.contract import Extractor
 from kennel.features.moments import FloatArray
+from kennel.features.opening import choose, open_extractor
 from kennel.features.passes import choose_rows, extract_rows
-from kennel.features.pixel_cells import PixelCells
 from kennel.features.store import is_kept, reference_features
-from kennel.features.weights import available
 from kennel.metrics.memorisation import nearest_training
 from kennel.pictures import save_png, tile
 from kennel.run_folder import RunFolder
 from kennel.sampler import SampledSet
-from kennel.wiring.loading import load_players
+from kennel.wiring.loading import load_run
 from kennel.wiring.provenance import grid_text
 
 COUNT, COLUMNS = 32, 4
@@ -44,11 +42,8 @@ def draw_nearest(folder: RunFolder, data: Path, device: torch.device) -> Nearest
     The features are the best at hand that the discriminator did not learn from: by those that taught it every
     sample is near. Seeds are those of the run's grids, from 0.
     """
-    run, players = load_players(folder.path, device=device)
-    packed = PackedSet(data)
-    extractor = opening.open_extractor(
-        apart_from(players.discriminator.teacher), device=device, download=False
-    )
+    run, packed = load_run(folder.path, device=device), PackedSet(data)
+    extractor = open_extractor(choose(teacher=run.teacher, often=True), device=device, download=False)
     samples = run.samples(COUNT)
     pixels = samples.pixels()
     drawn = SampledSet(samples, str(folder.path), run.fingerprint)
@@ -57,16 +52,10 @@ def draw_nearest(folder: RunFolder, data: Path, device: torch.device) -> Nearest
     order = np.argsort(found.distances, kind="stable")
     real = read_rows(packed, found.training[order] if rows is None else rows[found.training[order]])
     picture = tile(pairs(pixels[found.fakes[order]], real), COLUMNS, padding=6)
-    text = grid_text(run.fingerprint, run.images_seen, samples.seeds)
+    text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
     save_png(folder.nearest, picture, text | {"kennel:beside": "training images, each right of its sample"})
     among = "" if rows is None else f", among {len(rows):,} of {len(packed):,} training pictures"
     return Nearest(len(order), extractor.name, among)
-
-
-def apart_from(teacher: str | None) -> str:
-    """The best extractor whose weights are at hand, but for the one that taught the discriminator."""
-    kinds = [kind for kind in opening.PREFERENCE if kind.name != teacher and available(kind.published)]
-    return kinds[0].name if kinds else PixelCells.name
 
 
 def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
