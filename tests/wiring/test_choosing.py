@@ -196,4 +196,6 @@ def test_facts_are_those_of_the_set_and_the_machine(packed_set, monkeypatch):
     choice = choose(replace(lacking, side=64))
     assert choice.recipe.name == "dcgan"
     assert "ImageNet weights" in choice.reasons[0]
-    assert np.all([part.name != "projected" for part in (choice.recipe.generator, choice.recipe.discriminator)])
+    assert np.all(
+        [part.name != "projected" for part in (choice.recipe.generator, choice.recipe.discriminator)]
+    )
