@@ -193,7 +193,8 @@ class Judge:
         if "logits" in needs and self.extractor.logits is None:
             return (
                 f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs",
-                "use --extractor inception, mobilenet, efficientnet_lite0 or classifier, or leave it out of --metrics",
+                "use --extractor inception, mobilenet, efficientnet_lite0 or classifier, or leave it out of "
+                "--metrics",
             )
         if "labels" in needs:
             unlabelled = [side.name for side in (images, self.reference) if labels_of(side, None) is None]

@@ -60,7 +60,7 @@ def of_all_ranks(
     if targets.distances is not None:
         there.append(targets.distances)
     columns = [one[:, None] if one.ndim == 1 else one for one in there]
-    parts = gathered(torch.cat(columns, 1)).split([one.shape[1] for one in columns], 1)
+    parts = torch.split(gathered(torch.cat(columns, 1)), [one.shape[1] for one in columns], 1)
     whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, there, strict=True)]
     return whole[0], whole[1], Targets(*whole[2:])
 

@@ -28,8 +28,9 @@ SMALL = {
 VARIANTS = {
     "dcgan, attending and split": (
         "dcgan",
-        {"width": 2, "widest": 4, "hierarchical": True, "skip_excitation": True, "class_batch_norm": True},
+        {"width": 2, "widest": 4, "hierarchical": True, "skip_excitation": True, "shared_embedding": 3},
     ),
+    "dcgan, with a shared embedding": ("dcgan", {"width": 2, "widest": 4, "shared_embedding": 3}),
 }
 """Options that add layers, tested as networks of their own; `attention`, if any, is at half the side."""
 

@@ -10,6 +10,8 @@ from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.attention import NonLocalBlock
 from kennel.networks.counting import parameters_at
+from kennel.networks.normalisation import ConditionalBatchNorm
+from kennel.networks.skip_excitation import SkipExcitation
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 ROW = re.compile(r"^\| `dcgan`(.*?) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)
@@ -100,3 +102,25 @@ def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can():
         generator(128, hierarchical=True)
     with pytest.raises(RecipeError, match=r"to the batch norms, and generator\.batch_norm=false"):
         generator(hierarchical=True, batch_norm=False)
+
+
+def test_a_shared_embedding_reaches_the_stem_and_every_batch_norm():
+    network = generator(classes=3, shared_embedding=5)
+    norms = [one for one in network.modules() if isinstance(one, ConditionalBatchNorm)]
+    width = network.setting.latent_dimension + 5
+    assert network.stem.in_features == width
+    assert [norm.vector for norm in norms] == [width] * 4
+    latents = torch.randn(2, network.setting.latent_dimension)
+    images = network.eval()(latents, torch.tensor([0, 1]))
+    assert not torch.equal(images[0], network(latents, torch.tensor([1, 1]))[0])
+
+
+def test_without_classes_a_shared_embedding_changes_nothing():
+    assert generator(shared_embedding=5).state_dict().keys() == generator().state_dict().keys()
+
+
+def test_each_map_gates_the_one_of_four_times_its_side():
+    layers = list(generator(skip_excitation=True).layers)
+    gates = [layer for layer in layers if isinstance(layer, SkipExcitation)]
+    assert [gate.layers[0].in_channels for gate in gates] == [32, 16]
+    assert [gate.layers[0].out_channels for gate in gates] == [8, 4]

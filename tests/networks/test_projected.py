@@ -109,3 +109,18 @@ def test_under_autocast_the_fixed_network_is_cast_once():
 @pytest.mark.parametrize(("size", "side"), [(32, 64), (64, 96), (128, 128), (256, 256)])
 def test_small_images_are_enlarged_by_a_half_before_the_fixed_network(size, side):
     assert discriminator(size).side == side
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("stride", "padding"), [(1, "same"), (2, 0), (2, 1)])
+def test_the_gradient_of_a_fixed_depthwise_convolution_is_pytorchs_and_can_be_differentiated_again(
+    kernel, stride, padding
+):
+    torch.manual_seed(0)
+    padding = kernel // 2 if padding == "same" else padding
+    layer = torch.nn.Conv2d(4, 4, kernel, stride, padding, groups=4).double()
+    fixed = FixedConvolution(layer)
+    maps = torch.randn(2, 4, 9, 9, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(fixed(maps), layer(maps))
+    assert torch.autograd.gradcheck(fixed, (maps,))
+    assert torch.autograd.gradgradcheck(lambda given: fixed(given).square(), (maps,))

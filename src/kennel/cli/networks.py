@@ -14,15 +14,15 @@ def networks() -> None:
     for heading in ("native", "classes", "latent", "generator", "discriminator"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("sizes")
-    for name in GENERATORS:
-        kind = GENERATORS[name]
+    for name in sorted({*GENERATORS, *DISCRIMINATORS}):
+        kind = GENERATORS[name] if name in GENERATORS else DISCRIMINATORS[name]
         native = kind.native
         table.add_row(
             name,
             f"{native.size}x{native.size}x{native.channels}",
             f"{native.classes:,}" if native.classes else "-",
             str(native.latent_dimension),
-            f"{parameters_at(kind, native):,}",
+            f"{parameters_at(GENERATORS[name], native):,}" if name in GENERATORS else "-",
             f"{parameters_at(DISCRIMINATORS[name], native):,}" if name in DISCRIMINATORS else "-",
             ", ".join(map(str, kind.sizes)) or "any",
         )

@@ -1,8 +1,8 @@
 """Which extractors may judge what a pretrained network taught, in one table.
 
 A discriminator that looks through a pretrained network makes the generator match that network's features.
-Scores by these features then fall without the pictures becoming better in the same measure (Kynkäänniemi et
-al. 2023, "The Role of ImageNet Classes in Fréchet Inception Distance", arXiv 2203.06026, sections 4 and 5).
+Scores by these features then become better than the pictures do (Kynkäänniemi et al. 2023, "The Role of
+ImageNet Classes in Fréchet Inception Distance", arXiv 2203.06026).
 """
 
 from typing import Literal, TypeAlias

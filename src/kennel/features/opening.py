@@ -45,8 +45,8 @@ def open_extractor(
     """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
 
     "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
-    downloads; with nothing at hand it is `pixels`. Where a `teacher` is named, the network that taught what is
-    to be judged, "auto" is another one. `protocol` names the resize rule, one of
+    downloads; with nothing at hand it is `pixels`. Where a `teacher` is named, the network that taught what
+    is to be judged, "auto" is another one. `protocol` names the resize rule, one of
     `kennel.features.resize.PROTOCOLS`, None for the extractor's own; `biased_logits` is for `inception`.
     `of_set` is the fingerprint of a set: `classifier` without weights is the one trained on it.
     Raises `UnknownNameError`, `WeightsError`, and `JudgementError` where the extractor has no such choice.

@@ -28,6 +28,7 @@ from kennel.networks.normalisation import (
     ConditionalBatchNorm,
     Conditioning,
     CrossReplicaBatchNorm,
+    given,
     normalised,
 )
 from kennel.networks.residual import with_side
@@ -62,13 +63,16 @@ class DcganGeneratorOptions(DcganOptions):
     gives the latent whole to the stem.
 
     `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
-    2021, arXiv 2101.04775). `class_batch_norm` gives every batch norm a gain and a bias for each class (de
-    Vries et al. 2017, arXiv 1707.00683), where there are classes; else the stem alone sees the class.
+    2021, arXiv 2101.04775).
+
+    `shared_embedding` is the width of an embedding of the class that all layers share, as in BigGAN: it is
+    appended to the latent of the stem, and to what gains and biases of the batch norms are linear maps of
+    (the chunk where the latent is split, else the whole latent). 0 feeds the class to the stem alone.
     """
 
     hierarchical: bool = False
     skip_excitation: bool = False
-    class_batch_norm: bool = False
+    shared_embedding: NonNegativeInt = 0
 
 
 class DcganDiscriminatorOptions(DcganOptions):
@@ -129,13 +133,12 @@ class DcganGenerator(Generator):
                 "generator.batch_norm=false leaves them out: set one of the two otherwise"
             )
         chunk = chunk_width(setting, self.slots, "dcgan")
+        embedded = options.shared_embedding if setting.classes else 0
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
-        self.stem = nn.Linear(chunk, widths[0] * self.deepest**2, bias=False)
+        self.stem = nn.Linear(chunk + embedded, widths[0] * self.deepest**2, bias=False)
         attending = attends_after(setting.size, options)
-        conditioning = Conditioning(
-            classes=setting.classes if options.class_batch_norm else 0,
-            vector=chunk if options.hierarchical else 0,
-        )
+        conditioned = options.hierarchical or embedded
+        conditioning = Conditioning(vector=chunk + embedded if conditioned else 0)
         layers: list[nn.Module] = []
         for level, width in enumerate(widths):
             if level:
@@ -151,32 +154,35 @@ class DcganGenerator(Generator):
                 layers.append(NonLocalBlock(width))
         layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
         self.layers = ConditionedLayers(*layers)
-        if setting.classes:
+        self.embedding = nn.Embedding(setting.classes, embedded) if embedded else None
+        if setting.classes and not embedded:
             self.label = ClassBias(setting, self.stem)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
         first, *further = latents.chunk(self.slots, 1)
+        if self.embedding is not None:
+            embedded = self.embedding(given(labels, self.setting.classes))
+            first, *further = (torch.cat([one, embedded], 1) for one in (first, *further))
+            further = further or [first] * len(self.layers)
         flat = self.stem(first)
-        if self.setting.classes:
+        if self.setting.classes and self.embedding is None:
             flat = flat + self.label(labels)
         # Channels last in memory, which is the layout that the convolutions want.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(maps, labels, further).float()
+        images: Images = self.layers(maps, further).float()
         return images
 
 
 class ConditionedLayers(nn.Sequential):
-    """Layers in a row; each batch norm with a condition gets the labels and the next chunk of a split latent.
+    """Layers in a row; each batch norm with a condition gets the next of the vectors.
 
     Each skip-layer excitation gets the map of a quarter of the side.
     """
 
-    def forward(
-        self, maps: torch.Tensor, labels: Labels | None = None, chunks: Sequence[Latents] = ()
-    ) -> torch.Tensor:
-        """Feature maps, the labels, and (batch, chunk) for each of these batch norms, in their order."""
-        waiting = iter(chunks)
+    def forward(self, maps: torch.Tensor, vectors: Sequence[Latents] = ()) -> torch.Tensor:
+        """Feature maps and (batch, vector) for each of these batch norms, in their order."""
+        waiting = iter(vectors)
         coarser: list[torch.Tensor] = []
         for layer in self:
             if isinstance(layer, TransposedConvolution):
@@ -184,8 +190,8 @@ class ConditionedLayers(nn.Sequential):
             if isinstance(layer, SkipExcitation):
                 maps = layer(maps, coarser[-SKIPPED])
                 continue
-            split = isinstance(layer, ConditionalBatchNorm) and layer.vector
-            maps = normalised(maps, layer, Condition(labels, next(waiting) if split else None))
+            conditional = isinstance(layer, ConditionalBatchNorm)
+            maps = normalised(maps, layer, Condition(vector=next(waiting) if conditional else None))
         return maps
 
 

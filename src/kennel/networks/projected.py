@@ -1,4 +1,4 @@
-"""The discriminators of a projected GAN ("Projected GANs Converge Faster", Sauer et al. 2021, arXiv 2111.01007).
+"""The discriminators of a projected GAN (Sauer et al. 2021, "Projected GANs Converge Faster", 2111.01007).
 
 Images are not judged as pixels but through a fixed network that was trained on ImageNet. Its maps at four
 scales are mixed by random, fixed convolutions, 1x1 across channels and 3x3 across scales (section 3.2), so
@@ -31,13 +31,13 @@ EMBEDDING = 64
 
 
 class ProjectedOptions(options.Options):
-    """`features` names the fixed network, `side` what images are resized to before it (a multiple of 32).
+    """`features` names the fixed network, `side` what images are resized to for it (a multiple of 32).
 
     `side` 0 enlarges small images by a half (32 to 64, 64 to 96), for the network was trained on 240x240, and
-    leaves larger ones as they are. The mixed maps have `width` channels at 1/4, twice, four and eight times as
-    many at 1/8, 1/16 and 1/32. A head halves its map's side until it is at most `patch`, which doubles the
-    channels up to `widest`, and closes it by a convolution of at most 4x4: with `patch` 4 that is one logit a
-    head, with 8 (the authors' code) 25. `conditioning` "none" keeps the labels from the heads.
+    leaves larger ones as they are. The mixed maps have `width` channels at 1/4, and twice, four and eight
+    times as many at 1/8, 1/16 and 1/32. A head halves its map's side until it is at most `patch`, which
+    doubles the channels up to `widest`, and closes it by a convolution of at most 4x4: with `patch` 4 that is
+    one logit a head, with 8 (the authors' code) 25. `conditioning` "none" keeps the labels from the heads.
     """
 
     features: FixedName = "efficientnet_lite1"
@@ -190,14 +190,16 @@ class ProjectedDiscriminator(Discriminator):
         """(batch, outputs): the patches of each head, one head after the other."""
         heads = self._heads()
         closed = []
-        for head, flat in zip(heads, features.split([h.width * h.side**2 for h in heads], 1), strict=True):
-            maps = flat.unflatten(1, (head.side, head.side, head.width)).permute(0, 3, 1, 2)
+        sizes = [head.width * head.side**2 for head in heads]
+        for head, flat in zip(heads, torch.split(features, sizes, 1), strict=True):
+            maps = torch.unflatten(flat, 1, (head.side, head.side, head.width)).permute(0, 3, 1, 2)
             closed.append(head.close(maps).flatten(2).float())
         values = torch.cat(closed, 2)  # batch, 1 or the embedding's width, patches
         if not self.reads_labels:
             return values.squeeze(1)
         embedded = self.label(given(labels, self.setting.classes)).float()
-        return (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5
+        logits: Logits = (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5
+        return logits
 
     def append_statistic(self, statistic: Statistic, random: torch.Generator) -> None:
         """Refused: there is no one last layer that could see it."""

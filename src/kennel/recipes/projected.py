@@ -1,24 +1,32 @@
 """The projected GAN: recognizable pictures from small sets, within minutes."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Turns
+from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, Turns, Validation
 from kennel.recipes.registry import RECIPES
 
 
 @RECIPES.register("projected")
 def projected() -> Recipe:
-    """A GAN for small sets: the discriminator looks through a fixed ImageNet network.
+    """A GAN for small sets: its discriminator looks through a fixed network that was trained on ImageNet.
 
-    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007. Images from 32 to 256 pixels
-    (a power of two), grey or colour, from 100 images on, by class where the set has classes.
+    Images of 32 to 256 pixels (a power of two), grey or colour, from 100 images on.
+
+    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007: EfficientNet-Lite1 at four
+    scales, random mixing across channels and scales, four spectral-normed discriminators, hinge loss,
+    DiffAugment, an average of the generator. Where the paper has FastGAN's generator, batches of 64 and a
+    rate of 2e-4, this recipe has the DCGAN's generator with FastGAN's skip-layer excitation, batches of 32
+    and 1e-3, which a small budget of computation wants: steps decide. The rate falls in the last half.
 
     Command: kennel train projected --data sets/mine --out runs/projected
+    Cost: at 64x64, 200,000 images take about an hour on 2 CPU cores.
     """
-    adam = Optimiser(learning_rate=1e-3, betas=(0.0, 0.99))
+    adam = Optimiser(
+        learning_rate=1e-3, betas=(0.0, 0.99), schedule=Schedule(decay="linear", begins=0.5, final=0.05)
+    )
     return Recipe(
         name="projected",
         paper="Sauer et al. 2021, arXiv 2111.01007",
         latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="leaky_relu", skip_excitation=True),
+        generator=Part(name="dcgan", activation="leaky_relu", skip_excitation=True, shared_embedding=128),
         discriminator=Part(name="projected"),
         loss=Part(name="hinge"),
         techniques=(
@@ -34,4 +42,23 @@ def projected() -> Recipe:
         batch=32,
         turns=Turns(same_fakes=True),
         budget=Budget(images=200_000),
+        ticks=20,
+        validation=Validation(metric="fid", also=("recall", "precision")),
+    )
+
+
+@RECIPES.register("projected.dogs")
+def projected_dogs() -> Recipe:
+    """`projected` on Stanford Dogs at 64x64, by breed: dogs within an hour on two CPU cores.
+
+    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007, as in `projected`. The breed
+    is given to the generator's stem and batch norms, and to each head as a projection: with it the same
+    budget gives more kinds of dogs.
+
+    Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
+    Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs
+    Cost: 200,000 images; at the 60 images/s of 2 CPU cores, about an hour.
+    """
+    return projected().model_copy(
+        update={"name": "projected.dogs", "image": Image(size=64, channels=3), "classes": None}
     )

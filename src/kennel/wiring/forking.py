@@ -93,7 +93,7 @@ def check_parent(folder: RunFolder, parent: Path) -> None:
 
 
 def origin_in_words(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the checkpoints of a run with this `run.json` say of its parent and its teacher, where it has them."""
+    """What the checkpoints of a run with this `run.json` say of its parent and its teacher, if any."""
     found: dict[str, Any] = {}
     if about.get("teacher") is not None:
         found["teacher"] = about["teacher"]

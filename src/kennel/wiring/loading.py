@@ -129,7 +129,7 @@ def load_players(
         found.images_seen,
         fingerprint,
         averaged=generator is not playing,
-        teacher=recorded_teacher(folder),
+        teacher=step.players.discriminator.teacher or recorded_teacher(folder),
     )
     return loaded, step.players
 

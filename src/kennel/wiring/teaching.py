@@ -1,4 +1,4 @@
-"""The pretrained network that taught a run: which one it is, and that it does not choose the best checkpoint."""
+"""The pretrained network that taught a run: which it is, and that it does not choose the best checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,11 @@ def taught_by(recipe: Recipe, folder: RunFolder, parent: Path | None = None) -> 
 
     A run that begins with the weights of `parent` has learned what taught that one.
     """
+    if own := teacher_of(recipe):
+        return own
     if folder.exists():
         return recorded_teacher(folder)
-    inherited = RunFolder(parent) if parent is not None else None
-    return teacher_of(recipe) or (recorded_teacher(inherited) if inherited is not None else None)
+    return None if parent is None else recorded_teacher(RunFolder(parent))
 
 
 def recorded_teacher(folder: RunFolder) -> str | None:
@@ -30,7 +31,7 @@ def recorded_teacher(folder: RunFolder) -> str | None:
 
 
 def teacher_of(recipe: Recipe) -> str | None:
-    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on that."""
+    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on it."""
     kind = DISCRIMINATORS[recipe.discriminator.name]
     if kind.teacher is Discriminator.teacher:
         return None
@@ -64,8 +65,8 @@ def with_extractor(
             raise _teaches(teacher, weights)
     if asks_the_teacher:
         say(
-            f"{teacher} teaches this run's generator, so it does not choose the best checkpoint: validation is "
-            f"by {name}. `kennel judge --extractor {teacher}` measures by the teacher, with a warning."
+            f"{teacher} teaches this run's generator, so it does not choose the best checkpoint: validation "
+            f"is by {name}. `kennel judge --extractor {teacher}` measures by the teacher, with a warning."
         )
     metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
     also = tuple(one for one in wanted.also if one != metric)
@@ -75,6 +76,7 @@ def with_extractor(
 
 def _teaches(teacher: str | None, weights: Path | None) -> RecipeError:
     return RecipeError(
-        f"{weights} holds the weights of {teacher}, which teaches this run's generator and may not choose its "
-        "best checkpoint: leave --weights out, or give it with --set validation.extractor=... of another one"
+        f"{weights} holds the weights of {teacher}, which teaches this run's generator and may not choose "
+        "its best checkpoint: leave --weights out, or give those of another network with its "
+        "--set validation.extractor=..."
     )

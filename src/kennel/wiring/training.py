@@ -79,7 +79,7 @@ def train(
     )
     ranks.refuse_uneven(recipe.batch)
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
-    teacher = taught_by(recipe, folder, parent)
+    teacher = None if rank() else taught_by(recipe, folder, parent)  # rank 0 alone reads and writes `out`
     validator = Validator.for_recipe(
         recipe, packed, sampling_generator(step), weights, watch.say, teacher=teacher
     )

@@ -77,8 +77,9 @@ class Validator:
     ) -> "Validator | None":
         """The validator that the recipe asks for, of the recipe's `generator`; None where it asks for none.
 
-        `teacher` is the pretrained network that teaches the run. Without `download`, weights that are not at hand raise `WeightsError`. Raises `RecipeError` where the
-        extractor, the set or the count do not allow one of the metrics.
+        `teacher` is the pretrained network that teaches the run. Without `download`, weights that are not at
+        hand raise `WeightsError`. Raises `RecipeError` where the extractor, the set or the count do not allow
+        one of the metrics.
         """
         validation = recipe.validation
         if validation.every_ticks == 0:
