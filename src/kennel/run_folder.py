@@ -96,7 +96,8 @@ class RunFolder:
     """The parts of a run's folder by name.
 
     `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `spectra.jsonl`, `alarms.jsonl`,
-    `samples/`, `checkpoints/`, `judgements/`, `tensorboard/`, `curves.png`, `spectra.png`, `report.html`.
+    `samples/`, `checkpoints/`, `judgements/`, `tensorboard/`, `curves.png`, `spectra.png`, `report.html`,
+    `nearest.png`.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -115,6 +116,7 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.spectra_picture = self.path / "spectra.png"
         self.report = self.path / "report.html"
+        self.nearest = self.path / "nearest.png"
 
     def exists(self) -> bool:
         """Whether a run has begun here."""

@@ -1,8 +1,9 @@
-"""`kennel train`: a recipe on a packed set, in a run folder; the same command again resumes."""
+"""`kennel train`: a recipe, named or chosen, on a set, in a run folder; the same command again resumes."""
 
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,12 +16,13 @@ BY_SIGNAL = 128
 
 
 def train(
-    recipe: words.RecipeName,
-    data: words.Data,
+    recipe: words.TrainedName = "auto",
+    data: words.TrainedData = ...,  # type: ignore[assignment]  # required, after an argument that is not
     out: Path = typer.Option(..., help="The run's folder; where it holds this run already, it goes on."),
     settings: words.Settings = [],  # noqa: B006 - typer makes a new list of it
     images: words.Images = None,
     epochs: words.Epochs = None,
+    hours: words.Hours = None,
     device: words.Device = "auto",
     speed: words.Speed = "auto",
     weights: words.Weights = None,
@@ -31,67 +33,124 @@ def train(
         help="Begin a new run in NEW from the weights of the one in --out; those that do not fit are new.",
     ),
 ) -> None:
-    """Train a recipe on a packed set. The same command again goes on where the run stopped.
+    """Train a recipe on a set, or on pictures as they lie. The same command again goes on where it stopped.
 
+    Without a recipe (or with `auto`) one is chosen for the set and the device, and written as any other.
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
-    from kennel.cli.console import console, error_sentence, report_error
+    from kennel.cli.console import error_sentence, report_error
     from kennel.data.room import parse_room
     from kennel.distributed import rank, ranks_together
-    from kennel.errors import AlarmError
-    from kennel.recipe import override
-    from kennel.recipes import find
-    from kennel.report import progress_grids, write_report
-    from kennel.run_folder import RunFolder
     from kennel.speed import preset
-    from kennel.wiring import pick_device, train, training_device
+    from kennel.wiring import pick_device, training_device
+    from kennel.wiring.asked import Asked
 
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
-        chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
         run, parent = (out, None) if fork is None else (fork, out)
-        folder = RunFolder(run)
-        try:
-            with Watching() as watching:
-                finished = train(
-                    chosen,
-                    data,
-                    run,
-                    device=training_device(pick_device(device)),
-                    weights=weights,
-                    watch=watching,
-                    resident_bytes=parse_room(resident),
-                    parent=parent,
-                )
-        except AlarmError:
-            if rank() == 0:
-                write_report(folder)  # what led to it is on its curves
-            raise
+        asked = Asked(
+            recipe,
+            data,
+            run,
+            parent,
+            [*preset(speed), *settings],
+            budget_of(images, epochs, hours),
+            hours,
+            training_device(pick_device(device)),
+            weights,
+            parse_room(resident),
+        )
+        stopped_by = _train(asked)
+    if stopped_by is not None:
+        raise typer.Exit(BY_SIGNAL + stopped_by)
+
+
+def _train(asked: Any) -> int | None:
+    """Trains, and says what came of it; the signal that stopped the run, None for one that is finished."""
+    from kennel.cli.console import error_console, progress_bar
+    from kennel.distributed import rank
+    from kennel.errors import AlarmError
+    from kennel.report import write_report
+    from kennel.run_folder import RunFolder
+    from kennel.wiring import train
+    from kennel.wiring.asked import settle
+
+    folder = RunFolder(asked.run)
+    try:
+        chosen, packed = settle(
+            asked, lambda sentence: error_console.print(sentence, soft_wrap=True), progress_bar
+        )
+    except KeyboardInterrupt:
+        return signal.SIGINT
+    try:
+        with Watching() as watching:
+            finished = train(
+                chosen,
+                packed,
+                asked.run,
+                device=asked.device,
+                weights=asked.weights,
+                watch=watching,
+                resident_bytes=asked.resident_bytes,
+                parent=asked.parent,
+            )
+    except AlarmError:
         if rank() == 0:
-            report = write_report(folder)
-            if finished:
-                last = (folder.log() or [{}])[-1]
-                if "seconds" in last:
-                    console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
-                else:
-                    console.print(f"Done; {folder.log_file} is gone or damaged, and tells nothing of it.")
-            else:
-                console.print("Stopped with a checkpoint. The same command again goes on from there.")
-            if grids := progress_grids(folder):
-                console.print(f"Newest grid: {grids[-1]}", soft_wrap=True)
-            console.print(f"Report:      {report}", soft_wrap=True)
-    if not finished:
-        raise typer.Exit(BY_SIGNAL + (watching.stopped_by or signal.SIGINT))
+            write_report(folder)  # what led to it is on its curves
+        raise
+    if rank() == 0:
+        _say_what_came_of_it(folder, finished)
+        if finished and asked.is_open:
+            _show_the_nearest(folder, packed, asked)
+    return None if finished else watching.stopped_by or signal.SIGINT
 
 
-def budget_of(images: str | None, epochs: float | None) -> list[str]:
-    """The settings that `--images` and `--epochs` stand for."""
+def _say_what_came_of_it(folder: Any, finished: bool) -> None:
+    """Writes the report, and says where it and the newest grid are."""
+    from kennel.cli.console import console
+    from kennel.report import progress_grids, write_report
+
+    report = write_report(folder)
+    if finished:
+        last = (folder.log() or [{}])[-1]
+        if "seconds" in last:
+            console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
+        else:
+            console.print(f"Done; {folder.log_file} is gone or damaged, and tells nothing of it.")
+    else:
+        console.print("Stopped with a checkpoint. The same command again goes on from there.")
+    if grids := progress_grids(folder):
+        console.print(f"Newest grid: {grids[-1]}", soft_wrap=True)
+    console.print(f"Report:      {report}", soft_wrap=True)
+
+
+def _show_the_nearest(folder: Any, packed: Path, asked: Any) -> None:
+    """Draws samples beside the training pictures that are nearest, and says where that is."""
+    from kennel.cli.console import console, error_console
+    from kennel.errors import KennelError
+    from kennel.wiring.nearest import draw_nearest
+
+    try:
+        found = draw_nearest(folder, packed, asked.device)
+    except KennelError as error:  # the run is whole without it
+        error_console.print(f"The nearest pictures could not be drawn: {error}", soft_wrap=True)
+        return
+    console.print(
+        f"Nearest:     {folder.nearest} ({found.count} samples, each left of the training picture that is "
+        f"nearest by {found.extractor}{found.among}: a copy would be seen there)",
+        soft_wrap=True,
+    )
+
+
+def budget_of(images: str | None, epochs: float | None, hours: float | None = None) -> list[str]:
+    """The settings that `--images` and `--epochs` stand for; with `--hours` there are none yet."""
     from kennel.errors import RecipeError
     from kennel.recipe import parse_count
 
-    if images is not None and epochs is not None:
-        raise RecipeError("--images and --epochs are two ways to say how long: give one of them")
+    given = {"--images": images, "--epochs": epochs, "--hours": hours}
+    if len(ways := [name for name, value in given.items() if value is not None]) > 1:
+        raise RecipeError(f"{' and '.join(ways)} are ways to say how long: give one of them")
     if images is not None:
         return [f"budget.images={parse_count(images)}"]
     return [] if epochs is None else [f"budget.epochs={epochs}"]

@@ -8,6 +8,20 @@ import typer
 RecipeName = Annotated[
     str, typer.Argument(help="A built-in recipe (see `kennel recipes`), or a recipe.yaml.")
 ]
+TrainedName = Annotated[
+    str,
+    typer.Argument(
+        help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: one that is chosen and sized "
+        "for the set, the device and the hours; a run that has begun keeps its own."
+    ),
+]
+TrainedData = Annotated[
+    Path,
+    typer.Option(
+        help="A packed set, made by `kennel data prepare`; or a folder, zip or tar of pictures, which is "
+        "prepared first (and kept in the cache)."
+    ),
+]
 Data = Annotated[Path, typer.Option(help="A packed set, made by `kennel data prepare`.")]
 Settings = Annotated[
     list[str],
@@ -15,6 +29,10 @@ Settings = Annotated[
 ]
 Images = Annotated[str | None, typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.")]
 Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.")]
+Hours = Annotated[
+    float | None,
+    typer.Option(metavar="H", help="Budget in hours of training, at a speed that is measured first."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
 Speed = Annotated[str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/speed.md.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]
