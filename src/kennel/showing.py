@@ -112,7 +112,7 @@ class Showing:
                 kinds, features.chunk(len(kinds)), logits.chunk(len(kinds)), strict=True
             ):
                 found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
-                found[f"{kind}_seen"] = shown[kind].seen
+                found |= {f"{kind}_seen": shown[kind].seen, f"{kind}_embedded": shown[kind].embedded}
         found |= {"fake": shown["fake"].images, "real": real}
         return Play(self.players, turn, latents, labels, judge=judge, draw=draw, **found)
 

@@ -15,7 +15,7 @@ from kennel.networks import Discriminator, Generator
 from kennel.options import Options
 from kennel.recipe import Optimiser
 from kennel.registry import Registry
-from kennel.shapes import Features, Images, Indices, Labels, Latents, Logits, Scalar, Styles
+from kennel.shapes import Embedded, Features, Images, Indices, Labels, Latents, Logits, Scalar, Styles
 
 Kind = Literal["real", "fake"]
 KINDS: tuple[Kind, Kind] = ("real", "fake")
@@ -78,7 +78,8 @@ class Play:
     `mean_over_ranks` or `gathered` of `kennel.distributed`, and a term's mean over the ranks counts.
 
     `real` and `fake` are the images as they came from the set and from the generator; `real_seen` and
-    `fake_seen` are what the discriminator saw of them, after every `view`. In a generator's turn all that is
+    `fake_seen` are what the discriminator saw of them, after every `view`, and `real_embedded` and
+    `fake_embedded` what its trained layers start from (`Discriminator.embed`). In a generator's turn all that is
     real is there only where the loss or a technique asks for it.
     """
 
@@ -88,6 +89,7 @@ class Play:
     labels: Labels | None
     fake: Images
     fake_seen: Images
+    fake_embedded: Embedded
     fake_features: Features
     fake_logits: Logits
     judge: Callable[[Images], Logits]
@@ -96,6 +98,7 @@ class Play:
     """The images of other styles, in the step's precision, where the generator has a mapping network."""
     real: Images | None = None
     real_seen: Images | None = None
+    real_embedded: Embedded | None = None
     real_features: Features | None = None
     real_logits: Logits | None = None
 
