@@ -79,8 +79,8 @@ class Play:
 
     `real` and `fake` are the images as they came from the set and from the generator; `real_seen` and
     `fake_seen` are what the discriminator saw of them, after every `view`, and `real_embedded` and
-    `fake_embedded` what its trained layers start from (`Discriminator.embed`). In a generator's turn all that is
-    real is there only where the loss or a technique asks for it.
+    `fake_embedded` what its trained layers start from (`Discriminator.embed`). In a generator's turn all that
+    is real is there only where the loss or a technique asks for it.
     """
 
     players: Players
