@@ -81,7 +81,7 @@ def cases() -> dict[str, Case]:
         content = recipe(loss, name)
         stateful = _state(content) != _state(recipe(loss))
         found[f"technique {name}"] = Case(content, ROUNDS if stateful else 5)
-    for name in GENERATORS:
+    for name in sorted({*GENERATORS, *DISCRIMINATORS}):
         found[f"network {name}"] = Case(_of_network(name), 3)
     found |= {name: Case(recipe("ragan", *techniques), 8) for name, techniques in BESIDE.items()}
     found["several turns"] = Case(
@@ -126,20 +126,24 @@ def _generator(*techniques: str) -> Part:
 
 
 def _of_network(name: str) -> Recipe:
-    """A registered pair without what each rank draws for itself: the dropout and the noise of its layers."""
-    size = min(GENERATORS[name].sizes or (8,))
-    small = SMALL.get(name, {}) | {"dropout": 0.0, "noise": False}
-    options = [
-        {key: value for key, value in small.items() if key in network.Options.model_fields}
-        for network in (GENERATORS[name], DISCRIMINATORS[name])
-    ]
+    """A registered pair without what each rank draws for itself: the dropout and the noise of its layers.
+
+    A network without a partner of its name plays against a DCGAN.
+    """
+    names = [name if name in kind else "dcgan" for kind in (GENERATORS, DISCRIMINATORS)]
+    networks = GENERATORS[names[0]], DISCRIMINATORS[names[1]]
+    size = min(set(networks[0].sizes or (8,)) & set(networks[1].sizes or (8,)))
+    options = []
+    for one, network in zip(names, networks, strict=True):
+        small = SMALL.get(one, {}) | {"dropout": 0.0, "noise": False}
+        options.append({key: value for key, value in small.items() if key in network.Options.model_fields})
     return recipe("hinge").model_copy(
         update={
             "image": Image(size=size, channels=1),
-            "classes": 0 if GENERATORS[name].conditional == "never" else 2,
+            "classes": 0 if networks[0].conditional == "never" else 2,
             "latent": Latent(dimension=420),
-            "generator": Part(name=name, **options[0]),
-            "discriminator": Part(name=name, **options[1]),
+            "generator": Part(name=names[0], **options[0]),
+            "discriminator": Part(name=names[1], **options[1]),
         }
     )
 

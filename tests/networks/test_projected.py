@@ -37,6 +37,12 @@ def test_no_weight_of_the_fixed_network_is_a_parameter_or_in_a_checkpoint():
     assert not any(isinstance(module, torch.nn.Conv2d) for module in network.fixed.modules())
 
 
+def test_the_widths_that_it_names_are_those_of_the_maps():
+    network = discriminator(width=3)
+    maps = network.embed(torch.rand(1, 3, 64, 64))
+    assert tuple(one.shape[1] for one in maps) == network.embedded_widths == (3, 6, 12, 24)
+
+
 def test_a_gradient_goes_back_through_the_fixed_network_to_the_images():
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     discriminator()(images).sum().backward()

@@ -22,8 +22,18 @@ def play(make_power_players, make_play, make_turn):
     return make
 
 
-def technique(**options):
-    return TECHNIQUES["moment_matching"](**options)
+@pytest.fixture
+def technique(make_power_players, monkeypatch):
+    """The technique, built for a discriminator whose trained layers start from such maps."""
+
+    def make(maps=1, channels=3, **options):
+        made = TECHNIQUES["moment_matching"](**options)
+        players = make_power_players(torch.ones(1, 1, 1))
+        monkeypatch.setattr(type(players.discriminator), "embedded_widths", (channels,) * maps)
+        made.build(players, torch.Generator())
+        return made
+
+    return make
 
 
 def maps(mean, deviation, count=4_000, channels=3):
@@ -33,24 +43,23 @@ def maps(mean, deviation, count=4_000, channels=3):
     return values.float()[:, :, None, None].expand(-1, -1, 2, 2)
 
 
-def test_the_term_is_the_squared_distance_of_means_and_deviations_over_the_real_variance(play):
-    made = technique()
+def test_the_term_is_the_squared_distance_of_means_and_deviations_over_the_real_variance(play, technique):
+    made = technique(maps=2)
     given = play((maps(1.0, 2.0), maps(0.0, 1.0)), (maps(4.0, 3.0), maps(0.0, 0.5)))
     made.after_discriminator(given)
     expected = (3**2 + 1**2) / 2**2 + 0.5**2 / 1**2
     torch.testing.assert_close(made.generator_term(given), torch.tensor(expected), rtol=1e-4, atol=1e-4)
 
 
-def test_equal_sides_have_nothing_to_match_and_nothing_is_asked_before_the_first_turn(play):
+def test_equal_sides_have_nothing_to_match(play, technique):
     made = technique()
     same = play(maps(1.0, 2.0), maps(1.0, 2.0))
-    assert made.generator_term(same) is None
     made.after_discriminator(same)
     assert made.generator_term(same) < 1e-6
 
 
-def test_the_gradient_is_that_of_the_batchs_moments_at_the_averages(play):
-    made = technique(half_life_images=8)
+def test_the_gradient_is_that_of_the_batchs_moments_at_the_averages(play, technique):
+    made = technique(channels=2, half_life_images=8)
     torch.manual_seed(0)
     real, old = torch.randn(16, 2, 1, 1), torch.randn(16, 2, 1, 1) + 1
     made.after_discriminator(play(real, old))
@@ -66,7 +75,7 @@ def test_the_gradient_is_that_of_the_batchs_moments_at_the_averages(play):
     torch.testing.assert_close(now.grad[:, :, 0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_an_older_turn_counts_half_after_the_half_life(play):
+def test_an_older_turn_counts_half_after_the_half_life(play, technique):
     made = technique(half_life_images=8)
     made.after_discriminator(play(maps(0.0, 1.0), maps(0.0, 1.0)))
     made.after_discriminator(play(maps(3.0, 1.0), maps(3.0, 1.0)))
@@ -74,8 +83,8 @@ def test_an_older_turn_counts_half_after_the_half_life(play):
     torch.testing.assert_close(mean, torch.full((3,), 2.0))  # (3 * 1/2 + 0 * 1/4) / (3/4)
 
 
-def test_what_is_remembered_comes_back(play):
-    made, other = technique(), technique()
+def test_what_is_remembered_comes_back(play, technique):
+    made, other = technique(maps=2), technique(maps=2)
     given = play((maps(1.0, 2.0), maps(0.0, 1.0)), (maps(4.0, 3.0), maps(0.0, 0.5)))
     made.after_discriminator(given)
     other.load_state_dict(made.state_dict())

@@ -12,7 +12,7 @@ from kennel import checkpoint
 from kennel.data.packed import PackedSet
 from kennel.errors import DataError, RecipeError, RunError
 from kennel.losses import LOSSES
-from kennel.networks import GENERATORS
+from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.recipe import Recipe, override
 from kennel.recipes import RECIPES, built_in
 from kennel.run_folder import RunFolder
@@ -39,13 +39,15 @@ WIDTHS = {
     "sagan": ["width=2"],
     "biggan": ["width=2"],
     "biggan_deep": ["width=2"],
+    "projected": ["features=untrained", "width=2", "widest=8"],
 }
 
 
 def tiny(name: str, *settings: str) -> Recipe:
     """The recipe at the smallest size that its networks draw, and a few numbers wide."""
     recipe = built_in(name)
-    small = [f"image.size={min(GENERATORS[recipe.generator.name].sizes or (8,))}"]
+    sizes = [GENERATORS[recipe.generator.name].sizes, DISCRIMINATORS[recipe.discriminator.name].sizes]
+    small = [f"image.size={min(set(sizes[0] or (8,)) & set(sizes[1] or (8,)))}"]
     if recipe.sampling.standing_passes:
         small.append("sampling.standing_passes=1")
     for player in ("generator", "discriminator"):
@@ -351,7 +353,7 @@ def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp
     assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
     validation = RunFolder(tmp_path / "run").recipe().validation
     assert (validation.extractor, validation.metric) == ("pixels", "fid")
-    monkeypatch.setattr("kennel.wiring.training.choose", lambda weights: "mobilenet")
+    monkeypatch.setattr("kennel.wiring.teaching.choose", lambda *given, **rules: "mobilenet")
     assert train(recipe, tmp_path / "set", tmp_path / "run")
 
 

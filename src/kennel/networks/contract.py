@@ -148,6 +148,11 @@ class Discriminator(Network):
         """What the trained layers start from: the images themselves, but where it `embeds`."""
         return images
 
+    @property
+    def embedded_widths(self) -> tuple[int, ...]:
+        """The channels of each map that `embed` gives."""
+        return (self.setting.channels,)
+
     def hidden_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
         """`hidden` of the images that `embed` gave this for."""
         assert isinstance(embedded, Tensor)

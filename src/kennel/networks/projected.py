@@ -150,7 +150,7 @@ class ProjectedDiscriminator(Discriminator):
             raise RecipeError("the discriminator projected looks at images, and points are none: take mlp")
         self.side = options.side or side_for(setting.size)
         self.fixed = FixedNetwork(options.features)
-        widths = tuple(options.width * 2**level for level in range(len(SCALES)))
+        widths = self.embedded_widths
         self.mixing = Mixing(self.fixed.tap_widths, widths)
         outputs = EMBEDDING if self.reads_labels else 1
         self.heads = nn.ModuleList(
@@ -164,6 +164,11 @@ class ProjectedDiscriminator(Discriminator):
     def teacher(self) -> str | None:
         """The fixed network, if it was trained."""
         return None if self.options.features == "untrained" else str(self.options.features)
+
+    @property
+    def embedded_widths(self) -> tuple[int, ...]:
+        """The channels of the four mixed maps."""
+        return tuple(self.options.width * 2**level for level in range(len(SCALES)))
 
     @property
     def feature_width(self) -> int:

@@ -1,7 +1,5 @@
 """The generator matches the moments of what a fixed network sees in real images."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from pydantic import PositiveFloat, PrivateAttr
@@ -55,7 +53,10 @@ class MomentMatching(Term):
 
     def build(self, players: Players, random: torch.Generator) -> None:
         """Begins with nothing remembered."""
-        self._real, self._fake, self._weight = [], [], torch.zeros(())
+        self._real, self._fake = (
+            [torch.zeros(2, width) for width in players.discriminator.embedded_widths] for _ in range(2)
+        )
+        self._weight = torch.zeros(())
 
     @torch.no_grad()
     def after_discriminator(self, play: Play) -> None:
@@ -64,14 +65,12 @@ class MomentMatching(Term):
         keep = 0.5 ** (play.turn.images_in_turn / self.half_life_images)
         for name, embedded in (("_real", play.real_embedded), ("_fake", play.fake_embedded)):
             now = [mean_over_ranks(moments_of(features)) for features in pooled(embedded)]
-            sums = getattr(self, name) or [torch.zeros_like(one) for one in now]
+            sums = [old.to(new) for old, new in zip(getattr(self, name), now, strict=True)]
             setattr(self, name, [keep * old + (1 - keep) * new for old, new in zip(sums, now, strict=True)])
         self._weight = keep * self._weight.to(play.fake.device) + (1 - keep)
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: Play) -> Scalar:
         """The distance of both averages, with the gradient of this batch's moments."""
-        if not self._real:
-            return None  # no discriminator's turn yet
         term = play.fake.new_zeros(())
         for real, fake, features in zip(self._real, self._fake, pooled(play.fake_embedded), strict=True):
             now = moments_of(features)
@@ -87,11 +86,10 @@ class MomentMatching(Term):
         state |= {f"fake.{index}": one for index, one in enumerate(self._fake)}
         return {**state, "weight": self._weight}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes the sums back."""
-        count = sum(name.startswith("real.") for name in state)
-        self._real = [state[f"real.{index}"] for index in range(count)]
-        self._fake = [state[f"fake.{index}"] for index in range(count)]
+        self._real = [state[f"real.{index}"] for index in range(len(self._real))]
+        self._fake = [state[f"fake.{index}"] for index in range(len(self._fake))]
         self._weight = state["weight"]
 
 
