@@ -45,6 +45,7 @@ def generators_play(pair: Players, number: int, images: torch.Tensor, latents: t
         None,
         images,
         images,
+        images,
         features,
         logits,
         judge=pair.discriminator,

@@ -143,12 +143,13 @@ class FixedNetwork(nn.Module):
 
     def forward(self, images: Images, side: int) -> list[Maps]:
         """Four maps of images in [-1, 1], which are resized (bilinear) to `side`; grey is repeated."""
-        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        own = next(self.network.buffers()).dtype
+        images = images.expand(-1, 3, -1, -1).to(own) if images.shape[1] == 1 else images.to(own)
         if images.shape[-1] != side:
-            images = interpolate(images.float(), size=(side, side), mode="bilinear", align_corners=False)
+            images = interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
         device = images.device
         lower = torch.is_autocast_enabled(device.type)
-        precision = torch.get_autocast_dtype(device.type) if lower else torch.float32
+        precision = torch.get_autocast_dtype(device.type) if lower else own
         entering = (images * self.factor + self.offset).to(precision, memory_format=torch.channels_last)
         with torch.autocast(device.type, enabled=False):
             taps: list[Maps] = self._in(device, precision).taps(entering)  # type: ignore[operator]
@@ -156,7 +157,7 @@ class FixedNetwork(nn.Module):
 
     def _in(self, device: torch.device, precision: torch.dtype) -> nn.Module:
         """The network in this precision: cast once, not at every pass."""
-        if precision == torch.float32:
+        if precision == next(self.network.buffers()).dtype:
             return self.network
         if (device, precision) not in self._cast:
             self._cast[device, precision] = copy.deepcopy(self.network).to(precision)
