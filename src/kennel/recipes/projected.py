@@ -18,7 +18,7 @@ def projected() -> Recipe:
     `moment_matching` works against samples that are all alike.
 
     Command: kennel train projected --data sets/mine --out runs/projected
-    Cost: at 64x64, 200,000 images at the 100 images/s of 2 CPU cores take about 35 minutes.
+    Cost: 200,000 images; at 64x64, at the 100 images/s of 2 CPU cores, about 35 minutes.
     """
     adam = Optimiser(
         learning_rate=1e-3, betas=(0.0, 0.99), schedule=Schedule(decay="linear", begins=0.5, final=0.05)
@@ -53,8 +53,8 @@ def projected() -> Recipe:
 def projected_dogs() -> Recipe:
     """`projected` on Stanford Dogs at 64x64: dogs to the eye after six minutes of one CPU core.
 
-    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007, as in `projected`. Breeds are
-    not used: by breed (`classes=null`) samples of one breed came out alike.
+    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007, as in `projected`. Breeds
+    are not used: by breed (`classes=null`) samples of one breed came out alike.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs
