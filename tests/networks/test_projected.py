@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import conv2d, interpolate
 
 from kennel.errors import RecipeError
+from kennel.features.inverted_residuals import padded_for_stride_2
 from kennel.networks import DISCRIMINATORS, Setting
 from kennel.networks.contract import Statistic
 from kennel.networks.fixed import FixedConvolution, FixedNetwork
@@ -130,3 +131,38 @@ def test_the_gradient_of_a_fixed_depthwise_convolution_is_pytorchs_and_can_be_di
     torch.testing.assert_close(fixed(maps), layer(maps))
     assert torch.autograd.gradcheck(fixed, (maps,))
     assert torch.autograd.gradgradcheck(lambda given: fixed(given).square(), (maps,))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "relu6"])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
+def test_the_gradient_of_a_fixed_convolution_with_its_activation_is_pytorchs(kernel, stride, activation):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(4, 6, kernel, stride, kernel // 2).double()
+    fixed = FixedConvolution(layer, activation)
+    maps = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    plain = {"none": torch.nn.Identity(), "relu": torch.nn.ReLU(), "relu6": torch.nn.ReLU6()}[activation]
+    torch.testing.assert_close(fixed(maps), plain(layer(maps)))
+    assert torch.autograd.gradcheck(fixed, (maps,))
+    assert torch.autograd.gradgradcheck(lambda given: fixed(given).square(), (maps,))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_fixed_convolution_in_one_pass_over_memory_is_the_plain_one(precision):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(8, 16, 3, padding=1).to(precision)
+    maps = torch.randn(2, 8, 12, 12).to(precision, memory_format=torch.channels_last).requires_grad_()
+    found, expected = FixedConvolution(layer, "relu6")(maps), torch.nn.functional.relu6(layer(maps))
+    torch.testing.assert_close(found, expected)
+    (gradient,) = torch.autograd.grad(found.square().sum(), maps)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.square().sum(), maps)[0])
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_fixed_convolution_that_halves_pads_as_the_network_did(kernel):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(4, 4, kernel, 2, groups=4).double()
+    fixed = FixedConvolution(layer, "relu6", halves=True)
+    maps = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    padded = padded_for_stride_2(maps, kernel)
+    torch.testing.assert_close(fixed(maps), torch.nn.functional.relu6(layer(padded)))
+    assert torch.autograd.gradcheck(fixed, (maps,))

@@ -81,6 +81,30 @@ class FusedConv2d(nn.Conv2d):
         return functional.relu6(result, inplace=True) if self.activation == "relu6" else result
 
 
+def fused_convolution(
+    maps: Maps,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    padding: int,
+    groups: int,
+    activation: Activation,
+) -> Maps | None:
+    """`activation(conv(maps))` with plain weights, in one pass over memory and without a gradient.
+
+    None where this build of PyTorch, the device or the precision has no such operator.
+    """
+    operator = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    fits = maps.device.type == "cpu" and maps.dtype in (torch.float32, torch.bfloat16)
+    if operator is None or not fits or not torch._C._has_mkldnn:
+        return None
+    attribute, scalars = _ATTRIBUTES[activation]
+    made: Tensor = operator(
+        maps, weight, bias, [padding] * 2, [stride] * 2, [1, 1], groups, attribute, scalars, ""
+    )
+    return made
+
+
 def pack_convolutions(network: nn.Module, example: Maps) -> None:
     """Packs every `FusedConv2d` of a network for the shapes that one pass of `example` shows.
 

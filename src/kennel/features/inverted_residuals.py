@@ -34,6 +34,17 @@ def padded_for_stride_2(maps: Maps, kernel: int) -> Maps:
     return functional.pad(maps, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
+class PaddingForStride2(nn.Module):
+    """`padded_for_stride_2` as a layer."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, maps: Maps) -> Maps:
+        return padded_for_stride_2(maps, self.kernel)
+
+
 class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise, project 1x1; added to its input where the shape is kept.
 
@@ -47,16 +58,17 @@ class InvertedResidual(nn.Module):
             self.expand = _with_relu6(FusedConv2d(channels, inner, 1))
         # Stride 1 pads all sides alike, which the convolution does itself, faster than a padded copy.
         padding = kernel // 2 if stride == 1 else 0
+        self.pad = PaddingForStride2(kernel) if stride == 2 else nn.Identity()
         self.depthwise = _with_relu6(
             FusedConv2d(inner, inner, kernel, stride=stride, padding=padding, groups=inner)
         )
         self.project = FusedConv2d(inner, width, 1)
-        self.kernel, self.expansion, self.stride = kernel, expansion, stride
+        self.expansion = expansion
         self.keeps_shape = stride == 1 and channels == width
 
     def forward(self, maps: Maps) -> Maps:
         inner = self.expand(maps) if self.expansion > 1 else maps
-        inner = self.depthwise(padded_for_stride_2(inner, self.kernel) if self.stride == 2 else inner)
+        inner = self.depthwise(self.pad(inner))
         projected: Tensor = self.project(inner, maps if self.keeps_shape else None)
         return projected
 

@@ -9,14 +9,22 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, relu, relu6
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu, relu6
 
-from kennel.features.inverted_residuals import InvertedResidualNetwork
+from kennel.features.fused import Activation, FusedConv2d, fused_convolution
+from kennel.features.inverted_residuals import (
+    InvertedResidual,
+    InvertedResidualNetwork,
+    PaddingForStride2,
+)
 from kennel.features.pretrained import GRAPHS, pretrained_graph
 from kennel.shapes import Images, Maps
 
 FixedName = Literal["efficientnet_lite1", "efficientnet_lite0", "mobilenet", "untrained"]
 """The networks to look through, those that are trained on ImageNet by the names of their extractors."""
+
+
+_ACTIVATIONS = {"relu": relu, "relu6": relu6}
 
 
 class FixedConvolution(nn.Module):
@@ -25,63 +33,107 @@ class FixedConvolution(nn.Module):
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Conv2d, activation: str = "none") -> None:
-        """Takes the weights of `layer`; `activation` is "none", "relu" or "relu6"."""
+    def __init__(self, layer: nn.Conv2d, activation: Activation = "none", halves: bool = False) -> None:
+        """Takes the weights of `layer`; `activation` is "none", "relu" or "relu6".
+
+        With `halves` it pads maps of an even side as `padded_for_stride_2` does, without a copy of them: by
+        k // 2 on all sides, where the kernel has got a row and a column of zeros before it.
+        """
         super().__init__()
-        self.register_buffer("weight", layer.weight.detach().clone(), persistent=False)
+        self.leading = int(halves)
+        weight = pad(layer.weight.detach(), (self.leading, 0, self.leading, 0)).clone()
+        self.register_buffer("weight", weight, persistent=False)
         bias = None if layer.bias is None else layer.bias.detach().clone()
         self.register_buffer("bias", bias, persistent=False)
-        self.stride, self.padding, self.groups = layer.stride, layer.padding, layer.groups
+        assert not isinstance(layer.padding, str)
+        self.stride, self.groups = layer.stride[0], layer.groups
+        self.padding = layer.kernel_size[0] // 2 if halves else layer.padding[0]
         self.activation = activation
 
     def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
         """Shapes as of a convolution; `added` has that of the result."""
+        if added is None:
+            return cast(Tensor, _Fixed.apply(maps, self, self.activation))  # type: ignore[no-untyped-call]
+        made = cast(Tensor, _Fixed.apply(maps, self, "none")) + added  # type: ignore[no-untyped-call]
+        return made if self.activation == "none" else _ACTIVATIONS[self.activation](made, inplace=True)
+
+    def computed(self, maps: Maps, activation: Activation) -> Maps:
+        """`activation(conv(maps))`, on a CPU in one pass over memory; no gradient is recorded."""
+        geometry = (self.stride, self.padding)
+        fused = fused_convolution(maps, self.weight, self.bias, *geometry, self.groups, activation)
+        if fused is not None:
+            return fused
+        made = conv2d(maps, self.weight, self.bias, *geometry, 1, self.groups)
+        return made if activation == "none" else _ACTIVATIONS[activation](made, inplace=True)
+
+    def pulled_back(self, gradient: Maps, side: torch.Size) -> Maps:
+        """The gradient by the convolution's input, whose maps are of `side`, from that by its result."""
         if self.groups > 1:
-            made = cast(Tensor, _Depthwise.apply(maps, self))  # type: ignore[no-untyped-call]
-        else:
-            made = conv2d(maps, self.weight, self.bias, self.stride, self.padding)
-        if added is not None:
-            made = made + added
-        if self.activation == "none":
-            return made
-        return relu(made) if self.activation == "relu" else relu6(made)
+            return self._pulled_back_by_channel(gradient, side)
+        kernel, stride, padding = self.weight.shape[2], self.stride, self.padding
+        if kernel == stride == 1 and padding == 0:  # a matrix product over the channels, which a convolution does faster
+            return conv2d(gradient, self.weight.transpose(0, 1))
+        beyond = side[0] - ((gradient.shape[2] - 1) * stride + kernel - 2 * padding)
+        return conv_transpose2d(gradient, self.weight, None, stride, padding, beyond)
 
-
-class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution with fixed weights; its gradient by the images is a depthwise convolution too.
-
-    PyTorch's own gradient takes a slow path on a CPU in bfloat16: with a stride of 2 it was measured 7 to 28
-    times as slow as this one.
-    """
-
-    @staticmethod
-    def forward(context: Any, maps: Tensor, layer: FixedConvolution) -> Tensor:
-        context.layer, context.side = layer, maps.shape[2:]
-        return conv2d(maps, layer.weight, layer.bias, layer.stride, layer.padding, (1, 1), layer.groups)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Any:
-        (gradient,), layer = gradients, context.layer
-        kernel, stride, padding = layer.weight.shape[2], layer.stride[0], layer.padding[0]
+    def _pulled_back_by_channel(self, gradient: Maps, side: torch.Size) -> Maps:
+        """A depthwise convolution too: PyTorch's own takes a slow path on a CPU in bfloat16 (with a stride of
+        2 it was measured 7 to 28 times as slow)."""
+        # Without the leading zeros, which give no pixel a gradient.
+        weight = self.weight[:, :, self.leading :, self.leading :]
+        kernel, stride, padding = weight.shape[2], self.stride, self.padding - self.leading
         border = kernel - 1 - padding
-        height, width = context.side
         if stride > 1 or border != padding:
             # Zeros between the gradient's pixels and around them, as a convolution of the input's side needs.
-            apart = gradient.new_zeros(
-                (*gradient.shape[:2], height + kernel - 1, width + kernel - 1)
-            ).contiguous(memory_format=torch.channels_last)
+            apart = torch.empty(
+                (*gradient.shape[:2], side[0] + kernel - 1, side[1] + kernel - 1),
+                dtype=gradient.dtype,
+                device=gradient.device,
+                memory_format=torch.channels_last,
+            ).zero_()
             rows, columns = (border + stride * (count - 1) + 1 for count in gradient.shape[2:])
             apart[:, :, border:rows:stride, border:columns:stride] = gradient
             gradient, border = apart, 0
-        flipped = layer.weight.flip(2, 3)
-        return conv2d(gradient, flipped, None, 1, border, 1, layer.groups), None
+        return conv2d(gradient, weight.flip(2, 3), None, 1, border, 1, self.groups)
+
+
+class _Fixed(torch.autograd.Function):
+    """A convolution with fixed weights and its activation; the gradient is that by the maps alone."""
+
+    @staticmethod
+    def forward(context: Any, maps: Tensor, layer: FixedConvolution, activation: Activation) -> Tensor:
+        made = layer.computed(maps, activation)
+        context.layer, context.side, context.activation = layer, maps.shape[2:], activation
+        last = maps.is_contiguous(memory_format=torch.channels_last)
+        context.layout = torch.channels_last if last else torch.contiguous_format
+        if activation != "none":
+            context.save_for_backward(made)
+        return made
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Any:
+        # In the layout of the maps: PyTorch may hand over another, in which all that follows is slow.
+        gradient = gradients[0].contiguous(memory_format=context.layout)
+        if context.activation != "none":
+            (made,) = context.saved_tensors
+            # Where it clamped, the result is 0 or 6 exactly.
+            if context.activation == "relu6":
+                gradient = torch.ops.aten.hardtanh_backward(gradient, made, 0.0, 6.0)
+            else:
+                gradient = torch.ops.aten.threshold_backward(gradient, made, 0.0)
+        return context.layer.pulled_back(gradient, context.side), None, None
 
 
 def fix(network: nn.Module) -> nn.Module:
     """`network` with every convolution fixed, in place; linear layers, which no tap needs, are dropped."""
+    halves = isinstance(network, InvertedResidual) and isinstance(network.pad, PaddingForStride2)
+    if halves:
+        network.pad = nn.Identity()
     for name, child in list(network.named_children()):
         if isinstance(child, nn.Conv2d):
-            setattr(network, name, FixedConvolution(child, getattr(child, "activation", "none")))
+            activation = child.activation if isinstance(child, FusedConv2d) else "none"
+            fixed = FixedConvolution(child, activation, halves=halves and name == "depthwise")
+            setattr(network, name, fixed)
         elif isinstance(child, nn.Linear):
             setattr(network, name, nn.Identity())
         else:
