@@ -35,6 +35,7 @@ __all__ = [
     "Budget",
     "ClassSampling",
     "Image",
+    "Instances",
     "Latent",
     "Optimiser",
     "Part",
@@ -145,6 +146,22 @@ class Sampling(Options):
     classes: ClassSampling = "data"
 
 
+class Instances(Options):
+    """Conditioning on what a pretrained network sees in a training image (`kennel.networks.instances`).
+
+    Each time that an image is shown, its instance is drawn among its `neighbors` nearest training images, of
+    which it is one itself; 0 turns this off. Near are those whose features by `extractor`, reduced to
+    `dimension` principal components, point the same way. Of a larger set `most` images serve as instances.
+    """
+
+    neighbors: NonNegativeInt = 0
+    extractor: str = "efficientnet_lite1"
+    dimension: PositiveInt = 128
+    most: PositiveInt = 10_000
+    count: PositiveInt | None = None
+    """How many instances there are. Always filled in from the data set."""
+
+
 class Recipe(Options):
     """Everything that decides what a run computes."""
 
@@ -155,6 +172,7 @@ class Recipe(Options):
     """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
     class_counts: tuple[NonNegativeInt, ...] | None = None
     """The images of each class, by which samples draw theirs. Always filled in from the data set."""
+    instances: Instances = Instances()
     latent: Latent = Latent()
     generator: Part
     discriminator: Part
@@ -191,6 +209,8 @@ class Recipe(Options):
         content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
         if self.alarms == Alarms():
             del content["alarms"]
+        if not self.instances.neighbors:
+            del content["instances"]
         for part, defaults in _LATER.items():
             for key, default in defaults.items():
                 if content[part][key] == default:

@@ -16,6 +16,7 @@ from kennel.data.image_set import PixelArray, batch_starts
 from kennel.distributed import alone
 from kennel.errors import NotFiniteError, RunError
 from kennel.networks import Generator, Setting, StyleGenerator
+from kennel.networks.instances import parts_with_instances
 from kennel.pixels import to_uint8
 from kennel.recipe import ClassSampling, Latent, Sampling
 from kennel.shapes import Images, Latents
@@ -70,8 +71,15 @@ def class_weights(setting: Setting, how: ClassSampling = "data") -> tuple[int, .
     return tuple(count // common for count in setting.class_counts)
 
 
+def label_weights(generator: Generator, how: ClassSampling = "data") -> tuple[int, ...]:
+    """How often each label is drawn: classes as `class_weights` says, instances as training shows them."""
+    if generator.setting.instances:
+        return tuple(parts_with_instances(generator)[0].counts.tolist())
+    return class_weights(generator.setting, how)
+
+
 def labels_of(seeds: Sequence[int], weights: Sequence[int]) -> tuple[int, ...]:
-    """The class that each seed draws for itself: class k as often as `weights[k]` of their sum."""
+    """The label that each seed draws for itself: label k as often as `weights[k]` of their sum."""
     ends = torch.tensor(weights).cumsum(0)
     total = int(ends[-1])
     drawn = [int(torch.randint(total, (), generator=randomness.generator(seed, "label"))) for seed in seeds]
@@ -128,7 +136,7 @@ def with_standing_statistics(
             module.reset_running_stats()
             module.momentum = None  # a plain mean over the passes
             module.train()
-    weights = class_weights(generator.setting, classes)
+    weights = label_weights(generator, classes)
     for number in range(passes):
         first = STANDING_SEED + number * DEFAULT_BATCH
         seeds = range(first, first + DEFAULT_BATCH)
@@ -151,7 +159,7 @@ def _refuse_not_finite(images: Images, seeds: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Some samples: their seeds, uint8 pixels (batch, C, H, W), and labels where the generator takes them."""
+    """Some samples: their seeds, uint8 pixels (batch, C, H, W), and classes where there are some."""
 
     seeds: tuple[int, ...]
     pixels: PixelArray
@@ -218,12 +226,13 @@ class Samples:
             finally:
                 generator.train(training)
             _refuse_not_finite(images, seeds)
-            yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), labels)
+            classes = labels if generator.setting.classes else None  # an instance is no class
+            yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), classes)
 
     def _labels_of(self, seeds: tuple[int, ...], start: int) -> tuple[int, ...] | None:
         if self.labels is not None:
             return tuple(self.labels[start : start + len(seeds)])
-        weights = class_weights(self.generator.setting, self.sampling.classes)
+        weights = label_weights(self.generator, self.sampling.classes)
         return labels_of(seeds, weights) if weights else None
 
     @property
@@ -278,6 +287,8 @@ class SampledSet:
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
         """The class that each image was asked for, int64 (N,); None where the generator knows none."""
+        if not self._samples.generator.setting.classes:
+            return None
         labels = self._samples._labels_of(tuple(self._samples.seeds), 0)
         return None if labels is None else np.array(labels, np.int64)
 

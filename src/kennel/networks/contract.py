@@ -18,7 +18,8 @@ class Setting:
     """What a pair of networks is built for: square images of `size`, their `channels`, and the latent.
 
     `classes` is 0 where there are none, or where nobody looks at them. `class_counts` are the images of each
-    class in the training set, by which a class is drawn; empty where that is not known.
+    class in the training set, by which a class is drawn; empty where that is not known. In their place a
+    label may be the number of one of `instances`, each of which has a fixed vector of `instance_width`.
     """
 
     size: int
@@ -27,6 +28,13 @@ class Setting:
     classes: int = 0
     latent_distribution: Literal["normal", "uniform"] = "normal"
     class_counts: tuple[int, ...] = ()
+    instances: int = 0
+    instance_width: int = 0
+
+    @property
+    def labels(self) -> int:
+        """How many labels there are: classes or instances."""
+        return self.classes or self.instances
 
 
 class Network(nn.Module):
@@ -39,6 +47,8 @@ class Network(nn.Module):
     """The setting of its paper, at which its size is told."""
     conditional: ClassVar[Literal["optional", "never"]] = "never"
     """Whether it takes classes where the setting has some; "never" ignores labels."""
+    takes_instances: ClassVar[bool] = False
+    """Whether it can be conditioned on instances where the setting has some."""
 
     def __init__(self, setting: Setting, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
@@ -126,9 +136,9 @@ class Discriminator(Network):
 
     @property
     def reads_labels(self) -> bool:
-        """Whether its logits depend on the class."""
+        """Whether its logits depend on the label."""
         told_not_to = getattr(self.options, "conditioning", None) == "none"
-        return self.conditional != "never" and self.setting.classes > 0 and not told_not_to
+        return self.conditional != "never" and self.setting.labels > 0 and not told_not_to
 
     @property
     def hidden_reads_labels(self) -> bool:

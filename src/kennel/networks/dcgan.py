@@ -23,6 +23,7 @@ from kennel.networks.attention import NonLocalBlock
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
+from kennel.networks.instances import InstanceVectors
 from kennel.networks.normalisation import (
     Condition,
     ConditionalBatchNorm,
@@ -67,7 +68,8 @@ class DcganGeneratorOptions(DcganOptions):
 
     `shared_embedding` is the width of an embedding of the class that all layers share, as in BigGAN: it is
     appended to the latent of the stem, and to what gains and biases of the batch norms are linear maps of
-    (the chunk where the latent is split, else the whole latent). 0 feeds the class to the stem alone.
+    (the chunk where the latent is split, else the whole latent). 0 feeds the class to the stem alone. The
+    vector of an instance takes the place of this embedding as it is.
     """
 
     hierarchical: bool = False
@@ -119,6 +121,7 @@ class DcganGenerator(Generator):
     sizes: ClassVar[tuple[int, ...]] = SIZES
     native: ClassVar[Setting] = Setting(64, 3, 100)
     conditional = "optional"
+    takes_instances = True
 
     def __init__(self, setting: Setting, options: DcganGeneratorOptions) -> None:
         """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
@@ -133,7 +136,7 @@ class DcganGenerator(Generator):
                 "generator.batch_norm=false leaves them out: set one of the two otherwise"
             )
         chunk = chunk_width(setting, self.slots, "dcgan")
-        embedded = options.shared_embedding if setting.classes else 0
+        embedded = setting.instance_width or (options.shared_embedding if setting.classes else 0)
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
         self.stem = nn.Linear(chunk + embedded, widths[0] * self.deepest**2, bias=False)
         attending = attends_after(setting.size, options)
@@ -154,7 +157,12 @@ class DcganGenerator(Generator):
                 layers.append(NonLocalBlock(width))
         layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
         self.layers = ConditionedLayers(*layers)
-        self.embedding = nn.Embedding(setting.classes, embedded) if embedded else None
+        self.embedding: nn.Module | None = None
+        if setting.instances:
+            # The layers that get the vector map it themselves.
+            self.embedding = InstanceVectors(setting.instances, embedded)
+        elif embedded:
+            self.embedding = nn.Embedding(setting.classes, embedded)
         if setting.classes and not embedded:
             self.label = ClassBias(setting, self.stem)
 
@@ -162,7 +170,7 @@ class DcganGenerator(Generator):
         """Draws one image for each latent."""
         first, *further = latents.chunk(self.slots, 1)
         if self.embedding is not None:
-            embedded = self.embedding(given(labels, self.setting.classes))
+            embedded = self.embedding(given(labels, self.setting.labels))
             first, *further = (torch.cat([one, embedded], 1) for one in (first, *further))
             further = further or [first] * len(self.layers)
         flat = self.stem(first)

@@ -71,7 +71,9 @@ class FixedConvolution(nn.Module):
         if self.groups > 1:
             return self._pulled_back_by_channel(gradient, side)
         kernel, stride, padding = self.weight.shape[2], self.stride, self.padding
-        if kernel == stride == 1 and padding == 0:  # a matrix product over the channels, which a convolution does faster
+        if (
+            kernel == stride == 1 and padding == 0
+        ):  # a matrix product over the channels, which a convolution does faster
             return conv2d(gradient, self.weight.transpose(0, 1))
         beyond = side[0] - ((gradient.shape[2] - 1) * stride + kernel - 2 * padding)
         return conv_transpose2d(gradient, self.weight, None, stride, padding, beyond)

@@ -20,6 +20,7 @@ from kennel.errors import RecipeError
 from kennel.networks.contract import DISCRIMINATORS, Discriminator, Setting, Statistic
 from kennel.networks.convolutions import Convolution
 from kennel.networks.fixed import FixedName, FixedNetwork
+from kennel.networks.instances import label_embedding
 from kennel.networks.normalisation import CrossReplicaBatchNorm, given
 from kennel.shapes import Embedded, Features, Images, Labels, Logits, Maps
 
@@ -133,14 +134,16 @@ class Head(nn.Module):
 class ProjectedDiscriminator(Discriminator):
     """A fixed network -> random mixing across channels and scales -> four small heads, a row of logits.
 
-    With classes each head closes its map to a vector, and the logit is its inner product with an embedding of
-    the label (as StyleGAN-XL has it: Sauer et al. 2022, arXiv 2202.00273, after Miyato and Koyama 2018).
+    With classes or instances each head closes its map to a vector, and the logit is its inner product with an
+    embedding of the label (as StyleGAN-XL has it: Sauer et al. 2022, arXiv 2202.00273, after Miyato and
+    Koyama 2018).
     """
 
     Options = ProjectedOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
     native: ClassVar[Setting] = Setting(64, 3, 128)
     conditional = "optional"
+    takes_instances = True
     embeds = True
 
     def __init__(self, setting: Setting, options: ProjectedOptions) -> None:
@@ -158,7 +161,7 @@ class ProjectedDiscriminator(Discriminator):
             for width, scale in zip(widths, SCALES, strict=True)
         )
         if self.reads_labels:
-            self.label = nn.Embedding(setting.classes, EMBEDDING)
+            self.label = label_embedding(setting, EMBEDDING)
 
     @property
     def teacher(self) -> str | None:
@@ -202,7 +205,7 @@ class ProjectedDiscriminator(Discriminator):
         values = torch.cat(closed, 2)  # batch, 1 or the embedding's width, patches
         if not self.reads_labels:
             return values.squeeze(1)
-        embedded = self.label(given(labels, self.setting.classes)).float()
+        embedded = self.label(given(labels, self.setting.labels)).float()
         logits: Logits = (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5
         return logits
 

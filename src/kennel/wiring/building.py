@@ -13,9 +13,10 @@ from kennel.data.packed import PackedSet
 from kennel.errors import DataError, KennelError, RecipeError, RunError
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
+from kennel.networks.instances import parts_with_instances
 from kennel.optimisers import build_optimiser
 from kennel.options import validated
-from kennel.recipe import Part, Recipe
+from kennel.recipe import Instances, Part, Recipe
 from kennel.step import Step
 from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique, Term
 from kennel.wiring.speeding import passes_of, place, with_speed_for
@@ -68,7 +69,8 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
     classes = _classes(recipe, packed)
     counts = class_counts(packed, classes) or None
-    return _in_full(recipe.model_copy(update={"image": image, "classes": classes, "class_counts": counts}))
+    found = {"image": image, "classes": classes, "class_counts": counts}
+    return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(packed))}))
 
 
 def class_counts(packed: PackedSet, classes: int) -> tuple[int, ...]:
@@ -100,6 +102,25 @@ def _classes(recipe: Recipe, packed: PackedSet) -> int:
             "give another set, or --set classes=null to take what the set has"
         )
     return there
+
+
+def _instances(recipe: Recipe, images: int) -> Instances:
+    """The recipe's instances, their number filled in."""
+    wanted = recipe.instances
+    if not wanted.neighbors:
+        return wanted
+    count = min(images, wanted.most)
+    if wanted.neighbors > count:
+        raise RecipeError(
+            f"instances.neighbors={wanted.neighbors:,} asks for more than the {count:,} images there are: "
+            f"give at most {count:,}"
+        )
+    if wanted.count not in (None, count):
+        raise RecipeError(
+            f"the recipe {recipe.name} was resolved for {wanted.count:,} instances, and the set gives "
+            f"{count:,}: leave instances.count out, it is filled in from the data set"
+        )
+    return wanted.model_copy(update={"count": count})
 
 
 def _without_classes(recipe: Recipe) -> str:
@@ -214,7 +235,14 @@ def setting_of(recipe: Recipe) -> Setting:
         raise RecipeError("the recipe names no image size yet: give it a data set")
     if recipe.classes is None:
         raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
-    latent, counts = recipe.latent, recipe.class_counts or ()
+    latent, counts, instances = recipe.latent, recipe.class_counts or (), recipe.instances
+    if instances.neighbors and recipe.classes:
+        raise RecipeError(
+            "the recipe draws by class and by instance, and a label is one of the two: add --set classes=0, "
+            "or --set instances.neighbors=0"
+        )
+    if instances.neighbors and not instances.count:
+        raise RecipeError("the recipe says not how many instances yet: give it a data set")
     if counts and (len(counts) != recipe.classes or sum(counts) == 0):
         raise RecipeError(
             f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
@@ -227,6 +255,8 @@ def setting_of(recipe: Recipe) -> Setting:
         recipe.classes,
         latent.distribution,
         counts,
+        instances.count or 0,
+        instances.dimension if instances.count else 0,
     )
 
 
@@ -277,6 +307,8 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
 
 def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping[str, Technique]) -> None:
     """A class that one player knows and the other cannot learn from would be ignored in silence."""
+    if recipe.instances.neighbors:
+        _refuse_without_instances(recipe, players)
     if not recipe.classes:
         return
     if players.generator.conditional == "never":
@@ -303,3 +335,18 @@ def sampling_generator(step: Step) -> Generator:
     """The generator to sample from: the last technique's that keeps one (an average), else the player."""
     kept = [technique.sampling_generator() for technique in step.techniques]
     return next((one for one in reversed(kept) if one is not None), step.players.generator)
+
+
+def _refuse_without_instances(recipe: Recipe, players: Players) -> None:
+    """Both players must be told the instance."""
+    for kind, network, registry in (
+        ("generator", players.generator, GENERATORS),
+        ("discriminator", players.discriminator, DISCRIMINATORS),
+    ):
+        if not parts_with_instances(network):
+            able = ", ".join(name for name in registry if registry[name].takes_instances)
+            part = recipe.generator if kind == "generator" else recipe.discriminator
+            raise RecipeError(
+                f"the {kind} {part.name} is told no instance: take one that can be ({able}; its options may "
+                "not leave it out), or --set instances.neighbors=0"
+            )

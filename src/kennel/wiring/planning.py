@@ -25,6 +25,7 @@ from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.counting import Account
 from kennel.wiring.failures import failures_told
+from kennel.wiring.instances import stand_ins
 from kennel.wiring.rolling_back import of_ticks_to_keep, rolls_back
 from kennel.wiring.space import free_disk
 from kennel.wiring.speeding import settle_the_process, uncompiled, wait_for
@@ -144,7 +145,7 @@ def forecast(
             turns = plan.turns.model_copy(update={"boost": None})
             trainer = Trainer(
                 step,
-                stream,
+                stand_ins(recipe, stream),
                 lambda count, random: draw_latents(recipe.latent, count, random),
                 replace(plan, turns=turns),
             )

@@ -24,7 +24,7 @@ from kennel.recipe import Recipe, Validation
 from kennel.sampler import draw_latents
 from kennel.shapes import Labels, Pixels
 from kennel.trainer import Plan, Trainer
-from kennel.wiring.building import build_step
+from kennel.wiring.building import build_step, setting_of
 from kennel.wiring.speeding import PRECISIONS, uncompiled, wait_for, with_speed_for
 
 Precision = Literal["float32", "bfloat16"]
@@ -148,8 +148,8 @@ class Iterations:
         shape = (plan.batch, channels, size, size)
         self._pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random).to(device)
         self._labels: Labels | None = None
-        if recipe.classes:
-            self._labels = torch.randint(0, recipe.classes, (plan.batch,), generator=random).to(device)
+        if labels := setting_of(recipe).labels:
+            self._labels = torch.randint(0, labels, (plan.batch,), generator=random).to(device)
         self._played: dict[str, int] = {}
 
     def __call__(self, precision: Precision, batch: int, deadline: float | None) -> float:

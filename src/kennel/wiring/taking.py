@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kennel import checkpoint, randomness
 from kennel.errors import CheckpointError
+from kennel.networks.instances import InstanceVectors
 from kennel.recipe import Recipe
 from kennel.step import Step
 from kennel.techniques.matrices import as_matrix, output_axis
@@ -132,11 +133,16 @@ def _take(
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each layer that has tensors of its own, with those by their whole names; parametrized ones as one."""
+    """Each layer that has tensors of its own, with those by their whole names; parametrized ones as one.
+
+    What belongs to the training set, the vectors of its instances, is no layer's.
+    """
+    of_the_set = {name for name, one in network.named_modules() if isinstance(one, InstanceVectors)}
     layers: dict[str, dict[str, Tensor]] = {}
     for key, value in network.state_dict().items():
         layer = key.partition(_PARAMETRIZED)[0] if _PARAMETRIZED in key else key.rpartition(".")[0]
-        layers.setdefault(layer, {})[key] = value
+        if layer not in of_the_set:
+            layers.setdefault(layer, {})[key] = value
     yield from layers.items()
 
 

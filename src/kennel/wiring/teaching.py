@@ -31,11 +31,19 @@ def recorded_teacher(folder: RunFolder) -> str | None:
 
 
 def teacher_of(recipe: Recipe) -> str | None:
-    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on it."""
+    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on it.
+
+    Else what tells its networks the instances, which is one more thing to learn a network's features from.
+    """
     kind = DISCRIMINATORS[recipe.discriminator.name]
-    if kind.teacher is Discriminator.teacher:
-        return None
-    return build_players(recipe).discriminator.teacher
+    looks = None if kind.teacher is Discriminator.teacher else build_players(recipe).discriminator.teacher
+    tells = recipe.instances.extractor if recipe.instances.neighbors else None
+    if looks is not None and tells not in (None, looks):
+        raise RecipeError(
+            f"the instances are told by {tells}, and the discriminator looks through {looks}: no score by "
+            f"either would be fair, and a run records one; add --set instances.extractor={looks}"
+        )
+    return looks or tells
 
 
 def with_extractor(
@@ -61,7 +69,7 @@ def with_extractor(
         raise _teaches(teacher, weights)
     else:
         name = choose(weights, teacher=teacher, often=True)
-        if teacher is not None and name == teacher:
+        if teacher is not None and name == teacher and wanted.every_ticks > 0:
             raise _teaches(teacher, weights)
     if asks_the_teacher:
         say(

@@ -30,6 +30,7 @@ from kennel.wiring.events import EventWriter
 from kennel.wiring.failures import failures_told
 from kennel.wiring.forking import begin_fork, check_parent
 from kennel.wiring.identity import TAKEN
+from kennel.wiring.instances import InstanceTable, fill_instances, instance_table, with_instances
 from kennel.wiring.keeping import Keeper
 from kennel.wiring.overseeing import Overseer
 from kennel.wiring.precision import BOUND, precision_for
@@ -79,13 +80,16 @@ def train(
     )
     ranks.refuse_uneven(recipe.batch)
     step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
+    table = instance_table(recipe, packed, device, watch.say)
+    if table is not None:
+        fill_instances(step, table)  # a checkpoint, where there is one, has them too
     teacher = None if rank() else taught_by(recipe, folder, parent)  # rank 0 alone reads and writes `out`
     validator = Validator.for_recipe(
         recipe, packed, sampling_generator(step), weights, watch.say, teacher=teacher
     )
     about = _about(packed, teacher)
     if rank():
-        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes)
+        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes, table)
     if parent is not None:
         if folder.exists():
             check_parent(folder, parent)
@@ -94,7 +98,7 @@ def train(
     elif not folder.exists():
         folder.refuse_other_content()
     with locked(out, "trained", watch.say):
-        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes)
+        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes, table)
 
 
 def _train(
@@ -107,6 +111,7 @@ def _train(
     device: torch.device,
     watch: Watch,
     resident_bytes: int | None,
+    table: InstanceTable | None,
 ) -> bool:
     """The run, in a folder that nobody else writes to."""
     total = recipe.budget.in_images(len(packed))
@@ -130,7 +135,7 @@ def _train(
         company = ranks.Company(step.players, lambda: keeper.has_run_out or is_asked(), watch.say)
         trainer = Trainer(
             step,
-            stream,
+            with_instances(stream, table, recipe.seed),
             lambda count, random: draw_latents(recipe.latent, count, random),
             plan,
             # What may be given up, a validation, comes before all that changes or writes something.

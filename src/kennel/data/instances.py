@@ -1,0 +1,37 @@
+"""Batches whose labels are instances: for each image one of its nearest training images, drawn anew."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from kennel import randomness
+from kennel.data.stream import Stream
+from kennel.shapes import Labels, Pixels
+
+Neighbors = Int[Tensor, "images count"]
+
+
+class InstanceBatches:
+    """The batches of a stream, with an instance for each image in the place of its class.
+
+    Like the stream a pure function of how many images were shown: draws are keyed by that and the seed.
+    """
+
+    def __init__(self, stream: Stream, neighbors: Neighbors, seed: int) -> None:
+        """`neighbors` (images, count) are the instances that each image of the set may be shown with."""
+        self._stream, self._seed = stream, seed
+        self._neighbors = neighbors.to(stream.device if stream.is_resident else "cpu")
+
+    def at(self, images_seen: int) -> tuple[Pixels, Labels]:
+        """The batch after `images_seen` images, this process's rows of it, and the instances, on the device.
+
+        Pixels are uint8 (batch, C, H, W), labels int64 (batch,).
+        """
+        stream = self._stream
+        pixels, _ = stream.at(images_seen)
+        random = randomness.generator(self._seed, "instances", images_seen)
+        count = self._neighbors.shape[1]
+        drawn = torch.randint(count, (stream.batch,), generator=random)[stream.rows]
+        rows = self._neighbors.index_select(0, stream.indices(images_seen))
+        chosen = rows.gather(1, drawn.to(rows.device)[:, None])[:, 0]
+        return pixels, chosen.long().to(pixels.device)
