@@ -63,7 +63,7 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
     told = [line for line in outcome.err.splitlines() if re.match(r"(Recipe|Pictures|Sizes|Budget): ", line)]
     assert [line.split(":")[0] for line in told] == ["Recipe", "Pictures", "Sizes", "Budget"]
     assert "projected, for 120 color pictures" in told[0]
-    assert "by its 2 classes" in told[1]
+    assert "told what is seen in each picture" in told[1]
     assert "64 images (as was asked)" in told[3]
     folder = RunFolder(tmp_path / "run")
     assert f"Nearest:     {folder.nearest} (32 samples" in outcome.out
@@ -72,7 +72,8 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
         assert "training images" in picture.text["kennel:beside"]
     recipe = folder.recipe()
     assert recipe.name == "projected"
-    assert recipe.classes == 2
+    assert recipe.classes == 0
+    assert recipe.instances.count == 120
     # The written recipe, as a file and on the same set, is the same run.
     again = kennel(
         "train", folder.recipe_file, "--data", data, "--out", tmp_path / "again", "--device", "cpu"
@@ -178,7 +179,7 @@ def test_hours_become_images_by_the_speed_that_is_measured(kennel, packed_set, t
     command = ("train", "--data", data, "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command, "--hours", "0.02")
     assert outcome.code == 0, outcome.err
-    assert "Measuring the speed by a few iterations, which takes 20 seconds at most." in outcome.err
+    assert "Measuring the speed by some iterations, which takes up to a minute." in outcome.err
     assert "100 images (0.02 hours at the 2 images/s that were measured)" in outcome.err
     assert RunFolder(tmp_path / "run").recipe().budget.images == 100
     # A run has its budget: hours that were counted are not counted again.

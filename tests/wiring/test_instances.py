@@ -185,7 +185,6 @@ def test_the_network_that_tells_instances_taught_the_run(data):
         (["generator.name=mlp"], "the generator mlp is told no instance: take one that can be"),
         (["discriminator.conditioning=none"], "the discriminator projected is told no instance"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
-        (["instances.count=7"], "resolved for 7 instances, and the set gives 12"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(data, settings, complaint):

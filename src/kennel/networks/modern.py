@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from kennel import options
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
@@ -88,8 +89,9 @@ class Resample(nn.Module):
         """`way` is the direction."""
         super().__init__()
         self.way = way
-        # Doubling repeats each pixel and then takes [1, 2, 1] / 4: [1, 1] and [1, 2, 1] make [1, 3, 3, 1].
-        line = torch.tensor([1.0, 2.0, 1.0]) / 4 if way == "up" else torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        # [1, 1] and [1, 2, 1] make [1, 3, 3, 1]: pixels repeated before it, or the mean of 2x2 after it. CPUs
+        # have fast kernels for these, and a slow one for the gradient of a step of 2 by channel.
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
         self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -98,8 +100,8 @@ class Resample(nn.Module):
         if self.way == "up":
             maps = doubled(maps)
         kernel = self.kernel.to(maps.dtype).expand(channels, 1, -1, -1)
-        stride = 1 if self.way == "up" else 2
-        return convolve(maps, kernel, stride=stride, padding=1, groups=channels)
+        smoothed = convolve(maps, kernel, stride=1, padding=1, groups=channels)
+        return smoothed if self.way == "up" else avg_pool2d(smoothed, 2)
 
 
 class Block(Residual):

@@ -154,7 +154,7 @@ def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Reci
 
 
 def _speed(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> float:
-    say("Measuring the speed by a few iterations, which takes 20 seconds at most.")
+    say("Measuring the speed by some iterations, which takes up to a minute.")
     return measured_speed(recipe, data, asked.device, asked.weights, asked.resident_bytes)
 
 

@@ -115,11 +115,6 @@ def _instances(recipe: Recipe, images: int) -> Instances:
             f"instances.neighbors={wanted.neighbors:,} asks for more than the {count:,} images there are: "
             f"give at most {count:,}"
         )
-    if wanted.count not in (None, count):
-        raise RecipeError(
-            f"the recipe {recipe.name} was resolved for {wanted.count:,} instances, and the set gives "
-            f"{count:,}: leave instances.count out, it is filled in from the data set"
-        )
     return wanted.model_copy(update={"count": count})
 
 

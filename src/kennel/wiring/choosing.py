@@ -78,7 +78,7 @@ def choose(facts: Facts) -> Choice:
     settings = [
         *_switched(recipe, "horizontal_flip", facts.channels == 3),
         *_augmentation(facts.images),
-        *([] if _without_classes(facts) else ["classes=null"]),
+        *([] if _without_classes(facts, recipe) else ["classes=null"]),
         f"generator.width={_width(facts, recipe)}",
         f"techniques.ema.half_life_images={_half_life(recipe, budget)}",
         f"budget.images={budget}",
@@ -87,7 +87,9 @@ def choose(facts: Facts) -> Choice:
         settings += [f"validation.count={CPU_COUNT}", f"validation.every_ticks={CPU_EVERY}"]
         settings += [f"ticks={CPU_TICKS}"]
     chosen = override(recipe, settings)
-    return Choice(chosen, (why, _of_pictures(facts), _of_sizes(facts, chosen), _of_budget(facts, chosen)))
+    return Choice(
+        chosen, (why, _of_pictures(facts, recipe), _of_sizes(facts, chosen), _of_budget(facts, chosen))
+    )
 
 
 def side_for(smaller: int, device: str, hours: float | None = None) -> int:
@@ -157,8 +159,10 @@ def _augmentation(images: int) -> list[str]:
     return [f"{name}.policy={kinds}"]
 
 
-def _without_classes(facts: Facts) -> str:
+def _without_classes(facts: Facts, recipe: Recipe) -> str:
     """Why the set's classes are not used; empty where they are."""
+    if recipe.instances.neighbors:
+        return "the networks are told what is seen in each picture instead"
     if len(facts.classes) < 2:
         return "the set has none" if not facts.classes else "the set has a single one"
     small = sum(count < LEAST_OF_A_CLASS for count in facts.classes)
@@ -194,13 +198,13 @@ def _half_life(recipe: Recipe, budget: int) -> int:
     return max(10 * recipe.batch, min(own, budget // 10))
 
 
-def _of_pictures(facts: Facts) -> str:
+def _of_pictures(facts: Facts, recipe: Recipe) -> str:
     mirrored = (
         "mirrored at random, as photographs may be"
         if facts.channels == 3
         else "not mirrored, since gray pictures may be digits or letters"
     )
-    without = _without_classes(facts)
+    without = _without_classes(facts, recipe)
     classes = f"without classes ({without})" if without else f"by its {len(facts.classes):,} classes"
     return f"{facts.side}x{facts.side} in {'color' if facts.channels == 3 else 'gray'}, {mirrored}; {classes}"
 

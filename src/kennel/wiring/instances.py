@@ -12,13 +12,14 @@ from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import alone, rank, tensors_of_rank_0, world_size
 from kennel.errors import DataError
+from kennel.features.contract import Precision
 from kennel.features.moments import FloatArray, moments
 from kennel.features.opening import open_extractor
 from kennel.features.passes import choose_rows
 from kennel.features.store import is_kept, reference_features
 from kennel.metrics.neighbours import nearest
 from kennel.networks.instances import parts_with_instances
-from kennel.recipe import Instances, Recipe
+from kennel.recipe import Recipe
 from kennel.step import Step
 from kennel.trainer import Batches
 from kennel.wiring.building import sampling_generator
@@ -50,7 +51,7 @@ def instance_table(
     named: dict[str, Tensor] = {}
     if rank() == 0:
         with alone():
-            table = _table(recipe.instances, recipe.seed, packed, device, say)
+            table = _table(recipe, packed, device, say)
         named = {"vectors": table.vectors, "neighbors": table.neighbors}
     if world_size() > 1:
         named = tensors_of_rank_0(named)
@@ -58,13 +59,16 @@ def instance_table(
 
 
 def _table(
-    wanted: Instances, seed: int, packed: PackedSet, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe, packed: PackedSet, device: torch.device, say: Callable[[str], None]
 ) -> InstanceTable:
-    extractor = open_extractor(wanted.extractor, device=device)
+    wanted = recipe.instances
+    # What is near needs no more digits than training.
+    precision: Precision = "bfloat16" if recipe.speed.precision == "bfloat16" else "float32"
+    extractor = open_extractor(wanted.extractor, device=device, precision=precision)
     if not is_kept(packed, extractor):
         say(f"Instances: {extractor.name} looks at {len(packed):,} images, once for this set.")
     features = reference_features(packed, extractor, on_note=say).features
-    rows = choose_rows(len(packed), wanted.count or len(packed), seed)
+    rows = choose_rows(len(packed), wanted.count or len(packed), recipe.seed)
     coordinates, share = principal_coordinates(features, rows, wanted.dimension)
     # An image that is the mean of all has no direction; it is taken as it is, and is like any other.
     lengths = np.linalg.norm(coordinates, axis=1, keepdims=True)
@@ -75,7 +79,7 @@ def _table(
     found = nearest(units, instances, wanted.neighbors, device=device)
     say(
         f"Instances: {len(instances):,} images by {extractor.name}, {wanted.dimension} principal components "
-        f"({share:.0%} of the variance), {wanted.neighbors} neighbors each."
+        f"({share:.0%} of the variance)."
     )
     width = np.float32(wanted.dimension) ** 0.5
     return InstanceTable(

@@ -141,15 +141,21 @@ def forecast(
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
         say(f"playing iterations, for at most {seconds:g} s")
         with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
-            # Rounds that `boost` makes longer show more images too: images per second are those of others.
-            turns = plan.turns.model_copy(update={"boost": None})
-            trainer = Trainer(
-                step,
-                stand_ins(recipe, stream),
-                lambda count, random: draw_latents(recipe.latent, count, random),
-                replace(plan, turns=turns),
-            )
+            trainer = iterations(recipe, step, stream, plan)
             return _measured(known, trainer, deadline, clock)
+
+
+def iterations(recipe: Recipe, step: Step, stream: Stream, plan: Plan) -> Trainer:
+    """What plays iterations of a run that is not begun.
+
+    Rounds that `boost` makes longer show more images too: images per second are those of others.
+    """
+    return Trainer(
+        step,
+        stand_ins(recipe, stream),
+        lambda count, random: draw_latents(recipe.latent, count, random),
+        replace(plan, turns=plan.turns.model_copy(update={"boost": None})),
+    )
 
 
 def _known(

@@ -28,9 +28,9 @@ from kennel.wiring.building import build_step, setting_of
 from kennel.wiring.speeding import PRECISIONS, uncompiled, wait_for, with_speed_for
 
 Precision = Literal["float32", "bfloat16"]
-BOUND = 5.0
+BOUND = 12.0
 """Seconds of measuring, about."""
-LONG = 0.35
+LONG = 1.0
 """Seconds of an iteration that is timed: of a slower recipe a part of the batch is played."""
 PAIRS = 7
 """An iteration of each precision in turn, so many times: what slows the machine slows both."""
@@ -40,7 +40,7 @@ FASTER_ONCE = 1.25
 """The same of fewer than three pairs."""
 FEWEST_ITERATIONS = 200
 """A run of fewer is over soon: nothing is measured for it."""
-WORTH = 20
+WORTH = 8
 """Nor for one that takes less than this many times `BOUND`, as its first iteration shows."""
 LONGEST_FILE = 10_000
 

@@ -1,34 +1,62 @@
-"""A budget in hours: how many images they come to, by a few real iterations that are timed first."""
+"""A budget in hours: how many images they come to, by real iterations that are timed first."""
 
 import math
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from kennel.data.packed import PackedSet
+from kennel.data.stream import Stream
 from kennel.distributed import world_size
 from kennel.errors import RecipeError
 from kennel.recipe import Recipe
-from kennel.wiring.planning import forecast
+from kennel.run_folder import RunFolder
+from kennel.wiring.building import build_step
+from kennel.wiring.failures import failures_told
+from kennel.wiring.planning import iterations
+from kennel.wiring.speeding import settle_the_process, uncompiled, wait_for
+from kennel.wiring.training import portions, settled
 
 WHOLE = 100
 """Budgets from measured speeds are whole hundreds."""
+WARM_UP = 3
+"""Iterations that are not timed: in the first ones kernels are chosen and memory is asked for."""
+TIMED, LONGEST = 6.0, 30.0
+"""Seconds of iterations that are timed, and that all of them may take, but for the one that is under way."""
 
 
 def measured_speed(
-    recipe: Recipe, data: Path, device: torch.device, weights: Path | None, resident_bytes: int | None
+    recipe: Recipe,
+    data: Path,
+    device: torch.device,
+    weights: Path | None,
+    resident_bytes: int | None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Images per second of training, by the iterations that `kennel plan` times.
+    """Images per second of training, by the median of real iterations of a new run.
 
-    Raises what training would refuse, and `RecipeError` where no iteration could be timed.
+    One at least is timed, however long it takes. Raises what training would refuse.
     """
-    found = forecast(recipe, data, device=device, weights=weights, resident_bytes=resident_bytes)
-    if found.images_per_second is None:
-        why = "needs more memory than is free" if found.stopped == "memory" else "takes too long to be timed"
-        raise RecipeError(
-            f"--hours goes by the speed of an iteration, and one {why}: give --images, or a smaller "
-            "--set batch=..."
-        )
-    return found.images_per_second
+    with failures_told(recipe, device, ""):
+        settle_the_process()
+        packed = PackedSet(data)
+        recipe = settled(recipe, packed, RunFolder(data), weights, device)
+        step = build_step(uncompiled(recipe), device)
+        plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
+        with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
+            trainer = iterations(recipe, step, stream, plan)
+            began, times, played = clock(), list[float](), 0
+            while not times or (sum(times) < TIMED and clock() < began + LONGEST):
+                start = clock()
+                trainer.round()
+                wait_for(device)
+                played += 1
+                if played > WARM_UP or clock() > began + LONGEST / 2:
+                    times.append(clock() - start)
+    return plan.batch * plan.turns.discriminator / statistics.median(times)
 
 
 def check_hours(hours: float | None) -> None:
