@@ -10,10 +10,11 @@ from PIL import Image
 
 from kennel.recipe import from_yaml
 from kennel.run_folder import RunFolder
-from kennel.wiring import choosing, planning
+from kennel.wiring import choosing, timing
 
 TINY = (
     "discriminator.features=untrained",
+    "instances.extractor=pixels",
     "generator.width=4",
     "discriminator.width=4",
     "batch=8",
@@ -31,7 +32,7 @@ def _weights_at_hand(monkeypatch):
     """`projected` is chosen whatever is installed; the tests look through an untrained network."""
     kind = choosing.GRAPHS["efficientnet_lite1"].extractor
     monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: True))
-    monkeypatch.setattr(planning, "TIMED", 0.0001)
+    monkeypatch.setattr(timing, "TIMED", 0.0001)
 
 
 @pytest.fixture

@@ -52,11 +52,11 @@ def test_real_iterations_have_a_speed(small_recipe, packed_set, monkeypatch):
 
 
 def test_hours_become_whole_hundreds_of_images_and_a_batch_at_least():
-    assert images_of(1, 101.34, 32) == 364_800
-    assert images_of(0.001, 1, 32) == 32
+    assert images_of(1.0, 101.34, 32) == 364_800
+    assert images_of(0.001, 1.0, 32) == 32
 
 
-@pytest.mark.parametrize("hours", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("hours", [0.0, -1.0, float("nan"), float("inf")])
 def test_hours_that_are_none_are_refused(hours):
     with pytest.raises(RecipeError, match="give a number above 0"):
         check_hours(hours)

@@ -50,6 +50,8 @@ def tiny(name: str, *settings: str) -> Recipe:
     small = [f"image.size={min(set(sizes[0] or (8,)) & set(sizes[1] or (8,)))}"]
     if recipe.sampling.standing_passes:
         small.append("sampling.standing_passes=1")
+    if recipe.instances.neighbors:
+        small += ["instances.extractor=pixels", "instances.dimension=4"]
     for player in ("generator", "discriminator"):
         small += [f"{player}.{width}" for width in WIDTHS[getattr(recipe, player).name]]
     return override(recipe, [*TINY, *small, *settings])

@@ -43,7 +43,7 @@ def projected() -> Recipe:
         instances=Instances(neighbors=1),
         latent=Latent(dimension=128),
         generator=Part(name="dcgan", activation="leaky_relu", skip_excitation=True, shared_embedding=128),
-        discriminator=Part(name="projected"),
+        discriminator=Part(name="projected", patch=8),
         loss=Part(name="hinge"),
         techniques=(
             Part(name="normal_init"),
