@@ -64,7 +64,7 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
     told = [line for line in outcome.err.splitlines() if re.match(r"(Recipe|Pictures|Sizes|Budget): ", line)]
     assert [line.split(":")[0] for line in told] == ["Recipe", "Pictures", "Sizes", "Budget"]
     assert "projected, for 120 color pictures" in told[0]
-    assert "told what is seen in each picture" in told[1]
+    assert "conditioned on what is seen in each picture" in told[1]
     assert "64 images (as was asked)" in told[3]
     folder = RunFolder(tmp_path / "run")
     assert f"Nearest:     {folder.nearest} (32 samples" in outcome.out

@@ -1,4 +1,4 @@
-"""Networks that are told an instance: fixed vectors, which checkpoints hold and no optimizer moves."""
+"""Networks that are conditioned on instances: fixed vectors, which no optimizer moves."""
 
 import pytest
 import torch

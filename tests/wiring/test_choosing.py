@@ -97,7 +97,7 @@ def test_color_is_mirrored_and_gray_is_not():
 def test_classes_are_used_where_each_has_enough_images_and_the_recipe_no_instances(classes, used, words):
     told = choose(replace(DOGS, classes=classes))
     assert told.recipe.classes == 0
-    assert "told what is seen in each picture" in told.reasons[1]
+    assert "conditioned on what is seen in each picture" in told.reasons[1]
     choice = choose(replace(DOGS, classes=classes, missing="the package weights"))
     assert choice.recipe.classes == (None if used else 0)  # None: those of the set
     assert words in choice.reasons[1]

@@ -1,4 +1,4 @@
-"""A run whose networks are told instances: what these are, how they are drawn, and how a run resumes."""
+"""A run that is conditioned on instances: what these are, how they are drawn, and how a run resumes."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ TINY = (
 
 
 def recipe(*settings):
-    """`projected` at its smallest, told instances by pixels."""
+    """`projected` at its smallest, with instances by pixels."""
     return override(built_in("projected"), [*TINY, *settings])
 
 
@@ -182,8 +182,8 @@ def test_the_network_that_tells_instances_taught_the_run(data):
     [
         (["instances.neighbors=13"], "asks for more than the 12 images there are: give at most 12"),
         (["classes=2"], "draws by class"),
-        (["generator.name=mlp"], "the generator mlp is told no instance: take one that can be"),
-        (["discriminator.conditioning=none"], "the discriminator projected is told no instance"),
+        (["generator.name=mlp"], "the generator mlp takes no instances: take one that does"),
+        (["discriminator.conditioning=none"], "the discriminator projected takes no instances"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
     ],
 )

@@ -1,9 +1,10 @@
 """Conditioning on instances: the condition is what a pretrained network sees in one training image.
 
-A class says little about an image where classes are large, and generators that are told only a class, or
+A class says little about an image where classes are large, and generators that know only a class, or
 nothing, tend to draw a few kinds of image again and again. Casanova et al. 2021 ("Instance-Conditioned GAN",
-arXiv 2109.05070) tell both networks the features of a training image (the instance): the real images that
-the discriminator sees with them are its nearest ones, and each instance is a small mode of its own.
+arXiv 2109.05070) condition both networks on the features of a training image (the instance): the real
+images that the discriminator sees with them are its nearest ones, and each instance is a small mode of its
+own.
 """
 
 import torch

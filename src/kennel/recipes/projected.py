@@ -27,9 +27,9 @@ def projected() -> Recipe:
     rate of 2e-4, this recipe has the DCGAN's generator with FastGAN's skip-layer excitation, batches of 32
     and 1e-3, which a small budget of computation wants: steps decide. The rate falls in the last half.
 
-    Against samples that are all alike both networks are told what EfficientNet-Lite1 sees in a training image
-    (instances: Casanova et al. 2021, "Instance-Conditioned GAN", arXiv 2109.05070), and `moment_matching`
-    helps. Each image is its own instance, so classes are not used.
+    Against samples that are all alike both networks are conditioned on what EfficientNet-Lite1 sees in
+    a training image (instances: Casanova et al. 2021, "Instance-Conditioned GAN", arXiv 2109.05070), and
+    `moment_matching` helps. Each image is its own instance, so classes are not used.
 
     Command: kennel train projected --data sets/mine --out runs/projected
     Cost: 200,000 images; at 64x64, at the 100 images/s of 2 CPU cores, about 35 minutes.
@@ -69,7 +69,7 @@ def projected_dogs() -> Recipe:
     """`projected` on Stanford Dogs at 64x64: dogs to the eye after six minutes of one CPU core.
 
     Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007, as in `projected`. Breeds
-    are not used: told the breed in place of an instance, the generator drew one dog for each.
+    are not used: conditioned on the breed in place of an instance, the generator drew one dog for each.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs

@@ -333,7 +333,7 @@ def sampling_generator(step: Step) -> Generator:
 
 
 def _refuse_without_instances(recipe: Recipe, players: Players) -> None:
-    """Both players must be told the instance."""
+    """Both players must take instances."""
     for kind, network, registry in (
         ("generator", players.generator, GENERATORS),
         ("discriminator", players.discriminator, DISCRIMINATORS),
@@ -342,6 +342,6 @@ def _refuse_without_instances(recipe: Recipe, players: Players) -> None:
             able = ", ".join(name for name in registry if registry[name].takes_instances)
             part = recipe.generator if kind == "generator" else recipe.discriminator
             raise RecipeError(
-                f"the {kind} {part.name} is told no instance: take one that can be ({able}; its options may "
+                f"the {kind} {part.name} takes no instances: take one that does ({able}; its options may "
                 "not leave it out), or --set instances.neighbors=0"
             )

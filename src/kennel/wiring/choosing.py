@@ -162,7 +162,7 @@ def _augmentation(images: int) -> list[str]:
 def _without_classes(facts: Facts, recipe: Recipe) -> str:
     """Why the set's classes are not used; empty where they are."""
     if recipe.instances.neighbors:
-        return "the networks are told what is seen in each picture instead"
+        return "the networks are conditioned on what is seen in each picture instead"
     if len(facts.classes) < 2:
         return "the set has none" if not facts.classes else "the set has a single one"
     small = sum(count < LEAST_OF_A_CLASS for count in facts.classes)

@@ -40,8 +40,8 @@ def teacher_of(recipe: Recipe) -> str | None:
     tells = recipe.instances.extractor if recipe.instances.neighbors else None
     if looks is not None and tells not in (None, looks):
         raise RecipeError(
-            f"the instances are told by {tells}, and the discriminator looks through {looks}: no score by "
-            f"either would be fair, and a run records one; add --set instances.extractor={looks}"
+            f"the instances are the features of {tells}, and the discriminator looks through {looks}: no "
+            f"score by either would be fair, and a run records one; add --set instances.extractor={looks}"
         )
     return looks or tells
 
