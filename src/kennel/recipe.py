@@ -150,7 +150,7 @@ class Instances(Options):
     """Conditioning on what a pretrained network sees in a training image (`kennel.networks.instances`).
 
     Each time that an image is shown, its instance is drawn among its `neighbors` nearest training images, of
-    which it is one itself; 0 turns this off. Near are those whose features by `extractor`, reduced to
+    which it is one itself; 0 turns this off. Images are near where their features by `extractor`, reduced to
     `dimension` principal components, point the same way. Of a larger set `most` images serve as instances.
     """
 

@@ -1,4 +1,4 @@
-"""Batches whose labels are instances: for each image one of its nearest training images, drawn anew."""
+"""Batches whose labels are instances: for each image one of its nearest training images, drawn each time."""
 
 import torch
 from jaxtyping import Int

@@ -67,7 +67,7 @@ class FixedConvolution(nn.Module):
         return made if activation == "none" else _ACTIVATIONS[activation](made, inplace=True)
 
     def pulled_back(self, gradient: Maps, side: torch.Size) -> Maps:
-        """The gradient by the convolution's input, whose maps are of `side`, from that by its result."""
+        """The gradient by the convolution's input, maps of `side`, from that by its result."""
         if self.groups > 1:
             return self._pulled_back_by_channel(gradient, side)
         kernel, stride, padding = self.weight.shape[2], self.stride, self.padding
