@@ -76,6 +76,11 @@ def may_be_named(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def names_at_hand() -> list[str]:
+    """The names of all generators that are fetched."""
+    return sorted(file.stem for file in place_of("any").parent.glob("*.safetensors"))
+
+
 def at_hand(name: str) -> Path | None:
     """The fetched generator of this name, None where there is none.
 

@@ -107,6 +107,13 @@ def test_without_a_destination_the_grid_lies_with_the_run(kennel, run):
         assert image.size == (3 * 66 + 2, 3 * 66 + 2)
 
 
+def test_the_user_says_how_many_columns_a_grid_has(kennel, run, tmp_path):
+    outcome = kennel("sample", run, "--count", 6, "--columns", 6, "--grid", tmp_path / "row.png")
+    assert outcome.code == 0, outcome.err
+    with Image.open(tmp_path / "row.png") as image:
+        assert image.size == (6 * 66 + 2, 66 + 2)
+
+
 def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, run, tmp_path):
     playing = kennel("sample", run, "--playing", "--out", tmp_path / "playing.npz")
     older = kennel("sample", run, "--checkpoint", 32, "--out", tmp_path / "older.npz")
@@ -127,6 +134,8 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
         (["--out", "fakes.rar"], "'.rar' is no kind of output"),
         (["--checkpoint", "99"], "give newest, best, or a count of images that is kept: 64, 32"),
         (["--checkpoint", "best"], "has no best checkpoint"),
+        (["--columns", "4", "--out", "fakes.zip"], "--columns is of a grid"),
+        (["--columns", "4", "--per-class", "2"], "--per-class makes a row for each class"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, run, tmp_path, monkeypatch, options, message):
@@ -151,6 +160,14 @@ def test_a_folder_that_is_no_run_is_refused(kennel, tmp_path):
     outcome = kennel("sample", tmp_path)
     assert outcome.code == 2
     assert "is not a run" in outcome.err
+
+
+def test_what_is_not_there_is_answered_with_what_can_be_sampled_from(kennel, tmp_path):
+    outcome = kennel("sample", tmp_path / "nosuch")
+    assert outcome.code == 2
+    assert "give a run's folder, a .safetensors file of `kennel export`" in outcome.err
+    assert "(none is fetched yet)" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
 
 
 def test_every_class_has_a_row_of_the_same_seeds(kennel, conditional_run, tmp_path):

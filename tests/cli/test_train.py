@@ -28,9 +28,11 @@ def refused(outcome) -> str:
 
 
 def test_training_ends_with_a_grid_a_report_and_a_curve(kennel, packed_set, tmp_path):
-    outcome = kennel("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
+    outcome = kennel(*command, "--seed", "3")
     assert outcome.code == 0, outcome.err
     folder = RunFolder(tmp_path / "run")
+    assert folder.recipe().seed == 3
     assert "Done: 64 images" in outcome.out
     assert str(folder.report) in outcome.out
     assert folder.report.is_file()
@@ -230,3 +232,34 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     elsewhere = kennel(*changed, "--fork", tmp_path / "old")
     assert elsewhere.code == 2
     assert "did not begin from" in elsewhere.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (3600, None),
+        (5000, None),
+        (2500, None),
+        (
+            9000,
+            "the run takes 2 h 30 min, not 1 h 0 min: .* --images 40000 in place of --hours",
+        ),
+        (
+            1200,
+            "the run takes 20 min 0 s, not 1 h 0 min: .* --images 300000 in place of --hours",
+        ),
+    ],
+)
+def test_a_run_that_takes_much_longer_or_shorter_than_asked_says_so_once(monkeypatch, capfd, seconds, words):
+    train = importlib.import_module("kennel.cli.train")
+    now = [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
+    with train.Watching(hours=1.0) as watching:
+        for images in range(0, 20_001, 1_000):
+            now[0] = images / 100_000 * seconds
+            watching.at_round(images, 100_000)
+            if images:
+                watching.at_tick({"images": images})
+    said = capfd.readouterr().err
+    assert said.count("At this speed") == (words is not None)
+    assert words is None or re.search(words, said)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kennel.features.fused import Activation, FusedConv2d, pack_convolutions
+from kennel.features.fused import Activation, FusedConv2d, fused_convolution, pack_convolutions
 
 ACTIVATIONS: dict[Activation, object] = {
     "none": lambda maps: maps,
@@ -95,3 +95,14 @@ def test_bfloat16_weights_pack_too() -> None:
         made.pack(tuple(given.shape))
         # bfloat16 has 8 significant bits, and the result is rounded once.
         torch.testing.assert_close(made(given).float(), truth, rtol=2**-7, atol=2**-7)
+
+
+def test_where_the_cpu_has_no_bfloat16_the_plain_operations_run(monkeypatch):
+    monkeypatch.setattr("kennel.features.fused.cpu_has_bfloat16", lambda: False)
+    made = convolution("relu").bfloat16()
+    given = maps(2).bfloat16()
+    with torch.inference_mode():
+        made.pack(tuple(given.shape))
+        assert made.packed is None
+        assert fused_convolution(given, made.weight, made.bias, 1, 1, 1, "relu") is None
+        assert fused_convolution(maps(2), made.weight.float(), made.bias.float(), 1, 1, 1, "relu") is not None

@@ -44,6 +44,16 @@ def test_the_widths_that_it_names_are_those_of_the_maps():
     assert tuple(one.shape[1] for one in maps) == network.embedded_widths == (3, 6, 12, 24)
 
 
+def test_a_fifth_head_sees_the_images_themselves():
+    network = discriminator(pixels=2, patch=8)
+    images = torch.rand(2, 3, 64, 64)
+    maps = network.embed(images)
+    assert tuple(one.shape[1] for one in maps) == network.embedded_widths == (2, 4, 8, 16, 3)
+    assert maps[-1] is images
+    assert [layer.out_channels for layer in network.heads[-1].layers[::3]] == [2, 4, 8]
+    assert network(images).shape[1] == discriminator(patch=8)(images).shape[1] + 25
+
+
 def test_a_gradient_goes_back_through_the_fixed_network_to_the_images():
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     discriminator()(images).sum().backward()

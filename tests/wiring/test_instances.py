@@ -20,6 +20,7 @@ from kennel.wiring.instances import (
     fill_instances,
     instance_table,
     principal_coordinates,
+    tells_once,
 )
 from kennel.wiring.opening import load_file
 from kennel.wiring.planning import forecast
@@ -96,6 +97,26 @@ def test_principal_coordinates_are_those_of_a_singular_value_decomposition():
     assert wide.shape == (40, 9)
     assert not wide[:, 6:].any()
     assert whole == pytest.approx(1)
+
+
+def test_a_long_look_tells_once_how_long_it_takes(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr("kennel.wiring.instances.time.perf_counter", lambda: now[0])
+    on_progress = tells_once(said.append)
+    for done in range(0, 1_001, 50):
+        on_progress(done, 1_000)
+        now[0] += 4.0
+    assert said == ["Instances: 150 of 1,000 images seen, about 1 min 8 s more."]
+
+
+def test_a_short_look_tells_nothing(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr("kennel.wiring.instances.time.perf_counter", lambda: now[0])
+    on_progress = tells_once(said.append)
+    for done in range(0, 1_001, 500):
+        on_progress(done, 1_000)
+        now[0] += 6.0
+    assert not said
 
 
 def test_images_that_are_all_the_same_are_refused(data):

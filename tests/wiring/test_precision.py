@@ -17,6 +17,12 @@ from kennel.wiring.training import portions
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def with_bfloat16(monkeypatch):
+    """Whatever processor the tests run on, it is one that has bfloat16."""
+    monkeypatch.setattr("kennel.wiring.precision.cpu_has_bfloat16", lambda: True)
+
+
 class Clock:
     """A clock that only moves when an iteration is played on it."""
 

@@ -13,7 +13,13 @@ from kennel.run_folder import RunFolder
 from kennel.speed import Speed, preset
 from kennel.watch import Watch
 from kennel.wiring import build_step, forecast, load_run, train
-from kennel.wiring.speeding import defaults_for, refuse_graphs_elsewhere, settle_the_process, with_speed_for
+from kennel.wiring.speeding import (
+    defaults_for,
+    passes_of,
+    refuse_graphs_elsewhere,
+    settle_the_process,
+    with_speed_for,
+)
 
 CPU = torch.device("cpu")
 
@@ -45,6 +51,16 @@ def test_no_flag_of_the_processor_alone_decides_the_precision(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert defaults_for(CPU) == Speed(precision="float32", layout="channels_last", convolutions="minimal")
     assert defaults_for(torch.device("cuda")).precision == "float32"
+
+
+@pytest.mark.parametrize(("has", "told"), [(True, 0), (False, 1)])
+def test_bfloat16_that_would_be_emulated_is_told(has, told, monkeypatch):
+    monkeypatch.setattr("kennel.wiring.speeding.cpu_has_bfloat16", lambda: has)
+    said = []
+    passes_of(with_speed_for(recipe("speed.precision=bfloat16"), CPU), CPU, said.append)
+    passes_of(with_speed_for(recipe("speed.precision=float32"), CPU), CPU, said.append)
+    assert len(said) == told
+    assert all("speed.precision=auto takes the faster one" in one for one in said)
 
 
 def test_convolutions_of_fewer_products_are_for_float32_on_a_cpu():

@@ -26,6 +26,9 @@ def sample(
         None, min=1, help="So many images of every class; the grid has a row for each."
     ),
     grid: Path | None = typer.Option(None, help="Write all samples as one PNG."),
+    columns: int | None = typer.Option(
+        None, min=1, help="Columns of the grid; by default it is as square as it can be."
+    ),
     out: Path | None = typer.Option(
         None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
     ),
@@ -43,6 +46,10 @@ def sample(
     from kennel.wiring.failures import shortage_told
     from kennel.wiring.sample_files import class_number, write_grid, write_samples
 
+    if columns is not None and per_class is not None:
+        raise RunError("--per-class makes a row for each class, --columns asks otherwise: give one of them")
+    if columns is not None and grid is None and out is not None:
+        raise RunError("--columns is of a grid, and --out writes images: give --grid too, or leave it out")
     place = pick_device(device)
     loaded = open_drawing(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
@@ -70,5 +77,5 @@ def sample(
                 f"{count:,} images by the {kind} at {loaded.images_seen:,} images: {out}", soft_wrap=True
             )
         if grid is not None:
-            write_grid(grid, samples, loaded, columns=per_class)
+            write_grid(grid, samples, loaded, columns=columns or per_class)
             console.print(f"Grid by the {kind} at {loaded.images_seen:,} images: {grid}", soft_wrap=True)

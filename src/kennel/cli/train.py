@@ -14,6 +14,11 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry, Watch
 BY_SIGNAL = 128
 """What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
 
+TOLD_AFTER = 0.04
+"""The share of a run after which its speed is compared with the one that `--hours` was counted by."""
+OFF_BY = 1.5
+"""By which factor it may differ before that is told."""
+
 
 def train(
     recipe: words.TrainedName = "auto",
@@ -23,6 +28,7 @@ def train(
     images: words.Images = None,
     epochs: words.Epochs = None,
     hours: words.Hours = None,
+    seed: words.Seed = None,
     device: words.Device = "auto",
     speed: words.Speed = "auto",
     weights: words.Weights = None,
@@ -54,7 +60,7 @@ def train(
             data,
             run,
             parent,
-            [*preset(speed), *settings],
+            [*preset(speed), *([] if seed is None else [f"seed={seed}"]), *settings],
             budget_of(images, epochs, hours),
             hours,
             training_device(pick_device(device)),
@@ -84,7 +90,7 @@ def _train(asked: Any) -> int | None:
     except KeyboardInterrupt:
         return signal.SIGINT
     try:
-        with Watching() as watching:
+        with Watching(asked.hours if asked.begun() is None else None) as watching:
             finished = train(
                 chosen,
                 packed,
@@ -164,9 +170,12 @@ def clock(seconds: float) -> str:
 
 
 class Watching(Watch):
-    """A `Watch` with a live bar with images/s and the time left, and a line for every tick."""
+    """A `Watch` with a live bar with images/s and the time left, and a line for every tick.
 
-    def __init__(self) -> None:
+    Where the run was to take some `hours` and its first ticks show that it will not, it says so once.
+    """
+
+    def __init__(self, hours: float | None = None) -> None:
         """The bar appears on entering."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -185,6 +194,8 @@ class Watching(Watch):
         )
         self._task = self._progress.add_task("training", total=None, images="0", speed="", left="")
         self._started: tuple[float, int] | None = None
+        self._total = 0
+        self._hours = hours
         self.stopped_by: int | None = None
 
     def __enter__(self) -> "Watching":
@@ -208,6 +219,7 @@ class Watching(Watch):
         now = time.monotonic()
         if self._started is None:
             self._started = (now, images_seen)
+        self._total = total
         began, images_before = self._started
         speed = (images_seen - images_before) / (now - began) if now > began else 0.0
         left = f"{clock((total - images_seen) / speed)} left" if speed > 0 else ""
@@ -231,6 +243,29 @@ class Watching(Watch):
             f"D(x) {number('real_probability', '.2f')}  D(G(z)) {number('fake_probability', '.2f')}"
         )
         self.say(line + scores(entry))
+        if self._hours is not None and self._started is not None:
+            began, images_before = self._started
+            seen = int(entry["images"] or 0) - images_before
+            if seen >= self._total * TOLD_AFTER:
+                whole = (time.monotonic() - began) / seen * self._total
+                if sentence := other_than_asked(self._hours, whole, self._total):
+                    self.say(sentence)
+                self._hours = None
+
+
+def other_than_asked(hours: float, whole: float, images: int) -> str | None:
+    """What to say of a run of so many `images` that takes `whole` seconds, when `hours` were asked for; None
+    where that is near enough."""
+    from kennel.report.wording import duration
+
+    asked = hours * 3600
+    if asked / OFF_BY < whole < asked * OFF_BY:
+        return None
+    fits = float(f"{images * asked / whole:.2g}")  # no more digits than are known
+    return (
+        f"At this speed the run takes {duration(whole)}, not {duration(asked)}: to change that, stop it "
+        f"(Ctrl-C) and give the same command with --images {fits:.0f} in place of --hours."
+    )
 
 
 def scores(entry: Entry) -> str:

@@ -33,6 +33,9 @@ Hours = Annotated[
     float | None,
     typer.Option(metavar="H", help="Budget in hours of training, at a speed that is measured first."),
 ]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of weights, order and noise (default: the recipe's, which is 0).")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
 Speed = Annotated[str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/speed.md.")]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]

@@ -38,7 +38,7 @@ class FusedConv2d(nn.Conv2d):
         """Lays the weights out for inputs of about this shape (any batch works); they must not change any
         more. Does nothing where this build of PyTorch has no such layout."""
         reorder = getattr(torch._C._nn, "mkldnn_reorder_conv2d_weight", None)
-        if reorder is None or not torch._C._has_mkldnn or self.bias is None:
+        if reorder is None or self.bias is None or not _computes(self.weight.dtype):
             return
         weight: Any = self.weight.detach().contiguous().to_mkldnn()
         self.packed = reorder(weight, *self._geometry(), list(shape))
@@ -81,6 +81,20 @@ class FusedConv2d(nn.Conv2d):
         return functional.relu6(result, inplace=True) if self.activation == "relu6" else result
 
 
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16. One without AVX-512 emulates it, tens of times slower than
+    float32, and oneDNN's operators raise there."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(torch._C._has_mkldnn and supported())
+
+
+def _computes(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's operators take this type here."""
+    if dtype == torch.bfloat16:
+        return cpu_has_bfloat16()
+    return bool(torch._C._has_mkldnn) and dtype == torch.float32
+
+
 def fused_convolution(
     maps: Maps,
     weight: Tensor,
@@ -95,8 +109,7 @@ def fused_convolution(
     None where this build of PyTorch, the device or the precision has no such operator.
     """
     operator = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    fits = maps.device.type == "cpu" and maps.dtype in (torch.float32, torch.bfloat16)
-    if operator is None or not fits or not torch._C._has_mkldnn:
+    if operator is None or maps.device.type != "cpu" or not _computes(maps.dtype):
         return None
     attribute, scalars = _ATTRIBUTES[activation]
     made: Tensor = operator(

@@ -20,6 +20,7 @@ from kennel import options
 from kennel.errors import RecipeError
 from kennel.networks.activations import Activation, activation
 from kennel.networks.attention import NonLocalBlock
+from kennel.networks.checkerboard import CheckerboardFilter
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.convolutions import Convolution, TransposedConvolution
@@ -66,6 +67,9 @@ class DcganGeneratorOptions(DcganOptions):
     `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
     2021, arXiv 2101.04775).
 
+    `checkerboard_filter` takes from the result of each transposed convolution, the image too, what repeats
+    every two pixels (see `CheckerboardFilter`).
+
     `shared_embedding` is the width of an embedding of the class that all layers share, as in BigGAN: it is
     appended to the latent of the stem, and to what gains and biases of the batch norms are linear maps of
     (the chunk where the latent is split, else the whole latent). 0 feeds the class to the stem alone. The
@@ -74,6 +78,7 @@ class DcganGeneratorOptions(DcganOptions):
 
     hierarchical: bool = False
     skip_excitation: bool = False
+    checkerboard_filter: bool = False
     shared_embedding: NonNegativeInt = 0
 
 
@@ -148,6 +153,8 @@ class DcganGenerator(Generator):
                 before = widths[level - 1]
                 up = TransposedConvolution(before, width, 4, stride=2, padding=1, bias=not options.batch_norm)
                 layers.append(up)
+                if options.checkerboard_filter:
+                    layers.append(CheckerboardFilter())
             if options.batch_norm:
                 layers.append(conditioning.batch_norm(width))
             layers.append(activation(options.activation))
@@ -155,7 +162,10 @@ class DcganGenerator(Generator):
                 layers.append(SkipExcitation(widths[level - SKIPPED], width))
             if level == attending:
                 layers.append(NonLocalBlock(width))
-        layers += [TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1), nn.Tanh()]
+        layers.append(TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1))
+        if options.checkerboard_filter:
+            layers.append(CheckerboardFilter())
+        layers.append(nn.Tanh())
         self.layers = ConditionedLayers(*layers)
         self.embedding: nn.Module | None = None
         if setting.instances:

@@ -11,7 +11,7 @@ The recipe adds what the paper has around it: the hinge loss, spectral norm, dif
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveInt, field_validator
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
@@ -39,6 +39,9 @@ class ProjectedOptions(options.Options):
     times as many at 1/8, 1/16 and 1/32. A head halves its map's side until it is at most `patch`, which
     doubles the channels up to `widest`, and closes it by a convolution of at most 4x4: with `patch` 4 that is
     one logit a head, with 8 (the authors' code) 25. `conditioning` "none" keeps the labels from the heads.
+
+    `pixels` is the width at half the side of a fifth head, which sees the images themselves; 0 leaves it
+    out. Patterns of one or two pixels are lost when images are enlarged for the fixed network.
     """
 
     features: FixedName = "efficientnet_lite1"
@@ -48,6 +51,7 @@ class ProjectedOptions(options.Options):
     patch: Literal[4, 8] = 4
     batch_norm: bool = True
     conditioning: Literal["projection", "none"] = "projection"
+    pixels: NonNegativeInt = 0
 
     @field_validator("side")
     @classmethod
@@ -108,13 +112,18 @@ class Head(nn.Module):
     `width` is that of its last hidden map, `side` the map's side.
     """
 
-    def __init__(self, inputs: int, side: int, options: ProjectedOptions, outputs: int) -> None:
-        """For maps of `inputs` channels and this side; `outputs` numbers for each closed patch."""
+    def __init__(
+        self, inputs: int, side: int, options: ProjectedOptions, outputs: int, first: int | None = None
+    ) -> None:
+        """For maps of `inputs` channels and this side; `outputs` numbers for each closed patch.
+
+        The first convolution has twice as many channels as its input, or `first`.
+        """
         super().__init__()
         layers: list[nn.Module] = []
         width = inputs
         while side > options.patch:
-            wider = min(options.widest, 2 * width)
+            wider = min(options.widest, 2 * width if layers or first is None else first)
             layers.append(Convolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm))
             if options.batch_norm:
                 layers.append(CrossReplicaBatchNorm(wider))
@@ -154,12 +163,14 @@ class ProjectedDiscriminator(Discriminator):
         self.side = options.side or side_for(setting.size)
         self.fixed = FixedNetwork(options.features)
         widths = self.embedded_widths
-        self.mixing = Mixing(self.fixed.tap_widths, widths)
+        self.mixing = Mixing(self.fixed.tap_widths, widths[: len(SCALES)])
         outputs = EMBEDDING if self.reads_labels else 1
         self.heads = nn.ModuleList(
             Head(width, self.side // scale, options, outputs)
-            for width, scale in zip(widths, SCALES, strict=True)
+            for width, scale in zip(widths, SCALES, strict=False)
         )
+        if options.pixels:
+            self.heads.append(Head(setting.channels, setting.size, options, outputs, options.pixels))
         if self.reads_labels:
             self.label = label_embedding(setting, EMBEDDING)
 
@@ -170,8 +181,9 @@ class ProjectedDiscriminator(Discriminator):
 
     @property
     def embedded_widths(self) -> tuple[int, ...]:
-        """The channels of the four mixed maps."""
-        return tuple(self.options.width * 2**level for level in range(len(SCALES)))
+        """The channels of the four mixed maps, and of the images where a head sees them."""
+        mixed = tuple(self.options.width * 2**level for level in range(len(SCALES)))
+        return (*mixed, self.setting.channels) if self.options.pixels else mixed
 
     @property
     def feature_width(self) -> int:
@@ -182,8 +194,9 @@ class ProjectedDiscriminator(Discriminator):
         return [head for head in self.heads if isinstance(head, Head)]
 
     def embed(self, images: Images) -> Embedded:
-        """The four mixed maps."""
-        return self.mixing(self.fixed(images, self.side))  # type: ignore[no-any-return]
+        """The four mixed maps, and the images where a head sees them."""
+        mixed: tuple[Maps, ...] = self.mixing(self.fixed(images, self.side))
+        return (*mixed, images) if self.options.pixels else mixed
 
     def hidden(self, images: Images, labels: Labels | None = None) -> Features:
         """The heads' last hidden maps, flattened, of images."""

@@ -42,8 +42,14 @@ def projected() -> Recipe:
         paper="Sauer et al. 2021, arXiv 2111.01007",
         instances=Instances(neighbors=1),
         latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="leaky_relu", skip_excitation=True, shared_embedding=128),
-        discriminator=Part(name="projected", patch=8),
+        generator=Part(
+            name="dcgan",
+            activation="leaky_relu",
+            skip_excitation=True,
+            shared_embedding=128,
+            checkerboard_filter=True,
+        ),
+        discriminator=Part(name="projected", patch=8, pixels=32),
         loss=Part(name="hinge"),
         techniques=(
             Part(name="normal_init"),

@@ -296,7 +296,7 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
             name: build_optimiser(one.optimiser, one.network.to(device).parameters(), device)
             for name, one in companions.items()
         },
-        passes_of(recipe, say),
+        passes_of(recipe, device, say),
     )
 
 

@@ -1,5 +1,6 @@
 """The instances of a training set: what a pretrained network sees in its images, and which are alike."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,9 +21,13 @@ from kennel.features.store import is_kept, reference_features
 from kennel.metrics.neighbours import nearest
 from kennel.networks.instances import parts_with_instances
 from kennel.recipe import Recipe
+from kennel.report.wording import duration
 from kennel.step import Step
 from kennel.trainer import Batches
 from kennel.wiring.building import sampling_generator
+
+TELL_AFTER = 10.0
+"""Seconds of looking at images after which is said how long the rest takes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def _table(
     extractor = open_extractor(wanted.extractor, device=device, precision=precision)
     if not is_kept(packed, extractor):
         say(f"Instances: {extractor.name} looks at {len(packed):,} images, once for this set.")
-    features = reference_features(packed, extractor, on_note=say).features
+    features = reference_features(packed, extractor, on_note=say, on_progress=tells_once(say)).features
     rows = choose_rows(len(packed), wanted.count or len(packed), recipe.seed)
     coordinates, share = principal_coordinates(features, rows, wanted.dimension)
     # An image that is the mean of all has no direction; it is taken as it is, and is like any other.
@@ -86,6 +91,25 @@ def _table(
         torch.from_numpy((instances * width).astype(np.float32)),
         torch.from_numpy(found.indices.astype(np.int32)),
     )
+
+
+def tells_once(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says, ten seconds after the first images, how long the others will take, where that is long."""
+    begun: list[tuple[float, int]] = []
+
+    def on_progress(done: int, count: int) -> None:
+        now = time.perf_counter()
+        if not begun:
+            begun.append((now, done))
+        (start, first), told = begun[0], len(begun) > 1
+        if told or now < start + TELL_AFTER or done == first:
+            return
+        begun.append((now, done))
+        left = (count - done) * (now - start) / (done - first)
+        if left > 2 * TELL_AFTER:
+            say(f"Instances: {done:,} of {count:,} images seen, about {duration(left)} more.")
+
+    return on_progress
 
 
 def principal_coordinates(

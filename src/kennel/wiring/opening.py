@@ -74,6 +74,12 @@ def open_drawing(
     """
     file = exported_file(target)
     if file is None:
+        if not target.exists():
+            names = ", ".join(releases.names_at_hand())
+            raise RunError(
+                f"there is no {target}: give a run's folder, a {exported.SUFFIX} file of `kennel export`, or "
+                f"the name of a fetched generator ({names or 'none is fetched yet'})"
+            )
         if target.is_file():
             raise RunError(
                 f"{target} is no run and no exported generator: give a run's folder, or a "

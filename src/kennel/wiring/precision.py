@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kennel.atomic import write_text
 from kennel.cache import cache_folder
 from kennel.distributed import alone, world_size
+from kennel.features.fused import cpu_has_bfloat16
 from kennel.pace import Budget
 from kennel.policy import Alarms
 from kennel.recipe import Recipe, Validation
@@ -251,4 +252,4 @@ def _has_bfloat16(device: torch.device) -> bool:
     """Where it is not emulated altogether; whether it pays is measured."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu"
+    return device.type == "cpu" and cpu_has_bfloat16()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kennel.errors import RecipeError
+from kennel.features.fused import cpu_has_bfloat16
 from kennel.networks.convolutions import set_minimal_filtering
 from kennel.passes import Passes
 from kennel.recipe import Recipe
@@ -63,9 +64,14 @@ def uncompiled(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"compile": False})})
 
 
-def passes_of(recipe: Recipe, say: Callable[[str], None]) -> Passes:
+def passes_of(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> Passes:
     """How the networks' passes are computed, for a recipe whose speed is decided."""
     speed = recipe.speed
+    if device.type == "cpu" and speed.precision == "bfloat16" and not cpu_has_bfloat16():
+        say(
+            "This CPU has no bfloat16: it is emulated, many times slower than float32. "
+            "speed.precision=auto takes the faster one."
+        )
     return Passes(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
 
 
