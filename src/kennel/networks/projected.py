@@ -3,7 +3,7 @@
 Images are not judged as pixels but through a fixed network that was trained on ImageNet. Its maps at four
 scales are mixed by random, fixed convolutions, 1x1 across channels and 3x3 across scales (section 3.2), so
 that a discriminator at any scale sees what the deeper ones see, and cannot look at a few channels alone. A
-small discriminator judges each of the four mixed maps.
+small discriminator judges each of the four mixed maps, and by option another one the images themselves.
 
 The recipe adds what the paper has around it: the hinge loss, spectral norm, differentiable augmentation.
 """
@@ -143,6 +143,8 @@ class Head(nn.Module):
 class ProjectedDiscriminator(Discriminator):
     """A fixed network -> random mixing across channels and scales -> four small heads, a row of logits.
 
+    With `pixels` a fifth head sees the images.
+
     With classes or instances each head closes its map to a vector, and the logit is its inner product with an
     embedding of the label (as StyleGAN-XL has it: Sauer et al. 2022, arXiv 2202.00273, after Miyato and
     Koyama 2018).
@@ -162,12 +164,12 @@ class ProjectedDiscriminator(Discriminator):
             raise RecipeError("the discriminator projected looks at images, and points are none: take mlp")
         self.side = options.side or side_for(setting.size)
         self.fixed = FixedNetwork(options.features)
-        widths = self.embedded_widths
-        self.mixing = Mixing(self.fixed.tap_widths, widths[: len(SCALES)])
+        widths = self.mixed_widths
+        self.mixing = Mixing(self.fixed.tap_widths, widths)
         outputs = EMBEDDING if self.reads_labels else 1
         self.heads = nn.ModuleList(
             Head(width, self.side // scale, options, outputs)
-            for width, scale in zip(widths, SCALES, strict=False)
+            for width, scale in zip(widths, SCALES, strict=True)
         )
         if options.pixels:
             self.heads.append(Head(setting.channels, setting.size, options, outputs, options.pixels))
@@ -180,10 +182,14 @@ class ProjectedDiscriminator(Discriminator):
         return None if self.options.features == "untrained" else str(self.options.features)
 
     @property
+    def mixed_widths(self) -> tuple[int, ...]:
+        """The channels of the four mixed maps."""
+        return tuple(self.options.width * 2**level for level in range(len(SCALES)))
+
+    @property
     def embedded_widths(self) -> tuple[int, ...]:
         """The channels of the four mixed maps, and of the images where a head sees them."""
-        mixed = tuple(self.options.width * 2**level for level in range(len(SCALES)))
-        return (*mixed, self.setting.channels) if self.options.pixels else mixed
+        return (*self.mixed_widths, self.setting.channels) if self.options.pixels else self.mixed_widths
 
     @property
     def feature_width(self) -> int:

@@ -39,8 +39,9 @@ class MomentMatching(Term):
     own would be mostly noise. In them a turn counts half after `half_life_images`. The gradient is that of
     the batch's moments at the place where the averages are.
 
-    The maps are those of the fixed network, where the discriminator begins with one (`projected`). Without
-    one they are the image's channels, of which the term matches brightness and color alone.
+    The maps are those of the fixed network, where the discriminator begins with one (`projected`); where a
+    head of its sees the images, these too. Without a fixed network the images are all there is, of which the
+    term matches brightness and color alone.
     """
 
     weight: float = 0.3
