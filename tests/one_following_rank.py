@@ -25,7 +25,7 @@ from kennel.techniques import TECHNIQUES
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step
 
-BATCH, ROUNDS = 8, 20
+BATCH, ROUNDS, FEW = 8, 20, 5
 IMAGES = BATCH * ROUNDS
 CPU = torch.device("cpu")
 ACTIVE: dict[str, dict[str, Any]] = {
@@ -53,6 +53,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "biggan_deep": {"width": 1, "shared_embedding": 3},
     "sngan": {"width": 1},
     "sagan": {"width": 1},
+    "fastgan": {"width": 4},
+    "projected": {"features": "untrained", "width": 2, "widest": 8},
 }
 STYLED = {"path_length", "style_mixing"}
 """Techniques of generators with a mapping network."""
@@ -74,13 +76,16 @@ class Case:
 
 
 def cases() -> dict[str, Case]:
-    """Every loss, technique and network that is registered, and some that meet in one place."""
-    found = {f"loss {name}": Case(recipe(name)) for name in LOSSES}
+    """Every loss, technique and network that is registered, and some that meet in one place.
+
+    What remembers nothing from round to round, as no loss does, has said all it can after a few.
+    """
+    found = {f"loss {name}": Case(recipe(name), FEW) for name in LOSSES}
     for name in TECHNIQUES:
         loss = next(one for one in LOSSES if TECHNIQUES[name].needs <= _provided(one))
         content = recipe(loss, name)
         stateful = _state(content) != _state(recipe(loss))
-        found[f"technique {name}"] = Case(content, ROUNDS if stateful else 5)
+        found[f"technique {name}"] = Case(content, ROUNDS if stateful else FEW)
     for name in sorted({*GENERATORS, *DISCRIMINATORS}):
         found[f"network {name}"] = Case(_of_network(name), 3)
     found |= {name: Case(recipe("ragan", *techniques), 8) for name, techniques in BESIDE.items()}

@@ -166,9 +166,10 @@ def test_the_module_imports_no_slow_library() -> None:
     assert answer.stdout.strip() == ""
 
 
-def test_opening_the_registry_does_not_import_the_optional_library() -> None:
+def test_what_trains_and_judges_imports_neither_the_optional_library_nor_the_slow_one() -> None:
     code = (
-        "import sys, kennel.features.opening; print(*{'transformers', 'huggingface_hub'} & set(sys.modules))"
+        "import sys, kennel.features.opening, kennel.wiring, kennel.metrics.judges; "
+        "print(*{'transformers', 'huggingface_hub', 'scipy.stats'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == ""

@@ -20,14 +20,16 @@ SMALL = (
 )
 
 
-def started(
-    *launcher: str, data: Path, out: Path, settings: tuple[str, ...], **environment: str
-) -> "subprocess.Popen[str]":
-    """`kennel train digits` by this launcher."""
+def training(data: Path, out: Path, settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments of the command."""
     options = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
-    places = ("--data", str(data), "--out", str(out), "--device", "cpu")
+    return "train", "digits", "--data", str(data), "--out", str(out), "--device", "cpu", *options
+
+
+def started(*launcher: str, data: Path, out: Path, settings: tuple[str, ...]) -> "subprocess.Popen[str]":
+    """`kennel train digits` by this launcher."""
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "kennel", "train", "digits", *places, *options],
+        [sys.executable, *launcher, "-m", "kennel", *training(data, out, settings)],
         env=dict(os.environ) | {"OMP_NUM_THREADS": "1", "KENNEL_CACHE": str(out.parent / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -41,12 +43,12 @@ def files(run: Path) -> list[str]:
     return sorted(re.sub(r"tfevents\..*", "tfevents", name) for name in names)
 
 
-def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(packed_set, tmp_path):
+def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(kennel, packed_set, tmp_path):
     settings, data = ("ticks=4", "budget.images=128", "validation.every_ticks=2"), packed_set()
-    one = started(data=data, out=tmp_path / "one", settings=settings)
     two = started(*TORCHRUN, data=data, out=tmp_path / "two", settings=settings)
-    said = [process.communicate(timeout=200) for process in (one, two)]
-    assert (one.returncode, two.returncode) == (0, 0), said
+    one = kennel(*training(data, tmp_path / "one", settings))
+    said = two.communicate(timeout=200)
+    assert (one.code, two.returncode) == (0, 0), (one, said)
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert sum(name.startswith("tensorboard/") for name in files(tmp_path / "two")) <= 1
     alone, shared = (RunFolder(tmp_path / name).log() for name in ("one", "two"))
@@ -56,7 +58,8 @@ def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(packed_set, tmp_
         for name in set(line) - {"seconds", "images_per_second"}:
             assert same[name] == pytest.approx(line[name], rel=1e-4), name
     lines = [
-        [re.sub(r"[\d.]+/s|in [\d:]+|one|two", "", line) for line in out.splitlines()] for out, _ in said
+        [re.sub(r"[\d.]+/s|in [\d:]+|one|two", "", line) for line in out.splitlines()]
+        for out in (one.out, said[0])
     ]
     assert lines[0] == lines[1]
 

@@ -25,6 +25,8 @@ SIZE = 16
 SEEDS = st.integers(0, 10_000)
 DRAWS = settings(max_examples=4, deadline=None, derandomize=True)
 """What is true of samples is true of most: the same ones are drawn each time."""
+FEW_DRAWS = settings(DRAWS, max_examples=2)
+"""For what takes a second or more a draw."""
 
 
 class Pictures:
@@ -159,7 +161,7 @@ def test_dropped_modes_lower_recall_and_coverage_and_not_precision(extractor: Ex
 
 
 @EXTRACTORS
-@DRAWS
+@FEW_DRAWS
 @given(seed=SEEDS)
 def test_copies_of_training_images_have_a_good_fid_and_are_punished_by_mifid(
     extractor: Extractor, seed: int
@@ -195,7 +197,7 @@ def test_of_new_real_images_about_one_in_a_hundred_is_suspected() -> None:
 
 
 @EXTRACTORS
-@DRAWS
+@FEW_DRAWS
 @given(seed=SEEDS)
 def test_a_set_against_itself_is_perfect(extractor: Extractor, seed: int) -> None:
     own = drawn(60, seed)

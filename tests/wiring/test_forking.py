@@ -1,6 +1,7 @@
 """A new run from another's weights: `test_taking` looks at those that do not fit."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -21,10 +22,14 @@ class Listening(Watch):
 
 
 @pytest.fixture
-def parent(small_recipe, packed_set, tmp_path):
-    """A run that is over, and its set."""
+def parent(small_recipe, packed_set, tmp_path, once):
+    """A run that is over, a copy of the test's own, and its set."""
     data = packed_set()
-    assert train(small_recipe(), data, tmp_path / "old")
+
+    def play(folder) -> None:
+        assert train(small_recipe(), data, folder / "old")
+
+    shutil.copytree(once("parent", play) / "old", tmp_path / "old")
     return tmp_path / "old", data
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from kennel.errors import JudgementError
 from kennel.metrics.by_class import fid_by_class
@@ -30,7 +30,7 @@ def judge_inception_score(evidence: Evidence) -> Finding:
     interval = None
     if settings.intervals and score.splits > 1:
         # The splits are disjoint random parts, so their mean has Student's interval.
-        reach = float(student.ppf(0.975, score.splits - 1)) * score.deviation / math.sqrt(score.splits - 1)
+        reach = float(stdtrit(score.splits - 1, 0.975)) * score.deviation / math.sqrt(score.splits - 1)
         interval = max(1.0, score.mean - reach), score.mean + reach
     protocol = {"splits": score.splits, "shuffle_seed": settings.shuffle_seed}
     return Finding(score.mean, details, interval, protocol)

@@ -1,7 +1,7 @@
 """Fidelity and variety apart: precision, recall, density, coverage."""
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from kennel.features.moments import FloatArray, blocks
 from kennel.metrics.contract import Finding, metric
@@ -76,7 +76,7 @@ def _interval(evidence: Evidence, figure: str, value: float) -> tuple[float, flo
     errors = evidence.once("errors of manifolds", lambda: standard_errors(evidence))
     if errors is None:
         return None
-    reach = float(student.ppf(0.975, SPLITS)) * errors[figure]
+    reach = float(stdtrit(SPLITS, 0.975)) * errors[figure]
     if figure == "density":
         return max(0.0, value - reach), value + reach
     low, high = wilson(value, len(evidence.equal_sides[0]))
