@@ -26,9 +26,9 @@ def refused(call, *given) -> None:
 
 
 @checked
-def drawn(images: Images, labels: Labels | None = None, count: int | None = None) -> list[Images]:
+def drawn(images: Images, labels: Labels | None = None, count: int | None = None) -> tuple[Images, Images]:
     """Images of one size; of a `count` so many."""
-    return [images if count is None else torch.zeros(count, 3, 8, 8), torch.zeros(len(images), 3, 8, 8)]
+    return images if count is None else torch.zeros(count, 3, 8, 8), torch.zeros(len(images), 3, 8, 8)
 
 
 def test_kinds_dimensions_and_sizes_that_several_arguments_share_are_checked():

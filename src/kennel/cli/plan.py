@@ -20,6 +20,7 @@ def plan(
     settings: words.Settings = [],  # noqa: B006 - typer makes a new list of it
     images: words.Images = None,
     epochs: words.Epochs = None,
+    seed: words.Seed = None,
     device: words.Device = "auto",
     speed: words.Speed = "auto",
     weights: words.Weights = None,
@@ -43,7 +44,9 @@ def plan(
 
     if json_file is not None:
         refuse_unwritable(json_file, "--json")
-    chosen = override(find(recipe), [*preset(speed), *settings, *budget_of(images, epochs)])
+    chosen = override(
+        find(recipe), [*preset(speed), *words.seed_settings(seed), *settings, *budget_of(images, epochs)]
+    )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     live = error_console.is_terminal
     try:

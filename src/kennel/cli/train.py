@@ -60,7 +60,7 @@ def train(
             data,
             run,
             parent,
-            [*preset(speed), *([] if seed is None else [f"seed={seed}"]), *settings],
+            [*preset(speed), *words.seed_settings(seed), *settings],
             budget_of(images, epochs, hours),
             hours,
             training_device(pick_device(device)),

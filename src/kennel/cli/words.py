@@ -51,6 +51,11 @@ Classes = Annotated[
 ]
 
 
+def seed_settings(seed: int | None) -> list[str]:
+    """The settings that `--seed` stands for."""
+    return [] if seed is None else [f"seed={seed}"]
+
+
 def class_sampling(given: str | None) -> Any:
     """The `ClassSampling` that `--classes` names; a word that is none is answered with the nearest."""
     from typing import get_args
