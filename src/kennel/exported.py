@@ -31,6 +31,7 @@ MOST_BYTES = 1 << 30
 MOST_HEADER_BYTES = 4 << 20
 MOST_CARD = 256 << 10
 """Characters of a model card."""
+MOST_TRUNCATION = 1e6
 MOST_PASSES = 1_000
 """Of standing statistics; each draws a batch before the first picture."""
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -94,7 +95,7 @@ class Words(Options):
     images_seen: Count
     averaged: bool
     dtype: Literal["float16", "bfloat16", "float32"]
-    truncation: Annotated[float, Field(ge=0.01, le=1e6)] | None = None
+    truncation: Annotated[float, Field(ge=0.01, le=MOST_TRUNCATION)] | None = None
     teacher: Name | None = None
     fingerprint: Name
     license: Name = ""
