@@ -12,7 +12,7 @@ import torch
 from kennel.data.packed import PackedSet
 from kennel.data.prepared import is_plain, look, prepared
 from kennel.distributed import after_rank_0
-from kennel.errors import DataError
+from kennel.errors import DataError, RecipeError
 from kennel.recipe import Recipe, override
 from kennel.recipes import RECIPES, find
 from kennel.registry import unknown_name
@@ -66,6 +66,9 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
     packed set in the cache.
     """
     check_hours(asked.hours)
+    _refuse_two_budgets(asked)
+    if asked.parent is not None and not RunFolder(asked.run).exists():
+        RunFolder(asked.parent).recipe()  # refused before anything is prepared or measured for it
     begun = asked.begun()
     settings = [*asked.settings, *asked.budget]
     named = None if asked.is_open else override(_find(asked.recipe), settings)
@@ -80,6 +83,17 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
     if asked.hours is not None:
         recipe = _with_hours(asked, recipe, data, say)
     return recipe, data
+
+
+def _refuse_two_budgets(asked: Asked) -> None:
+    """One of two would be left out in silence."""
+    if asked.hours is not None and (given := _budgets(asked.settings)):
+        raise RecipeError(f"--hours and --set {given[-1]} are two ways to say how long: give one of them")
+
+
+def _budgets(settings: Sequence[str]) -> list[str]:
+    """Those of the settings that say how long the run is."""
+    return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
 
 
 def _find(recipe: str) -> Recipe:
@@ -138,8 +152,8 @@ def _in_words(source: Path, packed: PackedSet, is_new: bool) -> str:
 
 def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Recipe:
     budget = None
-    if asked.budget:
-        budget = override(find("projected"), asked.budget).budget.in_images(len(packed))
+    if given := [*_budgets(asked.settings), *asked.budget]:
+        budget = override(find("projected"), given).budget.in_images(len(packed))
     facts = facts_of(packed, asked.device.type, asked.hours, budget)
     choice = choose(facts)
     resolve(
@@ -150,6 +164,8 @@ def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Reci
         choice = choose(replace(facts, images_per_second=speed))
     for title, reason in zip(TITLES, choice.reasons, strict=True):
         say(f"{title} {reason}.")
+    if asked.settings:
+        say(f"As asked: {', '.join(asked.settings)}, in place of what the lines above say of it.")
     return override(choice.recipe, [*asked.settings, *asked.budget])
 
 
