@@ -210,6 +210,7 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
         (["--hours", "nan"], "--hours is nan: give a number above 0"),
         (["--hours", "1", "--set", "budget.images=5k"], "--hours and --set budget.images=5k are two ways"),
         (["digits", "--hours", "1", "--set", "budget.epochs=2"], "--hours and --set budget.epochs=2 are two"),
+        (["--data", "photoz"], "there is no photoz: give --data a packed set, or a folder, zip or tar"),
         (["aut"], "there is no recipe 'aut': did you mean 'auto'?"),
         (["--set", "discriminator.widht=3"], "did you mean 'width'?"),
         (["--set", "bach=3"], "did you mean 'batch'"),
@@ -217,7 +218,7 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, packed_set, tmp_path, arguments, message):
     data = packed_set(120, 3, 32)
-    outcome = kennel("train", *arguments, "--data", data, "--out", tmp_path / "run")
+    outcome = kennel("train", "--data", data, *arguments, "--out", tmp_path / "run")
     assert message in refused(outcome)
     assert not (tmp_path / "run").exists()
 

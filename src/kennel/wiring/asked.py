@@ -108,6 +108,10 @@ def _as_packed(
 ) -> Path:
     """The set to train on; pictures as they lie are prepared first."""
     source = asked.data
+    if not source.exists():
+        raise DataError(
+            f"there is no {source}: give --data a packed set, or a folder, zip or tar of pictures"
+        )
     if not is_plain(source):
         return source
     for folder in (asked.run, asked.parent):
