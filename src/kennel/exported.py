@@ -1,8 +1,8 @@
-"""A generator as one file that travels: safetensors, with its recipe, its classes and a model card inside.
+"""A generator as one file to pass on: safetensors, with its recipe, its classes and a model card inside.
 
-The file holds what is needed to draw pictures, and nothing of the training data. Its bytes are a function of
-its content alone. Reading one runs no code and believes nothing: what is truncated, altered, too large or not
-such a file at all is a `GeneratorFileError` of one sentence.
+The file holds what is needed to draw pictures, and no training image (with instances, vectors of their
+features). Its bytes are a function of its content alone. Reading one runs no code and believes nothing: what
+is truncated, altered, too large or not such a file at all is a `GeneratorFileError` of one sentence.
 """
 
 import hashlib

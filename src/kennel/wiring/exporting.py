@@ -1,4 +1,4 @@
-"""A run's generator becomes one file that travels: plain weights, the recipe, scores, a model card."""
+"""A run's generator becomes one file to pass on: plain weights, the recipe, scores, a model card."""
 
 import re
 from collections.abc import Sequence
