@@ -119,6 +119,13 @@ def test_a_short_look_tells_nothing(monkeypatch):
     assert not said
 
 
+def test_no_more_components_are_told_than_the_images_span(data):
+    heard = []
+    table = table_of(data, "instances.dimension=40", heard=heard)
+    assert table.vectors.shape == (12, 40)
+    assert "12 images by pixels, 11 principal components (100% of the variance)" in heard[-1]
+
+
 def test_images_that_are_all_the_same_are_refused(data):
     images = np.load(data / "images.npy")
     images[:] = images[0]
