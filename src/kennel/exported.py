@@ -1,8 +1,8 @@
-"""A generator as one file that travels: safetensors, with its recipe, its classes and a model card inside.
+"""A generator as one file to pass on: safetensors, with its recipe, its classes and a model card inside.
 
-The file holds what is needed to draw pictures, and nothing of the training data. Its bytes are a function of
-its content alone. Reading one runs no code and believes nothing: what is truncated, altered, too large or not
-such a file at all is a `GeneratorFileError` of one sentence.
+The file holds what is needed to draw pictures, and no training image (with instances, vectors of their
+features). Its bytes are a function of its content alone. Reading one runs no code and believes nothing: what
+is truncated, altered, too large or not such a file at all is a `GeneratorFileError` of one sentence.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ MOST_BYTES = 1 << 30
 MOST_HEADER_BYTES = 4 << 20
 MOST_CARD = 256 << 10
 """Characters of a model card."""
+MOST_TRUNCATION = 1e6
 MOST_PASSES = 1_000
 """Of standing statistics; each draws a batch before the first picture."""
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -94,7 +95,7 @@ class Words(Options):
     images_seen: Count
     averaged: bool
     dtype: Literal["float16", "bfloat16", "float32"]
-    truncation: Annotated[float, Field(ge=0.01, le=1e6)] | None = None
+    truncation: Annotated[float, Field(ge=0.01, le=MOST_TRUNCATION)] | None = None
     teacher: Name | None = None
     fingerprint: Name
     license: Name = ""

@@ -77,8 +77,9 @@ def may_be_named(name: str) -> bool:
 
 
 def names_at_hand() -> list[str]:
-    """The names of all generators that are fetched."""
-    return sorted(file.stem for file in place_of("any").parent.glob("*.safetensors"))
+    """The names of all generators that are fetched, in order."""
+    found = (file.name.removesuffix(".safetensors") for file in place_of("any").parent.glob("*.safetensors"))
+    return sorted(name for name in found if may_be_named(name))
 
 
 def at_hand(name: str) -> Path | None:
@@ -104,10 +105,11 @@ def fetch(
     """Brings a generator into the cache: from its published address, or from `given`, a file or an address.
 
     It gets its name only when its sha256 is the published one (or `sha256`), and `check(file, source)` has
-    found nothing against it. With `given` the name may be one of your own. Raises `ReleaseError`.
+    found nothing against it. With `given` the name may be one of your own; without it, one that was fetched
+    so is found again. Raises `ReleaseError`.
     """
     release = released(name)
-    if release is None and given is None:
+    if release is None and given is None and name not in names_at_hand():
         raise ReleaseError(
             f"{unknown_name('released generator', name, RELEASES)} Another one comes by --from FILE or URL"
         )
@@ -144,7 +146,7 @@ def fetch(
                 f"network, get the file by other means and give it with `kennel fetch {name} --from FILE`"
             ) from error
     else:
-        _copy(Path(source).expanduser(), path, checked)
+        _copy(_without_tilde(source), path, checked)
     return Fetched(path, _sha256(path), wanted is not None, already=False)
 
 
@@ -160,6 +162,14 @@ def _checksum(name: str, release: Release | None, given: str | None) -> str | No
     return given.lower()
 
 
+def _without_tilde(source: str) -> Path:
+    """The file with the home folder written out; a home that is not known stays as it was written."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        return Path(source)
+
+
 def _copy(source: Path, destination: Path, check: Callable[[Path], None]) -> None:
     if not source.is_file():
         raise ReleaseError(f"there is no file {source}: give --from a file, or an address (https://...)")
@@ -173,10 +183,3 @@ def _copy(source: Path, destination: Path, check: Callable[[Path], None]) -> Non
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def at_hand_names() -> list[str]:
-    """The names of all generators in the cache, in order."""
-    folder = place_of("x").parent
-    found = (path.name.removesuffix(".safetensors") for path in folder.glob("*.safetensors"))
-    return sorted(name for name in found if may_be_named(name))

@@ -101,6 +101,25 @@ def test_without_a_place_the_grid_goes_into_the_current_folder(kennel, run, tmp_
     assert (tmp_path / "digits-32-seeds0-3.png").is_file()
 
 
+def test_a_truncation_that_no_file_can_have_is_refused(kennel, run, tmp_path):
+    for given in ("0.001", "1e7", "nan"):
+        outcome = kennel("export", run, "--out", tmp_path / "a.safetensors", "--truncation", given)
+        assert outcome.code == 2
+        assert "cannot be the default of a file: give one of at least 0.01" in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_recipe_whose_name_is_a_path_is_exported_into_the_runs_folder(kennel, packed_set, tmp_path):
+    settings = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=8"]
+    recipe = override(built_in("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
+    train(recipe.model_copy(update={"name": "../mine/dögs 1"}), packed_set(), tmp_path / "run")
+    assert kennel("export", tmp_path / "run").code == 0
+    assert [file.name for file in (tmp_path / "run" / "exports").iterdir()] == [
+        "..-mine-dögs-1-8.safetensors"
+    ]
+
+
 def changed(file, change) -> None:
     """Writes the file again with other words, under a seal that holds."""
     found = exported.read(file)

@@ -104,6 +104,7 @@ def test_mistakes_are_answered_in_one_sentence(kennel, file, tmp_path):
         (("fetch", "dosg"), "did you mean 'dogs'"),
         (("fetch", "../x", "--from", file), "is no name"),
         (("fetch", "mine", "--from", tmp_path / "absent"), "there is no file"),
+        (("fetch", "mine", "--from", "~nobody-of-this-name/a.safetensors"), "there is no file ~nobody"),
         (("fetch", "mine", "--from", other), f"{other} is no safetensors file"),
         (("fetch", "mine", "--from", file, "--sha256", "12"), "64 hexadecimal digits"),
         (("fetch", "mine", "--from", file, "--sha256", "0" * 64), "is not the generator mine"),
@@ -114,3 +115,17 @@ def test_mistakes_are_answered_in_one_sentence(kennel, file, tmp_path):
         assert message in outcome.err
         assert len(outcome.err.strip().splitlines()) == 1
     assert not place_of("mine").exists()
+
+
+def test_a_generator_of_your_own_is_found_again_and_sampled_by_its_whole_name(
+    kennel, file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cats.one", "cats.two"):
+        assert kennel("fetch", name, "--from", file).code == 0
+        again = kennel("fetch", name)
+        assert again.code == 0, again.err
+        assert "Already there" in again.out
+        assert kennel("sample", name, "--count", 4).code == 0
+    grids = sorted(path.name for path in tmp_path.glob("cats*.png"))
+    assert grids == ["cats.one-seeds0-3.png", "cats.two-seeds0-3.png"]

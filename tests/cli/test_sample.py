@@ -156,6 +156,16 @@ def test_a_full_folder_is_never_written_into(kennel, run, tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["photo.jpg"]
 
 
+def test_the_current_folder_is_not_replaced_by_the_samples(kennel, run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (".", tmp_path / "here"):
+        outcome = kennel("sample", run, "--count", 2, "--out", name)
+        assert outcome.code == 2
+        assert "is the current folder: give --out a new one" in outcome.err
+        assert len(outcome.err.strip().splitlines()) == 1
+
+
 def test_a_folder_that_is_no_run_is_refused(kennel, tmp_path):
     outcome = kennel("sample", tmp_path)
     assert outcome.code == 2

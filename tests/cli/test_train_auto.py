@@ -208,6 +208,9 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
         (["--hours", "1", "--images", "5k"], "--images and --hours are ways to say how long: give one"),
         (["--hours", "0"], "--hours is 0: give a number above 0"),
         (["--hours", "nan"], "--hours is nan: give a number above 0"),
+        (["--hours", "1", "--set", "budget.images=5k"], "--hours and --set budget.images=5k are two ways"),
+        (["digits", "--hours", "1", "--set", "budget.epochs=2"], "--hours and --set budget.epochs=2 are two"),
+        (["--data", "photoz"], "there is no photoz: give --data a packed set, or a folder, zip or tar"),
         (["aut"], "there is no recipe 'aut': did you mean 'auto'?"),
         (["--set", "discriminator.widht=3"], "did you mean 'width'?"),
         (["--set", "bach=3"], "did you mean 'batch'"),
@@ -215,9 +218,24 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, packed_set, tmp_path, arguments, message):
     data = packed_set(120, 3, 32)
-    outcome = kennel("train", *arguments, "--data", data, "--out", tmp_path / "run")
+    outcome = kennel("train", "--data", data, *arguments, "--out", tmp_path / "run")
     assert message in refused(outcome)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_set_is_told_beside_the_choice_and_a_budget_counts_as_asked(kennel, packed_set, tmp_path):
+    data, run = packed_set(120, 3, 32), tmp_path / "run"
+    outcome = kennel("train", "--data", data, "--out", run, *QUICK, "--set", "budget.images=64")
+    assert outcome.code == 0, outcome.err
+    assert "Budget:   64 images (as was asked); samples by an average over 320 images" in outcome.err
+    assert "As asked: " in outcome.err
+    assert "generator.width=4, discriminator.width=4, batch=8" in outcome.err
+    assert "in place of what the lines above say of it" in outcome.err
+
+
+def test_a_fork_of_a_run_that_is_not_there_is_refused_before_a_recipe_is_chosen(kennel, packed_set, tmp_path):
+    command = ("train", "--data", packed_set(120, 3, 32), "--out", tmp_path / "old", *SHORT)
+    assert f"{tmp_path / 'old'} is not a run" in refused(kennel(*command, "--fork", tmp_path / "new"))
 
 
 def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_set, tmp_path, monkeypatch):

@@ -41,3 +41,20 @@ def test_noise_begins_with_no_strength_and_the_second_convolution_is_at_every_ot
     latents = torch.randn(2, 16)
     assert torch.equal(full(latents), full(latents))
     assert [len(units) for units in full.blocks.values()] == [2, 1, 2, 1]
+
+
+def test_noise_is_drawn_in_training_and_the_same_for_every_sample_else():
+    full = generator(second=True, noise=True)
+    with torch.no_grad():
+        for name, parameter in full.named_parameters():
+            if name.endswith("strength"):
+                parameter.fill_(1.0)
+    latents = torch.randn(2, 16)
+    assert not torch.equal(full(latents), full(latents))
+    full.eval()
+    both = full(latents)
+    assert torch.equal(both, full(latents))
+    torch.testing.assert_close(full(latents[1:]), both[1:])
+    planes = [value for name, value in full.named_buffers() if name.endswith("plane")]
+    assert len({tuple(plane.flatten().tolist()) for plane in planes}) == len(planes) == 6
+    assert not any(name.endswith("plane") for name in full.state_dict())

@@ -200,3 +200,9 @@ def test_a_generator_without_batch_norm_is_refused():
     )
     with pytest.raises(RecipeError, match="this generator has none: take one that has some"):
         TECHNIQUES["virtual_batch_norm"]().build(pair, torch.Generator())
+
+
+def test_the_reference_is_drawn_from_every_instance():
+    setting = Setting(8, 1, 4, instances=5, instance_width=3)
+    drawn = ReferenceBatch(setting, 100, torch.Generator().manual_seed(0)).labels
+    assert sorted(set(drawn.tolist())) == [0, 1, 2, 3, 4]

@@ -6,7 +6,7 @@ import torch
 
 from kennel import checkpoint
 from kennel.data.packed import PackedSet
-from kennel.errors import DataError, RecipeError, RunError
+from kennel.errors import DataError, RecipeError, RunError, UnknownNameError
 from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
@@ -119,6 +119,13 @@ def test_a_short_look_tells_nothing(monkeypatch):
     assert not said
 
 
+def test_no_more_components_are_told_than_the_images_span(data):
+    heard = []
+    table = table_of(data, "instances.dimension=40", heard=heard)
+    assert table.vectors.shape == (12, 40)
+    assert "12 images by pixels, 11 principal components (100% of the variance)" in heard[-1]
+
+
 def test_images_that_are_all_the_same_are_refused(data):
     images = np.load(data / "images.npy")
     images[:] = images[0]
@@ -196,6 +203,13 @@ def test_the_network_that_tells_instances_taught_the_run(data):
     packed = PackedSet(data)
     assert teacher_of(resolve(recipe(), packed)) == "pixels"
     assert teacher_of(resolve(recipe("instances.neighbors=0"), packed)) is None
+
+
+@pytest.mark.parametrize("name", ["auto", "pixel"])
+def test_instances_go_by_an_extractor_that_is_named(data, name):
+    # Whatever "auto" finds would be recorded as no network's teaching.
+    with pytest.raises(UnknownNameError, match=f"no extractor that instances could go by '{name}'"):
+        teacher_of(resolve(recipe(f"instances.extractor={name}"), PackedSet(data)))
 
 
 @pytest.mark.parametrize(

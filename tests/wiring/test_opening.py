@@ -64,3 +64,17 @@ def test_weights_of_other_names_or_shapes_are_refused():
     state.pop(next(iter(state)))
     with pytest.raises(GeneratorFileError, match="file lacks the weights"):
         assembled(recipe("dcgan"), state, "file")
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0], [1, -1, 2], [1, 1, 1 << 40]])
+def test_instances_that_are_counted_as_no_set_counts_them_are_refused(counts):
+    told = recipe("dcgan").model_dump() | {
+        "classes": 0,
+        "instances": {"neighbors": 1, "dimension": 2, "count": 3},
+    }
+    small = recipe_from(told)
+    state = build_generator(small).state_dict()
+    assembled(small, state, "file")
+    state["embedding.counts"] = torch.tensor(counts)
+    with pytest.raises(GeneratorFileError, match="counts its instances as no training set does"):
+        assembled(small, state, "file")

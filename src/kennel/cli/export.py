@@ -30,7 +30,7 @@ def export(
 ) -> None:
     """Write a run's generator as one file: weights, recipe, classes, scores and a model card.
 
-    Nothing of the training set is in it. `kennel sample FILE` and `kennel judge FILE` take it like a run.
+    No training image is in it. `kennel sample FILE` and `kennel judge FILE` take it like a run.
     """
     from kennel.atomic import write_text
     from kennel.cli.console import console

@@ -51,12 +51,12 @@ def _list() -> None:
     from rich.text import Text
 
     from kennel.cli.console import console
-    from kennel.releases import RELEASES, at_hand_names, place_of
+    from kennel.releases import RELEASES, names_at_hand, place_of
 
     table = Table(show_lines=True)
     table.add_column("generator", no_wrap=True, style="bold")
     table.add_column("what it draws, its license, its scores, where it is or comes from", overflow="fold")
-    here = at_hand_names()
+    here = names_at_hand()
     for name, release in RELEASES.items():
         size = "" if release.size is None else f"{release.size / 1e6:,.1f} MB, "
         lines = [release.description, f"{size}{release.license}", *release.scores]

@@ -67,7 +67,8 @@ def sample(
     if grid is None and out is None:
         last = seed + (per_class or count) - 1
         name = f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
-        grid = run / "samples" / name if (run / "recipe.yaml").is_file() else Path(f"{run.stem}-{name}")
+        called = run.name.removesuffix(".safetensors")  # a name may have a dot: no suffix is cut off it
+        grid = run / "samples" / name if (run / "recipe.yaml").is_file() else Path(f"{called}-{name}")
     kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch"):
         if out is not None:

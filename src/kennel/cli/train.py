@@ -90,7 +90,7 @@ def _train(asked: Any) -> int | None:
     except KeyboardInterrupt:
         return signal.SIGINT
     try:
-        with Watching(asked.hours if asked.begun() is None else None) as watching:
+        with Watching(None if folder.exists() else asked.hours) as watching:
             finished = train(
                 chosen,
                 packed,

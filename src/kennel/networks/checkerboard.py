@@ -1,6 +1,6 @@
 """A filter against the checkerboards of transposed convolutions.
 
-A transposed convolution of step 2 makes the pixels at even and at odd places by different weights. Whatever
+A transposed convolution of stride 2 makes the pixels at even and at odd places by different weights. Whatever
 differs between these by more than chance repeats every two pixels: a lattice (Odena, Dumoulin and Olah 2016,
 "Deconvolution and Checkerboard Artifacts", Distill). Smoothing removes it, and the fine detail with it. This
 filter removes no more than what repeats: per axis, with the frequency w from 0 to pi (a pixel and its

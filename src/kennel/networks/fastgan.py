@@ -43,27 +43,39 @@ class FastganOptions(options.Options):
 
 
 class NoiseInput(nn.Module):
-    """Adds one plane of normal noise to all channels, times a learned strength that begins at 0."""
+    """Adds one plane of normal noise to all channels, times a learned strength that begins at 0.
 
-    def __init__(self) -> None:
-        """One strength for the whole layer."""
+    In training each image draws its own. Otherwise all have the same one, so that a sample is a function of
+    its seed alone.
+    """
+
+    plane: Tensor
+
+    def __init__(self, side: int, seed: int) -> None:
+        """One strength for the whole layer; `seed` is that of the plane that all samples have."""
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(()))
+        random = torch.Generator().manual_seed(seed)
+        # On the CPU by name: where a network is laid out without memory, no generator draws.
+        plane = torch.randn(1, 1, side, side, generator=random, device="cpu")
+        self.register_buffer("plane", plane, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, channels, side, side) to the same."""
-        noise = torch.randn(len(maps), 1, *maps.shape[2:], dtype=maps.dtype, device=maps.device)
+        noise = self.plane.to(maps.dtype)
+        if self.training:
+            noise = torch.randn(len(maps), *noise.shape[1:], dtype=maps.dtype, device=maps.device)
         return torch.addcmul(maps, self.strength.to(maps.dtype), noise)
 
 
 class GatedUnit(nn.Module):
     """Convolution, noise if any, batch norm, GLU."""
 
-    def __init__(self, convolution: nn.Conv2d, noise: bool, conditioning: Conditioning) -> None:
+    def __init__(self, convolution: nn.Conv2d, noise: nn.Module | None, conditioning: Conditioning) -> None:
         """The convolution gives twice the channels that the unit does."""
         super().__init__()
         self.convolution = convolution
-        self.noise = NoiseInput() if noise else nn.Identity()
+        self.noise = noise or nn.Identity()
         self.normalise = conditioning.batch_norm(convolution.out_channels)
 
     def forward(self, maps: Tensor, labels: Labels | None) -> Tensor:
@@ -99,10 +111,13 @@ class FastganGenerator(Generator):
         self.excitations = nn.ModuleDict()
         for side in list(widths)[1:]:
             before, width = widths[side // 2], widths[side]
-            units = [GatedUnit(Doubling(before, 2 * width, bias=False), options.noise, conditioning)]
+            convolutions: list[nn.Conv2d] = [Doubling(before, 2 * width, bias=False)]
             if options.second and side in (8, 32, 128):
-                again = Convolution(width, 2 * width, 3, padding=1, bias=False)
-                units.append(GatedUnit(again, options.noise, conditioning))
+                convolutions.append(Convolution(width, 2 * width, 3, padding=1, bias=False))
+            units = [
+                GatedUnit(one, NoiseInput(side, 2 * side + place) if options.noise else None, conditioning)
+                for place, one in enumerate(convolutions)
+            ]
             self.blocks[str(side)] = nn.ModuleList(units)
             coarse = self._coarse(side)
             if coarse is not None:

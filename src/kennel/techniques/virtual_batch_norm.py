@@ -70,8 +70,9 @@ class ReferenceBatch(nn.Module):
         else:
             latents = torch.randn(shape, generator=random)
         self.register_buffer("latents", latents)
-        # As often as the set has each class, as in training; without classes nobody reads them.
-        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.classes), dtype=torch.float64)
+        # As often as the set has each class, as in training; without labels nobody reads them. Instances are
+        # all alike: how often each is shown is not known yet.
+        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.labels), dtype=torch.float64)
         labels = torch.multinomial(weights, count, replacement=True, generator=random)
         self.register_buffer("labels", labels)
 

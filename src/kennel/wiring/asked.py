@@ -12,7 +12,7 @@ import torch
 from kennel.data.packed import PackedSet
 from kennel.data.prepared import is_plain, look, prepared
 from kennel.distributed import after_rank_0
-from kennel.errors import DataError
+from kennel.errors import DataError, RecipeError
 from kennel.recipe import Recipe, override
 from kennel.recipes import RECIPES, find
 from kennel.registry import unknown_name
@@ -66,6 +66,9 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
     packed set in the cache.
     """
     check_hours(asked.hours)
+    _refuse_two_budgets(asked)
+    if asked.parent is not None and not RunFolder(asked.run).exists():
+        RunFolder(asked.parent).recipe()  # refused before anything is prepared or measured for it
     begun = asked.begun()
     settings = [*asked.settings, *asked.budget]
     named = None if asked.is_open else override(_find(asked.recipe), settings)
@@ -82,6 +85,17 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
     return recipe, data
 
 
+def _refuse_two_budgets(asked: Asked) -> None:
+    """One of two would be left out in silence."""
+    if asked.hours is not None and (given := _budgets(asked.settings)):
+        raise RecipeError(f"--hours and --set {given[-1]} are two ways to say how long: give one of them")
+
+
+def _budgets(settings: Sequence[str]) -> list[str]:
+    """Those of the settings that say how long the run is."""
+    return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
+
+
 def _find(recipe: str) -> Recipe:
     """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
     if Path(recipe).suffix not in FILES and recipe not in RECIPES:
@@ -94,6 +108,10 @@ def _as_packed(
 ) -> Path:
     """The set to train on; pictures as they lie are prepared first."""
     source = asked.data
+    if not source.exists():
+        raise DataError(
+            f"there is no {source}: give --data a packed set, or a folder, zip or tar of pictures"
+        )
     if not is_plain(source):
         return source
     for folder in (asked.run, asked.parent):
@@ -138,8 +156,8 @@ def _in_words(source: Path, packed: PackedSet, is_new: bool) -> str:
 
 def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Recipe:
     budget = None
-    if asked.budget:
-        budget = override(find("projected"), asked.budget).budget.in_images(len(packed))
+    if given := [*_budgets(asked.settings), *asked.budget]:
+        budget = override(find("projected"), given).budget.in_images(len(packed))
     facts = facts_of(packed, asked.device.type, asked.hours, budget)
     choice = choose(facts)
     resolve(
@@ -150,6 +168,8 @@ def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Reci
         choice = choose(replace(facts, images_per_second=speed))
     for title, reason in zip(TITLES, choice.reasons, strict=True):
         say(f"{title} {reason}.")
+    if asked.settings:
+        say(f"As asked: {', '.join(asked.settings)}, in place of what the lines above say of it.")
     return override(choice.recipe, [*asked.settings, *asked.budget])
 
 

@@ -1,4 +1,4 @@
-"""A run's generator becomes one file that travels: plain weights, the recipe, scores, a model card."""
+"""A run's generator becomes one file to pass on: plain weights, the recipe, scores, a model card."""
 
 import re
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from kennel import exported
 from kennel.data.known_sets import KNOWN_SETS
 from kennel.data.packed import PackedSet
 from kennel.errors import DataError, GeneratorFileError, JudgementError, KennelError
-from kennel.exported import Origin, Score, Words
+from kennel.exported import MOST_TRUNCATION, Origin, Score, Words
 from kennel.judgement import Judgement, read_judgements, warnings_about
 from kennel.registry import unknown_name
-from kennel.sampler import Samples
+from kennel.sampler import LEAST_TRUNCATION, Samples
 from kennel.untrusted import printable
 from kennel.wiring.loading import LoadedRun, load_players
 from kennel.wiring.model_card import model_card
@@ -69,12 +69,19 @@ def export(run: Path, destination: Path | None = None, wanted: Wanted | None = N
         raise unknown_name("dtype", wanted.dtype, exported.DTYPES)
     if destination is not None and destination.suffix != exported.SUFFIX:
         raise GeneratorFileError(f"{destination} is not the name of such a file: end it in {exported.SUFFIX}")
+    if wanted.truncation is not None and not LEAST_TRUNCATION <= wanted.truncation <= MOST_TRUNCATION:
+        raise GeneratorFileError(
+            f"--truncation {wanted.truncation:g} cannot be the default of a file: give one of at least "
+            f"{LEAST_TRUNCATION} and at most {MOST_TRUNCATION:,.0f}, or leave it out"
+        )
     loaded, players = load_players(run, wanted.checkpoint)
     teacher = loaded.teacher or players.discriminator.teacher
     tensors = exported.in_dtype(plain_state(loaded.generator), wanted.dtype)
     words = _words(loaded, teacher, wanted)
     differences = _differences(loaded, tensors, wanted)
-    path = destination or run / "exports" / f"{loaded.recipe.name}-{loaded.images_seen}{exported.SUFFIX}"
+    # A recipe's name is free text, and one with a slash would lead to another folder.
+    called = re.sub(r"[^\w.-]+", "-", loaded.recipe.name)[:60]
+    path = destination or run / "exports" / f"{called}-{loaded.images_seen}{exported.SUFFIX}"
     card = printable(model_card(words, loaded.recipe, tensors, path.name), "\n\t")
     size = exported.write(path, tensors, words, card)
     return Written(path, size, words, card, int(differences.max()), float(differences.mean()))

@@ -82,8 +82,10 @@ def _table(
     units = np.divide(coordinates, lengths, out=np.full_like(coordinates, 1e-3), where=lengths > 0)
     instances = units if rows is None else units[rows]
     found = nearest(units, instances, wanted.neighbors, device=device)
+    # So many images span one direction fewer; the rest of a vector is 0.
+    there = min(wanted.dimension, features.shape[1], len(instances) - 1)
     say(
-        f"Instances: {len(instances):,} images by {extractor.name}, {wanted.dimension} principal components "
+        f"Instances: {len(instances):,} images by {extractor.name}, {there} principal components "
         f"({share:.0%} of the variance)."
     )
     width = np.float32(wanted.dimension) ** 0.5

@@ -17,6 +17,7 @@ from kennel import exported, releases
 from kennel.errors import GeneratorFileError, KennelError, RunError
 from kennel.exported import Words
 from kennel.networks import GENERATORS, Generator
+from kennel.networks.instances import parts_with_instances
 from kennel.options import validated
 from kennel.recipe import Recipe, from_yaml
 from kennel.wiring.building import build_generator
@@ -132,6 +133,7 @@ def assembled(
         _refuse_other_shapes(name, tensors, expected)
         generator = build_generator(recipe)
         generator.load_state_dict(dict(tensors))
+        _refuse_impossible_counts(name, generator)
     except GeneratorFileError:
         raise
     # Options that fit one by one and not together: a width that no group divides, a side that is not there.
@@ -209,6 +211,17 @@ def _at_most(most: int) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _refuse_impossible_counts(name: str, generator: Generator) -> None:
+    """How often each instance is drawn must be a number that a training set could have made."""
+    for part in parts_with_instances(generator):
+        counts = part.counts
+        if not (0 <= int(counts.min()) <= int(counts.max()) <= MOST_COUNT and bool(counts.any())):
+            raise GeneratorFileError(
+                f"{name} cannot be used (it counts its instances as no training set does): get it again, or "
+                "export it again from its run"
+            )
 
 
 def _refuse_other_shapes(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -57,6 +57,8 @@ def write_samples(destination: Path, samples: Samples, run: Drawing, on_progress
             with atomic_file(destination) as temporary, zipfile.ZipFile(temporary, "w") as archive:
                 _write_pngs(samples, run, archive.writestr, on_progress)
         case "":
+            if destination.resolve() == Path.cwd():
+                raise RunError(f"{destination} is the current folder: give --out a new one, such as samples")
             if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
                 raise RunError(f"{destination} exists and is not empty: give --out a new folder")
             with atomic_folder(destination) as folder:

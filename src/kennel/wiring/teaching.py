@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kennel.errors import RecipeError
+from kennel.features.contract import EXTRACTORS
 from kennel.features.opening import choose
 from kennel.features.pixel_cells import PixelCells
 from kennel.networks import DISCRIMINATORS, Discriminator
 from kennel.recipe import Recipe
+from kennel.registry import unknown_name
 from kennel.run_folder import RunFolder
 from kennel.wiring.building import build_players
 
@@ -38,6 +40,10 @@ def teacher_of(recipe: Recipe) -> str | None:
     kind = DISCRIMINATORS[recipe.discriminator.name]
     looks = None if kind.teacher is Discriminator.teacher else build_players(recipe).discriminator.teacher
     tells = recipe.instances.extractor if recipe.instances.neighbors else None
+    if tells is not None and tells not in EXTRACTORS:
+        # "auto" too: what it stands for may be another network when the run goes on, and no judgement could
+        # tell which one taught it.
+        raise unknown_name("extractor that instances could go by", tells, EXTRACTORS)
     if looks is not None and tells not in (None, looks):
         raise RecipeError(
             f"the instances are the features of {tells}, and the discriminator looks through {looks}: no "
