@@ -206,3 +206,11 @@ def test_mistakes_are_answered_in_one_sentence(kennel, run, tmp_path):
         assert outcome.code == 2, outcome.out
         assert message in outcome.err
         assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_the_card_does_not_take_the_files_place(kennel, run, tmp_path):
+    one = tmp_path / "a.safetensors"
+    outcome = kennel("export", run, "--out", one, "--card", one)
+    assert outcome.code == 2
+    assert "--out and --card are both" in outcome.err
+    assert not one.exists()

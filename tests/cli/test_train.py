@@ -134,9 +134,10 @@ def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_set_that_is_not_there_is_answered_with_the_command_that_makes_it(kennel, tmp_path):
+def test_a_set_that_is_not_there_is_answered_with_what_data_may_be(kennel, tmp_path):
     outcome = kennel("train", "digits", "--data", tmp_path / "none", "--out", tmp_path / "run")
-    assert "kennel data prepare" in refused(outcome)
+    sentence = "give --data a packed set, or a folder, zip or tar of pictures"
+    assert sentence in refused(outcome)
 
 
 def test_recipes_are_listed_and_printed_in_full(kennel):

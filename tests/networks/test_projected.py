@@ -87,8 +87,8 @@ def test_the_teacher_is_named_and_an_untrained_network_teaches_nothing():
     assert discriminator(features="efficientnet_lite0").teacher == "efficientnet_lite0"
 
 
-@pytest.mark.parametrize("side", [-32, 48, 100])
-def test_a_side_that_the_fixed_network_cannot_halve_five_times_is_refused(side):
+@pytest.mark.parametrize("side", [-32, 48, 100, 1056])
+def test_a_side_that_the_fixed_network_cannot_halve_five_times_or_that_is_absurd_is_refused(side):
     with pytest.raises(ValueError, match="multiple of 32"):
         ProjectedOptions(side=side)
 

@@ -23,7 +23,7 @@ from kennel.errors import KennelError
 
 app = new_app(
     name="kennel",
-    help="Raise GANs: prepare images, train, sample, judge honestly, and see the comparison.",
+    help="A toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison.",
 )
 
 
@@ -31,7 +31,7 @@ app = new_app(
 def version(
     show: bool = typer.Option(False, "--version", help="Print the version and leave."),
 ) -> None:
-    """Raise GANs: prepare images, train, sample, judge honestly, and see the comparison."""
+    """A toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison."""
     if show:
         from kennel import __version__
 

@@ -34,11 +34,14 @@ def export(
     """
     from kennel.atomic import write_text
     from kennel.cli.console import console
+    from kennel.errors import RunError
     from kennel.wiring.exporting import LOOKED_AT, Wanted, export
 
     for file, option in ((out, "--out"), (card, "--card")):
         if file is not None:
             refuse_unwritable(file, option)
+    if out is not None and card is not None and out.resolve() == card.resolve():
+        raise RunError(f"--out and --card are both {out}: give two names")
     written = export(run, out, Wanted(checkpoint, dtype, truncation, license_, data_note))
     kind = "averaged weights (EMA)" if written.words.averaged else "playing weights"
     console.print(

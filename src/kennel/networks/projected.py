@@ -27,6 +27,7 @@ from kennel.shapes import Embedded, Features, Images, Labels, Logits, Maps
 SIZES = (32, 64, 128, 256)
 SCALES = (4, 8, 16, 32)
 """By how much the sides of the four maps are smaller than that of the network's input."""
+LARGEST_SIDE = 1024
 EMBEDDING = 64
 """The width in which a head's map meets the label's embedding."""
 
@@ -56,9 +57,10 @@ class ProjectedOptions(options.Options):
     @field_validator("side")
     @classmethod
     def _a_multiple(cls, side: int) -> int:
-        if side < 0 or side % SCALES[-1]:
+        if not 0 <= side <= LARGEST_SIDE or side % SCALES[-1]:
             raise ValueError(
-                f"side {side} is not a multiple of 32: give 64, 96, 128, 224, or 0 to fit the images"
+                f"side {side} is no multiple of 32 from 32 to {LARGEST_SIDE}: give 64, 96, 128, 224, or 0 to "
+                "fit the images"
             )
         return side
 
