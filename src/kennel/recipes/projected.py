@@ -32,7 +32,7 @@ def projected() -> Recipe:
     `moment_matching` helps. Each image is its own instance, so classes are not used.
 
     Command: kennel train projected --data sets/mine --out runs/projected
-    Cost: 200,000 images; at 64x64, at the 100 images/s of 2 CPU cores, about 35 minutes.
+    Cost: 200,000 images; at 64x64, at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
     adam = Optimiser(
         learning_rate=1e-3, betas=(0.0, 0.99), schedule=Schedule(decay="linear", begins=0.5, final=0.05)
@@ -79,6 +79,6 @@ def projected_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs
-    Cost: 200,000 images; at the 100 images/s of 2 CPU cores, about 35 minutes.
+    Cost: 200,000 images; at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
     return projected().model_copy(update={"name": "projected.dogs", "image": Image(size=64, channels=3)})
