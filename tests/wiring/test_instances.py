@@ -20,7 +20,7 @@ from kennel.wiring.instances import (
     fill_instances,
     instance_table,
     principal_coordinates,
-    tells_once,
+    remaining_time,
 )
 from kennel.wiring.opening import load_file
 from kennel.wiring.planning import forecast
@@ -100,20 +100,20 @@ def test_principal_coordinates_are_those_of_a_singular_value_decomposition():
 
 
 @pytest.mark.parametrize(
-    ("step", "seconds", "told"),
+    ("step", "seconds", "messages"),
     [
         (50, 4.0, ["Instances: 150 of 1,000 images seen, about 1 min 8 s more."]),
         (500, 6.0, []),
     ],
 )
-def test_a_long_look_tells_once_how_long_it_takes(monkeypatch, step, seconds, told):
+def test_computing_features_for_long_says_once_how_long_the_rest_takes(monkeypatch, step, seconds, messages):
     now, said = [0.0], []
     monkeypatch.setattr("kennel.wiring.instances.time.perf_counter", lambda: now[0])
-    on_progress = tells_once(said.append)
+    on_progress = remaining_time(said.append)
     for done in range(0, 1_001, step):
         on_progress(done, 1_000)
         now[0] += seconds
-    assert said == told
+    assert said == messages
 
 
 def test_images_that_are_all_the_same_are_refused(data):

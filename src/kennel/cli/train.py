@@ -14,10 +14,10 @@ from kennel.watch import VALIDATIONS_SINCE_BEST, Entry, Watch
 BY_SIGNAL = 128
 """What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
 
-TOLD_AFTER = 0.04
+CHECKED_AFTER = 0.04
 """The share of a run after which its speed is compared with the one that `--hours` was counted by."""
 OFF_BY = 1.5
-"""By which factor it may differ before that is told."""
+"""The factor by which the time may differ from `--hours` without a message."""
 
 
 def train(
@@ -246,7 +246,7 @@ class Watching(Watch):
         if self._hours is not None and self._started is not None:
             began, images_before = self._started
             seen = int(entry["images"] or 0) - images_before
-            if seen >= self._total * TOLD_AFTER:
+            if seen >= self._total * CHECKED_AFTER:
                 whole = (time.monotonic() - began) / seen * self._total
                 if sentence := other_than_asked(self._hours, whole, self._total):
                     self.say(sentence)
@@ -254,8 +254,10 @@ class Watching(Watch):
 
 
 def other_than_asked(hours: float, whole: float, images: int) -> str | None:
-    """What to say of a run of so many `images` that takes `whole` seconds, when `hours` were asked for; None
-    where that is near enough."""
+    """The message about a run of `images` images that takes `whole` seconds where `hours` were asked for.
+
+    None where that is near enough.
+    """
     from kennel.report.wording import duration
 
     asked = hours * 3600

@@ -26,8 +26,8 @@ from kennel.step import Step
 from kennel.trainer import Batches
 from kennel.wiring.building import sampling_generator
 
-TELL_AFTER = 10.0
-"""Seconds of looking at images after which is said how long the rest takes."""
+REPORT_AFTER = 10.0
+"""Seconds of computing features after which a message says how long the rest takes."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _table(
     extractor = open_extractor(wanted.extractor, device=device, precision=precision)
     if not is_kept(packed, extractor):
         say(f"Instances: {extractor.name} looks at {len(packed):,} images, once for this set.")
-    features = reference_features(packed, extractor, on_note=say, on_progress=tells_once(say)).features
+    features = reference_features(packed, extractor, on_note=say, on_progress=remaining_time(say)).features
     rows = choose_rows(len(packed), wanted.count or len(packed), recipe.seed)
     coordinates, share = principal_coordinates(features, rows, wanted.dimension)
     # An image that is the mean of all has no direction; it is taken as it is, and is like any other.
@@ -95,20 +95,21 @@ def _table(
     )
 
 
-def tells_once(say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says, ten seconds after the first images, how long the others will take, where that is long."""
-    begun: list[tuple[float, int]] = []
+def remaining_time(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """A progress callback that says once how long the rest takes, `REPORT_AFTER` seconds after its first
+    call; nothing where the rest is short."""
+    start, first, reported = 0.0, -1, False
 
     def on_progress(done: int, count: int) -> None:
+        nonlocal start, first, reported
         now = time.perf_counter()
-        if not begun:
-            begun.append((now, done))
-        (start, first), told = begun[0], len(begun) > 1
-        if told or now < start + TELL_AFTER or done == first:
+        if first < 0:
+            start, first = now, done
+        if reported or now < start + REPORT_AFTER or done == first:
             return
-        begun.append((now, done))
+        reported = True
         left = (count - done) * (now - start) / (done - first)
-        if left > 2 * TELL_AFTER:
+        if left > 2 * REPORT_AFTER:
             say(f"Instances: {done:,} of {count:,} images seen, about {duration(left)} more.")
 
     return on_progress
