@@ -7,7 +7,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -157,7 +157,7 @@ class Instances(Options):
     neighbors: NonNegativeInt = 0
     extractor: str = "efficientnet_lite1"
     dimension: PositiveInt = 128
-    most: PositiveInt = 10_000
+    most: Annotated[int, Field(ge=2)] = 10_000
     count: PositiveInt | None = None
     """How many instances there are. Always filled in from the data set."""
 

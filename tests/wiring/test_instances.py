@@ -210,6 +210,7 @@ def test_instances_go_by_an_extractor_that_is_named(data, name):
         (["generator.name=mlp"], "the generator mlp takes no instances: take one that does"),
         (["discriminator.conditioning=none"], "the discriminator projected takes no instances"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
+        (["instances.most=1"], "instances.most.*greater than or equal to 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(data, settings, complaint):
