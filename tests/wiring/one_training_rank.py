@@ -19,6 +19,7 @@ from kennel import checkpoint, distributed, wanted
 from kennel.distributed import alone, rank, ranks_together
 from kennel.errors import JudgementError, ToldError
 from kennel.recipe import Recipe, from_yaml, override
+from kennel.recipes import built_in
 from kennel.shapes import Scalar
 from kennel.techniques import TECHNIQUES, Play, Term
 from kennel.trainer import Trainer
@@ -298,6 +299,22 @@ def tick_due() -> bool:
     return shared("tick due", content)
 
 
+def with_instances() -> bool:
+    """Rank 0 alone looks at the images for what all are conditioned on, and one process does the same."""
+    content = override(built_in("projected"), INSTANCES)
+    done = shared("with instances", content, folder / "pictures")
+    if rank() == 0:
+        with alone():
+            done = shared("with instances alone", content, folder / "pictures") and done
+    return done
+
+
+INSTANCES = (
+    *("image.size=32", "image.channels=1", "batch=8", "ticks=1", "budget.images=24", "generator.width=2"),
+    *("discriminator.features=untrained", "discriminator.width=2", "discriminator.widest=8"),
+    *("instances.extractor=pixels", "instances.dimension=4", "instances.neighbors=2"),
+    "validation.every_ticks=0",
+)
 SHORT = ("ticks=1", "budget.images=40")
 ROLLBACK = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
 CASES: tuple[Callable[[], object], ...] = (
@@ -305,6 +322,7 @@ CASES: tuple[Callable[[], object], ...] = (
     *(fails_at_a_tick, fails_in_a_round),
     *(rolled_back, rolled_back_in_sittings, rolled_back_from_a_loss, rolled_back_from_a_boosted_round),
     *(detached, not_finite, scores_fail, dropout, standing, forked, tick_due),
+    with_instances,
 )
 
 

@@ -26,6 +26,7 @@ def told(once, two_ranks) -> tuple[Path, list[dict[str, str]]]:
     def play(folder: Path) -> None:
         make = packed(folder)
         data, other = make("set", 40), make("other", 41)
+        make("pictures", 12, 32)
         (folder / "recipe.yaml").write_text(override(built_in("digits"), TINY).to_yaml())
         arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other)]
         codes, said = two_ranks(*arguments, seconds=300, KENNEL_CACHE=str(folder / "cache"))
@@ -46,9 +47,9 @@ def packed(folder: Path):
 
     from kennel.data.packed import FORMAT, set_fingerprint
 
-    def make(name: str, count: int) -> Path:
+    def make(name: str, count: int, side: int = 8) -> Path:
         (folder / name).mkdir()
-        images = np.random.default_rng(count).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+        images = np.random.default_rng(count).integers(0, 256, (count, 1, side, side), dtype=np.uint8)
         np.save(folder / name / "images.npy", images)
         about = {
             "format": FORMAT,
@@ -254,3 +255,13 @@ def test_a_validation_that_one_process_gave_up_two_ranks_do(told):
     # The tick that was due has the means of all its rounds, those that one process played.
     other = RunFolder(folder / "whole").log()[1]
     assert run.log()[1]["discriminator_loss"] == pytest.approx(other["discriminator_loss"], rel=1e-3)
+
+
+def test_all_ranks_are_conditioned_on_the_instances_that_rank_0_saw(told):
+    folder, (first, second) = told
+    assert first["with_instances"] == second["with_instances"] == "True []"
+    several, one = (RunFolder(folder / name) for name in ("with instances", "with instances alone"))
+    grid = "000000000000.png"
+    assert (several.samples / grid).read_bytes() == (one.samples / grid).read_bytes()
+    for key in ("discriminator_loss", "generator_loss"):
+        assert several.log()[0][key] == pytest.approx(one.log()[0][key], rel=1e-3)
