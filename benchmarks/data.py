@@ -38,11 +38,11 @@ from kennel.data.options import PrepareOptions
 from kennel.data.packed import FORMAT, PackedSet
 from kennel.data.preparing import prepare
 from kennel.data.stream import Stream
+from kennel.latents import draw_latents
 from kennel.pixels import to_float
 from kennel.randomness import Draws, generator
 from kennel.recipe import override
 from kennel.recipes import built_in
-from kennel.sampler import draw_latents
 from kennel.trainer import Plan, Trainer
 from kennel.wiring import build_step
 

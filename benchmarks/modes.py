@@ -24,9 +24,10 @@ import numpy as np
 import torch
 
 from kennel.atomic import write_text
+from kennel.latents import draw_latents
 from kennel.metrics.modes import modes_of_centres
 from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override
-from kennel.sampler import draw_latents, labels_of, latents_of
+from kennel.sampler import labels_of, latents_of
 from kennel.trainer import Plan, Trainer
 from kennel.wiring import build_step, sampling_generator
 

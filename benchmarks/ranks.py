@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 
 from kennel.distributed import alone, meet, own_rows, rank, ranks_together
+from kennel.latents import draw_latents
 from kennel.pixels import to_float
 from kennel.recipe import Recipe, override
 from kennel.recipes import built_in
-from kennel.sampler import draw_latents
 from kennel.step import Step
 from kennel.techniques import Turn
 from kennel.wiring import build_step

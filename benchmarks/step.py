@@ -31,12 +31,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
+from kennel.latents import draw_latents
 from kennel.losses import Targets
 from kennel.networks import convolutions, modern
 from kennel.pixels import to_float
 from kennel.recipe import Recipe, override
 from kennel.recipes import built_in
-from kennel.sampler import draw_latents
 from kennel.speed import preset
 from kennel.step import Step
 from kennel.techniques import Turn

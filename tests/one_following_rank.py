@@ -16,11 +16,11 @@ from torch import Tensor
 
 from kennel import checkpoint
 from kennel.distributed import alone, own_rows, rank
+from kennel.latents import draw_latents
 from kennel.losses import LOSSES
-from kennel.monitor import Tally
+from kennel.monitor.tally import Tally
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
-from kennel.sampler import draw_latents
 from kennel.techniques import TECHNIQUES
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step

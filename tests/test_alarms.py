@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from kennel.errors import RecipeError
-from kennel.monitor import NON_FINITE
-from kennel.monitor.alarms import ADVERSARIAL, ALARMS, DIVERSITY, IGNORANT, Tick, alarms_of, newly_raised
+from kennel.monitor.alarms import (
+    ADVERSARIAL,
+    ALARMS,
+    DIVERSITY,
+    IGNORANT,
+    NON_FINITE,
+    Tick,
+    alarms_of,
+    newly_raised,
+)
 from kennel.monitor.diagnosis import REMEDIES
 from kennel.policy import ALARMS_OF_TICKS, Alarms
 from kennel.recipe import override

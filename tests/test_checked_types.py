@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kennel.distributed import own_rows
+from kennel.latents import draw_latents
 from kennel.recipe import Latent
-from kennel.sampler import draw_latents
 from kennel.shapes import Images, Labels
 
 checked = jaxtyping.jaxtyped(typechecker=beartype)

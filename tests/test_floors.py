@@ -11,10 +11,11 @@ ROOT = Path(kennel.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "shapes", "schedules", "randomness", "watch", "wanted"),
     ("registry", "atomic", "cache", "pixels", "distributed", "untrusted"),
-    ("options", "pictures", "lock", "migrations", "downloads"),
+    ("options", "pictures", "lock", "downloads"),
     ("sealed", "releases"),
     ("pace", "policy", "speed"),
     ("recipe",),
+    ("latents",),
     ("recipes", "exported"),
     ("data",),
     ("features",),

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from kennel.errors import RunError
-from kennel.monitor import Tally, Tick, refuse_non_finite
-from kennel.monitor.alarms import alarms_of
+from kennel.monitor.alarms import Tick, alarms_of
 from kennel.monitor.diagnosis import first_not_finite, sentence, with_what_is_wrong
 from kennel.monitor.diversity import nearest_distance
 from kennel.monitor.sentinel import Broken, Sentinel
 from kennel.monitor.spectra import USED, Spectra, followed_matrices, layer_in_words
+from kennel.monitor.tally import Tally, refuse_non_finite
 from kennel.optimisers import build_optimiser
 from kennel.policy import Alarms
 from kennel.recipe import Optimiser, override

@@ -6,13 +6,13 @@ import torch
 from scipy import stats
 
 from kennel.errors import NotFiniteError, RunError
+from kennel.latents import draw_latents
 from kennel.networks import GENERATORS, Generator, Setting
 from kennel.recipe import Latent, Sampling
 from kennel.sampler import (
     SampledSet,
     Samples,
     a_row_a_class,
-    draw_latents,
     images_of,
     latents_of,
     with_standing_statistics,

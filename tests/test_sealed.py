@@ -1,6 +1,5 @@
 """A checkpoint's file: whole or found out, whatever was done to it, and nothing in it is ever run."""
 
-import base64
 import json
 import os
 import pickle
@@ -13,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import kennel
-from kennel import checkpoint, migrations, sealed
-from kennel.errors import CheckpointError, NewerFormatError
+from kennel import checkpoint, sealed
+from kennel.errors import CheckpointError, CheckpointFormatError
 
 TENSORS = {
     "a": torch.arange(6.0).reshape(2, 3),
@@ -31,16 +30,6 @@ ABOUT = {
     "validations_since_best": 1,
     "recipe": "0123456789abcdef",
 }
-FORMAT_1 = """
-yAEAAAAAAAB7Il9fbWV0YWRhdGFfXyI6eyJrZW5uZWwiOiJ7XCJmb3JtYXRcIjogMSwgXCJjaGVja3N1bVwiOiBcIjJkZWZi
-ODVkZTNiNjgzYjQ2MTRhM2Q2NzczOTFlY2YxXCIsIFwiaW1hZ2VzX3NlZW5cIjogNjQsIFwic2Vjb25kc1wiOiAxLjUsIFwi
-YmVzdFwiOiAzLjI1LCBcImJlc3RfbWV0cmljXCI6IFwiZmlkXCIsIFwiYmVzdF9pbWFnZXNcIjogMzIsIFwidmFsaWRhdGlv
-bnNfc2luY2VfYmVzdFwiOiAxLCBcInJlY2lwZVwiOiBcIjAxMjM0NTY3ODlhYmNkZWZcIiwgXCJrZW5uZWxcIjogXCIwLjEu
-MFwifSJ9LCJiIjp7ImR0eXBlIjoiSTY0Iiwic2hhcGUiOltdLCJkYXRhX29mZnNldHMiOlswLDhdfSwiYSI6eyJkdHlwZSI6
-IkYzMiIsInNoYXBlIjpbMiwzXSwiZGF0YV9vZmZzZXRzIjpbOCwzMl19LCJjIjp7ImR0eXBlIjoiQk9PTCIsInNoYXBlIjpb
-Ml0sImRhdGFfb2Zmc2V0cyI6WzMyLDM0XX19ICAgICAHAAAAAAAAAAAAAAAAAIA/AAAAQAAAQEAAAIBAAACgQAEA
-"""
-"""A file of kennel 0.1.0 in format 1: TENSORS but for the empty one, ABOUT, and "kennel": "0.1.0"."""
 
 
 def written(tmp_path):
@@ -87,7 +76,7 @@ def test_what_was_written_comes_back_and_names_its_kennel_and_format(tmp_path):
     }
     assert dict(found.about) == {
         **ABOUT,
-        "format": migrations.FORMAT,
+        "format": sealed.FORMAT,
         "kennel": kennel.__version__,
         "checksum": sealed.checksum(TENSORS),
     }
@@ -142,78 +131,23 @@ def test_random_garbage_in_the_header_is_refused(tmp_path):
         refusal(path)
 
 
-def test_a_file_of_format_1_is_read_as_one_of_today(tmp_path):
-    path = tmp_path / checkpoint.name_for(64)
-    path.write_bytes(base64.b64decode(FORMAT_1))
-    assert '"format": 1' in header_of(path)["__metadata__"]["kennel"]
-    found = checkpoint.load(path)
-    expected = {name: one for name, one in TENSORS.items() if name != "none"}
-    assert {name: one.tolist() for name, one in found.tensors.items()} == {
-        name: one.tolist() for name, one in expected.items()
-    }
-    assert dict(found.about) == {
-        **ABOUT,
-        "format": migrations.FORMAT,
-        "kennel": "0.1.0",
-        "checksum": sealed.checksum(expected),
-        "tick_due": False,
-    }
-
-
-def test_a_bit_that_flips_in_the_tensors_or_the_format_of_format_1_is_found(tmp_path):
-    path = tmp_path / checkpoint.name_for(64)
-    content = base64.b64decode(FORMAT_1)
-    end = 8 + struct.unpack("<Q", content[:8])[0]
-    number = content.index(b'format\\": 1') + len(b'format\\": ')
-    for byte in (number, *range(end, len(content))):
-        for bit in range(8):
-            damaged = bytearray(content)
-            damaged[byte] ^= 1 << bit
-            path.write_bytes(damaged)
-            refusal(path)
-
-
-def test_every_older_format_has_a_named_migration_that_is_pure_and_says_what_changed():
-    assert set(migrations.MIGRATIONS) == set(range(1, migrations.FORMAT))
-    for begins, step in migrations.MIGRATIONS.items():
-        assert step.name.isidentifier()
-        assert step.summary.endswith(".")
-        tensors, about = dict(TENSORS), {**ABOUT, "format": begins}
-        step.apply(tensors, about)
-        assert tensors == TENSORS
-        assert about == {**ABOUT, "format": begins}
-
-
-def test_migrations_follow_one_another(monkeypatch):
-    monkeypatch.setattr(migrations, "FORMAT", 3)
-    monkeypatch.setattr(migrations, "MIGRATIONS", dict(migrations.MIGRATIONS))
-
-    @migrations.migration(2)
-    def renamed(tensors, about):
-        """`a` is called `z`."""
-        return {"z": tensors["a"]}, about
-
-    (tensors, about), steps = migrations.migrated(TENSORS, {"format": 1, "images_seen": 1})
-    assert [step.name for step in steps] == ["words_under_a_seal", "renamed"]
-    assert list(tensors) == ["z"]
-    assert about["format"] == 3
-    with pytest.raises(ValueError, match="two migrations"):
-        migrations.migration(2)(renamed)
-
-
-def test_a_newer_format_names_the_kennel_that_wrote_it_and_what_to_do(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(3, "update kennel to that version or a later one"), (1, "read it with that one")]
+)
+def test_another_format_names_the_kennel_that_wrote_it_and_what_to_do(tmp_path, number, remedy):
     path = tmp_path / checkpoint.name_for(128)
-    with_words(path, {"format": 3, "kennel": "7.1", "checksum": "", "images_seen": 128})
+    with_words(path, {"format": number, "kennel": "7.1", "checksum": "", "images_seen": 128})
     assert refusal(path) == (
-        f"the checkpoint {path} has format 3, written by kennel 7.1, and kennel {kennel.__version__} reads "
-        "formats up to 2: update kennel to that version or a later one"
+        f"the checkpoint {path} has format {number}, written by kennel 7.1, and kennel {kennel.__version__} "
+        f"reads format 2 alone: {remedy}"
     )
 
 
-def test_nobody_goes_behind_a_checkpoint_of_a_newer_kennel(tmp_path):
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_older_checkpoint_does_not_take_the_place_of_one_in_another_format(tmp_path, number):
     written(tmp_path)
-    with_words(tmp_path / checkpoint.name_for(128), {"format": 3, "kennel": "7.1"})
-    with pytest.raises(NewerFormatError, match=r"kennel 7\.1"):
+    with_words(tmp_path / checkpoint.name_for(128), {"format": number, "kennel": "7.1"})
+    with pytest.raises(CheckpointFormatError, match=r"kennel 7\.1"):
         checkpoint.newest(tmp_path)
 
 

@@ -1,10 +1,9 @@
 """One word for how a run is computed; each part of it can be set."""
 
 import pytest
-import yaml
 
 from kennel.errors import KennelError, RecipeError
-from kennel.recipe import from_yaml, override
+from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.speed import PRESETS, Speed, preset
 
@@ -25,13 +24,6 @@ def test_what_is_given_stands_and_auto_is_filled_in():
         Speed(precision="float32", layout="contiguous", convolutions="minimal")
     )
     assert found == Speed(precision="bfloat16", layout="contiguous", convolutions="minimal")
-
-
-def test_a_recipe_of_before_there_was_a_speed_is_computed_as_it_was():
-    content = yaml.safe_load(built_in("digits").to_yaml())
-    del content["speed"]
-    old = from_yaml(yaml.safe_dump(content | {"precision": "bfloat16"}), "old")
-    assert old.speed == Speed(precision="bfloat16", layout="channels_last", convolutions="direct")
 
 
 def test_layout_and_convolutions_leave_the_fingerprint_alone_and_precision_does_not():

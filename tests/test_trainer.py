@@ -3,11 +3,11 @@
 import torch
 from pydantic import Field
 
+from kennel.latents import draw_latents
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.optimisers import Scheduled
 from kennel.recipe import Latent, Turns
-from kennel.sampler import draw_latents
 from kennel.step import Step
 from kennel.techniques import Play, Players, Technique
 from kennel.trainer import Plan, Trainer

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kennel import sealed
-from kennel.errors import CheckpointError, NewerFormatError, OtherRunError
-from kennel.migrations import migrated
-from kennel.monitor import Tally
+from kennel.errors import CheckpointError, CheckpointFormatError, OtherRunError
+from kennel.monitor.tally import Tally
 from kennel.optimisers import Scheduled, parameters_of
 from kennel.step import Step
 
@@ -45,13 +44,13 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 
 
 def load(path: Path, run: str | None = None) -> Checkpoint:
-    """Reads and verifies one checkpoint, of today's format or brought to it.
+    """Reads and verifies one checkpoint.
 
     Raises `CheckpointError` where the file is truncated, has a flipped bit, is not kennel's, is not the one
     that its name says, or is not of the run with the identity `run`, where that is given and the file names
-    its own; and `NewerFormatError` where a newer kennel wrote it.
+    its own; and `CheckpointFormatError` where a newer kennel wrote it.
     """
-    (tensors, about), _ = migrated(*sealed.read(path))
+    tensors, about = sealed.read(path)
     found = Checkpoint(path, tensors, about)
     if path.stem.isdigit() and int(path.stem) != found.images_seen:
         raise CheckpointError(
@@ -86,14 +85,14 @@ def newest(
     """The newest checkpoint that is whole, or None; `on_damage(error)` is told of each that is not.
 
     `run` is the identity of the run whose it must be. One that a newer kennel wrote is whole: nobody goes
-    behind it, and `NewerFormatError` is raised. A run that trains meanwhile may take an older one away.
+    behind it, and `CheckpointFormatError` is raised. A run that trains meanwhile may take an older one away.
     """
     paths, told, others = in_folder(folder), set(), 0
     while paths:
         path = paths.pop(0)
         try:
             return load(path, run)
-        except NewerFormatError:
+        except CheckpointFormatError:
             raise
         except CheckpointError as error:
             if not path.is_symlink() and not path.exists():

@@ -40,8 +40,8 @@ class OtherRunError(CheckpointError):
     """A checkpoint that is whole, and of another run than the one it was looked for in."""
 
 
-class NewerFormatError(CheckpointError):
-    """A checkpoint that a newer kennel wrote: whole, and beyond this one."""
+class CheckpointFormatError(CheckpointError):
+    """A checkpoint of another format: whole, and not for this version of kennel."""
 
 
 class WeightsError(KennelError):

@@ -26,7 +26,7 @@ from kennel.options import Options, sentence
 from kennel.pace import Boost, Budget, Optimiser, Schedule, SecondBeta, Turns
 from kennel.policy import Alarms
 from kennel.registry import MOST_NAMED, nearest, unknown_name
-from kennel.speed import Speed, fingerprinted, with_speed
+from kennel.speed import Speed, fingerprinted
 from kennel.untrusted import UntrustedError, parse_yaml
 
 __all__ = [
@@ -53,17 +53,6 @@ __all__ = [
     "parsed",
     "recipe_from",
 ]
-
-_LATER: dict[str, dict[str, Any]] = {
-    "validation": {"also": [], "patience": None},
-    "turns": {"same_fakes": False},
-    "sampling": {"classes": "data"},
-    "generator_optimiser": {"second_beta": None},
-    "discriminator_optimiser": {"second_beta": None},
-}
-"""Keys that recipes did not always have, with their defaults. There a fingerprint leaves them out, so that
-older runs keep theirs; and all of `alarms`."""
-
 
 ClassSampling = Literal["data", "uniform"]
 """How the classes of samples are drawn: as often as the training set has them, or all alike."""
@@ -207,14 +196,6 @@ class Recipe(Options):
         which checkpoints stay."""
         ignored = {"paper", "class_counts", "keep_every_ticks"}
         content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
-        if self.alarms == Alarms():
-            del content["alarms"]
-        if not self.instances.neighbors:
-            del content["instances"]
-        for part, defaults in _LATER.items():
-            for key, default in defaults.items():
-                if content[part][key] == default:
-                    del content[part][key]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -225,7 +206,6 @@ class Recipe(Options):
 
 def recipe_from(content: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values; what does not fit raises `RecipeError` in one sentence."""
-    content = with_speed(dict(content))
     _refuse_unknown_keys(content, Recipe, "recipe")
     try:
         return Recipe.model_validate(content)

@@ -15,6 +15,7 @@ from kennel import randomness
 from kennel.data.image_set import PixelArray, batch_starts
 from kennel.distributed import alone
 from kennel.errors import NotFiniteError, RunError
+from kennel.latents import draw_latents
 from kennel.networks import Generator, Setting, StyleGenerator
 from kennel.networks.instances import parts_with_instances
 from kennel.pixels import to_uint8
@@ -26,14 +27,6 @@ LEAST_TRUNCATION = 0.01
 """Below it nearly every draw is outside, and drawing again would take for ever."""
 STANDING_SEED = 2_000_000
 """Standing statistics are those of the seeds from here on, apart from the grid's and the validation's."""
-
-
-def draw_latents(latent: Latent, count: int, random: torch.Generator) -> Latents:
-    """`count` draws from the prior on the generator's device: what training uses."""
-    shape = (count, latent.dimension)
-    if latent.distribution == "uniform":
-        return torch.rand(shape, generator=random, device=random.device) * 2 - 1
-    return torch.randn(shape, generator=random, device=random.device)
 
 
 def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = None) -> Latents:

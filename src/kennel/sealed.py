@@ -20,10 +20,12 @@ from torch import Tensor
 
 import kennel
 from kennel.atomic import atomic_file
-from kennel.errors import CheckpointError, NewerFormatError
-from kennel.migrations import FORMAT
+from kennel.errors import CheckpointError, CheckpointFormatError
 from kennel.untrusted import UntrustedError, parse_json, printable
 
+FORMAT = 2
+"""What files say of themselves. It rises by one where a file of before would be misread; such a file is
+refused then."""
 MOST_ROLLBACKS = 1_000
 _WORDS, _SEAL = "kennel", "seal"
 """The names of the two entries in the file's metadata. They stay as they are in all formats to come, so that
@@ -51,7 +53,7 @@ def bytes_of(tensors: Mapping[str, Tensor]) -> int:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the words of a file of this format or an older one, verified."""
+    """The tensors and the words of a file of this format, verified."""
     if not path.is_file():  # a folder, a pipe that would never end, a link to nothing
         raise CheckpointError(f"the checkpoint {path} cannot be read (it is no file)")
     try:
@@ -99,25 +101,19 @@ def _verified(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         about = parse_json(words)
     except UntrustedError:
         about = None
-    sealed = _SEAL in metadata
-    if not isinstance(about, dict) or (sealed and metadata[_SEAL] != _seal(words)):
+    if not isinstance(about, dict) or metadata.get(_SEAL) != _seal(words):
         raise CheckpointError(f"the checkpoint {path} is damaged: what it says of itself does not hold")
     written = about.get("format", 0)
     if not _is_count(written) or written == 0:
         raise CheckpointError(f"the checkpoint {path} is damaged: it names no format")
-    if written > FORMAT:
-        # Files up to format 1 have a checksum and no seal: here a bit of an old one's format was flipped.
-        if not sealed and "checksum" in about:
-            raise CheckpointError(
-                f"the checkpoint {path} is damaged: its format is {written}, without a seal"
-            )
-        raise NewerFormatError(
-            f"the checkpoint {path} has format {written}, written by kennel {about.get('kennel', '?')}, and "
-            f"kennel {kennel.__version__} reads formats up to {FORMAT}: update kennel to that version or "
-            "a later one"
+    if written != FORMAT:
+        remedy = (
+            "update kennel to that version or a later one" if written > FORMAT else "read it with that one"
         )
-    if written > 1 and not sealed:
-        raise CheckpointError(f"the checkpoint {path} is damaged: its seal is gone")
+        raise CheckpointFormatError(
+            f"the checkpoint {path} has format {written}, written by kennel {about.get('kennel', '?')}, and "
+            f"kennel {kennel.__version__} reads format {FORMAT} alone: {remedy}"
+        )
     _check_words(path, about)
     return about
 

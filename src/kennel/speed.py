@@ -28,9 +28,6 @@ class Speed(Options):
         return other.model_copy(update=given)
 
 
-BEFORE_SPEED = {"layout": "channels_last", "convolutions": "direct", "compile": False}
-"""How runs were computed before there was a choice; their recipes name a precision alone."""
-
 PRESETS: dict[str, dict[str, str | bool]] = {
     "auto": {},
     "plain": {
@@ -54,16 +51,8 @@ def preset(name: str) -> list[str]:
     return [f"speed.{key}={str(value).lower()}" for key, value in PRESETS[name].items()]
 
 
-def with_speed(content: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's plain values as today's: older ones name a `precision` and no `speed`."""
-    if "precision" not in content or "speed" in content:
-        return content
-    rest = {key: value for key, value in content.items() if key != "precision"}
-    return rest | {"speed": {"precision": content["precision"], **BEFORE_SPEED}}
-
-
 def fingerprinted(content: dict[str, Any]) -> dict[str, Any]:
-    """A dumped recipe as fingerprints are made of it: of its speed the precision alone, as it always was.
+    """A dumped recipe as fingerprints are made of it: of its speed the precision alone.
 
     The rest changes the order of sums, and with it of the places that dropout draws its masks for.
     """

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from kennel.distributed import rank
-from kennel.monitor import Tally, refuse_non_finite
+from kennel.monitor.tally import Tally, refuse_non_finite
 from kennel.pixels import to_float
 from kennel.randomness import seed_layers
 from kennel.recipe import Turns

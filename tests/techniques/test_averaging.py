@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from kennel.latents import draw_latents
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.passes import Passes
 from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
 from kennel.recipes import RECIPES, built_in
-from kennel.sampler import draw_latents
 from kennel.showing import Showing
 from kennel.techniques import TECHNIQUES, Players, Turn
 from kennel.trainer import Plan, Trainer

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
+from kennel.latents import draw_latents
 from kennel.losses import LOSSES
 from kennel.recipe import Budget, Image, Latent, Part, Recipe, Turns
-from kennel.sampler import draw_latents
 from kennel.techniques import TECHNIQUES, Technique
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step

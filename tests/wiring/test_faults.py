@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kennel import checkpoint, sealed
-from kennel.errors import CheckpointError, NewerFormatError, RunError
+from kennel.errors import CheckpointError, CheckpointFormatError, RunError
 from kennel.lock import locked
 from kennel.report import write_report
 from kennel.run_folder import RunFolder
@@ -169,7 +169,9 @@ def test_a_checkpoint_of_a_newer_kennel_is_refused_and_left_alone(
         newer.setattr("kennel.__version__", "9.1")
         assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
     there = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    with pytest.raises(NewerFormatError, match=r"has format 3, written by kennel 9\.1, .*: update kennel"):
+    with pytest.raises(
+        CheckpointFormatError, match=r"has format 3, written by kennel 9\.1, .*: update kennel"
+    ):
         train(recipe, data, tmp_path / "run")
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()} == there
 

@@ -3,11 +3,10 @@
 import signal
 
 import pytest
-import yaml
 
 from kennel import checkpoint
 from kennel.errors import KennelError, RecipeError
-from kennel.recipe import from_yaml, override
+from kennel.recipe import override
 from kennel.recipes import built_in
 from kennel.run_folder import RunFolder
 from kennel.watch import Watch
@@ -232,35 +231,6 @@ def test_all_measures_what_the_extractor_and_the_set_allow(packed_set, tmp_path)
     assert not {"inception_score", "swd", "fid_by_class"} & set(line)
 
 
-def without_new_keys(run):
-    """Makes of a run what a version without `also` and `patience` would have left."""
-    folder = RunFolder(run)
-    content = yaml.safe_load(folder.recipe_file.read_text())
-    del content["validation"]["also"], content["validation"]["patience"]
-    folder.recipe_file.write_text(yaml.safe_dump(content, sort_keys=False))
-    found = checkpoint.newest(folder.checkpoints)
-    later = ("best_metric", "best_images", "validations_since_best", "checksum", "format")
-    about = {key: value for key, value in found.about.items() if key not in later}
-    checkpoint.save(found.path, found.tensors, about)
-    lines = [{key: value for key, value in line.items() if key not in later} for line in folder.log()]
-    folder.log_file.unlink()
-    for line in lines:
-        folder.append_log(line)
-
-
-def test_a_run_of_an_older_version_goes_on_with_its_best(packed_set, tmp_path, scripted):
-    scripted("fid", [9, 5, 6, 6, 6, 6, 6, 6])
-    data, run = packed_set(), tmp_path / "run"
-    assert not train(tiny(), data, run, watch=Listener(4 * TICK))
-    fingerprint = RunFolder(run).fingerprint()
-    without_new_keys(run)
-    assert RunFolder(run).fingerprint() == fingerprint
-    watch = Listener()
-    assert train(tiny("validation.patience=3"), data, run, watch=watch)
-    assert watch.said[-1] == "FID has not improved for 3 validations (best 5.00 at 32 images): stopping."
-    assert load_run(run, "best").images_seen == 2 * TICK
-
-
 def test_the_best_survives_its_own_words_and_refuses_those_of_another_metric():
     best = Best("recall")
     assert [best.add(images, value) for images, value in ((8, 0.25), (16, 0.25), (24, 0.5), (32, 0.1))] == [
@@ -270,24 +240,10 @@ def test_the_best_survives_its_own_words_and_refuses_those_of_another_metric():
         False,
     ]
     again = Best("recall")
-    again.restore(best.about(), [])
+    again.restore(best.about())
     assert again.about() == best.about()
     assert (again.value, again.images_seen, again.since) == (0.5, 24, 1)
     other = Best("fid")
-    other.restore(best.about(), [])
+    other.restore(best.about())
     assert other.value is None
     assert best.words() == "Recall has not improved for 1 validation (best 0.5 at 24 images)"
-
-
-def test_a_recipe_file_of_an_older_version_has_the_fingerprint_that_it_had():
-    for name, before in (("digits", "3a3361030b4bc474"), ("dcgan.dogs", "e7302dd535bb8637")):
-        content = yaml.safe_load(built_in(name).to_yaml())
-        del content["validation"]["also"], content["validation"]["patience"], content["speed"]
-        content["precision"] = "float32"
-        assert from_yaml(yaml.safe_dump(content), "old").fingerprint() == before
-        assert override(built_in(name), ["speed.precision=float32"]).fingerprint() == before
-        for setting in ("also=kid", "patience=3"):
-            assert (
-                override(built_in(name), ["speed.precision=float32", f"validation.{setting}"]).fingerprint()
-                != before
-            )

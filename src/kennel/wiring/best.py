@@ -1,6 +1,6 @@
 """How the deciding metric stands: the best so far, and how long ago; it survives a resume."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kennel.metrics.contract import METRICS
@@ -53,23 +53,9 @@ class Best:
             VALIDATIONS_SINCE_BEST: self.since,
         }
 
-    def restore(self, about: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> None:
-        """Takes up what a checkpoint says; what another metric found is left, and the best is sought anew.
-
-        A checkpoint of an older version holds the value alone: the rest is read from `log`, which must end
-        where the checkpoint was written.
-        """
-        if "best_metric" not in about:
-            self._restore_value(about["best"], log)
-        elif about["best_metric"] == self.metric:
+    def restore(self, about: Mapping[str, Any]) -> None:
+        """Takes up what a checkpoint says; what another metric found is left, and the best is sought anew."""
+        if about["best_metric"] == self.metric:
             self.value = about["best"]
             self.images_seen = about["best_images"]
             self.since = about[VALIDATIONS_SINCE_BEST]
-
-    def _restore_value(self, value: float | None, log: Sequence[Mapping[str, Any]]) -> None:
-        validations = [line for line in log if self.metric in line]
-        for place, line in enumerate(validations):
-            if line[self.metric] == value:
-                self.value, self.images_seen = value, line["images"]
-                self.since = len(validations) - 1 - place
-                return

@@ -9,7 +9,7 @@ from typing import Any
 
 from kennel import checkpoint
 from kennel.errors import RunError
-from kennel.monitor import Tally
+from kennel.monitor.tally import Tally
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
 from kennel.step import Step

@@ -7,7 +7,7 @@ from typing import Any
 
 from kennel import checkpoint, wanted
 from kennel.atomic import sweep
-from kennel.errors import CheckpointError, NewerFormatError
+from kennel.errors import CheckpointError, CheckpointFormatError
 from kennel.pictures import save_png, tile
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
@@ -87,12 +87,12 @@ class Keeper:
         self.folder.rewind_log(found.images_seen - due if found else 0, rollbacks)
         if found is None:
             return
-        progress, lines = self.trainer.progress, self.folder.log()
+        progress = self.trainer.progress
         self.restore(found)
         try:
             progress.seconds = float(found.about["seconds"])
             progress.tick_due = found.about["tick_due"]
-            self.best.restore(found.about, lines)
+            self.best.restore(found.about)
             self._tick_at = progress.images_seen if found.about.get("at_tick", True) else -1
         except KeyError as missing:
             raise CheckpointError(
@@ -114,7 +114,7 @@ class Keeper:
         try:
             if found := checkpoint.newest(folder.checkpoints, damaged, self.run):
                 return found
-        except NewerFormatError:
+        except CheckpointFormatError:
             raise
         except CheckpointError as error:
             reason = error
@@ -123,7 +123,7 @@ class Keeper:
             return None
         try:
             best = checkpoint.load(folder.best_checkpoint, self.run)
-        except NewerFormatError:
+        except CheckpointFormatError:
             raise
         except CheckpointError:
             raise reason or CheckpointError(
@@ -140,7 +140,7 @@ class Keeper:
             return
         try:
             checkpoint.load(path, self.run)
-        except NewerFormatError:
+        except CheckpointFormatError:
             return
         except CheckpointError as error:
             try:

@@ -9,7 +9,7 @@ import torch
 
 from kennel import checkpoint
 from kennel.errors import RunError
-from kennel.monitor import Tally
+from kennel.monitor.tally import Tally
 from kennel.networks import Generator
 from kennel.recipe import ClassSampling, Recipe
 from kennel.run_folder import RunFolder

@@ -12,11 +12,11 @@ from kennel.checkpoint import in_folder
 from kennel.distributed import gathered, meet, rank, world_size
 from kennel.errors import AlarmError
 from kennel.losses import Loss, Targets
-from kennel.monitor import DIVERSITY, IGNORANT, NON_FINITE, Sign, Tally, Tick
-from kennel.monitor.alarms import ALARMS, alarms_of, newly_raised
+from kennel.monitor.alarms import ALARMS, DIVERSITY, IGNORANT, NON_FINITE, Sign, Tick, alarms_of, newly_raised
 from kennel.monitor.diagnosis import REMEDIES, WHY, first_not_finite, sentence, with_what_is_wrong
 from kennel.monitor.diversity import nearest_distance
 from kennel.monitor.spectra import Spectra, Spectrum, layer_in_words
+from kennel.monitor.tally import Tally
 from kennel.optimisers import Scheduled
 from kennel.pixels import to_float
 from kennel.recipe import Recipe

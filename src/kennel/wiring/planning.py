@@ -19,17 +19,16 @@ from kennel.features.classifier import Classifier
 from kennel.networks.counting import parameter_count
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
-from kennel.sampler import draw_latents
 from kennel.step import Step
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step, sampling_generator
 from kennel.wiring.counting import Account
 from kennel.wiring.failures import failures_told
-from kennel.wiring.instances import stand_ins
 from kennel.wiring.rolling_back import of_ticks_to_keep, rolls_back
 from kennel.wiring.space import free_disk
 from kennel.wiring.speeding import settle_the_process, uncompiled, wait_for
 from kennel.wiring.teaching import taught_by
+from kennel.wiring.timing import iterations
 from kennel.wiring.training import changes_since, portions, settled
 from kennel.wiring.validating import Validator
 
@@ -143,19 +142,6 @@ def forecast(
         with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
             trainer = iterations(recipe, step, stream, plan)
             return _measured(known, trainer, deadline, clock)
-
-
-def iterations(recipe: Recipe, step: Step, stream: Stream, plan: Plan) -> Trainer:
-    """What plays iterations of a run that is not begun.
-
-    Rounds that `boost` makes longer show more images too: images per second are those of others.
-    """
-    return Trainer(
-        step,
-        stand_ins(recipe, stream),
-        lambda count, random: draw_latents(recipe.latent, count, random),
-        replace(plan, turns=plan.turns.model_copy(update={"boost": None})),
-    )
 
 
 def _known(

@@ -19,10 +19,10 @@ from kennel.atomic import write_text
 from kennel.cache import cache_folder
 from kennel.distributed import alone, world_size
 from kennel.features.fused import cpu_has_bfloat16
+from kennel.latents import draw_latents
 from kennel.pace import Budget
 from kennel.policy import Alarms
 from kennel.recipe import Recipe, Validation
-from kennel.sampler import draw_latents
 from kennel.shapes import Labels, Pixels
 from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step, setting_of

@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,11 +13,14 @@ from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import world_size
 from kennel.errors import RecipeError
+from kennel.latents import draw_latents
 from kennel.recipe import Recipe
 from kennel.run_folder import RunFolder
+from kennel.step import Step
+from kennel.trainer import Plan, Trainer
 from kennel.wiring.building import build_step
 from kennel.wiring.failures import failures_told
-from kennel.wiring.planning import iterations
+from kennel.wiring.instances import stand_ins
 from kennel.wiring.speeding import settle_the_process, uncompiled, wait_for
 from kennel.wiring.training import portions, settled
 
@@ -57,6 +61,19 @@ def measured_speed(
                 if played > WARM_UP or clock() > began + LONGEST / 2:
                     times.append(clock() - start)
     return plan.batch * plan.turns.discriminator / statistics.median(times)
+
+
+def iterations(recipe: Recipe, step: Step, stream: Stream, plan: Plan) -> Trainer:
+    """What plays iterations of a run that is not begun.
+
+    Rounds that `boost` makes longer show more images too: images per second are those of others.
+    """
+    return Trainer(
+        step,
+        stand_ins(recipe, stream),
+        lambda count, random: draw_latents(recipe.latent, count, random),
+        replace(plan, turns=plan.turns.model_copy(update={"boost": None})),
+    )
 
 
 def check_hours(hours: float | None) -> None:

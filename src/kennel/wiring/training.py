@@ -17,10 +17,10 @@ from kennel.data.packed import PackedSet
 from kennel.data.stream import Stream
 from kennel.distributed import meet, own_rows, rank, world_size
 from kennel.errors import RecipeError, RunError
+from kennel.latents import draw_latents
 from kennel.lock import locked
 from kennel.recipe import Recipe, difference
 from kennel.run_folder import RunFolder
-from kennel.sampler import draw_latents
 from kennel.step import Step
 from kennel.trainer import Plan, Trainer
 from kennel.watch import Watch
