@@ -27,18 +27,19 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from kennel import checkpoint
-from kennel.data.packed import PackedSet
+from kennel.config.recipe import override
+from kennel.data.dataset import PackedSet
+from kennel.engine.builder import build_loss
 from kennel.errors import AlarmError
-from kennel.monitor.alarms import ADVERSARIAL, DIVERSITY, growths
-from kennel.recipe import override
 from kennel.recipes import built_in
-from kennel.report.drawing import COLOURS, draw_marks, style
-from kennel.report.figures import marks_of
-from kennel.run_folder import RunFolder
-from kennel.wiring import load_run, train
-from kennel.wiring.building import build_loss
-from kennel.wiring.overseeing import ignorant_loss
+from kennel.reporting.panels import marks_of
+from kennel.reporting.plots import COLOURS, draw_marks, style
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.sampling.load import load_run
+from kennel.training.alarm_callback import ignorant_loss
+from kennel.training.alarms.rules import ADVERSARIAL, DIVERSITY, growths
+from kennel.training.run import train
 
 PLAYERS = ("generator", "discriminator")
 TICKS = 20

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.data.packed import PackedSet
+from kennel.data.dataset import PackedSet
 from kennel.networks import GENERATORS, Setting
-from kennel.networks.convolutions import set_minimal_filtering
-from kennel.wiring import load_run
+from kennel.networks.layers.conv import set_minimal_filtering
+from kennel.sampling.load import load_run
 
 Power = npt.NDArray[np.float64]
 RINGS = ((1, 8), (8, 16), (16, 24), (24, 32))

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kennel.atomic import write_text
-from kennel.data.packed import PackedSet
-from kennel.pixels import to_float
-from kennel.wiring import load_run
+from kennel.data.dataset import PackedSet
+from kennel.images import to_float
+from kennel.sampling.load import load_run
+from kennel.storage.atomic_io import write_text
 
 
 def classifier(channels: int, size: int, classes: int) -> nn.Module:

@@ -33,18 +33,18 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from kennel.data.augmentation import horizontal_flip, random_resized_crop
-from kennel.data.options import PrepareOptions
-from kennel.data.packed import FORMAT, PackedSet
-from kennel.data.preparing import prepare
-from kennel.data.stream import Stream
-from kennel.latents import draw_latents
-from kennel.pixels import to_float
-from kennel.randomness import Draws, generator
-from kennel.recipe import override
+from kennel.config.recipe import override
+from kennel.data.augment import horizontal_flip, random_resized_crop
+from kennel.data.dataset import FORMAT, PackedSet
+from kennel.data.loader import Stream
+from kennel.data.prepare.pipeline import prepare
+from kennel.data.sources.options import PrepareOptions
+from kennel.engine.builder import build_step
+from kennel.engine.latents import draw_latents
+from kennel.engine.trainer import Plan, Trainer
+from kennel.images import to_float
 from kennel.recipes import built_in
-from kennel.trainer import Plan, Trainer
-from kennel.wiring import build_step
+from kennel.rng import Draws, generator
 
 SIZE = 64
 SCALE, RATIO = (0.8, 1.0), (3 / 4, 4 / 3)

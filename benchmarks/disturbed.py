@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from kennel import checkpoint
+from kennel.config.recipe import Recipe, override
+from kennel.engine.observer import Watch
 from kennel.errors import KennelError
-from kennel.recipe import Recipe, override
 from kennel.recipes import built_in
-from kennel.run_folder import RunFolder
-from kennel.watch import Watch
-from kennel.wiring import train
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.training.run import train
 
 SETTINGS = (
     *("image.size=8", "image.channels=1", "generator.width=4", "discriminator.width=4", "batch=8"),
@@ -34,7 +34,7 @@ SETTINGS = (
 )
 TICK = 16
 SERVED = (
-    *("kennel.wiring.training", "kennel.metrics.judges", "PIL.PngImagePlugin", "torch._dynamo"),
+    *("kennel.training.run", "kennel.evaluation.metrics.registered", "PIL.PngImagePlugin", "torch._dynamo"),
     *("tensorboard.summary.writer.record_writer", "tensorboard.compat.proto.event_pb2"),
 )
 """What the server imports once for all processes."""

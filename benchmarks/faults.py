@@ -25,10 +25,11 @@ from typing import Any
 
 from disturbed import TICK, Bench, broken_lines, events_agree, life, outcome, reached, wait_for_tick
 
-from kennel import checkpoint, sealed
+from kennel.config.recipe import override
 from kennel.errors import CheckpointError
-from kennel.recipe import override
-from kennel.run_folder import RunFolder
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.storage import safetensors_io
 
 
 @dataclass
@@ -279,8 +280,8 @@ class Malicious:
 def other_files(bench: Bench) -> list[Row]:
     """Files in the newest checkpoint's place that are none of this kennel's."""
     marker, rows = bench.folder / "it was run", []
-    words = json.dumps({"format": sealed.FORMAT + 1, "kennel": "9.0", "images_seen": 10**6})
-    metadata = {"kennel": words, "seal": sealed._seal(words)}
+    words = json.dumps({"format": safetensors_io.FORMAT + 1, "kennel": "9.0", "images_seen": 10**6})
+    metadata = {"kennel": words, "seal": safetensors_io._seal(words)}
     newer = json.dumps({"__metadata__": metadata}).encode()
     giant = json.dumps(
         {"a": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}

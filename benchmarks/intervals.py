@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kennel.evaluation.metrics import registered
+from kennel.evaluation.metrics.base import METRICS, Finding
+from kennel.evaluation.metrics.context import NORMAL_95, Evidence, Side
 from kennel.features.moments import moments
-from kennel.metrics import judges
-from kennel.metrics.contract import METRICS, Finding
-from kennel.metrics.evidence import NORMAL_95, Evidence, Side
 
 NAMES = (
     *("fid", "mifid", "kid", "inception_score", "diversity", "precision", "recall", "f1", "density"),
@@ -109,7 +109,7 @@ def main() -> None:
     arguments.add_argument("--draws", type=int, default=200)
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
-    assert judges  # they register themselves
+    assert registered  # they register themselves
     began = time.monotonic()
     ranges: dict[str, list[Found]] = {name: [] for name in chosen.metrics}
     print("| dimension | images | sides | metric | mean | width | holds |")

@@ -27,18 +27,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kennel.atomic import write_text
-from kennel.data.image_set import PixelArray
-from kennel.data.packed import PackedSet
-from kennel.data.plain_sets import NpzSet
-from kennel.features.opening import open_extractor
-from kennel.judge import Judge
-from kennel.judgement import write_judgements
-from kennel.metrics.evidence import Evidence
-from kennel.metrics.memorisation import distances_within
-from kennel.metrics.suspicion import suspects
-from kennel.pictures import save_png, tile, to_pillow
-from kennel.report.judging_figures import draw_judging
+from kennel.data.dataset import PackedSet
+from kennel.data.image_files import NpzSet
+from kennel.data.images import PixelArray
+from kennel.evaluation.judge import Judge
+from kennel.evaluation.metrics.context import Evidence
+from kennel.evaluation.metrics.mifid import distances_within
+from kennel.evaluation.metrics.near_copies import suspects
+from kennel.evaluation.score import write_judgements
+from kennel.features.factory import open_extractor
+from kennel.images import save_png, tile, to_pillow
+from kennel.reporting.score_plots import draw_judging
+from kennel.storage.atomic_io import write_text
 
 KINDS = ("shifted", "flipped", "recompressed", "all three")
 FURTHEST, WORST, BEST = 4, 50, 75

@@ -40,14 +40,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.atomic import write_text
-from kennel.features.fused import pack_convolutions
-from kennel.features.inception_graph import InceptionGraph
-from kennel.features.mobilenet_graph import MobileNetGraph
+from kennel.evaluation.metrics.fid import frechet_distance
+from kennel.evaluation.metrics.mifid import nearest_distances
+from kennel.evaluation.metrics.prdc import manifolds
+from kennel.features.fused_conv import pack_convolutions
+from kennel.features.inception_network import InceptionGraph
+from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.moments import moments
-from kennel.metrics.frechet import frechet_distance
-from kennel.metrics.manifolds import manifolds
-from kennel.metrics.memorisation import nearest_distances
+from kennel.storage.atomic_io import write_text
 
 Rows = npt.NDArray[np.float32]
 Contender = tuple[str, Callable[[], Any]]

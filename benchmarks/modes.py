@@ -23,13 +23,13 @@ import matplotlib
 import numpy as np
 import torch
 
-from kennel.atomic import write_text
-from kennel.latents import draw_latents
-from kennel.metrics.modes import modes_of_centres
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override
-from kennel.sampler import labels_of, latents_of
-from kennel.trainer import Plan, Trainer
-from kennel.wiring import build_step, sampling_generator
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override
+from kennel.engine.builder import build_step, sampling_generator
+from kennel.engine.latents import draw_latents
+from kennel.engine.trainer import Plan, Trainer
+from kennel.evaluation.metrics.mode_coverage import modes_of_centres
+from kennel.sampling.sampler import labels_of, latents_of
+from kennel.storage.atomic_io import write_text
 
 SPREAD = 0.01
 CENTRES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 from rich.console import Console
 
-from kennel.atomic import write_text
-from kennel.data.image_set import ArraySet
-from kennel.data.packed import PackedSet
-from kennel.features.opening import open_extractor
-from kennel.judge import Judge
-from kennel.metrics.evidence import Settings
+from kennel.data.dataset import PackedSet
+from kennel.data.images import ArraySet
+from kennel.evaluation.judge import Judge
+from kennel.evaluation.metrics.context import Settings
+from kennel.features.factory import open_extractor
+from kennel.storage.atomic_io import write_text
 
 Pixels = npt.NDArray[np.uint8]
 COLUMNS = (

@@ -19,14 +19,15 @@ from pathlib import Path
 import torch
 from scipy.stats import t as student
 
-from kennel.atomic import write_text
-from kennel.data.packed import PackedSet
-from kennel.features.opening import open_extractor
-from kennel.judge import Judge
-from kennel.recipe import override, parse_count
+from kennel.config.compute import preset
+from kennel.config.recipe import override, parse_count
+from kennel.data.dataset import PackedSet
+from kennel.evaluation.judge import Judge
+from kennel.features.factory import open_extractor
 from kennel.recipes import built_in
-from kennel.speed import preset
-from kennel.wiring import sampled_set, train
+from kennel.sampling.load import sampled_set
+from kennel.storage.atomic_io import write_text
+from kennel.training.run import train
 
 RECIPE = "dcgan"
 SETTINGS = ["generator.width=32", "discriminator.width=32", "validation.every_ticks=0", "ticks=5"]

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import torch
 
+from kennel.config.recipe import Recipe, override
 from kennel.distributed import alone, meet, own_rows, rank, ranks_together
-from kennel.latents import draw_latents
-from kennel.pixels import to_float
-from kennel.recipe import Recipe, override
+from kennel.engine.builder import build_step
+from kennel.engine.latents import draw_latents
+from kennel.engine.step import Step
+from kennel.images import to_float
 from kennel.recipes import built_in
-from kennel.step import Step
 from kennel.techniques import Turn
-from kennel.wiring import build_step
 
 CPU = torch.device("cpu")
 

@@ -31,18 +31,19 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from kennel.latents import draw_latents
+from kennel.config.compute import preset
+from kennel.config.recipe import Recipe, override
+from kennel.engine.builder import build_step
+from kennel.engine.compute_defaults import settle_the_process
+from kennel.engine.latents import draw_latents
+from kennel.engine.op_counts import Account
+from kennel.engine.step import Step
+from kennel.images import to_float
 from kennel.losses import Targets
-from kennel.networks import convolutions, modern
-from kennel.pixels import to_float
-from kennel.recipe import Recipe, override
+from kennel.networks import r3gan
+from kennel.networks.layers import conv
 from kennel.recipes import built_in
-from kennel.speed import preset
-from kennel.step import Step
 from kennel.techniques import Turn
-from kennel.wiring import build_step
-from kennel.wiring.counting import Account
-from kennel.wiring.speeding import settle_the_process
 
 CLASSES = 120
 REST = 0.5
@@ -191,8 +192,8 @@ def timed(play: Callable[[int], object], number: int, device: torch.device) -> f
 
 def take_pytorchs_convolutions() -> None:
     """In this process the networks' convolutions are `nn.Conv2d`'s own, second derivatives included."""
-    convolutions._is_plain = lambda layer: True
-    modern.convolve = conv2d  # type: ignore[assignment]
+    conv._is_plain = lambda layer: True
+    r3gan.convolve = conv2d  # type: ignore[assignment]
 
 
 class Loop:

@@ -20,14 +20,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from kennel.atomic import write_text
-from kennel.data.packed import PackedSet
-from kennel.features.opening import open_extractor
-from kennel.judge import Judge
-from kennel.pictures import save_png, tile
-from kennel.recipe import override, parse_count
+from kennel.config.recipe import override, parse_count
+from kennel.data.dataset import PackedSet
+from kennel.evaluation.judge import Judge
+from kennel.features.factory import open_extractor
+from kennel.images import save_png, tile
 from kennel.recipes import built_in
-from kennel.wiring import load_run, sampled_set, train
+from kennel.sampling.load import load_run, sampled_set
+from kennel.storage.atomic_io import write_text
+from kennel.training.run import train
 
 RECIPE = "improved.fashion_mnist.baseline"
 SAMPLES = 1_000

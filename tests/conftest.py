@@ -77,14 +77,14 @@ def _disk_that_is_not_waited_for() -> Iterator[None]:
 def _no_network_by_default() -> Iterator[None]:
     """ "auto" does not find the networks that kennel's installation brings, which would take minutes where
     pixels will do; `installed_networks` gives them back."""
-    from kennel.features import opening
+    from kennel.features import factory
 
     carried = [
-        kind for kind in opening.PREFERENCE if getattr(kind, "published", None) and kind.published.package
+        kind for kind in factory.PREFERENCE if getattr(kind, "published", None) and kind.published.package
     ]
-    chosen = tuple(kind for kind in opening.PREFERENCE if kind not in carried)
+    chosen = tuple(kind for kind in factory.PREFERENCE if kind not in carried)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opening, "PREFERENCE", chosen)
+        patch.setattr(factory, "PREFERENCE", chosen)
         yield
 
 
@@ -100,7 +100,7 @@ def packed_set(tmp_path: Path) -> Callable[..., Path]:
     """Makes a packed set of random pixels: `packed_set(count=40, channels=1, size=8, classes=2)`."""
 
     def make(count: int = 40, channels: int = 1, size: int = 8, classes: int = 0, name: str = "set") -> Path:
-        from kennel.data.packed import FORMAT, set_fingerprint
+        from kennel.data.dataset import FORMAT, set_fingerprint
 
         folder = tmp_path / name
         folder.mkdir()
@@ -181,7 +181,7 @@ def two_ranks() -> Callable[..., tuple[list[int], list[tuple[str, str]]]]:
 @pytest.fixture(scope="session")
 def random_inception_state() -> dict[str, torch.Tensor]:
     """The names and shapes of the weights file with random values that keep activations in range."""
-    from kennel.features.inception_graph import InceptionGraph
+    from kennel.features.inception_network import InceptionGraph
 
     generator = torch.Generator().manual_seed(0)
     state = InceptionGraph().state_dict()

@@ -12,9 +12,9 @@ from beartype import beartype
 from jaxtyping import Float
 from torch import Tensor
 
+from kennel.config.recipe import Latent
 from kennel.distributed import own_rows
-from kennel.latents import draw_latents
-from kennel.recipe import Latent
+from kennel.engine.latents import draw_latents
 from kennel.shapes import Images, Labels
 
 checked = jaxtyping.jaxtyped(typechecker=beartype)

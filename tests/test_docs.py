@@ -12,19 +12,19 @@ import pytest
 import typer
 
 import kennel.cli
-import kennel.metrics.judges
+import kennel.evaluation.metrics.registered
 from kennel import errors
+from kennel.config.base import validated
+from kennel.config.recipe import Recipe, override
+from kennel.engine.builder import build_loss, build_techniques
 from kennel.errors import KennelError
+from kennel.evaluation.metrics.base import ALIASES, GROUPS, METRICS, ORDER
+from kennel.evaluation.metrics.context import Settings
 from kennel.losses import LOSSES
-from kennel.metrics.contract import ALIASES, GROUPS, METRICS, ORDER
-from kennel.metrics.evidence import Settings
 from kennel.networks import DISCRIMINATORS, GENERATORS
-from kennel.options import validated
-from kennel.recipe import Recipe, override
 from kennel.recipes import RECIPES, built_in
 from kennel.techniques import TECHNIQUES, Technique
-from kennel.wiring import build_loss, build_techniques
-from kennel.wiring.choosing import AUTO
+from kennel.training.auto_recipe import AUTO
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -13,8 +13,8 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
+from kennel.config.base import Options
 from kennel.distributed import gathered, world_size
-from kennel.options import Options
 from kennel.registry import Registry
 from kennel.shapes import Distances, Logits, Scalar
 from kennel.shapes import Targets as TargetValues

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kennel.features.efficientnet_lite import LITE0_WEIGHTS, LITE1_WEIGHTS
-from kennel.features.opening import open_extractor
+from kennel.features.factory import open_extractor
 from kennel.features.weights import read_pickle_safely
 
 REFERENCE = "efficientnet-lite-pytorch"

@@ -5,8 +5,8 @@ import pytest
 import scipy.linalg
 import torch
 
+from kennel.evaluation.metrics.fid import frechet_distance
 from kennel.features.moments import moments
-from kennel.metrics.frechet import frechet_distance
 
 
 def kennel_fid(one: np.ndarray, other: np.ndarray) -> float:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from kennel.evaluation.metrics.inception_score import inception_score
+from kennel.evaluation.metrics.kid import kid
 from kennel.features.inception import Inception
-from kennel.features.inception_graph import InceptionGraph
+from kennel.features.inception_network import InceptionGraph
 from kennel.features.resize import tensorflow1_bilinear
 from kennel.features.weights import LoadedWeights
-from kennel.metrics.inception_score import inception_score
-from kennel.metrics.kid import kid
 
 TAPS = ("64", "192", "768", "2048", "logits_unbiased", "logits")
 FOLDED = "batch norms are folded into the convolutions here, in float32"

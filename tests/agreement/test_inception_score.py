@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.metrics.inception_score import inception_score
+from kennel.evaluation.metrics.inception_score import inception_score
 
 
 def logits(count: int) -> np.ndarray:

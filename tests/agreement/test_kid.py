@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.metrics.kid import kid, kid_of_all_pairs
+from kennel.evaluation.metrics.kid import kid, kid_of_all_pairs
 
 
 def by_torch_fidelity(module, one: np.ndarray, other: np.ndarray, **settings) -> tuple[float, float]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from kennel.evaluation.metrics.fid import frechet_distance
+from kennel.evaluation.metrics.mifid import mifid, nearest_distances
 from kennel.features.moments import moments
-from kennel.metrics.frechet import frechet_distance
-from kennel.metrics.memorisation import mifid, nearest_distances
 
 
 def by_torchmetrics(module, real: np.ndarray, fake: np.ndarray, epsilon: float = 0.1) -> float:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kennel.metrics.prd import prd, prd_of_histograms
+from kennel.evaluation.metrics.prd import prd, prd_of_histograms
 
 
 def curve_by_definition(reference: np.ndarray, fakes: np.ndarray, angles: int = 1001):

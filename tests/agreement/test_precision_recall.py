@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.metrics.manifolds import harmonic_mean, manifolds
-from kennel.metrics.neighbours import nearest
+from kennel.evaluation.metrics._nearest import nearest
+from kennel.evaluation.metrics.prdc import harmonic_mean, manifolds
 
 
 @pytest.fixture(params=["random features", "pixels of digits"])

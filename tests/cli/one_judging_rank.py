@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from kennel.cli import main
-from kennel.features.contract import EXTRACTORS, Extracted
-from kennel.features.networked import NetworkExtractor
+from kennel.features.base import EXTRACTORS, Extracted
+from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.weights import LoadedWeights, Published
 from kennel.shapes import Pixels
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel import checkpoint
-from kennel.recipe import override
+from kennel.config.recipe import override
 from kennel.recipes import built_in
-from kennel.run_folder import RunFolder
-from kennel.wiring import load_run, train
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.sampling.load import load_run
+from kennel.training.run import train
 
 SETTINGS = (
     "image.size=8",

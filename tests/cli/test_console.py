@@ -8,7 +8,7 @@ import sys
 from rich.table import Table
 
 from kennel.cli.console import console
-from kennel.run_folder import RunFolder
+from kennel.runs.run_dir import RunFolder
 
 TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
 QUICK = (

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kennel.cli import main
-from kennel.data.packed import PackedSet
+from kennel.data.dataset import PackedSet
 from kennel.networks import GENERATORS
 
 

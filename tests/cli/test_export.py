@@ -7,10 +7,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from kennel import exported
-from kennel.recipe import override
+from kennel.config.recipe import override
 from kennel.recipes import built_in
-from kennel.wiring import train
+from kennel.sampling import generator_file
+from kennel.training.run import train
 
 FEW_LEVELS = 2
 """Of 255: so far the pixels of a float16 generator may be from those of its float32 one."""
@@ -69,7 +69,7 @@ def test_a_file_carries_scores_license_note_and_default_truncation(kennel, run, 
     file = tmp_path / "a.safetensors"
     options = ("--truncation", 0.5, "--license", "MIT", "--data-note", "noise of our own")
     assert kennel("export", run, "--out", file, *options, "--card", tmp_path / "card.md").code == 0
-    words = exported.read(file).words
+    words = generator_file.read(file).words
     assert [(score.metric, score.sample_count) for score in words.scores] == [("fid", 40)]
     assert (words.truncation, words.license, words.data.note) == (0.5, "MIT", "noise of our own")
     assert words.classes == ("class 0", "class 1", "class 2")
@@ -122,10 +122,10 @@ def test_a_recipe_whose_name_is_a_path_is_exported_into_the_runs_folder(kennel, 
 
 def changed(file, change) -> None:
     """Writes the file again with other words, under a seal that holds."""
-    found = exported.read(file)
+    found = generator_file.read(file)
     words = found.words.model_dump(mode="json")
     change(words)
-    exported.write(file, found.tensors, exported.Words.model_validate(words), found.card)
+    generator_file.write(file, found.tensors, generator_file.Words.model_validate(words), found.card)
 
 
 def spoil(file, how) -> None:
@@ -186,7 +186,7 @@ def test_a_file_that_does_not_hold_is_one_sentence(kennel, run, tmp_path, how, m
 def test_a_file_that_is_too_large_is_refused_unread(kennel, tmp_path):
     file = tmp_path / "a.safetensors"
     with file.open("wb") as stream:
-        stream.truncate(exported.MOST_BYTES + 1)
+        stream.truncate(generator_file.MOST_BYTES + 1)
     # A hole takes no room on the disk, and is not read in whole.
     assert "bytes" in kennel("sample", file).err
 

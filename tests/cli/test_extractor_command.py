@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
-from kennel.features.catalogue import DOWNLOADS
+from kennel.features.base import EXTRACTORS
+from kennel.features.catalog import DOWNLOADS
 from kennel.features.classifier import classifier_file_for, read_facts
-from kennel.features.contract import EXTRACTORS
 from kennel.features.inception import INCEPTION_WEIGHTS, Inception
 from kennel.features.mobilenet import MOBILENET_WEIGHTS
 from kennel.features.weights import file_sha256, weights_folder
@@ -119,7 +119,7 @@ def test_what_cannot_be_fetched_is_one_sentence_and_exit_code_2(kennel, tmp_path
 def test_tensors_of_the_right_shapes_that_nobody_vouches_for_are_not_kept(kennel, tmp_path) -> None:
     from safetensors.torch import save_file
 
-    from kennel.features.mobilenet_graph import MobileNetGraph
+    from kennel.features.mobilenet_network import MobileNetGraph
 
     save_file(MobileNetGraph().state_dict(), tmp_path / "own.safetensors")
     outcome = kennel("extractor", "fetch", "mobilenet", "--weights", tmp_path / "own.safetensors")
@@ -133,7 +133,7 @@ def test_train_writes_a_classifier_and_says_how_good_it_is(kennel, packed_set, t
     outcome = kennel("extractor", "train", data, "--epochs", "2", "--seed", "3", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     assert "on 4 images held out of 40 in 2 classes, after 2 epochs" in outcome.out
-    from kennel.data.packed import PackedSet
+    from kennel.data.dataset import PackedSet
 
     path = classifier_file_for(PackedSet(data).fingerprint)
     assert path is not None
@@ -168,7 +168,7 @@ def test_the_module_imports_no_slow_library() -> None:
 
 def test_what_trains_and_judges_imports_neither_the_optional_library_nor_the_slow_one() -> None:
     code = (
-        "import sys, kennel.features.opening, kennel.wiring, kennel.metrics.judges; "
+        "import sys, kennel.features.factory, kennel.training, kennel.evaluation.metrics.registered; "
         "print(*{'transformers', 'huggingface_hub', 'scipy.stats'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

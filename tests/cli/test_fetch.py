@@ -8,10 +8,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from kennel.recipe import override
+from kennel.config.recipe import override
 from kennel.recipes import built_in
-from kennel.releases import RELEASES, place_of
-from kennel.wiring import train
+from kennel.sampling.releases import RELEASES, place_of
+from kennel.training.run import train
 
 
 @pytest.fixture

@@ -228,10 +228,10 @@ def test_a_run_s_pictures_lie_beside_its_judgements(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kennel.recipe import override
+    from kennel.config.recipe import override
     from kennel.recipes import built_in
-    from kennel.report.judgements import judgement_tables, judging_pictures
-    from kennel.wiring import train
+    from kennel.reporting.score_tables import judgement_tables, judging_pictures
+    from kennel.training.run import train
 
     small = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=16"]
     recipe = override(built_in("digits"), [*small, "image.size=8", "validation.every_ticks=0"])
@@ -265,7 +265,7 @@ def test_memory_that_runs_out_is_one_sentence(
     def full(*given: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("kennel.features.pixel_cells.PixelCells.extract", full)
+    monkeypatch.setattr("kennel.features.pixels.PixelCells.extract", full)
     said = refused(run(folder, "--batch", "2000"), RunError)
     assert said.startswith(
         "the memory of cpu does not suffice for 2,000 images at a time: give a smaller --batch"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.packed import PackedSet
+from kennel.data.dataset import PackedSet
 
 PAGES = Path(__file__).parents[2] / "docs" / "recipes"
 WNIDS = ("n02085620", "n02123045", "n01443537", "n02279972", "n01530575", "n03126707")

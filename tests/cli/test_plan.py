@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from kennel.cli.plan import clock, rows, size_words
-from kennel.wiring import Forecast
+from kennel.planning import Forecast
 
 TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
 QUICK = (
@@ -19,7 +19,7 @@ ROWS = ["parameters", "operations", "memory", "disk", "speed", "training"]
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
     """One iteration is timed."""
-    monkeypatch.setattr("kennel.wiring.planning.TIMED", 0.0001)
+    monkeypatch.setattr("kennel.planning.TIMED", 0.0001)
 
 
 def test_the_page_is_short_and_has_a_row_for_each_thing(kennel, packed_set, tmp_path):
@@ -39,7 +39,7 @@ def test_the_page_is_short_and_has_a_row_for_each_thing(kennel, packed_set, tmp_
 
 
 def test_what_does_not_fit_is_said_without_times(kennel, packed_set, monkeypatch):
-    monkeypatch.setattr("kennel.wiring.planning.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("kennel.planning.free_bytes", lambda device: 1000)
     outcome = kennel("plan", "digits", "--data", packed_set(), *QUICK)
     assert outcome.code == 0, outcome.err
     assert "needs more memory than is free; give a smaller --set batch" in outcome.out
@@ -59,7 +59,7 @@ def test_ctrl_c_ends_it_at_once(kennel, packed_set, monkeypatch):
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kennel.wiring.planning._measured", interrupted)
+    monkeypatch.setattr("kennel.planning._measured", interrupted)
     outcome = kennel("plan", "digits", "--data", packed_set(), *QUICK)
     assert outcome.code == 130
     assert "Traceback" not in outcome.err

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel import checkpoint
-from kennel.data.packed import set_fingerprint
-from kennel.recipe import override
+from kennel.config.recipe import override
+from kennel.data.dataset import set_fingerprint
 from kennel.recipes import built_in
-from kennel.run_folder import RunFolder
-from kennel.wiring import train
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.training.run import train
 
 
 @pytest.fixture
@@ -211,8 +211,8 @@ def test_rows_of_classes_are_refused_where_there_are_none(kennel, run):
 
 def test_a_class_that_is_called_by_a_number_is_meant_by_its_name(conditional_run, monkeypatch):
     from kennel.errors import UnknownNameError
-    from kennel.wiring import load_run
-    from kennel.wiring.sample_files import class_number
+    from kennel.sampling.load import load_run
+    from kennel.sampling.sample_files import class_number
 
     loaded = load_run(conditional_run)
     about = loaded.folder.about()
@@ -227,7 +227,7 @@ def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
     def full(*given: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr("kennel.sampler.images_of", full)
+    monkeypatch.setattr("kennel.sampling.sampler.images_of", full)
     outcome = kennel("sample", run, "--batch", 4096, "--device", "cpu")
     assert outcome.code == 2
     assert (

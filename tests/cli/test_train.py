@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from kennel.run_folder import RunFolder
+from kennel.runs.run_dir import RunFolder
 
 TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
 QUICK = (
@@ -49,7 +49,7 @@ def test_a_set_too_small_to_learn_from_is_trained_on_with_a_line_about_it(kennel
 
 
 def test_a_run_without_improvement_ends_early_and_says_so_again(kennel, packed_set, tmp_path, monkeypatch):
-    from kennel.wiring.validating import Validator
+    from kennel.training.validation import Validator
 
     values = {32: 5.0, 64: 6.0, 96: 7.0}
     monkeypatch.setattr(
@@ -183,13 +183,13 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
 ):
     from safetensors import SafetensorError
 
-    from kennel import sealed
+    from kennel.storage import safetensors_io
 
     def full(*given, **named):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
-    monkeypatch.setattr(sealed, "save_file", full)
+    monkeypatch.setattr(safetensors_io, "save_file", full)
     outcome = kennel(*command)
     assert outcome.code == 2
     said = outcome.err.strip().splitlines()[-1]

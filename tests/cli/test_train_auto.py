@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.recipe import from_yaml
-from kennel.run_folder import RunFolder
-from kennel.wiring import choosing, timing
+from kennel.config.recipe import from_yaml
+from kennel.runs.run_dir import RunFolder
+from kennel.training import auto_recipe, time_budget
 
 TINY = (
     "discriminator.features=untrained",
@@ -30,9 +30,9 @@ SHORT = (*QUICK, "--images", "64")
 @pytest.fixture(autouse=True)
 def _weights_at_hand(monkeypatch):
     """`projected` is chosen whatever is installed; the tests look through an untrained network."""
-    kind = choosing.GRAPHS["efficientnet_lite1"].extractor
+    kind = auto_recipe.GRAPHS["efficientnet_lite1"].extractor
     monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: True))
-    monkeypatch.setattr(timing, "TIMED", 0.0001)
+    monkeypatch.setattr(time_budget, "TIMED", 0.0001)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packe
     assert "Nearest:" not in stopped.out
     monkeypatch.setattr(module.Watching, "at_round", at_round)
     # Without the settings too: the run has its recipe, whatever would be chosen by now.
-    monkeypatch.setattr(choosing, "LEAST_OF_A_CLASS", 1_000_000)
+    monkeypatch.setattr(auto_recipe, "LEAST_OF_A_CLASS", 1_000_000)
     outcome = kennel(*command, "--device", "cpu")
     assert outcome.code == 0, outcome.err
     assert f"The run in {tmp_path / 'run'} has its recipe (projected), which is taken." in outcome.err
@@ -172,10 +172,10 @@ def test_pictures_that_cannot_be_prepared_are_answered_with_the_command_that_has
 
 
 def test_hours_become_images_by_the_speed_that_is_measured(kennel, packed_set, tmp_path, monkeypatch):
-    from kennel.wiring import asked
+    from kennel.training import request
 
     speeds = iter([2.0, 500.0])
-    monkeypatch.setattr(asked, "measured_speed", lambda *given: next(speeds))
+    monkeypatch.setattr(request, "measured_speed", lambda *given: next(speeds))
     data = packed_set(120, 3, 32)
     command = ("train", "--data", data, "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command, "--hours", "0.02")
@@ -239,7 +239,7 @@ def test_a_fork_of_a_run_that_is_not_there_is_refused_before_a_recipe_is_chosen(
 
 
 def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_set, tmp_path, monkeypatch):
-    kind = choosing.GRAPHS["efficientnet_lite1"].extractor
+    kind = auto_recipe.GRAPHS["efficientnet_lite1"].extractor
     monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: False))
     tiny = [word for setting in (*TINY[1:], "validation.every_ticks=0") for word in ("--set", setting)]
     data = packed_set(120, 1, 32)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kennel import checkpoint
-from kennel.run_folder import RunFolder
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 SMALL = (

@@ -2,9 +2,9 @@
 
 import torch
 
+from kennel.data.dataset import PackedSet
 from kennel.data.instances import InstanceBatches
-from kennel.data.packed import PackedSet
-from kennel.data.stream import Stream
+from kennel.data.loader import Stream
 
 CPU = torch.device("cpu")
 NEIGHBORS = torch.stack([torch.arange(12), (torch.arange(12) + 1) % 12, (torch.arange(12) + 2) % 12], 1)

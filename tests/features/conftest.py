@@ -15,7 +15,7 @@ def write_packed_set(
     folder: Path, images: npt.NDArray[np.int64], labels: npt.NDArray[np.int64] | None, classes: int
 ) -> Path:
     """A packed set of these pixels, with classes "class 0", "class 1", ..."""
-    from kennel.data.packed import FORMAT, set_fingerprint
+    from kennel.data.dataset import FORMAT, set_fingerprint
 
     folder.mkdir()
     pixels, names = images.astype(np.uint8), tuple(f"class {index}" for index in range(classes))

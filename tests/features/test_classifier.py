@@ -7,8 +7,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from kennel.data.packed import PackedSet
+from kennel.data.dataset import PackedSet
 from kennel.errors import DataError, WeightsError
+from kennel.features.base import Extracted
 from kennel.features.classifier import (
     Classifier,
     ClassifierNetwork,
@@ -18,15 +19,14 @@ from kennel.features.classifier import (
     read_facts,
     trained_classifiers,
 )
-from kennel.features.classifier_training import (
+from kennel.features.resize import half_pixel_bilinear
+from kennel.features.train_classifier import (
     TrainedClassifier,
     default_epochs,
     held_out_rows,
     learning_rate,
     train_classifier,
 )
-from kennel.features.contract import Extracted
-from kennel.features.resize import half_pixel_bilinear
 from kennel.features.weights import tensors_digest
 
 

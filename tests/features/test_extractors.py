@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.data.packed import PackedSet
-from kennel.features.classifier_training import train_classifier
-from kennel.features.contract import EXTRACTORS, Extractor
+from kennel.data.dataset import PackedSet
+from kennel.features.base import EXTRACTORS, Extractor
+from kennel.features.factory import open_extractor
 from kennel.features.inception import Inception
-from kennel.features.opening import open_extractor
+from kennel.features.train_classifier import train_classifier
 from kennel.features.weights import LoadedWeights
 
 Request = pytest.FixtureRequest

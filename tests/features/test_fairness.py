@@ -1,13 +1,13 @@
 import pytest
 
-from kennel.features import opening
-from kennel.features.contract import EXTRACTORS
+from kennel.features import factory
+from kennel.features.base import EXTRACTORS
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
+from kennel.features.factory import choose
 from kennel.features.fairness import ARCHITECTURES, kinship, unfair
 from kennel.features.hub import Clip
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
-from kennel.features.opening import choose
 
 
 def test_only_registered_extractors_are_in_the_table() -> None:
@@ -54,12 +54,12 @@ def test_auto_is_never_the_teacher_and_its_sibling_only_where_no_other_is_at_han
         monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: True))
 
     def among(*some: type) -> str:
-        monkeypatch.setattr(opening, "PREFERENCE", some)
+        monkeypatch.setattr(factory, "PREFERENCE", some)
         return choose(teacher="mobilenet")
 
     assert among(*kinds) == "clip"
     assert among(Inception, MobileNet, EfficientNetLite0) == "inception"
     assert among(MobileNet, EfficientNetLite0, EfficientNetLite1) == "efficientnet_lite0"
     assert among(MobileNet) == "pixels"
-    monkeypatch.setattr(opening, "PREFERENCE", tuple(kinds))
+    monkeypatch.setattr(factory, "PREFERENCE", tuple(kinds))
     assert choose() == "inception"

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from kennel.errors import WeightsError
 from kennel.features import hub
+from kennel.features.factory import open_extractor
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
-from kennel.features.hub_folders import CONFIG, TENSORS, Repository, fetch_repository, hub_folder_at_hand
-from kennel.features.opening import open_extractor
+from kennel.features.hub_cache import CONFIG, TENSORS, Repository, fetch_repository, hub_folder_at_hand
 from kennel.features.pillow_bicubic import pillow_bicubic
 from kennel.features.weights import file_sha256, weights_folder
 

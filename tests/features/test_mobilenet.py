@@ -6,8 +6,8 @@ import torch
 from safetensors.numpy import load_file
 
 from kennel.errors import WeightsError
+from kennel.features.factory import open_extractor
 from kennel.features.mobilenet import MOBILENET_WEIGHTS, MobileNet
-from kennel.features.opening import open_extractor
 from kennel.features.tflite import mobilenet_from_tflite
 
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kennel.data.image_set import ImageSet
+from kennel.data.images import ImageSet
 from kennel.errors import JudgementError, UnknownNameError
-from kennel.features.contract import EXTRACTORS
+from kennel.features.base import EXTRACTORS
+from kennel.features.cache import feature_key
+from kennel.features.factory import open_extractor
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
-from kennel.features.mobilenet_graph import MobileNetGraph
-from kennel.features.opening import open_extractor
+from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.resize import PROTOCOLS
-from kennel.features.store import feature_key
 from kennel.features.weights import LoadedWeights
 
 TF1_WORDS = "TensorFlow 1 bilinear to 299x299 (no half-pixel centres, no antialias), (x - 128) / 128"

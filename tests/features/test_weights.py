@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from kennel.errors import UnknownNameError, WeightsError
-from kennel.features import opening
-from kennel.features.contract import EXTRACTORS
+from kennel.features import factory
+from kennel.features.base import EXTRACTORS
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
+from kennel.features.factory import better_extractor_note, choose, open_extractor
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
-from kennel.features.hub_folders import CLIP_BASE_32, CONFIG, DINOV2_LARGE, TENSORS
+from kennel.features.hub_cache import CLIP_BASE_32, CONFIG, DINOV2_LARGE, TENSORS
 from kennel.features.inception import INCEPTION_WEIGHTS, Inception
 from kennel.features.mobilenet import MOBILENET_WEIGHTS, MobileNet
-from kennel.features.mobilenet_graph import MobileNetGraph
-from kennel.features.opening import better_extractor_note, choose, open_extractor
+from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.weights import (
     Package,
     Published,
@@ -161,7 +161,7 @@ def test_auto_takes_what_is_at_hand_and_never_downloads(
 def test_auto_takes_the_network_that_came_with_kennel_and_a_better_one_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(opening, "PREFERENCE", WHOLE_PREFERENCE)
+    monkeypatch.setattr(factory, "PREFERENCE", WHOLE_PREFERENCE)
     assert choose() == "efficientnet_lite0"
     assert "came with kennel" in better_extractor_note(choose())
     weights_folder().mkdir(parents=True)

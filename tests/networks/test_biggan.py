@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.counting import parameter_count
-from kennel.networks.normalisation import ConditionalBatchNorm
+from kennel.networks.layers.normalization import ConditionalBatchNorm
+from kennel.networks.summary import parameter_count
 
 
 def counts(size, latent, *, discriminator=None, **options):

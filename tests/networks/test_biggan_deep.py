@@ -7,10 +7,10 @@ from torch.nn.functional import avg_pool2d, interpolate
 from torch.testing import assert_close
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.attention import NonLocalBlock
 from kennel.networks.biggan_deep import DeepDiscriminatorBlock, DeepGeneratorBlock
-from kennel.networks.counting import parameter_count
-from kennel.networks.normalisation import Condition, ConditionalBatchNorm, Conditioning
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.networks.layers.normalization import Condition, ConditionalBatchNorm, Conditioning
+from kennel.networks.summary import parameter_count
 
 
 def built(registry, size, latent=8, classes=0, **options):

@@ -8,10 +8,10 @@ import torch
 
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.attention import NonLocalBlock
-from kennel.networks.counting import parameters_at
-from kennel.networks.normalisation import ConditionalBatchNorm
-from kennel.networks.skip_excitation import SkipExcitation
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.networks.layers.normalization import ConditionalBatchNorm
+from kennel.networks.layers.skip_excitation import SkipExcitation
+from kennel.networks.summary import parameters_at
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 ROW = re.compile(r"^\| `dcgan`(.*?) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)

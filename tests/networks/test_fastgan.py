@@ -5,7 +5,7 @@ import torch
 
 from kennel.networks import GENERATORS, Setting
 from kennel.networks.fastgan import FastganOptions, widths_of
-from kennel.networks.skip_excitation import SkipExcitation
+from kennel.networks.layers.skip_excitation import SkipExcitation
 
 
 def generator(size=64, classes=0, **options):

@@ -7,8 +7,8 @@ from torch.nn.functional import conv2d, interpolate
 from kennel.errors import RecipeError
 from kennel.features.inverted_residuals import padded_for_stride_2
 from kennel.networks import DISCRIMINATORS, Setting
-from kennel.networks.contract import Statistic
-from kennel.networks.fixed import FixedConvolution, FixedNetwork
+from kennel.networks.base import Statistic
+from kennel.networks.pretrained import FixedConvolution, FixedNetwork
 from kennel.networks.projected import Mixing, ProjectedOptions
 
 

@@ -7,8 +7,8 @@ from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from torch.testing import assert_close
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.activations import _MAKERS, activation
-from kennel.networks.normalisation import Condition, Conditioning
+from kennel.networks.layers.activations import _MAKERS, activation
+from kennel.networks.layers.normalization import Condition, Conditioning
 from kennel.networks.residual import DiscriminatorBlock, GeneratorBlock, sparing_activation
 
 names = pytest.mark.parametrize("name", list(_MAKERS))

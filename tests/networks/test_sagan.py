@@ -6,8 +6,8 @@ from torch.testing import assert_close
 
 from kennel.errors import RecipeError
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.attention import NonLocalBlock
-from kennel.networks.counting import parameter_count
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.networks.summary import parameter_count
 
 
 def built(registry, name, size, **options):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.convolutions import Convolution
-from kennel.networks.counting import parameter_count
-from kennel.networks.normalisation import ConditionalBatchNorm
+from kennel.networks.layers.conv import Convolution
+from kennel.networks.layers.normalization import ConditionalBatchNorm
+from kennel.networks.summary import parameter_count
 
 
 def built(registry, size, classes=0, **options):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.contract import Statistic
-from kennel.networks.counting import parameters_at
+from kennel.networks.base import Statistic
 from kennel.networks.stylegan2 import ResidualHalving
+from kennel.networks.summary import parameters_at
 
 SMALL = {"base": 128, "widest": 8}
 CLASSES = 3

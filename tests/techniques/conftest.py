@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from kennel.engine.compute import Passes
+from kennel.engine.forward import Showing
 from kennel.networks import Discriminator, Generator, Setting
-from kennel.passes import Passes
-from kennel.showing import Showing
 from kennel.techniques import Play, Players, Technique, Turn
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.randomness import Draws
+from kennel.rng import Draws
 from kennel.techniques import TECHNIQUES
 from kennel.techniques.ada import Chances, blitted, deformed, recoloured
 

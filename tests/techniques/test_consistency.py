@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.techniques import TECHNIQUES, Players, image_ops
+from kennel.techniques import TECHNIQUES, Players, _image_ops
 
 REAL = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 FAKE = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -44,9 +44,9 @@ def test_every_variation_is_one_of_the_shifts_and_all_occur(padding, make_turn):
     possible = {}
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            moved = image_ops.shifted(ramp[:1], torch.tensor([down]), torch.tensor([right]), padding)
+            moved = _image_ops.shifted(ramp[:1], torch.tensor([down]), torch.tensor([right]), padding)
             for flip in (True, False):
-                result = image_ops.mirrored(moved, torch.tensor([flip]))
+                result = _image_ops.mirrored(moved, torch.tensor([flip]))
                 possible[tuple(result.flatten().tolist())] = (down, right, flip)
     assert len(possible) == 18
     found = [possible[tuple(image.flatten().tolist())] for image in varied]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from kennel.config.base import validated
 from kennel.errors import RecipeError
-from kennel.options import validated
 from kennel.techniques import TECHNIQUES
 
 IMAGES = torch.rand(500, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1

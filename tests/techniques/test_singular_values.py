@@ -7,7 +7,7 @@ import torch
 
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
 from kennel.techniques import TECHNIQUES, Players
-from kennel.techniques.matrices import weight_matrices
+from kennel.techniques._weight_matrices import weight_matrices
 
 NAMES = ["singular_value_clamp", "singular_value_penalty"]
 
@@ -138,7 +138,7 @@ def test_the_penalty_towards_the_second_value_never_raises_that(built):
 
 
 def _weight(left, right, one):
-    from kennel.techniques.matrices import from_matrix
+    from kennel.techniques._weight_matrices import from_matrix
 
     return from_matrix(torch.outer(left, right), one.parameter, one.axis).movedim(one.axis, 0)
 

@@ -6,18 +6,18 @@ import pytest
 import torch
 from torch import nn
 
+from kennel.config.recipe import Image, Latent, Part, Recipe
+from kennel.engine.builder import build_step, sampling_generator
+from kennel.engine.compute import Passes, frozen
+from kennel.engine.optim import Scheduled
+from kennel.engine.step import Step
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.attention import NonLocalBlock
-from kennel.optimisers import Scheduled
-from kennel.passes import Passes, frozen
-from kennel.recipe import Image, Latent, Part, Recipe
-from kennel.step import Step
+from kennel.networks.layers.attention import NonLocalBlock
 from kennel.techniques import TECHNIQUES, Players, Turn
-from kennel.techniques.matrices import as_matrix, output_axis, weight_matrices
+from kennel.techniques._weight_matrices import as_matrix, output_axis, weight_matrices
 from kennel.techniques.spectral_norm import DividedBySpectralNorm
-from kennel.wiring.building import build_step, sampling_generator
 
 CPU = torch.device("cpu")
 BOTH = (GENERATORS, DISCRIMINATORS)

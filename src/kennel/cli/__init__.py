@@ -7,13 +7,13 @@ import typer
 from kennel.cli import data, extractor
 from kennel.cli.commands import Command, new_app
 from kennel.cli.compare import compare
+from kennel.cli.components import losses, metrics, techniques
 from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
-from kennel.cli.parts import losses, metrics, techniques
 from kennel.cli.plan import plan
 from kennel.cli.recipes import recipes
 from kennel.cli.report import report

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from kennel.cli.outputs import refuse_unwritable
+from kennel.cli.checks import refuse_unwritable
 
 
 def compare(
@@ -33,16 +33,16 @@ def compare(
 ) -> None:
     """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values."""
     from kennel.cli.console import console, progress_bar
-    from kennel.data.plain_sets import open_images
-    from kennel.features.opening import better_extractor_note, open_extractor
-    from kennel.judge import DEFAULT_COUNT, Judge
-    from kennel.judgement import ENOUGH
-    from kennel.metrics.contract import metric_names
-    from kennel.metrics.evidence import Settings
-    from kennel.run_folder import RunFolder
-    from kennel.wiring import pick_device
-    from kennel.wiring.comparing import Wanted, compared, load_all, refuse_other_kinds, write_picture
-    from kennel.wiring.failures import shortage_told
+    from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
+    from kennel.data.image_files import open_images
+    from kennel.engine.builder import pick_device
+    from kennel.evaluation.judge import DEFAULT_COUNT, Judge
+    from kennel.evaluation.metrics.base import metric_names
+    from kennel.evaluation.metrics.context import Settings
+    from kennel.evaluation.score import ENOUGH
+    from kennel.features.factory import better_extractor_note, open_extractor
+    from kennel.runs.run_dir import RunFolder
+    from kennel.training.oom import shortage_told
 
     for file, option in ((out, "--out"), (json_file, "--json")):
         if file is not None:
@@ -75,7 +75,7 @@ def compare(
     write_picture(picture, found, newest, seed)
     console.print(f"Picture, oldest left, the same seeds at the same places: {picture}", soft_wrap=True)
     if json_file is not None:
-        from kennel.atomic import write_text
+        from kennel.storage.atomic_io import write_text
 
         write_text(json_file, json.dumps([one.to_json() for one in found], indent=2) + "\n")
         console.print(f"JSON: {json_file}", soft_wrap=True)
@@ -86,9 +86,9 @@ def _tell(found: list[Any], wanted: Any) -> None:
     from rich.table import Table
 
     from kennel.cli.console import console
-    from kennel.judgement import warnings_about
-    from kennel.metrics.contract import METRICS
-    from kennel.wiring.comparing import grown, spread
+    from kennel.comparison.checkpoints import grown, spread
+    from kennel.evaluation.metrics.base import METRICS
+    from kennel.evaluation.score import warnings_about
 
     table = Table(title="Checkpoints of one run", title_justify="left")
     table.add_column("")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from kennel.untrusted import printable
+from kennel.storage.untrusted import printable
 
 
 class Voice(Console):

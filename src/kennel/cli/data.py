@@ -62,9 +62,11 @@ def prepare(
     """Clean and pack images for training: SOURCE in, the packed set DEST out."""
     import time
 
-    from kennel.data.decoding import MAX_PIXELS
-    from kennel.data.enough import shortage
-    from kennel.data.options import (
+    from kennel.data.prepare.pipeline import prepare as prepare_set
+    from kennel.data.prepare.pipeline import rehearse
+    from kennel.data.set_checks import shortage
+    from kennel.data.sources.decode import MAX_PIXELS
+    from kennel.data.sources.options import (
         PrepareOptions,
         parse_aspect,
         parse_colour,
@@ -72,8 +74,6 @@ def prepare(
         parse_names,
         parse_share,
     )
-    from kennel.data.preparing import prepare as prepare_set
-    from kennel.data.preparing import rehearse
 
     options = PrepareOptions(
         size=size,
@@ -149,8 +149,8 @@ def show(
     """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
     from rich.table import Table
 
-    from kennel.data.describing import quartiles, write_figures
-    from kennel.data.packed import PackedSet
+    from kennel.data.dataset import PackedSet
+    from kennel.data.describe import quartiles, write_figures
 
     packed = PackedSet(destination)
     channels, height, width = packed.shape
@@ -181,8 +181,8 @@ def list_sets() -> None:
     """List the collections that are known by name, and where they would be taken from."""
     from rich.table import Table
 
-    from kennel.cache import cache_folder
-    from kennel.data.known_sets import KNOWN_SETS
+    from kennel.data.sources.catalog import KNOWN_SETS
+    from kennel.storage.cache import cache_folder
 
     table = Table(show_lines=True)
     table.add_column("name", no_wrap=True, style="bold")
@@ -207,7 +207,7 @@ def list_sets() -> None:
 
 def _fetch_first(source: str, from_folder: Path | None) -> None:
     """Downloads what a known set needs, with a bar of its own."""
-    from kennel.data.known_sets import KNOWN_SETS, fetch
+    from kennel.data.sources.catalog import KNOWN_SETS, fetch
 
     if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
         with progress_bar(f"downloading {source} (bytes)") as report:

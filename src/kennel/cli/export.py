@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from kennel.cli.outputs import refuse_unwritable
+from kennel.cli.checks import refuse_unwritable
 
 LARGE = 20_000_000
 """Bytes from which on smaller numbers are offered."""
@@ -32,10 +32,10 @@ def export(
 
     No training image is in it. `kennel sample FILE` and `kennel judge FILE` take it like a run.
     """
-    from kennel.atomic import write_text
     from kennel.cli.console import console
     from kennel.errors import RunError
-    from kennel.wiring.exporting import LOOKED_AT, Wanted, export
+    from kennel.sampling.export import LOOKED_AT, Wanted, export
+    from kennel.storage.atomic_io import write_text
 
     for file, option in ((out, "--out"), (card, "--card")):
         if file is not None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
+from kennel.cli.checks import refuse_unwritable
 from kennel.cli.commands import Command, new_app
-from kennel.cli.outputs import refuse_unwritable
 
 app = new_app(
     help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
@@ -20,7 +20,7 @@ def list_extractors() -> None:
     from rich.text import Text
 
     from kennel.cli.console import console
-    from kennel.features.catalogue import catalogue
+    from kennel.features.catalog import catalogue
     from kennel.features.classifier import read_facts
 
     table = Table(show_lines=True)
@@ -41,8 +41,8 @@ def fetch(
 ) -> None:
     """Bring an extractor's published weights into the cache, checked."""
     from kennel.cli.console import console
-    from kennel.features.catalogue import fetch as fetch_weights
-    from kennel.features.contract import EXTRACTORS
+    from kennel.features.base import EXTRACTORS
+    from kennel.features.catalog import fetch as fetch_weights
 
     if name == "pixels" and name in EXTRACTORS and weights is None:
         console.print("The pixels extractor has no weights: there is nothing to fetch, it is always ready.")
@@ -67,10 +67,10 @@ def train(
 ) -> None:
     """Train the classifier extractor on a labelled packed set."""
     from kennel.cli.console import console, progress_bar
-    from kennel.data.packed import PackedSet
+    from kennel.data.dataset import PackedSet
+    from kennel.engine.builder import pick_device
     from kennel.features.classifier import classifier_path
-    from kennel.features.classifier_training import train_classifier
-    from kennel.wiring import pick_device
+    from kennel.features.train_classifier import train_classifier
 
     packed = PackedSet(data)
     place = pick_device(device)

@@ -18,9 +18,9 @@ def fetch(
     """
     from kennel.cli.console import console, progress_bar
     from kennel.errors import ReleaseError
-    from kennel.releases import fetch as fetch_release
-    from kennel.releases import released
-    from kennel.wiring.opening import load_file
+    from kennel.sampling.releases import fetch as fetch_release
+    from kennel.sampling.releases import released
+    from kennel.sampling.resolve import load_file
 
     if name is None:
         if source is not None or sha256 is not None:
@@ -51,7 +51,7 @@ def _list() -> None:
     from rich.text import Text
 
     from kennel.cli.console import console
-    from kennel.releases import RELEASES, names_at_hand, place_of
+    from kennel.sampling.releases import RELEASES, names_at_hand, place_of
 
     table = Table(show_lines=True)
     table.add_column("generator", no_wrap=True, style="bold")

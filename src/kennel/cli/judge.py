@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-from kennel.cli import words
-from kennel.cli.judged import print_judgements
-from kennel.cli.outputs import refuse_unwritable
+from kennel.cli import options
+from kennel.cli.checks import refuse_unwritable
+from kennel.cli.score_output import print_judgements
 
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
 
@@ -72,7 +72,7 @@ def judge(
     json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
     checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
     truncation: float | None = typer.Option(None, help="Of a run: as in `kennel sample`."),
-    classes: words.Classes = None,
+    classes: options.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option(
         "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
@@ -84,14 +84,16 @@ def judge(
     Under `torchrun --nproc-per-node N -m kennel judge ...` N processes share the images.
     """
     from kennel.cli.console import be_silent, error_sentence, progress_bar, report_error
-    from kennel.data.plain_sets import open_images
+    from kennel.data.image_files import open_images
     from kennel.distributed import after_rank_0, rank, ranks_together
-    from kennel.features.opening import open_extractor
-    from kennel.judge import Judge
-    from kennel.judgeable import check_sizes, teacher_of
-    from kennel.metrics.contract import metric_names
-    from kennel.metrics.evidence import Settings
-    from kennel.wiring import exported_file, own_device, pick_device
+    from kennel.distributed.devices import own_device
+    from kennel.engine.builder import pick_device
+    from kennel.evaluation.checks import check_sizes, teacher_of
+    from kennel.evaluation.judge import Judge
+    from kennel.evaluation.metrics.base import metric_names
+    from kennel.evaluation.metrics.context import Settings
+    from kennel.features.factory import open_extractor
+    from kennel.sampling.resolve import exported_file
 
     with (
         ranks_together(report_error, error_sentence),
@@ -153,18 +155,23 @@ def judge(
             judgements = court.judge(images, names, count=count, settings=settings, on_progress=report)
         print_judgements(court.notes, judgements)
         run_file = _keep(judgements, run_file, json_file, judging.name)
-        folder, prefix = pictures, ""
-        if folder is None and run_file is not None:
-            folder, prefix = run_file.parent, f"{run_file.name}-{judging.name}-"
+        folder, prefix = _place_of_pictures(pictures, run_file, judging.name)
         if folder is not None:
             made_by = {} if run_file is None else {"Description": MADE_BY}
             _draw(court.evidence, judgements, folder, prefix, made_by)
 
 
+def _place_of_pictures(given: Path | None, run_file: Path | None, extractor: str) -> tuple[Path | None, str]:
+    """The folder in which pictures of a judgement go, and how their names begin; no folder for none."""
+    if given is None and run_file is not None:
+        return run_file.parent, f"{run_file.name}-{extractor}-"
+    return given, ""
+
+
 def _warn_of(judging: Any, asked: str) -> None:
     """What to know of an extractor before its numbers, and how to get a better one where none was named."""
     from kennel.cli.console import console
-    from kennel.features.opening import better_extractor_note
+    from kennel.features.factory import better_extractor_note
 
     if judging.caution:
         console.print(f"Warning: {judging.caution}", style="yellow", soft_wrap=True)
@@ -174,7 +181,7 @@ def _warn_of(judging: Any, asked: str) -> None:
 
 def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
     """Where memory runs out in it, one sentence says with what, where, and what to do."""
-    from kennel.wiring.failures import shortage_told
+    from kennel.training.oom import shortage_told
 
     remedy = "give a smaller --batch, a smaller --count or fewer --metrics"
     return shortage_told(f"{batch:,} images at a time", device, remedy)
@@ -184,7 +191,7 @@ def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
 def _sizes_told(target: Path, data: Path, size: int | None, fit: str | None) -> Iterator[Any]:
     """Gives the `Resize` that is asked for, or None; sizes that differ in it are answered with the command
     that judges these pictures."""
-    from kennel.data.resizing import SizesError
+    from kennel.data.resize import SizesError
     from kennel.errors import JudgementError
 
     try:
@@ -199,7 +206,7 @@ def _sizes_told(target: Path, data: Path, size: int | None, fit: str | None) -> 
 
 
 def _resize(size: int | None, fit: str | None) -> Any:
-    from kennel.data.resizing import Resize
+    from kennel.data.resize import Resize
     from kennel.errors import JudgementError
 
     if size is not None:
@@ -216,9 +223,9 @@ def _keep(
 
     Gives the name in the run's folder: with a number where another judgement of the same second has it.
     """
-    from kennel.atomic import taken
     from kennel.cli.console import console
-    from kennel.judgement import write_judgements
+    from kennel.evaluation.score import write_judgements
+    from kennel.storage.atomic_io import taken
 
     if run_file is not None:
         first, number = run_file, 1
@@ -259,7 +266,7 @@ def _refuse_choices_of_runs(
 def _check_pictures(folder: Path, names: list[str]) -> None:
     """Refuses before any pass a folder that cannot be one, and metrics that have no picture."""
     from kennel.errors import DataError, JudgementError
-    from kennel.report.judging_names import DRAWN_FROM, pictures_of
+    from kennel.reporting.score_plot_names import DRAWN_FROM, pictures_of
 
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
@@ -275,12 +282,12 @@ def _check_pictures(folder: Path, names: list[str]) -> None:
 def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
     """Draws the pictures that these judgements have, and says where they are."""
     from kennel.cli.console import console
-    from kennel.report.judging_names import pictures_of
+    from kennel.reporting.score_plot_names import pictures_of
 
     if not pictures_of(judgement.metric for judgement in judgements):
         return
     # matplotlib takes a second to import
-    from kennel.report.judging_figures import draw_judging
+    from kennel.reporting.score_plots import draw_judging
 
     for file in draw_judging(evidence, judgements, folder, prefix, text):
         console.print(f"Picture: {file}", soft_wrap=True)
@@ -303,13 +310,13 @@ def _samples(
     Without a count: as many as the reference holds, the usual protocol, but 10,000 at most (Kaggle's number)
     and 2,048 at least, where the bias of FID begins to matter less than the model.
     """
-    from kennel.data.resizing import resized
-    from kennel.judge import DEFAULT_COUNT
-    from kennel.judgement import ENOUGH
-    from kennel.wiring import open_drawing
+    from kennel.data.resize import resized
+    from kennel.evaluation.judge import DEFAULT_COUNT
+    from kennel.evaluation.score import ENOUGH
+    from kennel.sampling.resolve import open_drawing
 
     count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
-    truncation, sampling = drawn[0], words.class_sampling(drawn[1])
+    truncation, sampling = drawn[0], options.class_sampling(drawn[1])
     loaded = open_drawing(run, checkpoint, device)
     images = resized(loaded.sampled_set(count, seed, truncation, classes=sampling), resize)
     if not run.is_dir():
@@ -323,7 +330,7 @@ def _moment() -> str:
 
 
 def _precision(name: str) -> Any:
-    from kennel.features.contract import DTYPES
+    from kennel.features.base import DTYPES
     from kennel.registry import unknown_name
 
     if name not in DTYPES:

@@ -7,7 +7,7 @@ def networks() -> None:
 
     from kennel.cli.console import console
     from kennel.networks import DISCRIMINATORS, GENERATORS
-    from kennel.networks.counting import parameters_at
+    from kennel.networks.summary import parameters_at
 
     table = Table(box=None, pad_edge=False)
     table.add_column("networks", no_wrap=True)

@@ -8,23 +8,23 @@ from typing import Any
 
 import typer
 
-from kennel.cli import words
-from kennel.cli.outputs import refuse_unwritable
+from kennel.cli import options
+from kennel.cli.checks import refuse_unwritable
 from kennel.cli.train import BY_SIGNAL, budget_of
 
 
 def plan(
-    recipe: words.RecipeName,
-    data: words.Data,
+    recipe: options.RecipeName,
+    data: options.Data,
     out: Path | None = typer.Option(None, help="A run's folder: the plan is of what is left of it."),
-    settings: words.Settings = [],  # noqa: B006 - typer makes a new list of it
-    images: words.Images = None,
-    epochs: words.Epochs = None,
-    seed: words.Seed = None,
-    device: words.Device = "auto",
-    speed: words.Speed = "auto",
-    weights: words.Weights = None,
-    resident: words.Resident = "auto",
+    settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
+    images: options.Images = None,
+    epochs: options.Epochs = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    speed: options.Speed = "auto",
+    weights: options.Weights = None,
+    resident: options.Resident = "auto",
     seconds: float = typer.Option(20.0, min=0, max=3600, help="How long measuring may take at most."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
 ) -> None:
@@ -34,18 +34,19 @@ def plan(
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
-    from kennel.atomic import write_text
     from kennel.cli.console import console, error_console
-    from kennel.data.room import parse_room
-    from kennel.recipe import override
+    from kennel.config.compute import preset
+    from kennel.config.recipe import override
+    from kennel.data.memory_budget import parse_room
+    from kennel.engine.builder import pick_device
+    from kennel.planning import forecast
     from kennel.recipes import find
-    from kennel.speed import preset
-    from kennel.wiring import forecast, pick_device
+    from kennel.storage.atomic_io import write_text
 
     if json_file is not None:
         refuse_unwritable(json_file, "--json")
     chosen = override(
-        find(recipe), [*preset(speed), *words.seed_settings(seed), *settings, *budget_of(images, epochs)]
+        find(recipe), [*preset(speed), *options.seed_settings(seed), *settings, *budget_of(images, epochs)]
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     live = error_console.is_terminal

@@ -10,8 +10,8 @@ def report(
 ) -> None:
     """Write a run's report.html and curves.png, as far as the run has come."""
     from kennel.cli.console import console
-    from kennel.report import write_report
-    from kennel.run_folder import RunFolder
+    from kennel.reporting import write_report
+    from kennel.runs.run_dir import RunFolder
 
     folder = RunFolder(run)
     written = write_report(folder)

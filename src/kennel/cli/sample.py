@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from kennel.cli import words
+from kennel.cli import options
 
 
 def sample(
@@ -21,7 +21,7 @@ def sample(
     class_: str | None = typer.Option(
         None, "--class", help="A class, by name or number, of a conditional generator."
     ),
-    classes: words.Classes = None,
+    classes: options.Classes = None,
     per_class: int | None = typer.Option(
         None, min=1, help="So many images of every class; the grid has a row for each."
     ),
@@ -41,10 +41,11 @@ def sample(
 ) -> None:
     """Draw images from a run or an exported generator. Each image is a function of its seed alone."""
     from kennel.cli.console import console, progress_bar
+    from kennel.engine.builder import pick_device
     from kennel.errors import RunError
-    from kennel.wiring import open_drawing, pick_device
-    from kennel.wiring.failures import shortage_told
-    from kennel.wiring.sample_files import class_number, write_grid, write_samples
+    from kennel.sampling.resolve import open_drawing
+    from kennel.sampling.sample_files import class_number, write_grid, write_samples
+    from kennel.training.oom import shortage_told
 
     if columns is not None and per_class is not None:
         raise RunError("--per-class makes a row for each class, --columns asks otherwise: give one of them")
@@ -54,7 +55,7 @@ def sample(
     loaded = open_drawing(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
-        samples = loaded.samples(count or 64, seed, truncation, label, batch, words.class_sampling(classes))
+        samples = loaded.samples(count or 64, seed, truncation, label, batch, options.class_sampling(classes))
     elif class_ is not None:
         raise RunError("--class asks for one class and --per-class for all: give one of them")
     elif classes is not None:

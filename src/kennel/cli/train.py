@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
-from kennel.cli import words
+from kennel.cli import options
 from kennel.cli.console import be_silent
-from kennel.watch import VALIDATIONS_SINCE_BEST, Entry, Watch
+from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, Watch
 
 BY_SIGNAL = 128
 """What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
@@ -21,18 +21,18 @@ OFF_BY = 1.5
 
 
 def train(
-    recipe: words.TrainedName = "auto",
-    data: words.TrainedData = ...,  # type: ignore[assignment]  # required, after an argument that is not
+    recipe: options.TrainedName = "auto",
+    data: options.TrainedData = ...,  # type: ignore[assignment]  # required, after an argument that is not
     out: Path = typer.Option(..., help="The run's folder; where it holds this run already, it goes on."),
-    settings: words.Settings = [],  # noqa: B006 - typer makes a new list of it
-    images: words.Images = None,
-    epochs: words.Epochs = None,
-    hours: words.Hours = None,
-    seed: words.Seed = None,
-    device: words.Device = "auto",
-    speed: words.Speed = "auto",
-    weights: words.Weights = None,
-    resident: words.Resident = "auto",
+    settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
+    images: options.Images = None,
+    epochs: options.Epochs = None,
+    hours: options.Hours = None,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    speed: options.Speed = "auto",
+    weights: options.Weights = None,
+    resident: options.Resident = "auto",
     fork: Path | None = typer.Option(
         None,
         metavar="NEW",
@@ -45,11 +45,12 @@ def train(
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
     from kennel.cli.console import error_sentence, report_error
-    from kennel.data.room import parse_room
+    from kennel.config.compute import preset
+    from kennel.data.memory_budget import parse_room
     from kennel.distributed import rank, ranks_together
-    from kennel.speed import preset
-    from kennel.wiring import pick_device, training_device
-    from kennel.wiring.asked import Asked
+    from kennel.distributed.devices import training_device
+    from kennel.engine.builder import pick_device
+    from kennel.training.request import Asked
 
     with ranks_together(report_error, error_sentence):
         if rank():
@@ -60,7 +61,7 @@ def train(
             data,
             run,
             parent,
-            [*preset(speed), *words.seed_settings(seed), *settings],
+            [*preset(speed), *options.seed_settings(seed), *settings],
             budget_of(images, epochs, hours),
             hours,
             training_device(pick_device(device)),
@@ -77,10 +78,10 @@ def _train(asked: Any) -> int | None:
     from kennel.cli.console import error_console, progress_bar
     from kennel.distributed import rank
     from kennel.errors import AlarmError
-    from kennel.report import write_report
-    from kennel.run_folder import RunFolder
-    from kennel.wiring import train
-    from kennel.wiring.asked import settle
+    from kennel.reporting import write_report
+    from kennel.runs.run_dir import RunFolder
+    from kennel.training.request import settle
+    from kennel.training.run import train
 
     folder = RunFolder(asked.run)
     try:
@@ -115,7 +116,7 @@ def _train(asked: Any) -> int | None:
 def _say_what_came_of_it(folder: Any, finished: bool) -> None:
     """Writes the report, and says where it and the newest grid are."""
     from kennel.cli.console import console
-    from kennel.report import progress_grids, write_report
+    from kennel.reporting import progress_grids, write_report
 
     report = write_report(folder)
     if finished:
@@ -135,7 +136,7 @@ def _show_the_nearest(folder: Any, packed: Path, asked: Any) -> None:
     """Draws samples beside the training pictures that are nearest, and says where that is."""
     from kennel.cli.console import console, error_console
     from kennel.errors import KennelError
-    from kennel.wiring.nearest import draw_nearest
+    from kennel.training.nearest_images import draw_nearest
 
     try:
         found = draw_nearest(folder, packed, asked.device)
@@ -151,8 +152,8 @@ def _show_the_nearest(folder: Any, packed: Path, asked: Any) -> None:
 
 def budget_of(images: str | None, epochs: float | None, hours: float | None = None) -> list[str]:
     """The settings that `--images` and `--epochs` stand for; with `--hours` there are none yet."""
+    from kennel.config.recipe import parse_count
     from kennel.errors import RecipeError
-    from kennel.recipe import parse_count
 
     given = {"--images": images, "--epochs": epochs, "--hours": hours}
     if len(ways := [name for name, value in given.items() if value is not None]) > 1:
@@ -258,7 +259,7 @@ def other_than_asked(hours: float, whole: float, images: int) -> str | None:
 
     None where that is near enough.
     """
-    from kennel.report.wording import duration
+    from kennel.reporting.format import duration
 
     asked = hours * 3600
     if asked / OFF_BY < whole < asked * OFF_BY:
@@ -272,8 +273,8 @@ def other_than_asked(hours: float, whole: float, images: int) -> str | None:
 
 def scores(entry: Entry) -> str:
     """What a validation measured, the deciding metric first, and how long ago its best was."""
-    from kennel.metrics.contract import METRICS
-    from kennel.report.wording import figure, label
+    from kennel.evaluation.metrics.base import METRICS
+    from kennel.reporting.format import figure, label
 
     words = "".join(f"  {label(name)} {figure(value)}" for name, value in entry.items() if name in METRICS)
     since = entry.get(VALIDATIONS_SINCE_BEST)

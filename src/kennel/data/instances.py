@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from kennel import randomness
-from kennel.data.stream import Stream
+from kennel import rng
+from kennel.data.loader import Stream
 from kennel.shapes import Labels, Pixels
 
 Neighbors = Int[Tensor, "images count"]
@@ -29,7 +29,7 @@ class InstanceBatches:
         """
         stream = self._stream
         pixels, _ = stream.at(images_seen)
-        random = randomness.generator(self._seed, "instances", images_seen)
+        random = rng.generator(self._seed, "instances", images_seen)
         count = self._neighbors.shape[1]
         drawn = torch.randint(count, (stream.batch,), generator=random)[stream.rows]
         rows = self._neighbors.index_select(0, stream.indices(images_seen))

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kennel.features.contract import Extracted, exact_inference
+from kennel.features.base import Extracted, exact_inference
 from kennel.shapes import Features, Pixels
 
 FeaturesAndLogits: TypeAlias = tuple[Features, Float[Tensor, "batch classes"] | None]

@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
+from kennel.features.base import DTYPES, EXTRACTORS, Extracted, Extractor, Precision
 from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
-from kennel.features.contract import DTYPES, EXTRACTORS, Extracted, Extractor, Precision
 from kennel.features.resize import half_pixel_bilinear
 from kennel.features.weights import State, tensors_digest, weights_folder
 from kennel.shapes import Pixels
-from kennel.untrusted import UntrustedError, parse_json
+from kennel.storage.untrusted import UntrustedError, parse_json
 
 DIMENSION = 128
 SMALLEST, LARGEST = 8, 64

@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from kennel.errors import WeightsError
-from kennel.features.contract import EXTRACTORS
-from kennel.features.efficientnet_lite_graph import (
+from kennel.features.base import EXTRACTORS
+from kennel.features.efficientnet_lite_network import (
     INPUT_SIDES,
     EfficientNetLiteGraph,
     Variant,
     folded_state,
 )
-from kennel.features.networked import NetworkExtractor
+from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.weights import Package, Published, State, read_pickle_safely
 
 

@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
+from kennel.features.base import DTYPES, EXTRACTORS, Extracted, Extractor, Precision, as_rgb
 from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
-from kennel.features.contract import DTYPES, EXTRACTORS, Extracted, Extractor, Precision, as_rgb
-from kennel.features.hub_folders import (
+from kennel.features.hub_cache import (
     CLIP_BASE_32,
     CONFIG,
     DINOV2_BASE,

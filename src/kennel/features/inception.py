@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kennel.features.contract import EXTRACTORS, Precision
-from kennel.features.inception_graph import INPUT_SIDE, InceptionGraph
-from kennel.features.networked import NetworkExtractor
+from kennel.features.base import EXTRACTORS, Precision
+from kennel.features.inception_network import INPUT_SIDE, InceptionGraph
+from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.weights import LoadedWeights, Published, load_weights, read_pickle_safely
 
 INCEPTION_WEIGHTS = Published(

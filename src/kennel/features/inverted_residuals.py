@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kennel.features.fused import FusedConv2d
+from kennel.features.fused_conv import FusedConv2d
 from kennel.shapes import Maps
 
 Stage: TypeAlias = tuple[int, int, int, int, int]

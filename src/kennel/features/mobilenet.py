@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kennel.features.contract import EXTRACTORS
-from kennel.features.mobilenet_graph import INPUT_SIDE, MobileNetGraph
-from kennel.features.networked import NetworkExtractor
+from kennel.features.base import EXTRACTORS
+from kennel.features.mobilenet_network import INPUT_SIDE, MobileNetGraph
+from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.tflite import mobilenet_from_tflite
 from kennel.features.weights import Published, State
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
-from kennel.features.efficientnet_lite_graph import EfficientNetLiteGraph
+from kennel.features.efficientnet_lite_network import EfficientNetLiteGraph
 from kennel.features.inverted_residuals import InvertedResidualNetwork
 from kennel.features.mobilenet import MobileNet
-from kennel.features.mobilenet_graph import MobileNetGraph
-from kennel.features.networked import NetworkExtractor
+from kennel.features.mobilenet_network import MobileNetGraph
+from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.weights import load_weights
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kennel.errors import WeightsError
-from kennel.features.mobilenet_graph import STAGES
+from kennel.features.mobilenet_network import STAGES
 
 FloatArray = npt.NDArray[np.float32]
 CONVOLUTION, DEPTHWISE = 3, 4  # BuiltinOperator

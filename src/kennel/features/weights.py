@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kennel.atomic import atomic_file
-from kennel.cache import cache_folder
-from kennel.downloads import DownloadError
-from kennel.downloads import download as download_file
 from kennel.errors import WeightsError
+from kennel.storage.atomic_io import atomic_file
+from kennel.storage.cache import cache_folder
+from kennel.storage.download import DownloadError
+from kennel.storage.download import download as download_file
 
 State = dict[str, Tensor]
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from kennel.networks.contract import (
+from kennel.networks.base import (
     DISCRIMINATORS,
     GENERATORS,
     Discriminator,

@@ -10,10 +10,11 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
-from kennel import options
-from kennel.networks.activations import Activation
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.normalisation import Condition, Conditioning, given
+from kennel.config import base
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.layers.activations import Activation
+from kennel.networks.layers.latent_chunks import chunk_width
+from kennel.networks.layers.normalization import Condition, Conditioning, given
 from kennel.networks.residual import (
     ProjectionDiscriminator,
     ResidualGenerator,
@@ -22,7 +23,6 @@ from kennel.networks.residual import (
     generator_blocks,
     generator_maps,
 )
-from kennel.networks.splitting import chunk_width
 from kennel.shapes import Features, Labels, Latents
 
 # Channels, as multiples of `width`: of the stem and after each block; after each block.
@@ -53,7 +53,7 @@ def side_of(attention: int | None, size: int) -> int:
 class BigganGenerator(ResidualGenerator):
     """First chunk of the latent -> 4x4 -> residual blocks, each with a chunk of its own -> image."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` multiplies every number of channels (64; the paper's largest at 128x128 have 96).
 
         - `shared_embedding`: the width of one embedding of the class, from which every batch norm's gain and
@@ -105,7 +105,7 @@ class BigganGenerator(ResidualGenerator):
 class BigganDiscriminator(ProjectionDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` multiplies every number of channels; `attention` is as in the generator.
 
         `conditioning` "none" keeps the labels from the discriminator.

@@ -11,12 +11,12 @@ import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from kennel import options
-from kennel.networks.activations import Activation, activation
+from kennel.config import base
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.biggan import side_of
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.convolutions import Convolution, doubled, halved
-from kennel.networks.normalisation import Condition, Conditioning, given, normalised
+from kennel.networks.layers.activations import Activation, activation
+from kennel.networks.layers.conv import Convolution, doubled, halved
+from kennel.networks.layers.normalization import Condition, Conditioning, given, normalised
 from kennel.networks.residual import (
     STEM_SIDE,
     ProjectionDiscriminator,
@@ -122,7 +122,7 @@ class DeepDiscriminatorBlock(Residual):
 class BigganDeepGenerator(ResidualGenerator):
     """Latent and class -> 4x4 -> `depth` bottleneck blocks at each resolution -> image."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` multiplies every number of channels.
 
         - `depth`: blocks at each resolution, the last of which doubles the side.
@@ -171,7 +171,7 @@ class BigganDeepGenerator(ResidualGenerator):
 class BigganDeepDiscriminator(ProjectionDiscriminator):
     """3x3 convolution -> `depth` bottleneck blocks at each resolution -> sum over positions -> logit."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` multiplies every number of channels; `depth` and `attention` are as in the generator.
 
         The first of the `depth` blocks halves the side. `conditioning` "none" keeps the labels from the

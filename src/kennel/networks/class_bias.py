@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from kennel.networks.contract import Setting
+from kennel.networks.base import Setting
 from kennel.shapes import Labels
 
 

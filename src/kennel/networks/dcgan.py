@@ -16,16 +16,17 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 
-from kennel import options
+from kennel.config import base
 from kennel.errors import RecipeError
-from kennel.networks.activations import Activation, activation
-from kennel.networks.attention import NonLocalBlock
-from kennel.networks.checkerboard import CheckerboardFilter
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.class_bias import ClassBias
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
-from kennel.networks.convolutions import Convolution, TransposedConvolution
-from kennel.networks.instances import InstanceVectors
-from kennel.networks.normalisation import (
+from kennel.networks.layers.activations import Activation, activation
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.networks.layers.checkerboard import CheckerboardFilter
+from kennel.networks.layers.conv import Convolution, TransposedConvolution
+from kennel.networks.layers.instances import InstanceVectors
+from kennel.networks.layers.latent_chunks import chunk_width
+from kennel.networks.layers.normalization import (
     Condition,
     ConditionalBatchNorm,
     Conditioning,
@@ -33,9 +34,8 @@ from kennel.networks.normalisation import (
     given,
     normalised,
 )
+from kennel.networks.layers.skip_excitation import SkipExcitation
 from kennel.networks.residual import with_side
-from kennel.networks.skip_excitation import SkipExcitation
-from kennel.networks.splitting import chunk_width
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
@@ -43,7 +43,7 @@ SKIPPED = 2
 """So many doublings a skip-layer excitation passes over."""
 
 
-class DcganOptions(options.Options):
+class DcganOptions(base.Options):
     """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`.
 
     `batch_norm` False leaves the normalisation out, as a critic with a gradient penalty wants it.

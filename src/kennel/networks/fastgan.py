@@ -13,13 +13,13 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import glu
 
-from kennel import options
+from kennel.config import base
+from kennel.networks.base import GENERATORS, Generator, Setting
 from kennel.networks.class_bias import ClassBias
-from kennel.networks.contract import GENERATORS, Generator, Setting
-from kennel.networks.convolutions import Convolution
-from kennel.networks.doubling import Doubling
-from kennel.networks.normalisation import Condition, Conditioning, normalised
-from kennel.networks.skip_excitation import SkipExcitation
+from kennel.networks.layers.conv import Convolution
+from kennel.networks.layers.normalization import Condition, Conditioning, normalised
+from kennel.networks.layers.skip_excitation import SkipExcitation
+from kennel.networks.layers.upsample_conv import Doubling
 from kennel.shapes import Images, Labels, Latents
 
 SIZES = (32, 64, 128, 256)
@@ -29,7 +29,7 @@ SKIPPED = 4
 """So many doublings an excitation passes over, where the image is large enough."""
 
 
-class FastganOptions(options.Options):
+class FastganOptions(base.Options):
     """`width` channels at a side of 128 and more below it (the authors have 128).
 
     `second` adds the second convolution and `noise` the noise of the full form. `class_batch_norm` gives

@@ -9,10 +9,10 @@ from typing import ClassVar
 from pydantic import PositiveInt
 from torch import nn
 
-from kennel import options
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
-from kennel.networks.convolutions import Convolution, TransposedConvolution
-from kennel.networks.normalisation import CrossReplicaBatchNorm
+from kennel.config import base
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.layers.conv import Convolution, TransposedConvolution
+from kennel.networks.layers.normalization import CrossReplicaBatchNorm
 from kennel.shapes import Features, Images, Labels, Latents
 
 
@@ -24,7 +24,7 @@ class ImprovedGenerator(Generator):
     Tanh gives no pixel below mid-grey, so the last transposed convolution leads to it directly, as in DCGAN.
     """
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width`: channels of the deepest map; they halve as the side doubles."""
 
         width: PositiveInt = 128
@@ -61,7 +61,7 @@ class ImprovedDiscriminator(Discriminator):
     hidden layer, and its statistics go into the second linear layer beside them, as in the report.
     """
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` channels in the first convolution, twice as many in the second; `hidden` linear outputs.
 
         The report does not give the width of its linear layer.

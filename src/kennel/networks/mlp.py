@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from kennel import options
-from kennel.networks.activations import Activation, activation
+from kennel.config import base
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
 from kennel.networks.class_bias import ClassBias
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
-from kennel.networks.normalisation import CrossReplicaBatchNorm1d
+from kennel.networks.layers.activations import Activation, activation
+from kennel.networks.layers.normalization import CrossReplicaBatchNorm1d
 from kennel.shapes import Features, Images, Labels, Latents
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -24,7 +24,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 class MlpGenerator(Generator):
     """Latent -> hidden layers -> every pixel at once -> Tanh."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`hidden` widths from the latent on; batch norm after each hidden layer but the first."""
 
         hidden: Widths = (256, 512, 1024)
@@ -66,7 +66,7 @@ class MlpGenerator(Generator):
 class MlpDiscriminator(Discriminator):
     """Every pixel at once -> hidden layers -> one logit."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`hidden` widths from the pixels on; dropout after each hidden layer, 0 for none.
 
         `conditioning` "none" keeps the labels from the discriminator, for an auxiliary classifier.

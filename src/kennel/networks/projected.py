@@ -15,13 +15,13 @@ from pydantic import NonNegativeInt, PositiveInt, field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate
 
-from kennel import options
+from kennel.config import base
 from kennel.errors import RecipeError
-from kennel.networks.contract import DISCRIMINATORS, Discriminator, Setting, Statistic
-from kennel.networks.convolutions import Convolution
-from kennel.networks.fixed import FixedName, FixedNetwork
-from kennel.networks.instances import label_embedding
-from kennel.networks.normalisation import CrossReplicaBatchNorm, given
+from kennel.networks.base import DISCRIMINATORS, Discriminator, Setting, Statistic
+from kennel.networks.layers.conv import Convolution
+from kennel.networks.layers.instances import label_embedding
+from kennel.networks.layers.normalization import CrossReplicaBatchNorm, given
+from kennel.networks.pretrained import FixedName, FixedNetwork
 from kennel.shapes import Embedded, Features, Images, Labels, Logits, Maps
 
 SIZES = (32, 64, 128, 256)
@@ -32,7 +32,7 @@ EMBEDDING = 64
 """The width in which a head's map meets the label's embedding."""
 
 
-class ProjectedOptions(options.Options):
+class ProjectedOptions(base.Options):
     """`features` names the fixed network, `side` what images are resized to for it (a multiple of 32).
 
     `side` 0 enlarges small images by a half (32 to 64, 64 to 96), for the network was trained on 240x240, and

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from kennel.errors import RecipeError
-from kennel.networks.activations import Activation, activation
-from kennel.networks.attention import NonLocalBlock
-from kennel.networks.contract import Discriminator, Generator
-from kennel.networks.convolutions import Convolution, doubled, halved
-from kennel.networks.normalisation import Condition, Conditioning, given, normalised
+from kennel.networks.base import Discriminator, Generator
+from kennel.networks.layers.activations import Activation, activation
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.networks.layers.conv import Convolution, doubled, halved
+from kennel.networks.layers.normalization import Condition, Conditioning, given, normalised
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 STEM_SIDE = 4

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveFloat
 
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
 from kennel.networks.sngan import SnganDiscriminator, SnganGenerator
 
 ATTENTION = {32: 16, 64: 32, 128: 32}

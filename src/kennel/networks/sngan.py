@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from kennel import options
-from kennel.networks.activations import Activation
-from kennel.networks.contract import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.normalisation import Condition, Conditioning
+from kennel.config import base
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.layers.activations import Activation
+from kennel.networks.layers.normalization import Condition, Conditioning
 from kennel.networks.residual import (
     ProjectionDiscriminator,
     ResidualGenerator,
@@ -34,7 +34,7 @@ HALVINGS = {32: 2, 64: 5, 128: 5}
 class SnganGenerator(ResidualGenerator):
     """Latent -> 4x4 -> residual blocks -> image; each block's batch norms have a gain for each class."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` channels in the last block of 64x64 images; 64 gives the published tables at each size."""
 
         width: PositiveInt = 64
@@ -67,7 +67,7 @@ class SnganGenerator(ResidualGenerator):
 class SnganDiscriminator(ProjectionDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
-    class Options(options.Options):
+    class Options(base.Options):
         """`width` channels after the first block of 64x64 images; 64 gives the published tables.
 
         `conditioning` "none" keeps the labels from the discriminator.

@@ -19,21 +19,15 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from kennel.config.base import Options
 from kennel.distributed import mean_over_ranks
-from kennel.networks.contract import (
-    DISCRIMINATORS,
-    GENERATORS,
-    Discriminator,
-    Setting,
-    StyleGenerator,
-)
-from kennel.networks.equalized import GAIN, EqualizedConvolution, EqualizedLinear, exact
-from kennel.networks.modern import Resample
-from kennel.networks.modulated import Blur, Halving, ModulatedConvolution, ModulatedDoubling
-from kennel.networks.normalisation import given
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Setting, StyleGenerator
+from kennel.networks.layers.equalized import GAIN, EqualizedConvolution, EqualizedLinear, exact
+from kennel.networks.layers.minibatch_stddev import Spread
+from kennel.networks.layers.modulated_conv import Blur, Halving, ModulatedConvolution, ModulatedDoubling
+from kennel.networks.layers.normalization import given
+from kennel.networks.r3gan import Resample
 from kennel.networks.residual import Residual
-from kennel.networks.spread import Spread
-from kennel.options import Options
 from kennel.shapes import Features, Images, Labels, Latents, Logits, Styles
 
 SIZES = (8, 16, 32, 64, 128, 256)

@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+from kennel.config.recipe import Recipe, from_yaml
 from kennel.errors import RecipeError
-from kennel.recipe import Recipe, from_yaml
 from kennel.recipes.registry import RECIPES
-from kennel.untrusted import MAX_YAML_BYTES, UntrustedError, read_text
+from kennel.storage.untrusted import MAX_YAML_BYTES, UntrustedError, read_text
 
 __all__ = ["RECIPES", "built_in", "find", "story"]
 

@@ -1,6 +1,6 @@
 """BigGAN as it was published, as a student team ran it, and as the dog competition's best entries did."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Sampling, Turns
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Sampling, Turns
 from kennel.recipes.registry import RECIPES
 
 

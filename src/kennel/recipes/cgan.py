@@ -1,6 +1,6 @@
 """Conditional GANs: the label is fed to both players."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 ADAM = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))

@@ -1,6 +1,6 @@
 """DCGAN as it was published, and as Shangguan et al. train it on dogs."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 

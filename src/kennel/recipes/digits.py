@@ -1,6 +1,6 @@
 """The demo."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Validation
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Validation
 from kennel.recipes.registry import RECIPES
 
 

@@ -1,6 +1,6 @@
 """The first GAN."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 

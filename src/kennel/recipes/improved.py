@@ -1,6 +1,6 @@
 """The improved GAN of Bek and Aljanabi on MNIST and Fashion-MNIST, and the baseline beside it."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Bek and Aljanabi, Improved Techniques for Training GANs Implementation, after Salimans et al. 2016"

@@ -1,6 +1,6 @@
 """Least squares, absolute and relativistic."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule
 from kennel.recipes.registry import RECIPES
 
 

@@ -1,6 +1,6 @@
 """Mutual information against mode collapse."""
 
-from kennel.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 

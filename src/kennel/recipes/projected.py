@@ -1,6 +1,6 @@
 """The projected GAN: recognizable pictures from small sets, within minutes."""
 
-from kennel.recipe import (
+from kennel.config.recipe import (
     Budget,
     Image,
     Instances,

@@ -1,6 +1,6 @@
 """The regularized relativistic GAN: the paper's settings for CIFAR-10 and faces, and small ones for a CPU."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, SecondBeta
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, SecondBeta
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Huang et al. 2024, arXiv 2501.05441"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kennel.recipe import Recipe
+from kennel.config.recipe import Recipe
 from kennel.registry import Registry
 
 RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")

@@ -1,6 +1,6 @@
 """Self-attention."""
 
-from kennel.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 

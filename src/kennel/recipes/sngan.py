@@ -1,6 +1,6 @@
 """Spectral normalisation: residual networks, and a DCGAN."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, Turns
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, Turns
 from kennel.recipes.registry import RECIPES
 
 

@@ -1,6 +1,6 @@
 """A DCGAN on dogs with soft and noisy labels, and the same without them."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Generate Dog Images with Generative Adversarial Networks (slides)"

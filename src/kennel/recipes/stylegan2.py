@@ -1,6 +1,6 @@
 """StyleGAN2 with adaptive discriminator augmentation, for small sets of pictures."""
 
-from kennel.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Turns
+from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Turns
 from kennel.recipes.registry import RECIPES
 
 LAZY_R1, LAZY_PATH_LENGTH = 16, 4

@@ -1,6 +1,6 @@
 """Wasserstein GANs: a critic held to a Lipschitz constant, by clipping or by a gradient penalty."""
 
-from kennel.recipe import Boost, Budget, Image, Latent, Optimiser, Part, Recipe, Turns
+from kennel.config.recipe import Boost, Budget, Image, Latent, Optimiser, Part, Recipe, Turns
 from kennel.recipes.registry import RECIPES
 
 RMSPROP = Optimiser(name="rmsprop", learning_rate=5e-5)

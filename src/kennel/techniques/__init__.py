@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from kennel.techniques.contract import (
+from kennel.techniques.base import (
     KINDS,
     STAGES,
     TECHNIQUES,

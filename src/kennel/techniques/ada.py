@@ -7,12 +7,12 @@ import torch
 from pydantic import Field, PositiveInt, PrivateAttr
 from torch import Tensor
 
+from kennel.config.schedules import Decay, decayed
 from kennel.distributed import mean_over_ranks
-from kennel.randomness import Draws
-from kennel.schedules import Decay, decayed
+from kennel.rng import Draws
 from kennel.shapes import Images, Scalar
-from kennel.techniques import image_ops
-from kennel.techniques.contract import TECHNIQUES, Kind, Play, Players, Technique, Turn
+from kennel.techniques import _image_ops
+from kennel.techniques.base import TECHNIQUES, Kind, Play, Players, Technique, Turn
 
 
 class Chances:
@@ -24,19 +24,19 @@ class Chances:
         self.probability = probability
         self.random = random
 
-    def uniform(self, low: float, high: float) -> image_ops.Amounts:
+    def uniform(self, low: float, high: float) -> _image_ops.Amounts:
         """Uniform numbers, one an image."""
         return low + (high - low) * self.random.uniform(self.count)
 
-    def normal(self, deviation: float) -> image_ops.Amounts:
+    def normal(self, deviation: float) -> _image_ops.Amounts:
         """Normal numbers around 0, one an image."""
         return deviation * self.random.normal(self.count)
 
-    def below(self, bound: int) -> image_ops.Counts:
+    def below(self, bound: int) -> _image_ops.Counts:
         """Whole numbers from 0 to bound - 1, one an image."""
         return self.random.integers(0, bound, self.count)
 
-    def happens(self, probability: Scalar | None = None) -> image_ops.Choices:
+    def happens(self, probability: Scalar | None = None) -> _image_ops.Choices:
         """Which images an operation happens to."""
         return self.uniform(0.0, 1.0) < (self.probability if probability is None else probability)
 
@@ -44,21 +44,21 @@ class Chances:
         """`drawn` where the operation happens, and 0 where it does not."""
         return torch.where(self.happens(), drawn, torch.zeros_like(drawn))
 
-    def factors(self, deviation: float) -> image_ops.Amounts:
+    def factors(self, deviation: float) -> _image_ops.Amounts:
         """2 to a normal number where the operation happens, and 1 where it does not."""
         return torch.exp(log(2) * self.amounts(self.normal(deviation)))
 
 
 def blitted(images: Images, draws: Chances) -> Images:
     """Mirror images, quarter turns, shifts by whole pixels up to an eighth of the side: no value changes."""
-    images = image_ops.mirrored(images, draws.amounts(draws.below(2)) == 1)
-    images = image_ops.turned(images, draws.amounts(draws.below(4)))
+    images = _image_ops.mirrored(images, draws.amounts(draws.below(2)) == 1)
+    images = _image_ops.turned(images, draws.amounts(draws.below(4)))
     happens = draws.happens()
     down, right = (
         torch.where(happens, (side * draws.uniform(-0.125, 0.125)).round().long(), 0)
         for side in images.shape[2:]
     )
-    return image_ops.shifted(images, down, right, "reflect")
+    return _image_ops.shifted(images, down, right, "reflect")
 
 
 def deformed(images: Images, draws: Chances) -> Images:
@@ -76,29 +76,31 @@ def deformed(images: Images, draws: Chances) -> Images:
     down, right = (torch.where(happens, draws.normal(0.125), 0.0) for _ in range(2))
     # The map runs backward, from a pixel of the result to where it comes from.
     matrices = (
-        image_ops.scalings(1 / scale, 1 / scale)
-        @ image_ops.rotations(-first)
-        @ image_ops.scalings(1 / stretch, stretch)
-        @ image_ops.rotations(-last)
-        @ image_ops.translations(-right * width, -down * height)
+        _image_ops.scalings(1 / scale, 1 / scale)
+        @ _image_ops.rotations(-first)
+        @ _image_ops.scalings(1 / stretch, stretch)
+        @ _image_ops.rotations(-last)
+        @ _image_ops.translations(-right * width, -down * height)
     )
     touched = (scale != 1) | (first != 0) | (stretch != 1) | (last != 0) | happens
-    return torch.where(image_ops.per_image(touched), image_ops.warped(images, matrices[:, :2]), images)
+    return torch.where(_image_ops.per_image(touched), _image_ops.warped(images, matrices[:, :2]), images)
 
 
 def recoloured(images: Images, draws: Chances) -> Images:
     """Brightness, contrast and light for dark, and of colour images hue and saturation too."""
     brightness = draws.amounts(draws.normal(0.2))
     contrast = draws.factors(0.5)
-    images = image_ops.per_image(contrast) * image_ops.brightened(images, brightness)
+    images = _image_ops.per_image(contrast) * _image_ops.brightened(images, brightness)
     flips = draws.amounts(draws.below(2)) == 1
     if images.shape[1] != 3:  # the grey axis is all that there is
-        return torch.where(image_ops.per_image(flips), -images, images)
+        return torch.where(_image_ops.per_image(flips), -images, images)
     hue = draws.amounts(draws.uniform(-pi, pi))
     saturation = draws.factors(1.0)
-    matrices = image_ops.saturations(saturation) @ image_ops.hue_rotations(hue) @ image_ops.luma_flips(flips)
+    matrices = (
+        _image_ops.saturations(saturation) @ _image_ops.hue_rotations(hue) @ _image_ops.luma_flips(flips)
+    )
     touched = flips | (hue != 0) | (saturation != 1)
-    return torch.where(image_ops.per_image(touched), image_ops.recoloured(images, matrices), images)
+    return torch.where(_image_ops.per_image(touched), _image_ops.recoloured(images, matrices), images)
 
 
 @TECHNIQUES.register("ada")
@@ -130,7 +132,7 @@ class Ada(Technique):
 
     def build(self, players: Players, random: torch.Generator) -> None:
         """Refuses points."""
-        image_ops.refuse_points(players, "ada")
+        _image_ops.refuse_points(players, "ada")
 
     def scheduled(self, progress: float) -> float:
         """`fixed`, or the way there."""

@@ -4,8 +4,8 @@ import torch
 from pydantic import Field
 
 from kennel.shapes import Images, Logits, Scalar
-from kennel.techniques.contract import TECHNIQUES, Kind, Play, Players, Term, Turn
-from kennel.techniques.image_ops import Padding, mirrored, refuse_points, shifted
+from kennel.techniques._image_ops import Padding, mirrored, refuse_points, shifted
+from kennel.techniques.base import TECHNIQUES, Kind, Play, Players, Term, Turn
 
 
 @TECHNIQUES.register("consistency")

@@ -5,17 +5,10 @@ from typing import Literal
 import torch
 from pydantic import Field, field_validator
 
-from kennel.randomness import Draws
+from kennel.rng import Draws
 from kennel.shapes import Images
-from kennel.techniques.contract import TECHNIQUES, Kind, Players, Technique, Turn
-from kennel.techniques.image_ops import (
-    brightened,
-    contrasted,
-    cut_out,
-    refuse_points,
-    saturated,
-    shifted,
-)
+from kennel.techniques._image_ops import brightened, contrasted, cut_out, refuse_points, saturated, shifted
+from kennel.techniques.base import TECHNIQUES, Kind, Players, Technique, Turn
 
 Variation = Literal["colour", "translation", "cutout"]
 

@@ -7,7 +7,7 @@ from torch.nn.functional import relu
 
 from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
-from kennel.techniques.contract import TECHNIQUES, Play, Term
+from kennel.techniques.base import TECHNIQUES, Play, Term
 
 
 @TECHNIQUES.register("lecam")

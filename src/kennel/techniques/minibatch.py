@@ -13,11 +13,11 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from kennel.distributed import gathered, mean_over_ranks, own_rows, world_size
-from kennel.networks.contract import Statistic
-from kennel.networks.spread import Spread
+from kennel.networks.base import Statistic
+from kennel.networks.layers.minibatch_stddev import Spread
 from kennel.shapes import Features
-from kennel.techniques.contract import TECHNIQUES, Players, Technique
-from kennel.techniques.pairs import pairwise_l1
+from kennel.techniques._pairwise import pairwise_l1
+from kennel.techniques.base import TECHNIQUES, Players, Technique
 
 
 @TECHNIQUES.register("minibatch_discrimination")

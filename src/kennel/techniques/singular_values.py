@@ -13,10 +13,10 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
 from torch import Tensor
 
 from kennel.shapes import Scalar
-from kennel.techniques.contract import TECHNIQUES, Play, Players, Stage, Technique, Term
-from kennel.techniques.matrices import WeightMatrix, from_matrix, weight_matrices
-from kennel.techniques.spectrum import Followed, Leading
-from kennel.techniques.whose import Whose, networks_of
+from kennel.techniques._players import Whose, networks_of
+from kennel.techniques._power_iteration import Followed, Leading
+from kennel.techniques._weight_matrices import WeightMatrix, from_matrix, weight_matrices
+from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique, Term
 
 
 class FirstSingularValues(Technique):

@@ -11,11 +11,11 @@ from torch.nn.functional import normalize
 from torch.nn.utils.parametrize import register_parametrization
 
 from kennel.errors import RecipeError
-from kennel.networks.attention import NonLocalBlock
-from kennel.techniques.contract import TECHNIQUES, Players, Stage, Technique
-from kennel.techniques.matrices import LAYERS, as_matrix, from_matrix, output_axis
-from kennel.techniques.spectrum import WARM_UP
-from kennel.techniques.whose import Whose, networks_of
+from kennel.networks.layers.attention import NonLocalBlock
+from kennel.techniques._players import Whose, networks_of
+from kennel.techniques._power_iteration import WARM_UP
+from kennel.techniques._weight_matrices import LAYERS, as_matrix, from_matrix, output_axis
+from kennel.techniques.base import TECHNIQUES, Players, Stage, Technique
 
 EPSILON = 1e-12
 """The shortest length that a vector is divided by."""

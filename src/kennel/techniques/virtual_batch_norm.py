@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kennel.errors import RecipeError
 from kennel.networks import Setting
 from kennel.shapes import Features
-from kennel.techniques.contract import TECHNIQUES, Players, Technique
+from kennel.techniques.base import TECHNIQUES, Players, Technique
 
 REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -1,0 +1,68 @@
+"""Options that several commands share, in the same words."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+RecipeName = Annotated[
+    str, typer.Argument(help="A built-in recipe (see `kennel recipes`), or a recipe.yaml.")
+]
+TrainedName = Annotated[
+    str,
+    typer.Argument(
+        help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: one that is chosen and sized "
+        "for the set, the device and the hours; a run that has begun keeps its own."
+    ),
+]
+TrainedData = Annotated[
+    Path,
+    typer.Option(
+        help="A packed set, made by `kennel data prepare`; or a folder, zip or tar of pictures, which is "
+        "prepared first (and kept in the cache)."
+    ),
+]
+Data = Annotated[Path, typer.Option(help="A packed set, made by `kennel data prepare`.")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."),
+]
+Images = Annotated[str | None, typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.")]
+Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.")]
+Hours = Annotated[
+    float | None,
+    typer.Option(metavar="H", help="Budget in hours of training, at a speed that is measured first."),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of weights, order and noise (default: the recipe's, which is 0).")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
+Speed = Annotated[str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/speed.md.")]
+Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]
+Resident = Annotated[
+    str, typer.Option(help="Hold the set on the device: always, never, up to a size such as 8G, or auto.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="How seeds draw their classes: data (as often as the training set has each) or uniform "
+        "(default: as the run's recipe says, data).",
+    ),
+]
+
+
+def seed_settings(seed: int | None) -> list[str]:
+    """The settings that `--seed` stands for."""
+    return [] if seed is None else [f"seed={seed}"]
+
+
+def class_sampling(given: str | None) -> Any:
+    """The `ClassSampling` that `--classes` names; a word that is none is answered with the nearest."""
+    from typing import get_args
+
+    from kennel.config.recipe import ClassSampling
+    from kennel.registry import unknown_name
+
+    if given is not None and given not in get_args(ClassSampling):
+        raise unknown_name("way of drawing classes", given, get_args(ClassSampling))
+    return given

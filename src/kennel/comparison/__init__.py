@@ -1,0 +1,1 @@
+"""Checkpoints and runs side by side."""

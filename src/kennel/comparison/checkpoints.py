@@ -1,0 +1,193 @@
+"""Checkpoints of one run, compared: the same seeds, their scores, their spread, their weights."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from kennel import rng
+from kennel.data.images import ImageSet, PixelArray, read_rows
+from kennel.errors import RunError
+from kennel.evaluation.judge import Judge
+from kennel.evaluation.metrics.context import Settings
+from kennel.evaluation.score import Judgement
+from kennel.features.extract import choose_rows
+from kennel.images import save_png, tile, to_pillow
+from kennel.sampling.load import LoadedRun, epoch_of, load_players
+from kennel.sampling.png_metadata import grid_text
+from kennel.sampling.sampler import SampledSet
+from kennel.techniques import Players
+from kennel.techniques._power_iteration import WARM_UP, leading_singular_values, random_start
+from kennel.techniques._weight_matrices import weight_matrices
+from kennel.training.alarms.batch_diversity import nearest_distance
+
+FOLLOWED = 8
+"""Singular values that are iterated on for the largest one: companions make it converge."""
+MOST_SPREAD = 2048
+"""Images whose distances to one another are measured."""
+GAP, HEADER, LETTER = 12, 26, 16
+"""Pixels between two checkpoints' grids, of the line above them, and of its letters."""
+
+SingularValues = dict[str, dict[str, float]]
+"""By player and layer the largest singular value of the weight that training moves."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One checkpoint: when it was, and what was measured of it.
+
+    `epoch` is None where the run does not say how many images its set has. `distance` is the mean distance of
+    a sample to its nearest other, in pixel values of [-1, 1], as in `monitor.diversity`.
+    """
+
+    images_seen: int
+    epoch: float | None
+    judgements: tuple[Judgement, ...]
+    distance: float
+    singular_values: SingularValues
+    grid: PixelArray
+
+    def title(self) -> str:
+        """When it was, in words."""
+        images = f"{self.images_seen:,} images"
+        return images if self.epoch is None else f"epoch {self.epoch:.4g} ({images})"
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the pictures, as plain values."""
+        return {
+            "images": self.images_seen,
+            "epoch": self.epoch,
+            "judgements": [judgement.model_dump(mode="json") for judgement in self.judgements],
+            "nearest_distance": self.distance,
+            "singular_values": self.singular_values,
+        }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured of each: `count` samples from `seed` on, and `shown` of them in the picture."""
+
+    court: Judge
+    metrics: Sequence[str] | None
+    count: int
+    shown: int
+    settings: Settings
+    truncation: float | None = None
+
+    @property
+    def measured(self) -> int:
+        """How many images of either side their distances are measured of."""
+        return min(self.count, len(self.court.reference), MOST_SPREAD)
+
+
+def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tuple[LoadedRun, Players]]:
+    """The checkpoints that are asked for, oldest first; `RunError` where they are not two different ones."""
+    found = sorted((load_players(run, one, device) for one in which), key=lambda pair: pair[0].images_seen)
+    for (older, _), (newer, _) in pairwise(found):
+        if older.images_seen == newer.images_seen:
+            raise RunError(
+                f"two of {', '.join(which)} are the checkpoint at {older.images_seen:,} images: give "
+                "different ones"
+            )
+    if len(found) < 2:
+        raise RunError(f"there is one checkpoint to compare ({which[0]}): give at least two")
+    return found
+
+
+def compared(
+    loaded: LoadedRun, players: Players, wanted: Wanted, on_progress: Callable[[int, int], None]
+) -> Compared:
+    """Draws, judges and measures one checkpoint."""
+    seed = wanted.settings.seed
+    samples = loaded.samples(wanted.count, seed, wanted.truncation)
+    name = f"{loaded.folder.path} at {loaded.images_seen:,} images"
+    if wanted.truncation is not None:
+        name += f", truncation {wanted.truncation}"
+    classes = tuple(loaded.folder.about()["data"]["classes"])
+    images = SampledSet(samples, name, loaded.fingerprint, classes, loaded.teacher)
+    judgements = wanted.court.judge(
+        images, wanted.metrics, count=wanted.count, settings=wanted.settings, on_progress=on_progress
+    )
+    return Compared(
+        loaded.images_seen,
+        epoch_of(loaded.folder, loaded.images_seen),
+        tuple(judgements),
+        spread(images, wanted.measured, seed),
+        largest_singular_values(players),
+        loaded.samples(wanted.shown, seed, wanted.truncation).pixels(),
+    )
+
+
+def spread(images: ImageSet, count: int, seed: int) -> float:
+    """The mean distance of an image to its nearest other, among `count` drawn by `seed`."""
+    rows = choose_rows(len(images), count, seed)
+    pixels = read_rows(images, np.arange(count) if rows is None else rows)
+    return float(nearest_distance(torch.from_numpy(pixels).float() / 127.5 - 1))
+
+
+def largest_singular_values(players: Players) -> SingularValues:
+    """Of every weight that the optimizers move: under spectral normalization the one before the division.
+
+    NaN where a weight is not finite.
+    """
+    found: SingularValues = {}
+    for player, network in (("generator", players.generator), ("discriminator", players.discriminator)):
+        found[player] = {}
+        for name, one in weight_matrices(network, embeddings=True).items():
+            matrix = one.matrix().detach().float().cpu()
+            layer = name.removesuffix(".parametrizations.weight.original").removesuffix(".weight")
+            value = float("nan")
+            if bool(matrix.isfinite().all()):
+                random = rng.generator(0, f"comparing {player} {name}")
+                start = random_start(len(matrix), min(FOLLOWED, *matrix.shape), random)
+                value = float(leading_singular_values(matrix, start, WARM_UP).values[0])
+            found[player][layer] = value
+    return found
+
+
+def grown(before: Compared, after: Compared, player: str, most: int = 3) -> list[tuple[str, float, float]]:
+    """The layers of a player that grew by the largest factor: name, value before, value after."""
+    old, new = before.singular_values[player], after.singular_values[player]
+    by_factor = sorted(old, key=lambda layer: -_factor(old[layer], new[layer]))
+    return [(layer, old[layer], new[layer]) for layer in by_factor[:most]]
+
+
+def _factor(before: float, after: float) -> float:
+    factor = after / before if before else math.inf
+    return math.inf if math.isnan(factor) else factor  # what is not finite comes first
+
+
+def refuse_other_kinds(destination: Path) -> None:
+    """Raises `RunError` where a picture's name is not a PNG's."""
+    if destination.suffix.lower() != ".png":
+        raise RunError(f"{destination} is not a PNG's name: give --out a name that ends in .png")
+
+
+def write_picture(destination: Path, found: Sequence[Compared], loaded: LoadedRun, first_seed: int) -> None:
+    """The grids side by side, oldest left, each below its title: the same place is the same seed."""
+    grids = [np.atleast_3d(tile(one.grid)) for one in found]
+    height, width, channels = grids[0].shape
+    shape = (HEADER + height, len(grids) * (width + GAP) - GAP, channels)
+    canvas = np.full(shape, 255, np.uint8)
+    for place, grid in enumerate(grids):
+        left = place * (width + GAP)
+        canvas[HEADER:, left : left + width] = grid
+    picture = to_pillow(canvas[:, :, 0] if channels == 1 else canvas)
+    _write_titles(picture, [one.title() for one in found], width + GAP)
+    seeds = range(first_seed, first_seed + len(found[0].grid))
+    text = grid_text(loaded.folder.fingerprint(), found[-1].images_seen, seeds, loaded.teacher)
+    text["kennel:images_seen"] = ", ".join(str(one.images_seen) for one in found)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    save_png(destination, np.asarray(picture), text)
+
+
+def _write_titles(picture: Image.Image, titles: Sequence[str], step: int) -> None:
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(LETTER)
+    for place, title in enumerate(titles):
+        draw.text((place * step + 4, (HEADER - LETTER) // 2), title, fill=0, font=font)

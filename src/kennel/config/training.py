@@ -1,0 +1,186 @@
+"""The pace of a run: learning rates and their schedules, turns of the players, and how long."""
+
+from bisect import bisect_left
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from kennel.config.base import Options
+from kennel.config.schedules import Decay, decayed
+from kennel.errors import RecipeError
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Schedule(Options):
+    """How a learning rate moves over the run: a factor of it, by the share of the budget that is spent.
+
+    It rises linearly from `initial` to 1 during the first `warm_up` of the run, and goes from 1 to `final`
+    between `begins` and `ends`.
+    """
+
+    decay: Decay = "constant"
+    begins: float = Field(0.0, ge=0, lt=1)
+    ends: float = Field(1.0, gt=0, le=1)
+    final: float = Field(0.0, ge=0, allow_inf_nan=False)
+    warm_up: float = Field(0.0, ge=0, lt=1)
+    initial: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Schedule":
+        if self.begins >= self.ends:
+            raise ValueError(f"the schedule begins at {self.begins} and ends at {self.ends}: end later")
+        if self.final and self.decay == "constant":
+            raise ValueError("final is where a decay arrives: give decay=linear or cosine with it")
+        if self.initial and not self.warm_up:
+            raise ValueError("initial is where a warm-up begins: give warm_up with it")
+        return self
+
+    def factor(self, progress: float) -> float:
+        """The factor at this share of the run."""
+        factor = decayed(self.decay, 1.0, self.final, (progress - self.begins) / (self.ends - self.begins))
+        if progress < self.warm_up:
+            factor *= decayed("linear", self.initial, 1.0, progress / self.warm_up)
+        return factor
+
+
+class SecondBeta(Options):
+    """Where Adam's second beta goes: from that of `betas` to `final` while the run goes to `until`.
+
+    Huang et al. 2024 (arXiv 2501.05441) let it grow from 0.9 to 0.99 along a cosine: early gradients are
+    forgotten sooner.
+    """
+
+    final: Beta = 0.99
+    decay: Literal["linear", "cosine"] = "cosine"
+    until: float = Field(1.0, gt=0, le=1)
+
+    def at(self, start: float, progress: float) -> float:
+        """Its value at this share of the run, from `start` on."""
+        return decayed(self.decay, start, self.final, progress / self.until)
+
+
+class Optimiser(Options):
+    """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
+
+    `betas` and `second_beta`, the schedule of the second of them (`None`: it stays), belong to adam,
+    `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
+    """
+
+    name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
+    schedule: Schedule = Schedule()
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    second_beta: SecondBeta | None = None
+    smoothing: Beta = 0.99
+    momentum: Beta = 0.0
+    epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _read(self) -> "Optimiser":
+        if self.name == "adam" and self.momentum:
+            raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
+        if self.name != "adam" and self.second_beta is not None:
+            raise ValueError(
+                f"second_beta is adam's, and this is {self.name}: leave it out, or give name=adam"
+            )
+        return self
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate at this share of the run."""
+        return self.learning_rate * self.schedule.factor(progress)
+
+    def betas_at(self, progress: float) -> tuple[float, float]:
+        """Adam's betas at this share of the run."""
+        first, second = self.betas
+        return first, second if self.second_beta is None else self.second_beta.at(second, progress)
+
+
+class Boost(Options):
+    """More discriminator turns in the first `first` rounds and in every `every`-th (0: no other).
+
+    WGAN's released code trains its critic 100 times in the first 25 rounds and in every 500th.
+    """
+
+    discriminator: PositiveInt = 100
+    first: NonNegativeInt = 25
+    every: NonNegativeInt = 500
+
+
+class Turns(Options):
+    """Turns of each player in a round; `boost` gives the discriminator more in some rounds.
+
+    With `same_fakes` the generator learns from the images that the discriminator saw last, as many training
+    loops have it; by default each turn draws its own. It saves one drawing a round.
+    """
+
+    discriminator: PositiveInt = 1
+    generator: PositiveInt = 1
+    boost: Boost | None = None
+    same_fakes: bool = False
+
+    @model_validator(mode="after")
+    def _only_one_turn_can_use_them(self) -> "Turns":
+        if self.same_fakes and self.generator > 1:
+            raise ValueError(
+                "same_fakes is for one turn of the generator a round, since a second would learn from fakes "
+                "of a generator that has moved on: give generator 1, or same_fakes=false"
+            )
+        return self
+
+    def discriminator_in(self, number: int) -> int:
+        """The discriminator's turns in the round of this number, from 0."""
+        boost = self.boost
+        if boost is not None and (number < boost.first or (boost.every and number % boost.every == 0)):
+            return boost.discriminator
+        return self.discriminator
+
+    def discriminator_before(self, number: int) -> int:
+        """The discriminator's turns in all rounds before this one."""
+        boost = self.boost
+        if boost is None:
+            return number * self.discriminator
+        boosted = min(number, boost.first)
+        if boost.every and number > boost.first:  # multiples of `every` from `first` to `number` - 1
+            boosted += ceil(number / boost.every) - ceil(boost.first / boost.every)
+        return number * self.discriminator + boosted * (boost.discriminator - self.discriminator)
+
+    def round_after(self, discriminator_turns: int) -> int:
+        """The number of the round that follows after so many turns of the discriminator."""
+        return bisect_left(range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_before)
+
+
+MOST_IMAGES = 10**15
+"""No run is longer: at a million images a second it would take thirty years."""
+
+
+class Budget(Options):
+    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one.
+
+    At most `MOST_IMAGES`.
+    """
+
+    images: PositiveInt | None = None
+    epochs: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Budget":
+        if (self.images is None) == (self.epochs is None):
+            raise ValueError("give a budget in images or in epochs, one of the two")
+        if (self.images or 0) > MOST_IMAGES or (self.epochs or 0) > MOST_IMAGES:
+            raise ValueError(_TOO_MUCH)
+        return self
+
+    def in_images(self, set_size: int) -> int:
+        """The budget in images, for a set of `set_size` images; `RecipeError` beyond `MOST_IMAGES`."""
+        if self.images is not None:
+            return self.images
+        images = max(1, round((self.epochs or 0) * set_size))
+        if images > MOST_IMAGES:
+            raise RecipeError(f"recipe.budget: {_TOO_MUCH}")
+        return images
+
+
+_TOO_MUCH = f"a budget is at most {MOST_IMAGES:,} images, and this is more: give fewer --images or --epochs"

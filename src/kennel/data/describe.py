@@ -1,0 +1,162 @@
+"""A packed set as the papers show theirs: classes, grids of images, aspect ratios, what was dropped.
+
+Everything comes from the packed set alone.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.data.dataset import PackedSet
+from kennel.data.images import PixelArray
+from kennel.data.shuffle import TABLE_IMAGES
+from kennel.images import save_png, tile
+from kennel.storage.atomic_io import atomic_file
+
+_INK, _PALE, _STRONG = "#33373d", "#b9c4d0", "#2f6f9f"
+
+
+class Quartiles(NamedTuple):
+    """Of the images in each class."""
+
+    least: float
+    lower: float
+    median: float
+    upper: float
+    most: float
+
+
+def quartiles(counts: list[int]) -> Quartiles:
+    """Minimum, 25%, 50%, 75% and maximum, interpolated linearly between neighbours."""
+    return Quartiles(*(float(value) for value in np.percentile(counts, (0, 25, 50, 75, 100))))
+
+
+def random_images(packed: PackedSet, count: int, seed: int = 0) -> PixelArray:
+    """`count` images (fewer where there are fewer) drawn without repetition, uint8 (count, C, H, W)."""
+    draw = np.random.default_rng(seed)
+    if len(packed) <= TABLE_IMAGES:
+        chosen = draw.permutation(len(packed))[:count]
+    else:  # a permutation of tens of millions would take their room
+        chosen = draw.choice(len(packed), min(count, len(packed)), replace=False, shuffle=False)
+    return np.stack([packed.images[index] for index in chosen])
+
+
+def write_figures(packed: PackedSet, folder: Path, seed: int = 0) -> list[Path]:
+    """Writes `grid_3x3.png`, `grid_10x10.png`, `aspect_ratios.png`, `classes.png` (where there are classes)
+    and `dropped.png` (where something was) into `folder`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for side, least in ((3, 128), (10, 64)):
+        images = random_images(packed, side * side, seed)
+        path = folder / f"grid_{side}x{side}.png"
+        save_png(
+            path,
+            tile(images, columns=side, least_side=least),
+            {
+                "Title": f"{len(images)} random images of {packed.name}",
+                "Dataset fingerprint": packed.fingerprint,
+            },
+        )
+        written.append(path)
+    report = packed.about.get("report", {})
+    if "aspect" in report:
+        written.append(_aspect_figure(report["aspect"], folder / "aspect_ratios.png"))
+    if packed.classes:
+        written.append(_class_figure(packed, folder / "classes.png"))
+    if report.get("dropped"):
+        written.append(_drop_figure(report, folder / "dropped.png"))
+    return written
+
+
+def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
+    edges, before, after = (np.asarray(aspect[key]) for key in ("edges", "before", "after"))
+    filled = np.flatnonzero(before)
+    # Room for a bin on each side, and always for a square in the middle.
+    low = max(0, min(int(filled.min(initial=20)), 16) - 2)
+    high = min(len(before), max(int(filled.max(initial=20)), 24) + 3)
+    figure, axes = _figure(7.2, 3.8)
+    width = edges[1] - edges[0]
+    for counts, colour, word in ((before, _PALE, "before"), (after, _STRONG, "after")):
+        axes.bar(
+            edges[low:high],
+            counts[low:high],
+            width=width * 0.92,
+            align="edge",
+            color=colour,
+            label=f"{word} cleaning: {int(counts.sum()):,}",
+        )
+    axes.set_xlim(edges[low], edges[high])
+    axes.set_xlabel("aspect ratio, width / height" + (" (4 and wider in the last bar)" if high == 80 else ""))
+    axes.set_ylabel("images")
+    axes.set_title("Aspect ratios before and after cleaning")
+    axes.legend(frameon=False)
+    return _save(figure, path)
+
+
+def _class_figure(packed: PackedSet, path: Path) -> Path:
+    counts = np.sort(np.asarray(packed.about["class_counts"]))[::-1]
+    parts = quartiles(counts.tolist())
+    figure, axes = _figure(7.2, 3.8)
+    axes.bar(np.arange(1, len(counts) + 1), counts, width=0.9, color=_STRONG)
+    for value, word in ((parts.lower, "25%"), (parts.median, "50%"), (parts.upper, "75%")):
+        axes.axhline(value, color=_INK, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"{word}: {value:g}",
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=_INK,
+        )
+        if parts.lower == parts.upper:
+            break
+    axes.set_xlim(0.4, len(counts) + 0.6)
+    axes.set_xlabel("classes, largest first")
+    axes.set_ylabel("images")
+    axes.set_title(f"{len(packed):,} images in {len(counts):,} classes")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return _save(figure, path)
+
+
+def _drop_figure(report: dict[str, Any], path: Path) -> Path:
+    rows = [("kept", report["kept"]), *report["dropped"].items()][::-1]
+    names = [name for name, _ in rows]
+    counts: npt.NDArray[np.int64] = np.array([count for _, count in rows], np.int64)
+    figure, axes = _figure(7.2, 1.2 + 0.36 * len(rows))
+    colours = [_STRONG if name == "kept" else _PALE for name in names]
+    bars = axes.barh(names, counts, color=colours, height=0.72)
+    axes.bar_label(
+        bars, [f"{count:,}  ({count / report['seen']:.1%})" for count in counts], padding=4, color=_INK
+    )
+    axes.set_xlim(0, int(counts.max()) * 1.22)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(left=False)
+    axes.set_title(f"What became of {report['seen']:,} images")
+    return _save(figure, path)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure without a window, whatever the machine has (and no state shared with the caller's pyplot)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(colors=_INK)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> Path:
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=144)
+    return path

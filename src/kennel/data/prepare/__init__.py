@@ -1,0 +1,1 @@
+"""`kennel data prepare`: from a source to a prepared set."""

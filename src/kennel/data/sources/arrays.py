@@ -1,0 +1,106 @@
+"""Sets that come as arrays: idx files (MNIST and its kin) and scikit-learn's digits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.data.sources.array_collection import ArrayCollection
+from kennel.data.sources.containers import uncompressed
+from kennel.errors import DataError
+
+_PARTS = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
+
+
+def idx_files(folder: Path, split: str = "train") -> list[tuple[Path, Path | None]]:
+    """The (images, labels) files of a split among the four usual names; empty where they are not there."""
+    pairs = []
+    for part in _PARTS[split]:
+        images = _first_file(folder, f"{part}-images", 3)
+        if images is None:
+            return []
+        pairs.append((images, _first_file(folder, f"{part}-labels", 1)))
+    return pairs
+
+
+def labels_beside(images: Path) -> Path | None:
+    """The labels file that belongs to `train-images-idx3-ubyte.gz` and the like, None where there is none."""
+    name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
+    candidates = (images.with_name(name), images.with_name(f"{name}.gz"))
+    return next((file for file in candidates if file.is_file() and file != images), None)
+
+
+def is_idx_name(path: Path) -> bool:
+    """Whether a file is called as idx files are: `…idx3-ubyte` or `….gz`."""
+    return path.name.lower().removesuffix(".gz").endswith("-ubyte")
+
+
+def idx_collection(
+    pairs: Sequence[tuple[Path, Path | None]], classes: tuple[str, ...] | None, scratch: Path | None
+) -> ArrayCollection:
+    """The pictures of idx files, one after the other; `classes` are the numbers where None is given.
+
+    Raises `DataError` where a file is not idx, is cut off, or where labels and images differ in number.
+    """
+    images, labels = [], []
+    for images_file, labels_file in pairs:
+        images.append(_read_idx(images_file, 3, scratch))
+        if labels_file is not None:
+            labels.append(_read_idx(labels_file, 1, scratch))
+            if len(labels[-1]) != len(images[-1]):
+                raise DataError(
+                    f"'{images_file}' has {len(images[-1])} images and '{labels_file}' has "
+                    f"{len(labels[-1])} labels: they do not belong together"
+                )
+    if len({array.shape[1:] for array in images}) > 1:
+        raise DataError(f"the images of {', '.join(str(pair[0]) for pair in pairs)} differ in size")
+    all_images = images[0] if len(images) == 1 else np.concatenate(images)
+    if len(labels) < len(images):
+        return ArrayCollection(all_images, None, ())
+    all_labels = np.concatenate(labels)
+    largest = int(all_labels.max()) if len(all_labels) else -1
+    names = classes or tuple(str(number) for number in range(largest + 1))
+    if largest >= len(names):
+        raise DataError(f"the labels go to {largest}, and there are {len(names)} classes")
+    return ArrayCollection(all_images, all_labels, names)
+
+
+def digits_collection() -> ArrayCollection:
+    """The 1,797 handwritten digits that travel inside scikit-learn, 8x8, levels 0..16 spread over 0..255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(np.asarray(digits.images) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(digits.target).astype(np.int64)
+    return ArrayCollection(images, labels, tuple(str(number) for number in range(10)))
+
+
+def _first_file(folder: Path, start: str, dimensions: int) -> Path | None:
+    # The packed file first, since it is the one whose checksum is published. Kaggle's names have a dot.
+    names = (f"{start}{dot}idx{dimensions}-ubyte{gz}" for gz in (".gz", "") for dot in "-.")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _read_idx(path: Path, dimensions: int, scratch: Path | None) -> npt.NDArray[np.uint8]:
+    """uint8 array of one idx file, memory-mapped (a `.gz` from a nameless temporary file in `scratch`)."""
+    try:
+        stream: Any = uncompressed(path, scratch)
+    except (OSError, EOFError) as error:
+        raise DataError(f"'{path}' cannot be read ({error}): fetch it again") from error
+    with stream:
+        start = stream.read(4 + 4 * dimensions)
+        expected = bytes((0, 0, 8, dimensions))
+        if len(start) < 4 + 4 * dimensions or start[:4] != expected:
+            kind = "images" if dimensions == 3 else "labels"
+            raise DataError(
+                f"'{path}' is not an idx file of {kind} (unsigned bytes, {dimensions} dimensions)"
+            )
+        shape = tuple(int(side) for side in np.frombuffer(start[4:], ">u4"))
+        size = stream.seek(0, 2)
+        if size != len(start) + int(np.prod(shape, dtype=np.int64)):
+            raise DataError(f"'{path}' announces {shape} bytes and is cut off or longer: fetch it again")
+        if 0 in shape:
+            return np.zeros(shape, np.uint8)
+        return np.memmap(stream, np.uint8, mode="r", offset=len(start), shape=shape)

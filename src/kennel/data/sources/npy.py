@@ -1,0 +1,169 @@
+"""Arrays in `.npy` and `.npz` files, by a reader of our own that believes no header.
+
+A header is matched and never evaluated, and what it announces is held against the bytes that are there before
+any memory is asked for. Only plain numbers, truth values and texts are read: no objects, no records.
+"""
+
+import re
+import struct
+import zipfile
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.data.free_memory import free_host_bytes
+from kennel.errors import DataError
+from kennel.storage.untrusted import leads_out, printable
+
+_MOST_HEADER_BYTES = 10_000
+_MOST_DIMENSIONS = 8
+_MAGIC = b"\x93NUMPY"
+_DTYPE = re.compile(r"""['"]descr['"]\s*:\s*['"]([<>|=]?)([biufcU]|bool|\?)(\d{0,6})['"]""")
+_ORDER = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
+_SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([0-9, L]*)\)""")
+_DEFLATE_TIMES = 1_100
+"""Deflate makes nothing smaller than by 1,032 times."""
+_STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
+
+
+class Header(NamedTuple):
+    """What an `.npy` file says before its data."""
+
+    dtype: np.dtype[Any]
+    fortran_order: bool
+    shape: tuple[int, ...]
+    offset: int
+    """Where the data begin."""
+
+    @property
+    def data_bytes(self) -> int:
+        """How long the data should be."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What a header is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes."""
+        ...
+
+
+def read_header(stream: Stream) -> Header:
+    """The header at the beginning of `stream`. Raises `ValueError` where it is none of a plain array."""
+    start = stream.read(8)
+    if len(start) < 8 or not start.startswith(_MAGIC) or start[6] not in (1, 2, 3):
+        raise ValueError("it does not begin as an npy file does")
+    width = 2 if start[6] == 1 else 4
+    (length,) = struct.unpack("<H" if width == 2 else "<I", stream.read(width).ljust(width, b"\0"))
+    if length > _MOST_HEADER_BYTES:
+        raise ValueError(f"its header has {length:,} bytes")
+    text = stream.read(length).decode("latin-1")
+    found = [pattern.search(text) for pattern in (_DTYPE, _ORDER, _SHAPE)]
+    if len(text) < length or not all(found):
+        raise ValueError("its header is not that of an array of numbers")
+    dtype, order, shape = (match.groups() for match in found if match is not None)
+    sides = tuple(int(side.rstrip("L")) for side in shape[0].replace(" ", "").split(",") if side[:19])
+    if len(sides) > _MOST_DIMENSIONS or any(side >= 1 << 60 for side in sides):
+        raise ValueError("its shape is absurd")
+    try:
+        kind = np.dtype("".join(dtype))
+    except TypeError:
+        raise ValueError(f"it holds {''.join(dtype)}, which is no kind of number") from None
+    if not kind.itemsize:
+        raise ValueError("its texts have no length")
+    return Header(kind, order[0] == "True", sides, 8 + width + length)
+
+
+def open_npy(path: Path) -> npt.NDArray[Any]:
+    """The array in an `.npy` file, memory-mapped.
+
+    Raises `ValueError` or `OSError` with a reason where it is a link out of its folder, is damaged, or has
+    not as many bytes as its header announces.
+    """
+    if leads_out(path):
+        raise ValueError("it is a link that leads out of its folder")
+    if not path.is_file():
+        raise ValueError("it is no file")
+    with path.open("rb") as stream:
+        header = read_header(stream)
+        there = stream.seek(0, 2) - header.offset
+        if there != header.data_bytes:
+            raise ValueError(f"its header announces {header.data_bytes:,} bytes and it has {there:,}")
+    order = "F" if header.fortran_order else "C"
+    if not header.data_bytes:
+        return np.zeros(header.shape, header.dtype)
+    mapped: npt.NDArray[Any] = np.memmap(path, header.dtype, "r", header.offset, header.shape, order)  # type: ignore[call-overload]
+    return mapped
+
+
+class NpzFile:
+    """The arrays of an `.npz`, each read when it is asked for. Raises `DataError` for whatever is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the list of its arrays."""
+        self.path = path
+        self._zip = self._told(lambda: zipfile.ZipFile(path))
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._zip.infolist()}
+
+    @property
+    def names(self) -> list[str]:
+        """Of its arrays, as they stand in the file."""
+        return list(self._members)
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """One array, in memory."""
+        array: npt.NDArray[Any] = self._told(lambda: self._array(self._members[name]))
+        return array
+
+    def _array(self, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+        if info.flag_bits & _ENCRYPTED:
+            raise ValueError("it is encrypted")
+        if info.compress_type not in (_STORED, _DEFLATED):
+            raise ValueError(f"it is compressed by method {info.compress_type}, which NumPy does not write")
+        times = _DEFLATE_TIMES if info.compress_type == _DEFLATED else 1
+        there = min(info.compress_size, self.path.stat().st_size)
+        with self._zip.open(info) as stream:
+            header = read_header(stream)
+            size = header.data_bytes
+            if size > there * times:
+                raise ValueError(f"its header announces {size:,} bytes, which {there:,} cannot hold")
+            if size + header.offset != info.file_size:
+                raise ValueError(f"its header announces {size:,} bytes, the archive {info.file_size:,}")
+            if size > (free := free_host_bytes()):
+                raise ValueError(f"its {size:,} bytes do not fit into the {free:,} of memory that are free")
+            content = bytearray(size)
+            view = memoryview(content)
+            while view and (count := stream.readinto(view)):
+                view = view[count:]
+            if view or stream.read(1):
+                raise ValueError("it is cut off")
+        if not size:
+            return np.zeros(header.shape, header.dtype)
+        order: Any = "F" if header.fortran_order else "C"
+        return np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+
+    def _told(self, do: Callable[[], Any]) -> Any:
+        try:
+            return do()
+        except Exception as error:  # a hostile directory makes zipfile raise nearly anything
+            reason = printable(str(error) or type(error).__name__)[:160]
+            raise DataError(f"{self.path} cannot be read as an npz ({reason}): make it again") from error
+
+    def __enter__(self) -> "NpzFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes the file."""
+        self._zip.close()

@@ -1,0 +1,347 @@
+"""A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+
+from kennel import rng
+from kennel.config.base import validated
+from kennel.config.recipe import Instances, Part, Recipe
+from kennel.data.dataset import PackedSet
+from kennel.engine.compute_defaults import passes_of, place, with_speed_for
+from kennel.engine.optim import build_optimiser
+from kennel.engine.step import Step
+from kennel.errors import DataError, KennelError, RecipeError, RunError
+from kennel.losses import LOSSES, Loss
+from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
+from kennel.networks.layers.instances import parts_with_instances
+from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique, Term
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of this name; "auto" takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:
+            # What names no device (events, streams, random generators) is then meant for this one.
+            torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        here = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
+        here += ["mps"] if torch.backends.mps.is_available() else []
+        raise RunError(
+            f"the device '{name}' cannot be used here: give {', '.join(here[:-1])} or {here[-1]}"
+        ) from None
+    return device
+
+
+def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
+    """The recipe with the image's size, channels and classes filled in from the set, its options written out.
+
+    Refused where the recipe and the set disagree.
+    """
+    channels, height, width = packed.shape
+    if height != width:
+        raise RecipeError(
+            f"{packed.name} holds {width}x{height} images: networks draw squares, prepare it again"
+        )
+    sizes = GENERATORS[recipe.generator.name].sizes
+    for what, wanted, given, option in (
+        ("size", recipe.image.size, height, "--size"),
+        ("channels", recipe.image.channels, channels, "--colour"),
+    ):
+        if wanted is not None and wanted != given:
+            possible = what == "channels" or not sizes or given in sizes
+            raise RecipeError(
+                f"the recipe {recipe.name} wants image {what} {wanted}, and {packed.name} has {given}: "
+                f"prepare the set with another {option}"
+                + (f", or add --set image.{what}={given}" if possible else "")
+            )
+    image = recipe.image.model_copy(update={"size": height, "channels": channels})
+    classes = _classes(recipe, packed)
+    counts = class_counts(packed, classes) or None
+    found = {"image": image, "classes": classes, "class_counts": counts}
+    return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(packed))}))
+
+
+def class_counts(packed: PackedSet, classes: int) -> tuple[int, ...]:
+    """The images of each of a set's `classes`; empty for 0. Raises `DataError` for a label beyond them."""
+    if classes == 0 or packed.labels is None:
+        return ()
+    labels = np.asarray(packed.labels)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"{packed.name} has labels from {labels.min()} to {labels.max()}, and {classes} classes: "
+            "prepare it again"
+        )
+    return tuple(np.bincount(labels, minlength=classes).tolist())
+
+
+def _classes(recipe: Recipe, packed: PackedSet) -> int:
+    there = len(packed.classes) if packed.labels is not None else 0
+    if recipe.classes == 0:
+        return 0
+    if there < 2:
+        raise RecipeError(
+            f"the recipe {recipe.name} draws by class, and {packed.name} has "
+            f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, two at "
+            f"least, or draw without: {_without_classes(recipe)}"
+        )
+    if recipe.classes not in (None, there):
+        raise RecipeError(
+            f"the recipe {recipe.name} wants {recipe.classes} classes, and {packed.name} has {there}: "
+            "give another set, or --set classes=null to take what the set has"
+        )
+    return there
+
+
+def _instances(recipe: Recipe, images: int) -> Instances:
+    """The recipe's instances, their number filled in."""
+    wanted = recipe.instances
+    if not wanted.neighbors:
+        return wanted
+    count = min(images, wanted.most)
+    if wanted.neighbors > count:
+        raise RecipeError(
+            f"instances.neighbors={wanted.neighbors:,} asks for more than the {count:,} images there are: "
+            f"give at most {count:,}"
+        )
+    return wanted.model_copy(update={"count": count})
+
+
+def _without_classes(recipe: Recipe) -> str:
+    """The options under which the recipe asks for no classes: its techniques that need some go with them."""
+    need_them = [part.name for part in recipe.techniques if "classes" in TECHNIQUES[part.name].needs]
+    return " ".join(["--set classes=0", *(f"--set techniques.{name}=off" for name in need_them)])
+
+
+def _in_full(recipe: Recipe) -> Recipe:
+    """The recipe with every option written out: a default that is given and one that is not are the same."""
+    loss = build_loss(recipe)
+    generator, discriminator = GENERATORS[recipe.generator.name], DISCRIMINATORS[recipe.discriminator.name]
+    return recipe.model_copy(
+        update={
+            "loss": _part(recipe.loss, loss),
+            "generator": _part(recipe.generator, _options(generator, recipe.generator, "generator")),
+            "discriminator": _part(
+                recipe.discriminator, _options(discriminator, recipe.discriminator, "discriminator")
+            ),
+            "techniques": tuple(
+                _part(part, technique)
+                for part, technique in zip(
+                    recipe.techniques, build_techniques(recipe, loss).values(), strict=True
+                )
+            ),
+        }
+    )
+
+
+def _part(part: Part, options: BaseModel) -> Part:
+    return Part(name=part.name, **options.model_dump(mode="json"))
+
+
+def build_loss(recipe: Recipe) -> Loss:
+    """The recipe's loss with its options checked."""
+    return validated(LOSSES[recipe.loss.name], recipe.loss.options, f"loss {recipe.loss.name}")
+
+
+def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
+    """The recipe's techniques by name, their options checked, and their needs met by the loss."""
+    techniques = {}
+    for part in recipe.techniques:
+        technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
+        _refuse_unmet_needs(part.name, technique, recipe, loss)
+        techniques[part.name] = technique
+    terms = {name: one for name, one in techniques.items() if isinstance(one, Term)}
+    alone = next((name for name, one in terms.items() if one.replaces_adversarial), None)
+    for name, technique in techniques.items():
+        if alone and type(technique).kept is not Technique.kept:
+            raise RecipeError(
+                f"{name} chooses among the fakes of the adversarial loss, which {alone} replaces: add "
+                f"--set techniques.{alone}.adversarial=true, or --set techniques.{name}=off"
+            )
+    return techniques
+
+
+def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: Loss) -> None:
+    provided = set(loss.provides)
+    if recipe.classes != 0:
+        provided.add("classes")
+    if recipe.latent.distribution == "normal":
+        provided.add("normal_latents")
+    for need in sorted(technique.needs - provided):
+        match need:
+            case "classes":
+                problem = "classes, and the recipe draws without: give a set that has some and "
+                remedy = "--set classes=null"
+            case "normal_latents":
+                problem = f"normal latents, and the recipe's are {recipe.latent.distribution}: "
+                remedy = "--set latent.distribution=normal"
+            case _:
+                problem = f"a loss with {need}, and {recipe.loss.name} has none: take one of "
+                remedy = ", ".join(one for one in LOSSES if need in LOSSES[one].provides)
+        raise RecipeError(f"the technique {name} needs {problem}{remedy}, or --set techniques.{name}=off")
+
+
+def build_players(recipe: Recipe) -> Players:
+    """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
+    setting = setting_of(recipe)
+    with _fresh_weights(recipe):
+        generator = _generator(recipe, setting)
+        discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
+        discriminator = discriminator_class(
+            setting, _options(discriminator_class, recipe.discriminator, "discriminator")
+        )
+    return Players(generator, discriminator)
+
+
+def build_generator(recipe: Recipe) -> Generator:
+    """The generator alone, its weights as `build_players` draws them; no technique has changed it yet."""
+    setting = setting_of(recipe)
+    with _fresh_weights(recipe):
+        return _generator(recipe, setting)
+
+
+@contextmanager
+def _fresh_weights(recipe: Recipe) -> Iterator[None]:
+    """Fresh networks draw from the global generator: it is set for this and put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.key(recipe.seed, "weights"))
+        yield
+
+
+def _generator(recipe: Recipe, setting: Setting) -> Generator:
+    generator_class = GENERATORS[recipe.generator.name]
+    return generator_class(setting, _options(generator_class, recipe.generator, "generator"))
+
+
+def setting_of(recipe: Recipe) -> Setting:
+    """What a resolved recipe's networks are built for; `RecipeError` where it is not resolved."""
+    if recipe.image.size is None or recipe.image.channels is None:
+        raise RecipeError("the recipe names no image size yet: give it a data set")
+    if recipe.classes is None:
+        raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
+    latent, counts, instances = recipe.latent, recipe.class_counts or (), recipe.instances
+    if instances.neighbors and recipe.classes:
+        raise RecipeError(
+            "the recipe draws by class and by instance, and a label is one of the two: add --set classes=0, "
+            "or --set instances.neighbors=0"
+        )
+    if instances.neighbors and not instances.count:
+        raise RecipeError("the recipe says not how many instances yet: give it a data set")
+    if counts and (len(counts) != recipe.classes or sum(counts) == 0):
+        raise RecipeError(
+            f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
+            f"classes is {recipe.classes}: leave class_counts out, it is filled in from the data set"
+        )
+    return Setting(
+        recipe.image.size,
+        recipe.image.channels,
+        latent.dimension,
+        recipe.classes,
+        latent.distribution,
+        counts,
+        instances.count or 0,
+        instances.dimension if instances.count else 0,
+    )
+
+
+def _options(network: Any, part: Part, kind: str) -> Any:
+    return validated(network.Options, part.options, f"{kind} {part.name}")
+
+
+def build_step(
+    recipe: Recipe, device: torch.device, say: Callable[[str], None] = lambda sentence: None
+) -> Step:
+    """All objects of a resolved recipe, on `device`; `say` hears of what cannot be compiled."""
+    try:
+        return _build_step(with_speed_for(recipe, device), device, say)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, KennelError) or "alloc" not in str(error).lower() + type(error).__name__.lower():
+            raise
+        raise RecipeError(
+            "the recipe's networks need more memory than there is: give a smaller width, latent or reference"
+        ) from None
+
+
+def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> Step:
+    loss = build_loss(recipe)
+    techniques = build_techniques(recipe, loss)
+    players = build_players(recipe)
+    _refuse_unused_classes(recipe, players, techniques)
+    for stage in STAGES:
+        for name, technique in techniques.items():
+            if technique.stage == stage:
+                if stage == "copy":
+                    place(players, device, recipe.speed)
+                technique.build(players, rng.generator(recipe.seed, f"build of {name}"))
+    place(players, device, recipe.speed)
+    companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
+    return Step(
+        players,
+        loss,
+        techniques,
+        build_optimiser(recipe.discriminator_optimiser, players.discriminator.parameters(), device),
+        build_optimiser(recipe.generator_optimiser, players.generator.parameters(), device),
+        {
+            name: build_optimiser(one.optimiser, one.network.to(device).parameters(), device)
+            for name, one in companions.items()
+        },
+        passes_of(recipe, device, say),
+    )
+
+
+def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping[str, Technique]) -> None:
+    """A class that one player knows and the other cannot learn from would be ignored in silence."""
+    if recipe.instances.neighbors:
+        _refuse_without_instances(recipe, players)
+    if not recipe.classes:
+        return
+    if players.generator.conditional == "never":
+        able = [name for name in GENERATORS if GENERATORS[name].conditional != "never"]
+        raise RecipeError(
+            f"the generator {recipe.generator.name} draws without regard to classes: take one of "
+            f"{', '.join(able)}, or --set classes=0"
+        )
+    taught = any(technique.teaches_classes for technique in techniques.values())
+    # A term that stands in for the adversarial loss sees no more than the last hidden layer.
+    replaced = any(isinstance(one, Term) and one.replaces_adversarial for one in techniques.values())
+    discriminator = players.discriminator
+    reads = discriminator.hidden_reads_labels if replaced else discriminator.reads_labels
+    if not reads and not taught:
+        teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].teaches_classes)
+        raise RecipeError(
+            f"nothing that the generator learns from reads the labels (discriminator "
+            f"{recipe.discriminator.name}), so it would never learn its classes: let it read them "
+            f"(discriminator.conditioning), add {teachers}, or --set classes=0"
+        )
+
+
+def sampling_generator(step: Step) -> Generator:
+    """The generator to sample from: the last technique's that keeps one (an average), else the player."""
+    kept = [technique.sampling_generator() for technique in step.techniques]
+    return next((one for one in reversed(kept) if one is not None), step.players.generator)
+
+
+def _refuse_without_instances(recipe: Recipe, players: Players) -> None:
+    """Both players must take instances."""
+    for kind, network, registry in (
+        ("generator", players.generator, GENERATORS),
+        ("discriminator", players.discriminator, DISCRIMINATORS),
+    ):
+        if not parts_with_instances(network):
+            able = ", ".join(name for name in registry if registry[name].takes_instances)
+            part = recipe.generator if kind == "generator" else recipe.discriminator
+            raise RecipeError(
+                f"the {kind} {part.name} takes no instances: take one that does ({able}; its options may "
+                "not leave it out), or --set instances.neighbors=0"
+            )

@@ -1,0 +1,1 @@
+"""Scores: from two collections of images to numbers with their protocol."""

@@ -1,0 +1,1 @@
+"""The formulas of all metrics, in NumPy and PyTorch."""

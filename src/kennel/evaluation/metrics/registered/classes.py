@@ -1,0 +1,76 @@
+"""Scores by what a classifier names."""
+
+import math
+
+from scipy.special import stdtrit
+
+from kennel.errors import JudgementError
+from kennel.evaluation.metrics.base import Finding, metric
+from kennel.evaluation.metrics.context import Evidence, Settings
+from kennel.evaluation.metrics.fid_per_class import fid_by_class
+from kennel.evaluation.metrics.inception_score import inception_score
+from kennel.evaluation.metrics.mode_coverage import modes_of_classes
+
+
+def _splits(_dimension: int, settings: Settings) -> int:
+    return settings.splits
+
+
+@metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True, least=_splits)
+def judge_inception_score(evidence: Evidence) -> Finding:
+    """Whether a classifier is sure of each image and names many classes over all; no reference enters."""
+    if evidence.images.logits is None:
+        raise JudgementError(
+            f"the {evidence.extractor} extractor has no logits, which the Inception Score needs: "
+            "use --extractor inception, mobilenet or classifier, or leave it out of --metrics"
+        )
+    settings = evidence.settings
+    score = inception_score(evidence.images.logits, settings.splits, settings.shuffle_seed)
+    details = {"deviation": score.deviation, "classes": int(evidence.images.logits.shape[1])}
+    interval = None
+    if settings.intervals and score.splits > 1:
+        # The splits are disjoint random parts, so their mean has Student's interval.
+        reach = float(stdtrit(score.splits - 1, 0.975)) * score.deviation / math.sqrt(score.splits - 1)
+        interval = max(1.0, score.mean - reach), score.mean + reach
+    protocol = {"splits": score.splits, "shuffle_seed": settings.shuffle_seed}
+    return Finding(score.mean, details, interval, protocol)
+
+
+@metric("modes", "Modes", "higher", needs=("logits",))
+def judge_modes(evidence: Evidence) -> Finding:
+    """How many of the extractor's classes occur among the images, and how their shares differ."""
+    predicted, reference = evidence.images.predictions, evidence.reference.predictions
+    if predicted is None or reference is None or evidence.images.logits is None:
+        raise JudgementError(
+            f"the {evidence.extractor} extractor names no classes, which modes are counted by: "
+            "use --extractor classifier, or leave modes out of --metrics"
+        )
+    classes = int(evidence.images.logits.shape[1])
+    found = modes_of_classes(predicted, classes, reference)
+    real = modes_of_classes(reference, classes)
+    details = {
+        "modes_of_the_reference": real.covered,
+        "classes": classes,
+        # KL is infinite where an image is of a class that the reference has none of.
+        "divergence": found.divergence if math.isfinite(found.divergence) else None,
+    }
+    return Finding(float(found.covered), details, protocol={"least": found.least})
+
+
+@metric("fid_by_class", "FID by class", "lower", needs=("labels",))
+def judge_fid_by_class(evidence: Evidence) -> Finding:
+    """FID of each class by itself, and their mean: within-class variety that FID of all cannot see."""
+    labels, reference_labels, names = evidence.shared_labels()
+    found = fid_by_class(
+        evidence.images.features, labels, evidence.reference.features, reference_labels, names
+    )
+    details = {
+        "worst": names[found.worst],
+        "measured": len(found.classes),
+        "classes": [
+            {"class": one.name, "fid": one.fid, "images": one.fakes, "reference": one.reference}
+            for one in found.classes.values()
+        ],
+        "not_measured": [names[label] for label in found.not_measured],
+    }
+    return Finding(found.mean, details)

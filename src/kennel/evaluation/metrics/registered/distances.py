@@ -1,0 +1,60 @@
+"""Distances between the two sides that assume no Gaussian: KID, sliced Wasserstein, PRD."""
+
+import math
+
+from kennel.data.images import ChosenSet
+from kennel.errors import JudgementError
+from kennel.evaluation.metrics.base import Finding, metric
+from kennel.evaluation.metrics.context import Evidence, around
+from kennel.evaluation.metrics.kid import SUBSET_SEED, kid, kid_of_all_pairs
+from kennel.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
+from kennel.evaluation.metrics.swd import laplacian_distance
+
+ENOUGH_FOR_AN_ERROR = 5000
+"""Rows a side from which KID's standard error is taken; more rows only divide it."""
+
+
+@metric("kid", "KID", "lower", usual=True)
+def judge_kid(evidence: Evidence) -> Finding:
+    """The squared maximum mean discrepancy under a cubic kernel: unbiased at any count."""
+    found = kid(evidence.images.features, evidence.reference.features)
+    details = {"deviation": found.deviation}
+    interval = None
+    if evidence.settings.intervals:
+        images, reference = evidence.equal_parts(ENOUGH_FOR_AN_ERROR)
+        error = kid_of_all_pairs(images, reference).standard_error
+        share = len(images) / len(evidence.equal_sides[0])
+        # Beside what all pairs vary by, the value varies by which subsets were drawn.
+        interval = around(found.mean, math.hypot(error * share**0.5, found.deviation / found.subsets**0.5))
+    protocol = {
+        "subsets": found.subsets,
+        "subset_size": found.subset_size,
+        "subset_seed": SUBSET_SEED,
+        "kernel": "(x.y/d + 1)^3",
+    }
+    return Finding(found.mean, details, interval, protocol)
+
+
+@metric("sliced_wasserstein", "Sliced Wasserstein", "lower")
+def judge_sliced_wasserstein(evidence: Evidence) -> Finding:
+    """The 2-Wasserstein distance of the features along random directions."""
+    found = sliced_wasserstein(
+        evidence.images.features, evidence.reference.features, seed=evidence.settings.seed
+    )
+    return Finding(
+        found.value, {"mean_square": found.mean_square}, protocol={"projections": found.projections}
+    )
+
+
+@metric("swd", "SWD", "lower", needs=("pyramid",))
+def judge_swd(evidence: Evidence) -> Finding:
+    """The sliced Wasserstein distance of patches of a Laplacian pyramid, times 1,000; no features enter."""
+    images, reference = (
+        side.source if side.source is None or side.rows is None else ChosenSet(side.source, side.rows)
+        for side in (evidence.images, evidence.reference)
+    )
+    if images is None or reference is None:
+        raise JudgementError("SWD looks at pixels, and only features were given: leave it out of --metrics")
+    found = laplacian_distance(images, reference, seed=evidence.settings.seed)
+    details = {f"at_{size}": float(one) for size, one in zip(found.sizes, found.distances, strict=True)}
+    return Finding(found.mean, details, protocol={"images": found.images, "patches": found.patches})

@@ -1,0 +1,64 @@
+"""How much the images vary."""
+
+from kennel.evaluation.metrics.base import Finding, metric
+from kennel.evaluation.metrics.context import NORMAL_95, Evidence, Settings
+from kennel.evaluation.metrics.diversity import relative_diversity, vendi
+from kennel.evaluation.metrics.prd import CLUSTERS, Prd, prd
+
+
+def _of_three(_dimension: int, _settings: Settings) -> int:
+    return 3
+
+
+def _one_a_cluster(_dimension: int, _settings: Settings) -> int:
+    return CLUSTERS
+
+
+@metric("diversity", "Diversity", "neither", least=_of_three)
+def judge_diversity(evidence: Evidence) -> Finding:
+    """The mean distance between the features of two images, by that of two real ones: 1 is as varied."""
+    found = relative_diversity(*evidence.equal_sides)
+    details = {"images": found.fakes.mean_distance, "reference": found.reference.mean_distance}
+    interval = None
+    if evidence.settings.intervals:
+        reach = NORMAL_95 * found.standard_error
+        interval = found.ratio - reach, found.ratio + reach
+    return Finding(found.ratio, details, interval, {"count_a_side": len(evidence.equal_sides[0])})
+
+
+@metric("vendi", "Vendi score", "higher")
+def judge_vendi(evidence: Evidence) -> Finding:
+    """How many entirely different images would be as varied, by the entropy of the cosine kernel."""
+    images, reference = evidence.equal_sides
+    details = {"reference": vendi(reference).score}
+    return Finding(vendi(images).score, details, protocol={"count_a_side": len(images)})
+
+
+@metric("prd_f8", "PRD F8 (recall)", "higher", least=_one_a_cluster)
+def judge_prd_f8(evidence: Evidence) -> Finding:
+    """Of the curve of precision and recall over clusters the greatest F8, which weighs recall."""
+    return _finding(_prd(evidence), "f8")
+
+
+@metric("prd_f1_8", "PRD F1/8 (precision)", "higher", least=_one_a_cluster)
+def judge_prd_f1_8(evidence: Evidence) -> Finding:
+    """Of the curve of precision and recall over clusters the greatest F1/8, which weighs precision."""
+    return _finding(_prd(evidence), "f1_8")
+
+
+def _prd(evidence: Evidence) -> Prd:
+    images, reference = evidence.equal_sides
+    return evidence.once("prd", lambda: prd(images, reference, seed=evidence.settings.seed))
+
+
+def _finding(found: Prd, figure: str) -> Finding:
+    details = {
+        "deviation": float(getattr(found, f"{figure}_deviation")),
+        "f1": found.f1,
+        "curve": {
+            "recall": [round(float(value), 6) for value in found.curve.recall[::20]],
+            "precision": [round(float(value), 6) for value in found.curve.precision[::20]],
+        },
+    }
+    protocol = {"clusters": found.clusters, "runs": found.runs, "count_a_side": found.count}
+    return Finding(float(getattr(found, figure)), details, protocol=protocol)

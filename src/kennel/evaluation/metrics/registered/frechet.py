@@ -1,0 +1,75 @@
+"""FID and the scores made of it."""
+
+from typing import Any
+
+import numpy as np
+
+from kennel.evaluation.metrics.base import Finding, metric
+from kennel.evaluation.metrics.context import Evidence, Settings
+from kennel.evaluation.metrics.fid_infinity import POINTS, fid_infinity
+from kennel.evaluation.metrics.mifid import TINY, mifid
+
+
+@metric("fid", "FID", "lower", usual=True)
+def judge_fid(evidence: Evidence) -> Finding:
+    """The Fréchet distance between Gaussians of the features, comparable at equal counts only."""
+    details: dict[str, Any] = {}
+    if evidence.floor is not None:
+        details = {"real_v_real": evidence.floor.fid, "real_v_real_count": evidence.floor.count}
+    return Finding(evidence.fid, details, evidence.fid_interval)
+
+
+@metric("mifid", "MiFID", "lower", usual="learned")
+def judge_mifid(evidence: Evidence) -> Finding:
+    """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
+    distances = evidence.nearest.distances
+    scored = mifid(evidence.fid, float(distances.mean()), evidence.settings.epsilon)
+    details: dict[str, Any] = {
+        "fid": scored.fid,
+        "distance": scored.distance,
+        "epsilon": scored.epsilon,
+        "penalty": scored.penalty,
+        "distance_quantiles": [float(part) for part in np.quantile(distances, (0, 0.05, 0.5, 0.95, 1))],
+    }
+    if evidence.held_out_distances is not None:
+        details |= {
+            "held_out_distance": float(evidence.held_out_distances.mean()),
+            **evidence.held_out_source,
+        }
+    elif evidence.floor is not None:
+        details |= {
+            "held_out_distance": evidence.floor.distance,
+            "held_out": "half of the reference",
+            "held_out_count": evidence.floor.count,
+        }
+    protocol = {
+        "epsilon": scored.epsilon,
+        "direction": "mean over the images of the minimum over the reference",
+    }
+    interval = evidence.fid_interval
+    if interval is not None:
+        interval = interval[0] / (scored.penalty + TINY), interval[1] / (scored.penalty + TINY)
+    return Finding(scored.value, details, interval, protocol)
+
+
+def _enough_for_a_line(dimension: int, _settings: Settings) -> int:
+    # Half of them leave a covariance with full rank, and the other half room for each point's own count.
+    return max(2 * dimension + 2, 2 * POINTS - 3)
+
+
+@metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)
+def judge_fid_infinity(evidence: Evidence) -> Finding:
+    """FID as it would be with unlimited images: the intercept of FID over 1/N."""
+    settings = evidence.settings
+    found = fid_infinity(evidence.images.features, evidence.reference_moments, seed=settings.seed)
+    details = {
+        "fid": evidence.fid,
+        "slope": found.slope,
+        "r_squared": found.r_squared,
+        "error_of_the_line": found.standard_error,
+        "counts": [int(count) for count in found.counts],
+        "fids": [float(fid) for fid in found.fids],
+    }
+    return Finding(
+        found.value, details, protocol={"points": len(found.counts), "fewest": int(found.counts[0])}
+    )

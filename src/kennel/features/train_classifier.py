@@ -1,0 +1,205 @@
+"""Training of the `classifier` extractor: a minute or two of a CPU, the same result for the same seed."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from kennel import __version__, rng
+from kennel.data.dataset import PackedSet
+from kennel.errors import DataError, WeightsError
+from kennel.features.classifier import (
+    LARGEST,
+    SMALLEST,
+    ClassifierFacts,
+    ClassifierNetwork,
+    classifier_path,
+    scaled,
+)
+from kennel.features.weights import State
+from kennel.storage.atomic_io import atomic_file
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""`report(images seen, images in all)`, over all epochs."""
+IndexArray: TypeAlias = npt.NDArray[np.int64]
+BATCH = 128
+PEAK_RATE = 3e-3
+WARM_UP = 0.2
+"""The share of the training in which the learning rate rises; afterwards it falls to zero by a cosine."""
+ENOUGH_IMAGES = 160_000
+"""Images that a training sees by default, counted over its epochs."""
+FEWEST_EPOCHS, MOST_EPOCHS = 3, 60
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """Where the file lies, and what it says of itself."""
+
+    path: Path
+    facts: ClassifierFacts
+
+
+def train_classifier(
+    packed: PackedSet,
+    destination: Path | None = None,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    on_progress: Progress | None = None,
+) -> TrainedClassifier:
+    """Trains a classifier of `packed`'s classes and writes it to `destination` as safetensors.
+
+    A tenth of every class is held out; the accuracy on it goes into the file. Without a destination the file
+    lies in the cache, where `classifier_file_for` finds it. Equal seeds give equal tensors on one machine
+    with one number of threads. Raises `DataError` where the set has no classes to tell apart.
+    """
+    labels = _checked_labels(packed)
+    device = torch.device(device)
+    held_out = held_out_rows(labels, seed)
+    training = np.setdiff1d(np.arange(len(labels)), held_out)
+    epochs = default_epochs(len(training)) if epochs is None else epochs
+    channels, size, _ = packed.shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.key(seed, "classifier weights"))
+        network = ClassifierNetwork(channels, size, len(packed.classes))
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        _fit(network, packed, labels, training, epochs, seed, device, on_progress)
+        accuracy = _accuracy(network, packed, labels, held_out, device)
+    facts = ClassifierFacts(
+        classes=packed.classes,
+        channels=channels,
+        size=size,
+        accuracy=accuracy,
+        held_out=len(held_out),
+        count=len(packed),
+        fingerprint=packed.fingerprint,
+        epochs=epochs,
+        seed=seed,
+        version=__version__,
+    )
+    path = classifier_path(packed.fingerprint) if destination is None else destination
+    state: State = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_file(path) as temporary:
+        save_file(state, temporary, facts.metadata(state))
+    return TrainedClassifier(path, facts)
+
+
+def default_epochs(count: int) -> int:
+    """Epochs over `count` images: about 160,000 images in all, at least 3 epochs and at most 60."""
+    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, math.ceil(ENOUGH_IMAGES / count)))
+
+
+def held_out_rows(labels: IndexArray, seed: int) -> IndexArray:
+    """A tenth of each class, at least one image of a class of two or more, drawn by `seed`; sorted."""
+    generator = rng.generator(seed, "classifier held out")
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        order = torch.randperm(len(rows), generator=generator).numpy()
+        wanted = max(1, round(len(rows) / 10)) if len(rows) > 1 else 0
+        chosen.append(rows[order[:wanted]])
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def learning_rate(done: float) -> float:
+    """Adam's rate after the share `done` of the training: linear up to 0.003, then half a cosine to zero."""
+    if done < WARM_UP:
+        return PEAK_RATE * max(done, 1e-3) / WARM_UP
+    return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+
+
+def _checked_labels(packed: PackedSet) -> IndexArray:
+    if packed.labels is None or not packed.classes:
+        raise DataError(
+            f"{packed.name} has no classes, and a classifier needs some: "
+            "prepare it from a folder for each class"
+        )
+    labels = np.asarray(packed.labels, dtype=np.int64)
+    present, counts = np.unique(labels, return_counts=True)
+    if len(present) < 2:
+        raise DataError(
+            f"{packed.name} has images of one class only, and a classifier needs at least 2: "
+            "prepare it from a folder for each class"
+        )
+    if counts.max() < 2:
+        raise DataError(
+            f"{packed.name} has one image in each class, so none can be held out: give a set with more"
+        )
+    _, height, width = packed.shape
+    if height != width or not SMALLEST <= width <= LARGEST:
+        raise DataError(
+            f"{packed.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} to "
+            f"{LARGEST} pixels: prepare it with --size {LARGEST}"
+        )
+    return labels
+
+
+def _batches(count: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Shuffled places; a rest smaller than a batch is left out, since batch norm wants a full one."""
+    order = torch.randperm(count, generator=generator).numpy()
+    size = min(BATCH, count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]
+
+
+def _fit(
+    network: nn.Module,
+    packed: PackedSet,
+    labels: IndexArray,
+    rows: IndexArray,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    on_progress: Progress | None,
+) -> None:
+    optimiser = torch.optim.Adam(network.parameters(), lr=PEAK_RATE)
+    network.train()
+    seen, total = 0, epochs * (len(rows) // min(BATCH, len(rows))) * min(BATCH, len(rows))
+    for epoch in range(epochs):
+        loss = torch.zeros(())
+        for places in _batches(len(rows), rng.generator(seed, f"classifier epoch {epoch}")):
+            batch = rows[places]
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(seen / total)
+            _, logits = network(_images(packed, batch, device))
+            loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]).to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            seen += len(batch)
+            if on_progress:
+                on_progress(seen, total)
+        if not torch.isfinite(loss):
+            raise WeightsError(
+                f"the classifier's loss is not finite after epoch {epoch + 1}: look for damaged images in "
+                f"{packed.name}, or give another --seed"
+            )
+
+
+def _accuracy(
+    network: nn.Module, packed: PackedSet, labels: IndexArray, rows: IndexArray, device: torch.device
+) -> float:
+    """The share of `rows` whose largest logit is their label's."""
+    network.eval()
+    right = 0
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            _, logits = network(_images(packed, batch, device))
+            right += int((logits.argmax(1).cpu().numpy() == labels[batch]).sum())
+    return right / len(rows)
+
+
+def _images(packed: PackedSet, rows: IndexArray, device: torch.device) -> torch.Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(packed.images[rows])).to(device)
+    return scaled(pixels.float()).contiguous(memory_format=torch.channels_last)

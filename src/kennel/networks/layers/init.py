@@ -1,0 +1,30 @@
+"""Layers drawn from a given random generator, for networks that are reworked once they are there."""
+
+import torch
+from torch import nn
+
+from kennel.networks.layers.equalized import EqualizedLinear
+
+
+def drawn_linear(inputs: int, outputs: int, random: torch.Generator, *, bias: bool = True) -> nn.Linear:
+    """A linear layer that begins as `nn.Linear` does, but drawn from `random`."""
+    layer = nn.Linear(inputs, outputs, bias, device="meta").to_empty(device="cpu")
+    for parameter in layer.parameters():
+        nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=random)
+    return layer
+
+
+def widened(layer: nn.Linear, more: int, random: torch.Generator) -> nn.Linear:
+    """The layer with `more` inputs behind its own, of the same kind; their weights are drawn from `random`.
+
+    For inputs that are 0 there it gives what the layer gives.
+    """
+    has_bias = layer.bias is not None
+    wider = drawn_linear(layer.in_features + more, layer.out_features, random, bias=has_bias)
+    if isinstance(layer, EqualizedLinear):
+        wider = layer.like(wider)
+    with torch.no_grad():
+        wider.weight[:, : layer.in_features] = layer.weight
+        if has_bias:
+            wider.bias.copy_(layer.bias)
+    return wider

@@ -1,0 +1,214 @@
+"""A pretrained network as a fixed part of another: its maps at four scales, and no weight that could change.
+
+Its weights are buffers that no checkpoint holds, in layers of a kind of their own. So no optimizer moves
+them, no technique reworks them (a spectral norm, an initialization), and no count of parameters has them.
+"""
+
+import copy
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, conv_transpose2d, interpolate, pad, relu, relu6
+
+from kennel.features.fused_conv import Activation, FusedConv2d, fused_convolution
+from kennel.features.inverted_residuals import InvertedResidual, InvertedResidualNetwork, PaddingForStride2
+from kennel.features.pretrained import GRAPHS, pretrained_graph
+from kennel.shapes import Images, Maps
+
+FixedName = Literal["efficientnet_lite1", "efficientnet_lite0", "mobilenet", "untrained"]
+"""The networks to look through, those that are trained on ImageNet by the names of their extractors."""
+
+
+_ACTIVATIONS = {"relu": relu, "relu6": relu6}
+
+
+class FixedConvolution(nn.Module):
+    """`activation(conv(maps) + added)` with weights that never change."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Conv2d, activation: Activation = "none", halves: bool = False) -> None:
+        """Takes the weights of `layer`; `activation` is "none", "relu" or "relu6".
+
+        With `halves` it pads maps of an even side as `padded_for_stride_2` does, without a copy of them: by
+        k // 2 on all sides, where the kernel has got a row and a column of zeros before it.
+        """
+        super().__init__()
+        self.leading = int(halves)
+        weight = pad(layer.weight.detach(), (self.leading, 0, self.leading, 0)).clone()
+        self.register_buffer("weight", weight, persistent=False)
+        bias = None if layer.bias is None else layer.bias.detach().clone()
+        self.register_buffer("bias", bias, persistent=False)
+        assert not isinstance(layer.padding, str)
+        self.stride, self.groups = layer.stride[0], layer.groups
+        self.padding = layer.kernel_size[0] // 2 if halves else layer.padding[0]
+        self.activation = activation
+
+    def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
+        """Shapes as of a convolution; `added` has that of the result."""
+        if added is None:
+            return cast(Tensor, _Fixed.apply(maps, self, self.activation))  # type: ignore[no-untyped-call]
+        made = cast(Tensor, _Fixed.apply(maps, self, "none")) + added  # type: ignore[no-untyped-call]
+        return made if self.activation == "none" else _ACTIVATIONS[self.activation](made, inplace=True)
+
+    def computed(self, maps: Maps, activation: Activation) -> Maps:
+        """`activation(conv(maps))`, on a CPU in one pass over memory; no gradient is recorded."""
+        geometry = (self.stride, self.padding)
+        fused = fused_convolution(maps, self.weight, self.bias, *geometry, self.groups, activation)
+        if fused is not None:
+            return fused
+        made = conv2d(maps, self.weight, self.bias, *geometry, 1, self.groups)
+        return made if activation == "none" else _ACTIVATIONS[activation](made, inplace=True)
+
+    def pulled_back(self, gradient: Maps, side: torch.Size) -> Maps:
+        """The gradient by the convolution's input, maps of `side`, from that by its result."""
+        if self.groups > 1:
+            return self._pulled_back_by_channel(gradient, side)
+        kernel, stride, padding = self.weight.shape[2], self.stride, self.padding
+        if (
+            kernel == stride == 1 and padding == 0
+        ):  # a matrix product over the channels, which a convolution does faster
+            return conv2d(gradient, self.weight.transpose(0, 1))
+        beyond = side[0] - ((gradient.shape[2] - 1) * stride + kernel - 2 * padding)
+        return conv_transpose2d(gradient, self.weight, None, stride, padding, beyond)
+
+    def _pulled_back_by_channel(self, gradient: Maps, side: torch.Size) -> Maps:
+        """A depthwise convolution too: PyTorch's own takes a slow path on a CPU in bfloat16 (with a stride of
+        2 it was measured 7 to 28 times as slow)."""
+        # Without the leading zeros, which give no pixel a gradient.
+        weight = self.weight[:, :, self.leading :, self.leading :]
+        kernel, stride, padding = weight.shape[2], self.stride, self.padding - self.leading
+        border = kernel - 1 - padding
+        if stride > 1 or border != padding:
+            # Zeros between the gradient's pixels and around them, as a convolution of the input's side needs.
+            apart = torch.empty(
+                (*gradient.shape[:2], side[0] + kernel - 1, side[1] + kernel - 1),
+                dtype=gradient.dtype,
+                device=gradient.device,
+                memory_format=torch.channels_last,
+            ).zero_()
+            rows, columns = (border + stride * (count - 1) + 1 for count in gradient.shape[2:])
+            apart[:, :, border:rows:stride, border:columns:stride] = gradient
+            gradient, border = apart, 0
+        return conv2d(gradient, weight.flip(2, 3), None, 1, border, 1, self.groups)
+
+
+class _Fixed(torch.autograd.Function):
+    """A convolution with fixed weights and its activation; the gradient is that by the maps alone."""
+
+    @staticmethod
+    def forward(context: Any, maps: Tensor, layer: FixedConvolution, activation: Activation) -> Tensor:
+        made = layer.computed(maps, activation)
+        context.layer, context.side, context.activation = layer, maps.shape[2:], activation
+        last = maps.is_contiguous(memory_format=torch.channels_last)
+        context.layout = torch.channels_last if last else torch.contiguous_format
+        if activation != "none":
+            context.save_for_backward(made)
+        return made
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Any:
+        # In the layout of the maps: PyTorch may hand over another, in which all that follows is slow.
+        gradient = gradients[0].contiguous(memory_format=context.layout)
+        if context.activation != "none":
+            (made,) = context.saved_tensors
+            # Where it clamped, the result is 0 or 6 exactly.
+            if context.activation == "relu6":
+                gradient = torch.ops.aten.hardtanh_backward(gradient, made, 0.0, 6.0)
+            else:
+                gradient = torch.ops.aten.threshold_backward(gradient, made, 0.0)
+        return context.layer.pulled_back(gradient, context.side), None, None
+
+
+def fix(network: nn.Module) -> nn.Module:
+    """`network` with every convolution fixed, in place; linear layers, which no tap needs, are dropped."""
+    halves = isinstance(network, InvertedResidual) and isinstance(network.pad, PaddingForStride2)
+    if halves:
+        network.pad = nn.Identity()
+    for name, child in list(network.named_children()):
+        if isinstance(child, nn.Conv2d):
+            activation = child.activation if isinstance(child, FusedConv2d) else "none"
+            fixed = FixedConvolution(child, activation, halves=halves and name == "depthwise")
+            setattr(network, name, fixed)
+        elif isinstance(child, nn.Linear):
+            setattr(network, name, nn.Identity())
+        else:
+            fix(child)
+    return network
+
+
+class Untrained(nn.Module):
+    """Four strided convolutions with random weights: what is left of the method without a pretrained network.
+
+    For tests, for machines without weights, and to see what the training on ImageNet is worth.
+    """
+
+    tap_widths = (16, 24, 32, 48)
+
+    def __init__(self) -> None:
+        """Draws the weights from the global random generator (He et al. 2015)."""
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(before, width, 3, stride=2, padding=1)
+            for before, width in zip((16, *self.tap_widths), self.tap_widths, strict=False)
+        )
+        for layer in (self.stem, *cast(list[nn.Conv2d], list(self.layers))):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+    def taps(self, images: Images) -> list[Maps]:
+        """The maps at 1/4, 1/8, 1/16 and 1/32 of the side."""
+        maps = relu(self.stem(images))
+        found = []
+        for layer in self.layers:
+            maps = relu(layer(maps))
+            found.append(maps)
+        return found
+
+
+def _graph(name: str) -> InvertedResidualNetwork:
+    """With its weights; where parameters are only counted, on the meta device, without."""
+    if torch.get_default_device().type == "meta":
+        return GRAPHS[name].graph()
+    return pretrained_graph(name)
+
+
+class FixedNetwork(nn.Module):
+    """The maps that a pretrained network makes of images, in the precision of autocast where that is on.
+
+    `tap_widths` are the channels of its four maps, at 1/4 to 1/32 of the side.
+    """
+
+    def __init__(self, name: FixedName) -> None:
+        """Opens the weights of `name`; raises `WeightsError` where they are not at hand."""
+        super().__init__()
+        graph: Untrained | InvertedResidualNetwork = Untrained() if name == "untrained" else _graph(name)
+        self.tap_widths: tuple[int, ...] = tuple(graph.tap_widths)
+        self.factor, self.offset = (1.0, 0.0) if name == "untrained" else GRAPHS[name].input_scale
+        self.network = fix(graph).eval()
+        self._cast: dict[tuple[torch.device, torch.dtype], nn.Module] = {}
+
+    def forward(self, images: Images, side: int) -> list[Maps]:
+        """Four maps of images in [-1, 1], which are resized (bilinear) to `side`; grey is repeated."""
+        own = next(self.network.buffers()).dtype
+        images = images.expand(-1, 3, -1, -1).to(own) if images.shape[1] == 1 else images.to(own)
+        if images.shape[-1] != side:
+            images = interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
+        device = images.device
+        lower = torch.is_autocast_enabled(device.type)
+        precision = torch.get_autocast_dtype(device.type) if lower else own
+        entering = (images * self.factor + self.offset).to(precision, memory_format=torch.channels_last)
+        with torch.autocast(device.type, enabled=False):
+            taps: list[Maps] = self._in(device, precision).taps(entering)  # type: ignore[operator]
+        return taps
+
+    def _in(self, device: torch.device, precision: torch.dtype) -> nn.Module:
+        """The network in this precision: cast once, not at every pass."""
+        if precision == next(self.network.buffers()).dtype:
+            return self.network
+        if (device, precision) not in self._cast:
+            self._cast[device, precision] = copy.deepcopy(self.network).to(precision)
+        return self._cast[device, precision]

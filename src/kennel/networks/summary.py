@@ -1,0 +1,17 @@
+"""How large a network is."""
+
+import torch
+from torch import nn
+
+from kennel.networks.base import Network, Setting
+
+
+def parameter_count(network: nn.Module) -> int:
+    """All numbers that training moves."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def parameters_at(kind: type[Network], setting: Setting, **options: object) -> int:
+    """The parameters of a registered network at `setting`; nothing is allocated for them."""
+    with torch.device("meta"):
+        return parameter_count(kind(setting, kind.Options(**options)))

@@ -1,0 +1,299 @@
+"""What a run will take, before it is begun: parameters, operations, memory, disk, and a measured time."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kennel.config.recipe import Recipe
+from kennel.data.dataset import PackedSet
+from kennel.data.loader import Stream
+from kennel.data.memory_budget import free_bytes, room_on
+from kennel.engine.builder import build_step, sampling_generator
+from kennel.engine.compute_defaults import settle_the_process, uncompiled, wait_for
+from kennel.engine.op_counts import Account
+from kennel.engine.step import Step
+from kennel.engine.trainer import Plan, Trainer
+from kennel.errors import WeightsError
+from kennel.features.classifier import Classifier
+from kennel.networks.summary import parameter_count
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.runs.teacher import taught_by
+from kennel.training.disk_errors import free_disk
+from kennel.training.oom import failures_told
+from kennel.training.rollback import of_ticks_to_keep, rolls_back
+from kennel.training.run import changes_since, portions, settled
+from kennel.training.time_budget import iterations
+from kennel.training.validation import Validator
+
+BOUND = 20.0
+"""Seconds that a forecast takes at most, but for one operation that is under way."""
+TIMED = 5.0
+"""Seconds after which enough iterations are timed."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take: see `forecast`. Bytes, seconds and images; None is what could not be measured.
+
+    An iteration is the discriminator's turns and the generator's, of `iteration_images` images. `operations`
+    are those of one in which every lazy term is due (`lazy`: their names with their interval). `state` stays
+    from one iteration to the next: weights, gradients, optimizers' moments, averages. `peak` are all tensors
+    at the worst moment of an iteration, the state included; `resident` is the set on the device;
+    `device_peak` is what CUDA's allocator saw. So many iterations were `timed`; 0 where the time is that of
+    the counted one. `stopped` says why none was finished: "time" or "memory"; else it is empty.
+    """
+
+    recipe: str
+    data: str
+    device: str
+    precision: str
+    batch: int
+    set_size: int
+    shape: tuple[int, int, int]
+    parameters: Mapping[str, int]
+    images_left: int
+    images_seen: int
+    iteration_images: int
+    lazy: Mapping[str, int]
+    ticks: int
+    validations: int
+    resident: int
+    memory_free: int | None
+    disk_free: int
+    bound: float
+    state: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    operations: int | None = None
+    peak: int | None = None
+    device_peak: int | None = None
+    images_per_second: float | None = None
+    timed: int = 0
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def memory(self) -> int:
+        """The most at once; where no iteration was finished, what stays between them."""
+        return max((self.peak or self.state) + self.resident, self.device_peak or 0)
+
+    @property
+    def disk(self) -> int:
+        """All checkpoints that lie there at once."""
+        return self.checkpoints * self.checkpoint_bytes
+
+    @property
+    def training_seconds(self) -> float | None:
+        """For the images that are left."""
+        return self.images_left / self.images_per_second if self.images_per_second else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values, sums included."""
+        names = ("memory", "disk", "training_seconds")
+        return asdict(self) | {name: getattr(self, name) for name in names}
+
+
+def forecast(
+    recipe: Recipe,
+    data: Path,
+    *,
+    out: Path | None = None,
+    device: torch.device | None = None,
+    weights: Path | None = None,
+    resident_bytes: int | None = None,
+    seconds: float = BOUND,
+    say: Callable[[str], None] = lambda doing: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Forecast:
+    """What `train` with the same arguments would take.
+
+    It ends after `seconds`, and then has what is known by then. Where a run is in `out`, it is of what is
+    left of that. Refuses what `train` refuses; begins no run and downloads nothing. `say` is told what is
+    being done.
+    """
+    deadline = clock() + seconds
+    device = device or torch.device("cpu")
+    with failures_told(recipe, device, ""):
+        settle_the_process()
+        free = free_bytes(device) or None
+        packed, folder = PackedSet(data), RunFolder(data if out is None else out)
+        recipe = settled(recipe, packed, folder, weights, device, bound=seconds / 4)
+        seen = 0
+        if folder.exists():
+            changes_since(folder, recipe, packed)
+            seen = max((int(file.stem) for file in checkpoint.in_folder(folder.checkpoints)), default=0)
+        elif out is not None:
+            folder.refuse_other_content()
+        step = build_step(uncompiled(recipe), device)
+        plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
+        known = _known(recipe, packed, step, plan, out, seen)
+        notes = _notes(recipe, packed, step, weights, taught_by(recipe, folder))
+        room = room_on(device) if resident_bytes is None else resident_bytes
+        resident = packed.images.nbytes if packed.images.nbytes <= room else 0
+        known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
+        say(f"playing iterations, for at most {seconds:g} s")
+        with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
+            trainer = iterations(recipe, step, stream, plan)
+            return _measured(known, trainer, deadline, clock)
+
+
+def _known(
+    recipe: Recipe, packed: PackedSet, step: Step, plan: Plan, out: Path | None, seen: int
+) -> Forecast:
+    """All that is known before an iteration is played."""
+    left = max(0, plan.total_images - seen)
+    ticks, every = ceil(left / plan.tick_images), recipe.validation.every_ticks
+    validations = ceil(ticks / every) if every else 0
+    first = 1 if rolls_back(recipe) and not seen else 0  # before any tick
+    newest = min(of_ticks_to_keep(recipe), ticks + first)
+    staying = max(0, ticks - newest) // recipe.keep_every_ticks if recipe.keep_every_ticks else 0
+    named: dict[str, nn.Module] = {
+        "generator": step.players.generator,
+        "discriminator": step.players.discriminator,
+    }
+    named |= {name: one.network for name, one in step.companions.items()}
+    return Forecast(
+        recipe=recipe.name,
+        data=packed.name,
+        device=str(plan.device),
+        precision=recipe.speed.precision,
+        batch=recipe.batch,
+        set_size=len(packed),
+        shape=packed.shape,
+        parameters={name: parameter_count(network) for name, network in named.items()},
+        images_left=left,
+        images_seen=seen,
+        iteration_images=plan.batch * plan.turns.discriminator,
+        lazy={name: term.every for name, term in step.terms.items() if term.every > 1},
+        ticks=ticks,
+        validations=validations,
+        resident=0,
+        memory_free=None,
+        disk_free=free_disk(out or Path.cwd()),
+        bound=0.0,
+        # The best is kept as well, and one is there twice while it is written.
+        checkpoints=newest + staying + (1 if validations else 0) + 1,
+    )
+
+
+def _notes(
+    recipe: Recipe, packed: PackedSet, step: Step, weights: Path | None, teacher: str | None
+) -> tuple[str, ...]:
+    """What to know before the run begins; raises what validation would refuse."""
+    found, generator = [], sampling_generator(step)
+    try:
+        Validator.for_recipe(
+            recipe, packed, generator, weights, lambda sentence: None, download=False, teacher=teacher
+        )
+    except WeightsError as error:
+        if weights is not None or recipe.validation.extractor == Classifier.name:
+            raise
+        found.append(f"Validation needs weights that train would download: {error}.")
+    if len(packed) < recipe.batch:
+        found.append(
+            f"The set has fewer images than a batch of {recipe.batch:,}: each shows some of them twice."
+        )
+    if recipe.speed.compile is not False:
+        found.append("Iterations are timed without compiling, which takes about a minute when a run begins.")
+    return tuple(found)
+
+
+def _measured(known: Forecast, trainer: Trainer, deadline: float, clock: Callable[[], float]) -> Forecast:
+    """Plays one iteration that is counted and then some that are timed, until the deadline."""
+    step, device = trainer.step, trainer.plan.device
+    room = None if known.memory_free is None else known.memory_free - known.resident
+
+    def check(living: int) -> None:
+        if clock() > deadline:
+            raise _StoppedError("time")
+        if room is not None and living > room:
+            raise _StoppedError("memory")
+
+    if room is None or 4 * _bytes(living_tensors(step)) <= room:  # gradients and two moments more
+        _fill_optimizers(step)
+    saved = sum(one.nbytes for one in checkpoint.collect(step, trainer.tally).values())
+    known = replace(known, state=_bytes(living_tensors(step)), checkpoint_bytes=saved)
+    began = clock()
+    try:
+        account = Account(living_tensors(step), check)
+        with account:
+            trainer.round()
+        wait_for(device)
+    except _StoppedError as stopped:
+        known = replace(known, stopped=str(stopped))
+    else:
+        first = clock() - began
+        times = _times(trainer, deadline, clock, first)
+        rate = known.iteration_images * max(1, len(times)) / (sum(times) or first)
+        known = replace(
+            known,
+            operations=account.flops,
+            peak=account.most,
+            timed=len(times),
+            images_per_second=rate,
+            device_peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        )
+        if rare := [name for name, every in known.lazy.items() if every > len(times) > 0]:
+            note = f"{', '.join(rare)} was due in none of the {len(times)} timed iterations: it takes longer."
+            known = replace(known, notes=(*known.notes, note))
+    return known
+
+
+def _times(trainer: Trainer, deadline: float, clock: Callable[[], float], first: float) -> list[float]:
+    """Seconds of iterations, each begun only where it would end before the deadline; perhaps of none."""
+    times: list[float] = []
+    while sum(times) < TIMED and clock() + (max(times) if times else first) < deadline:
+        began = clock()
+        trainer.round()
+        wait_for(trainer.plan.device)
+        times.append(clock() - began)
+    return times
+
+
+class _StoppedError(Exception):
+    """An iteration that is not played to its end: out of "time" or "memory"."""
+
+
+def living_tensors(step: Step) -> Iterator[Tensor]:
+    """What a step keeps on its device between iterations."""
+    networks = [*step.players.both(), *(one.network for one in step.companions.values())]
+    for technique in step.techniques:
+        kept = technique.sampling_generator()
+        networks += [] if kept is None else [kept]
+        yield from technique.state_dict().values()
+    for network in networks:
+        for parameter in network.parameters():
+            yield parameter
+            if parameter.grad is not None:
+                yield parameter.grad
+        yield from network.buffers()
+    for optimizer in _optimizers(step):
+        yield from (
+            one for state in optimizer.state.values() for one in state.values() if torch.is_tensor(one)
+        )
+
+
+def _optimizers(step: Step) -> list[torch.optim.Optimizer]:
+    scheduled = (step.discriminator_optimiser, step.generator_optimiser, *step.companion_optimisers.values())
+    return [one.optimiser for one in scheduled]
+
+
+def _fill_optimizers(step: Step) -> None:
+    """A step by gradients of 0: gradients and moments lie there as in every iteration but the first."""
+    for optimizer in _optimizers(step):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    """Memory that two share counts once."""
+    return sum({(one := tensor.untyped_storage())._cdata: one.nbytes() for tensor in tensors}.values())

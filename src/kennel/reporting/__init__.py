@@ -1,0 +1,6 @@
+"""What a run came to, as one page and one figure that travel alone."""
+
+from kennel.reporting.html import progress_grids, write_report
+from kennel.reporting.panels import draw_curves
+
+__all__ = ["draw_curves", "progress_grids", "write_report"]

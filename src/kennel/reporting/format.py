@@ -1,0 +1,118 @@
+"""Numbers, metrics and protocols in words that a reader understands."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
+from kennel.evaluation.metrics.base import METRICS
+
+DETAIL_LABELS = {
+    "distance": "distance to the nearest training image",
+    "nearest_distance": "distance to the nearest training image",
+    "distance_quantiles": "quantiles of that distance (0, 5, 50, 95, 100%)",
+}
+"""What the short names of a score's parts mean."""
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{16,}")
+
+
+def metric_direction(name: str) -> int:
+    """-1 where lower is better, +1 where higher is, 0 for what is not a known metric or has no better.
+
+    `mifid.distance` is read by the metric that it begins with.
+    """
+    metric = name.partition(".")[0]
+    return {"lower": -1, "higher": 1, "neither": 0}[METRICS[metric].better] if metric in METRICS else 0
+
+
+def label(name: str) -> str:
+    """A snake-case name for the eye: `mifid` is "MiFID", `sample_count` is "sample count"."""
+    if name in METRICS:
+        return METRICS[name].label
+    if name in DETAIL_LABELS:
+        return DETAIL_LABELS[name]
+    return re.sub(r"[._]+", " ", name).replace("sha256", "SHA-256").strip()
+
+
+def short_count(number: int | float) -> str:
+    """A count for an axis: 0, 500, 1.5k, 100k, 1M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= size:
+            return f"{number / size:.4g}{unit}"
+    return f"{number:.4g}"
+
+
+def duration(seconds: int | float) -> str:
+    """Seconds as "2 h 5 min", "3 min 20 s" or "45 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def figure(value: object) -> str:
+    """A measured value: whole numbers with thousands marked, others with the digits that matter."""
+    match value:
+        case None:
+            text = "–"
+        case bool():
+            text = "yes" if value else "no"
+        case int():
+            text = f"{value:,}"
+        case float():
+            text = _decimal(value)
+        case dict():
+            text = ", ".join(f"{label(str(name))} {figure(part)}" for name, part in value.items())
+        case list() | tuple():
+            text = (" to " if len(value) == 2 else ", ").join(map(figure, value))
+        case _:
+            text = str(value)
+    return text
+
+
+def _decimal(value: float) -> str:
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{value:,.2f}" if value == 0 or 1 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def shape_in_words(shape: object) -> str:
+    """(channels, height, width) as "64 × 64, colour"."""
+    match shape:
+        case [channels, height, width]:
+            return f"{height} × {width}, {'grey' if channels == 1 else 'colour'}"
+        case _:
+            return str(shape)
+
+
+def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """A protocol as (what, short value, whole value); a hash is shortened to its first 12 digits.
+
+    A part that is None was not used and is left out.
+    """
+    items = []
+    for name, value in protocol.items():
+        if value is None:
+            continue
+        whole = protocol_value(value)
+        short = _HEXADECIMAL.sub(lambda found: f"{found.group()[:12]}…", whole)
+        items.append((label(name), short, whole))
+    return items
+
+
+def protocol_value(value: object) -> str:
+    """A protocol's value exactly: a setting is never rounded."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}" if value >= 10_000 else str(value)
+        case dict():
+            return ", ".join(f"{label(str(name))} {protocol_value(part)}" for name, part in value.items())
+        case list() | tuple():
+            return ", ".join(map(protocol_value, value))
+        case _:
+            return str(value)

@@ -1,0 +1,105 @@
+"""Samples as files: a grid, a folder of PNGs, a zip of them, or an npz; all say that a GAN made them."""
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kennel.data.images import PixelArray
+from kennel.errors import RunError
+from kennel.images import png_text, save_png, tile, to_pillow
+from kennel.registry import unknown_name
+from kennel.sampling.loaded import Drawing
+from kennel.sampling.png_metadata import grid_text, sample_text
+from kennel.sampling.sampler import Samples
+from kennel.storage.atomic_io import atomic_file, atomic_folder
+
+OnProgress = Callable[[int, int], None]
+
+
+def class_number(given: str, run: Drawing) -> int:
+    """A class by its name or number; a name that the set does not have is answered with the nearest."""
+    if run.generator.setting.classes == 0:
+        raise RunError(
+            f"the generator of {run.name} knows no classes: leave --class out, "
+            "or train a conditional recipe on a set with classes"
+        )
+    names = list(run.classes)
+    if given in names:  # a class may be called "10"
+        return names.index(given)
+    if given.isdecimal():
+        return int(given)
+    raise unknown_name("class", given, names)
+
+
+def write_grid(destination: Path, samples: Samples, run: Drawing, columns: int | None = None) -> None:
+    """All samples as one PNG, in the squarest grid or in `columns`."""
+    if destination.suffix.lower() != ".png":
+        raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
+    text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
+    save_png(destination, tile(samples.pixels(), columns), text)
+
+
+def write_samples(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
+    """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
+
+    The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
+    the generator takes them. An npz and PNGs say which pretrained network taught the run, where one did.
+    """
+    match destination.suffix.lower():
+        case ".npz":
+            _write_npz(destination, samples, run, on_progress)
+        case ".zip":
+            with atomic_file(destination) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+                _write_pngs(samples, run, archive.writestr, on_progress)
+        case "":
+            if destination.resolve() == Path.cwd():
+                raise RunError(f"{destination} is the current folder: give --out a new one, such as samples")
+            if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+                raise RunError(f"{destination} exists and is not empty: give --out a new folder")
+            with atomic_folder(destination) as folder:
+                _write_pngs(
+                    samples, run, lambda name, data: _ignore((folder / name).write_bytes(data)), on_progress
+                )
+        case other:
+            raise RunError(f"'{other}' is no kind of output: give --out a folder, a .zip or an .npz")
+
+
+def _write_npz(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
+    pieces: list[PixelArray] = []
+    labels: list[int] = []
+    for batch in samples:
+        pieces.append(batch.pixels.transpose(0, 2, 3, 1))
+        labels += batch.labels or ()
+        on_progress(min(len(pieces) * samples.batch, len(samples)), len(samples))
+    arrays: dict[str, npt.NDArray[Any]] = {"images": np.concatenate(pieces)}
+    if labels:
+        arrays["labels"] = np.array(labels, np.int64)
+        arrays["classes"] = np.array(list(run.classes), str)
+    if run.teacher is not None:
+        arrays["teacher"] = np.array(run.teacher)
+    with atomic_file(destination) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes its keywords for flags
+
+
+def _write_pngs(
+    samples: Samples, run: Drawing, write: Callable[[str, bytes], None], on_progress: OnProgress
+) -> None:
+    done = 0
+    for batch in samples:
+        for index, seed in enumerate(batch.seeds):
+            text = sample_text(run.fingerprint, run.images_seen, seed, run.teacher)
+            buffer = io.BytesIO()
+            to_pillow(batch.pixels[index]).save(buffer, format="PNG", pnginfo=png_text(text))
+            label = "" if batch.labels is None else f"-class{batch.labels[index]:04d}"
+            write(f"seed{seed:08d}{label}.png", buffer.getvalue())
+        done += len(batch.seeds)
+        on_progress(done, len(samples))
+
+
+def _ignore(count: int) -> None:
+    """`write_bytes` returns a count that a writer does not."""

@@ -1,0 +1,160 @@
+"""What an image tells of the latent that it was drawn from."""
+
+import math
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from kennel.config.recipe import Optimiser
+from kennel.distributed import gathered
+from kennel.errors import RecipeError
+from kennel.networks import Setting
+from kennel.networks.layers.init import drawn_linear
+from kennel.shapes import Images, Latents, Logits, Scalar
+from kennel.techniques.base import TECHNIQUES, Companion, Play, Players, Turn
+
+LARGEST_SIDE = 32
+"""Larger images are averaged down to this for the statistics network."""
+
+
+@TECHNIQUES.register("mine")
+class Mine(Companion):
+    """The generator's images are to tell of their latents (MINE: Belghazi et al. 2018, arXiv 1801.04062).
+
+    Section 5.1: the generator also maximises `weight` times the mutual information I(G(z); c) of its images
+    and the `code`, the first numbers of the latent (None: all of it), against mode collapse. A statistics
+    network T estimates it from below, by the Donsker-Varadhan bound
+
+        I  >=  E[ T(G(z), c) ]  -  log E[ exp T(G(z), c') ]          c' the code of another image
+
+    and is trained to raise the bound by the gradient with the paper's correction: its denominator
+    is a moving average over batches, in which an old batch counts half after `half_life_images`. The
+    generator's gradient of the bound is scaled down to the length of the adversarial one where it is longer.
+    `noise` on what T sees of the images keeps the information finite, which for a latent of real numbers and
+    an exact image it is not.
+    """
+
+    clipped: ClassVar[bool] = True
+
+    code: PositiveInt | None = None
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (400, 400)
+    noise: NonNegativeFloat = 0.1
+    half_life_images: PositiveFloat = 5_000
+    optimiser: Optimiser = Optimiser(learning_rate=1e-4, betas=(0.9, 0.999))
+
+    _network: "StatisticsNetwork | None" = PrivateAttr(None)
+    _information: Tensor | None = PrivateAttr(None)
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Makes the statistics network."""
+        setting = players.generator.setting
+        if self.code is not None and self.code > setting.latent_dimension:
+            raise RecipeError(
+                f"techniques.mine.code = {self.code} is more than the latent has: give at most "
+                f"{setting.latent_dimension}, or a larger latent.dimension"
+            )
+        self._network = StatisticsNetwork(setting, self.code or setting.latent_dimension, self.hidden, random)
+
+    @property
+    def network(self) -> "StatisticsNetwork":
+        """T."""
+        assert self._network is not None, "build comes before any turn"
+        return self._network
+
+    def generator_term(self, play: Play) -> Scalar:
+        """Minus the bound, in nats."""
+        return -donsker_varadhan(*self._judged(play.fake, play.latents, play.turn, "generator"))
+
+    def companion_loss(self, play: Play) -> Scalar:
+        """Minus the bound, in nats; its gradient is the corrected one."""
+        latents = play.latents.detach()
+        joint, marginal = self._judged(play.fake.detach(), latents, play.turn, "companion")
+        bound = donsker_varadhan(joint, marginal)
+        log_keep = -math.log(2) * play.turn.images_in_turn / self.half_life_images
+        log_average = self.network.remember(log_mean_exp(marginal.detach()), log_keep)
+        corrected = joint.mean() - (marginal - log_average).exp().mean()
+        self._information = bound.detach()
+        return -(bound.detach() + corrected - corrected.detach())
+
+    def _judged(self, images: Images, latents: Latents, turn: Turn, purpose: str) -> tuple[Logits, Logits]:
+        """T of each image of all ranks with its own code, and with that of another image."""
+        codes = latents[:, : self.network.code]
+        random = turn.random(f"mine.{purpose}")
+        if self.noise:
+            images = images + self.noise * random.normal(*images.shape)
+        all_codes = gathered(codes)
+        others = all_codes[random.own(exchanged(len(all_codes), random.generator))]
+        joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, others])).chunk(2)
+        return gathered(joint), gathered(marginal)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The estimated information, in nats."""
+        return {} if self._information is None else {"information": self._information}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """T's weights, and its average of exp T."""
+        return {f"network.{name}": value for name, value in self.network.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes both back."""
+        self.network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
+
+
+class StatisticsNetwork(nn.Module):
+    """T: images, averaged down to at most 32 pixels a side, and codes to one number for each pair.
+
+    It also keeps the average of exp T over batches, as two logarithms so that neither can overflow: the sum
+    of what was seen, and the sum of its weights.
+    """
+
+    log_sum: Tensor
+    log_weight: Tensor
+
+    def __init__(self, setting: Setting, code: int, hidden: tuple[int, ...], random: torch.Generator) -> None:
+        """`hidden` widths, ELU between them; weights are drawn from `random`."""
+        super().__init__()
+        self.code = code
+        self.window = math.ceil(setting.size / LARGEST_SIDE)
+        widths = [setting.channels * math.ceil(setting.size / self.window) ** 2 + code, *hidden]
+        layers: list[nn.Module] = []
+        for width, wider in zip(widths, hidden, strict=False):
+            layers += [drawn_linear(width, wider, random), nn.ELU()]
+        self.layers = nn.Sequential(*layers, drawn_linear(widths[-1], 1, random))
+        self.register_buffer("log_sum", torch.tensor(-torch.inf))
+        self.register_buffer("log_weight", torch.tensor(-torch.inf))
+
+    def forward(self, images: Images, codes: Latents) -> Logits:
+        """T of each pair, float32."""
+        if self.window > 1:
+            images = avg_pool2d(images, self.window, ceil_mode=True)
+        values: Logits = self.layers(torch.cat([images.flatten(1), codes], 1).float()).squeeze(1)
+        return values
+
+    @torch.no_grad()
+    def remember(self, log_mean: Scalar, log_keep: float) -> Scalar:
+        """Adds a batch's log E[exp T] to the average, whose past counts exp(log_keep); its logarithm."""
+        new = math.log(-math.expm1(log_keep))  # log(1 - keep)
+        self.log_sum.copy_(torch.logaddexp(self.log_sum + log_keep, log_mean + new))
+        self.log_weight.copy_(torch.logaddexp(self.log_weight + log_keep, torch.full_like(log_mean, new)))
+        return self.log_sum - self.log_weight
+
+
+def donsker_varadhan(joint: Logits, marginal: Logits) -> Scalar:
+    """E_joint[T] - log E_marginal[exp T] (Belghazi et al. 2018), a lower bound of the information."""
+    return joint.mean() - log_mean_exp(marginal)
+
+
+def log_mean_exp(values: Logits) -> Scalar:
+    """log of the mean of exp."""
+    return values.logsumexp(0) - math.log(len(values))
+
+
+def exchanged(count: int, random: torch.Generator) -> Tensor:
+    """For each place another one, at random: a permutation that leaves nothing where it was."""
+    order = torch.randperm(count, generator=random, device=random.device)
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(1)
+    return partner

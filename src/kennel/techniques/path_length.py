@@ -1,0 +1,112 @@
+"""What StyleGAN does with the styles between its mapping network and its layers."""
+
+from collections.abc import Callable
+
+import torch
+from pydantic import Field, PositiveInt, PrivateAttr
+from torch import Tensor
+
+from kennel.distributed import mean_over_ranks
+from kennel.errors import RecipeError
+from kennel.networks import GENERATORS, Setting, StyleGenerator
+from kennel.shapes import Latents, Scalar, Styles
+from kennel.techniques.base import TECHNIQUES, Play, Players, Technique, Term, Turn
+
+
+def refuse_without_styles(players: Players, name: str) -> StyleGenerator:
+    """The generator, where it has a mapping network; raises `RecipeError` where it has none."""
+    if not isinstance(players.generator, StyleGenerator):
+        able = ", ".join(one for one in GENERATORS if issubclass(GENERATORS[one], StyleGenerator))
+        raise RecipeError(
+            f"the technique {name} needs a generator with a mapping network, and the recipe's has none: "
+            f"--set generator.name={able}, or --set techniques.{name}=off"
+        )
+    return players.generator
+
+
+@TECHNIQUES.register("style_mixing")
+class StyleMixing(Technique):
+    """Images of two latents: the layers from a random one on get the styles of another latent.
+
+    Karras et al. 2019 (arXiv 1812.04948, section 3.1). It happens to an image with this probability, in both
+    players' turns.
+    """
+
+    probability: float = Field(0.9, ge=0, le=1)
+
+    _setting: Setting | None = PrivateAttr(None)
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Refuses a generator without styles; the other latents are drawn as its own."""
+        self._setting = refuse_without_styles(players, "style_mixing").setting
+
+    def styles(self, styles: Styles, mapped: Callable[[Latents], Styles], turn: Turn) -> Styles:
+        """Mixes them; the first layer keeps its own style, and a mixed image's last layer has the other."""
+        setting = self._setting
+        assert setting is not None, "build comes before any turn"
+        count, layers, _ = styles.shape
+        random = turn.random("style_mixing")
+        first = random.integers(1, layers, count)
+        keeps = random.uniform(count) >= self.probability
+        if setting.latent_distribution == "uniform":
+            others = random.uniform(count, setting.latent_dimension) * 2 - 1
+        else:
+            others = random.normal(count, setting.latent_dimension)
+        own = keeps[:, None] | (torch.arange(layers, device=first.device) < first[:, None])
+        return torch.where(own[:, :, None], styles, mapped(others))
+
+
+@TECHNIQUES.register("path_length")
+class PathLength(Term):
+    """A step of a style changes the image equally everywhere (Karras et al. 2020, arXiv 1912.04958, eq. 4).
+
+        E( |J^T y| - a )^2,     J = d image / d styles,   y ~ N(0, 1) / sqrt(pixels)
+
+    |J^T y| is the length over a layer's styles, as the root of the mean square over layers. a is the running
+    mean of these lengths, and moves to a batch's by `decay` each time. Computed in every `every`-th turn of
+    the generator, on every `shrink`-th image of its batch.
+    """
+
+    weight: float = Field(2.0, ge=0, allow_inf_nan=False)
+    every: PositiveInt = 4
+    decay: float = Field(0.01, gt=0, le=1)
+    shrink: PositiveInt = 2
+
+    _mean: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Refuses a generator without styles."""
+        refuse_without_styles(players, "path_length")
+
+    def generator_term(self, play: Play) -> Scalar:
+        """E(|J^T y| - a)^2 over fresh images of the turn's latents, without mixing; moves a first."""
+        generator = play.players.generator
+        assert isinstance(generator, StyleGenerator)
+        labels = None if play.labels is None else play.labels[:: self.shrink]
+        styles = generator.styles(play.latents[:: self.shrink], labels)
+        lengths = self.lengths(styles, play)
+        mean = torch.lerp(self._mean.to(lengths), mean_over_ranks(lengths.detach().mean()), self.decay)
+        self._mean = mean
+        return (lengths - mean).square().mean()
+
+    def lengths(self, styles: Styles, play: Play) -> Tensor:
+        """|J^T y| of each image, (batch,), fit to be differentiated again."""
+        images = play.draw(styles)
+        noise = play.turn.random("path_length").normal(*images.shape)
+        projected = (images * noise).sum() / (images.shape[2] * images.shape[3]) ** 0.5
+        (gradient,) = torch.autograd.grad(projected, styles, create_graph=True)
+        # The norm's derivative at 0, where it has none, is taken for 0.
+        lengths: Tensor = torch.linalg.vector_norm(gradient, dim=(1, 2)) / gradient.shape[1] ** 0.5
+        return lengths
+
+    def statistics(self) -> dict[str, Tensor]:
+        """a, the mean length."""
+        return {"mean": self._mean}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """a."""
+        return {"mean": self._mean}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes it back."""
+        self._mean = state["mean"]

@@ -1,0 +1,34 @@
+"""Which of a turn's fakes the generator learns from."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kennel.losses import per_image
+from kennel.shapes import Indices, Logits
+from kennel.techniques.base import TECHNIQUES, Technique, Turn
+
+
+@TECHNIQUES.register("top_k")
+class TopK(Technique):
+    """The generator's adversarial loss is of the k fakes that the discriminator finds most real (Sinha et al.
+    2020, arXiv 2002.06224).
+
+    k goes from the whole batch to `fraction` of it while the first `until` of the run passes, by the same
+    factor in each epoch ("exponential", the paper's) or by the same number ("linear"), and stays there.
+    """
+
+    fraction: float = Field(0.5, gt=0, lt=1)
+    until: float = Field(0.5, gt=0, le=1)
+    decay: Literal["exponential", "linear"] = "exponential"
+
+    def share_at(self, progress: float) -> float:
+        """k / batch at this share of the run."""
+        passed = min(progress / self.until, 1.0)
+        return self.fraction**passed if self.decay == "exponential" else 1 - (1 - self.fraction) * passed
+
+    def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
+        """The places of the k largest logits, by the mean of each image's outputs."""
+        batch = len(fake_logits)
+        k = max(1, round(self.share_at(turn.progress) * batch))
+        return per_image(fake_logits.detach()).topk(k).indices if k < batch else None

@@ -1,0 +1,50 @@
+"""Weights that may not leave a box."""
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveFloat, PrivateAttr
+from torch import Tensor
+
+from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique
+
+
+@TECHNIQUES.register("weight_clipping")
+class WeightClipping(Technique):
+    """Every parameter of the discriminator is clamped to [-limit, limit] (WGAN: Arjovsky et al. 2017, arXiv
+    1701.07875, algorithm 1), batch norm's gains among them, as in the released code; but not those of
+    statistics beside its last hidden layer (minibatch discrimination).
+
+    After each of its updates and once at the start, so that it plays no turn with larger ones.
+    """
+
+    stage: ClassVar[Stage] = "reparametrise"
+
+    limit: PositiveFloat = 0.01
+
+    _clipped: list[Tensor] = PrivateAttr(default_factory=list)
+
+    def build(self, players: Players, random: torch.Generator) -> None:
+        """Clamps the initial weights."""
+        self._clamp(players)
+
+    def weights_replaced(self, players: Players) -> None:
+        """Clamps those that another run began with."""
+        self._clamp(players)
+
+    def after_discriminator(self, play: Play) -> None:
+        """Clamps what the update made of them."""
+        self._clamp(play.players)
+
+    @torch.no_grad()
+    def _clamp(self, players: Players) -> None:
+        statistics = set(players.discriminator.statistics.parameters())  # they have scales of their own
+        self._clipped = [one for one in players.discriminator.parameters() if one not in statistics]
+        torch._foreach_clamp_min_(self._clipped, -self.limit)
+        torch._foreach_clamp_max_(self._clipped, self.limit)
+
+    @torch.no_grad()
+    def statistics(self) -> dict[str, Tensor]:
+        """The share of the discriminator's parameters that lie on the limit."""
+        on_it = torch.stack([(one.abs() >= self.limit).sum() for one in self._clipped]).sum()
+        return {"at_limit": on_it / sum(one.numel() for one in self._clipped)}

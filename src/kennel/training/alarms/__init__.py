@@ -1,0 +1,1 @@
+"""What is watched during a run besides its losses, and when an alarm is raised."""

@@ -1,0 +1,73 @@
+"""A run's samples beside the training images that are nearest to them: does it repeat what it was shown?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kennel.data.dataset import PackedSet
+from kennel.data.images import ChosenSet, ImageSet, PixelArray, read_rows
+from kennel.evaluation.metrics.mifid import nearest_training
+from kennel.features.base import Extractor
+from kennel.features.cache import is_kept, reference_features
+from kennel.features.extract import choose_rows, extract_rows
+from kennel.features.factory import choose, open_extractor
+from kennel.features.moments import FloatArray
+from kennel.images import save_png, tile
+from kennel.runs.run_dir import RunFolder
+from kennel.sampling.load import load_run
+from kennel.sampling.png_metadata import grid_text
+from kennel.sampling.sampler import SampledSet
+
+COUNT, COLUMNS = 32, 4
+"""Pairs in the picture, and how many lie side by side."""
+LOOKED_AT = 10_000
+"""Training images that are passed through the extractor, where their features are not at hand already."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What was drawn: so many samples, by which extractor, and `among` what, in words where not among all."""
+
+    count: int
+    extractor: str
+    among: str
+
+
+def draw_nearest(folder: RunFolder, data: Path, device: torch.device) -> Nearest:
+    """Draws `folder.nearest`: samples of the newest checkpoint, each on the left of the training image that
+    is nearest by cosine distance, the closest pair first.
+
+    The features are the best at hand that the discriminator did not learn from: by those that taught it every
+    sample is near. Seeds are those of the run's grids, from 0.
+    """
+    run, packed = load_run(folder.path, device=device), PackedSet(data)
+    extractor = open_extractor(choose(teacher=run.teacher, often=True), device=device, download=False)
+    samples = run.samples(COUNT)
+    pixels = samples.pixels()
+    drawn = SampledSet(samples, str(folder.path), run.fingerprint)
+    rows, features = _reference(packed, extractor)
+    found = nearest_training(extract_rows(drawn, extractor).features, features, device=device)
+    order = np.argsort(found.distances, kind="stable")
+    real = read_rows(packed, found.training[order] if rows is None else rows[found.training[order]])
+    picture = tile(pairs(pixels[found.fakes[order]], real), COLUMNS, padding=6)
+    text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
+    save_png(folder.nearest, picture, text | {"kennel:beside": "training images, each right of its sample"})
+    among = "" if rows is None else f", among {len(rows):,} of {len(packed):,} training pictures"
+    return Nearest(len(order), extractor.name, among)
+
+
+def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
+    """(N, C, H, W) and (N, C, H, W) as (N, C, H, 2 W), the two of a pair touching."""
+    return np.concatenate([left, right], 3)
+
+
+def _reference(packed: PackedSet, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
+    """The features of the training images, and which those are; None for all of them."""
+    if len(packed) <= LOOKED_AT or is_kept(packed, extractor):
+        return None, reference_features(packed, extractor).features
+    rows = choose_rows(len(packed), LOOKED_AT, 0)
+    assert rows is not None
+    chosen: ImageSet = ChosenSet(packed, rows)
+    return rows, extract_rows(chosen, extractor).features

@@ -1,0 +1,193 @@
+"""What `kennel train` is asked for becomes a recipe and a packed set: pictures are prepared, a recipe that
+is not named is chosen, hours become images."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from kennel.config.recipe import Recipe, override
+from kennel.data.dataset import PackedSet
+from kennel.data.prepare.cached import is_plain, look, prepared
+from kennel.distributed import after_rank_0
+from kennel.engine.builder import resolve
+from kennel.errors import DataError, RecipeError
+from kennel.recipes import RECIPES, find
+from kennel.registry import unknown_name
+from kennel.runs.run_dir import RunFolder
+from kennel.training.auto_recipe import AUTO, choose, facts_of, refuse_few, side_for
+from kennel.training.time_budget import check_hours, images_of, measured_speed, speed_words
+
+FILES = (".yaml", ".yml", ".json")
+TITLES = ("Recipe:  ", "Pictures:", "Sizes:   ", "Budget:  ")
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+"""A progress bar under a name: `with bar("preparing") as report: report(done, total)`."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `kennel train` was told.
+
+    `recipe` is a name, a file or `auto`; `run` the folder that the run is in or will be, `parent` the one of
+    which it takes the weights. `settings` are applied to the recipe, `budget` after them: what `--images` or
+    `--epochs` stand for; `hours` is the third way to say it.
+    """
+
+    recipe: str
+    data: Path
+    run: Path
+    parent: Path | None
+    settings: Sequence[str]
+    budget: Sequence[str]
+    hours: float | None
+    device: torch.device
+    weights: Path | None = None
+    resident_bytes: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the recipe is left open."""
+        return self.recipe == AUTO
+
+    def begun(self) -> RunFolder | None:
+        """The run that is gone on with, or the one whose weights begin a new one; None for a new run."""
+        folders = [RunFolder(path) for path in (self.run, self.parent) if path is not None]
+        return next((folder for folder in folders if folder.exists()), None)
+
+
+def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
+    """The recipe to train, and the packed set to train it on.
+
+    A run that has begun keeps its recipe where none is named, and its budget where `hours` are given: those
+    were counted when it began. Raises `KennelError` for what cannot be meant; nothing is written but the
+    packed set in the cache.
+    """
+    check_hours(asked.hours)
+    _refuse_two_budgets(asked)
+    if asked.parent is not None and not RunFolder(asked.run).exists():
+        RunFolder(asked.parent).recipe()  # refused before anything is prepared or measured for it
+    begun = asked.begun()
+    settings = [*asked.settings, *asked.budget]
+    named = None if asked.is_open else override(_find(asked.recipe), settings)
+    data = _as_packed(asked, named, begun, say, bar)
+    if named is not None:
+        recipe = named
+    elif begun is not None:
+        recipe = override(begun.recipe(), settings)
+        say(f"The run in {begun.path} has its recipe ({recipe.name}), which is taken.")
+    else:
+        return _chosen(asked, PackedSet(data), say), data
+    if asked.hours is not None:
+        recipe = _with_hours(asked, recipe, data, say)
+    return recipe, data
+
+
+def _refuse_two_budgets(asked: Asked) -> None:
+    """One of two would be left out in silence."""
+    if asked.hours is not None and (given := _budgets(asked.settings)):
+        raise RecipeError(f"--hours and --set {given[-1]} are two ways to say how long: give one of them")
+
+
+def _budgets(settings: Sequence[str]) -> list[str]:
+    """Those of the settings that say how long the run is."""
+    return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
+
+
+def _find(recipe: str) -> Recipe:
+    """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
+    if Path(recipe).suffix not in FILES and recipe not in RECIPES:
+        raise unknown_name("recipe", recipe, [*RECIPES, AUTO])
+    return find(recipe)
+
+
+def _as_packed(
+    asked: Asked, named: Recipe | None, begun: RunFolder | None, say: Callable[[str], None], bar: Bar
+) -> Path:
+    """The set to train on; pictures as they lie are prepared first."""
+    source = asked.data
+    if not source.exists():
+        raise DataError(
+            f"there is no {source}: give --data a packed set, or a folder, zip or tar of pictures"
+        )
+    if not is_plain(source):
+        return source
+    for folder in (asked.run, asked.parent):
+        if folder is not None and folder.resolve().is_relative_to(source.resolve()):
+            raise DataError(
+                f"the run's folder {folder} lies inside --data {source}, and its samples would become "
+                "training pictures: give a folder outside of it"
+            )
+    try:
+        size = begun.recipe().image.size if begun is not None else named.image.size if named else None
+        if size is None:
+            seen = look(source)
+            if named is None:
+                refuse_few(seen.count)
+            size = side_for(seen.side, asked.device.type, asked.hours)
+        packed, is_new = after_rank_0(lambda: _prepared(source, size, bar))
+    except DataError as error:
+        raise DataError(
+            f"{error}; `kennel data prepare {shlex.quote(str(source))} DEST` has options for what is kept"
+        ) from None
+    say(_in_words(source, packed, is_new))
+    return packed.path
+
+
+def _prepared(source: Path, size: int, bar: Bar) -> tuple[PackedSet, bool]:
+    with bar("preparing") as report:
+        return prepared(source, size, report)
+
+
+def _in_words(source: Path, packed: PackedSet, is_new: bool) -> str:
+    """What became of the pictures."""
+    channels, side, _ = packed.shape
+    dropped = packed.about.get("report", {}).get("dropped", {})
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    return (
+        f"{source}: {len(packed):,} pictures "
+        f"{'prepared' if is_new else 'as they were prepared before'} at {side}x{side} in "
+        f"{'color' if channels == 3 else 'gray'}: {packed.path}"
+        f"{f' (left out: {left_out}; see dropped.jsonl there)' if left_out else ''}."
+    )
+
+
+def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Recipe:
+    budget = None
+    if given := [*_budgets(asked.settings), *asked.budget]:
+        budget = override(find("projected"), given).budget.in_images(len(packed))
+    facts = facts_of(packed, asked.device.type, asked.hours, budget)
+    choice = choose(facts)
+    resolve(
+        override(choice.recipe, asked.settings), packed
+    )  # what does not fit is refused before it is praised
+    if asked.hours is not None:
+        speed = _speed(asked, override(choice.recipe, asked.settings), packed.path, say)
+        choice = choose(replace(facts, images_per_second=speed))
+    for title, reason in zip(TITLES, choice.reasons, strict=True):
+        say(f"{title} {reason}.")
+    if asked.settings:
+        say(f"As asked: {', '.join(asked.settings)}, in place of what the lines above say of it.")
+    return override(choice.recipe, [*asked.settings, *asked.budget])
+
+
+def _speed(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> float:
+    say("Measuring the speed by some iterations, which takes up to a minute.")
+    return measured_speed(recipe, data, asked.device, asked.weights, asked.resident_bytes)
+
+
+def _with_hours(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> Recipe:
+    """The recipe with the images that the hours come to; a run that has begun has counted them already."""
+    assert asked.hours is not None
+    run = RunFolder(asked.run)
+    if run.exists():
+        budget = run.recipe().budget
+        count = f"{budget.images:,} images" if budget.images else f"{budget.epochs:g} epochs"
+        say(f"--hours counts when a run begins: that in {run.path} keeps its {count}; --images changes them.")
+        return recipe.model_copy(update={"budget": budget})
+    speed = _speed(asked, recipe, data, say)
+    images = images_of(asked.hours, speed, recipe.batch)
+    say(f"{TITLES[3]} {images:,} images ({speed_words(asked.hours, speed)}).")
+    return override(recipe, [f"budget.images={images}"])

@@ -1,0 +1,72 @@
+"""How real and fake images go through the discriminator: together, or apart."""
+
+import pytest
+import torch
+
+from kennel.engine.compute import Passes
+from kennel.engine.forward import Showing
+from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.techniques import TECHNIQUES, Players, Technique, Turn
+
+SETTING = Setting(8, 1, 4)
+
+
+def players(batch_norm: bool) -> Players:
+    torch.manual_seed(0)
+    generator = GENERATORS["dcgan"](SETTING, GENERATORS["dcgan"].Options(width=4))
+    kind = DISCRIMINATORS["dcgan"]
+    return Players(generator, kind(SETTING, kind.Options(width=4, batch_norm=batch_norm)))
+
+
+def batches_seen(both: Players, twice: bool) -> list[int]:
+    sizes: list[int] = []
+    both.discriminator.first.register_forward_pre_hook(lambda module, entry: sizes.append(len(entry[0])))
+    images = torch.zeros(3, 1, 8, 8)
+    turn = Turn(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    Showing(both, (), Passes()).play(turn, torch.zeros(3, 4), None, images, images, twice)
+    return sizes
+
+
+def test_images_go_together():
+    assert batches_seen(players(batch_norm=False), twice=False) == [6]
+
+
+def test_a_discriminator_that_compares_images_sees_the_sides_apart():
+    both = players(batch_norm=False)
+    both.discriminator.compares_images = True
+    assert batches_seen(both, twice=False) == [3, 3]
+
+
+def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
+    kind = GENERATORS["stylegan2"]
+    torch.manual_seed(0)
+    generator = kind(SETTING, kind.Options(base=32, widest=4, style=4, mapping_layers=1)).eval()
+    given = generator.styles(torch.randn(3, 4))
+
+    class Doubling(Technique):
+        def styles(self, styles, mapped, turn):
+            assert torch.equal(mapped(torch.ones(3, 4)), generator.styles(torch.ones(3, 4)))
+            return 2 * styles
+
+    latents = torch.randn(3, 4)
+    turn = Turn(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    both = Players(generator, players(False).discriminator)
+    drawn = Showing(both, (Doubling(), Doubling()), Passes()).draw(latents, None, turn)
+    assert torch.equal(drawn, generator.drawn(4 * generator.styles(latents)))
+    plain = Showing(both, (Technique(),), Passes())
+    assert torch.equal(plain.draw(latents, None, turn), generator(latents))
+    play = plain.play(turn, latents, None, None, drawn)
+    assert torch.equal(play.draw(given), generator.drawn(given))
+
+
+def test_where_a_penalty_wants_one_sides_gradient_the_sides_go_apart():
+    assert batches_seen(players(batch_norm=False), twice=True) == [3, 3]
+
+
+@pytest.mark.parametrize("name", ["r1", "r2"])
+def test_batch_norm_which_would_notice_keeps_them_together(name):
+    both = players(batch_norm=True)
+    # 8x8 has one layer of 4 channels and none after it that is normalised, so a norm is put in.
+    both.discriminator.layers.append(torch.nn.BatchNorm2d(4))
+    assert TECHNIQUES[name].gradients_of
+    assert batches_seen(both, twice=True) == [6]

@@ -1,0 +1,217 @@
+"""The page holds all that it shows, says what it is, and believes nothing that a name says."""
+
+import base64
+import io
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kennel.errors import RunError
+from kennel.evaluation.score import Judgement, write_judgements
+from kennel.images import save_png
+from kennel.recipes import built_in
+from kennel.reporting import write_report
+from kennel.reporting.html import lightened, progress_grids
+from kennel.runs.run_dir import RunFolder
+
+LogLine = Callable[..., dict[str, float | None]]
+Judging = Callable[..., Judgement]
+
+
+class Page(HTMLParser):
+    """What a browser would find in the page: its elements, what they load, and its text."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.loads: list[str] = []
+        self.text = ""
+        self.source = file.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        loading = ("src", "href", "srcset", "data", "action", "poster")
+        self.loads += [value or "" for name, value in attrs if name in loading]
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+    def pictures(self) -> list[bytes]:
+        prefix = "data:image/png;base64,"
+        return [base64.b64decode(one.removeprefix(prefix), validate=True) for one in self.loads]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, make_trained: Callable[[Path], RunFolder]) -> RunFolder:
+    """A trained run with its report: written once, for the tests that only read it."""
+    folder = make_trained(tmp_path_factory.mktemp("written") / "run")
+    assert write_report(folder) == folder.report
+    return folder
+
+
+def test_the_page_holds_the_grids_and_the_curves_byte_for_byte(written: RunFolder):
+    page = Page(written.report)
+    grids = [file.read_bytes() for file in progress_grids(written)]
+    assert page.pictures() == [grids[-1], *grids, written.curves.read_bytes()]
+
+
+def test_the_page_loads_nothing_and_runs_nothing(written: RunFolder):
+    page = Page(written.report)
+    assert all(one.startswith("data:image/png;base64,") for one in page.loads)
+    assert not {"script", "link", "iframe", "object", "form", "base"} & set(page.elements)
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+    assert "default-src 'none'" in page.source
+
+
+def test_the_page_says_that_a_gan_made_its_pictures(written: RunFolder):
+    text = Page(written.report).text
+    assert "generative adversarial network (GAN)" in text
+    assert "None of them is a photograph" in text
+
+
+def test_the_page_tells_recipe_paper_data_and_commands(written: RunFolder):
+    text = Page(written.report).text
+    recipe = written.recipe()
+    for part in (recipe.name, recipe.paper, "1,797", "8 × 8, grey", "b1291caeee242b27", "torch 2.13.0"):
+        assert part in text
+    assert " ".join(recipe.to_yaml().split()) in text
+    for command in ("kennel train", "kennel sample", "kennel judge", "--data /sets/digits"):
+        assert command in text
+    assert "At 24,000 images, 10% of a budget of 240,000 images" in text
+    assert "Best validation FID: 31.25 at 16,000 images; the newest is 44.00." in text
+
+
+def test_a_hostile_name_is_text(tmp_path: Path, trained: RunFolder):
+    attack = '"><script>alert(1)</script><img src=http://example.org/x>'
+    folder = RunFolder(tmp_path / "hostile")
+    folder.begin(built_in("digits").model_copy(update={"paper": attack, "name": attack}), trained.about())
+    page = Page(write_report(folder))
+    assert "script" not in page.elements
+    assert page.loads == []
+    assert attack in page.text
+    assert "<b>two</b>" in page.text
+    assert "b" not in page.elements
+
+
+def test_a_run_that_has_just_begun_has_a_page(run: RunFolder):
+    page = Page(write_report(run))
+    assert page.loads == []
+    assert "nothing is logged yet" in page.text
+    assert "Not judged yet" in page.text
+    assert not run.curves.exists()
+
+
+def test_one_line_without_validation_is_enough(run: RunFolder, log_line: LogLine):
+    run.append_log(log_line(400_000))
+    page = Page(write_report(run))
+    assert page.pictures() == [run.curves.read_bytes()]
+    assert "Finished: 400,000 images" in page.text
+    assert "Validation" not in page.text
+
+
+def test_judgements_of_one_protocol_share_a_table_that_tells_it(written: RunFolder):
+    page = Page(written.report)
+    assert page.elements.count("table") == 1
+    assert "Extractor pixels (weights sha256 abababab" in page.text
+    assert "epsilon 0.1" in page.text
+    assert "Do not compare" not in page.text
+
+
+def test_two_protocols_never_share_a_table(trained: RunFolder, judgement: Judging):
+    write_judgements(trained.judgements / "two.json", [judgement("fid", 40.0, "mobilenet")])
+    write_judgements(trained.judgements / "three.json", [judgement("fid", 50.0, sample_count=1000)])
+    page = Page(write_report(trained))
+    assert page.elements.count("table") == 3
+    assert "Do not compare a number with one in another table" in page.text
+
+
+def test_a_file_that_holds_no_judgement_is_named(trained: RunFolder):
+    (trained.judgements / "broken.json").write_text("{", encoding="utf-8")
+    page = Page(write_report(trained))
+    assert "judgements/broken.json is left out" in page.text
+    assert page.elements.count("table") == 1
+
+
+def test_grids_that_someone_sampled_are_no_progress(trained: RunFolder):
+    (trained.samples / "000000024000.png").rename(trained.samples / "seeds0-63.png")
+    assert [file.stem for file in progress_grids(trained)] == ["000000000000", "000000008000", "000000016000"]
+
+
+def test_many_grids_are_thinned_evenly_and_keep_both_ends(trained: RunFolder):
+    source = (trained.samples / "000000000000.png").read_bytes()
+    for file in progress_grids(trained):
+        file.unlink()
+    for tick in range(21):
+        (trained.samples / f"{tick * 1_000_000:012d}.png").write_bytes(source)
+    trained.log_file.unlink()
+    text = Page(write_report(trained)).text
+    assert "0 images: untrained 4,000,000 images 8,000,000 images 12,000,000 images" in text
+    assert "16,000,000 images 20,000,000 images" in text
+
+
+def test_a_heavy_picture_is_scaled_down_and_still_says_what_it_is(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3)).astype(np.uint8)
+    save_png(tmp_path / "heavy.png", noise, {"Description": "made by a GAN"})
+    heavy = (tmp_path / "heavy.png").read_bytes()
+    light = lightened(heavy, limit=40_000)
+    assert len(light) <= 40_000 < len(heavy)
+    assert lightened(heavy) is heavy
+    with Image.open(io.BytesIO(light)) as picture:
+        picture.load()
+        assert picture.width / picture.height == pytest.approx(2 / 3, abs=0.02)
+        assert picture.info["Description"] == "made by a GAN"
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(RunError, match="is not a run"):
+        write_report(RunFolder(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunFolder):
+    pictures = {}
+    for name in ("memorisation", "distances"):
+        file = trained.judgements / f"one-{name}.png"
+        save_png(file, np.full((4, 4), len(name), np.uint8))
+        pictures[name] = file.read_bytes()
+    write_report(trained)
+    page = Page(trained.report)
+    assert set(pictures.values()) <= set(page.pictures())
+    assert "each beside the real training images that are nearest to it" in page.text
+    assert "judgements/one-memorisation.png." in page.text
+
+
+def test_a_link_in_a_runs_folders_is_not_followed_into_the_page(tmp_path: Path, trained: RunFolder) -> None:
+    (tmp_path / "private").write_bytes(b"private words")
+    png = io.BytesIO()
+    Image.new("RGB", (3, 3), "#123456").save(png, "PNG")
+    (tmp_path / "private.png").write_bytes(png.getvalue())
+    for name, target in (("000000000001", "private"), ("000000000002", "private.png")):
+        (trained.samples / f"{name}.png").symlink_to(tmp_path / target)
+    (trained.samples / "000000000003.png").write_bytes(b"private words")
+    (picture,) = [*trained.judgements.glob("*-distances.png")][:1] or [trained.judgements / "x-distances.png"]
+    picture.unlink(missing_ok=True)
+    picture.symlink_to(tmp_path / "private.png")
+    page = write_report(trained).read_text(encoding="utf-8")
+    for content in (b"private words", png.getvalue()):
+        assert base64.b64encode(content).decode() not in page
+
+
+def test_a_line_of_any_kind_costs_itself_and_not_the_page(trained: RunFolder) -> None:
+    for file in (trained.log_file, trained.alarms_file, trained.spectra_file):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write('{"images": 7, "alarm": "x"}\n{"images": ' + "9" * 4000 + "}\n")
+            lines.write(
+                '{"images": 9, "seconds": "long", "generator": 5}\n{"images": 9, "$\\\\frac{": 1.5}\n'
+            )
+            lines.write("[" * 100_000 + "\n")
+    (trained.judgements / "deep.json").write_text("[" * 100_000)
+    page = Page(write_report(trained))
+    assert "deep.json" in page.text

@@ -1,0 +1,370 @@
+"""A run that stopped and went on is bit for bit the run that never stopped; nothing half-fits."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from kennel.config.recipe import Recipe, override
+from kennel.data.dataset import PackedSet
+from kennel.engine.builder import build_step, pick_device, resolve
+from kennel.engine.compute_defaults import with_speed_for
+from kennel.engine.observer import Watch
+from kennel.errors import DataError, RecipeError, RunError
+from kennel.losses import LOSSES
+from kennel.networks import DISCRIMINATORS, GENERATORS
+from kennel.recipes import RECIPES, built_in
+from kennel.runs import checkpoint
+from kennel.runs.run_dir import RunFolder
+from kennel.sampling.load import load_run
+from kennel.techniques import TECHNIQUES
+from kennel.training.run import train
+
+TINY = [
+    "batch=8",
+    "ticks=4",
+    "validation.every_ticks=0",
+    "image.channels=1",
+    "budget.images=128",
+    "turns.boost=null",
+]
+WIDTHS = {
+    "dcgan": ["width=4"],
+    "mlp": ["hidden=[8,8]"],
+    "improved": ["width=4"],
+    "modern": ["width=8", "narrowest=4", "group=4"],
+    "stylegan2": ["base=32", "widest=4"],
+    "sngan": ["width=2"],
+    "sagan": ["width=2"],
+    "biggan": ["width=2"],
+    "biggan_deep": ["width=2"],
+    "projected": ["features=untrained", "width=2", "widest=8"],
+}
+
+
+def tiny(name: str, *settings: str) -> Recipe:
+    """The recipe at the smallest size that its networks draw, and a few numbers wide."""
+    recipe = built_in(name)
+    sizes = [GENERATORS[recipe.generator.name].sizes, DISCRIMINATORS[recipe.discriminator.name].sizes]
+    small = [f"image.size={min(set(sizes[0] or (8,)) & set(sizes[1] or (8,)))}"]
+    if recipe.sampling.standing_passes:
+        small.append("sampling.standing_passes=1")
+    if recipe.instances.neighbors:
+        small += ["instances.extractor=pixels", "instances.dimension=4"]
+    for player in ("generator", "discriminator"):
+        small += [f"{player}.{width}" for width in WIDTHS[getattr(recipe, player).name]]
+    return override(recipe, [*TINY, *small, *settings])
+
+
+def bare(name: str, *settings: str) -> Recipe:
+    """A tiny recipe without its techniques."""
+    return override(tiny(name).model_copy(update={"techniques": ()}), settings)
+
+
+class StopAt(Watch):
+    """Raises a Ctrl-C when the run has shown so many images; remembers what was said."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.said: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.said.append(sentence)
+
+    def at_round(self, images_seen: int, total: int) -> None:
+        if images_seen >= self.images:
+            self.images = 10**9
+            signal.raise_signal(signal.SIGINT)
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
+    folder = RunFolder(run)
+    newest = checkpoint.newest(folder.checkpoints)
+    timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
+    grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
+    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
+
+
+def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
+    assert train(recipe, data, tmp_path / "whole")
+    for stop in stops:
+        assert not train(recipe, data, tmp_path / "stopped", watch=StopAt(stop))
+    assert train(recipe, data, tmp_path / "stopped")
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_set, tmp_path):
+    recipe = tiny(name)
+    data = packed_set(count=37, size=recipe.image.size, classes=2 if recipe.classes is None else 0)
+    assert_resumes(recipe, data, tmp_path, stops=(8, 40, 64))
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
+    settings = ["classes=null", "latent.distribution=normal", f"techniques.{name}=on"]
+    if TECHNIQUES[name].teaches_classes:
+        settings.append("discriminator.conditioning=none")
+    if name in ("path_length", "style_mixing"):
+        settings += ["generator.name=stylegan2", *(f"generator.{width}" for width in WIDTHS["stylegan2"])]
+    recipe = override(bare("dcgan"), settings)
+    assert_resumes(recipe, packed_set(classes=2), tmp_path, stops=(24,))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("techniques.lecam.start_images=0", "techniques.lecam.half_life_images=20"),
+        ("techniques.ada.adjustment_images=60", "techniques.ada.interval=2", "techniques.ada.target=-0.5"),
+        ("techniques.ada.fixed=0.8", "techniques.r1.decay=cosine", "techniques.r2.every=3"),
+        ("techniques.ema.ramp=cosine", "techniques.ema.half_life_images=40"),
+    ],
+)
+def test_a_technique_that_sets_in_late_resumes_bit_for_bit_once_it_has(settings, packed_set, tmp_path):
+    assert_resumes(bare("dcgan", *settings), packed_set(), tmp_path, stops=(24, 56))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
+    settings = ("turns.discriminator=2", "turns.generator=3", "speed.precision=bfloat16", f"loss.name={name}")
+    assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
+def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp_path):
+    momentum = ["second_beta.final=0.5"] if name == "adam" else ["momentum=0.5"]
+    settings = [
+        f"{player}_optimiser.{setting}"
+        for player in ("generator", "discriminator")
+        for setting in (f"name={name}", "schedule.decay=cosine", "schedule.warm_up=0.2", *momentum)
+    ]
+    assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(40,))
+
+
+def test_rounds_of_different_length_resume_bit_for_bit(packed_set, tmp_path):
+    boost = "turns.boost={discriminator: 3, first: 2, every: 4}"
+    assert_resumes(bare("digits", boost), packed_set(), tmp_path, stops=(24, 56))
+
+
+def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    recipe = tiny("digits", "validation.every_ticks=1", "validation.count=40")
+    assert_resumes(recipe, packed_set(), tmp_path, stops=(40, 72))
+    log = RunFolder(tmp_path / "stopped").log()
+    assert all(line["fid"] > 0 for line in log)
+    best = min(log, key=lambda line: line["fid"])
+    assert load_run(tmp_path / "stopped", "best").images_seen == best["images"]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tmp_path):
+    recipe, data = tiny("digits"), packed_set()
+    train(recipe, data, tmp_path / "whole")
+    assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
+    newest = checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints)[0]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    watch = StopAt(10**9)
+    assert train(recipe, data, tmp_path / "run", watch=watch)
+    assert any("cannot be read" in sentence and "before it" in sentence for sentence in watch.said)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    with pytest.raises(RecipeError, match="batch: 8 -> 16"):
+        train(tiny("digits", "batch=16"), data, tmp_path / "run")
+
+
+def test_a_longer_budget_goes_on(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    watch = StopAt(10**9)
+    assert train(tiny("digits", "budget.images=192"), data, tmp_path / "run", watch=watch)
+    assert RunFolder(tmp_path / "run").log()[-1]["images"] == 192
+    assert any("budget.images: 128 -> 192" in sentence for sentence in watch.said)
+
+
+def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
+    train(tiny("digits"), packed_set(), tmp_path / "run")
+    with pytest.raises(RunError, match="was trained on"):
+        train(tiny("digits"), packed_set(count=50, name="other"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["generator.widht=3"], "did you mean 'width'"),
+        (["generator.name=dcgam"], "did you mean 'dcgan'"),
+        (["loss.name=bse"], "did you mean 'bce'"),
+        (["generator.activation=rellu"], "'leaky_relu'"),
+        (["techniques.one_sided_smoothing.real=2"], "one_sided_smoothing"),
+        (["image.size=16"], "wants image size 16"),
+        (["batch=129"], "a batch of 129 is more than the whole budget of 128 images: give a smaller"),
+        (["validation.extractor=inceptoin", "validation.every_ticks=1"], "did you mean 'inception'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(settings, message, packed_set, tmp_path):
+    with pytest.raises(Exception, match=message) as error:
+        train(tiny("digits", *settings), packed_set(), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_comes_at_every_so_manieth_tick(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    # 13 rounds and 5 ticks: the ticks do not fall on multiples of the round.
+    recipe = tiny("digits", "validation.every_ticks=2", "validation.count=40", "budget.images=104", "ticks=5")
+    train(recipe, packed_set(), tmp_path / "run")
+    log = RunFolder(tmp_path / "run").log()
+    assert ["fid" in line for line in log] == [False, True, False, True, True]  # and at the end
+
+
+def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    with pytest.raises(RunError, match="has seen 128 images already: give a budget of no fewer"):
+        train(tiny("digits", "budget.images=64"), data, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").recipe().budget.images == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "settings", "message"),
+    [
+        ("cgan", 0, (), r"cgan draws by class, and .*set has no classes: prepare it from a folder for each"),
+        ("cgan", 1, (), r"cgan draws by class, and .*set has one class only"),
+        ("cgan", 3, ("classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
+        ("improved.mnist.baseline", 3, ("classes=null",), r"improved draws without regard to classes: take"),
+        (
+            "cgan",
+            3,
+            ("discriminator.conditioning=none",),
+            r"reads the labels .discriminator mlp., so it would never learn",
+        ),
+        (
+            "sagan",
+            3,
+            ("techniques.feature_matching=on",),
+            r"nothing that the generator learns from reads the labels",
+        ),
+        ("acgan", 3, ("discriminator.conditioning=label",), r"asks the discriminator for a class that it is"),
+    ],
+)
+def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, message, packed_set, tmp_path):
+    recipe = tiny(name, *settings)
+    with pytest.raises(RecipeError, match=message):
+        train(recipe, packed_set(size=recipe.image.size, classes=classes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("classes", [0, 1])
+def test_the_remedy_for_a_set_of_fewer_than_two_classes_is_one_that_works(name, classes, packed_set):
+    image = built_in(name).image
+    packed = PackedSet(packed_set(size=image.size or 32, channels=image.channels or 3, classes=classes))
+    try:
+        resolve(built_in(name), packed)
+    except RecipeError as error:
+        words = str(error).split()
+        settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+        assert settings
+        assert resolve(override(built_in(name), settings), packed).classes == 0
+
+
+def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
+    train(tiny("cgan"), packed_set(classes=3), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.recipe().classes == 3
+    with Image.open(folder.samples / "000000000128.png") as grid:
+        assert grid.size == (8 * 66 + 2, 3 * 66 + 2)
+
+
+def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):
+    with pytest.raises(DataError, match="kennel data prepare"):
+        train(tiny("digits"), tmp_path / "nothing", tmp_path / "run")
+    with pytest.raises(RunError, match="the device 'tpu' cannot be used here"):
+        pick_device("tpu")
+
+
+def test_the_log_and_the_events_agree(packed_set, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data = packed_set()
+    assert not train(tiny("digits"), data, tmp_path / "run", watch=StopAt(72))
+    train(tiny("digits"), data, tmp_path / "run")
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    for name in ("generator_loss", "real_probability"):
+        logged = {line["images"]: line[name] for line in RunFolder(tmp_path / "run").log()}
+        written = {event.step: event.value for event in events.Scalars(name)}
+        assert written == pytest.approx(logged, rel=1e-6)
+
+
+def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
+    data = packed_set(classes=2)
+    train(tiny("digits"), data, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    expected = with_speed_for(resolve(tiny("digits"), PackedSet(data)), torch.device("cpu"))
+    assert folder.recipe() == expected
+    assert folder.recipe().techniques[-1].options == {
+        "half_life_images": 5_000,
+        "ramp_up": 0.05,
+        "ramp": "constant",
+        "until": 1.0,
+    }
+    about = json.loads(folder.about_file.read_text())
+    assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
+    assert about["data"]["classes"] == ["class 0", "class 1"]
+    assert about["versions"]["torch"] == torch.__version__
+    assert len(checkpoint.in_folder(folder.checkpoints)) == folder.recipe().keep_checkpoints
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(packed_set):
+    recipe = resolve(tiny("digits"), PackedSet(packed_set()))
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = build_step(recipe, torch.device("cpu"))
+    assert torch.equal(torch.rand(1), expected)
+    again = build_step(recipe, torch.device("cpu"))
+    other = build_step(override(recipe, ["seed=1"]), torch.device("cpu"))
+
+    def weight(step):
+        return step.players.generator.state_dict()["stem.weight"]
+
+    assert torch.equal(weight(first), weight(again))
+    assert not torch.equal(weight(first), weight(other))
+
+
+def test_a_default_that_is_written_out_is_the_same_run(packed_set, tmp_path):
+    data = packed_set()
+    train(tiny("digits"), data, tmp_path / "run")
+    assert train(tiny("digits", "techniques.ema.ramp_up=0.05"), data, tmp_path / "run")
+
+
+def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KENNEL_WEIGHTS", raising=False)
+    recipe = tiny(
+        "digits",
+        "validation.extractor=auto",
+        "validation.metric=mifid",
+        "validation.count=20",
+        "validation.every_ticks=1",
+    )
+    assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
+    validation = RunFolder(tmp_path / "run").recipe().validation
+    assert (validation.extractor, validation.metric) == ("pixels", "fid")
+    monkeypatch.setattr("kennel.runs.teacher.choose", lambda *given, **rules: "mobilenet")
+    assert train(recipe, tmp_path / "set", tmp_path / "run")
+
+
+def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
+    packed_set, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
+    with pytest.raises(RunError, match="not finite in the generator's turn"):
+        train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
+    assert checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints) == []
