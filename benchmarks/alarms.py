@@ -28,32 +28,37 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from kennel.config.recipe import override
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_loss
 from kennel.errors import AlarmError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.reporting.panels import marks_of
 from kennel.reporting.plots import COLOURS, draw_marks, style
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
-from kennel.training.alarm_callback import ignorant_loss
+from kennel.training.alarm_callback import loss_at_zero_logits
 from kennel.training.alarms.rules import ADVERSARIAL, DIVERSITY, growths
 from kennel.training.run import train
 
 PLAYERS = ("generator", "discriminator")
 TICKS = 20
 COMMON = [
-    f"ticks={TICKS}",
+    f"num_ticks={TICKS}",
     "validation.metric=fid",
     "validation.extractor=pixels",
-    "validation.count=512",
+    "validation.num_samples=512",
     f"validation.every_ticks={TICKS // 2}",
-    "turns.boost=null",
-    "batch=32",
+    "steps.extra_d_steps=null",
+    "batch_size=32",
 ]
-SMALL = ["generator.width=16", "discriminator.width=16"]
-RESIDUAL = ["image.channels=1", "generator.width=8", "discriminator.width=8", "turns.discriminator=1"]
+SMALL = ["generator.base_channels=16", "discriminator.base_channels=16"]
+RESIDUAL = [
+    "image.channels=1",
+    "generator.base_channels=8",
+    "discriminator.base_channels=8",
+    "steps.discriminator=1",
+]
 MODERN = [
     "image.size=32",
     "image.channels=1",
@@ -85,12 +90,12 @@ HEALTHY: dict[str, tuple[str, str, str, list[str]]] = {
 }
 
 
-def extremes(folder: RunFolder) -> dict[str, float]:
+def extremes(folder: RunDir) -> dict[str, float]:
     """How near a run came to each alarm: the largest growth of a first singular value over 3 ticks, the least
     gradient and certainty and diversity, each as a share of what its alarm compares with."""
     log, spectra = folder.log(), [line for line in folder.spectra() if line["images"]]
     recipe = folder.recipe()
-    ignorant = ignorant_loss(build_loss(recipe))
+    ignorant = loss_at_zero_logits(build_loss(recipe))
     norms = [line["generator_gradient_norm"] for line in log]
     diversities = [line[DIVERSITY] for line in log]
     found = [0.0]
@@ -120,8 +125,8 @@ def healthy(sets: Mapping[str, Path], out: Path, names: list[str]) -> int:
     count, began = 0, time.monotonic()
     for name in names:
         recipe_name, data, images, settings = HEALTHY[name]
-        recipe = override(built_in(recipe_name), [*COMMON, *settings, f"budget.images={images}"])
-        folder = RunFolder(out / name.replace(" ", "-").replace(",", ""))
+        recipe = override(get_recipe(recipe_name), [*COMMON, *settings, f"budget.images={images}"])
+        folder = RunDir(out / name.replace(" ", "-").replace(",", ""))
         train(recipe, sets[data], folder.path)
         log, found = folder.log(), extremes(folder)
         fids = [line["fid"] for line in log if "fid" in line]
@@ -148,8 +153,8 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
             *MLP,
             "techniques.ema=off",
             *(f"{player}_optimiser.learning_rate=3e-4" for player in ("generator", "discriminator")),
-            "generator_optimiser.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 200}",
-            "discriminator_optimiser.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 10}",
+            "generator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 200}",
+            "discriminator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 10}",
         ],
         "falling_diversity",
     ),
@@ -158,8 +163,8 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         "digits",
         "digits16",
         "8k",
-        [*BARE, "discriminator_optimiser.learning_rate=5e-3", "generator_optimiser.learning_rate=1e-5"],
-        "certain_discriminator",
+        [*BARE, "discriminator_optimizer.learning_rate=5e-3", "generator_optimizer.learning_rate=1e-5"],
+        "discriminator_saturation",
     ),
     "a loss that saturates, and a strong discriminator": (
         "digits",
@@ -168,8 +173,8 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         [
             *BARE,
             "loss.name=minimax",
-            "discriminator_optimiser.learning_rate=5e-3",
-            "generator_optimiser.learning_rate=1e-4",
+            "discriminator_optimizer.learning_rate=5e-3",
+            "generator_optimizer.learning_rate=1e-4",
         ],
         "vanishing_gradient",
     ),
@@ -177,13 +182,13 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         "digits",
         "digits16",
         "8k",
-        ["discriminator_optimiser.name=sgd", "discriminator_optimiser.learning_rate=1e25"],
+        ["discriminator_optimizer.name=sgd", "discriminator_optimizer.learning_rate=1e25"],
         "non_finite",
     ),
 }
 
 
-def classes_drawn(folder: RunFolder, images: int, reals: PackedSet) -> float:
+def classes_drawn(folder: RunDir, images: int, reals: ImageDataset) -> float:
     """How many classes 256 samples cover, each by its nearest real image: e to the entropy."""
     samples = torch.from_numpy(load_run(folder.path, str(images)).samples(256).pixels())
     near = torch.cdist(
@@ -195,7 +200,7 @@ def classes_drawn(folder: RunFolder, images: int, reals: PackedSet) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def happened(alarm: str, folder: RunFolder, reals: PackedSet) -> int | None:
+def happened(alarm: str, folder: RunDir, reals: ImageDataset) -> int | None:
     """The first tick at which it was so, by a measure that the alarm does not look at."""
     log = folder.log()
     match alarm:
@@ -213,7 +218,7 @@ def happened(alarm: str, folder: RunFolder, reals: PackedSet) -> int | None:
                 usual = median(earlier.values())
                 if any(first > 4 * max(earlier[name], usual) for name, first in firsts[place].items()):
                     return int(log[place]["images"])
-        case "certain_discriminator":  # both probabilities
+        case "discriminator_saturation":  # both probabilities
             for line in log:
                 if line["real_probability"] > 0.998 and line["fake_probability"] < 0.002:
                     return int(line["images"])
@@ -224,7 +229,7 @@ def happened(alarm: str, folder: RunFolder, reals: PackedSet) -> int | None:
     return None
 
 
-def full_firsts(folder: RunFolder, images: int) -> dict[str, float]:
+def full_firsts(folder: RunDir, images: int) -> dict[str, float]:
     """The generator's first singular values at a checkpoint, by a full decomposition."""
     found = checkpoint.load(folder.checkpoints / checkpoint.name_for(images)).below("generator")
     return {
@@ -238,12 +243,12 @@ def ruined(sets: Mapping[str, Path], out: Path) -> None:
     """Trains the runs that go wrong, and prints their table."""
     print("| what is done | alarm | happened at | found at | ticks later | what it said |")
     print("|---|---|---|---|---|---|")
-    began, folder = time.monotonic(), RunFolder(out)
+    began, folder = time.monotonic(), RunDir(out)
     for number, (name, (recipe_name, data, images, settings, alarm)) in enumerate(RUINED.items()):
         if recipe_name:
             changes = [f"budget.images={images}", "keep_checkpoints=100", "validation.every_ticks=0"]
-            recipe = override(built_in(recipe_name), [*COMMON, *settings, *changes])
-            folder, reals = RunFolder(out / f"ruined-{number}"), PackedSet(sets[data])
+            recipe = override(get_recipe(recipe_name), [*COMMON, *settings, *changes])
+            folder, reals = RunDir(out / f"ruined-{number}"), ImageDataset(sets[data])
             with suppress(AlarmError):
                 train(recipe, sets[data], folder.path)
         line = next((one for one in folder.alarms() if one.get("alarm") == alarm), None)
@@ -260,7 +265,7 @@ def ruined(sets: Mapping[str, Path], out: Path) -> None:
     print(f"\n{time.monotonic() - began:,.0f} seconds.\n")
 
 
-def draw_caught(folder: RunFolder, destination: Path) -> None:
+def draw_caught(folder: RunDir, destination: Path) -> None:
     """What an alarm sees, with its mark, beside the same latents before and after."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     paper = Figure(figsize=(13.0, 6.2), dpi=120, facecolor="white", layout=layout)
@@ -310,7 +315,7 @@ def main() -> None:
         if chosen.only != "healthy":
             ruined(sets, out)
             if chosen.picture:
-                draw_caught(RunFolder(out / "ruined-0"), chosen.picture)
+                draw_caught(RunDir(out / "ruined-0"), chosen.picture)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.data.dataset import PackedSet
-from kennel.networks import GENERATORS, Setting
-from kennel.networks.layers.conv import set_minimal_filtering
+from kennel.data.dataset import ImageDataset
+from kennel.networks import GENERATORS, NetworkSpec
+from kennel.networks.layers.conv import set_winograd
 from kennel.sampling.load import load_run
 
 Power = npt.NDArray[np.float64]
@@ -62,9 +62,9 @@ def seconds(filtered: bool) -> float:
         activation="leaky_relu", skip_excitation=True, shared_embedding=128, checkerboard_filter=filtered
     )
     torch.manual_seed(0)
-    setting = Setting(64, 3, 128, instances=100, instance_width=128)
+    setting = NetworkSpec(64, 3, 128, num_instances=100, instance_dim=128)
     generator = GENERATORS["dcgan"](setting, options).to(memory_format=torch.channels_last)
-    set_minimal_filtering(generator, True)
+    set_winograd(generator, True)
     latents, labels = torch.randn(BATCH, 128), torch.randint(0, 100, (BATCH,))
     times = []
     for _ in range(4):
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--time", action="store_true")
     given = parser.parse_args()
-    packed = PackedSet(given.set)
+    packed = ImageDataset(given.set)
     real = power(packed.at(np.linspace(0, len(packed) - 1, min(given.count, len(packed))).astype(np.int64)))
     for run in given.runs:
         loaded = load_run(run, given.checkpoint)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.images import to_float
 from kennel.sampling.load import load_run
 from kennel.storage.atomic_io import write_text
@@ -39,7 +39,7 @@ def classifier(channels: int, size: int, classes: int) -> nn.Module:
     )
 
 
-def taught(packed: PackedSet, epochs: int, batch: int = 128) -> nn.Module:
+def taught(packed: ImageDataset, epochs: int, batch: int = 128) -> nn.Module:
     """The classifier, after `epochs` of the set."""
     torch.manual_seed(0)
     channels, size, _ = packed.shape
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    train, test = PackedSet(given.train), PackedSet(given.test)
+    train, test = ImageDataset(given.train), ImageDataset(given.test)
     network = taught(train, given.epochs)
     real = float((named(network, test.images) == np.array(test.labels)).mean())
     samples = load_run(given.run).samples_per_class(given.per_class, seed=4_000_000)

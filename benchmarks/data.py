@@ -35,15 +35,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from kennel.config.recipe import override
 from kennel.data.augment import horizontal_flip, random_resized_crop
-from kennel.data.dataset import FORMAT, PackedSet
-from kennel.data.loader import Stream
+from kennel.data.dataset import FORMAT, ImageDataset
+from kennel.data.loader import BatchLoader
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.options import PrepareOptions
 from kennel.engine.builder import build_step
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.images import to_float
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.rng import Draws, generator
 
 SIZE = 64
@@ -161,7 +161,7 @@ class Photographs(Dataset[torch.Tensor]):
         return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
-def write_set(folder: Path, count: int) -> PackedSet:
+def write_set(folder: Path, count: int) -> ImageDataset:
     """A packed set of noise, written a piece at a time."""
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (min(count, 4000), 3, SIZE, SIZE), dtype=np.uint8)
@@ -173,17 +173,17 @@ def write_set(folder: Path, count: int) -> PackedSet:
     images.flush()
     about = {"format": FORMAT, "count": count, "fingerprint": "noise"}
     (folder / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
-    return PackedSet(folder)
+    return ImageDataset(folder)
 
 
-def forget(packed: PackedSet) -> None:
+def forget(packed: ImageDataset) -> None:
     """Puts the set out of the page cache, as far as the system listens."""
     with (packed.path / "images.npy").open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def warm(packed: PackedSet) -> None:
+def warm(packed: ImageDataset) -> None:
     """Brings the set into the page cache."""
     with (packed.path / "images.npy").open("rb", buffering=0) as file:
         piece = bytearray(32 << 20)
@@ -191,7 +191,7 @@ def warm(packed: PackedSet) -> None:
             pass
 
 
-def from_stream(stream: Stream, *, augmented: bool) -> Iterator[torch.Tensor]:
+def from_stream(stream: BatchLoader, *, augmented: bool) -> Iterator[torch.Tensor]:
     """Batches as the trainer makes them: gathered, made float, cropped and flipped together."""
     position = 0
     while True:
@@ -203,7 +203,7 @@ def from_stream(stream: Stream, *, augmented: bool) -> Iterator[torch.Tensor]:
         position += stream.batch
 
 
-def from_loader(packed: PackedSet, batch: int, workers: int) -> Iterator[torch.Tensor]:
+def from_loader(packed: ImageDataset, batch: int, workers: int) -> Iterator[torch.Tensor]:
     """Batches of a DataLoader without end."""
     images = np.load(packed.path / "images.npy", mmap_mode="r")
     dataset = Photographs(images)
@@ -221,12 +221,12 @@ class _Endless:
             yield from torch.randperm(self.count).tolist()
 
 
-def feeding(packed: PackedSet, batch: int, repeats: int, batches: int) -> list[Row]:
+def feeding(packed: ImageDataset, batch: int, repeats: int, batches: int) -> list[Row]:
     """Batches a second of each way to feed; what was made ahead while others ran is taken away before."""
     streams = {
-        "resident": Stream(packed, batch, 0, CPU, 1 << 62),
-        "streamed, page cache warm": Stream(packed, batch, 0, CPU, 0),
-        "streamed, page cache cold": Stream(packed, batch, 1, CPU, 0),
+        "resident": BatchLoader(packed, batch, 0, CPU, 1 << 62),
+        "streamed, page cache warm": BatchLoader(packed, batch, 0, CPU, 0),
+        "streamed, page cache cold": BatchLoader(packed, batch, 1, CPU, 0),
     }
     sources: dict[str, Iterator[torch.Tensor]] = {
         "DataLoader, 0 workers": from_loader(packed, batch, 0),
@@ -234,7 +234,7 @@ def feeding(packed: PackedSet, batch: int, repeats: int, batches: int) -> list[R
     }
     sources |= {f"kennel, {name}": from_stream(stream, augmented=True) for name, stream in streams.items()}
     bare = {
-        f"kennel, {name}, gathered alone": Stream(packed, batch, 2, CPU, room)
+        f"kennel, {name}, gathered alone": BatchLoader(packed, batch, 2, CPU, room)
         for name, room in (
             ("resident", 1 << 62),
             ("streamed, page cache warm", 0),
@@ -268,14 +268,14 @@ class _SameBatch:
         return self.batch, None
 
 
-def rounds(packed: PackedSet, batch: int, repeats: int) -> list[Row]:
+def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
     """Images a second of `dcgan`'s training round with crop and flip, by where its images come from."""
-    settings = ["image.size=64", "image.channels=3", f"batch={batch}"]
+    settings = ["image.size=64", "image.channels=3", f"batch_size={batch}"]
     recipe = override(
-        built_in("dcgan"), [*settings, "techniques.random_resized_crop=on", "techniques.horizontal_flip=on"]
+        get_recipe("dcgan"), [*settings, "techniques.random_resized_crop=on", "techniques.horizontal_flip=on"]
     )
-    plan = Plan(batch, recipe.turns, 1 << 40, 1 << 40, 0, CPU)
-    resident, streamed, cold = (Stream(packed, batch, 0, CPU, room) for room in (1 << 62, 0, 0))
+    plan = TrainPlan(batch, recipe.steps, 1 << 40, 1 << 40, 0, CPU)
+    resident, streamed, cold = (BatchLoader(packed, batch, 0, CPU, room) for room in (1 << 62, 0, 0))
     sources = {
         "one batch again and again": _SameBatch(resident.at(0)[0]),
         "resident": resident,
@@ -293,7 +293,7 @@ def rounds(packed: PackedSet, batch: int, repeats: int) -> list[Row]:
         for name, trainer in trainers.items():
             (forget if "cold" in name else warm)(packed)
             began = time.perf_counter()
-            trainer.round()
+            trainer.iteration()
             taken = time.perf_counter() - began
             if number:
                 seconds[name].append(taken)

@@ -20,17 +20,23 @@ from typing import Any
 import torch
 
 from kennel.config.recipe import Recipe, override
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import KennelError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 SETTINGS = (
-    *("image.size=8", "image.channels=1", "generator.width=4", "discriminator.width=4", "batch=8"),
-    *("budget.images=960", "ticks=60", "validation.every_ticks=4", "validation.extractor=pixels"),
-    *("validation.metric=fid", "validation.count=32"),
+    *(
+        "image.size=8",
+        "image.channels=1",
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "batch_size=8",
+    ),
+    *("budget.images=960", "num_ticks=60", "validation.every_ticks=4", "validation.extractor=pixels"),
+    *("validation.metric=fid", "validation.num_samples=32"),
 )
 TICK = 16
 SERVED = (
@@ -50,23 +56,23 @@ class Ended:
     seconds: float = 0.0
 
 
-class Told(Watch):
+class Told(TrainObserver):
     """Writes what is said to a file, and the images shown to memory that outlives a kill."""
 
     def __init__(self, file: Path, shown: Any) -> None:
         """`file` grows by a line of JSON for each sentence."""
         self.file, self.shown, self.by = file, shown, 0
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A line of the file."""
         with self.file.open("a") as file:
             file.write(json.dumps(sentence) + "\n")
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         """How far it came."""
         self.shown.value = images_seen
 
-    def stopping(self, by: int) -> None:
+    def should_stop(self, by: int) -> None:
         """The signal that asked."""
         self.by = by
 
@@ -91,7 +97,7 @@ class Bench:
     def __init__(self, folder: Path, seed: int) -> None:
         """Prepares the set and trains the undisturbed run."""
         self.folder, self.chance = folder, random.Random(seed)
-        self.recipe = override(built_in("digits"), SETTINGS)
+        self.recipe = override(get_recipe("digits"), SETTINGS)
         self.data = folder / "digits"
         command = [sys.executable, "-m", "kennel", "data", "prepare", "digits", str(self.data), "--size", "8"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -155,7 +161,7 @@ class Bench:
 
 def wait_for_tick(process: Any, run: Path) -> None:
     """Until the log has a line more than at the start, or the process is over."""
-    log, before = RunFolder(run).log_file, None
+    log, before = RunDir(run).log_file, None
     while process.exitcode is None:
         size = log.stat().st_size if log.exists() else 0
         if before is not None and size > before:
@@ -166,26 +172,26 @@ def wait_for_tick(process: Any, run: Path) -> None:
 
 def outcome(run: Path) -> dict[str, Any]:
     """All that must be equal between two runs: the tensors, the log but for seconds, the grids, the best."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     assert newest is not None
     best = checkpoint.load(folder.best_checkpoint)
     log = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
-    words = (newest.images_seen, newest.about["checksum"], best.images_seen, best.about["checksum"])
+    words = (newest.images_seen, newest.metadata["checksum"], best.images_seen, best.metadata["checksum"])
     return {"words": words, "log": log, "grids": grids}
 
 
 def reached(run: Path) -> int:
     """Images at the newest whole checkpoint."""
-    folder = RunFolder(run).checkpoints
+    folder = RunDir(run).checkpoints
     found = checkpoint.newest(folder) if folder.is_dir() else None
     return found.images_seen if found else 0
 
 
 def broken_lines(run: Path) -> int:
     """Lines of the log that are no JSON, but for a last one that was cut."""
-    file = RunFolder(run).log_file
+    file = RunDir(run).log_file
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
     return sum(1 for line in lines if not line.startswith("{") or not line.endswith("}"))
 
@@ -194,9 +200,9 @@ def events_agree(run: Path) -> bool:
     """Whether TensorBoard reads the log's steps and values, each once."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(RunFolder(run).tensorboard), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(RunDir(run).tensorboard), size_guidance={"scalars": 0})
     events.Reload()
-    log = RunFolder(run).log()
+    log = RunDir(run).log()
     for tag in {name for line in log for name in line} - {"images"}:
         written = [(event.step, event.value) for event in events.Scalars(tag)]
         logged = [(line["images"], line[tag]) for line in log if line.get(tag) is not None]

@@ -28,7 +28,7 @@ from disturbed import TICK, Bench, broken_lines, events_agree, life, outcome, re
 from kennel.config.recipe import override
 from kennel.errors import CheckpointError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.storage import safetensors_io
 
 
@@ -78,10 +78,10 @@ def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
             assert ended.code in (-number, 1), ended
             continue
         hits += 1
-        found = checkpoint.newest(RunFolder(run).checkpoints)
+        found = checkpoint.newest(RunDir(run).checkpoints)
         assert found is not None
         redone.append(ended.images - found.images_seen if ended.images else 0)
-        due += found.about["tick_due"]
+        due += found.metadata["tick_due"]
         slowest = max(slowest, ended.seconds)
     ended = bench.live(run)
     assert ended.code == 0
@@ -98,7 +98,7 @@ def damaged(bench: Bench, tries: int, what: str, spoil: Callable[[bytearray], by
     source = bench.folder / "half"
     if not source.exists():
         bench.live(source, stop_after(480))
-    newest = checkpoint.in_folder(RunFolder(source).checkpoints)[0]
+    newest = checkpoint.in_folder(RunDir(source).checkpoints)[0]
     content, missed, words = newest.read_bytes(), 0, ""
     spoiled = bench.folder / newest.name
     for _ in range(tries):
@@ -111,8 +111,8 @@ def damaged(bench: Bench, tries: int, what: str, spoil: Callable[[bytearray], by
     redone, same = [], []
     for _ in range(3):
         run = bench.copy_of(source, "spoiled")
-        checkpoint.in_folder(RunFolder(run).checkpoints)[0].write_bytes(spoil(bytearray(content)))
-        redone.append(int(newest.stem) - int(checkpoint.in_folder(RunFolder(run).checkpoints)[1].stem))
+        checkpoint.in_folder(RunDir(run).checkpoints)[0].write_bytes(spoil(bytearray(content)))
+        redone.append(int(newest.stem) - int(checkpoint.in_folder(RunDir(run).checkpoints)[1].stem))
         ended = bench.live(run)
         assert ended.code == 0
         words = next(one for one in ended.said if one.startswith("The checkpoint"))
@@ -126,7 +126,7 @@ def stop_after(images: int) -> Callable[[Any, Path], float]:
     """SIGTERM once the log has come so far."""
 
     def disturb(process: Any, out: Path) -> float:
-        while process.exitcode is None and not any(line["images"] >= images for line in RunFolder(out).log()):
+        while process.exitcode is None and not any(line["images"] >= images for line in RunDir(out).log()):
             time.sleep(0.005)
         process.terminate()
         return time.monotonic()
@@ -247,7 +247,7 @@ def two_processes(bench: Bench, tries: int) -> Row:
 def changed_recipe(bench: Bench) -> list[Row]:
     """Another recipe on the same folder, and the fork that it is told of."""
     run = bench.folder / "whole"
-    other = override(bench.recipe, ["batch=16"])
+    other = override(bench.recipe, ["batch_size=16"])
     ended = bench.live(run, recipe=other)
     assert ended.code == 2
     rows = [Row("a recipe that changed", 1, f"nothing; {bench.same(run)}", bench.in_words(ended.said[-1]))]
@@ -294,7 +294,7 @@ def other_files(bench: Bench) -> list[Row]:
     }
     for fault, content in kinds.items():
         run = bench.copy_of(bench.folder / "half", "replaced")
-        checkpoint.in_folder(RunFolder(run).checkpoints)[0].write_bytes(content)
+        checkpoint.in_folder(RunDir(run).checkpoints)[0].write_bytes(content)
         ended = bench.live(run)
         refused = "newer" in fault
         assert ended.code == (2 if refused else 0), ended
@@ -312,21 +312,21 @@ def misplaced(bench: Bench) -> list[Row]:
     stranger, rows = bench.folder / "stranger", []
     bench.live(stranger, stop_after(480), recipe=override(bench.recipe, ["seed=9"]))
 
-    def foreign(folder: RunFolder) -> None:
+    def foreign(folder: RunDir) -> None:
         newest = checkpoint.in_folder(folder.checkpoints)[0]
-        source = checkpoint.in_folder(RunFolder(stranger).checkpoints)[0]
+        source = checkpoint.in_folder(RunDir(stranger).checkpoints)[0]
         newest.unlink()
         shutil.copy(source, newest.with_name(source.name))
 
-    def renamed(folder: RunFolder) -> None:
+    def renamed(folder: RunDir) -> None:
         newest = checkpoint.in_folder(folder.checkpoints)[0]
         newest.rename(newest.with_name(checkpoint.name_for(9999)))
 
-    def all_numbered(folder: RunFolder) -> None:
+    def all_numbered(folder: RunDir) -> None:
         for path in checkpoint.in_folder(folder.checkpoints):
             path.unlink()
 
-    def all_of_them(folder: RunFolder) -> None:
+    def all_of_them(folder: RunDir) -> None:
         all_numbered(folder)
         folder.best_checkpoint.unlink()
 
@@ -336,7 +336,7 @@ def misplaced(bench: Bench) -> list[Row]:
         ("all checkpoints removed but the best", all_numbered, "the best"),
     ):
         run = bench.copy_of(bench.folder / "half", "replaced")
-        spoil(RunFolder(run))
+        spoil(RunDir(run))
         ended = bench.live(run)
         assert ended.code == 0, ended
         said = next(one for one in ended.said if word in one)
@@ -344,11 +344,11 @@ def misplaced(bench: Bench) -> list[Row]:
             Row(fault, 1, f"what came after the one that is taken is shown again; {bench.same(run)}", said)
         )
     run = bench.copy_of(bench.folder / "half", "replaced")
-    all_of_them(RunFolder(run))
-    log = RunFolder(run).log_file.read_bytes()
+    all_of_them(RunDir(run))
+    log = RunDir(run).log_file.read_bytes()
     ended = bench.live(run)
     assert ended.code == 2
-    left = "left as it is" if RunFolder(run).log_file.read_bytes() == log else "CUT"
+    left = "left as it is" if RunDir(run).log_file.read_bytes() == log else "CUT"
     rows.append(Row("all checkpoints removed", 1, f"the run is refused, its log {left}", ended.said[-1]))
     return [Row(row.fault, row.tries, row.lost, bench.in_words(row.said)) for row in rows]
 

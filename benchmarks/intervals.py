@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 
 from kennel.evaluation.metrics import registered
-from kennel.evaluation.metrics.base import METRICS, Finding
-from kennel.evaluation.metrics.context import NORMAL_95, Evidence, Side
+from kennel.evaluation.metrics.base import METRICS, MetricResult
+from kennel.evaluation.metrics.context import NORMAL_95, FeatureSide, MetricContext
 from kennel.features.moments import moments
 
 NAMES = (
@@ -67,7 +67,7 @@ def measured(names: list[str], case: Case, draws: int, seed: int = 0) -> dict[st
     random = np.random.default_rng([seed, case.dimension, case.count, case.reference, case.shifted])
     naming = np.random.default_rng(1).standard_normal((case.dimension, CLASSES), dtype=np.float32)
     training = random.standard_normal((case.reference, case.dimension), dtype=np.float32)
-    findings: dict[str, list[Finding]] = {name: [] for name in names}
+    findings: dict[str, list[MetricResult]] = {name: [] for name in names}
     for _ in range(draws):
         images = case.images(random)
         reference = random.standard_normal((case.reference, case.dimension), dtype=np.float32)
@@ -77,13 +77,13 @@ def measured(names: list[str], case: Case, draws: int, seed: int = 0) -> dict[st
     return {name: _of(found) for name, found in findings.items() if all(one.interval for one in found)}
 
 
-def _evidence(images: Rows, reference: Rows, naming: Rows) -> Evidence:
+def _evidence(images: Rows, reference: Rows, naming: Rows) -> MetricContext:
     # Features of networks are not centred, and a cosine asks for a direction.
-    sides = [Side(rows + np.float32(2.0), logits=2 * rows @ naming) for rows in (images, reference)]
-    return Evidence(sides[0], sides[1], moments(sides[1].features), "pixels")
+    sides = [FeatureSide(rows + np.float32(2.0), logits=2 * rows @ naming) for rows in (images, reference)]
+    return MetricContext(sides[0], sides[1], moments(sides[1].features), "pixels")
 
 
-def _of(findings: list[Finding]) -> Found:
+def _of(findings: list[MetricResult]) -> Found:
     values = np.array([one.value for one in findings])
     lows, highs = np.array([one.interval for one in findings]).T
     mean, spread = float(values.mean()), float(values.std(ddof=1))

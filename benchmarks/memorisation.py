@@ -27,11 +27,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.image_files import NpzSet
 from kennel.data.images import PixelArray
-from kennel.evaluation.judge import Judge
-from kennel.evaluation.metrics.context import Evidence
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.context import MetricContext
 from kennel.evaluation.metrics.mifid import distances_within
 from kennel.evaluation.metrics.near_copies import suspects
 from kennel.evaluation.score import write_judgements
@@ -70,7 +70,7 @@ def packed(images: PixelArray, file: Path) -> NpzSet:
     return NpzSet(file)
 
 
-def rankings(evidence: Evidence) -> dict[str, npt.NDArray[np.int64]]:
+def rankings(evidence: MetricContext) -> dict[str, npt.NDArray[np.int64]]:
     """By each way to rank suspicion, the images, most suspicious first."""
     found = evidence.neighbourhoods
     nearest = found.distances[:, 0]
@@ -101,7 +101,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
 
     random = np.random.default_rng(given.seed)
-    whole = PackedSet(given.set)
+    whole = ImageDataset(given.set)
     chosen = random.permutation(len(whole))[: given.count]
     half = len(chosen) // 2
     training = whole.at(np.sort(chosen[:half]))
@@ -114,7 +114,7 @@ def main() -> None:
         fakes[place] = near_copy(training[source], kind, random)
     reference, images = packed(training, given.out / "training.npz"), packed(fakes, given.out / "fakes.npz")
 
-    court = Judge(reference, open_extractor(given.extractor))
+    court = Evaluator(reference, open_extractor(given.extractor))
     judgements = court.judge(images, ("mifid", "memorisation"), count=len(fakes))
     write_judgements(given.out / "memorisation.json", judgements)
     evidence = court.evidence

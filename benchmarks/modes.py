@@ -23,10 +23,17 @@ import matplotlib
 import numpy as np
 import torch
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, override
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    override,
+)
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.evaluation.metrics.mode_coverage import modes_of_centres
 from kennel.sampling.sampler import labels_of, latents_of
 from kennel.storage.atomic_io import write_text
@@ -34,7 +41,7 @@ from kennel.storage.atomic_io import write_text
 SPREAD = 0.01
 CENTRES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
 SAMPLES = 2_500
-CRITIC = ["turns.discriminator=5", "loss.name=wgan"]
+CRITIC = ["steps.discriminator=5", "loss.name=wgan"]
 SLOW = [f"{player}_optimiser.betas=[0.0, 0.9]" for player in ("generator", "discriminator")]
 
 ROWS: dict[str, list[str]] = {
@@ -78,11 +85,11 @@ ROWS: dict[str, list[str]] = {
     "top_k": ["techniques.top_k=on"],
     "mine": ["techniques.mine.code=2"],
     "ema": ["techniques.ema=on"],
-    "TTUR (discriminator's rate x4)": ["discriminator_optimiser.learning_rate=4e-3"],
-    "5 discriminator turns": ["turns.discriminator=5"],
-    "classes (conditional)": ["classes=25"],
+    "TTUR (discriminator's rate x4)": ["discriminator_optimizer.learning_rate=4e-3"],
+    "5 discriminator turns": ["steps.discriminator=5"],
+    "classes (conditional)": ["num_classes=25"],
     "classes + auxiliary_classifier": [
-        "classes=25",
+        "num_classes=25",
         "discriminator.conditioning=none",
         "techniques.auxiliary_classifier=on",
     ],
@@ -91,17 +98,17 @@ ROWS: dict[str, list[str]] = {
 
 def baseline(seed: int) -> Recipe:
     """The pair and the optimisers that every row shares."""
-    optimiser = Optimiser(learning_rate=1e-3, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=1e-3, betas=(0.5, 0.999))
     return Recipe(
         name="modes",
-        image=Image(size=1, channels=2),
-        latent=Latent(dimension=2),
-        generator=Part(name="mlp", hidden=(128, 128), batch_norm=False, activation="relu"),
-        discriminator=Part(name="mlp", hidden=(128, 128), dropout=0.0),
-        techniques=(Part(name="separate_batches"),),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=128,
+        image=ImageConfig(size=1, channels=2),
+        latent_dim=2,
+        generator=ComponentConfig(name="mlp", hidden=(128, 128), batch_norm=False, activation="relu"),
+        discriminator=ComponentConfig(name="mlp", hidden=(128, 128), dropout=0.0),
+        techniques=(ComponentConfig(name="separate_batches"),),
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=128,
         budget=Budget(images=1),
         seed=seed,
     )
@@ -127,12 +134,12 @@ def play(name: str, rounds: int, seed: int) -> dict[str, object]:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     recipe = override(baseline(seed), ROWS[name])
-    images = rounds * recipe.batch * recipe.turns.discriminator
+    images = rounds * recipe.batch_size * recipe.steps.discriminator
     step = build_step(recipe, torch.device("cpu"))
-    plan = Plan(recipe.batch, recipe.turns, images, images, seed, torch.device("cpu"))
+    plan = TrainPlan(recipe.batch_size, recipe.steps, images, images, seed, torch.device("cpu"))
     trainer = Trainer(
         step,
-        Points(recipe.batch, seed),
+        Points(recipe.batch_size, seed),
         lambda count, random: draw_latents(recipe.latent, count, random),
         plan,
     )
@@ -140,7 +147,7 @@ def play(name: str, rounds: int, seed: int) -> dict[str, object]:
     trainer.run()
     generator = sampling_generator(step).eval()
     seeds = range(10**6, 10**6 + SAMPLES)
-    labels = torch.tensor(labels_of(seeds, (1,) * recipe.classes)) if recipe.classes else None
+    labels = torch.tensor(labels_of(seeds, (1,) * recipe.num_classes)) if recipe.num_classes else None
     with torch.no_grad():
         points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
     found = modes_of_centres(points.numpy(), CENTRES.numpy(), 3 * SPREAD)

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 from rich.console import Console
 
-from kennel.data.dataset import PackedSet
-from kennel.data.images import ArraySet
-from kennel.evaluation.judge import Judge
-from kennel.evaluation.metrics.context import Settings
+from kennel.data.dataset import ImageDataset
+from kennel.data.images import ArrayImages
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.factory import open_extractor
 from kennel.storage.atomic_io import write_text
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="Versions whose name holds this; others stay in --out.")
     given = parser.parse_args()
 
-    packed = PackedSet(given.set)
+    packed = ImageDataset(given.set)
     random = np.random.default_rng(given.seed)
     order = random.permutation(len(packed))
     half = len(packed) // 2
@@ -102,7 +102,7 @@ def main() -> None:
     }
     console = Console()
     extractor = open_extractor(given.extractor)
-    court = Judge(ArraySet(training, f"half of {packed.name}"), extractor)
+    court = Evaluator(ArrayImages(training, f"half of {packed.name}"), extractor)
     began = time.monotonic()
     court.prepare()
     console.print(f"reference: {len(training):,} images, {time.monotonic() - began:.0f} s")
@@ -113,8 +113,8 @@ def main() -> None:
         if given.only not in name:
             continue
         began = time.monotonic()
-        images = ArraySet(make(), name)
-        judgements = court.judge(images, COLUMNS, settings=Settings(seed=given.seed))
+        images = ArrayImages(make(), name)
+        judgements = court.judge(images, COLUMNS, settings=MetricSettings(seed=given.seed))
         found[name] = {one.metric: one.model_dump(mode="json", exclude={"protocol"}) for one in judgements}
         found[name]["count"] = len(images)
         values = ", ".join(f"{one.metric} {one.value:.4g}" for one in judgements)

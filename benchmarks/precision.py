@@ -21,16 +21,21 @@ from scipy.stats import t as student
 
 from kennel.config.compute import preset
 from kennel.config.recipe import override, parse_count
-from kennel.data.dataset import PackedSet
-from kennel.evaluation.judge import Judge
+from kennel.data.dataset import ImageDataset
+from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.sampling.load import sampled_set
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
 
 RECIPE = "dcgan"
-SETTINGS = ["generator.width=32", "discriminator.width=32", "validation.every_ticks=0", "ticks=5"]
+SETTINGS = [
+    "generator.base_channels=32",
+    "discriminator.base_channels=32",
+    "validation.every_ticks=0",
+    "num_ticks=5",
+]
 PRECISIONS = ("float32", "bfloat16")
 SAMPLES = 5_000
 SAMPLE_SEED = 3_000_000
@@ -42,8 +47,8 @@ def play(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
     torch.set_num_threads(1)
     folder = given.out / f"{precision}-{seed}"
     settings = [*preset(precision), *SETTINGS, f"budget.images={given.images}", f"seed={seed}"]
-    train(override(built_in(RECIPE), settings), given.train, folder)
-    judge = Judge(PackedSet(given.test), open_extractor("mobilenet", given.weights))
+    train(override(get_recipe(RECIPE), settings), given.train, folder)
+    judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
     found = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     return {"precision": precision, "seed": seed, "fid": found.value, "interval": list(found.interval or ())}
 

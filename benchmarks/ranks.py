@@ -21,37 +21,41 @@ from pathlib import Path
 import torch
 
 from kennel.config.recipe import Recipe, override
-from kennel.distributed import alone, meet, own_rows, rank, ranks_together
+from kennel.distributed import all_gather_ints, rank, ranks_together, shard_slice, single_process
 from kennel.engine.builder import build_step
 from kennel.engine.latents import draw_latents
-from kennel.engine.step import Step
+from kennel.engine.step import GANStep
 from kennel.images import to_float
-from kennel.recipes import built_in
-from kennel.techniques import Turn
+from kennel.recipes import get_recipe
+from kennel.techniques import StepContext
 
 CPU = torch.device("cpu")
 
 
 def recipe_for(name: str, batch: int) -> Recipe:
     """The recipe at 64x64 in colour, without classes."""
-    return override(built_in(name), ["image.size=64", "image.channels=3", "classes=0", f"batch={batch}"])
+    return override(
+        get_recipe(name), ["image.size=64", "image.channels=3", "num_classes=0", f"batch_size={batch}"]
+    )
 
 
-def seconds_a_round(step: Step, recipe: Recipe, rounds: int) -> float:
+def seconds_a_round(step: GANStep, recipe: Recipe, rounds: int) -> float:
     """Plays rounds of this process's rows of the batch."""
-    pixels = torch.randint(0, 256, (recipe.batch, 3, 64, 64), dtype=torch.uint8)[own_rows(recipe.batch)]
+    pixels = torch.randint(0, 256, (recipe.batch_size, 3, 64, 64), dtype=torch.uint8)[
+        shard_slice(recipe.batch_size)
+    ]
     began = time.perf_counter()
     for number in range(rounds):
         for place, player in enumerate(("discriminator", "generator")):
-            seen = (number + place) * recipe.batch
-            turn = Turn(seen, 10**9, player, number, 0, CPU, float(recipe.batch))
+            seen = (number + place) * recipe.batch_size
+            turn = StepContext(seen, 10**9, player, number, 0, CPU, float(recipe.batch_size))
             random = turn.random("latents")
-            latents = random.own(draw_latents(recipe.latent, recipe.batch, random.generator))
+            latents = random.own(draw_latents(recipe.latent, recipe.batch_size, random.generator))
             if player == "discriminator":
-                step.discriminator_turn(to_float(pixels), latents, None, turn)
+                step.discriminator_step(to_float(pixels), latents, None, turn)
             else:
                 real = to_float(pixels) if step.generator_needs_real else None
-                step.generator_turn(real, latents, None, turn)
+                step.generator_step(real, latents, None, turn)
     return (time.perf_counter() - began) / rounds
 
 
@@ -65,17 +69,17 @@ def one_rank(arguments: argparse.Namespace) -> None:
         for repetition in range(arguments.repeat + 1):  # the first warms up
             # Rank 1 is left where it is by rounds of rank 0 alone: here only the time counts.
             if rank() == 0:
-                with alone():
+                with single_process():
                     one = seconds_a_round(step, small, arguments.rounds)
-            meet(patient=True)
+            all_gather_ints(patient=True)
             two = seconds_a_round(step, large, arguments.rounds)
-            meet(patient=True)
+            all_gather_ints(patient=True)
             if rank() == 0 and repetition:
                 times["one"].append(one)
                 times["two"].append(two)
         if rank() == 0:
             bytes_a_round = 4 * sum(
-                parameter.numel() for network in step.players.both() for parameter in network.parameters()
+                parameter.numel() for network in step.networks.both() for parameter in network.parameters()
             )
             print(json.dumps({"seconds": times, "gradient_bytes": bytes_a_round}))
 

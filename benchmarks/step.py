@@ -6,7 +6,7 @@ median of the rounds' times and the ratio to the textbook loop. The textbook loo
 float32, contiguous memory, PyTorch's convolutions, default Adam, real and fake images in passes of their
 own, the generator's graph built once and gone through in both turns, the generator's gradient through a
 discriminator that collects weight gradients too, and `.item()` on every statistic. Averages and
-augmentation, which it does not have, are off in all loops. "Same fakes" is kennel with `turns.same_fakes`,
+augmentation, which it does not have, are off in all loops. "Same fakes" is kennel with `steps.reuse_fakes`,
 which draws once a round as the textbook does.
 
     python benchmarks/step.py [dcgan sngan biggan r3gan.dogs] [--rounds 8] [--device cpu] [--compiled]
@@ -34,16 +34,16 @@ from torch.nn.functional import conv2d
 from kennel.config.compute import preset
 from kennel.config.recipe import Recipe, override
 from kennel.engine.builder import build_step
-from kennel.engine.compute_defaults import settle_the_process
+from kennel.engine.compute_defaults import configure_process
 from kennel.engine.latents import draw_latents
-from kennel.engine.op_counts import Account
-from kennel.engine.step import Step
+from kennel.engine.op_counts import OperationCounter
+from kennel.engine.step import GANStep
 from kennel.images import to_float
 from kennel.losses import Targets
 from kennel.networks import r3gan
 from kennel.networks.layers import conv
-from kennel.recipes import built_in
-from kennel.techniques import Turn
+from kennel.recipes import get_recipe
+from kennel.techniques import StepContext
 
 CLASSES = 120
 REST = 0.5
@@ -60,16 +60,16 @@ class Case:
 
 
 CASES = {
-    "dcgan": Case("dcgan", 64, ("techniques.ema=off", "latent.distribution=normal")),
-    "sngan": Case("sngan", 32, ("techniques.ema=off", "turns.discriminator=1")),
-    "biggan": Case("biggan", 16, (f"classes={CLASSES}",)),
+    "dcgan": Case("dcgan", 64, ("techniques.ema=off", "latent_distribution=normal")),
+    "sngan": Case("sngan", 32, ("techniques.ema=off", "steps.discriminator=1")),
+    "biggan": Case("biggan", 16, (f"num_classes={CLASSES}",)),
     "r3gan.dogs": Case("r3gan.dogs", 32, ("techniques.ema=off", "techniques.ada=off")),
 }
 LOOPS = {
     "textbook": ("plain",),
-    "kennel, direct": ("float32", "speed.convolutions=direct"),
+    "kennel, direct": ("float32", "compute.convolutions=direct"),
     "kennel, float32": ("float32",),
-    "kennel, same fakes": ("float32", "turns.same_fakes=true"),
+    "kennel, same fakes": ("float32", "steps.reuse_fakes=true"),
     "kennel, bfloat16": ("bfloat16",),
     "kennel, compiled": ("compiled",),
 }
@@ -80,37 +80,37 @@ Play = Callable[[int], None]
 def recipe_for(case: Case, loop: str) -> Recipe:
     """The case's recipe at the loop's speed."""
     speed, *settings = LOOPS[loop]
-    fixed = ["image.size=64", "image.channels=3", f"batch={case.batch}"]
-    return override(built_in(case.recipe), [*preset(speed), *fixed, *case.settings, *settings])
+    fixed = ["image.size=64", "image.channels=3", f"batch_size={case.batch}"]
+    return override(get_recipe(case.recipe), [*preset(speed), *fixed, *case.settings, *settings])
 
 
-def kennel_round(step: Step, recipe: Recipe, pixels: torch.Tensor, labels: torch.Tensor | None) -> Play:
+def kennel_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: torch.Tensor | None) -> Play:
     """A round as the trainer plays it: from uint8 pixels, statistics left on the device."""
-    device, batch = pixels.device, recipe.batch
+    device, batch = pixels.device, recipe.batch_size
 
     def play(number: int) -> None:
-        for index in range(recipe.turns.discriminator):
-            turn = Turn(
-                number * batch, 10**9, "discriminator", number * recipe.turns.discriminator + index, 0, device
+        for index in range(recipe.steps.discriminator):
+            turn = StepContext(
+                number * batch, 10**9, "discriminator", number * recipe.steps.discriminator + index, 0, device
             )
             real = to_float(pixels)
             for technique in step.techniques:
-                real = technique.augment(real, turn)
+                real = technique.augment_real(real, turn)
             latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
-            keep = recipe.turns.same_fakes and index == recipe.turns.discriminator - 1
-            step.discriminator_turn(real, latents, labels, turn, keep)
-        turn = Turn(number * batch, 10**9, "generator", number, 0, device)
+            keep = recipe.steps.reuse_fakes and index == recipe.steps.discriminator - 1
+            step.discriminator_step(real, latents, labels, turn, keep)
+        turn = StepContext(number * batch, 10**9, "generator", number, 0, device)
         if not keep:
             latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
-        step.generator_turn(real if step.generator_needs_real else None, latents, labels, turn)
+        step.generator_step(real if step.generator_needs_real else None, latents, labels, turn)
 
     return play
 
 
-def textbook_round(step: Step, recipe: Recipe, pixels: torch.Tensor, labels: torch.Tensor | None) -> Play:
+def textbook_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: torch.Tensor | None) -> Play:
     """The same networks and loss in the loop of a tutorial."""
-    device, batch, loss = pixels.device, recipe.batch, step.loss
-    generator, discriminator = step.players.generator, step.players.discriminator
+    device, batch, loss = pixels.device, recipe.batch_size, step.loss
+    generator, discriminator = step.networks.generator, step.networks.discriminator
     optimisers = [
         torch.optim.Adam(network.parameters(), 2e-4, (0.5, 0.999)) for network in (discriminator, generator)
     ]
@@ -122,10 +122,10 @@ def textbook_round(step: Step, recipe: Recipe, pixels: torch.Tensor, labels: tor
         return weight / 2 * slope.square().sum((1, 2, 3)).mean()
 
     def play(number: int) -> None:
-        for _ in range(recipe.turns.discriminator):
+        for _ in range(recipe.steps.discriminator):
             discriminator.zero_grad()
             real = images.clone().requires_grad_("r1" in penalised)
-            fake = generator(torch.randn(batch, recipe.latent.dimension, device=device), labels)
+            fake = generator(torch.randn(batch, recipe.latent.dim, device=device), labels)
             seen = fake.detach().requires_grad_("r2" in penalised)
             real_logits, fake_logits = discriminator(real, labels), discriminator(seen, labels)
             targets = Targets.for_logits(real_logits, fake_logits)
@@ -153,7 +153,7 @@ def player_of(case: Case, loop: str, device: torch.device) -> Play:
     recipe = recipe_for(case, loop)
     step = build_step(recipe, device, print)
     pixels = pictures(case.batch).to(device)
-    labels = torch.arange(case.batch, device=device) % CLASSES if recipe.classes else None
+    labels = torch.arange(case.batch, device=device) % CLASSES if recipe.num_classes else None
     make = textbook_round if loop == "textbook" else kennel_round
     return make(step, recipe, pixels, labels)
 
@@ -166,7 +166,7 @@ def pictures(count: int) -> torch.Tensor:
 
 def operations_of(play: Play) -> int:
     """Floating-point operations of one round, as the dispatcher counts them."""
-    with Account() as account:
+    with OperationCounter() as account:
         play(0)
     return account.flops
 
@@ -227,7 +227,7 @@ def serve(pipe: Connection, name: str, loop: str, device_name: str) -> None:
     if loop == "textbook":
         take_pytorchs_convolutions()
     else:
-        settle_the_process()  # as `kennel train` does
+        configure_process()  # as `kennel train` does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     play = player_of(CASES[name], loop, device)
     operations = operations_of(play)
@@ -249,7 +249,7 @@ def measured(name: str, loops: list[str], rounds: int, device: torch.device) -> 
     for number in range(rounds):
         for loop, player in players.items():
             seconds[loop].append(player.seconds(2 + number))
-    turns = recipe_for(case, "textbook").turns.discriminator
+    turns = recipe_for(case, "textbook").steps.discriminator
     images = case.batch * turns
     base = statistics.median(seconds["textbook"])
     rows = []

@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 
 from kennel.config.recipe import override, parse_count
-from kennel.data.dataset import PackedSet
-from kennel.evaluation.judge import Judge
+from kennel.data.dataset import ImageDataset
+from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
 from kennel.images import save_png, tile
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.sampling.load import load_run, sampled_set
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
@@ -35,10 +35,10 @@ SAMPLES = 1_000
 SAMPLE_SEED = 3_000_000
 
 SMALL_AND_FAST = [
-    "generator.width=32",
-    "discriminator.width=16",
+    "generator.base_channels=32",
+    "discriminator.base_channels=16",
     "discriminator.hidden=256",
-    "batch=50",
+    "batch_size=50",
     *(f"{player}_optimiser.learning_rate=1e-3" for player in ("generator", "discriminator")),
 ]
 
@@ -66,24 +66,24 @@ ROWS: dict[str, list[str]] = {
     "weight_clipping (wgan, 5 turns)": [
         "techniques.weight_clipping=on",
         "loss.name=wgan",
-        "turns.discriminator=5",
+        "steps.discriminator=5",
         *(f"{player}_optimiser.name=rmsprop" for player in ("generator", "discriminator")),
         *(f"{player}_optimiser.learning_rate=2e-4" for player in ("generator", "discriminator")),
     ],
     "singular_value_clamp": ["techniques.singular_value_clamp=on"],
     "singular_value_penalty": ["techniques.singular_value_penalty=on"],
-    "r1": ["techniques.r1.weight=1", "techniques.r1.every=4"],
-    "r2": ["techniques.r2.weight=1", "techniques.r2.every=4"],
-    "gradient_penalty": ["techniques.gradient_penalty.every=4"],
-    "dragan": ["techniques.dragan.every=4"],
+    "r1": ["techniques.r1.weight=1", "techniques.r1.interval=4"],
+    "r2": ["techniques.r2.weight=1", "techniques.r2.interval=4"],
+    "gradient_penalty": ["techniques.gradient_penalty.interval=4"],
+    "dragan": ["techniques.dragan.interval=4"],
     "lecam": ["techniques.lecam.start_images=10k"],
     "top_k": ["techniques.top_k=on"],
     "truncated_prior": ["techniques.truncated_prior=on"],
     "mine": ["techniques.mine=on"],
     "ema": ["techniques.ema=on"],
     "TTUR (5e-4, 2e-3)": [
-        "generator_optimiser.learning_rate=5e-4",
-        "discriminator_optimiser.learning_rate=2e-3",
+        "generator_optimizer.learning_rate=5e-4",
+        "discriminator_optimizer.learning_rate=2e-3",
     ],
     "linear decay of the rates": [
         f"{player}_optimiser.schedule.decay=linear" for player in ("generator", "discriminator")
@@ -103,12 +103,12 @@ def play(name: str, given: argparse.Namespace) -> dict[str, object]:
     """Trains and judges one row."""
     torch.set_num_threads(1)
     folder = given.out / "runs" / "".join(letter if letter.isalnum() else "_" for letter in name)
-    plain = ["validation.every_ticks=0", "ticks=4", f"budget.images={given.images}"]
+    plain = ["validation.every_ticks=0", "num_ticks=4", f"budget.images={given.images}"]
     settings = [*SMALL_AND_FAST, *ROWS[name]]
     began = time.process_time()
-    train(override(built_in(RECIPE), [*plain, *settings]), given.train, folder)
+    train(override(get_recipe(RECIPE), [*plain, *settings]), given.train, folder)
     trained = time.process_time()
-    judge = Judge(PackedSet(given.test), open_extractor("mobilenet", given.weights))
+    judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
     judgement = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     grid = tile(load_run(folder).samples(64).pixels(), columns=8)
     save_png(folder / "grid.png", grid)
@@ -164,7 +164,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("comparison"))
     given = parser.parse_args()
     os.environ.setdefault("KENNEL_CACHE", str(given.out / "cache"))
-    Judge(PackedSet(given.test), open_extractor("mobilenet", given.weights)).prepare()  # once for all rows
+    Evaluator(
+        ImageDataset(given.test), open_extractor("mobilenet", given.weights)
+    ).prepare()  # once for all rows
     outcomes = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(play, name, given) for name in given.only or ROWS]

@@ -97,7 +97,7 @@ def _denormal_numbers() -> Iterator[None]:
 
 @pytest.fixture
 def packed_set(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a packed set of random pixels: `packed_set(count=40, channels=1, size=8, classes=2)`."""
+    """Makes a packed set of random pixels: `packed_set(count=40, channels=1, size=8, num_classes=2)`."""
 
     def make(count: int = 40, channels: int = 1, size: int = 8, classes: int = 0, name: str = "set") -> Path:
         from kennel.data.dataset import FORMAT, set_fingerprint

@@ -12,8 +12,8 @@ from beartype import beartype
 from jaxtyping import Float
 from torch import Tensor
 
-from kennel.config.recipe import Latent
-from kennel.distributed import own_rows
+from kennel.config.recipe import LatentConfig
+from kennel.distributed import shard_slice
 from kennel.engine.latents import draw_latents
 from kennel.shapes import Images, Labels
 
@@ -53,16 +53,16 @@ def test_a_functions_sizes_are_its_own_and_no_other_functions():
 
 def test_what_has_no_dimensions_is_checked_too():
     @checked
-    def named(place: "Latent", sizes: dict[str, int]) -> npt.NDArray[np.uint8]:
+    def named(place: "LatentConfig", sizes: dict[str, int]) -> npt.NDArray[np.uint8]:
         return np.zeros(len(sizes), np.uint8 if sizes else np.float32)
 
     @checked
     def plain(sizes: dict[str, int]) -> str:
         return "" if sizes else None
 
-    named(Latent(dimension=2), {"a": 1})
+    named(LatentConfig(dim=2), {"a": 1})
     refused(named, "a", {"a": 1})
-    refused(named, Latent(dimension=2), {})
+    refused(named, LatentConfig(dim=2), {})
     refused(plain, {"a": "1"})
     refused(plain, {})
 
@@ -90,12 +90,12 @@ def test_dataclasses_and_generators_are_checked_when_they_are_made():
 
 
 def test_all_of_kennel_is_checked():
-    refused(own_rows, "8")
-    refused(draw_latents, Latent(dimension=2), 2.5, torch.Generator())
+    refused(shard_slice, "8")
+    refused(draw_latents, LatentConfig(dim=2), 2.5, torch.Generator())
 
     @checked
     def squared(latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
         return latents @ latents.T
 
-    squared(draw_latents(Latent(dimension=4), 4, torch.Generator()))
-    refused(squared, draw_latents(Latent(dimension=4), 2, torch.Generator()))
+    squared(draw_latents(LatentConfig(dim=4), 4, torch.Generator()))
+    refused(squared, draw_latents(LatentConfig(dim=4), 2, torch.Generator()))

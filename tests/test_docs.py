@@ -19,10 +19,10 @@ from kennel.config.recipe import Recipe, override
 from kennel.engine.builder import build_loss, build_techniques
 from kennel.errors import KennelError
 from kennel.evaluation.metrics.base import ALIASES, GROUPS, METRICS, ORDER
-from kennel.evaluation.metrics.context import Settings
+from kennel.evaluation.metrics.context import MetricSettings
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
-from kennel.recipes import RECIPES, built_in
+from kennel.recipes import RECIPES, get_recipe
 from kennel.techniques import TECHNIQUES, Technique
 from kennel.training.auto_recipe import AUTO
 
@@ -118,16 +118,16 @@ def test_every_recipe_and_setting_of_a_command_is_accepted(page):
             continue
         if not str(name).endswith((".yaml", ".yml", ".json")):
             name = "projected" if name == AUTO else name  # what it is for most sets
-            check(override(built_in(name), parameters.get("settings", ())))
+            check(override(get_recipe(name), parameters.get("settings", ())))
 
 
 @pages
 def test_every_setting_in_the_text_is_accepted(page):
     # With classes, which some techniques need.
     everything = override(
-        built_in("digits"),
+        get_recipe("digits"),
         [
-            "classes=null",
+            "num_classes=null",
             *(f"techniques.{name}=on" for name in TECHNIQUES),
             "techniques.feature_matching.adversarial=true",  # top_k has nothing to choose from otherwise
         ],
@@ -205,9 +205,9 @@ def test_a_row_of_the_table_of_metrics_is_true(row):
     name, label, sees, better, needs, when = row
     found = METRICS[name.strip("`")]
     assert sees
-    assert (label, better) == (found.label, found.better)
+    assert (label, better) == (found.label, found.direction)
     assert {need for need, words in NEEDS.items() if words in needs} == found.needs
-    assert when == {True: "usual", "learned": "usual, not by `pixels`", False: "on request"}[found.usual]
+    assert when == {True: "usual", "learned": "usual, not by `pixels`", False: "on request"}[found.default]
 
 
 @pytest.mark.parametrize("name", [*ALIASES, *GROUPS])
@@ -226,7 +226,7 @@ def test_every_option_of_judging_is_explained_where_metrics_or_the_tutorial_are(
 
 def test_every_setting_of_judging_is_explained():
     text = section(DOCS / "api.md", "Judging")
-    assert [one.name for one in fields(Settings) if f"`{one.name}`" not in text] == []
+    assert [one.name for one in fields(MetricSettings) if f"`{one.name}`" not in text] == []
 
 
 def test_the_programs_that_judge_run(monkeypatch, tmp_path, capsys):

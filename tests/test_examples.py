@@ -40,7 +40,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 def started(slurm: dict[str, str], tmp_path: Path) -> "subprocess.Popen[bytes]":
     """The script, once its step runs."""
-    command = ["bash", str(SCRIPT), "biggan", "the set", "run", "--set", "batch=256"]
+    command = ["bash", str(SCRIPT), "biggan", "the set", "run", "--set", "batch_size=256"]
     process = subprocess.Popen(command, env=slurm, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (tmp_path / "called").is_file():
@@ -56,7 +56,7 @@ def test_the_script_starts_a_rank_for_every_gpu_and_leaves_as_the_step_does(slur
     assert (tmp_path / "called").read_text().splitlines() == [
         "srun torchrun --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-id 7 --rdzv-backend c10d "
         "--rdzv-endpoint first:29500 -m kennel train biggan --data the set --out run --device cuda "
-        "--set batch=256 threads 8"
+        "--set batch_size=256 threads 8"
     ]
 
 

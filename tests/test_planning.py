@@ -13,8 +13,8 @@ from kennel.config.recipe import Recipe, override
 from kennel.errors import KennelError, RecipeError, RunError, WeightsError
 from kennel.networks import GENERATORS
 from kennel.planning import forecast
-from kennel.recipes import built_in
-from kennel.runs.run_dir import RunFolder
+from kennel.recipes import get_recipe
+from kennel.runs.run_dir import RunDir
 from kennel.training.disk_errors import free_disk
 from kennel.training.run import train
 
@@ -37,9 +37,9 @@ WIDTHS = {
 
 def small(*settings: str) -> Recipe:
     """A small DCGAN of 8x8 grey images, 128 of them in batches of 8."""
-    first = ["image.size=8", "image.channels=1", "batch=8", "ticks=4", "budget.images=128"]
-    widths = ["generator.width=4", "discriminator.width=4", "validation.count=16"]
-    return override(built_in("digits"), [*first, *widths, *settings])
+    first = ["image.size=8", "image.channels=1", "batch_size=8", "num_ticks=4", "budget.images=128"]
+    widths = ["generator.base_channels=4", "discriminator.base_channels=4", "validation.num_samples=16"]
+    return override(get_recipe("digits"), [*first, *widths, *settings])
 
 
 def quick(recipe: Recipe, data: Path, **more):
@@ -61,13 +61,13 @@ class Clock:
     "settings",
     [
         [],
-        ["turns.discriminator=3"],
-        ["ticks=3"],
-        ["ticks=40"],
+        ["steps.discriminator=3"],
+        ["num_ticks=3"],
+        ["num_ticks=40"],
         ["validation.every_ticks=3"],
         ["validation.every_ticks=0"],
-        ["alarms.policy=rollback", "ticks=3"],
-        ["alarms.policy=rollback", "ticks=40"],
+        ["alarms.policy=rollback", "num_ticks=3"],
+        ["alarms.policy=rollback", "num_ticks=40"],
     ],
     ids=" ".join,
 )
@@ -75,7 +75,7 @@ def test_checkpoints_and_their_bytes_are_those_of_the_run(packed_set, tmp_path, 
     recipe, data = small(*settings), packed_set()
     found = quick(recipe, data)
     train(recipe, data, tmp_path / "run")
-    kept = list(RunFolder(tmp_path / "run").checkpoints.iterdir())
+    kept = list(RunDir(tmp_path / "run").checkpoints.iterdir())
     assert found.checkpoints == len(kept) + 1  # the one that is being written
     assert found.checkpoint_bytes == pytest.approx(kept[0].stat().st_size, rel=0.15)
     assert found.disk == found.checkpoints * found.checkpoint_bytes
@@ -85,13 +85,13 @@ def test_checkpoints_and_their_bytes_are_those_of_the_run(packed_set, tmp_path, 
     "name", ["biggan.dogs", "cgan", "improved.mnist", "mine", "ralsgan", "wgan", "wgan_gp"]
 )
 def test_recipes_of_all_kinds_can_be_forecast(name, packed_set):
-    recipe = built_in(name)
+    recipe = get_recipe(name)
     size = min(GENERATORS[recipe.generator.name].sizes or (8,))
-    settings = [f"image.size={size}", "image.channels=1", "batch=8", "budget.images=128"]
+    settings = [f"image.size={size}", "image.channels=1", "batch_size=8", "budget.images=128"]
     settings += [
         f"{player}.{WIDTHS[getattr(recipe, player).name]}" for player in ("generator", "discriminator")
     ]
-    recipe = override(recipe, [*settings, "validation.every_ticks=0", "sampling.standing_passes=0"])
+    recipe = override(recipe, [*settings, "validation.every_ticks=0", "sampling.standing_stats_batches=0"])
     found = quick(recipe, packed_set(size=size, classes=2))
     assert found.operations > 0
     assert found.timed >= 1
@@ -127,7 +127,13 @@ def test_no_iteration_is_begun_that_would_end_after_the_bound(packed_set, monkey
 
 def test_an_iteration_that_needs_more_than_is_free_is_broken_off(packed_set, monkeypatch):
     data = packed_set(count=200, size=16)
-    wide = ("image.size=16", "generator.width=8", "discriminator.width=8", "budget.images=1280", "batch=64")
+    wide = (
+        "image.size=16",
+        "generator.base_channels=8",
+        "discriminator.base_channels=8",
+        "budget.images=1280",
+        "batch_size=64",
+    )
     whole = quick(small(*wide), data)
     monkeypatch.setattr(planning, "free_bytes", lambda device: whole.memory - 1)
     found = quick(small(*wide), data)
@@ -141,7 +147,7 @@ def test_an_iteration_that_needs_more_than_is_free_is_broken_off(packed_set, mon
 
 def test_a_lazy_term_is_named_and_what_was_timed_without_it_is_said(packed_set):
     data = packed_set()
-    found = quick(small("techniques.r1.every=16"), data)
+    found = quick(small("techniques.r1.interval=16"), data)
     assert found.lazy == {"r1": 16}
     assert found.operations > quick(small(), data).operations
     assert "r1 was due in none of the 1 timed iterations" in found.notes[0]
@@ -150,26 +156,31 @@ def test_a_lazy_term_is_named_and_what_was_timed_without_it_is_said(packed_set):
 
 def test_fakes_that_both_players_see_are_drawn_once(packed_set):
     data = packed_set()
-    twice, once = quick(small(), data), quick(small("turns.same_fakes=true"), data)
+    twice, once = quick(small(), data), quick(small("steps.reuse_fakes=true"), data)
     assert once.operations < 0.95 * twice.operations
 
 
 def test_an_iteration_without_the_boost_is_measured(packed_set):
-    boost = "turns.boost={discriminator: 5, first: 2, every: 3}"
+    boost = "steps.extra_d_steps={discriminator: 5, first: 2, every: 3}"
     data = packed_set()
     assert quick(small(boost), data).operations == quick(small(), data).operations
 
 
 def test_a_run_of_half_the_batch_holds_half_as_much_in_an_iteration(packed_set):
     data = packed_set(count=200, size=16)
-    wide = ("image.size=16", "generator.width=8", "discriminator.width=8", "budget.images=1280")
-    whole, half = (quick(small(*wide, f"batch={batch}"), data) for batch in (64, 32))
+    wide = (
+        "image.size=16",
+        "generator.base_channels=8",
+        "discriminator.base_channels=8",
+        "budget.images=1280",
+    )
+    whole, half = (quick(small(*wide, f"batch_size={batch}"), data) for batch in (64, 32))
     assert (half.peak - half.state) / (whole.peak - whole.state) == pytest.approx(0.5, abs=0.05)
     assert half.state == whole.state
 
 
 def test_no_thread_is_left_behind(packed_set):
-    quick(small("batch=16"), packed_set())
+    quick(small("batch_size=16"), packed_set())
     assert "kennel-ahead" not in [thread.name for thread in threading.enumerate()]
 
 
@@ -195,22 +206,22 @@ def test_nothing_is_written_and_nothing_changes(packed_set, tmp_path, monkeypatc
 
 def test_what_is_left_of_a_run_is_forecast_where_there_is_one(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
-    train(small("budget.images=64", "ticks=2"), data, run)
+    train(small("budget.images=64", "num_ticks=2"), data, run)
     files = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    found = quick(small("ticks=2", "budget.images=128"), data, out=run)
+    found = quick(small("num_ticks=2", "budget.images=128"), data, out=run)
     assert (found.images_seen, found.images_left, found.ticks, found.validations) == (64, 64, 1, 1)
     with pytest.raises(RecipeError, match="begun with another recipe"):
-        quick(small("loss.name=minimax", "ticks=2"), data, out=run)
+        quick(small("loss.name=minimax", "num_ticks=2"), data, out=run)
     with pytest.raises(RunError, match="was trained on"):
-        quick(small("ticks=2"), packed_set(count=50, name="other"), out=run)
-    over = quick(small("budget.images=64", "ticks=2"), data, out=run)
+        quick(small("num_ticks=2"), packed_set(count=50, name="other"), out=run)
+    over = quick(small("budget.images=64", "num_ticks=2"), data, out=run)
     assert (over.images_left, over.ticks, over.training_seconds) == (0, 0, 0)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == files
 
 
 @pytest.mark.parametrize(
     "settings",
-    [["batch=256"], ["image.size=16"], ["classes=null"], ["validation.metric=swd"]],
+    [["batch_size=256"], ["image.size=16"], ["num_classes=null"], ["validation.metric=swd"]],
     ids=" ".join,
 )
 def test_what_train_refuses_is_refused_in_the_same_words(packed_set, tmp_path, settings):
@@ -235,7 +246,7 @@ def test_a_set_smaller_than_a_batch_is_told(packed_set):
 
 
 def test_compiling_is_left_out_and_that_is_told(packed_set):
-    found = quick(small("speed.compile=true"), packed_set())
+    found = quick(small("compute.compile=true"), packed_set())
     assert "without compiling" in found.notes[0]
     assert found.timed >= 1
 

@@ -65,9 +65,9 @@ def test_initials_words_beginnings_and_slips_of_the_fingers_are_likenesses(given
 
 
 def test_names_that_are_equally_near_are_all_given():
-    keys = ["generator_optimiser", "discriminator_optimiser", "optional"]
+    keys = ["generator_optimizer", "discriminator_optimizer", "optional"]
     assert did_you_mean("optimizer", keys) == (
-        "did you mean 'discriminator_optimiser' or 'generator_optimiser'?"
+        "did you mean 'discriminator_optimizer' or 'generator_optimizer'?"
     )
     assert did_you_mean("lr", ["alarms", "ticks", "ralsgan"]) == ""
 

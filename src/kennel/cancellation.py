@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 
-class GivenUpError(Exception):
+class CancelledError(Exception):
     """The computation was given up between two of its parts; nothing of it is kept."""
 
 
@@ -21,7 +21,7 @@ _UNWANTED: ContextVar[Callable[[], bool]] = ContextVar("unwanted", default=_neve
 
 
 @contextmanager
-def unless(unwanted: Callable[[], bool]) -> Iterator[None]:
+def cancel_when(unwanted: Callable[[], bool]) -> Iterator[None]:
     """Within the block, `seam` raises `GivenUpError` as soon as `unwanted` is true."""
     token = _UNWANTED.set(unwanted)
     try:
@@ -30,7 +30,7 @@ def unless(unwanted: Callable[[], bool]) -> Iterator[None]:
         _UNWANTED.reset(token)
 
 
-def seam() -> None:
+def raise_if_cancelled() -> None:
     """Here the computation may be given up."""
     if _UNWANTED.get()():
-        raise GivenUpError
+        raise CancelledError

@@ -56,15 +56,15 @@ class RankError(KennelError):
     """What keeps several ranks from working together: one has failed or died, or they do not fit."""
 
 
-class ToldError(RankError):
+class RemoteRankError(RankError):
     """Another rank has failed: what it said of it, which every rank has heard."""
 
 
-class UnheardError(RankError):
+class RankTimeoutError(RankError):
     """Another rank has died, or does not come to where it is waited for."""
 
 
-class CutOffError(RankError):
+class CollectiveAbortedError(RankError):
     """A sum of tensors failed, here or since another rank was lost; why, it may tell at the next meeting."""
 
 

@@ -13,8 +13,8 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
-from kennel.config.base import Options
-from kennel.distributed import gathered, world_size
+from kennel.config.base import Config
+from kennel.distributed import all_gather, world_size
 from kennel.registry import Registry
 from kennel.shapes import Distances, Logits, Scalar
 from kennel.shapes import Targets as TargetValues
@@ -60,12 +60,12 @@ def of_all_ranks(
     if targets.distances is not None:
         there.append(targets.distances)
     columns = [one[:, None] if one.ndim == 1 else one for one in there]
-    parts = torch.split(gathered(torch.cat(columns, 1)), [one.shape[1] for one in columns], 1)
+    parts = torch.split(all_gather(torch.cat(columns, 1)), [one.shape[1] for one in columns], 1)
     whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, there, strict=True)]
     return whole[0], whole[1], Targets(*whole[2:])
 
 
-class Loss(Options):
+class Loss(Config):
     """An adversarial loss; a subclass writes the two functions, of the logits of the whole batch.
 
     `provides` names what techniques may need of it: "labels" where its discriminator loss compares with

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from kennel.config.recipe import Recipe
-from kennel.data.dataset import PackedSet
-from kennel.data.loader import Stream
-from kennel.data.memory_budget import free_bytes, room_on
+from kennel.data.dataset import ImageDataset
+from kennel.data.loader import BatchLoader
+from kennel.data.memory_budget import free_bytes, memory_on
 from kennel.engine.builder import build_step, sampling_generator
-from kennel.engine.compute_defaults import settle_the_process, uncompiled, wait_for
-from kennel.engine.op_counts import Account
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.compute_defaults import configure_process, uncompiled, wait_for
+from kennel.engine.op_counts import OperationCounter
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import WeightsError
 from kennel.features.classifier import Classifier
 from kennel.networks.summary import parameter_count
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import taught_by
 from kennel.training.disk_errors import free_disk
 from kennel.training.oom import failures_told
 from kennel.training.rollback import of_ticks_to_keep, rolls_back
-from kennel.training.run import changes_since, portions, settled
+from kennel.training.run import changes_since, make_plan, resolve_recipe
 from kennel.training.time_budget import iterations
 from kennel.training.validation import Validator
 
@@ -121,10 +121,10 @@ def forecast(
     deadline = clock() + seconds
     device = device or torch.device("cpu")
     with failures_told(recipe, device, ""):
-        settle_the_process()
+        configure_process()
         free = free_bytes(device) or None
-        packed, folder = PackedSet(data), RunFolder(data if out is None else out)
-        recipe = settled(recipe, packed, folder, weights, device, bound=seconds / 4)
+        packed, folder = ImageDataset(data), RunDir(data if out is None else out)
+        recipe = resolve_recipe(recipe, packed, folder, weights, device, bound=seconds / 4)
         seen = 0
         if folder.exists():
             changes_since(folder, recipe, packed)
@@ -132,20 +132,20 @@ def forecast(
         elif out is not None:
             folder.refuse_other_content()
         step = build_step(uncompiled(recipe), device)
-        plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
+        plan = make_plan(recipe, recipe.budget.in_images(len(packed)), device)
         known = _known(recipe, packed, step, plan, out, seen)
         notes = _notes(recipe, packed, step, weights, taught_by(recipe, folder))
-        room = room_on(device) if resident_bytes is None else resident_bytes
+        room = memory_on(device) if resident_bytes is None else resident_bytes
         resident = packed.images.nbytes if packed.images.nbytes <= room else 0
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
         say(f"playing iterations, for at most {seconds:g} s")
-        with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
+        with BatchLoader(packed, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
             trainer = iterations(recipe, step, stream, plan)
             return _measured(known, trainer, deadline, clock)
 
 
 def _known(
-    recipe: Recipe, packed: PackedSet, step: Step, plan: Plan, out: Path | None, seen: int
+    recipe: Recipe, packed: ImageDataset, step: GANStep, plan: TrainPlan, out: Path | None, seen: int
 ) -> Forecast:
     """All that is known before an iteration is played."""
     left = max(0, plan.total_images - seen)
@@ -155,23 +155,23 @@ def _known(
     newest = min(of_ticks_to_keep(recipe), ticks + first)
     staying = max(0, ticks - newest) // recipe.keep_every_ticks if recipe.keep_every_ticks else 0
     named: dict[str, nn.Module] = {
-        "generator": step.players.generator,
-        "discriminator": step.players.discriminator,
+        "generator": step.networks.generator,
+        "discriminator": step.networks.discriminator,
     }
-    named |= {name: one.network for name, one in step.companions.items()}
+    named |= {name: one.network for name, one in step.auxiliary_networks.items()}
     return Forecast(
         recipe=recipe.name,
         data=packed.name,
         device=str(plan.device),
-        precision=recipe.speed.precision,
-        batch=recipe.batch,
+        precision=recipe.compute.precision,
+        batch=recipe.batch_size,
         set_size=len(packed),
         shape=packed.shape,
         parameters={name: parameter_count(network) for name, network in named.items()},
         images_left=left,
         images_seen=seen,
-        iteration_images=plan.batch * plan.turns.discriminator,
-        lazy={name: term.every for name, term in step.terms.items() if term.every > 1},
+        iteration_images=plan.batch_size * plan.steps.discriminator,
+        lazy={name: term.interval for name, term in step.terms.items() if term.interval > 1},
         ticks=ticks,
         validations=validations,
         resident=0,
@@ -184,7 +184,7 @@ def _known(
 
 
 def _notes(
-    recipe: Recipe, packed: PackedSet, step: Step, weights: Path | None, teacher: str | None
+    recipe: Recipe, packed: ImageDataset, step: GANStep, weights: Path | None, teacher: str | None
 ) -> tuple[str, ...]:
     """What to know before the run begins; raises what validation would refuse."""
     found, generator = [], sampling_generator(step)
@@ -196,11 +196,11 @@ def _notes(
         if weights is not None or recipe.validation.extractor == Classifier.name:
             raise
         found.append(f"Validation needs weights that train would download: {error}.")
-    if len(packed) < recipe.batch:
+    if len(packed) < recipe.batch_size:
         found.append(
-            f"The set has fewer images than a batch of {recipe.batch:,}: each shows some of them twice."
+            f"The set has fewer images than a batch of {recipe.batch_size:,}: each shows some of them twice."
         )
-    if recipe.speed.compile is not False:
+    if recipe.compute.compile is not False:
         found.append("Iterations are timed without compiling, which takes about a minute when a run begins.")
     return tuple(found)
 
@@ -218,13 +218,13 @@ def _measured(known: Forecast, trainer: Trainer, deadline: float, clock: Callabl
 
     if room is None or 4 * _bytes(living_tensors(step)) <= room:  # gradients and two moments more
         _fill_optimizers(step)
-    saved = sum(one.nbytes for one in checkpoint.collect(step, trainer.tally).values())
+    saved = sum(one.nbytes for one in checkpoint.collect(step, trainer.running_means).values())
     known = replace(known, state=_bytes(living_tensors(step)), checkpoint_bytes=saved)
     began = clock()
     try:
-        account = Account(living_tensors(step), check)
+        account = OperationCounter(living_tensors(step), check)
         with account:
-            trainer.round()
+            trainer.iteration()
         wait_for(device)
     except _StoppedError as stopped:
         known = replace(known, stopped=str(stopped))
@@ -251,7 +251,7 @@ def _times(trainer: Trainer, deadline: float, clock: Callable[[], float], first:
     times: list[float] = []
     while sum(times) < TIMED and clock() + (max(times) if times else first) < deadline:
         began = clock()
-        trainer.round()
+        trainer.iteration()
         wait_for(trainer.plan.device)
         times.append(clock() - began)
     return times
@@ -261,9 +261,9 @@ class _StoppedError(Exception):
     """An iteration that is not played to its end: out of "time" or "memory"."""
 
 
-def living_tensors(step: Step) -> Iterator[Tensor]:
+def living_tensors(step: GANStep) -> Iterator[Tensor]:
     """What a step keeps on its device between iterations."""
-    networks = [*step.players.both(), *(one.network for one in step.companions.values())]
+    networks = [*step.networks.both(), *(one.network for one in step.auxiliary_networks.values())]
     for technique in step.techniques:
         kept = technique.sampling_generator()
         networks += [] if kept is None else [kept]
@@ -280,12 +280,12 @@ def living_tensors(step: Step) -> Iterator[Tensor]:
         )
 
 
-def _optimizers(step: Step) -> list[torch.optim.Optimizer]:
-    scheduled = (step.discriminator_optimiser, step.generator_optimiser, *step.companion_optimisers.values())
-    return [one.optimiser for one in scheduled]
+def _optimizers(step: GANStep) -> list[torch.optim.Optimizer]:
+    scheduled = (step.discriminator_optimizer, step.generator_optimizer, *step.auxiliary_optimizers.values())
+    return [one.optimizer for one in scheduled]
 
 
-def _fill_optimizers(step: Step) -> None:
+def _fill_optimizers(step: GANStep) -> None:
     """A step by gradients of 0: gradients and moments lie there as in every iteration but the first."""
     for optimizer in _optimizers(step):
         for group in optimizer.param_groups:

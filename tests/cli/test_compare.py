@@ -7,18 +7,18 @@ import pytest
 from PIL import Image
 
 from kennel.config.recipe import override
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
 
 SETTINGS = (
     "image.size=8",
-    "generator.width=4",
-    "discriminator.width=4",
-    "batch=8",
-    "ticks=4",
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=4",
     "budget.images=64",
     "keep_every_ticks=1",
     "validation.every_ticks=0",
@@ -30,16 +30,16 @@ SETTINGS = (
 @pytest.fixture
 def run(packed_set, tmp_path):
     """A run whose last checkpoint draws one picture only, with one weight grown a hundredfold."""
-    recipe = override(built_in("digits"), SETTINGS)
+    recipe = override(get_recipe("digits"), SETTINGS)
     train(recipe, packed_set(), tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     whole = checkpoint.load(folder.checkpoints / checkpoint.name_for(48))
     newest = checkpoint.load(folder.checkpoints / checkpoint.name_for(64))
     tensors = dict(whole.tensors)
     tensors["generator.stem.weight"] = tensors["generator.stem.weight"] * 0
     grown = "discriminator.head.parametrizations.weight.original"
     tensors[grown] = tensors[grown] * 100
-    about = {key: value for key, value in newest.about.items() if key != "checksum"}
+    about = {key: value for key, value in newest.metadata.items() if key != "checksum"}
     checkpoint.save(newest.path, tensors, about)
     return tmp_path / "run"
 
@@ -76,7 +76,7 @@ def test_an_untouched_checkpoint_has_the_singular_values_of_its_weights(kennel, 
     file = tmp_path / "compared.json"
     assert kennel("compare", run, "32", "48", "--count", 8, "--metrics", "fid", "--json", file).code == 0
     for one in json.loads(file.read_text()):
-        path = RunFolder(run).checkpoints / checkpoint.name_for(one["images"])
+        path = RunDir(run).checkpoints / checkpoint.name_for(one["images"])
         weight = checkpoint.load(path).tensors["generator.stem.weight"]
         assert one["singular_values"]["generator"]["stem"] == pytest.approx(
             float(np.linalg.svd(weight.numpy(), compute_uv=False)[0]), rel=1e-4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kennel.config.base import Options
+from kennel.config.base import Config
 from kennel.evaluation.metrics.base import METRICS
 from kennel.losses import LOSSES
 from kennel.techniques import TECHNIQUES
@@ -29,7 +29,7 @@ def test_the_page_of_a_part_has_each_of_its_options_with_what_it_takes(command, 
         rows = {line.split()[0] for line in page.splitlines() if line.strip()}
         for option, about in LISTS[command][name].model_fields.items():
             kind = about.annotation
-            group = isinstance(kind, type) and issubclass(kind, Options)
+            group = isinstance(kind, type) and issubclass(kind, Config)
             assert {f"{option}.{one}" for one in kind.model_fields} & rows if group else option in rows
         assert not any(line.endswith(" a value") for line in page.splitlines())
 

@@ -8,9 +8,15 @@ import sys
 from rich.table import Table
 
 from kennel.cli.console import console
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
-TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
+TINY = (
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=2",
+    "image.size=8",
+)
 QUICK = (
     *(word for setting in (*TINY, "validation.every_ticks=0") for word in ("--set", setting)),
     *("--images", "64", "--device", "cpu"),
@@ -21,7 +27,7 @@ def test_brackets_in_paths_and_names_are_brackets(kennel, packed_set, tmp_path):
     run = tmp_path / "a[bold]" / "[try1]"
     outcome = kennel("train", "digits", "--data", packed_set(), "--out", run, *QUICK)
     assert outcome.code == 0, outcome.err
-    assert f"Report:      {RunFolder(run).report}\n" in outcome.out
+    assert f"Report:      {RunDir(run).report}\n" in outcome.out
     outcome = kennel("sample", run, "--count", "4", "--out", tmp_path / "o [a[/b].zip", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     assert outcome.out.endswith("o [a[/b].zip\n")
@@ -44,8 +50,8 @@ def test_a_run_outlives_the_reader_of_its_words(packed_set, tmp_path):
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait(timeout=100) == 0
-    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
-    assert RunFolder(tmp_path / "run").report.is_file()
+    assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
+    assert RunDir(tmp_path / "run").report.is_file()
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(kennel, packed_set, tmp_path):
@@ -110,7 +116,7 @@ def test_a_run_outlives_a_full_disk_under_its_words(packed_set, tmp_path):
                 [*command, "--out", str(run)], env=environment, timeout=100, text=True, check=False, **streams
             )
         assert process.returncode == code, process.stderr
-        assert [line["images"] for line in RunFolder(run).log()] == [32, 64]
+        assert [line["images"] for line in RunDir(run).log()] == [32, 64]
         if stream == "stdout":  # what was asked for is lost, and that is said
             assert "no space left on device" in process.stderr
             assert "Traceback" not in process.stderr

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from kennel.cli import main
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.networks import GENERATORS
 
 
@@ -36,7 +36,7 @@ def test_prepare_then_show(
     destination = tmp_path / "set"
     options = ("--aspect", "0.8:1.25", "--size", "32", "--fit", "pad", "--resample", "box", "--max-bad", "0%")
     assert kennel(monkeypatch, "data", "prepare", photographs, destination, *options) == 0
-    packed = PackedSet(destination)
+    packed = ImageDataset(destination)
     assert (len(packed), packed.shape) == (9, (3, 32, 32))
     said = capsys.readouterr().out
     assert "9 images of 32x32 RGB in 2 classes" in said
@@ -59,7 +59,7 @@ def test_labels_splits_and_backgrounds_are_options_and_what_cannot_come_of_it_is
             Image.new("RGBA", (8, 8), (shade, 0, len(split), 0)).save(file)
     options = ("--split", "val", "--background", "#0a141e", "--size", "8", "--keep-duplicates")
     assert kennel(monkeypatch, "data", "prepare", tmp_path / "source", tmp_path / "set", *options) == 0
-    packed = PackedSet(tmp_path / "set")
+    packed = ImageDataset(tmp_path / "set")
     assert packed.classes == ("cat", "dog")
     assert packed.images[:, :, 0, 0].tolist() == [[10, 20, 30]] * 2
     said = capsys.readouterr().err
@@ -96,7 +96,7 @@ def test_the_tutorial_keeps_what_cameras_take(
     for command in commands:
         assert kennel(monkeypatch, *command) == 0
         assert "dropped" not in capsys.readouterr().out
-    assert len(PackedSet(tmp_path / "sets" / "mine")) == len(sizes)
+    assert len(ImageDataset(tmp_path / "sets" / "mine")) == len(sizes)
     for low_high, kept in (("0.66:1.51", 5), ("0.8:1.25", 1)):  # as the tutorial says of them
         assert kennel(monkeypatch, "data", "prepare", "photos", "--aspect", low_high, "--dry-run") == 0
         words = capsys.readouterr().out.split()
@@ -111,7 +111,7 @@ def test_a_limit_of_bad_files_is_taken_as_50_as_50_percent_and_as_a_half(
     for number, text in enumerate(("50", "50%", "0.5")):
         destination = tmp_path / f"set{number}"
         assert kennel(monkeypatch, "data", "prepare", photographs, destination, "--max-bad", text) == 0
-        assert PackedSet(destination).about["provenance"]["options"]["max_bad"] == 0.5
+        assert ImageDataset(destination).about["provenance"]["options"]["max_bad"] == 0.5
     assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "no", "--max-bad", "0.3") == 2
 
 
@@ -126,7 +126,7 @@ def test_every_side_that_a_network_draws_is_prepared_and_any_other_on_request(
     capsys.readouterr()
     options = ("--size", "65", "--any-size")
     assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "set", *options) == 0
-    assert PackedSet(tmp_path / "set").shape == (3, 65, 65)
+    assert ImageDataset(tmp_path / "set").shape == (3, 65, 65)
 
 
 def test_a_side_of_its_own_that_few_networks_draw_is_told(
@@ -136,7 +136,7 @@ def test_a_side_of_its_own_that_few_networks_draw_is_told(
     (tmp_path / "train-images-idx3-ubyte").write_bytes(start + bytes(range(200)) * 4)
     assert kennel(monkeypatch, "data", "prepare", tmp_path / "train-images-idx3-ubyte", tmp_path / "set") == 0
     assert "own side is 20, which no network draws" in capsys.readouterr().err
-    assert PackedSet(tmp_path / "set").shape == (1, 20, 20)
+    assert ImageDataset(tmp_path / "set").shape == (1, 20, 20)
 
 
 def test_names_to_exclude_can_come_from_a_file(
@@ -145,7 +145,7 @@ def test_names_to_exclude_can_come_from_a_file(
     (tmp_path / "names.txt").write_text("1\n\n3.png\n")
     arguments = ("--exclude", f"@{tmp_path / 'names.txt'}", "--exclude", "[0] class/4.png")
     assert kennel(monkeypatch, "data", "prepare", photographs, tmp_path / "set", *arguments) == 0
-    assert PackedSet(tmp_path / "set").about["report"]["dropped"] == {"excluded": 3}
+    assert ImageDataset(tmp_path / "set").about["report"]["dropped"] == {"excluded": 3}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from kennel.config.recipe import override
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.sampling import generator_file
 from kennel.training.run import train
 
@@ -20,15 +20,21 @@ FEW_LEVELS = 2
 def run(packed_set, tmp_path):
     """A finished run of a few rounds by class, with an average, a spectral norm in the generator."""
     settings = [
-        *("generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=32"),
+        *(
+            "generator.base_channels=4",
+            "discriminator.base_channels=4",
+            "batch_size=8",
+            "num_ticks=1",
+            "budget.images=32",
+        ),
         *(
             "image.size=8",
             "validation.every_ticks=0",
-            "classes=null",
+            "num_classes=null",
             "techniques.spectral_norm.players=both",
         ),
     ]
-    train(override(built_in("digits"), settings), packed_set(classes=3), tmp_path / "run")
+    train(override(get_recipe("digits"), settings), packed_set(classes=3), tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -111,8 +117,14 @@ def test_a_truncation_that_no_file_can_have_is_refused(kennel, run, tmp_path):
 
 
 def test_a_recipe_whose_name_is_a_path_is_exported_into_the_runs_folder(kennel, packed_set, tmp_path):
-    settings = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=8"]
-    recipe = override(built_in("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
+    settings = [
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "batch_size=8",
+        "num_ticks=1",
+        "budget.images=8",
+    ]
+    recipe = override(get_recipe("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
     train(recipe.model_copy(update={"name": "../mine/dögs 1"}), packed_set(), tmp_path / "run")
     assert kennel("export", tmp_path / "run").code == 0
     assert [file.name for file in (tmp_path / "run" / "exports").iterdir()] == [

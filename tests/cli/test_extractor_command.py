@@ -133,9 +133,9 @@ def test_train_writes_a_classifier_and_says_how_good_it_is(kennel, packed_set, t
     outcome = kennel("extractor", "train", data, "--epochs", "2", "--seed", "3", "--device", "cpu")
     assert outcome.code == 0, outcome.err
     assert "on 4 images held out of 40 in 2 classes, after 2 epochs" in outcome.out
-    from kennel.data.dataset import PackedSet
+    from kennel.data.dataset import ImageDataset
 
-    path = classifier_file_for(PackedSet(data).fingerprint)
+    path = classifier_file_for(ImageDataset(data).fingerprint)
     assert path is not None
     assert f"Classifier: {path}" in outcome.out
     assert read_facts(path).seed == 3

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from kennel.config.recipe import override
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.sampling.releases import RELEASES, place_of
 from kennel.training.run import train
 
@@ -17,8 +17,14 @@ from kennel.training.run import train
 @pytest.fixture
 def file(packed_set, tmp_path, kennel):
     """An exported generator."""
-    settings = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=16"]
-    recipe = override(built_in("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
+    settings = [
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "batch_size=8",
+        "num_ticks=1",
+        "budget.images=16",
+    ]
+    recipe = override(get_recipe("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
     train(recipe, packed_set(), tmp_path / "run")
     assert kennel("export", tmp_path / "run", "--out", tmp_path / "served" / "tiny.safetensors").code == 0
     return tmp_path / "served" / "tiny.safetensors"

@@ -229,12 +229,18 @@ def test_a_run_s_pictures_lie_beside_its_judgements(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from kennel.config.recipe import override
-    from kennel.recipes import built_in
+    from kennel.recipes import get_recipe
     from kennel.reporting.score_tables import judgement_tables, judging_pictures
     from kennel.training.run import train
 
-    small = ["generator.width=4", "discriminator.width=4", "batch=8", "ticks=1", "budget.images=16"]
-    recipe = override(built_in("digits"), [*small, "image.size=8", "validation.every_ticks=0"])
+    small = [
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "batch_size=8",
+        "num_ticks=1",
+        "budget.images=16",
+    ]
+    recipe = override(get_recipe("digits"), [*small, "image.size=8", "validation.every_ticks=0"])
     train(recipe, packed_set(), tmp_path / "run")
     result = run(tmp_path / "run", "--metrics", "mifid,recall", "--count", "20")
     assert result.exit_code == 0, result.output

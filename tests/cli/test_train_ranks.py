@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 SMALL = (
-    *("image.channels=1", "image.size=8", "batch=8", "generator.width=4", "discriminator.width=4"),
-    *("validation.count=40", "techniques.ema=on"),
+    *(
+        "image.channels=1",
+        "image.size=8",
+        "batch_size=8",
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+    ),
+    *("validation.num_samples=40", "techniques.ema=on"),
 )
 
 
@@ -44,14 +50,14 @@ def files(run: Path) -> list[str]:
 
 
 def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(kennel, packed_set, tmp_path):
-    settings, data = ("ticks=4", "budget.images=128", "validation.every_ticks=2"), packed_set()
+    settings, data = ("num_ticks=4", "budget.images=128", "validation.every_ticks=2"), packed_set()
     two = started(*TORCHRUN, data=data, out=tmp_path / "two", settings=settings)
     one = kennel(*training(data, tmp_path / "one", settings))
     said = two.communicate(timeout=200)
     assert (one.code, two.returncode) == (0, 0), (one, said)
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert sum(name.startswith("tensorboard/") for name in files(tmp_path / "two")) <= 1
-    alone, shared = (RunFolder(tmp_path / name).log() for name in ("one", "two"))
+    alone, shared = (RunDir(tmp_path / name).log() for name in ("one", "two"))
     assert [list(line) for line in alone] == [list(line) for line in shared]
     assert [line["images"] for line in shared] == [32, 64, 96, 128]
     for line, same in zip(alone, shared, strict=True):
@@ -66,11 +72,11 @@ def test_the_folder_of_two_ranks_is_in_kind_that_of_one_process(kennel, packed_s
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_comes_back_from_the_last_checkpoint_by_itself(packed_set, tmp_path):
-    settings, data = ("ticks=40", "budget.images=3200", "validation.every_ticks=0"), packed_set()
+    settings, data = ("num_ticks=40", "budget.images=3200", "validation.every_ticks=0"), packed_set()
     whole = started(*TORCHRUN, data=data, out=tmp_path / "whole", settings=settings)
     said = whole.communicate(timeout=300)
     assert whole.returncode == 0, said
-    run = RunFolder(tmp_path / "killed")
+    run = RunDir(tmp_path / "killed")
     restarting = (*TORCHRUN[:2], "--max-restarts", "3", *TORCHRUN[2:])
     process = started(*restarting, data=data, out=run.path, settings=settings)
     for place, wanted in enumerate((2, 12)):  # ticks
@@ -98,8 +104,8 @@ def children(parent: int) -> list[int]:
 
 def outcome(run: Path) -> dict[str, object]:
     """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
-    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
+    return {"checksum": newest.metadata["checksum"], "log": timeless, "grids": grids}

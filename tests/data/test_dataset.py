@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet, set_fingerprint
-from kennel.data.images import ImageSet
+from kennel.data.dataset import ImageDataset, set_fingerprint
+from kennel.data.images import ImageSource
 from kennel.errors import DataError
 
 
 def test_a_packed_set_is_an_image_set(packed_set):
-    packed = PackedSet(packed_set(count=10, channels=3, classes=2))
-    assert isinstance(packed, ImageSet)
+    packed = ImageDataset(packed_set(count=10, channels=3, classes=2))
+    assert isinstance(packed, ImageSource)
     assert len(packed) == 10
     assert packed.shape == (3, 8, 8)
     assert packed.classes == ("class 0", "class 1")
@@ -21,7 +21,7 @@ def test_a_packed_set_is_an_image_set(packed_set):
 
 def test_a_folder_that_is_no_packed_set_is_refused_with_the_command(tmp_path):
     with pytest.raises(DataError, match="kennel data prepare"):
-        PackedSet(tmp_path)
+        ImageDataset(tmp_path)
 
 
 def test_another_format_a_wrong_count_and_a_damaged_file_are_refused(packed_set):
@@ -29,14 +29,14 @@ def test_another_format_a_wrong_count_and_a_damaged_file_are_refused(packed_set)
     about = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(about | {"format": 99}))
     with pytest.raises(DataError, match="format 99"):
-        PackedSet(folder)
+        ImageDataset(folder)
     (folder / "dataset.json").write_text(json.dumps(about | {"count": 3}))
     with pytest.raises(DataError, match="does not hold the 3 images"):
-        PackedSet(folder)
+        ImageDataset(folder)
     (folder / "dataset.json").write_text(json.dumps(about))
     (folder / "images.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match="cannot be read"):
-        PackedSet(folder)
+        ImageDataset(folder)
 
 
 def test_a_fingerprint_changes_with_a_pixel_a_label_or_a_name():
@@ -60,16 +60,16 @@ def test_a_dataset_json_that_is_damaged_is_one_sentence(packed_set, text):
     folder = packed_set()
     (folder / "dataset.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match=r"dataset.json is damaged: prepare the set again|packed format None"):
-        PackedSet(folder)
+        ImageDataset(folder)
 
 
 def test_a_folder_of_pictures_is_to_be_prepared_into_another(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dog.jpg").touch()
     with pytest.raises(DataError, match=r"data prepare .*photos DEST`, and give DEST"):
-        PackedSet(tmp_path / "photos")
+        ImageDataset(tmp_path / "photos")
     with pytest.raises(DataError, match=r"data prepare SOURCE .*nothing`"):
-        PackedSet(tmp_path / "nothing")
+        ImageDataset(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_images_that_no_picture_could_be_are_refused(packed_set, shape, message)
     folder = packed_set()
     np.save(folder / "images.npy", np.zeros(shape, np.uint8))
     with pytest.raises(DataError, match=message):
-        PackedSet(folder)
+        ImageDataset(folder)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_labels_of_another_kind_are_refused(packed_set, labels):
     folder = packed_set(classes=2)
     np.save(folder / "labels.npy", labels)
     with pytest.raises(DataError, match=r"labels\.npy holds .* expected int64, one to an image"):
-        PackedSet(folder)
+        ImageDataset(folder)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_a_dataset_json_of_the_wrong_kind_is_one_sentence(packed_set, change):
     about = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps(about | change))
     with pytest.raises(DataError, match=r"dataset\.json is damaged: prepare the set again"):
-        PackedSet(folder)
+        ImageDataset(folder)

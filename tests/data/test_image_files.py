@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from kennel.data import image_files
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.image_files import FolderSet, NpzSet, open_images
-from kennel.data.images import ChosenSet, ImageSet
+from kennel.data.images import ImageSource, Subset
 from kennel.data.sources.decode import decode
 from kennel.errors import DataError
 
@@ -32,11 +32,11 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def everything(images: ImageSet, size: int = 2) -> np.ndarray:
+def everything(images: ImageSource, size: int = 2) -> np.ndarray:
     return np.concatenate(list(images.batches(size)))
 
 
-def same_in_parts(images: ImageSet, size: int) -> None:
+def same_in_parts(images: ImageSource, size: int) -> None:
     """What ranks read: every `step`-th batch is that of all batches."""
     whole = list(images.batches(size))
     for first, step in ((0, 1), (0, 2), (1, 2), (2, 3), (1, 1), (7, 8)):
@@ -60,7 +60,7 @@ def test_a_folder_a_zip_and_a_tar_of_the_same_files_hold_the_same_pixels(
     order = [0, 2, 4, 1, 3]
     sets = [open_images(folder), *(open_images(tmp_path / f"images{s}") for s in (".zip", ".tar", ".tar.gz"))]
     for images in sets:
-        assert isinstance(images, ImageSet)
+        assert isinstance(images, ImageSource)
         assert (len(images), images.shape) == (5, (3, 6, 6))
         assert [len(batch) for batch in images.batches(2)] == [2, 2, 1]
         np.testing.assert_array_equal(everything(images), pictures()[order].transpose(0, 3, 1, 2))
@@ -91,7 +91,7 @@ def test_an_npz_gives_its_images(tmp_path: Path, channels: int | None) -> None:
 
 
 def test_a_packed_set_opens_as_one(packed_set: Callable[..., Path]) -> None:
-    assert isinstance(open_images(packed_set()), PackedSet)
+    assert isinstance(open_images(packed_set()), ImageDataset)
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,15 @@ def test_parts_of_arrays_packed_sets_and_choices_are_those_of_the_whole(
     packed_set: Callable[..., Path], tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "images.npz", images=pictures(11))
-    packed = PackedSet(packed_set(count=11))
-    for images in (packed, NpzSet(tmp_path / "images.npz"), ChosenSet(packed, np.array([0, 1, 2, 7, 8, 10]))):
+    packed = ImageDataset(packed_set(count=11))
+    for images in (packed, NpzSet(tmp_path / "images.npz"), Subset(packed, np.array([0, 1, 2, 7, 8, 10]))):
         same_in_parts(images, 2)
         same_in_parts(images, 3)
 
 
 def test_a_choice_comes_in_whole_batches(packed_set: Callable[..., Path]) -> None:
-    packed = PackedSet(packed_set(count=40))
+    packed = ImageDataset(packed_set(count=40))
     rows = np.sort(np.random.default_rng(0).permutation(40)[:17])
-    batches = list(ChosenSet(packed, rows).batches(4))
+    batches = list(Subset(packed, rows).batches(4))
     assert [len(batch) for batch in batches] == [4, 4, 4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(batches), packed.images[rows])

@@ -2,9 +2,9 @@
 
 import torch
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.instances import InstanceBatches
-from kennel.data.loader import Stream
+from kennel.data.loader import BatchLoader
 
 CPU = torch.device("cpu")
 NEIGHBORS = torch.stack([torch.arange(12), (torch.arange(12) + 1) % 12, (torch.arange(12) + 2) % 12], 1)
@@ -12,7 +12,7 @@ NEIGHBORS = torch.stack([torch.arange(12), (torch.arange(12) + 1) % 12, (torch.a
 
 def batches(path, *, seed=3, resident_bytes=None, rows=slice(None)):
     """Of eight images, of a set of twelve."""
-    stream = Stream(PackedSet(path), 8, seed, CPU, resident_bytes, rows=rows)
+    stream = BatchLoader(ImageDataset(path), 8, seed, CPU, resident_bytes, rows=rows)
     return stream, InstanceBatches(stream, NEIGHBORS, seed)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.data.dataset import PackedSet
-from kennel.data.loader import Stream
+from kennel.data.dataset import ImageDataset
+from kennel.data.loader import BatchLoader
 from kennel.errors import DataError
 
 CPU = torch.device("cpu")
@@ -20,8 +20,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=[0, 1 << 30], ids=["mapped", "resident"])
 def stream(request, packed_set):
-    packed = PackedSet(packed_set(count=37, channels=3, classes=5))
-    with Stream(packed, 8, 0, CPU, resident_bytes=request.param) as stream:
+    packed = ImageDataset(packed_set(count=37, channels=3, classes=5))
+    with BatchLoader(packed, 8, 0, CPU, resident_bytes=request.param) as stream:
         yield stream
 
 
@@ -51,16 +51,17 @@ def test_pixels_and_labels_are_those_of_the_set_in_the_order_of_the_indices(stre
 
 
 def test_a_batch_larger_than_the_set_spans_epochs(packed_set):
-    stream = Stream(PackedSet(packed_set(count=5)), 12, 0, CPU)
+    stream = BatchLoader(ImageDataset(packed_set(count=5)), 12, 0, CPU)
     assert sorted(stream.indices(0)[:5].tolist()) == list(range(5))
     assert stream.at(0)[0].shape == (12, 1, 8, 8)
 
 
 @pytest.mark.parametrize("table_images", [10, 1 << 22], ids=["computed order", "table"])
 def test_streamed_and_resident_batches_are_identical_wherever_one_begins(packed_set, table_images):
-    packed = PackedSet(packed_set(count=50, channels=3, classes=3))
+    packed = ImageDataset(packed_set(count=50, channels=3, classes=3))
     both = [
-        Stream(packed, 16, 7, CPU, resident_bytes=room, table_images=table_images) for room in (0, 1 << 30)
+        BatchLoader(packed, 16, 7, CPU, resident_bytes=room, table_images=table_images)
+        for room in (0, 1 << 30)
     ]
     assert [stream.is_resident for stream in both] == [False, True]
     for position in [*range(0, 800, 16), 32, 48, 5 * 16]:
@@ -77,7 +78,7 @@ def test_a_process_may_take_its_rows_of_every_batch(packed_set, stream):
     whole, labels = stream.at(24)
     for rows in (slice(0, 3), slice(3, 8), slice(1, None, 2)):
         room = stream.packed.images.nbytes if stream.is_resident else 0
-        with Stream(stream.packed, 8, 0, CPU, resident_bytes=room, rows=rows) as part:
+        with BatchLoader(stream.packed, 8, 0, CPU, resident_bytes=room, rows=rows) as part:
             pixels, its_labels = part.at(24)
             assert torch.equal(pixels, whole[rows])
             assert torch.equal(its_labels, labels[rows])
@@ -85,8 +86,8 @@ def test_a_process_may_take_its_rows_of_every_batch(packed_set, stream):
 
 
 def test_a_set_that_is_cut_off_while_it_is_streamed_is_told_in_a_sentence(packed_set):
-    packed = PackedSet(packed_set(count=200))
-    with Stream(packed, 8, 0, CPU, resident_bytes=0) as stream:
+    packed = ImageDataset(packed_set(count=200))
+    with BatchLoader(packed, 8, 0, CPU, resident_bytes=0) as stream:
         os.truncate(packed.path / "images.npy", 128)
         with pytest.raises(DataError, match="can no longer be read"):
             list(map(stream.at, range(0, 400, 8)))
@@ -99,8 +100,8 @@ def interrupted(stream):
 
 
 def test_the_thread_ends_with_the_block_also_after_an_interrupt(packed_set):
-    packed = PackedSet(packed_set(count=20))
-    with pytest.raises(KeyboardInterrupt), Stream(packed, 8, 0, CPU, resident_bytes=0) as stream:
+    packed = ImageDataset(packed_set(count=20))
+    with pytest.raises(KeyboardInterrupt), BatchLoader(packed, 8, 0, CPU, resident_bytes=0) as stream:
         interrupted(stream)
     assert "kennel-ahead" not in [thread.name for thread in threading.enumerate()]
 
@@ -108,11 +109,11 @@ def test_the_thread_ends_with_the_block_also_after_an_interrupt(packed_set):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("table_images", [10, 1 << 22], ids=["computed order", "table"])
 def test_on_a_gpu_batches_are_the_same_and_nobody_waits_for_it(packed_set, table_images):
-    packed = PackedSet(packed_set(count=5000, channels=3, size=32, classes=3))
-    expected = Stream(packed, 64, 7, CPU, 1 << 30, table_images=table_images)
+    packed = ImageDataset(packed_set(count=5000, channels=3, size=32, classes=3))
+    expected = BatchLoader(packed, 64, 7, CPU, 1 << 30, table_images=table_images)
     gpu, busy = torch.device("cuda"), torch.randn(4096, 4096, device="cuda")
     for room in (0, 1 << 30):
-        with Stream(packed, 64, 7, gpu, room, table_images=table_images) as stream:
+        with BatchLoader(packed, 64, 7, gpu, room, table_images=table_images) as stream:
             given = []
             torch.cuda.set_sync_debug_mode("error")
             try:
@@ -129,15 +130,15 @@ def test_on_a_gpu_batches_are_the_same_and_nobody_waits_for_it(packed_set, table
 
 
 def test_it_is_said_where_the_set_is(packed_set):
-    packed = PackedSet(packed_set(count=20, size=16))
-    assert Stream(packed, 8, 0, CPU).about == "The set (5.12 kB) is held in the memory of cpu."
-    assert Stream(packed, 8, 0, CPU, 10).about == f"The set (5.12 kB) is streamed from {packed.path}."
+    packed = ImageDataset(packed_set(count=20, size=16))
+    assert BatchLoader(packed, 8, 0, CPU).about == "The set (5.12 kB) is held in the memory of cpu."
+    assert BatchLoader(packed, 8, 0, CPU, 10).about == f"The set (5.12 kB) is streamed from {packed.path}."
 
 
 def test_labels_are_held_in_as_few_bytes_as_the_classes_need_and_given_as_int64(packed_set):
     for classes, kind in ((2, torch.int8), (128, torch.int8), (129, torch.int16)):
-        packed = PackedSet(packed_set(count=300, classes=classes, name=f"{classes}"))
-        stream = Stream(packed, 8, 0, CPU)
+        packed = ImageDataset(packed_set(count=300, classes=classes, name=f"{classes}"))
+        stream = BatchLoader(packed, 8, 0, CPU)
         assert stream._labels.dtype == kind
         labels = torch.cat([stream.at(position)[1] for position in range(0, 304, 8)])[:300]
         assert labels.sort().values.tolist() == sorted(packed.labels.tolist())
@@ -147,18 +148,18 @@ def test_labels_beyond_the_classes_are_refused(packed_set):
     folder = packed_set(count=20, classes=2)
     np.save(folder / "labels.npy", np.arange(20))
     with pytest.raises(DataError, match="beyond its 2 classes"):
-        Stream(PackedSet(folder), 8, 0, CPU)
+        BatchLoader(ImageDataset(folder), 8, 0, CPU)
 
 
 def test_a_device_without_room_is_told_with_the_remedy(packed_set, monkeypatch):
-    packed = PackedSet(packed_set())
+    packed = ImageDataset(packed_set())
 
     def no_room(*shape, **how):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("kennel.data.loader.torch.empty", no_room)
     with pytest.raises(DataError, match="--resident never"):
-        Stream(packed, 8, 0, CPU, 1 << 40)
+        BatchLoader(packed, 8, 0, CPU, 1 << 40)
 
 
 TEN_MILLION = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kennel.data.memory_budget import HOST_SHARE, free_bytes, free_host_bytes, parse_room, room_on
+from kennel.data.memory_budget import HOST_SHARE, free_bytes, free_host_bytes, memory_on, parse_memory
 from kennel.errors import DataError
 
 GIB = 1 << 30
@@ -49,16 +49,16 @@ def test_without_linuxs_files_there_is_an_answer_all_the_same(tmp_path):
 def test_ranks_of_one_machine_divide_its_memory(monkeypatch):
     monkeypatch.setattr("kennel.data.memory_budget.free_host_bytes", lambda: 8 * GIB)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert room_on(torch.device("cpu")) == int(8 * GIB * HOST_SHARE)
+    assert memory_on(torch.device("cpu")) == int(8 * GIB * HOST_SHARE)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert room_on(torch.device("cpu")) == int(8 * GIB * HOST_SHARE) // 4
+    assert memory_on(torch.device("cpu")) == int(8 * GIB * HOST_SHARE) // 4
 
 
 def test_what_the_user_says():
-    assert parse_room("auto") is None
-    assert parse_room("never") == 0
-    assert parse_room("always") > 1 << 60
-    assert [parse_room(text) for text in ("8G", "8GiB", "8gb", "0.5T", "100M", "12345")] == [
+    assert parse_memory("auto") is None
+    assert parse_memory("never") == 0
+    assert parse_memory("always") > 1 << 60
+    assert [parse_memory(text) for text in ("8G", "8GiB", "8gb", "0.5T", "100M", "12345")] == [
         *(8 * GIB, 8 * GIB, 8 * GIB, 512 * GIB, 100 << 20, 12345)
     ]
 
@@ -66,7 +66,7 @@ def test_what_the_user_says():
 @pytest.mark.parametrize("text", ["", "plenty", "-1G", "8X", "G"])
 def test_what_is_no_amount_is_refused(text):
     with pytest.raises(DataError, match="such as 8G"):
-        parse_room(text)
+        parse_memory(text)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how much is used is read from /proc")

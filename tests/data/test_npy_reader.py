@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from kennel.data.npy_reader import RowFile
+from kennel.data.npy_reader import NpyReader
 from kennel.errors import DataError
 
 ROWS = np.random.default_rng(0).integers(0, 256, (50, 3, 8, 8), dtype=np.uint8)
@@ -19,7 +19,7 @@ def file(tmp_path):
 
 
 def opened(path):
-    return RowFile(path, np.load(path, mmap_mode="r"))
+    return NpyReader(path, np.load(path, mmap_mode="r"))
 
 
 def test_rows_are_those_of_the_array_in_the_order_asked_for(file):
@@ -80,7 +80,7 @@ def test_a_disk_that_fails_is_told(file):
 def test_what_cannot_be_opened_or_is_in_another_order_is_refused(file):
     array = np.load(file, mmap_mode="r")
     with pytest.raises(DataError, match="C order"):
-        RowFile(file, np.asfortranarray(ROWS))
+        NpyReader(file, np.asfortranarray(ROWS))
     file.unlink()
     with pytest.raises(DataError, match="No such file"):
-        RowFile(file, array)
+        NpyReader(file, array)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kennel.data.prefetch import Ahead
+from kennel.data.prefetch import Prefetcher
 
 
 def threads():
@@ -24,14 +24,14 @@ def eventually(condition):
 
 
 def test_values_come_in_order_and_from_wherever_they_are_asked_for():
-    ahead = Ahead(lambda position: position * position, 3, 4)
+    ahead = Prefetcher(lambda position: position * position, 3, 4)
     assert [ahead.at(position) for position in (0, 3, 6, 9, 30, 33, 0, 3)] == [0, 9, 36, 81, 900, 1089, 0, 9]
     ahead.close()
 
 
 def test_so_many_are_made_ahead_and_no_more():
     made = []
-    ahead = Ahead(made.append, 1, 3)
+    ahead = Prefetcher(made.append, 1, 3)
     ahead.at(0)
     assert eventually(lambda: made == [0, 1, 2, 3])
     time.sleep(0.02)
@@ -47,7 +47,7 @@ def test_an_error_is_raised_where_its_value_is_asked_for_and_not_before():
             raise OSError("the disk is gone")
         return position
 
-    ahead = Ahead(make, 1, 4)
+    ahead = Prefetcher(make, 1, 4)
     assert [ahead.at(0), ahead.at(1)] == [0, 1]
     for _ in range(2):
         with pytest.raises(OSError, match="the disk is gone"):
@@ -65,7 +65,7 @@ def test_a_value_that_is_made_while_another_place_is_asked_for_is_not_mistaken_f
             go.wait(5)
         return position
 
-    ahead = Ahead(make, 1, 2)
+    ahead = Prefetcher(make, 1, 2)
     ahead.at(0)
     assert begun.wait(5)
     threading.Timer(0.02, go.set).start()
@@ -76,7 +76,7 @@ def test_a_value_that_is_made_while_another_place_is_asked_for_is_not_mistaken_f
 
 def test_closing_ends_the_thread_and_a_hanging_read_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("kennel.data.prefetch._CLOSING_SECONDS", 0.05)
-    ahead = Ahead(lambda position: position, 1, 2)
+    ahead = Prefetcher(lambda position: position, 1, 2)
     ahead.at(0)
     ahead.close()
     assert eventually(lambda: not threads())
@@ -84,7 +84,7 @@ def test_closing_ends_the_thread_and_a_hanging_read_is_not_waited_for(monkeypatc
         ahead.at(10)
 
     go = threading.Event()
-    hanging = Ahead(lambda position: go.wait(5) if position else 0, 1, 2)
+    hanging = Prefetcher(lambda position: go.wait(5) if position else 0, 1, 2)
     hanging.at(0)
     began = time.monotonic()
     hanging.close()
@@ -95,9 +95,9 @@ def test_closing_ends_the_thread_and_a_hanging_read_is_not_waited_for(monkeypatc
 
 
 def test_one_that_was_never_asked_has_no_thread_and_one_that_is_forgotten_loses_its_own():
-    Ahead(lambda position: position, 1, 2).close()
+    Prefetcher(lambda position: position, 1, 2).close()
     assert not threads()
-    ahead = Ahead(lambda position: position, 1, 2)
+    ahead = Prefetcher(lambda position: position, 1, 2)
     ahead.at(0)
     assert len(threads()) == 1
     del ahead

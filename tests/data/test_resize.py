@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kennel.data.image_files import FolderSet, open_images
-from kennel.data.images import ArraySet, ImageSet
+from kennel.data.images import ArrayImages, ImageSource
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.resize import Resize, ResizedSet, SizesError, resized
 from kennel.data.sources.options import PrepareOptions
@@ -31,7 +31,7 @@ def mixed(as_folder: Callable[..., Path], picture: Callable[..., bytes]) -> Path
     )
 
 
-def everything(images: ImageSet) -> np.ndarray:  # type: ignore[type-arg]
+def everything(images: ImageSource) -> np.ndarray:  # type: ignore[type-arg]
     return np.concatenate(list(images.batches(2)))
 
 
@@ -102,7 +102,7 @@ def test_any_set_can_be_brought_to_another_size(
     )
     np.testing.assert_array_equal(small.labels, whole.labels)  # type: ignore[attr-defined, arg-type]
     assert open_images(place, Resize(16)).fingerprint == whole.fingerprint
-    wide = ArraySet(np.random.default_rng(0).integers(0, 256, (4, channels, 6, 12), dtype=np.uint8))
+    wide = ArrayImages(np.random.default_rng(0).integers(0, 256, (4, channels, 6, 12), dtype=np.uint8))
     cut = resized(wide, Resize(6))
     np.testing.assert_array_equal(everything(cut), everything(wide)[:, :, :, 3:9])
     assert resized(wide, None) is wide
@@ -111,13 +111,13 @@ def test_any_set_can_be_brought_to_another_size(
 
 
 def test_a_resized_set_says_all_that_the_other_says_of_its_classes() -> None:
-    images = ArraySet(np.zeros((2, 1, 8, 8), np.uint8), labels=np.array([1, 0]), classes=("a", "b"))
+    images = ArrayImages(np.zeros((2, 1, 8, 8), np.uint8), labels=np.array([1, 0]), classes=("a", "b"))
     images.class_sampling = "uniform"  # type: ignore[attr-defined]
     small = resized(images, Resize(4))
     for name in ("labels", "classes", "class_sampling"):
         assert getattr(small, name) is getattr(images, name)
     assert not hasattr(small, "at")  # pixels of the other size
-    assert not hasattr(resized(ArraySet(np.zeros((2, 1, 8, 8), np.uint8)), Resize(4)), "class_sampling")
+    assert not hasattr(resized(ArrayImages(np.zeros((2, 1, 8, 8), np.uint8)), Resize(4)), "class_sampling")
 
 
 @pytest.mark.parametrize(

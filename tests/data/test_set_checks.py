@@ -4,18 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.writer import PackedWriter
 from kennel.data.set_checks import shortage
 
-Write = Callable[..., PackedSet]
+Write = Callable[..., ImageDataset]
 
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Write:
     """`packed(numbers, labels)`: a set with an image for each number."""
 
-    def make(numbers: list[int], labels: list[int] | None = None) -> PackedSet:
+    def make(numbers: list[int], labels: list[int] | None = None) -> ImageDataset:
         classes = tuple(f"class {n}" for n in range(max(labels) + 1)) if labels else ()
         writer = PackedWriter(tmp_path, 2, classes, "grey")
         for number, label in zip(numbers, labels or [-1] * len(numbers), strict=True):
@@ -23,7 +23,7 @@ def packed(tmp_path: Path) -> Write:
             pixels[0, 0, 0] = number >> 8
             writer.add(pixels, label, "a", keep_duplicate=True)
         writer.finish({})
-        return PackedSet(tmp_path)
+        return ImageDataset(tmp_path)
 
     return make
 

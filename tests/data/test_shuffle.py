@@ -8,7 +8,7 @@ import torch
 
 from kennel import rng
 from kennel.data import shuffle
-from kennel.data.shuffle import Order, permuted
+from kennel.data.shuffle import EpochShuffle, permuted
 
 
 def keys(seed=0):
@@ -68,9 +68,9 @@ def test_a_computed_order_has_no_visible_pattern(count):
 
 def test_epochs_and_seeds_of_a_computed_order_have_nothing_in_common():
     count = 20_000
-    epochs = Order(count, 0, table_images=10)
+    epochs = EpochShuffle(count, 0, table_images=10)
     first, second = epochs.at(0, count), epochs.at(count, count)
-    other = Order(count, 1, table_images=10).at(0, count)
+    other = EpochShuffle(count, 1, table_images=10).at(0, count)
     for left, right in ((first, second), (first, other)):
         # The number of equal places is Poisson with mean 1: more than 10 has a chance of 1e-8.
         assert int((left == right).sum()) <= 10
@@ -80,7 +80,7 @@ def test_epochs_and_seeds_of_a_computed_order_have_nothing_in_common():
 def test_the_rounds_of_a_computed_order_have_nothing_in_common():
     """With one key for all rounds and halves of one size, swapping the halves would undo the permutation."""
     count = 1 << 16
-    order = Order(count, 0, table_images=10).at(0, count)
+    order = EpochShuffle(count, 0, table_images=10).at(0, count)
     places = torch.arange(count)
     swapped = (places % 256) * 256 + places // 256
     there_and_back = swapped[order[swapped[order]]]
@@ -91,21 +91,21 @@ def test_the_rounds_of_a_computed_order_have_nothing_in_common():
 @pytest.mark.parametrize("table_images", [10, 1 << 22], ids=["computed", "table"])
 def test_places_may_span_blocks_and_epochs(table_images, monkeypatch):
     monkeypatch.setattr(shuffle, "BLOCK", 16)
-    everything = Order(50, 3, table_images=table_images).at(0, 150)
+    everything = EpochShuffle(50, 3, table_images=table_images).at(0, 150)
     for epoch in range(3):
         assert sorted(everything[50 * epoch : 50 * (epoch + 1)].tolist()) == list(range(50))
-    again = Order(50, 3, table_images=table_images)
+    again = EpochShuffle(50, 3, table_images=table_images)
     for start in (0, 37, 110, 5):
         assert torch.equal(again.at(start, 40), everything[start : start + 40])
 
 
 def test_a_set_of_ordinary_size_keeps_the_order_of_torchs_randperm():
     drawn = torch.randperm(37, generator=rng.generator(5, "order of epoch 2"))
-    assert torch.equal(Order(37, 5).at(2 * 37, 37), drawn)
+    assert torch.equal(EpochShuffle(37, 5).at(2 * 37, 37), drawn)
 
 
 def test_the_orders_of_a_hundred_million_images_are_read_anywhere_in_no_time_and_no_room():
-    huge = Order(100_000_000, 0)
+    huge = EpochShuffle(100_000_000, 0)
     places = huge.at(3 * 100_000_000 + 77_777_777, 256)
     assert len(places.unique()) == 256
     assert int(places.min()) >= 0
@@ -124,5 +124,5 @@ def test_only_cuda_is_copied_to_while_nobody_waits(monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "to", recorded)
     elsewhere = torch.device("meta")
-    assert Order(37, 0, elsewhere).at(0, 8).device == elsewhere
+    assert EpochShuffle(37, 0, elsewhere).at(0, 8).device == elsewhere
     assert told == [(elsewhere, False)]

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kennel.config.recipe import Budget, Image, Latent, Part, Recipe, Turns
-from kennel.distributed import alone, own_rows, rank
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, Recipe, StepsConfig
+from kennel.distributed import rank, shard_slice, single_process
 from kennel.engine.builder import build_step
 from kennel.engine.latents import draw_latents
-from kennel.engine.running_means import Tally
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.running_means import RunningMeans
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.runs import checkpoint
@@ -91,7 +91,7 @@ def cases() -> dict[str, Case]:
     found |= {name: Case(recipe("ragan", *techniques), 8) for name, techniques in BESIDE.items()}
     found["several turns"] = Case(
         recipe("rahinge", "feature_matching").model_copy(
-            update={"turns": Turns(discriminator=2, generator=3)}
+            update={"turns": StepsConfig(discriminator=2, generator=3)}
         )
     )
     return found
@@ -99,7 +99,7 @@ def cases() -> dict[str, Case]:
 
 def _state(content: Recipe) -> set[str]:
     """The names of all that is remembered."""
-    return set(checkpoint.collect(build_step(content, CPU), Tally()))
+    return set(checkpoint.collect(build_step(content, CPU), RunningMeans()))
 
 
 def _provided(loss: str) -> frozenset[str]:
@@ -108,26 +108,28 @@ def _provided(loss: str) -> frozenset[str]:
 
 def recipe(loss: str, *techniques: str) -> Recipe:
     """A tiny recipe of two classes with batch norm in both players."""
-    teaches = any(TECHNIQUES[name].teaches_classes for name in techniques)
+    teaches = any(TECHNIQUES[name].supplies_class_signal for name in techniques)
     return Recipe(
         name="following",
-        image=Image(size=8, channels=3),
-        classes=2,
-        latent=Latent(dimension=4),
+        image=ImageConfig(size=8, channels=3),
+        num_classes=2,
+        latent_dim=4,
         generator=_generator(*techniques),
-        discriminator=Part(name="dcgan", width=4, conditioning="none" if teaches else "label"),
-        loss=Part(name=loss),
-        techniques=tuple(Part(name=name, **ACTIVE.get(name, {})) for name in techniques),
-        batch=BATCH,
+        discriminator=ComponentConfig(
+            name="dcgan", base_channels=4, conditioning="none" if teaches else "label"
+        ),
+        loss=ComponentConfig(name=loss),
+        techniques=tuple(ComponentConfig(name=name, **ACTIVE.get(name, {})) for name in techniques),
+        batch_size=BATCH,
         budget=Budget(images=IMAGES),
     )
 
 
-def _generator(*techniques: str) -> Part:
+def _generator(*techniques: str) -> ComponentConfig:
     """A DCGAN's, or StyleGAN2's where a technique needs styles."""
     if STYLED & set(techniques):
-        return Part(name="stylegan2", noise=False, **SMALL["stylegan2"])
-    return Part(name="dcgan", width=4)
+        return ComponentConfig(name="stylegan2", noise=False, **SMALL["stylegan2"])
+    return ComponentConfig(name="dcgan", base_channels=4)
 
 
 def _of_network(name: str) -> Recipe:
@@ -144,11 +146,11 @@ def _of_network(name: str) -> Recipe:
         options.append({key: value for key, value in small.items() if key in network.Options.model_fields})
     return recipe("hinge").model_copy(
         update={
-            "image": Image(size=size, channels=1),
+            "image": ImageConfig(size=size, channels=1),
             "classes": 0 if networks[0].conditional == "never" else 2,
-            "latent": Latent(dimension=420),
-            "generator": Part(name=names[0], **options[0]),
-            "discriminator": Part(name=names[1], **options[1]),
+            "latent_dim": 420,
+            "generator": ComponentConfig(name=names[0], **options[0]),
+            "discriminator": ComponentConfig(name=names[1], **options[1]),
         }
     )
 
@@ -156,28 +158,30 @@ def _of_network(name: str) -> Recipe:
 class Batches:
     """Random images of two classes; this rank's rows of them. The halves of a batch differ in their means."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: ImageConfig) -> None:
         self.shape = (BATCH, image.channels, image.size, image.size)
 
     def at(self, images_seen: int) -> tuple[Tensor, Tensor]:
         random = torch.Generator().manual_seed(images_seen)
         images = torch.rand(self.shape, generator=random) * 2 - 1
         images[BATCH // 2 :] = 0.5 + images[BATCH // 2 :] / 2
-        return images[own_rows(BATCH)], torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])[own_rows(BATCH)]
+        return images[shard_slice(BATCH)], torch.tensor([0, 1, 1, 0, 1, 0, 0, 1])[shard_slice(BATCH)]
 
 
 def played(case: Case) -> tuple[dict[str, Tensor], dict[str, float]]:
     """All state after the rounds, and the means of the statistics."""
     content = case.recipe
     step = build_step(content, CPU)
-    plan = Plan(BATCH, content.turns, IMAGES, IMAGES, 0, CPU)
+    plan = TrainPlan(BATCH, content.steps, IMAGES, IMAGES, 0, CPU)
     trainer = Trainer(
         step, Batches(content.image), lambda count, random: draw_latents(content.latent, count, random), plan
     )
     for _ in range(case.rounds):
-        trainer.round()
-    means = trainer.tally.read()
-    return {name: value.clone() for name, value in checkpoint.collect(step, trainer.tally).items()}, means
+        trainer.iteration()
+    means = trainer.running_means.read()
+    return {
+        name: value.clone() for name, value in checkpoint.collect(step, trainer.running_means).items()
+    }, means
 
 
 def differences(
@@ -205,7 +209,7 @@ def main(folder: Path, own_rank: int) -> None:
     for number, (name, case) in enumerate(cases().items()):
         shared = played(case)
         if number % 2 == rank():
-            with alone():
+            with single_process():
                 apart = differences(played(case), shared)
             worst = max(apart, key=apart.__getitem__)
             found[name] = (apart[worst], worst, len(apart))

@@ -19,13 +19,13 @@ import torch
 from kennel import distributed
 from kennel.cli.console import be_silent, error_sentence, report_error
 from kennel.distributed import (
-    after_rank_0,
-    meet,
+    all_gather_ints,
+    all_reduce_sum,
     rank,
+    rank_zero_first,
     ranks_together,
-    received_from,
+    receive_from,
     send_to_rank_0,
-    summed_over_ranks,
     world_size,
 )
 from kennel.errors import DataError
@@ -33,24 +33,24 @@ from kennel.errors import DataError
 
 def well() -> None:
     """All that ranks do where nothing fails; rank 0 prints what it found."""
-    told = meet(10 + rank(), -(2**62) + rank())
+    told = all_gather_ints(10 + rank(), -(2**62) + rank())
     if rank():
         send_to_rank_0(torch.arange(6.0).view(2, 3).T)
         rows = None
     else:
-        rows = received_from(1, (3, 2)).tolist()
-    place = after_rank_0(rank)
+        rows = receive_from(1, (3, 2)).tolist()
+    place = rank_zero_first(rank)
     if rank() == 0:
-        print(world_size(), told, rows, place, meet(7))
+        print(world_size(), told, rows, place, all_gather_ints(7))
     else:
-        meet(8)
+        all_gather_ints(8)
 
 
 def first_fails() -> None:
     """Rank 0 fails where the other waits for a tensor's turn."""
     if rank() == 0:
         raise OSError(28, "No space left on device")
-    meet(1)
+    all_gather_ints(1)
 
 
 def second_fails() -> None:
@@ -63,12 +63,12 @@ def bug() -> None:
     """Rank 1 fails as nobody foresaw."""
     if rank() == 1:
         raise ZeroDivisionError("by zero")
-    meet(1)
+    all_gather_ints(1)
 
 
 def cannot_sum() -> None:
     """What no rank can sum."""
-    summed_over_ranks(torch.ones(2, dtype=torch.int16))
+    all_reduce_sum(torch.ones(2, dtype=torch.int16))
 
 
 def one_cannot_sum() -> None:
@@ -76,7 +76,7 @@ def one_cannot_sum() -> None:
     with pytest.MonkeyPatch.context() as patch:
         if rank():
             patch.setattr(distributed.distributed, "all_reduce", _out_of_memory)
-        summed_over_ranks(torch.ones(2))
+        all_reduce_sum(torch.ones(2))
 
 
 def _out_of_memory(*_tensors: object, **_options: object) -> None:
@@ -87,7 +87,7 @@ def beside_cuda() -> None:
     """Rank 1 fails while rank 0, whose machine has a GPU, waits in a sum on the CPU."""
     if rank():
         raise DataError("8.png is damaged: mend or remove it")
-    summed_over_ranks(torch.ones(2))
+    all_reduce_sum(torch.ones(2))
 
 
 def with_cuda(patch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def death() -> None:
     """Rank 1 is gone without a word."""
     if rank() == 1:
         os._exit(9)
-    meet(1)
+    all_gather_ints(1)
 
 
 CASES = (well, first_fails, second_fails, bug, cannot_sum, one_cannot_sum, beside_cuda, death)
@@ -135,7 +135,7 @@ def unheard(other: str, folder: Path) -> None:
     with ranks_together(report_error, error_sentence):
         own = os.open(folder / str(rank()), os.O_CREAT | os.O_RDWR)
         fcntl.flock(own, fcntl.LOCK_EX)  # as long as the process is there
-        meet()
+        all_gather_ints()
         if rank():
             be_silent()
             if other == "dead":
@@ -162,8 +162,8 @@ def wait_for_the_end_of(place: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        distributed.TELLING = timedelta(seconds=1)
-        distributed.LEAVING = timedelta(seconds=0.5)
+        distributed.ERROR_TIMEOUT = timedelta(seconds=1)
+        distributed.SHUTDOWN_TIMEOUT = timedelta(seconds=0.5)
         unheard(sys.argv[1], Path(sys.argv[2]))
     else:
         for case in CASES:

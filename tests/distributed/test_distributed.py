@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kennel.distributed import after_rank_0, meet, ranks_together
+from kennel.distributed import all_gather_ints, rank_zero_first, ranks_together
 from kennel.errors import DataError
 
 SCRIPT = str(Path(__file__).with_name("one_meeting.py"))
@@ -50,7 +50,7 @@ def test_what_the_others_do_not_hear_a_rank_says_itself_and_leaves(
 def test_a_process_alone_meets_itself_and_errors_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with ranks_together(pytest.fail, str):
-        assert meet(3, 4) == [(3, 4)]
-        assert after_rank_0(lambda: "made") == "made"
+        assert all_gather_ints(3, 4) == [(3, 4)]
+        assert rank_zero_first(lambda: "made") == "made"
     with pytest.raises(DataError, match="as it is"), ranks_together(pytest.fail, str):
         raise DataError("as it is")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from kennel.networks import DISCRIMINATORS, GENERATORS
-from kennel.techniques import Turn
+from kennel.techniques import StepContext
 
 SCRIPT = Path(__file__).with_name("one_following_rank.py")
 _spec = importlib.util.spec_from_file_location("one_following_rank", SCRIPT)
@@ -78,5 +78,5 @@ def test_what_is_not_followed_is_what_is_switched_off():
     options = {option for one in networks for option in one.Options.model_fields}
     drawn = {option for option in options if "dropout" in option or "noise" in option}
     assert drawn == set(NOT_FOLLOWED)
-    turn = Turn(64, 1000, "discriminator", 3, 0, torch.device("cpu"))
+    turn = StepContext(64, 1000, "discriminator", 3, 0, torch.device("cpu"))
     assert turn.key("layers", 0) == turn.key("layers") != turn.key("layers", 1)

@@ -5,14 +5,14 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from kennel.engine.compute import Passes
+from kennel.engine.compute import ComputeContext
 
 
 def test_without_compilation_a_pass_is_handed_back_as_it_is():
     def double(value):
         return 2 * value
 
-    assert Passes().compiled(double) is double
+    assert ComputeContext().compiled(double) is double
 
 
 def test_a_pass_that_cannot_be_compiled_runs_plainly_and_says_so_once(monkeypatch):
@@ -27,7 +27,7 @@ def test_a_pass_that_cannot_be_compiled_runs_plainly_and_says_so_once(monkeypatc
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    passes = Passes(compile=True, say=said.append)
+    passes = ComputeContext(compile=True, say=said.append)
     double, triple = passes.compiled(lambda value: 2 * value), passes.compiled(lambda value: 3 * value)
     assert double(4) == 8
     assert double(5) == 10
@@ -43,7 +43,7 @@ def test_a_mistake_of_the_pass_itself_is_not_taken_for_the_compilers(monkeypatch
     def mistaken(value):
         raise ValueError("not this one")
 
-    call = Passes(compile=True, say=said.append).compiled(mistaken)
+    call = ComputeContext(compile=True, say=said.append).compiled(mistaken)
     with pytest.raises(ValueError, match="not this one"):
         call(1)
     assert said == []
@@ -52,23 +52,23 @@ def test_a_mistake_of_the_pass_itself_is_not_taken_for_the_compilers(monkeypatch
 def test_graphs_are_told_when_a_turn_begins(monkeypatch):
     told = []
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: told.append(True))
-    Passes(compile=True).begin_turn()
+    ComputeContext(compile=True).begin_step()
     assert told == []
-    Passes(compile="graphs").begin_turn()
+    ComputeContext(compile="graphs").begin_step()
     assert told == [True]
 
 
 def test_low_precision_is_that_of_the_layers_inside():
     layer = torch.nn.Linear(4, 4)
-    with Passes(torch.bfloat16).autocast(torch.device("cpu")):
+    with ComputeContext(torch.bfloat16).autocast(torch.device("cpu")):
         assert layer(torch.zeros(1, 4)).dtype == torch.bfloat16
-    with Passes().autocast(torch.device("cpu")):
+    with ComputeContext().autocast(torch.device("cpu")):
         assert layer(torch.zeros(1, 4)).dtype == torch.float32
 
 
 def test_float32_is_no_autocast_at_all():
     """On MPS a disabled one of float32 warns under older versions of torch."""
-    assert isinstance(Passes().autocast(torch.device("mps")), nullcontext)
+    assert isinstance(ComputeContext().autocast(torch.device("mps")), nullcontext)
 
 
 def test_a_compiled_pass_can_be_gone_back_through_twice(monkeypatch):
@@ -78,7 +78,7 @@ def test_a_compiled_pass_can_be_gone_back_through_twice(monkeypatch):
     monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
     said = []
     layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-    compiled = Passes(compile=True, say=said.append).compiled(layers)
+    compiled = ComputeContext(compile=True, say=said.append).compiled(layers)
     loss = compiled(torch.randn(3, 4)).sum()
     first = torch.autograd.grad(loss, layers[0].weight, retain_graph=True)
     second = torch.autograd.grad(loss, layers[0].weight)

@@ -3,27 +3,29 @@
 import pytest
 import torch
 
-from kennel.engine.compute import Passes
-from kennel.engine.forward import Showing
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players, Technique, Turn
+from kennel.engine.compute import ComputeContext
+from kennel.engine.forward import DiscriminatorForward
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks, StepContext, Technique
 
-SETTING = Setting(8, 1, 4)
+SETTING = NetworkSpec(8, 1, 4)
 
 
-def players(batch_norm: bool) -> Players:
+def players(batch_norm: bool) -> Networks:
     torch.manual_seed(0)
     generator = GENERATORS["dcgan"](SETTING, GENERATORS["dcgan"].Options(width=4))
     kind = DISCRIMINATORS["dcgan"]
-    return Players(generator, kind(SETTING, kind.Options(width=4, batch_norm=batch_norm)))
+    return Networks(generator, kind(SETTING, kind.Options(width=4, batch_norm=batch_norm)))
 
 
-def batches_seen(both: Players, twice: bool) -> list[int]:
+def batches_seen(both: Networks, twice: bool) -> list[int]:
     sizes: list[int] = []
     both.discriminator.first.register_forward_pre_hook(lambda module, entry: sizes.append(len(entry[0])))
     images = torch.zeros(3, 1, 8, 8)
-    turn = Turn(0, 100, "discriminator", 0, 0, torch.device("cpu"))
-    Showing(both, (), Passes()).play(turn, torch.zeros(3, 4), None, images, images, twice)
+    turn = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    DiscriminatorForward(both, (), ComputeContext()).forward(
+        turn, torch.zeros(3, 4), None, images, images, twice
+    )
     return sizes
 
 
@@ -44,19 +46,21 @@ def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
     given = generator.styles(torch.randn(3, 4))
 
     class Doubling(Technique):
-        def styles(self, styles, mapped, turn):
+        def transform_styles(self, styles, mapped, turn):
             assert torch.equal(mapped(torch.ones(3, 4)), generator.styles(torch.ones(3, 4)))
             return 2 * styles
 
     latents = torch.randn(3, 4)
-    turn = Turn(0, 100, "discriminator", 0, 0, torch.device("cpu"))
-    both = Players(generator, players(False).discriminator)
-    drawn = Showing(both, (Doubling(), Doubling()), Passes()).draw(latents, None, turn)
+    turn = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    both = Networks(generator, players(False).discriminator)
+    drawn = DiscriminatorForward(both, (Doubling(), Doubling()), ComputeContext()).generate(
+        latents, None, turn
+    )
     assert torch.equal(drawn, generator.drawn(4 * generator.styles(latents)))
-    plain = Showing(both, (Technique(),), Passes())
-    assert torch.equal(plain.draw(latents, None, turn), generator(latents))
-    play = plain.play(turn, latents, None, None, drawn)
-    assert torch.equal(play.draw(given), generator.drawn(given))
+    plain = DiscriminatorForward(both, (Technique(),), ComputeContext())
+    assert torch.equal(plain.generate(latents, None, turn), generator(latents))
+    play = plain.forward(turn, latents, None, None, drawn)
+    assert torch.equal(play.generate(given), generator.drawn(given))
 
 
 def test_where_a_penalty_wants_one_sides_gradient_the_sides_go_apart():

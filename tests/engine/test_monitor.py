@@ -6,24 +6,24 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.config.alarms import Alarms
-from kennel.config.recipe import Optimiser, override
+from kennel.config.alarms import AlarmsConfig
+from kennel.config.recipe import OptimizerConfig, override
 from kennel.engine.builder import build_step
-from kennel.engine.nonfinite import Broken, Sentinel
-from kennel.engine.optim import build_optimiser
-from kennel.engine.running_means import Tally, refuse_non_finite
+from kennel.engine.nonfinite import NonFiniteGuard, NonFiniteReport
+from kennel.engine.optim import build_optimizer
+from kennel.engine.running_means import RunningMeans, refuse_non_finite
 from kennel.engine.singular_values import USED, Spectra, followed_matrices, layer_in_words
 from kennel.errors import RunError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.training.alarms.batch_diversity import nearest_distance
 from kennel.training.alarms.diagnosis import first_not_finite, sentence, with_what_is_wrong
 from kennel.training.alarms.rules import Tick, alarms_of
 
-NARROW = ["generator.width=2", "discriminator.width=2"]
+NARROW = ["generator.base_channels=2", "discriminator.base_channels=2"]
 
 
 def test_a_reading_gives_means_and_a_fresh_start():
-    tally = Tally()
+    tally = RunningMeans()
     tally.add({"a": torch.tensor(1.0), "b": torch.tensor(5.0)})
     tally.add({"a": torch.tensor(3.0)})
     assert tally.read() == {"a": 2.0, "b": 5.0}
@@ -31,11 +31,11 @@ def test_a_reading_gives_means_and_a_fresh_start():
 
 
 def test_a_tally_survives_a_checkpoint_in_the_middle_of_a_tick():
-    whole, first = Tally(), Tally()
+    whole, first = RunningMeans(), RunningMeans()
     for value in (0.1, 0.2):
         whole.add({"a": torch.tensor(value)})
         first.add({"a": torch.tensor(value)})
-    second = Tally()
+    second = RunningMeans()
     second.load_state_dict(first.state_dict())
     for tally in (whole, second):
         tally.add({"a": torch.tensor(0.4)})
@@ -43,7 +43,7 @@ def test_a_tally_survives_a_checkpoint_in_the_middle_of_a_tick():
 
 
 def test_the_sums_of_several_ranks_are_their_mean_to_one_process():
-    tally = Tally()
+    tally = RunningMeans()
     tally.load_state_dict({"sum.a": torch.tensor([1.0, 4.0]), "count.a": torch.tensor(2)})
     assert tally.read() == {"a": 1.25}
 
@@ -66,11 +66,11 @@ def settled(network: nn.Module, looks: int = 4) -> dict[str, list[float]]:
 def test_the_first_three_singular_values_are_those_of_a_full_decomposition(recipe):
     small = {"dcgan": ["image.size=32"], "sagan": ["image.size=32"], "cgan": ["image.size=8"]}[recipe]
     classes = 0 if recipe == "dcgan" else 5
-    widths = [] if recipe == "cgan" else ["generator.width=8", "discriminator.width=8"]
+    widths = [] if recipe == "cgan" else ["generator.base_channels=8", "discriminator.base_channels=8"]
     players = build_step(
-        override(built_in(recipe), [*small, *widths, "image.channels=1", f"classes={classes}"]),
+        override(get_recipe(recipe), [*small, *widths, "image.channels=1", f"num_classes={classes}"]),
         torch.device("cpu"),
-    ).players
+    ).networks
     for network in players.both():
         found = settled(network)
         matrices = dict(followed_matrices(network))
@@ -100,8 +100,8 @@ def test_a_transposed_convolutions_outputs_are_its_rows():
 
 
 def normalized_discriminator() -> nn.Module:
-    recipe = override(built_in("sngan"), ["image.size=32", "image.channels=1", *NARROW])
-    return build_step(recipe, torch.device("cpu")).players.discriminator
+    recipe = override(get_recipe("sngan"), ["image.size=32", "image.channels=1", *NARROW])
+    return build_step(recipe, torch.device("cpu")).networks.discriminator
 
 
 def test_of_a_spectrally_normalized_layer_both_weights_are_followed_and_nothing_in_it_moves():
@@ -128,7 +128,7 @@ def test_a_spectrally_normalized_layer_whose_original_weight_is_scaled_by_100_ra
     discriminator = normalized_discriminator()
     spectra = Spectra({"discriminator": discriminator}, 0)
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
-    alarm = alarms_of(Alarms())["exploding_spectrum"]
+    alarm = alarms_of(AlarmsConfig())["exploding_spectrum"]
     assert alarm.look(ticks) is None
     with torch.no_grad():
         discriminator.head.parametrizations.weight.original.mul_(100.0)
@@ -144,7 +144,9 @@ def test_a_used_weight_that_outgrows_its_spectral_norm_raises_the_alarm_too():
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
     used = spectra.measure()["discriminator"]
     used["head" + USED] = [9.0]
-    sign = alarms_of(Alarms())["exploding_spectrum"].look([*ticks, Tick(500, {}, {"discriminator": used})])
+    sign = alarms_of(AlarmsConfig())["exploding_spectrum"].look(
+        [*ticks, Tick(500, {}, {"discriminator": used})]
+    )
     assert "discriminator layer head as it is used, after its parametrization, is 9" in sign.saw
 
 
@@ -185,16 +187,16 @@ def test_the_nearest_distance_of_twins_is_zero_and_of_corners_their_side():
     assert float(nearest_distance(corners[[0, 0]])) == pytest.approx(0.0, abs=1e-6)
 
 
-def moved(sentinel_of: str, gradient: float, term: float = 0.5) -> tuple[Sentinel, nn.Linear, float]:
+def moved(sentinel_of: str, gradient: float, term: float = 0.5) -> tuple[NonFiniteGuard, nn.Linear, float]:
     """One optimiser step with this gradient in one place: the sentinel, the layer, the gradient's length."""
     layer = nn.Linear(2, 2)
-    scheduled = build_optimiser(Optimiser(name=sentinel_of), layer.parameters(), torch.device("cpu"))
-    sentinel = Sentinel({"generator": scheduled})
+    scheduled = build_optimizer(OptimizerConfig(name=sentinel_of), layer.parameters(), torch.device("cpu"))
+    sentinel = NonFiniteGuard({"generator": scheduled})
     for parameter in layer.parameters():
         parameter.grad = torch.ones_like(parameter)
     layer.weight.grad[0, 0] = gradient
-    length = sentinel.examine(scheduled.optimiser, {"generator_loss": torch.tensor(term)})
-    scheduled.optimiser.step()
+    length = sentinel.examine(scheduled.optimizer, {"generator_loss": torch.tensor(term)})
+    scheduled.optimizer.step()
     return sentinel, layer, float(length)
 
 
@@ -231,12 +233,12 @@ def test_nothing_that_is_not_finite_moves_a_weight(optimiser, gradient, term):
 
 def test_weights_stand_still_and_the_first_record_stays_until_a_reset():
     sentinel, layer, _ = moved("adam", float("nan"))
-    scheduled = build_optimiser(Optimiser(), layer.parameters(), torch.device("cpu"))
+    scheduled = build_optimizer(OptimizerConfig(), layer.parameters(), torch.device("cpu"))
     assert sentinel.has_broken()
     sentinel.reset()
     assert not sentinel.has_broken()
     assert sentinel.broken() is None
-    assert scheduled.optimiser.param_groups
+    assert scheduled.optimizer.param_groups
 
 
 def test_the_sentinel_changes_no_step_of_adam_by_a_bit():
@@ -244,15 +246,15 @@ def test_the_sentinel_changes_no_step_of_adam_by_a_bit():
     for watched in (False, True):
         torch.manual_seed(0)
         layer = nn.Linear(5, 5)
-        scheduled = build_optimiser(Optimiser(), layer.parameters(), torch.device("cpu"))
-        sentinel = Sentinel({"generator": scheduled})
+        scheduled = build_optimizer(OptimizerConfig(), layer.parameters(), torch.device("cpu"))
+        sentinel = NonFiniteGuard({"generator": scheduled})
         for _ in range(5):
-            scheduled.optimiser.zero_grad()
+            scheduled.optimizer.zero_grad()
             layer(torch.randn(3, 5)).square().sum().backward()
             if watched:
-                sentinel.examine(scheduled.optimiser, {"a": torch.tensor(1.0)})
-            scheduled.optimiser.step()
-        state = scheduled.optimiser.state[layer.weight]
+                sentinel.examine(scheduled.optimizer, {"a": torch.tensor(1.0)})
+            scheduled.optimizer.step()
+        state = scheduled.optimizer.state[layer.weight]
         outcomes.append([layer.weight.detach(), state["exp_avg_sq"], state["step"]])
     assert all(torch.equal(one, other) for one, other in zip(*outcomes, strict=True))
 
@@ -279,15 +281,23 @@ def test_of_a_normalized_layer_the_largest_weight_is_that_before_the_division():
 @pytest.mark.parametrize(
     ("broken", "layer", "words"),
     [
-        (Broken("generator", ("a_generator_term",), (), 2), None, "in the term of a in the generator's loss"),
-        (Broken("generator", ("generator_loss",), (0, 1), 2), None, "in the generator loss, every layer"),
         (
-            Broken("generator", (), (0,), 2),
+            NonFiniteReport("generator", ("a_generator_term",), (), 2),
+            None,
+            "in the term of a in the generator's loss",
+        ),
+        (
+            NonFiniteReport("generator", ("generator_loss",), (0, 1), 2),
+            None,
+            "in the generator loss, every layer",
+        ),
+        (
+            NonFiniteReport("generator", (), (0,), 2),
             None,
             "1 of 2 gradients are not finite, the one nearest to the loss",
         ),
         (
-            Broken("generator", ("generator_loss",), (0, 1), 2),
+            NonFiniteReport("generator", ("generator_loss",), (0, 1), 2),
             "x layer y",
             "the first came out of x layer y; so",
         ),
@@ -317,4 +327,4 @@ def test_a_diagnosis_names_where_it_began(broken, layer, words):
 )
 def test_sums_that_no_tally_gave_are_refused(state):
     with pytest.raises(ValueError, match=r"^the tick"):
-        Tally().load_state_dict(state)
+        RunningMeans().load_state_dict(state)

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.engine.op_counts import Account
+from kennel.engine.op_counts import OperationCounter
 
 
-def counted(play, living=()) -> Account:
+def counted(play, living=()) -> OperationCounter:
     """One call of `play`, followed."""
-    account = Account(living)
+    account = OperationCounter(living)
     with account:
         play()
     return account
@@ -48,7 +48,7 @@ def test_the_most_that_lives_at_once_is_found():
 
 def test_what_lives_before_counts_until_it_is_freed():
     kept = [torch.zeros(500)]
-    live = Account(kept)
+    live = OperationCounter(kept)
     with live:
         torch.zeros(100)
         kept.clear()

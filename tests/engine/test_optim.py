@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kennel.config.recipe import Optimiser, Schedule, SecondBeta
-from kennel.engine.optim import add_clipped_gradient, build_optimiser
+from kennel.config.recipe import OptimizerConfig, ScheduleConfig, SecondBeta
+from kennel.engine.optim import add_clipped_gradient, build_optimizer
 
 ADVERSARIAL = (torch.tensor([3.0, 0.0]), torch.tensor([[0.0], [4.0]]))  # of length 5
 
@@ -59,14 +59,14 @@ def test_where_nothing_pulls_a_clipped_term_does_not_either():
 
 @pytest.mark.parametrize("second_beta", [None, SecondBeta(final=0.99, until=0.5)])
 def test_adam_takes_the_second_beta_of_each_step_as_in_its_formula(second_beta):
-    options = Optimiser(
+    options = OptimizerConfig(
         learning_rate=0.1,
         betas=(0.0, 0.9),
         second_beta=second_beta,
-        schedule=Schedule(decay="cosine", final=0.25),
+        schedule=ScheduleConfig(decay="cosine", final_factor=0.25),
     )
     weight = torch.tensor([1.0, -2.0], requires_grad=True)
-    scheduled = build_optimiser(options, [weight], torch.device("cpu"))
+    scheduled = build_optimizer(options, [weight], torch.device("cpu"))
     expected, square = weight.detach().clone().double(), torch.zeros(2, dtype=torch.float64)
     for step in range(1, 11):
         progress = (step - 1) / 10

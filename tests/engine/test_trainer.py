@@ -3,14 +3,14 @@
 import torch
 from pydantic import Field
 
-from kennel.config.recipe import Latent, Turns
+from kennel.config.recipe import LatentConfig, StepsConfig
 from kennel.engine.latents import draw_latents
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import Play, Players, Technique
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import ForwardOutput, Networks, Technique
 
 BATCH = 4
 
@@ -20,11 +20,11 @@ class Recording(Technique):
 
     turns: list[tuple[str, float]] = Field(default_factory=list)
 
-    def after_discriminator(self, play: Play) -> None:
-        self.turns.append((play.turn.player, play.turn.images_in_turn))
+    def after_discriminator(self, play: ForwardOutput) -> None:
+        self.turns.append((play.context.player, play.context.images_in_step))
 
-    def after_generator(self, play: Play) -> None:
-        self.turns.append((play.turn.player, play.turn.images_in_turn))
+    def after_generator(self, play: ForwardOutput) -> None:
+        self.turns.append((play.context.player, play.context.images_in_step))
 
 
 class Batches:
@@ -35,20 +35,20 @@ class Batches:
 
 
 def test_the_turns_of_each_player_share_the_rounds_images():
-    setting = Setting(4, 1, 4)
-    players = Players(
+    setting = NetworkSpec(4, 1, 4)
+    players = Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(3,))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(3,))),
     )
     technique = Recording(turns=[])
     discriminator, generator = (
-        Scheduled(torch.optim.SGD(player.parameters(), 0.0), lambda progress: 0.0)
+        ScheduledOptimizer(torch.optim.SGD(player.parameters(), 0.0), lambda progress: 0.0)
         for player in (players.discriminator, players.generator)
     )
-    step = Step(players, LOSSES["bce"](), {"recording": technique}, discriminator, generator)
-    plan = Plan(BATCH, Turns(discriminator=5, generator=2), 100, 100, 0, torch.device("cpu"))
+    step = GANStep(players, LOSSES["bce"](), {"recording": technique}, discriminator, generator)
+    plan = TrainPlan(BATCH, StepsConfig(discriminator=5, generator=2), 100, 100, 0, torch.device("cpu"))
     trainer = Trainer(
-        step, Batches(), lambda count, random: draw_latents(Latent(dimension=4), count, random), plan
+        step, Batches(), lambda count, random: draw_latents(LatentConfig(dim=4), count, random), plan
     )
-    trainer.round()
+    trainer.iteration()
     assert technique.turns == 5 * [("discriminator", BATCH)] + 2 * [("generator", BATCH * 5 / 2)]

@@ -8,9 +8,9 @@ import torch
 
 from kennel.data.image_files import NpzSet
 from kennel.errors import JudgementError, RankError, UnknownNameError
-from kennel.evaluation.judge import Judge, judge
-from kennel.evaluation.metrics.context import Settings
-from kennel.evaluation.score import Judgement, read_judgements, warnings_about, write_judgements
+from kennel.evaluation.judge import Evaluator, judge
+from kennel.evaluation.metrics.context import MetricSettings
+from kennel.evaluation.score import Score, read_judgements, warnings_about, write_judgements
 from kennel.features import extract as passes
 from kennel.features.base import Extracted, Extractor
 from kennel.features.factory import open_extractor
@@ -58,7 +58,7 @@ def make(tmp_path: Path) -> Maker:
     return build
 
 
-def values(judgements: list[Judgement]) -> dict[str, float]:
+def values(judgements: list[Score]) -> dict[str, float]:
     return {judgement.metric: judgement.value for judgement in judgements}
 
 
@@ -72,14 +72,16 @@ def test_a_set_against_itself_has_fid_0_and_is_a_copy(make: Maker) -> None:
 
 def test_other_pictures_score_worse_than_pictures_of_the_same_kind(make: Maker) -> None:
     reference, alike, darker = make("reference"), make("alike", seed=1), make("darker", seed=1, brightness=90)
-    court = Judge(reference, Counted())
+    court = Evaluator(reference, Counted())
     assert court.judge(alike, ("fid",))[0].value < court.judge(darker, ("fid",))[0].value / 10
 
 
 def test_one_pass_serves_all_metrics_and_the_reference_is_kept(make: Maker) -> None:
     extractor = Counted()
-    court = Judge(make("reference", 40), extractor)
-    judgements = court.judge(make("fakes", 30, seed=1), ("fid", "mifid", "is"), settings=Settings(splits=3))
+    court = Evaluator(make("reference", 40), extractor)
+    judgements = court.judge(
+        make("fakes", 30, seed=1), ("fid", "mifid", "is"), settings=MetricSettings(splits=3)
+    )
     assert [judgement.metric for judgement in judgements] == ["fid", "mifid", "inception_score"]
     assert extractor.seen == 70
     court.judge(make("others", 30, seed=2), ("fid",))
@@ -94,7 +96,7 @@ def test_a_cache_hit_gives_identical_numbers_without_a_pass(make: Maker) -> None
     assert extractor.seen == 30
     assert {path.suffix for path in (cache_folder() / "features").iterdir()} == {".npy", ".safetensors"}
     uncached = Counted()
-    without = values(Judge(reference, uncached, cached=False).judge(fakes))
+    without = values(Evaluator(reference, uncached, cached=False).judge(fakes))
     assert uncached.seen == 70
     assert without == pytest.approx(first, rel=1e-12)
 
@@ -112,7 +114,7 @@ def test_a_damaged_cache_is_computed_again_with_a_note(make: Maker, suffix: str,
         content[3] ^= 0xFF
     file.write_bytes(content)
     extractor = Counted()
-    court = Judge(reference, extractor)
+    court = Evaluator(reference, extractor)
     assert values(court.judge(fakes)) == first
     assert extractor.seen == 70
     assert "damaged" in court.notes[0]
@@ -129,35 +131,35 @@ def test_another_reference_or_extractor_is_another_entry(make: Maker) -> None:
 def test_the_batch_size_changes_no_score(make: Maker) -> None:
     reference, fakes = make("reference"), make("fakes", seed=1)
     found = [
-        values(Judge(reference, Counted(), cached=False, batch=batch).judge(fakes, count=31))
+        values(Evaluator(reference, Counted(), cached=False, batch=batch).judge(fakes, count=31))
         for batch in (7, 60)
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-9)
 
 
 def test_a_count_takes_a_random_subset_by_the_seed(make: Maker) -> None:
-    court = Judge(make("reference"), Counted())
+    court = Evaluator(make("reference"), Counted())
     fakes = make("fakes", seed=1)
-    first = court.judge(fakes, ("fid",), count=20, settings=Settings(seed=1))[0]
-    assert court.judge(fakes, ("fid",), count=20, settings=Settings(seed=1))[0] == first
-    assert court.judge(fakes, ("fid",), count=20, settings=Settings(seed=2))[0].value != first.value
+    first = court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0]
+    assert court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0] == first
+    assert court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=2))[0].value != first.value
     assert (first.protocol.sample_count, first.protocol.available_count) == (20, 60)
 
 
 def test_the_floor_is_between_disjoint_halves_at_the_same_count(make: Maker) -> None:
-    court = Judge(make("reference", 100), Counted())
-    fid, mifid = court.judge(make("fakes", 30, seed=1), ("fid", "mifid"), settings=Settings(floor=True))
+    court = Evaluator(make("reference", 100), Counted())
+    fid, mifid = court.judge(make("fakes", 30, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True))
     assert fid.details["real_v_real_count"] == 30
     assert fid.details["real_v_real"] > 0
     assert 0 < mifid.details["held_out_distance"] < 1
-    fid, _ = court.judge(make("many", 80, seed=1), ("fid", "mifid"), settings=Settings(floor=True))
+    fid, _ = court.judge(make("many", 80, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True))
     assert fid.details["real_v_real_count"] == 50
 
 
 def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: Path) -> None:
     reference = make("reference", 40, channels=1)
     fakes = make("fakes", 30, seed=1)
-    judgements = judge(fakes, reference, Counted(), ("fid", "mifid"), settings=Settings(seed=3))
+    judgements = judge(fakes, reference, Counted(), ("fid", "mifid"), settings=MetricSettings(seed=3))
     write_judgements(tmp_path / "scores.json", judgements)
     entries = json.loads((tmp_path / "scores.json").read_text())
     assert [entry["metric"] for entry in entries] == ["fid", "mifid"]
@@ -177,7 +179,7 @@ def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: 
 
 
 def test_scores_are_comparable_when_only_the_pictures_differ(make: Maker) -> None:
-    court = Judge(make("reference"), Counted())
+    court = Evaluator(make("reference"), Counted())
     one, other = (court.judge(make(name, seed=seed))[0] for name, seed in (("one", 1), ("other", 2)))
     assert one.protocol.comparable == other.protocol.comparable
     fewer = court.judge(make("one", seed=1), count=30)[0]
@@ -187,7 +189,7 @@ def test_scores_are_comparable_when_only_the_pictures_differ(make: Maker) -> Non
 def test_suspected_copies_name_the_held_out_images_that_they_were_measured_by(make: Maker) -> None:
     reference, fakes = make("reference"), make("fakes", seed=1)
     unseen = [make(name, 30, seed=seed) for name, seed in (("unseen", 7), ("other", 8))]
-    courts = [Judge(reference, Counted(), held_out=held_out) for held_out in (None, *unseen)]
+    courts = [Evaluator(reference, Counted(), held_out=held_out) for held_out in (None, *unseen)]
     found = [court.judge(fakes, ("memorisation", "fid")) for court in courts]
     options = found[1][0].protocol.options
     assert (options["held_out"], options["held_out_count"]) == (unseen[0].name, 30)
@@ -199,16 +201,16 @@ def test_suspected_copies_name_the_held_out_images_that_they_were_measured_by(ma
 
 def test_counts_that_a_metric_cannot_use_are_refused_before_any_pass(make: Maker) -> None:
     extractor = Counted()
-    court = Judge(make("reference"), extractor, cached=False)
+    court = Evaluator(make("reference"), extractor, cached=False)
     with pytest.raises(JudgementError, match=r"Precision needs at least 61 images on a side.*give more"):
-        court.judge(make("fakes", seed=1), ("precision",), settings=Settings(neighbours=60))
+        court.judge(make("fakes", seed=1), ("precision",), settings=MetricSettings(neighbours=60))
     with pytest.raises(JudgementError, match="FID at infinity needs at least 27 images"):
         court.judge(make("few", 20, seed=1), ("fid", "fid_infinity"))
     assert extractor.seen == 0
 
 
 def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> None:
-    court = Judge(make("reference"), Counted())
+    court = Evaluator(make("reference"), Counted())
     (judgement,) = court.judge(make("fakes", 30, seed=1), ("fid",))
     (warning,) = warnings_about(judgement)
     assert warning.startswith("30 images are fewer than 2,048: FID is biased upwards")
@@ -219,19 +221,19 @@ def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> N
 
 
 def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> None:
-    court = Judge(make("reference"), Counted())
-    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=Settings(floor=True))[0]
+    court = Evaluator(make("reference"), Counted())
+    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(floor=True))[0]
     assert mifid.details["held_out_distance"] < 0.1
     assert "would punish real images" in warnings_about(mifid)[1]
     unknown = court.judge(make("fakes", 30, seed=1), ("mifid",))[0]
     assert unknown.details["penalty"] < 1
     assert "--held-out or --floor shows how near they are" in warnings_about(unknown)[1]
-    lenient = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=Settings(epsilon=1e-9))[0]
+    lenient = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(epsilon=1e-9))[0]
     assert len(warnings_about(lenient)) == 1, "no penalty, no warning"
 
 
 def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
-    court = Judge(make("reference"), open_extractor("pixels"))
+    court = Evaluator(make("reference"), open_extractor("pixels"))
     with pytest.raises(JudgementError, match=r"images of 16x16, the reference .* of 8x8: bring one to"):
         court.judge(make("large", side=16))
     with pytest.raises(JudgementError, match="holds 60 images, 500 were asked for: lower --count"):
@@ -243,7 +245,7 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
     with pytest.raises(JudgementError, match="there is nothing to judge by"):
         court.judge(make("fakes"), ())
     with pytest.raises(JudgementError, match=r"needs at least 10 images on a side, .*lower --splits"):
-        Judge(make("reference"), Counted()).judge(make("three", 3), ("is",))
+        Evaluator(make("reference"), Counted()).judge(make("three", 3), ("is",))
 
 
 @pytest.mark.parametrize(
@@ -257,14 +259,14 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
 def test_too_few_images_are_refused_before_any_pass(make: Maker, name: str, given: str) -> None:
     extractor = Counted()
     fakes = make("fakes", count=20 if name == "fid_infinity" else 60)
-    settings = Settings(neighbours=70, density_neighbours=80)
+    settings = MetricSettings(neighbours=70, density_neighbours=80)
     with pytest.raises(JudgementError, match=given):
-        Judge(make("reference"), extractor).judge(fakes, (name,), settings=settings)
+        Evaluator(make("reference"), extractor).judge(fakes, (name,), settings=settings)
     assert extractor.seen == 0
 
 
 def test_all_leaves_out_what_these_features_do_not_allow_and_says_so(make: Maker) -> None:
-    court = Judge(make("black", brightness=1), Counted())
+    court = Evaluator(make("black", brightness=1), Counted())
     found = values(court.judge(make("fakes", seed=1), ("all",)))
     assert "fid" in found
     assert "diversity" not in found
@@ -286,9 +288,11 @@ def test_classes_without_names_are_judged_by_their_numbers(make: Maker, tmp_path
 
 def test_held_out_images_that_lie_in_the_reference_are_told(make: Maker) -> None:
     reference = make("reference")
-    held_out = Judge(reference, Counted(), held_out=reference).judge(make("fakes", seed=1), ("memorisation",))
+    held_out = Evaluator(reference, Counted(), held_out=reference).judge(
+        make("fakes", seed=1), ("memorisation",)
+    )
     assert "held-out images lie in the reference" in warnings_about(held_out[0])[0]
-    others = Judge(reference, Counted(), held_out=make("unseen", seed=2))
+    others = Evaluator(reference, Counted(), held_out=make("unseen", seed=2))
     assert warnings_about(others.judge(make("fakes", seed=1), ("memorisation",))[0]) == []
 
 
@@ -308,17 +312,17 @@ def test_a_set_that_shrinks_while_it_is_read_is_refused(make: Maker) -> None:
 
     fakes = make("fakes")
     with pytest.raises(JudgementError, match="gave 7 of 60 images"):
-        Judge(make("reference"), Counted(), batch=7).judge(Shrinking(fakes.path))
+        Evaluator(make("reference"), Counted(), batch=7).judge(Shrinking(fakes.path))
 
 
 def test_many_features_lie_in_a_mapped_file_and_score_the_same(
     make: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference, fakes = make("reference"), make("fakes", seed=1)
-    in_memory = Judge(reference, Counted(), cached=False)
+    in_memory = Evaluator(reference, Counted(), cached=False)
     expected = in_memory.judge(fakes, count=40)
     monkeypatch.setattr(passes, "HELD_BYTES", 40 * 12 * 4 - 1)
-    mapped = Judge(reference, Counted(), cached=False)
+    mapped = Evaluator(reference, Counted(), cached=False)
     assert mapped.judge(fakes, count=40) == expected
     assert in_memory.evidence is not None
     assert mapped.evidence is not None
@@ -366,12 +370,12 @@ def test_a_set_whose_batches_are_not_whole_is_refused(make: Maker) -> None:
             yield from (batch[1:] for batch in super().batches(size, first, step))
 
     with pytest.raises(JudgementError, match="gave 6 images where 7 were due: it changed while it was read"):
-        Judge(make("reference"), Counted(), batch=7).judge(Thinned(make("fakes").path))
+        Evaluator(make("reference"), Counted(), batch=7).judge(Thinned(make("fakes").path))
 
 
 def test_progress_counts_to_the_end(make: Maker) -> None:
     seen: list[tuple[int, int]] = []
-    court = Judge(make("reference"), Counted(), batch=25)
+    court = Evaluator(make("reference"), Counted(), batch=25)
     court.judge(make("fakes"), count=40, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (40, 40)
     assert [total for _, total in seen] == [40] * len(seen)

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.errors import DataError, WeightsError
 from kennel.features.base import Extracted
 from kennel.features.classifier import (
@@ -31,12 +31,12 @@ from kennel.features.weights import tensors_digest
 
 
 @pytest.fixture(scope="module")
-def packed(labelled_set: Path) -> PackedSet:
-    return PackedSet(labelled_set)
+def packed(labelled_set: Path) -> ImageDataset:
+    return ImageDataset(labelled_set)
 
 
 @pytest.fixture(scope="module")
-def trained(packed: PackedSet, tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
+def trained(packed: ImageDataset, tmp_path_factory: pytest.TempPathFactory) -> TrainedClassifier:
     return train_classifier(packed, tmp_path_factory.mktemp("trained") / "three.safetensors", epochs=20)
 
 
@@ -44,12 +44,12 @@ def judged(trained: TrainedClassifier, pixels: torch.Tensor) -> Extracted:
     return Classifier.open(trained.path).extract(pixels)
 
 
-def all_pixels(packed: PackedSet) -> torch.Tensor:
+def all_pixels(packed: ImageDataset) -> torch.Tensor:
     return torch.from_numpy(np.array(packed.images))
 
 
 def test_classes_that_can_be_told_apart_are_told_apart_where_they_were_not_seen(
-    trained: TrainedClassifier, packed: PackedSet
+    trained: TrainedClassifier, packed: ImageDataset
 ) -> None:
     assert trained.facts.accuracy == 1.0
     assert trained.facts.held_out == 12
@@ -65,7 +65,7 @@ def test_labels_that_say_nothing_are_guessed_no_better_than_by_chance(
     generator = np.random.default_rng(3)
     images, labels = generator.integers(0, 256, (600, 1, 8, 8)), generator.integers(0, 2, 600)
     folder = make_packed_set(tmp_path / "noise", images, labels, 2)
-    accuracy = train_classifier(PackedSet(folder), epochs=3).facts.accuracy
+    accuracy = train_classifier(ImageDataset(folder), epochs=3).facts.accuracy
     assert abs(accuracy - 0.5) < 4 * (0.25 / 60) ** 0.5  # 60 are held out: four deviations of a fair coin
 
 
@@ -76,7 +76,7 @@ def test_the_accuracy_in_the_file_is_the_extractors_own_on_the_rows_held_out(
     labels = np.arange(300, dtype=np.int64) % 2
     images = generator.integers(0, 200, (300, 1, 10, 10))
     images[labels == 1, :, :2] += 25
-    packed = PackedSet(make_packed_set(tmp_path / "hard", images, labels, 2))
+    packed = ImageDataset(make_packed_set(tmp_path / "hard", images, labels, 2))
     trained = train_classifier(packed, epochs=1, seed=2)
     rows = held_out_rows(labels, 2)
     logits = judged(trained, all_pixels(packed)[rows]).logits
@@ -91,13 +91,13 @@ def test_digits_are_read_after_a_few_epochs(make_packed_set, tmp_path: Path) -> 
     digits = load_digits()
     images = np.rint(digits.images[:, None] * 255 / 16).astype(np.int64)
     folder = make_packed_set(tmp_path / "digits", images, digits.target.astype(np.int64), 10)
-    facts = train_classifier(PackedSet(folder), epochs=4).facts
+    facts = train_classifier(ImageDataset(folder), epochs=4).facts
     assert facts.accuracy > 0.95
     assert facts.held_out == sum(round(count / 10) for count in np.bincount(digits.target))
 
 
 def test_a_seed_gives_the_same_tensors_again_and_another_seed_others(
-    packed: PackedSet, tmp_path: Path
+    packed: ImageDataset, tmp_path: Path
 ) -> None:
     digests = []
     for name, seed in (("one", 1), ("again", 1), ("two", 2)):
@@ -108,7 +108,7 @@ def test_a_seed_gives_the_same_tensors_again_and_another_seed_others(
     assert digests[0] != digests[2]
 
 
-def test_training_leaves_the_global_generator_where_it_was(packed: PackedSet, tmp_path: Path) -> None:
+def test_training_leaves_the_global_generator_where_it_was(packed: ImageDataset, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     train_classifier(packed, tmp_path / "one", epochs=1)
     assert torch.equal(before, torch.get_rng_state())
@@ -131,12 +131,12 @@ def test_pixels_held_out_have_no_part_in_the_training(make_packed_set, tmp_path:
     other[held_out_rows(labels, 0)] = 0
     states = []
     for name, pixels in (("one", images), ("other", other)):
-        packed = PackedSet(make_packed_set(tmp_path / name, pixels, labels, 2))
+        packed = ImageDataset(make_packed_set(tmp_path / name, pixels, labels, 2))
         states.append(load_file(train_classifier(packed, epochs=1).path))
     assert tensors_digest(states[0]) == tensors_digest(states[1])
 
 
-def test_the_file_says_what_it_is(trained: TrainedClassifier, packed: PackedSet) -> None:
+def test_the_file_says_what_it_is(trained: TrainedClassifier, packed: ImageDataset) -> None:
     facts = read_facts(trained.path)
     assert facts == trained.facts
     assert facts.classes == ("class 0", "class 1", "class 2")
@@ -150,7 +150,7 @@ def test_the_file_says_what_it_is(trained: TrainedClassifier, packed: PackedSet)
 
 
 def test_the_file_of_a_set_is_found_by_its_fingerprint(
-    packed: PackedSet, trained: TrainedClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packed: ImageDataset, trained: TrainedClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert classifier_file_for(packed.fingerprint) is None
     assert trained_classifiers() == []
@@ -196,7 +196,7 @@ def test_colour_becomes_its_luma_and_three_equal_channels_exactly_that_one(
 def test_a_colour_set_takes_grey_pictures_too(make_packed_set, tmp_path: Path) -> None:
     labels = np.arange(40, dtype=np.int64) % 2
     images = np.random.default_rng(0).integers(0, 256, (40, 3, 8, 8))
-    trained = train_classifier(PackedSet(make_packed_set(tmp_path / "set", images, labels, 2)), epochs=1)
+    trained = train_classifier(ImageDataset(make_packed_set(tmp_path / "set", images, labels, 2)), epochs=1)
     grey = torch.randint(0, 256, (4, 1, 8, 8), dtype=torch.uint8)
     assert torch.equal(judged(trained, grey).features, judged(trained, grey.repeat(1, 3, 1, 1)).features)
     assert "8x8 colour" in Classifier.open(trained.path).resize
@@ -224,7 +224,7 @@ def test_small_sets_are_seen_more_often() -> None:
     assert [default_epochs(count) for count in (1_000_000, 54_000, 20_000, 1_600, 10)] == [3, 3, 8, 60, 60]
 
 
-def test_progress_ends_at_its_total(packed: PackedSet, tmp_path: Path) -> None:
+def test_progress_ends_at_its_total(packed: ImageDataset, tmp_path: Path) -> None:
     reports: list[tuple[int, int]] = []
     train_classifier(
         packed, tmp_path / "one", epochs=3, on_progress=lambda done, total: reports.append((done, total))
@@ -245,7 +245,7 @@ def test_sets_without_classes_to_tell_apart_are_refused_in_one_sentence(
         "holds 9x8 images": (np.zeros((6, 1, 8, 9), dtype=np.int64), some, 2),
     }
     for number, (words, (pixels, labels, classes)) in enumerate(cases.items()):
-        packed = PackedSet(make_packed_set(tmp_path / str(number), pixels, labels, classes))
+        packed = ImageDataset(make_packed_set(tmp_path / str(number), pixels, labels, classes))
         with pytest.raises(DataError, match=words) as caught:
             train_classifier(packed)
         assert "\n" not in str(caught.value)
@@ -287,7 +287,7 @@ def test_a_file_of_another_format_or_other_tensors_is_refused(
         Classifier.open(other)
 
 
-def test_bfloat16_stays_near_float32(trained: TrainedClassifier, packed: PackedSet) -> None:
+def test_bfloat16_stays_near_float32(trained: TrainedClassifier, packed: ImageDataset) -> None:
     exact = judged(trained, all_pixels(packed)).features
     fast = Classifier.open(trained.path, precision="bfloat16").extract(all_pixels(packed)).features
     assert fast.dtype == torch.float32

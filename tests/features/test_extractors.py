@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.features.base import EXTRACTORS, Extractor
 from kennel.features.factory import open_extractor
 from kennel.features.inception import Inception
@@ -28,7 +28,7 @@ def _inception(request: Request) -> Extractor:
 
 def _classifier(request: Request) -> Extractor:
     place = request.getfixturevalue("tmp_path_factory").mktemp("classifier") / "tiny.safetensors"
-    packed = PackedSet(request.getfixturevalue("labelled_set"))
+    packed = ImageDataset(request.getfixturevalue("labelled_set"))
     return open_extractor("classifier", train_classifier(packed, place, epochs=2).path)
 
 

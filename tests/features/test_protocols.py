@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kennel.data.images import ImageSet
+from kennel.data.images import ImageSource
 from kennel.errors import JudgementError, UnknownNameError
 from kennel.features.base import EXTRACTORS
 from kennel.features.cache import feature_key
@@ -63,7 +63,7 @@ def test_the_pytorch_protocol_scales_black_and_white_to_minus_1_and_1(
 
 
 def test_the_cache_keeps_the_protocols_apart(inceptions: dict[str, Inception]) -> None:
-    class OnePicture(ImageSet):
+    class OnePicture(ImageSource):
         name, fingerprint, shape = "one", "print", (3, 8, 8)
 
         def __len__(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import _MAKERS, activation
 from kennel.networks.layers.attention import NonLocalBlock
 from kennel.networks.layers.normalization import CrossReplicaBatchNorm, CrossReplicaBatchNorm1d
@@ -92,7 +92,7 @@ def build(registry, name, size, channels=3, classes=0, **further):
     torch.manual_seed(0)
     given = {**VARIANTS[name][1], "attention": size // 2} if name in VARIANTS else SMALL.get(name, {})
     options = {key: value for key, value in given.items() if key in network.Options.model_fields}
-    return network(Setting(size, channels, LATENT, classes), network.Options(**options, **further))
+    return network(NetworkSpec(size, channels, LATENT, classes), network.Options(**options, **further))
 
 
 def entry(registry, size, classes, channels=3):
@@ -227,7 +227,7 @@ def test_a_full_width_dcgan_has_the_tutorials_parameters():
     # The DCGAN tutorial's networks at 64x64 with 3 channels, latent 100, width 64: 3,576,704 and 2,765,568
     # parameters. Ours have biases besides: one a colour channel in the generator's last layer, and in the
     # discriminator's first (64) and last (1).
-    setting = Setting(64, 3, 100)
+    setting = NetworkSpec(64, 3, 100)
     generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options())
     discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options())
     assert sum(p.numel() for p in generator.parameters()) == 3_576_704 + 3

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.normalization import ConditionalBatchNorm
 from kennel.networks.summary import parameter_count
 
@@ -14,7 +14,7 @@ from kennel.networks.summary import parameter_count
 def counts(size, latent, *, discriminator=None, **options):
     """The parameters of a pair for 1,000 classes in colour."""
     shared = {key: options[key] for key in ("width", "attention") if key in options}
-    setting = Setting(size, 3, latent, 1000)
+    setting = NetworkSpec(size, 3, latent, 1000)
     with torch.device("meta"):
         generator = GENERATORS["biggan"](setting, GENERATORS["biggan"].Options(**options))
         other = DISCRIMINATORS["biggan"](setting, DISCRIMINATORS["biggan"].Options(**shared))
@@ -24,7 +24,7 @@ def counts(size, latent, *, discriminator=None, **options):
 def generator_of(size=64, latent=10, classes=3, **options):
     torch.manual_seed(0)
     network = GENERATORS["biggan"]
-    return network(Setting(size, 3, latent, classes), network.Options(width=1, **options))
+    return network(NetworkSpec(size, 3, latent, classes), network.Options(width=1, **options))
 
 
 TABLES = {"shared_embedding": 0, "hierarchical": False}
@@ -124,7 +124,7 @@ def test_without_classes_only_the_chunks_condition_and_without_both_nothing_does
 @pytest.mark.parametrize(
     ("size", "latent", "words"),
     [
-        (64, 128, "latent.dimension = 128: .* 64x64 images into 5 equal chunks; make it 125 or 130,"),
+        (64, 128, "latent_dim = 128: .* 64x64 images into 5 equal chunks; make it 125 or 130,"),
         (32, 3, "into 4 equal chunks; make it 4,"),
         (256, 128, "into 7 equal chunks; make it 126 or 133, or set generator.hierarchical=false"),
     ],
@@ -144,7 +144,7 @@ def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can(size
     ],
 )
 def test_the_channels_are_the_published_ones(size, generator_widths, discriminator_widths, halvings):
-    setting = Setting(size, 3, 420)
+    setting = NetworkSpec(size, 3, 420)
     generator = GENERATORS["biggan"](setting, GENERATORS["biggan"].Options(width=1))
     discriminator = DISCRIMINATORS["biggan"](setting, DISCRIMINATORS["biggan"].Options(width=1))
     assert [generator.blocks[0].first.in_channels] + [
@@ -157,7 +157,7 @@ def test_the_channels_are_the_published_ones(size, generator_widths, discriminat
 
 
 def test_another_activation_is_used_throughout():
-    setting = Setting(32, 3, 8)
+    setting = NetworkSpec(32, 3, 8)
     for registry in (GENERATORS, DISCRIMINATORS):
         network = registry["biggan"](setting, registry["biggan"].Options(width=1, activation="leaky_relu"))
         kinds = {type(module) for module in network.modules()}

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate
 from torch.testing import assert_close
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.biggan_deep import DeepDiscriminatorBlock, DeepGeneratorBlock
 from kennel.networks.layers.attention import NonLocalBlock
 from kennel.networks.layers.normalization import Condition, ConditionalBatchNorm, Conditioning
@@ -15,7 +15,7 @@ from kennel.networks.summary import parameter_count
 
 def built(registry, size, latent=8, classes=0, **options):
     network = registry["biggan_deep"]
-    return network(Setting(size, 3, latent, classes), network.Options(**options))
+    return network(NetworkSpec(size, 3, latent, classes), network.Options(**options))
 
 
 def test_a_pair_at_128_has_the_parameters_of_compare_gan():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.attention import NonLocalBlock
 from kennel.networks.layers.normalization import ConditionalBatchNorm
 from kennel.networks.layers.skip_excitation import SkipExcitation
@@ -20,11 +20,11 @@ ROW = re.compile(r"^\| `dcgan`(.*?) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)
 def generator(size: int = 64, latent: int = 100, classes: int = 0, **options):
     torch.manual_seed(0)
     kind = GENERATORS["dcgan"]
-    return kind(Setting(size, 3, latent, classes), kind.Options(width=4, **options))
+    return kind(NetworkSpec(size, 3, latent, classes), kind.Options(width=4, **options))
 
 
 def test_attention_adds_its_block_and_a_split_latent_moves_parameters_from_the_stem_to_the_batch_norms():
-    native = Setting(64, 3, 100)
+    native = NetworkSpec(64, 3, 100)
     plain = parameters_at(GENERATORS["dcgan"], native)
     block = 64 * 64 * 5 // 4 + 1  # theta and phi C/8, g and the output C/2, and gamma
     assert parameters_at(GENERATORS["dcgan"], native, attention=32) == plain + block
@@ -46,7 +46,7 @@ def test_the_page_tells_the_parameters_of_the_options():
             "with both": ({"attention": 32, "hierarchical": True}, {"attention": 32}),
         }[name]
         for registry, told, number in zip((GENERATORS, DISCRIMINATORS), options, (made, judged), strict=True):
-            counted = parameters_at(registry["dcgan"], Setting(64, 3, 100), **told)
+            counted = parameters_at(registry["dcgan"], NetworkSpec(64, 3, 100), **told)
             assert f"{counted:,}" == number, name
 
 
@@ -55,7 +55,7 @@ def test_both_players_attend_at_the_side_that_is_asked_for(size, side):
     for registry in (GENERATORS, DISCRIMINATORS):
         torch.manual_seed(0)
         kind, seen = registry["dcgan"], []
-        network = kind(Setting(size, 3, 12), kind.Options(width=4, attention=side))
+        network = kind(NetworkSpec(size, 3, 12), kind.Options(width=4, attention=side))
         (block,) = (module for module in network.modules() if isinstance(module, NonLocalBlock))
         block.register_forward_hook(lambda _, given, made, into=seen: into.append((given[0], made)))
         network(torch.randn(2, 12) if registry is GENERATORS else torch.randn(2, 3, size, size))
@@ -71,7 +71,7 @@ def test_both_players_attend_at_the_side_that_is_asked_for(size, side):
 def test_a_side_that_no_map_has_is_refused_with_those_there_are(registry, size, side, there):
     kind = registry["dcgan"]
     with pytest.raises(RecipeError, match=f"attention = {side}: .* has maps of side {there};"):
-        kind(Setting(size, 3, 12), kind.Options(attention=side))
+        kind(NetworkSpec(size, 3, 12), kind.Options(attention=side))
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -107,10 +107,10 @@ def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can():
 def test_a_shared_embedding_reaches_the_stem_and_every_batch_norm():
     network = generator(classes=3, shared_embedding=5)
     norms = [one for one in network.modules() if isinstance(one, ConditionalBatchNorm)]
-    width = network.setting.latent_dimension + 5
+    width = network.spec.latent_dim + 5
     assert network.stem.in_features == width
     assert [norm.vector for norm in norms] == [width] * 4
-    latents = torch.randn(2, network.setting.latent_dimension)
+    latents = torch.randn(2, network.spec.latent_dim)
     images = network.eval()(latents, torch.tensor([0, 1]))
     assert not torch.equal(images[0], network(latents, torch.tensor([1, 1]))[0])
 

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from kennel.networks import GENERATORS, Setting
+from kennel.networks import GENERATORS, NetworkSpec
 from kennel.networks.fastgan import FastganOptions, widths_of
 from kennel.networks.layers.skip_excitation import SkipExcitation
 
 
 def generator(size=64, classes=0, **options):
     torch.manual_seed(0)
-    return GENERATORS["fastgan"](Setting(size, 3, 16, classes), FastganOptions(width=4, **options))
+    return GENERATORS["fastgan"](
+        NetworkSpec(size, 3, 16, classes), FastganOptions(base_channels=4, **options)
+    )
 
 
 def test_channels_are_the_authors_at_their_width():

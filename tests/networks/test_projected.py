@@ -6,8 +6,8 @@ from torch.nn.functional import conv2d, interpolate
 
 from kennel.errors import RecipeError
 from kennel.features.inverted_residuals import padded_for_stride_2
-from kennel.networks import DISCRIMINATORS, Setting
-from kennel.networks.base import Statistic
+from kennel.networks import DISCRIMINATORS, NetworkSpec
+from kennel.networks.base import BatchStatistic
 from kennel.networks.pretrained import FixedConvolution, FixedNetwork
 from kennel.networks.projected import Mixing, ProjectedOptions
 
@@ -15,7 +15,7 @@ from kennel.networks.projected import Mixing, ProjectedOptions
 def discriminator(size=64, classes=0, channels=3, **options):
     torch.manual_seed(0)
     given = {"features": "untrained", "width": 2, "widest": 8, **options}
-    return DISCRIMINATORS["projected"](Setting(size, channels, 16, classes), ProjectedOptions(**given))
+    return DISCRIMINATORS["projected"](NetworkSpec(size, channels, 16, classes), ProjectedOptions(**given))
 
 
 def test_mixing_goes_from_the_deepest_map_to_the_shallowest_by_the_papers_two_convolutions():
@@ -64,7 +64,7 @@ def test_the_logits_of_embedded_images_are_those_of_the_images():
     network = discriminator(classes=3).eval()
     images, labels = torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 0])
     embedded = network.embed(images)
-    features = network.hidden_of(embedded, labels)
+    features = network.features_of(embedded, labels)
     assert torch.equal(network.logits(features, labels), network(images, labels))
 
 
@@ -94,7 +94,7 @@ def test_a_side_that_the_fixed_network_cannot_halve_five_times_or_that_is_absurd
 
 
 def test_a_statistic_of_the_batch_is_refused_for_there_is_no_one_last_layer():
-    class Nothing(Statistic):
+    class Nothing(BatchStatistic):
         width = 1
 
     with pytest.raises(RecipeError, match="no single last layer"):

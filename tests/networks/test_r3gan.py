@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, leaky_relu
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.base import Statistic
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.networks.base import BatchStatistic
 from kennel.networks.r3gan import Block, Resample
 from kennel.networks.summary import parameters_at
 
@@ -20,7 +20,7 @@ CLASSES = 120
 def built(registry, size=32, classes=0, seed=0, **options):
     torch.manual_seed(seed)
     network = registry["modern"]
-    return network(Setting(size, 3, 64, classes), network.Options(**{**SMALL, **options})).eval()
+    return network(NetworkSpec(size, 3, 64, classes), network.Options(**{**SMALL, **options})).eval()
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def built(registry, size=32, classes=0, seed=0, **options):
 def test_the_authors_settings_have_their_numbers_of_parameters(
     size, classes, options, generator, discriminator
 ):
-    setting = Setting(size, 3, 64, classes)
+    setting = NetworkSpec(size, 3, 64, classes)
     assert parameters_at(GENERATORS["modern"], setting, **options) == generator
     assert parameters_at(DISCRIMINATORS["modern"], setting, **options) == discriminator
 
@@ -214,7 +214,7 @@ def test_logits_begin_with_the_variance_that_the_layers_keep(classes):
 
 
 def test_a_statistic_is_appended_to_a_head_of_classes():
-    class Twice(Statistic):
+    class Twice(BatchStatistic):
         width = 2
 
         def forward(self, features):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 from torch.testing import assert_close
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import _MAKERS, activation
 from kennel.networks.layers.normalization import Condition, Conditioning
 from kennel.networks.residual import DiscriminatorBlock, GeneratorBlock, sparing_activation
@@ -98,11 +98,11 @@ def test_a_sparing_activation_is_the_same_and_leaves_its_input(name):
 def test_the_logit_is_the_heads_and_the_projection_of_the_summed_maps(name):
     torch.manual_seed(0)
     network = DISCRIMINATORS[name]
-    discriminator = network(Setting(32, 3, 8, 5), network.Options(width=2))
+    discriminator = network(NetworkSpec(32, 3, 8, 5), network.Options(width=2))
     images, labels = torch.randn(3, 3, 32, 32), torch.tensor([4, 0, 2])
     maps = discriminator.layers(images).clamp_min(0)
     features = torch.stack([maps[:, channel].flatten(1).sum(1) for channel in range(maps.shape[1])], 1)
-    assert_close(discriminator.hidden(images), features)
+    assert_close(discriminator.features(images), features)
     for index, label in enumerate(labels):
         head = discriminator.head.weight[0] @ features[index] + discriminator.head.bias[0]
         inner = (discriminator.embedding.weight[label] * features[index]).sum()
@@ -113,7 +113,7 @@ def test_the_logit_is_the_heads_and_the_projection_of_the_summed_maps(name):
 @pytest.mark.parametrize("name", ["sngan", "sagan", "biggan", "biggan_deep"])
 def test_the_last_batch_norm_is_unconditional(name):
     network = GENERATORS[name]
-    generator = network(Setting(32, 1, 8, 5), network.Options(width=2))
+    generator = network(NetworkSpec(32, 1, 8, 5), network.Options(width=2))
     norm, _, convolution, squash = generator.output
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.affine

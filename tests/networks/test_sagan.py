@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.attention import NonLocalBlock
 from kennel.networks.summary import parameter_count
 
@@ -13,7 +13,7 @@ from kennel.networks.summary import parameter_count
 def built(registry, name, size, **options):
     network = registry[name]
     torch.manual_seed(0)
-    return network(Setting(size, 3, 8), network.Options(width=1, **options))
+    return network(NetworkSpec(size, 3, 8), network.Options(width=1, **options))
 
 
 def attention_inputs(network, *entry):
@@ -77,6 +77,6 @@ def test_the_pair_at_128_has_the_parameters_of_biggans_baseline():
     for registry in (GENERATORS, DISCRIMINATORS):
         network = registry["sagan"]
         with torch.device("meta"):
-            total += parameter_count(network(Setting(128, 3, 128, 1000), network.Options()))
+            total += parameter_count(network(NetworkSpec(128, 3, 128, 1000), network.Options()))
     assert total == 42_078_852 + 39_463_618
     assert round(total / 1e6, 1) == 81.5

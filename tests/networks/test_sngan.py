@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.conv import Convolution
 from kennel.networks.layers.normalization import ConditionalBatchNorm
 from kennel.networks.summary import parameter_count
@@ -15,7 +15,7 @@ from kennel.networks.summary import parameter_count
 def built(registry, size, classes=0, **options):
     network = registry["sngan"]
     with torch.device("meta"):
-        return network(Setting(size, 3, 128, classes), network.Options(**options))
+        return network(NetworkSpec(size, 3, 128, classes), network.Options(**options))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.networks.base import Statistic
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.networks.base import BatchStatistic
 from kennel.networks.stylegan2 import ResidualHalving
 from kennel.networks.summary import parameters_at
 
@@ -22,7 +22,7 @@ def built(registry, size=16, classes=0, **options):
     network = registry["stylegan2"]
     small = {**SMALL, "style": 6, "mapping_layers": 2, **options}
     fitting = {key: value for key, value in small.items() if key in network.Options.model_fields}
-    return network(Setting(size, 3, 5, classes), network.Options(**fitting)).eval()
+    return network(NetworkSpec(size, 3, 5, classes), network.Options(**fitting)).eval()
 
 
 def channels(base: int, size: int) -> list[int]:
@@ -59,7 +59,7 @@ def test_the_formula_of_the_sizes_gives_those_that_the_released_code_prints_at_1
 
 @pytest.mark.parametrize("size", [16, 64, 256])
 def test_the_sizes_are_those_of_the_formula(size):
-    setting = Setting(size, 3, 512)
+    setting = NetworkSpec(size, 3, 512)
     assert parameters_at(GENERATORS["stylegan2"], setting) == generator_size(16384, size, 8)
     assert parameters_at(DISCRIMINATORS["stylegan2"], setting) == discriminator_size(16384, size)
     assert size != 256 or generator_size(16384, 256, 8) == 24_767_458
@@ -244,7 +244,7 @@ def test_truncated_styles_lie_between_the_mean_and_themselves():
 
 
 def test_a_statistic_is_appended_to_an_equalized_head():
-    class Twice(Statistic):
+    class Twice(BatchStatistic):
         width = 2
 
         def forward(self, features):

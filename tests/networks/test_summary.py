@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.summary import parameter_count, parameters_at
 
 PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
@@ -42,7 +42,7 @@ def test_the_page_tells_the_size_of_every_pair(name, size, latent, millions):
         for classes in (0, 120, 1000):
             for registry in (GENERATORS, DISCRIMINATORS):
                 network = registry[name]
-                built = network(Setting(size, 3, latent, classes), network.Options())
+                built = network(NetworkSpec(size, 3, latent, classes), network.Options())
                 found.append(round(parameter_count(built) / 1e6, 2))
     assert found == millions
 
@@ -60,7 +60,7 @@ def test_the_page_has_a_section_for_every_pair_and_names_every_option(name):
 def test_the_page_tells_the_parameters_of_every_network_at_its_native_setting(name):
     """A generator or a discriminator that has no partner of its name leaves the other cell empty."""
     both = [dict(kind.items()).get(name) for kind in (GENERATORS, DISCRIMINATORS)]
-    native = next(network for network in both if network is not None).native
+    native = next(network for network in both if network is not None).paper_spec
     counts = [network and parameters_at(network, native) for network in both]
     row = next(
         line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}`")
@@ -68,4 +68,4 @@ def test_the_page_tells_the_parameters_of_every_network_at_its_native_setting(na
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[5:7] == ["" if count is None else f"{count:,}" for count in counts]
     assert cells[2].startswith(f"{native.size}x{native.size}")
-    assert cells[3] == (str(native.latent_dimension) if both[0] is not None else "")
+    assert cells[3] == (str(native.latent_dim) if both[0] is not None else "")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.evaluation.score import Judgement, JudgingProtocol, write_judgements
+from kennel.evaluation.score import Score, ScoreProtocol, write_judgements
 from kennel.images import save_png, tile
-from kennel.recipes import built_in
-from kennel.runs.run_dir import RunFolder
+from kennel.recipes import get_recipe
+from kennel.runs.run_dir import RunDir
 
 ABOUT = {
     "data": {
@@ -36,7 +36,7 @@ def _log_line(images: int, **more: float | None) -> dict[str, float | None]:
     }
 
 
-def _judgement(metric: str, value: float, extractor: str = "pixels", **protocol: object) -> Judgement:
+def _judgement(metric: str, value: float, extractor: str = "pixels", **protocol: object) -> Score:
     parts = {
         "extractor": extractor,
         "weights_sha256": "ab" * 32,
@@ -58,8 +58,8 @@ def _judgement(metric: str, value: float, extractor: str = "pixels", **protocol:
         "versions": {"kennel": "0.1.0"},
     }
     details = {"fid": value, "distance": 0.2, "epsilon": 0.1, "penalty": 1.0} if metric == "mifid" else {}
-    return Judgement(
-        metric=metric, value=value, details=details, protocol=JudgingProtocol.model_validate(parts | protocol)
+    return Score(
+        metric=metric, value=value, details=details, protocol=ScoreProtocol.model_validate(parts | protocol)
     )
 
 
@@ -70,18 +70,18 @@ def log_line() -> Callable[..., dict[str, float | None]]:
 
 
 @pytest.fixture
-def judgement() -> Callable[..., Judgement]:
+def judgement() -> Callable[..., Score]:
     """`judgement(metric, value, extractor, seed=...)`: a judgement with a whole protocol."""
     return _judgement
 
 
-def _begin(path: Path) -> RunFolder:
-    folder = RunFolder(path)
-    folder.begin(built_in("digits"), ABOUT)
+def _begin(path: Path) -> RunDir:
+    folder = RunDir(path)
+    folder.begin(get_recipe("digits"), ABOUT)
     return folder
 
 
-def _train(path: Path) -> RunFolder:
+def _train(path: Path) -> RunDir:
     folder = _begin(path)
     random = np.random.default_rng(0)
     for tick, fid in enumerate((90.0, 31.25, 44.0), start=1):
@@ -94,18 +94,18 @@ def _train(path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
+def run(tmp_path: Path) -> RunDir:
     """A run that has just begun: no log, no grid, no judgement."""
     return _begin(tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
-def make_trained() -> Callable[[Path], RunFolder]:
+def make_trained() -> Callable[[Path], RunDir]:
     """`make_trained(path)`: a run after three ticks, validated and judged."""
     return _train
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> RunFolder:
+def trained(tmp_path: Path) -> RunDir:
     """A run of the test's own after three ticks, validated and judged."""
     return _train(tmp_path / "run")

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from kennel.errors import RunError
-from kennel.evaluation.score import Judgement, write_judgements
+from kennel.evaluation.score import Score, write_judgements
 from kennel.images import save_png
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.reporting import write_report
 from kennel.reporting.html import lightened, progress_grids
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
 LogLine = Callable[..., dict[str, float | None]]
-Judging = Callable[..., Judgement]
+Judging = Callable[..., Score]
 
 
 class Page(HTMLParser):
@@ -48,20 +48,20 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, make_trained: Callable[[Path], RunFolder]) -> RunFolder:
+def written(tmp_path_factory: pytest.TempPathFactory, make_trained: Callable[[Path], RunDir]) -> RunDir:
     """A trained run with its report: written once, for the tests that only read it."""
     folder = make_trained(tmp_path_factory.mktemp("written") / "run")
     assert write_report(folder) == folder.report
     return folder
 
 
-def test_the_page_holds_the_grids_and_the_curves_byte_for_byte(written: RunFolder):
+def test_the_page_holds_the_grids_and_the_curves_byte_for_byte(written: RunDir):
     page = Page(written.report)
     grids = [file.read_bytes() for file in progress_grids(written)]
     assert page.pictures() == [grids[-1], *grids, written.curves.read_bytes()]
 
 
-def test_the_page_loads_nothing_and_runs_nothing(written: RunFolder):
+def test_the_page_loads_nothing_and_runs_nothing(written: RunDir):
     page = Page(written.report)
     assert all(one.startswith("data:image/png;base64,") for one in page.loads)
     assert not {"script", "link", "iframe", "object", "form", "base"} & set(page.elements)
@@ -70,13 +70,13 @@ def test_the_page_loads_nothing_and_runs_nothing(written: RunFolder):
     assert "default-src 'none'" in page.source
 
 
-def test_the_page_says_that_a_gan_made_its_pictures(written: RunFolder):
+def test_the_page_says_that_a_gan_made_its_pictures(written: RunDir):
     text = Page(written.report).text
     assert "generative adversarial network (GAN)" in text
     assert "None of them is a photograph" in text
 
 
-def test_the_page_tells_recipe_paper_data_and_commands(written: RunFolder):
+def test_the_page_tells_recipe_paper_data_and_commands(written: RunDir):
     text = Page(written.report).text
     recipe = written.recipe()
     for part in (recipe.name, recipe.paper, "1,797", "8 × 8, grey", "b1291caeee242b27", "torch 2.13.0"):
@@ -88,10 +88,10 @@ def test_the_page_tells_recipe_paper_data_and_commands(written: RunFolder):
     assert "Best validation FID: 31.25 at 16,000 images; the newest is 44.00." in text
 
 
-def test_a_hostile_name_is_text(tmp_path: Path, trained: RunFolder):
+def test_a_hostile_name_is_text(tmp_path: Path, trained: RunDir):
     attack = '"><script>alert(1)</script><img src=http://example.org/x>'
-    folder = RunFolder(tmp_path / "hostile")
-    folder.begin(built_in("digits").model_copy(update={"paper": attack, "name": attack}), trained.about())
+    folder = RunDir(tmp_path / "hostile")
+    folder.begin(get_recipe("digits").model_copy(update={"paper": attack, "name": attack}), trained.about())
     page = Page(write_report(folder))
     assert "script" not in page.elements
     assert page.loads == []
@@ -100,7 +100,7 @@ def test_a_hostile_name_is_text(tmp_path: Path, trained: RunFolder):
     assert "b" not in page.elements
 
 
-def test_a_run_that_has_just_begun_has_a_page(run: RunFolder):
+def test_a_run_that_has_just_begun_has_a_page(run: RunDir):
     page = Page(write_report(run))
     assert page.loads == []
     assert "nothing is logged yet" in page.text
@@ -108,7 +108,7 @@ def test_a_run_that_has_just_begun_has_a_page(run: RunFolder):
     assert not run.curves.exists()
 
 
-def test_one_line_without_validation_is_enough(run: RunFolder, log_line: LogLine):
+def test_one_line_without_validation_is_enough(run: RunDir, log_line: LogLine):
     run.append_log(log_line(400_000))
     page = Page(write_report(run))
     assert page.pictures() == [run.curves.read_bytes()]
@@ -116,7 +116,7 @@ def test_one_line_without_validation_is_enough(run: RunFolder, log_line: LogLine
     assert "Validation" not in page.text
 
 
-def test_judgements_of_one_protocol_share_a_table_that_tells_it(written: RunFolder):
+def test_judgements_of_one_protocol_share_a_table_that_tells_it(written: RunDir):
     page = Page(written.report)
     assert page.elements.count("table") == 1
     assert "Extractor pixels (weights sha256 abababab" in page.text
@@ -124,7 +124,7 @@ def test_judgements_of_one_protocol_share_a_table_that_tells_it(written: RunFold
     assert "Do not compare" not in page.text
 
 
-def test_two_protocols_never_share_a_table(trained: RunFolder, judgement: Judging):
+def test_two_protocols_never_share_a_table(trained: RunDir, judgement: Judging):
     write_judgements(trained.judgements / "two.json", [judgement("fid", 40.0, "mobilenet")])
     write_judgements(trained.judgements / "three.json", [judgement("fid", 50.0, sample_count=1000)])
     page = Page(write_report(trained))
@@ -132,19 +132,19 @@ def test_two_protocols_never_share_a_table(trained: RunFolder, judgement: Judgin
     assert "Do not compare a number with one in another table" in page.text
 
 
-def test_a_file_that_holds_no_judgement_is_named(trained: RunFolder):
+def test_a_file_that_holds_no_judgement_is_named(trained: RunDir):
     (trained.judgements / "broken.json").write_text("{", encoding="utf-8")
     page = Page(write_report(trained))
     assert "judgements/broken.json is left out" in page.text
     assert page.elements.count("table") == 1
 
 
-def test_grids_that_someone_sampled_are_no_progress(trained: RunFolder):
+def test_grids_that_someone_sampled_are_no_progress(trained: RunDir):
     (trained.samples / "000000024000.png").rename(trained.samples / "seeds0-63.png")
     assert [file.stem for file in progress_grids(trained)] == ["000000000000", "000000008000", "000000016000"]
 
 
-def test_many_grids_are_thinned_evenly_and_keep_both_ends(trained: RunFolder):
+def test_many_grids_are_thinned_evenly_and_keep_both_ends(trained: RunDir):
     source = (trained.samples / "000000000000.png").read_bytes()
     for file in progress_grids(trained):
         file.unlink()
@@ -171,11 +171,11 @@ def test_a_heavy_picture_is_scaled_down_and_still_says_what_it_is(tmp_path: Path
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match="is not a run"):
-        write_report(RunFolder(tmp_path))
+        write_report(RunDir(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunFolder):
+def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunDir):
     pictures = {}
     for name in ("memorisation", "distances"):
         file = trained.judgements / f"one-{name}.png"
@@ -188,7 +188,7 @@ def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunFolder):
     assert "judgements/one-memorisation.png." in page.text
 
 
-def test_a_link_in_a_runs_folders_is_not_followed_into_the_page(tmp_path: Path, trained: RunFolder) -> None:
+def test_a_link_in_a_runs_folders_is_not_followed_into_the_page(tmp_path: Path, trained: RunDir) -> None:
     (tmp_path / "private").write_bytes(b"private words")
     png = io.BytesIO()
     Image.new("RGB", (3, 3), "#123456").save(png, "PNG")
@@ -204,7 +204,7 @@ def test_a_link_in_a_runs_folders_is_not_followed_into_the_page(tmp_path: Path, 
         assert base64.b64encode(content).decode() not in page
 
 
-def test_a_line_of_any_kind_costs_itself_and_not_the_page(trained: RunFolder) -> None:
+def test_a_line_of_any_kind_costs_itself_and_not_the_page(trained: RunDir) -> None:
     for file in (trained.log_file, trained.alarms_file, trained.spectra_file):
         with file.open("a", encoding="utf-8") as lines:
             lines.write('{"images": 7, "alarm": "x"}\n{"images": ' + "9" * 4000 + "}\n")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.images import ArraySet
-from kennel.evaluation.metrics.context import Evidence, Side
-from kennel.evaluation.score import Judgement
+from kennel.data.images import ArrayImages
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext
+from kennel.evaluation.score import Score
 from kennel.features.moments import moments
 from kennel.reporting import score_plots
 from kennel.reporting.score_plot_names import DRAWN_FROM, pictures_of
@@ -22,7 +22,7 @@ from kennel.reporting.score_plots import (
     draw_precision_recall,
 )
 
-Judging = Callable[..., Judgement]
+Judging = Callable[..., Score]
 
 
 def size_of(file: Path) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def size_of(file: Path) -> tuple[int, int]:
 
 
 @pytest.fixture
-def evidence(request: pytest.FixtureRequest) -> Evidence:
+def evidence(request: pytest.FixtureRequest) -> MetricContext:
     """30 images beside 40 of 16x16; image 4 is reference 9 as it is, image 8 is reference 2 moved down by 1.
 
     The features are random, near ones for the copies: what an extractor would give.
@@ -46,17 +46,17 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
     features, real = (random.normal(size=(count, 8)).astype(np.float32) for count in (30, 40))
     features[4] = real[9]
     features[8] = real[2] + 0.01
-    return Evidence(
-        Side(features, source=ArraySet(images)),
-        Side(real, source=ArraySet(reference)),
+    return MetricContext(
+        FeatureSide(features, source=ArrayImages(images)),
+        FeatureSide(real, source=ArrayImages(reference)),
         moments(real),
         "made-up",
-        held_out=Side(random.normal(size=(10, 8)).astype(np.float32)),
+        held_out=FeatureSide(random.normal(size=(10, 8)).astype(np.float32)),
     )
 
 
 @pytest.mark.parametrize("evidence", [1, 3], ids=["grey", "colour"], indirect=True)
-def test_the_planted_copies_head_the_memorisation_picture(evidence: Evidence, tmp_path: Path) -> None:
+def test_the_planted_copies_head_the_memorisation_picture(evidence: MetricContext, tmp_path: Path) -> None:
     text = {"Description": "made by a generative adversarial network"}
     shown = draw_memorisation(evidence, tmp_path / "new" / "copies.png", text=text)
     assert [(one.image, one.reference, one.verdict) for one in shown[:2]] == [
@@ -76,9 +76,9 @@ def test_fewer_images_than_rows_are_all_shown(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (3, 3, 8, 12), dtype=np.uint8)
     features = random.normal(size=(3, 4)).astype(np.float32)
-    few = Evidence(
-        Side(features[:2], source=ArraySet(pixels[:2])),
-        Side(features[1:], source=ArraySet(pixels[1:])),
+    few = MetricContext(
+        FeatureSide(features[:2], source=ArrayImages(pixels[:2])),
+        FeatureSide(features[1:], source=ArrayImages(pixels[1:])),
         moments(features[1:]),
         "made-up",
     )
@@ -86,9 +86,11 @@ def test_fewer_images_than_rows_are_all_shown(tmp_path: Path) -> None:
     assert [(one.image, len(one.references)) for one in shown] == [(1, 2), (0, 2)]
 
 
-def test_the_distances_are_drawn_with_and_without_held_out_images(evidence: Evidence, tmp_path: Path) -> None:
+def test_the_distances_are_drawn_with_and_without_held_out_images(
+    evidence: MetricContext, tmp_path: Path
+) -> None:
     draw_distances(evidence, tmp_path / "with.png")
-    bare = Evidence(evidence.images, evidence.reference, evidence.reference_moments, "made-up")
+    bare = MetricContext(evidence.images, evidence.reference, evidence.reference_moments, "made-up")
     draw_distances(bare, tmp_path / "without.png")
     assert size_of(tmp_path / "with.png") == size_of(tmp_path / "without.png")
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
@@ -96,11 +98,14 @@ def test_the_distances_are_drawn_with_and_without_held_out_images(evidence: Evid
 
 def test_copies_alone_have_distances_of_0_and_are_drawn(tmp_path: Path) -> None:
     features = np.tile(np.array([[1, 2]], np.float32), (4, 1))
-    draw_distances(Evidence(Side(features), Side(features), moments(features), "made-up"), tmp_path / "0.png")
+    draw_distances(
+        MetricContext(FeatureSide(features), FeatureSide(features), moments(features), "made-up"),
+        tmp_path / "0.png",
+    )
     assert (tmp_path / "0.png").stat().st_size > 1000
 
 
-def scored(judgement: Judging, metric: str, **details: object) -> Judgement:
+def scored(judgement: Judging, metric: str, **details: object) -> Score:
     return judgement(metric, 0.5).model_copy(update={"details": details})
 
 
@@ -116,7 +121,7 @@ def test_curves_and_classes_are_drawn(tmp_path: Path, judgement: Judging) -> Non
 
 
 def test_each_judgement_has_its_pictures_and_others_have_none(
-    evidence: Evidence, judgement: Judging, tmp_path: Path
+    evidence: MetricContext, judgement: Judging, tmp_path: Path
 ) -> None:
     curve = {"recall": [1.0, 0.0], "precision": [0.0, 1.0]}
     judged = [
@@ -136,17 +141,20 @@ def test_each_judgement_has_its_pictures_and_others_have_none(
 
 
 def test_without_the_images_only_their_distances_are_drawn(
-    evidence: Evidence, judgement: Judging, tmp_path: Path
+    evidence: MetricContext, judgement: Judging, tmp_path: Path
 ) -> None:
-    bare = Evidence(
-        Side(evidence.images.features), Side(evidence.reference.features), evidence.reference_moments, "x"
+    bare = MetricContext(
+        FeatureSide(evidence.images.features),
+        FeatureSide(evidence.reference.features),
+        evidence.reference_moments,
+        "x",
     )
     drawn = draw_judging(bare, [judgement("mifid", 1.0)], tmp_path)
     assert [file.name for file in drawn] == ["distances.png"]
 
 
 def test_a_picture_that_fails_leaves_the_old_one(
-    evidence: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evidence: MetricContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "distances.png"
     draw_distances(evidence, file)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kennel.evaluation.score import Judgement, write_judgements
+from kennel.evaluation.score import Score, write_judgements
 from kennel.reporting.score_tables import judgement_tables, judging_pictures
 
-Judging = Callable[..., Judgement]
+Judging = Callable[..., Score]
 
 
 def test_a_later_checkpoint_by_the_same_protocol_joins_the_table(tmp_path: Path, judgement: Judging):

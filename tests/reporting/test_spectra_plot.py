@@ -49,7 +49,7 @@ def test_alarms_at_one_place_share_a_mark_and_rollbacks_have_none():
     alarms = [
         {"images": 300, "alarm": "falling_diversity", "rollbacks": 0},
         {"images": 200, "alarm": "exploding_spectrum", "rollbacks": 0},
-        {"images": 300, "alarm": "certain_discriminator", "rollbacks": 0},
+        {"images": 300, "alarm": "discriminator_saturation", "rollbacks": 0},
         {"images": 300, "rollback": 1, "rollbacks": 0, "back_to": 100},
         {"images": 300, "alarm": "falling_diversity", "rollbacks": 1},
     ]

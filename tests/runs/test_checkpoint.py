@@ -14,7 +14,7 @@ def test_tensors_and_words_come_back(tmp_path):
     checkpoint.save(path, TENSORS, {"images_seen": 64, "best": None})
     loaded = checkpoint.load(path)
     assert loaded.images_seen == 64
-    assert loaded.about["best"] is None
+    assert loaded.metadata["best"] is None
     assert {name: value.tolist() for name, value in loaded.tensors.items()} == {
         name: value.tolist() for name, value in TENSORS.items()
     }
@@ -61,7 +61,7 @@ def test_only_the_newest_are_kept_and_the_best_is_none_of_them(tmp_path):
     for images in (64, 128, 192):
         checkpoint.save(tmp_path / checkpoint.name_for(images), TENSORS, {"images_seen": images})
     checkpoint.save(tmp_path / "best.safetensors", TENSORS, {"images_seen": 64})
-    checkpoint.keep_newest(tmp_path, 2)
+    checkpoint.prune(tmp_path, 2)
     assert [int(path.stem) for path in checkpoint.in_folder(tmp_path)] == [192, 128]
     assert (tmp_path / "best.safetensors").exists()
 

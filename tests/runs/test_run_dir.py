@@ -3,22 +3,22 @@
 import pytest
 
 from kennel.errors import RunError
-from kennel.recipes import built_in
-from kennel.runs.run_dir import RunFolder
+from kennel.recipes import get_recipe
+from kennel.runs.run_dir import RunDir
 
 ABOUT = {"data": {"fingerprint": "abc", "path": "x", "classes": []}}
 
 
-def begun(path) -> RunFolder:
-    folder = RunFolder(path / "run")
-    folder.begin(built_in("digits"), ABOUT)
+def begun(path) -> RunDir:
+    folder = RunDir(path / "run")
+    folder.begin(get_recipe("digits"), ABOUT)
     return folder
 
 
 def test_what_is_begun_can_be_read_back(tmp_path):
     folder = begun(tmp_path)
     assert folder.exists()
-    assert folder.recipe() == built_in("digits")
+    assert folder.recipe() == get_recipe("digits")
     assert folder.about() == ABOUT
     assert len(folder.fingerprint()) == 16
 
@@ -44,20 +44,20 @@ def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").touch()
     with pytest.raises(RunError, match="holds files but no run"):
-        RunFolder(tmp_path / "mine").begin(built_in("digits"), ABOUT)
+        RunDir(tmp_path / "mine").begin(get_recipe("digits"), ABOUT)
     with pytest.raises(RunError, match="is a file"):
-        RunFolder(tmp_path / "mine" / "photo.jpg").begin(built_in("digits"), ABOUT)
+        RunDir(tmp_path / "mine" / "photo.jpg").begin(get_recipe("digits"), ABOUT)
 
 
 def test_a_folder_that_is_no_run_is_refused_with_the_command(tmp_path):
     with pytest.raises(RunError, match="kennel train"):
-        RunFolder(tmp_path).recipe()
+        RunDir(tmp_path).recipe()
     with pytest.raises(RunError, match="kennel train"):
-        RunFolder(tmp_path).about()
+        RunDir(tmp_path).about()
 
 
 def test_a_beginning_that_was_killed_can_be_begun_again(tmp_path):
     folder = begun(tmp_path)
     folder.about_file.unlink()
-    folder.begin(built_in("digits"), ABOUT)
+    folder.begin(get_recipe("digits"), ABOUT)
     assert folder.exists()

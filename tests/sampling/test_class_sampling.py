@@ -5,17 +5,17 @@ import pytest
 import torch
 from scipy import stats
 
-from kennel.config.base import Options
-from kennel.config.recipe import Latent, Sampling
-from kennel.data.images import ArraySet
+from kennel.config.base import Config
+from kennel.config.recipe import LatentConfig, SamplingConfig
+from kennel.data.images import ArrayImages
 from kennel.evaluation.judge import judge
-from kennel.evaluation.metrics.context import Settings
+from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.factory import open_extractor
 from kennel.images import to_float
-from kennel.networks import Generator, Setting
+from kennel.networks import Generator, NetworkSpec
 from kennel.sampling.sampler import SampledSet, Samples, class_weights, labels_of, with_standing_statistics
 
-LATENT = Latent(dimension=1, distribution="uniform")
+LATENT = LatentConfig(dim=1, distribution="uniform")
 COUNTS = (130, 870)
 LEVELS = (100, 125)
 
@@ -25,7 +25,7 @@ class Perfect(Generator):
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         counts = tuple(np.bincount(labels).tolist())
-        super().__init__(Setting(images.shape[-1], images.shape[1], 1, 2, "uniform", counts), Options())
+        super().__init__(NetworkSpec(images.shape[-1], images.shape[1], 1, 2, "uniform", counts), Config())
         self.images = to_float(torch.from_numpy(images))
         self.rows = [torch.from_numpy(np.flatnonzero(labels == label)) for label in (0, 1)]
         self.anywhere = torch.nn.Parameter(torch.zeros(()))
@@ -51,14 +51,14 @@ def two_classes() -> tuple[np.ndarray, np.ndarray]:
 
 def fid(how: str) -> tuple[float, object]:
     images, labels = two_classes()
-    pair = ArraySet(images, "pair", labels, ("dark", "light"))
-    samples = Samples(Perfect(images, labels), LATENT, range(2000), sampling=Sampling(classes=how))
+    pair = ArrayImages(images, "pair", labels, ("dark", "light"))
+    samples = Samples(Perfect(images, labels), LATENT, range(2000), sampling=SamplingConfig(classes=how))
     found = judge(
         SampledSet(samples, "perfect", how, pair.classes),
         pair,
         open_extractor("pixels", None),
         ("fid",),
-        settings=Settings(intervals=False),
+        settings=MetricSettings(intervals=False),
     )[0]
     return found.value, found.protocol
 
@@ -84,7 +84,7 @@ def test_a_perfect_generator_of_an_unbalanced_pair_has_no_fid_by_the_sets_freque
 
 @pytest.mark.parametrize("counts", [(13, 87), (1, 0, 3), (5,), (2, 3, 1)])
 def test_labels_are_drawn_by_the_counts_each_from_its_seed_alone(counts):
-    weights = class_weights(Setting(8, 1, 4, len(counts), "normal", counts))
+    weights = class_weights(NetworkSpec(8, 1, 4, len(counts), "normal", counts))
     labels = labels_of(range(4000), weights)
     found = np.bincount(labels, minlength=len(counts))
     expected = 4000 * np.array(counts) / sum(counts)
@@ -96,22 +96,22 @@ def test_labels_are_drawn_by_the_counts_each_from_its_seed_alone(counts):
 
 
 def test_a_balanced_set_draws_what_uniform_draws():
-    balanced, unknown = (Setting(8, 1, 4, 3, "normal", counts) for counts in ((500,) * 3, ()))
+    balanced, unknown = (NetworkSpec(8, 1, 4, 3, "normal", counts) for counts in ((500,) * 3, ()))
     assert (
         class_weights(balanced) == class_weights(balanced, "uniform") == class_weights(unknown) == (1, 1, 1)
     )
-    assert class_weights(Setting(8, 1, 4)) == ()
+    assert class_weights(NetworkSpec(8, 1, 4)) == ()
 
 
 def test_standing_statistics_are_of_the_sets_mixture():
     class Told(Generator):
         def __init__(self) -> None:
-            super().__init__(Setting(1, 1, 1, 2, "normal", COUNTS), Options())
+            super().__init__(NetworkSpec(1, 1, 1, 2, "normal", COUNTS), Config())
             self.norm = torch.nn.BatchNorm2d(1)
 
         def forward(self, latents, labels=None):
             return self.norm(labels[:, None, None, None].float())
 
     for how, share in (("data", 0.87), ("uniform", 0.5)):
-        standing = with_standing_statistics(Told(), Latent(dimension=1), 40, classes=how)
+        standing = with_standing_statistics(Told(), LatentConfig(dim=1), 40, classes=how)
         assert float(standing.norm.running_mean) == pytest.approx(share, abs=0.03)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from kennel.config.recipe import Latent, Sampling
+from kennel.config.recipe import LatentConfig, SamplingConfig
 from kennel.engine.latents import draw_latents
 from kennel.errors import NotFiniteError, RunError
-from kennel.networks import GENERATORS, Generator, Setting
+from kennel.networks import GENERATORS, Generator, NetworkSpec
 from kennel.sampling.sampler import (
     SampledSet,
     Samples,
@@ -18,12 +18,12 @@ from kennel.sampling.sampler import (
     with_standing_statistics,
 )
 
-LATENT = Latent(dimension=16)
+LATENT = LatentConfig(dim=16)
 
 
 def generator(classes: int = 0) -> Generator:
     torch.manual_seed(0)
-    network = GENERATORS["dcgan"](Setting(8, 1, 16, classes), GENERATORS["dcgan"].Options(width=4))
+    network = GENERATORS["dcgan"](NetworkSpec(8, 1, 16, classes), GENERATORS["dcgan"].Options(width=4))
     with torch.no_grad():  # a fresh network draws nearly grey images: make them differ
         for parameter in network.parameters():
             parameter.mul_(4)
@@ -48,7 +48,7 @@ def test_an_image_does_not_depend_on_the_batch_it_is_drawn_in(batch):
 def test_latents_follow_their_prior():
     normal = latents_of(range(2000), LATENT).flatten().double().numpy()
     assert stats.kstest(normal, "norm").pvalue > 1e-3
-    uniform = latents_of(range(2000), Latent(dimension=16, distribution="uniform")).flatten().double().numpy()
+    uniform = latents_of(range(2000), LatentConfig(dim=16, distribution="uniform")).flatten().double().numpy()
     assert stats.kstest(uniform, stats.uniform(-1, 2).cdf).pvalue > 1e-3
     drawn = draw_latents(LATENT, 2000, torch.Generator().manual_seed(0)).flatten().double().numpy()
     assert stats.kstest(drawn, "norm").pvalue > 1e-3
@@ -68,7 +68,7 @@ def test_truncation_draws_the_truncated_normal_and_keeps_what_is_inside(threshol
 def styled() -> Generator:
     torch.manual_seed(0)
     kind = GENERATORS["stylegan2"]
-    network = kind(Setting(8, 1, 16), kind.Options(base=64, widest=8, style=8, mapping_layers=1))
+    network = kind(NetworkSpec(8, 1, 16), kind.Options(base=64, widest=8, style=8, mapping_layers=1))
     for _ in range(20):
         network(torch.randn(64, 16))  # the mean style is not 0
     return network.eval()
@@ -95,7 +95,7 @@ def test_samples_of_a_mapping_network_vary_less_the_more_they_are_truncated():
 
 
 def test_a_mapping_network_is_truncated_whatever_the_prior():
-    uniform = Latent(dimension=16, distribution="uniform")
+    uniform = LatentConfig(dim=16, distribution="uniform")
     assert len(Samples(styled(), uniform, range(4), truncation=0.005).pixels()) == 4
     with pytest.raises(RunError, match="truncation nan is no share"):
         Samples(styled(), LATENT, range(4), truncation=float("nan")).pixels()
@@ -105,7 +105,7 @@ def test_what_truncation_cannot_do_is_refused():
     with pytest.raises(RunError, match=r"at least 0\.01"):
         latents_of([0], LATENT, 0.0)
     with pytest.raises(RunError, match="uniform"):
-        latents_of([0], Latent(distribution="uniform"), 1.0)
+        latents_of([0], LatentConfig(distribution="uniform"), 1.0)
 
 
 def test_sampling_leaves_the_generator_in_its_mode_and_its_statistics_alone():
@@ -142,7 +142,7 @@ def test_a_sampled_set_is_sized_repeatable_and_knows_its_seeds():
     assert sampled.fingerprint != other.fingerprint
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(standing_passes=2)])
+@pytest.mark.parametrize("sampling", [SamplingConfig(), SamplingConfig(standing_stats_batches=2)])
 def test_a_part_of_the_batches_is_that_of_the_whole_bit_for_bit(sampling):
     sampled = SampledSet(Samples(generator(3), LATENT, range(10), sampling=sampling), "run", "fingerprint")
     whole = list(sampled.batches(4))
@@ -188,12 +188,12 @@ def test_standing_statistics_are_the_means_over_samples_at_the_truncation():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     plain = Samples(network, LATENT, range(8)).pixels()
     assert not np.array_equal(
-        plain, Samples(network, LATENT, range(8), sampling=Sampling(standing_passes=1)).pixels()
+        plain, Samples(network, LATENT, range(8), sampling=SamplingConfig(standing_stats_batches=1)).pixels()
     )
 
 
 def test_an_image_of_standing_statistics_is_a_function_of_its_seed():
-    sampling = Sampling(standing_passes=2)
+    sampling = SamplingConfig(standing_stats_batches=2)
     together = Samples(generator(), LATENT, range(6), sampling=sampling).pixels().astype(int)
     alone = Samples(generator(), LATENT, [4], sampling=sampling).pixels().astype(int)
     assert np.abs(alone[0] - together[4]).max() <= 1
@@ -205,7 +205,7 @@ def test_what_is_not_finite_is_refused_and_not_drawn_black(spoilt):
         """Draws well, but for the latent of seed 5."""
 
         def __init__(self):
-            super().__init__(Setting(8, 1, 16), GENERATORS["dcgan"].Options(width=4))
+            super().__init__(NetworkSpec(8, 1, 16), GENERATORS["dcgan"].Options(width=4))
             self.anywhere = torch.nn.Parameter(torch.zeros(()))
             self.other = latents_of([5], LATENT)[0, 0]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kennel.storage.atomic_io import atomic_file, atomic_folder, sweep, taken, write_text
+from kennel.storage.atomic_io import atomic_file, atomic_folder, remove_partial_files, taken, write_text
 
 
 def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path):
@@ -61,7 +61,10 @@ def test_a_sweep_takes_only_the_names_of_half_written_files(tmp_path):
     ):
         (tmp_path / name).touch()
     (tmp_path / ".folder.12.part").mkdir()
-    assert sorted(path.name for path in sweep(tmp_path)) == [".a.txt.12.part", ".b.safetensors.4711.part"]
+    assert sorted(path.name for path in remove_partial_files(tmp_path)) == [
+        ".a.txt.12.part",
+        ".b.safetensors.4711.part",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".a.part",
         ".a.txt.x.part",
@@ -69,7 +72,7 @@ def test_a_sweep_takes_only_the_names_of_half_written_files(tmp_path):
         "a.12.part",
         "a.txt",
     ]
-    assert sweep(tmp_path / "nowhere") == []
+    assert remove_partial_files(tmp_path / "nowhere") == []
 
 
 def test_a_link_where_the_temporary_file_goes_is_not_written_through(tmp_path):

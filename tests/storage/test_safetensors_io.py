@@ -75,7 +75,7 @@ def test_what_was_written_comes_back_and_names_its_kennel_and_format(tmp_path):
     assert {name: one.dtype for name, one in found.tensors.items()} == {
         name: one.dtype for name, one in TENSORS.items()
     }
-    assert dict(found.about) == {
+    assert dict(found.metadata) == {
         **ABOUT,
         "format": safetensors_io.FORMAT,
         "kennel": kennel.__version__,

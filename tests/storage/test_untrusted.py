@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kennel.config.recipe import from_yaml, parsed
-from kennel.data.dataset import PackedSet
+from kennel.config.recipe import from_yaml, parse_value
+from kennel.data.dataset import ImageDataset
 from kennel.data.image_files import open_images
 from kennel.data.prepare.pipeline import prepare
 from kennel.errors import KennelError, RecipeError
 from kennel.evaluation.score import read_judgements
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.storage.safetensors_io import read
 from kennel.storage.untrusted import (
     UntrustedError,
@@ -78,7 +78,7 @@ def test_hostile_yaml_is_refused_before_it_is_built(text: str, reason: str) -> N
     with pytest.raises(RecipeError, match=r"r\.yaml cannot be read as a recipe"):
         from_yaml(text, "r.yaml")
     with pytest.raises(RecipeError, match="is not a value"):
-        parsed(text if text[0] != "9" else f"[{text}]")
+        parse_value(text if text[0] != "9" else f"[{text}]")
 
 
 def test_aliases_take_no_memory() -> None:
@@ -164,10 +164,10 @@ def test_any_bytes_in_any_file_are_a_sentence_or_plain_values(tmp_path: Path, co
         *("images.npy", "labels.npy", "a.npz", "a.zip", "a.tar", "a.tar.gz", "a.safetensors"),
     ):
         (folder / name).write_bytes(content)
-    run = RunFolder(folder)
+    run = RunDir(folder)
     for ask in (run.recipe, run.about, run.log, run.spectra, run.alarms):
         survives(ask)
-    survives(PackedSet, folder)
+    survives(ImageDataset, folder)
     survives(read_judgements, folder / "run.json")
     survives(read, folder / "a.safetensors")
     for name in ("a.npz", "a.zip", "a.tar", "a.tar.gz"):
@@ -183,7 +183,7 @@ def test_a_dataset_json_of_any_kind_is_a_sentence_or_a_set(tmp_path: Path, key: 
     np.save(folder / "images.npy", np.zeros((2, 1, 8, 8), np.uint8))
     np.save(folder / "labels.npy", np.array([0, 1]))
     (folder / "dataset.json").write_text(json.dumps(ABOUT | {key: value}))
-    survives(PackedSet, folder)
+    survives(ImageDataset, folder)
 
 
 @slow
@@ -191,7 +191,7 @@ def test_a_dataset_json_of_any_kind_is_a_sentence_or_a_set(tmp_path: Path, key: 
 def test_a_line_of_any_kind_is_left_out_or_drawn(tmp_path: Path, key: str, value: object) -> None:
     from kennel.reporting.panels import marks_of, panels_of
 
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     good = {"images": 8, "alarm": "a", "saw": "s", "why": "w", "try": "t", "loss": 1.0}
     for file in (folder.log_file, folder.spectra_file, folder.alarms_file):
         file.write_text(json.dumps(good) + "\n" + json.dumps(good | {key: value}) + "\n")

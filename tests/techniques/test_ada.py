@@ -45,7 +45,7 @@ def test_with_p_of_zero_every_operation_is_the_identity(letter, channels):
 
 
 def test_a_fresh_technique_shows_images_as_they_are(make_turn):
-    assert torch.equal(TECHNIQUES["ada"]().view(IMAGES, make_turn(), "real"), IMAGES)
+    assert torch.equal(TECHNIQUES["ada"]().transform_inputs(IMAGES, make_turn(), "real"), IMAGES)
 
 
 def test_p_rises_when_the_discriminator_is_sure_and_falls_when_it_is_not(plays):
@@ -189,7 +189,7 @@ def test_gradients_flow_through_twice(policy, make_turn):
     images = IMAGES[:4].double().requires_grad_()
 
     def view(images):
-        return ada.view(images.square(), make_turn(), "fake")
+        return ada.transform_inputs(images.square(), make_turn(), "fake")
 
     assert torch.autograd.gradcheck(view, images[:1, :, :4, :4].detach().requires_grad_())
     (gradient,) = torch.autograd.grad(view(images).square().sum(), images, create_graph=True)
@@ -200,7 +200,7 @@ def test_gradients_flow_through_twice(policy, make_turn):
 def test_the_policy_says_which_operations_there_are(make_turn):
     def view(policy):
         technique = TECHNIQUES["ada"](policy=policy, fixed=1.0, ramp="constant")
-        return technique.view(IMAGES, make_turn(), "real")
+        return technique.transform_inputs(IMAGES, make_turn(), "real")
 
     values = {policy: view(policy).flatten(2).sort(2).values for policy in ("b", "g", "c", "bg")}
     before = IMAGES.flatten(2).sort(2).values
@@ -214,11 +214,11 @@ def test_the_policy_says_which_operations_there_are(make_turn):
 
 def test_real_and_fake_images_have_draws_of_their_own(make_turn):
     ada = TECHNIQUES["ada"](fixed=1.0, ramp="constant")
-    first = ada.view(IMAGES, make_turn(), "real")
-    assert torch.equal(first, ada.view(IMAGES, make_turn(), "real"))
-    assert not torch.equal(first, ada.view(IMAGES, make_turn(), "fake"))
+    first = ada.transform_inputs(IMAGES, make_turn(), "real")
+    assert torch.equal(first, ada.transform_inputs(IMAGES, make_turn(), "real"))
+    assert not torch.equal(first, ada.transform_inputs(IMAGES, make_turn(), "fake"))
 
 
 def test_points_are_refused(make_power_players):
     with pytest.raises(RecipeError, match="ada varies images, and the recipe draws points"):
-        TECHNIQUES["ada"]().build(make_power_players(torch.ones(2, 1, 1)), torch.Generator())
+        TECHNIQUES["ada"]().modify_networks(make_power_players(torch.ones(2, 1, 1)), torch.Generator())

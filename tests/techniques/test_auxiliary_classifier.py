@@ -5,24 +5,24 @@ import math
 import pytest
 import torch
 
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 
 CLASSES = 3
-SETTING = Setting(8, 1, 4, CLASSES)
+SETTING = NetworkSpec(8, 1, 4, CLASSES)
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1])
 # Images that are as bright as their class says.
 REAL = (LABELS[:, None, None, None] - 1.0).expand(8, 1, 8, 8) * 0.9
 LATENTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
 
 
-def players() -> Players:
+def players() -> Networks:
     torch.manual_seed(0)
     discriminator = DISCRIMINATORS["mlp"]
-    return Players(
+    return Networks(
         GENERATORS["mlp"](SETTING, GENERATORS["mlp"].Options(hidden=(16,))),
         discriminator(SETTING, discriminator.Options(hidden=(16,), dropout=0, conditioning="none")),
     )
@@ -30,18 +30,18 @@ def players() -> Players:
 
 def built(**options):
     pair, technique = players(), TECHNIQUES["auxiliary_classifier"](**options)
-    technique.build(pair, torch.Generator().manual_seed(0))
+    technique.modify_networks(pair, torch.Generator().manual_seed(0))
     return pair, technique
 
 
-def step(**options) -> Step:
+def step(**options) -> GANStep:
     pair, technique = built(**options)
-    return Step(
+    return GANStep(
         pair,
         LOSSES["bce"](),
         {"classifier": technique},
-        Scheduled(torch.optim.SGD(pair.discriminator.parameters(), 0.3), lambda progress: 0.3),
-        Scheduled(torch.optim.SGD(pair.generator.parameters(), 0.3), lambda progress: 0.3),
+        ScheduledOptimizer(torch.optim.SGD(pair.discriminator.parameters(), 0.3), lambda progress: 0.3),
+        ScheduledOptimizer(torch.optim.SGD(pair.generator.parameters(), 0.3), lambda progress: 0.3),
     )
 
 
@@ -78,19 +78,19 @@ def test_a_classifier_that_knows_nothing_pays_the_logarithm_of_the_number_of_cla
 def test_the_pair_learns_the_classes(make_turn):
     playing = step()
     for number in range(100):
-        statistics = playing.discriminator_turn(REAL, LATENTS, LABELS, make_turn("discriminator", number))
-        statistics |= playing.generator_turn(None, LATENTS, LABELS, make_turn("generator", number))
+        statistics = playing.discriminator_step(REAL, LATENTS, LABELS, make_turn("discriminator", number))
+        statistics |= playing.generator_step(None, LATENTS, LABELS, make_turn("generator", number))
     assert statistics["classifier_real_accuracy"] == 1
     assert statistics["classifier_fake_accuracy"] == 1
 
 
 def test_the_discriminators_turn_moves_the_classifier_and_the_generators_does_not(make_turn):
     playing = step()
-    classifier = playing.players.discriminator.classifier
+    classifier = playing.networks.discriminator.classifier
     before = classifier.weight.detach().clone()
-    playing.generator_turn(None, LATENTS, LABELS, make_turn("generator"))
+    playing.generator_step(None, LATENTS, LABELS, make_turn("generator"))
     assert torch.equal(classifier.weight, before)
-    playing.discriminator_turn(REAL, LATENTS, LABELS, make_turn("discriminator"))
+    playing.discriminator_step(REAL, LATENTS, LABELS, make_turn("discriminator"))
     assert not torch.equal(classifier.weight, before)
 
 
@@ -115,7 +115,7 @@ def test_the_classifiers_logits_are_float32_in_lower_precision(make_turn):
 
 def test_it_reads_the_hidden_layer_whatever_the_head_sees_beside_it(make_play):
     pair, technique = players(), TECHNIQUES["auxiliary_classifier"]()
-    TECHNIQUES["minibatch_stddev"]().build(pair, torch.Generator().manual_seed(0))
-    technique.build(pair, torch.Generator().manual_seed(0))
+    TECHNIQUES["minibatch_stddev"]().modify_networks(pair, torch.Generator().manual_seed(0))
+    technique.modify_networks(pair, torch.Generator().manual_seed(0))
     assert pair.discriminator.classifier.in_features == 16
     assert technique.generator_term(make_play(pair, fake=REAL, labels=LABELS)) > 0

@@ -6,16 +6,16 @@ import math
 import pytest
 import torch
 
-from kennel.config.recipe import Budget, Image, Latent, Part, Recipe, Turns
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, LatentConfig, Recipe, StepsConfig
 from kennel.engine.builder import build_step
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.techniques import TECHNIQUES, Technique
 
 CPU = torch.device("cpu")
-LATENT = Latent(dimension=4)
+LATENT = LatentConfig(dim=4)
 STYLED = {"path_length", "style_mixing"}
 """Techniques of generators with a mapping network."""
 NORMALISED = {"virtual_batch_norm"}
@@ -23,38 +23,43 @@ NORMALISED = {"virtual_batch_norm"}
 
 
 def recipe(loss: str, *techniques: str) -> Recipe:
-    teachers = any(name in TECHNIQUES and TECHNIQUES[name].teaches_classes for name in techniques)
+    teachers = any(name in TECHNIQUES and TECHNIQUES[name].supplies_class_signal for name in techniques)
     return Recipe(
         name="test",
-        image=Image(size=8, channels=1),
-        classes=2,
+        image=ImageConfig(size=8, channels=1),
+        num_classes=2,
         latent=LATENT,
         generator=generator(*techniques),
-        discriminator=Part(name="dcgan", width=4, conditioning="none" if teachers else "label"),
-        loss=Part(name=loss),
-        techniques=tuple(
-            Part(name=name, **(beside(name, techniques) if name in TECHNIQUES else {})) for name in techniques
+        discriminator=ComponentConfig(
+            name="dcgan", base_channels=4, conditioning="none" if teachers else "label"
         ),
-        batch=4,
+        loss=ComponentConfig(name=loss),
+        techniques=tuple(
+            ComponentConfig(name=name, **(beside(name, techniques) if name in TECHNIQUES else {}))
+            for name in techniques
+        ),
+        batch_size=4,
         budget=Budget(images=16),
     )
 
 
-def generator(*techniques: str) -> Part:
+def generator(*techniques: str) -> ComponentConfig:
     """A small DCGAN's, or StyleGAN2's where a technique needs styles."""
     if STYLED & set(techniques):
-        return Part(name="stylegan2", base=32, widest=4, style=4, mapping_layers=2)
-    return Part(name="dcgan", width=4)
+        return ComponentConfig(name="stylegan2", channel_base=32, channel_max=4, style=4, mapping_layers=2)
+    return ComponentConfig(name="dcgan", base_channels=4)
 
 
 def beside(name: str, others: tuple[str, ...]) -> dict[str, bool]:
     """The options that `name` needs beside the others: what chooses among fakes wants an adversarial loss."""
-    chooses = any(one in TECHNIQUES and TECHNIQUES[one].kept is not Technique.kept for one in others)
+    chooses = any(
+        one in TECHNIQUES and TECHNIQUES[one].select_fakes is not Technique.select_fakes for one in others
+    )
     return {"adversarial": True} if chooses and "adversarial" in TECHNIQUES[name].model_fields else {}
 
 
 def test_choosing_among_the_fakes_of_a_loss_that_is_replaced_is_refused():
-    techniques = (Part(name="top_k"), Part(name="feature_matching"))
+    techniques = (ComponentConfig(name="top_k"), ComponentConfig(name="feature_matching"))
     with pytest.raises(
         RecipeError, match="top_k chooses among the fakes of the adversarial loss, which feat"
     ):
@@ -72,11 +77,11 @@ class Batches:
 
 def play(step, rounds=2):
     """Plays rounds with the trainer itself; returns the means of all statistics."""
-    plan = Plan(4, Turns(), 16, 16, 0, CPU)
+    plan = TrainPlan(4, StepsConfig(), 16, 16, 0, CPU)
     trainer = Trainer(step, Batches(), lambda count, random: draw_latents(LATENT, count, random), plan)
     for _ in range(rounds):
-        trainer.round()
-    return trainer.tally.means()
+        trainer.iteration()
+    return trainer.running_means.means()
 
 
 def fits(technique: str, loss: str) -> bool:
@@ -122,7 +127,7 @@ def test_a_technique_that_needs_classes_is_refused_without(technique):
 
 
 def test_a_technique_of_normal_latents_is_refused_beside_uniform_ones():
-    content = recipe("bce", "truncated_prior").model_copy(update={"latent": Latent(distribution="uniform")})
+    content = recipe("bce", "truncated_prior").model_copy(update={"latent_distribution": "uniform"})
     with pytest.raises(
         RecipeError, match="truncated_prior needs normal latents, and the recipe's are uniform"
     ):
@@ -152,7 +157,7 @@ def test_the_same_turns_give_the_same_weights_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_a_techniques_options_refuse_a_misspelling(name):
-    content = recipe("bce").model_copy(update={"techniques": (Part(name=name, weihgt=1),)})
+    content = recipe("bce").model_copy(update={"techniques": (ComponentConfig(name=name, weihgt=1),)})
     with pytest.raises(RecipeError, match=f"there is no option of technique {name} 'weihgt'"):
         build_step(content, CPU)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.techniques import TECHNIQUES, Players, _image_ops
+from kennel.techniques import TECHNIQUES, Networks, _image_ops
 
 REAL = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 FAKE = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -60,6 +60,6 @@ def test_without_shift_and_flip_nothing_varies(make_turn):
 
 
 def test_points_are_refused(make_power_players):
-    players: Players = make_power_players(torch.ones(2, 1, 1))
+    players: Networks = make_power_players(torch.ones(2, 1, 1))
     with pytest.raises(RecipeError, match="consistency varies images, and the recipe draws points"):
-        TECHNIQUES["consistency"]().build(players, torch.Generator())
+        TECHNIQUES["consistency"]().modify_networks(players, torch.Generator())

@@ -11,7 +11,7 @@ IMAGES = torch.rand(500, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 
 
 
 def viewed(images, turn, kind="real", **options):
-    return TECHNIQUES["diff_augment"](**options).view(images, turn, kind)
+    return TECHNIQUES["diff_augment"](**options).transform_inputs(images, turn, kind)
 
 
 def test_colour_alone_is_brightness_saturation_and_contrast_in_range(make_turn):
@@ -92,4 +92,6 @@ def test_an_impossible_policy_is_refused(policy):
 
 def test_points_are_refused(make_power_players):
     with pytest.raises(RecipeError, match="diff_augment varies images, and the recipe draws points"):
-        TECHNIQUES["diff_augment"]().build(make_power_players(torch.ones(2, 1, 1)), torch.Generator())
+        TECHNIQUES["diff_augment"]().modify_networks(
+            make_power_players(torch.ones(2, 1, 1)), torch.Generator()
+        )

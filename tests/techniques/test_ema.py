@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from kennel.config.recipe import Budget, Image, Latent, Part, Recipe, Turns
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, Recipe, StepsConfig
 from kennel.engine.builder import build_step
-from kennel.engine.compute import Passes
-from kennel.engine.forward import Showing
+from kennel.engine.compute import ComputeContext
+from kennel.engine.forward import DiscriminatorForward
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Plan, Trainer
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.recipes import RECIPES, built_in
-from kennel.techniques import TECHNIQUES, Players, Turn
+from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.recipes import RECIPES, get_recipe
+from kennel.techniques import TECHNIQUES, Networks, StepContext
 
 
-def players() -> Players:
-    setting = Setting(8, 1, 4)
-    return Players(
+def players() -> Networks:
+    setting = NetworkSpec(8, 1, 4)
+    return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2)),
     )
@@ -27,9 +27,11 @@ def players() -> Players:
 
 def after(ema, players, images_seen: int, share: float) -> None:
     """One generator's turn has ended."""
-    turn = Turn(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
+    turn = StepContext(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
     fake = torch.zeros(2, 1, 8, 8)
-    play = Showing(players, (), Passes()).play(turn, torch.zeros(2, 4), None, None, fake)
+    play = DiscriminatorForward(players, (), ComputeContext()).forward(
+        turn, torch.zeros(2, 4), None, None, fake
+    )
     ema.after_generator(play)
 
 
@@ -41,7 +43,7 @@ def stem(generator) -> torch.Tensor:
 def test_after_a_half_life_an_old_weight_counts_half(turns):
     pair = players()
     ema = TECHNIQUES["ema"](half_life_images=1000)
-    ema.build(pair, torch.Generator())
+    ema.modify_networks(pair, torch.Generator())
     before = stem(pair.generator).clone()
     with torch.no_grad():
         pair.generator.stem.weight.fill_(3.0)
@@ -54,7 +56,7 @@ def test_after_a_half_life_an_old_weight_counts_half(turns):
 def test_a_young_average_follows_closely():
     pair = players()
     ema = TECHNIQUES["ema"](half_life_images=1000, ramp_up=0.05)
-    ema.build(pair, torch.Generator())
+    ema.modify_networks(pair, torch.Generator())
     with torch.no_grad():
         pair.generator.stem.weight.fill_(3.0)
     after(ema, pair, 64, 64)
@@ -64,7 +66,8 @@ def test_a_young_average_follows_closely():
 def test_a_ramped_half_life_grows_from_0_and_stays_at_its_end():
     ema = TECHNIQUES["ema"](half_life_images=1000, ramp="cosine", until=0.5, ramp_up=1.0)
     turns = [
-        Turn(seen, 10**6, "generator", 0, 0, torch.device("cpu")) for seen in (0, 250_000, 500_000, 10**6)
+        StepContext(seen, 10**6, "generator", 0, 0, torch.device("cpu"))
+        for seen in (0, 250_000, 500_000, 10**6)
     ]
     assert [ema.half_life(turn) for turn in turns] == pytest.approx([0, 500, 1000, 1000])
 
@@ -72,7 +75,7 @@ def test_a_ramped_half_life_grows_from_0_and_stays_at_its_end():
 def test_an_average_with_a_half_life_of_0_is_the_generator():
     pair = players()
     ema = TECHNIQUES["ema"](half_life_images=1000, ramp="linear")
-    ema.build(pair, torch.Generator())
+    ema.modify_networks(pair, torch.Generator())
     with torch.no_grad():
         pair.generator.stem.weight.fill_(3.0)
     after(ema, pair, 0, 64)
@@ -82,7 +85,7 @@ def test_an_average_with_a_half_life_of_0_is_the_generator():
 def test_the_average_is_another_network_that_never_trains():
     pair = players()
     ema = TECHNIQUES["ema"]()
-    ema.build(pair, torch.Generator())
+    ema.modify_networks(pair, torch.Generator())
     average = ema.sampling_generator()
     assert average is not pair.generator
     assert not average.training
@@ -92,7 +95,7 @@ def test_the_average_is_another_network_that_never_trains():
 def test_counters_of_batch_norm_are_taken_over():
     pair = players()
     ema = TECHNIQUES["ema"]()
-    ema.build(pair, torch.Generator())
+    ema.modify_networks(pair, torch.Generator())
     pair.generator(torch.randn(4, 4))
     after(ema, pair, 100, 4)
     assert ema.sampling_generator().state_dict()["layers.0.num_batches_tracked"] == 1
@@ -111,7 +114,7 @@ OF_A_PAPER = {
 def averaged():
     """Each recipe with an average, and its technique."""
     for name in RECIPES:
-        recipe = built_in(name)
+        recipe = get_recipe(name)
         for part in recipe.techniques:
             if part.name == "ema":
                 yield name, recipe, TECHNIQUES["ema"](**part.options)
@@ -160,14 +163,14 @@ def test_recipes_of_several_turns_average_over_no_fewer_steps_than_those_of_one(
 def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows(discriminator, generator):
     content = Recipe(
         name="test",
-        image=Image(size=8, channels=1),
-        latent=Latent(dimension=4),
-        generator=Part(name="dcgan", width=2),
-        discriminator=Part(name="dcgan", width=2),
-        loss=Part(name="bce"),
-        techniques=(Part(name="ema", half_life_images=100, ramp_up=1e9),),
-        batch=4,
-        turns=Turns(discriminator=discriminator, generator=generator),
+        image=ImageConfig(size=8, channels=1),
+        latent_dim=4,
+        generator=ComponentConfig(name="dcgan", base_channels=2),
+        discriminator=ComponentConfig(name="dcgan", base_channels=2),
+        loss=ComponentConfig(name="bce"),
+        techniques=(ComponentConfig(name="ema", half_life_images=100, ramp_up=1e9),),
+        batch_size=4,
+        steps=StepsConfig(discriminator=discriminator, generator=generator),
         budget=Budget(images=400),
     )
     step = build_step(content, torch.device("cpu"))
@@ -188,8 +191,8 @@ def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(ema), "after_generator", watched)
-        plan = Plan(4, content.turns, 400, 400, 0, torch.device("cpu"))
+        plan = TrainPlan(4, content.steps, 400, 400, 0, torch.device("cpu"))
         Trainer(
             step, Batches(), lambda count, random: draw_latents(content.latent, count, random), plan
-        ).round()
+        ).iteration()
     assert kept == pytest.approx([0.5 ** (4 * discriminator / generator / 100)] * generator)

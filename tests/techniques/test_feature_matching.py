@@ -4,34 +4,34 @@ import pytest
 import torch
 
 from kennel.config.base import validated
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 
-SETTING = Setting(8, 1, 4)
+SETTING = NetworkSpec(8, 1, 4)
 REAL = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
 LATENTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
 
 
-def players() -> Players:
+def players() -> Networks:
     torch.manual_seed(0)
-    return Players(
+    return Networks(
         GENERATORS["mlp"](SETTING, GENERATORS["mlp"].Options(hidden=(6,))),
         DISCRIMINATORS["mlp"](SETTING, DISCRIMINATORS["mlp"].Options(hidden=(6, 5), dropout=0)),
     )
 
 
-def step(**options) -> Step:
+def step(**options) -> GANStep:
     pair = players()
-    return Step(
+    return GANStep(
         pair,
         LOSSES["bce"](),
         {"feature_matching": TECHNIQUES["feature_matching"](**options)} if options else {},
-        Scheduled(torch.optim.SGD(pair.discriminator.parameters(), 0.1), lambda progress: 0.1),
-        Scheduled(torch.optim.SGD(pair.generator.parameters(), 0.1), lambda progress: 0.1),
+        ScheduledOptimizer(torch.optim.SGD(pair.discriminator.parameters(), 0.1), lambda progress: 0.1),
+        ScheduledOptimizer(torch.optim.SGD(pair.generator.parameters(), 0.1), lambda progress: 0.1),
     )
 
 
@@ -41,7 +41,7 @@ def test_the_term_is_the_squared_distance_of_the_mean_features(over_features, fa
     fake = pair.generator(LATENTS)
     play = make_play(pair, fake=fake, real=REAL)
     term = TECHNIQUES["feature_matching"](over_features=over_features).generator_term(play)
-    apart = pair.discriminator.hidden(REAL).mean(0) - pair.discriminator.hidden(fake).mean(0)
+    apart = pair.discriminator.features(REAL).mean(0) - pair.discriminator.features(fake).mean(0)
     assert term.item() == pytest.approx(factor * (apart @ apart).item(), rel=1e-5)
 
 
@@ -52,14 +52,14 @@ def test_equal_means_leave_nothing_to_match_however_the_images_differ(make_play)
 
 
 def test_it_replaces_the_generators_adversarial_loss(make_turn):
-    statistics = step(weight=3.0).generator_turn(REAL, LATENTS, None, make_turn("generator"))
+    statistics = step(weight=3.0).generator_step(REAL, LATENTS, None, make_turn("generator"))
     term = statistics["feature_matching_generator_term"]
     assert statistics["generator_loss"].item() == pytest.approx(3 * term.item(), rel=1e-6)
 
 
 def test_it_may_be_added_to_the_adversarial_loss(make_turn):
-    adversarial = step().generator_turn(None, LATENTS, None, make_turn("generator"))["generator_loss"]
-    statistics = step(adversarial=True, weight=3.0).generator_turn(
+    adversarial = step().generator_step(None, LATENTS, None, make_turn("generator"))["generator_loss"]
+    statistics = step(adversarial=True, weight=3.0).generator_step(
         REAL, LATENTS, None, make_turn("generator")
     )
     expected = adversarial + 3 * statistics["feature_matching_generator_term"]
@@ -69,7 +69,7 @@ def test_it_may_be_added_to_the_adversarial_loss(make_turn):
 def test_a_generator_that_matches_features_comes_nearer(make_turn):
     matching = step(weight=100.0)
     terms = [
-        matching.generator_turn(REAL, LATENTS, None, make_turn("generator", number))[
+        matching.generator_step(REAL, LATENTS, None, make_turn("generator", number))[
             "feature_matching_generator_term"
         ].item()
         for number in range(30)

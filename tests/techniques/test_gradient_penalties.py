@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from kennel.engine.compute import Passes
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
+from kennel.engine.compute import ComputeContext
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 
 WEIGHTS = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # squared norm 30
 REAL = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -127,24 +127,24 @@ def test_dragan_is_measured_above_the_real_images_by_half_a_deviation_at_most(ma
 def test_the_penalties_reach_the_loss_with_their_weight(make_power_players, make_turn):
     """Wasserstein's loss of a linear critic, plus 10/2 |w|^2, plus 10 (|w| - 1)^2."""
     players = make_power_players(WEIGHTS)
-    setting = Setting(2, 1, 4)
-    players = Players(
+    setting = NetworkSpec(2, 1, 4)
+    players = Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(3,))), players.discriminator
     )
     techniques = {name: TECHNIQUES[name]() for name in ("r1", "gradient_penalty")}
     optimiser = torch.optim.SGD(players.discriminator.parameters(), 0.0)
-    step = Step(
+    step = GANStep(
         players,
         LOSSES["wgan"](),
         techniques,
-        Scheduled(optimiser, lambda progress: 0.0),
-        Scheduled(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0),
+        ScheduledOptimizer(optimiser, lambda progress: 0.0),
+        ScheduledOptimizer(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0),
     )
     latents = torch.zeros(6, 4)
     with torch.no_grad():
         fake = players.generator(latents)
         distance = players.discriminator(fake).mean() - players.discriminator(REAL).mean()
-    statistics = step.discriminator_turn(REAL, latents, None, make_turn())
+    statistics = step.discriminator_step(REAL, latents, None, make_turn())
     expected = distance.item() + 150 + 10 * (30**0.5 - 1) ** 2
     assert statistics["discriminator_loss"].item() == pytest.approx(expected, rel=1e-5)
     assert statistics["r1_discriminator_term"].item() == pytest.approx(15)
@@ -152,25 +152,25 @@ def test_the_penalties_reach_the_loss_with_their_weight(make_power_players, make
 
 def test_a_penalty_of_a_bfloat16_pass_is_close_to_that_of_float32(make_turn):
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4)
+    setting = NetworkSpec(8, 1, 4)
     discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4))
     generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4))
     real = torch.rand(8, 1, 8, 8) * 2 - 1
     terms = []
     for precision in (torch.float32, torch.bfloat16):
         optimisers = [
-            Scheduled(torch.optim.SGD(player.parameters(), 0.0), lambda progress: 0.0)
+            ScheduledOptimizer(torch.optim.SGD(player.parameters(), 0.0), lambda progress: 0.0)
             for player in (discriminator, generator)
         ]
         techniques = {"r1": TECHNIQUES["r1"]()}
-        step = Step(
-            Players(generator, discriminator),
+        step = GANStep(
+            Networks(generator, discriminator),
             LOSSES["bce"](),
             techniques,
             *optimisers,
-            passes=Passes(precision),
+            passes=ComputeContext(precision),
         )
-        statistics = step.discriminator_turn(real, torch.zeros(8, 4), None, make_turn())
+        statistics = step.discriminator_step(real, torch.zeros(8, 4), None, make_turn())
         terms.append(statistics["r1_discriminator_term"].item())
     assert terms[0] > 0
     assert terms[1] == pytest.approx(terms[0], rel=0.05)

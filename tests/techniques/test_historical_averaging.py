@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 
 
 @pytest.fixture
-def players() -> Players:
+def players() -> Networks:
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4)
-    return Players(
+    setting = NetworkSpec(8, 1, 4)
+    return Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(4, 4))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(4, 4))),
     )
@@ -39,7 +39,7 @@ def move(network, seed: int) -> None:
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 def test_the_term_is_the_squared_distance_from_the_mean_of_all_past_weights(player, players, play_of):
     technique = TECHNIQUES["historical_averaging"]()
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     network, play = getattr(players, player), play_of(players)
     term = getattr(technique, f"{player}_term")
     assert term(play) is None
@@ -58,7 +58,7 @@ def test_the_term_is_the_squared_distance_from_the_mean_of_all_past_weights(play
 
 def test_a_player_that_is_not_asked_for_has_no_term(players, play_of):
     technique = TECHNIQUES["historical_averaging"](players="discriminator")
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     assert technique.generator_term(play_of(players)) is None
     technique.after_discriminator(play_of(players))
     assert technique.discriminator_term(play_of(players)).item() == 0
@@ -68,9 +68,9 @@ def test_a_player_that_is_not_asked_for_has_no_term(players, play_of):
 @pytest.mark.parametrize("name", ["historical_averaging", "parameter_averaging"])
 def test_what_it_remembers_is_taken_back(name, players, play_of):
     first, again = TECHNIQUES[name](), TECHNIQUES[name]()
-    first.build(players, torch.Generator())
+    first.modify_networks(players, torch.Generator())
     move(players.generator, 0)
-    again.build(players, torch.Generator())
+    again.modify_networks(players, torch.Generator())
     first.after_generator(play_of(players, images_seen=100))
     again.load_state_dict({key: value.clone() for key, value in first.state_dict().items()})
     move(players.generator, 1)
@@ -88,7 +88,7 @@ def test_what_it_remembers_is_taken_back(name, players, play_of):
 def test_in_a_thousand_images_the_parameters_go_the_pulls_share_of_the_way(turns, players, play_of):
     # With so long a half-life the average stands still, and the way is all the parameters'.
     technique = TECHNIQUES["parameter_averaging"](pull=0.2, half_life_images=1e12, ramp_up=1e9)
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     before = flat(players.generator)
     move(players.generator, 0)
     away = flat(players.generator) - before
@@ -99,7 +99,7 @@ def test_in_a_thousand_images_the_parameters_go_the_pulls_share_of_the_way(turns
 
 def test_after_a_half_life_the_average_has_gone_half_the_way(players, play_of):
     technique = TECHNIQUES["parameter_averaging"](pull=1e-12, half_life_images=500)
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     before = flat(players.generator)
     move(players.generator, 0)
     technique.after_generator(play_of(players, images_seen=10**6, share=500.0))
@@ -109,7 +109,7 @@ def test_after_a_half_life_the_average_has_gone_half_the_way(players, play_of):
 
 def test_while_the_run_is_young_the_average_follows_closely(players, play_of):
     technique = TECHNIQUES["parameter_averaging"]()
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     move(players.generator, 0)
     moved = flat(players.generator)
     technique.after_generator(play_of(players, images_seen=64, share=64.0))
@@ -118,9 +118,9 @@ def test_while_the_run_is_young_the_average_follows_closely(players, play_of):
 
 @pytest.mark.parametrize("name", ["historical_averaging", "parameter_averaging"])
 def test_beside_spectral_norm_the_past_is_that_of_the_weights_before_the_division(name, players, play_of):
-    TECHNIQUES["spectral_norm"](players="both").build(players, torch.Generator().manual_seed(0))
+    TECHNIQUES["spectral_norm"](players="both").modify_networks(players, torch.Generator().manual_seed(0))
     technique = TECHNIQUES[name]()
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     originals = [one for one, _ in players.generator.named_parameters() if one.endswith(".weight.original")]
     assert originals
     remembered = technique.state_dict()

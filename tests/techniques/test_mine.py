@@ -5,40 +5,42 @@ import math
 import pytest
 import torch
 
-from kennel.config.recipe import Optimiser
-from kennel.engine.optim import Scheduled, build_optimiser
-from kennel.engine.step import Step
+from kennel.config.recipe import OptimizerConfig
+from kennel.engine.optim import ScheduledOptimizer, build_optimizer
+from kennel.engine.step import GANStep
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Play, Players, Turn
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, ForwardOutput, Networks, StepContext
 from kennel.techniques.mine import StatisticsNetwork, donsker_varadhan, exchanged, log_mean_exp
 
 CPU = torch.device("cpu")
-FAST = Optimiser(learning_rate=3e-3, betas=(0.9, 0.999))
+FAST = OptimizerConfig(learning_rate=3e-3, betas=(0.9, 0.999))
 
 
-def players(size: int = 1, channels: int = 1, latent: int = 1, discriminator: str = "mlp") -> Players:
+def players(size: int = 1, channels: int = 1, latent: int = 1, discriminator: str = "mlp") -> Networks:
     torch.manual_seed(0)
-    setting = Setting(size, channels, latent)
-    return Players(
+    setting = NetworkSpec(size, channels, latent)
+    return Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(16, 16))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(8,), dropout=0)),
     )
 
 
-def built(pair: Players, **options):
+def built(pair: Networks, **options):
     technique = TECHNIQUES["mine"](**options)
-    technique.build(pair, torch.Generator().manual_seed(0))
+    technique.modify_networks(pair, torch.Generator().manual_seed(0))
     return technique
 
 
-def generators_play(pair: Players, number: int, images: torch.Tensor, latents: torch.Tensor) -> Play:
+def generators_play(
+    pair: Networks, number: int, images: torch.Tensor, latents: torch.Tensor
+) -> ForwardOutput:
     """What MINE is handed when `images` were drawn from `latents`."""
     count = len(images)
-    turn = Turn(number * count, 10**6, "generator", number, 0, CPU, float(count))
+    turn = StepContext(number * count, 10**6, "generator", number, 0, CPU, float(count))
     logits, features = torch.zeros(count), torch.zeros(count, 1)
-    return Play(
+    return ForwardOutput(
         pair,
         turn,
         latents,
@@ -48,8 +50,8 @@ def generators_play(pair: Players, number: int, images: torch.Tensor, latents: t
         images,
         features,
         logits,
-        judge=pair.discriminator,
-        draw=pair.generator,
+        discriminate=pair.discriminator,
+        generate=pair.generator,
     )
 
 
@@ -65,7 +67,7 @@ def correlated(count: int, rho: float, dimension: int, seed: int) -> tuple[torch
 def test_it_finds_the_information_of_correlated_gaussians(rho, dimension):
     pair = players(channels=dimension, latent=dimension)
     mine = built(pair, hidden=(64, 64), noise=0, optimiser=FAST)
-    optimiser = build_optimiser(mine.optimiser, mine.network.parameters(), CPU).optimiser
+    optimiser = build_optimizer(mine.optimiser, mine.network.parameters(), CPU).optimizer
     for number in range(600):
         loss = mine.companion_loss(
             generators_play(pair, number, *correlated(256, rho, dimension, seed=number))
@@ -99,7 +101,7 @@ def test_each_image_gets_the_code_of_another_one():
 
 
 def test_the_average_weighs_every_batch_by_its_age():
-    network = StatisticsNetwork(Setting(1, 1, 1), 1, (4,), torch.Generator())
+    network = StatisticsNetwork(NetworkSpec(1, 1, 1), 1, (4,), torch.Generator())
     values, keep = [2.0, 8.0, 5.0], 0.25
     for index, value in enumerate(values):
         found = network.remember(torch.tensor(value).log(), math.log(keep))
@@ -110,7 +112,7 @@ def test_the_average_weighs_every_batch_by_its_age():
 
 
 def test_the_average_cannot_overflow():
-    network = StatisticsNetwork(Setting(1, 1, 1), 1, (4,), torch.Generator())
+    network = StatisticsNetwork(NetworkSpec(1, 1, 1), 1, (4,), torch.Generator())
     for value in (5000.0, 5000.0, -5000.0):
         found = network.remember(torch.tensor(value), math.log(0.5))
     assert found.item() == pytest.approx(5000 + math.log((0.25 + 0.5) / 1.75), abs=1e-2)
@@ -132,7 +134,7 @@ def test_the_statistics_networks_gradient_is_that_of_equation_12():
     averages = []
     for number in range(3):
         play = generators_play(pair, number, *correlated(64, 0.8, 1, seed=number))
-        joint, marginal = mine._judged(play.fake, play.latents, play.turn, "companion")
+        joint, marginal = mine._judged(play.fake, play.latents, play.context, "companion")
         averages.append(marginal.exp().mean().item())
         keep = 0.5 ** (64 / 5_000)
         weights = [keep ** (number - age) for age in range(number + 1)]
@@ -177,7 +179,7 @@ def test_images_of_any_size_fit(size, channels, width):
 
 
 def test_large_images_are_averaged_over_windows():
-    setting = Setting(64, 1, 2)
+    setting = NetworkSpec(64, 1, 2)
     network = StatisticsNetwork(setting, 2, (4,), torch.Generator().manual_seed(0))
     images, codes = torch.randn(2, 1, 64, 64), torch.randn(2, 2)
     averaged = images.view(2, 1, 32, 2, 32, 2).mean((3, 5)).flatten(1)
@@ -196,31 +198,31 @@ def test_only_the_code_counts():
         built(pair, code=6)
 
 
-def step(**options) -> Step:
+def step(**options) -> GANStep:
     pair = players(size=4, latent=3)
     mine = {"mine": built(pair, **options)} if options else {}
-    return Step(
+    return GANStep(
         pair,
         LOSSES["bce"](),
         mine,
-        Scheduled(torch.optim.SGD(pair.discriminator.parameters(), 1.0), lambda progress: 1.0),
-        Scheduled(torch.optim.SGD(pair.generator.parameters(), 1.0), lambda progress: 1.0),
-        {name: build_optimiser(FAST, one.network.parameters(), CPU) for name, one in mine.items()},
+        ScheduledOptimizer(torch.optim.SGD(pair.discriminator.parameters(), 1.0), lambda progress: 1.0),
+        ScheduledOptimizer(torch.optim.SGD(pair.generator.parameters(), 1.0), lambda progress: 1.0),
+        {name: build_optimizer(FAST, one.network.parameters(), CPU) for name, one in mine.items()},
     )
 
 
-def turn(number: int = 0) -> Turn:
-    return Turn(0, 100, "generator", number, 0, CPU, 16.0)
+def turn(number: int = 0) -> StepContext:
+    return StepContext(0, 100, "generator", number, 0, CPU, 16.0)
 
 
 LATENTS = torch.randn(16, 3, generator=torch.Generator().manual_seed(2))
 
 
-def moved(playing: Step) -> torch.Tensor:
+def moved(playing: GANStep) -> torch.Tensor:
     """What one turn of the generator changes in its parameters."""
-    parameters = list(playing.players.generator.parameters())
+    parameters = list(playing.networks.generator.parameters())
     before = [value.detach().clone() for value in parameters]
-    playing.generator_turn(None, LATENTS, None, turn())
+    playing.generator_step(None, LATENTS, None, turn())
     return torch.cat([(p.detach() - b).flatten() for p, b in zip(parameters, before, strict=True)])
 
 
@@ -235,13 +237,13 @@ def test_in_a_step_its_pull_is_never_longer_than_the_adversarial_one():
 
 def test_a_turn_moves_the_statistics_network_and_leaves_the_discriminator_alone():
     playing = step(weight=1.0)
-    network = playing.companions["mine"].network
+    network = playing.auxiliary_networks["mine"].network
     before = [value.detach().clone() for value in network.parameters()]
-    others = [value.detach().clone() for value in playing.players.discriminator.parameters()]
-    statistics = playing.generator_turn(None, LATENTS, None, turn())
+    others = [value.detach().clone() for value in playing.networks.discriminator.parameters()]
+    statistics = playing.generator_step(None, LATENTS, None, turn())
     assert all(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
     assert all(
-        torch.equal(a, b) for a, b in zip(others, playing.players.discriminator.parameters(), strict=True)
+        torch.equal(a, b) for a, b in zip(others, playing.networks.discriminator.parameters(), strict=True)
     )
     assert statistics["mine_loss"] == pytest.approx(-statistics["mine_information"].item(), abs=1e-6)
 
@@ -249,7 +251,7 @@ def test_a_turn_moves_the_statistics_network_and_leaves_the_discriminator_alone(
 def test_the_generator_comes_to_tell_more_of_its_latents():
     playing = step(weight=1.0, noise=0.5, hidden=(32,))
     information = [
-        playing.generator_turn(None, LATENTS, None, turn(number))["mine_information"].item()
+        playing.generator_step(None, LATENTS, None, turn(number))["mine_information"].item()
         for number in range(150)
     ]
     assert sum(information[-10:]) / 10 > sum(information[:10]) / 10 + 0.5

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
-from kennel.techniques.minibatch import Closeness, Spread
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
+from kennel.techniques.minibatch import Closeness, MinibatchStddevLayer
 
 
-def players(size: int = 8) -> Players:
-    setting = Setting(size, 1, 4)
-    return Players(
+def players(size: int = 8) -> Networks:
+    setting = NetworkSpec(size, 1, 4)
+    return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2)),
     )
@@ -93,7 +93,7 @@ def test_equal_images_at_the_very_beginning_leave_the_scale_alone():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: closeness(12, 3, 2), lambda: Spread(4)], ids=["closeness", "spread"]
+    "make", [lambda: closeness(12, 3, 2), lambda: MinibatchStddevLayer(4)], ids=["closeness", "spread"]
 )
 def test_a_gradient_penalty_can_be_taken_through_it(make):
     statistic = make()
@@ -105,7 +105,7 @@ def test_a_gradient_penalty_can_be_taken_through_it(make):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: closeness(12, 3, 2), lambda: Spread(4)], ids=["closeness", "spread"]
+    "make", [lambda: closeness(12, 3, 2), lambda: MinibatchStddevLayer(4)], ids=["closeness", "spread"]
 )
 def test_it_is_float32_whatever_the_layers_are(make):
     with torch.autocast("cpu", torch.bfloat16):
@@ -117,7 +117,7 @@ def test_the_head_sees_it_beside_the_hidden_layer_which_stays_as_it_was(name, wi
     pair = players()
     before, feature_width = pair.discriminator.head, pair.discriminator.feature_width
     technique = TECHNIQUES[name]()
-    technique.build(pair, torch.Generator().manual_seed(0))
+    technique.modify_networks(pair, torch.Generator().manual_seed(0))
     assert pair.discriminator.feature_width == feature_width
     assert pair.discriminator.head.in_features == feature_width + width
     assert torch.equal(pair.discriminator.head.weight[:, :feature_width], before.weight)
@@ -133,20 +133,22 @@ def test_the_head_sees_it_beside_the_hidden_layer_which_stays_as_it_was(name, wi
 
 def test_the_spread_is_the_mean_standard_deviation_of_every_group():
     features = normal(8, 5)
-    found = Spread(4)(features)
+    found = MinibatchStddevLayer(4)(features)
     for group in (0, 1):  # every second image
         expected = np.std(features[group::2].numpy(), axis=0).mean()
         assert torch.allclose(found[group::2], torch.tensor(float(expected)), atol=1e-6)
 
 
 def test_a_group_of_two_images_is_half_their_distance_apart():
-    assert torch.allclose(Spread(2)(torch.tensor([[1.0, 5.0], [4.0, 5.0]])), torch.tensor(0.75), atol=1e-4)
+    assert torch.allclose(
+        MinibatchStddevLayer(2)(torch.tensor([[1.0, 5.0], [4.0, 5.0]])), torch.tensor(0.75), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("count", "group", "groups"), [(5, 2, 2), (7, 4, 1), (3, 4, 1), (9, 4, 2)])
 def test_a_batch_that_does_not_divide_has_larger_groups(count, group, groups):
     features = normal(count, 5)
-    found = Spread(group)(features)
+    found = MinibatchStddevLayer(group)(features)
     for index in range(groups):
         expected = np.std(features[index::groups].numpy(), axis=0).mean()
         assert torch.allclose(found[index::groups], torch.tensor(float(expected)), atol=1e-6)
@@ -154,7 +156,7 @@ def test_a_batch_that_does_not_divide_has_larger_groups(count, group, groups):
 
 def test_equal_images_have_no_spread_and_a_finite_gradient():
     features = torch.ones(4, 3, requires_grad=True)
-    spread = Spread(4)(features)
+    spread = MinibatchStddevLayer(4)(features)
     assert torch.allclose(spread, torch.tensor(1e-4))
     (gradient,) = torch.autograd.grad(spread.sum(), features)
     assert torch.isfinite(gradient).all()

@@ -30,7 +30,7 @@ def technique(make_power_players, monkeypatch):
         made = TECHNIQUES["moment_matching"](**options)
         players = make_power_players(torch.ones(1, 1, 1))
         monkeypatch.setattr(type(players.discriminator), "embedded_widths", (channels,) * maps)
-        made.build(players, torch.Generator())
+        made.modify_networks(players, torch.Generator())
         return made
 
     return make

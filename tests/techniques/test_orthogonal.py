@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 from kennel.techniques._weight_matrices import as_matrix, output_axis, weight_matrices
 from kennel.techniques.orthogonal import distance_from_orthogonal_rows, distance_from_orthonormal_rows
 
@@ -16,10 +16,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pair() -> Players:
+def pair() -> Networks:
     torch.manual_seed(0)
-    setting = Setting(16, 3, 6, 3)
-    return Players(
+    setting = NetworkSpec(16, 3, 6, 3)
+    return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
     )
@@ -28,7 +28,7 @@ def pair() -> Players:
 @pytest.mark.parametrize("gain", [1.0, 0.5])
 def test_every_layer_of_both_networks_begins_orthogonal_in_the_flattened_view(gain):
     players = pair()
-    TECHNIQUES["orthogonal_init"](gain=gain).build(players, seeded())
+    TECHNIQUES["orthogonal_init"](gain=gain).modify_networks(players, seeded())
     kinds = set()
     for network in players.both():
         for layer in network.modules():
@@ -51,7 +51,7 @@ def test_every_layer_of_both_networks_begins_orthogonal_in_the_flattened_view(ga
 def test_an_orthogonal_start_is_drawn_from_the_generator_that_is_given_and_leaves_batch_norm_alone():
     first, again, other = pair(), pair(), pair()
     for players, seed in ((first, 0), (again, 0), (other, 1)):
-        TECHNIQUES["orthogonal_init"]().build(players, seeded(seed))
+        TECHNIQUES["orthogonal_init"]().modify_networks(players, seeded(seed))
     assert torch.equal(first.generator.stem.weight, again.generator.stem.weight)
     assert not torch.equal(first.generator.stem.weight, other.generator.stem.weight)
     norms = [module for module in first.generator.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -123,7 +123,7 @@ def test_the_term_is_the_sum_over_the_matrices_of_the_player_that_is_asked_for(w
 
 def test_beside_spectral_norm_the_term_is_of_the_weights_behind_it(make_play):
     plain, normalised = pair(), pair()
-    TECHNIQUES["spectral_norm"](players="generator").build(normalised, seeded())
+    TECHNIQUES["spectral_norm"](players="generator").modify_networks(normalised, seeded())
     terms = [
         TECHNIQUES["orthogonal_regularisation"]().generator_term(
             make_play(players, fake=torch.zeros(2, 3, 16, 16), labels=torch.tensor([0, 1]))

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting, StyleGenerator
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec, StyleGenerator
+from kennel.techniques import TECHNIQUES, Networks
 
 LAYERS, STYLE, SIDE = 3, 4, 8
 
@@ -13,39 +13,39 @@ LAYERS, STYLE, SIDE = 3, 4, 8
 class Linear(StyleGenerator):
     """Styles are the latents times the layer's number from 1 on; an image is the sum of A_l s_l."""
 
-    def __init__(self, setting: Setting, scale: float = 1.0) -> None:
+    def __init__(self, setting: NetworkSpec, scale: float = 1.0) -> None:
         super().__init__(setting, None)
         torch.manual_seed(0)
         self.matrices = torch.nn.Parameter(scale * torch.randn(LAYERS, STYLE, SIDE * SIDE))
 
-    def styles(self, latents, labels=None):
+    def map_latents(self, latents, labels=None):
         numbers = torch.arange(1.0, LAYERS + 1)[:, None]
         return latents[:, None] * numbers * self.matrices.new_ones(()).requires_grad_()
 
-    def drawn(self, styles):
+    def synthesize(self, styles):
         return torch.einsum("bls,lsp->bp", styles, self.matrices).view(-1, 1, SIDE, SIDE)
 
 
-def players(scale: float = 1.0, distribution: str = "normal") -> Players:
-    setting = Setting(SIDE, 1, STYLE, latent_distribution=distribution)
+def players(scale: float = 1.0, distribution: str = "normal") -> Networks:
+    setting = NetworkSpec(SIDE, 1, STYLE, latent_distribution=distribution)
     discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2))
-    return Players(Linear(setting, scale), discriminator)
+    return Networks(Linear(setting, scale), discriminator)
 
 
-def built(name: str, pair: Players, **options):
+def built(name: str, pair: Networks, **options):
     technique = TECHNIQUES[name](**options)
-    technique.build(pair, torch.Generator().manual_seed(0))
+    technique.modify_networks(pair, torch.Generator().manual_seed(0))
     return technique
 
 
-def played(make_play, make_turn, pair: Players, count: int = 6, number: int = 0):
+def played(make_play, make_turn, pair: Networks, count: int = 6, number: int = 0):
     turn = make_turn("generator", number=number)
     return make_play(
         pair, fake=torch.zeros(count, 1, SIDE, SIDE), latents=torch.randn(count, STYLE), turn=turn
     )
 
 
-def lengths_of(pair: Players, play, count: int) -> torch.Tensor:
+def lengths_of(pair: Networks, play, count: int) -> torch.Tensor:
     """By the matrices: J^T y of layer l is A_l y."""
     noise = play.turn.random("path_length").normal(count, 1, SIDE, SIDE).flatten(1) / SIDE
     gradients = torch.einsum("lsp,bp->bls", pair.generator.matrices, noise)
@@ -116,7 +116,7 @@ def test_by_default_it_is_lazy():
     assert (technique.weight, technique.every, technique.decay, technique.shrink) == (2.0, 4, 0.01, 2)
 
 
-def mixed(pair: Players, turn, count: int = 4000, **options):
+def mixed(pair: Networks, turn, count: int = 4000, **options):
     """Styles of ones, and of other latents of hundreds and more; which of the result are other."""
     technique = built("style_mixing", pair, **options)
     own = torch.ones(count, LAYERS, STYLE)
@@ -126,7 +126,7 @@ def mixed(pair: Players, turn, count: int = 4000, **options):
         given.append(latents)
         return torch.full((count, LAYERS, STYLE), 100.0)
 
-    made = technique.styles(own, mapped, turn)
+    made = technique.transform_styles(own, mapped, turn)
     assert ((made == 1) | (made == 100)).all()
     assert (made == made[:, :, :1]).all()
     return made[:, :, 0] == 100, given[0]
@@ -164,7 +164,7 @@ def test_a_turn_always_mixes_the_same(make_turn):
 
 @pytest.mark.parametrize("name", ["path_length", "style_mixing"])
 def test_a_generator_without_a_mapping_network_is_refused(name):
-    setting = Setting(SIDE, 1, STYLE)
+    setting = NetworkSpec(SIDE, 1, STYLE)
     generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2))
     with pytest.raises(RecipeError, match=f"{name} needs a generator with a mapping network"):
-        built(name, Players(generator, players().discriminator))
+        built(name, Networks(generator, players().discriminator))

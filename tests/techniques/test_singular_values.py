@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 from kennel.techniques._weight_matrices import weight_matrices
 
 NAMES = ["singular_value_clamp", "singular_value_penalty"]
@@ -16,10 +16,10 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pair() -> Players:
+def pair() -> Networks:
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4, 2)
-    return Players(
+    setting = NetworkSpec(8, 1, 4, 2)
+    return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
     )
@@ -32,7 +32,7 @@ def built(make_play):
     def make(name: str, **options):
         players = pair()
         technique = TECHNIQUES[name](iterations=100, **options)
-        technique.build(players, seeded())
+        technique.modify_networks(players, seeded())
         play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
         return players, technique, play
 
@@ -55,7 +55,7 @@ def test_the_clamp_brings_the_first_value_to_the_target_and_leaves_the_others(pl
     firsts = torch.stack([values[0] for values in before.values()])
     target = firsts.quantile(0.6).item()
     technique = TECHNIQUES["singular_value_clamp"](players=player, target=target, iterations=200)
-    technique.build(players, seeded())
+    technique.modify_networks(players, seeded())
     play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
     getattr(technique, f"after_{player}")(play)
     after = spectra(network, player == "discriminator")
@@ -147,8 +147,8 @@ def _weight(left, right, one):
 def test_what_it_remembers_is_taken_back(name, make_play):
     players = pair()
     first, again = (TECHNIQUES[name](players="both") for _ in range(2))
-    first.build(players, seeded(0))
-    again.build(players, seeded(1))
+    first.modify_networks(players, seeded(0))
+    again.modify_networks(players, seeded(1))
     assert not _equal(first.state_dict(), again.state_dict())
     again.load_state_dict(copy.deepcopy(first.state_dict()))
     assert _equal(first.state_dict(), again.state_dict())
@@ -161,12 +161,12 @@ def _equal(one, other):
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 def test_beside_spectral_norm_the_clamp_brings_down_the_weight_before_the_division(player, make_play):
     players = pair()
-    TECHNIQUES["spectral_norm"](players="both").build(players, seeded())
+    TECHNIQUES["spectral_norm"](players="both").modify_networks(players, seeded())
     network = getattr(players, player)
     before = spectra(network, player == "discriminator")
     target = torch.stack([values[0] for values in before.values()]).quantile(0.5).item()
     technique = TECHNIQUES["singular_value_clamp"](players=player, target=target, iterations=200)
-    technique.build(players, seeded())
+    technique.modify_networks(players, seeded())
     play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
     getattr(technique, f"after_{player}")(play)
     after = spectra(network, player == "discriminator")
@@ -178,11 +178,11 @@ def test_beside_spectral_norm_the_clamp_brings_down_the_weight_before_the_divisi
 
 def test_beside_spectral_norm_the_penalty_is_of_the_weights_before_the_division(make_play):
     plain, normalized = pair(), pair()
-    TECHNIQUES["spectral_norm"](players="generator").build(normalized, seeded())
+    TECHNIQUES["spectral_norm"](players="generator").modify_networks(normalized, seeded())
     terms = []
     for players in (plain, normalized):
         technique = TECHNIQUES["singular_value_penalty"](target=0.01, iterations=200)
-        technique.build(players, seeded())
+        technique.modify_networks(players, seeded())
         play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
         terms.append(technique.generator_term(play).item())
     assert terms[0] == pytest.approx(terms[1], rel=1e-4)

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from kennel.config.recipe import Image, Latent, Part, Recipe
+from kennel.config.recipe import ComponentConfig, ImageConfig, Recipe
 from kennel.engine.builder import build_step, sampling_generator
-from kennel.engine.compute import Passes, frozen
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
+from kennel.engine.compute import ComputeContext, frozen
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.attention import NonLocalBlock
-from kennel.techniques import TECHNIQUES, Players, Turn
+from kennel.techniques import TECHNIQUES, Networks, StepContext
 from kennel.techniques._weight_matrices import as_matrix, output_axis, weight_matrices
 from kennel.techniques.spectral_norm import DividedBySpectralNorm
 
@@ -142,11 +142,11 @@ def test_two_passes_before_one_backward_do_not_disturb_one_another():
     assert layer.parametrizations.weight.original.grad.isfinite().all()
 
 
-def pair(name: str = "dcgan", classes: int = 2) -> Players:
+def pair(name: str = "dcgan", classes: int = 2) -> Networks:
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4, classes)
+    setting = NetworkSpec(8, 1, 4, classes)
     options = {"width": 4} if name == "dcgan" else {"hidden": (8, 8)}
-    return Players(
+    return Networks(
         GENERATORS[name](setting, GENERATORS[name].Options(**options)),
         DISCRIMINATORS[name](setting, DISCRIMINATORS[name].Options(**options)),
     )
@@ -164,7 +164,7 @@ def test_all_layers_of_the_players_asked_for_are_normalised_but_a_generators_emb
     weighted = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     for whose in ("discriminator", "generator", "both"):
         players = pair(name)
-        TECHNIQUES["spectral_norm"](players=whose).build(players, seeded())
+        TECHNIQUES["spectral_norm"](players=whose).modify_networks(players, seeded())
         expected = layers(players.discriminator, (*weighted, nn.Embedding))
         assert parametrised(players.discriminator) == (expected if whose != "generator" else set())
         expected = layers(players.generator, weighted)
@@ -174,13 +174,13 @@ def test_all_layers_of_the_players_asked_for_are_normalised_but_a_generators_emb
 def test_the_parameters_stay_the_same_tensors_and_as_many():
     players = pair()
     before = {id(parameter) for parameter in players.discriminator.parameters()}
-    TECHNIQUES["spectral_norm"]().build(players, seeded())
+    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
     assert {id(parameter) for parameter in players.discriminator.parameters()} == before
 
 
 def test_the_second_derivative_goes_through_as_a_gradient_penalty_needs_it():
     players = pair("mlp", classes=0)
-    TECHNIQUES["spectral_norm"]().build(players, seeded())
+    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
     discriminator = players.discriminator.double().eval()
     images = torch.randn(3, 1, 8, 8, generator=seeded(), dtype=torch.float64)
     raw = discriminator.first.parametrizations.weight.original
@@ -188,7 +188,7 @@ def test_the_second_derivative_goes_through_as_a_gradient_penalty_needs_it():
     def penalty() -> torch.Tensor:
         given = images.clone().requires_grad_()
         # The logits are float32 by contract; what is differentiated twice here stays float64.
-        hidden = discriminator.head(discriminator.hidden(given)).square().sum()
+        hidden = discriminator.head(discriminator.features(given)).square().sum()
         (gradient,) = torch.autograd.grad(hidden, given, create_graph=True)
         return gradient.square().sum()
 
@@ -209,7 +209,7 @@ def test_the_second_derivative_goes_through_as_a_gradient_penalty_needs_it():
 
 def test_a_frozen_network_passes_gradients_to_the_images_and_takes_none():
     players = pair(classes=0)
-    TECHNIQUES["spectral_norm"]().build(players, seeded())
+    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
     images = torch.randn(2, 1, 8, 8, generator=seeded()).requires_grad_()
     with frozen(players.discriminator):
         players.discriminator(images).sum().backward()
@@ -221,7 +221,7 @@ def test_a_frozen_network_passes_gradients_to_the_images_and_takes_none():
 def test_a_copy_and_a_network_that_was_read_back_go_on_alike():
     players, again = pair(), pair()
     for seed, each in enumerate((players, again)):
-        TECHNIQUES["spectral_norm"](players="both").build(each, seeded(seed))
+        TECHNIQUES["spectral_norm"](players="both").modify_networks(each, seeded(seed))
     images, labels = torch.randn(4, 1, 8, 8, generator=seeded()), torch.tensor([0, 1, 1, 0])
     players.discriminator(images, labels).sum().backward()
     copied = copy.deepcopy(players.discriminator)
@@ -242,7 +242,7 @@ def test_weights_of_zeros_are_refused_with_the_layers_name():
     players = pair()
     nn.init.zeros_(players.discriminator.head.weight)
     with pytest.raises(RecipeError, match=r"discriminator\.head .* are all 0"):
-        TECHNIQUES["spectral_norm"]().build(players, seeded())
+        TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -250,21 +250,21 @@ def test_weights_of_zeros_are_refused_with_the_layers_name():
 def test_turns_move_both_players_and_keep_the_norm_near_one(apart, precision):
     players = pair()
     spectral = TECHNIQUES["spectral_norm"](players="both")
-    spectral.build(players, seeded())
+    spectral.modify_networks(players, seeded())
     techniques = {"spectral_norm": spectral} | (
         {"separate_batches": TECHNIQUES["separate_batches"]()} if apart else {}
     )
     optimisers = [
-        Scheduled(torch.optim.Adam(network.parameters(), 2e-3), lambda progress: 2e-3)
+        ScheduledOptimizer(torch.optim.Adam(network.parameters(), 2e-3), lambda progress: 2e-3)
         for network in (players.discriminator, players.generator)
     ]
-    step = Step(players, LOSSES["hinge"](), techniques, *optimisers, passes=Passes(precision))
+    step = GANStep(players, LOSSES["hinge"](), techniques, *optimisers, passes=ComputeContext(precision))
     labels = torch.tensor([0, 1, 1, 0])
     for number in range(20):
         real, latents = torch.rand(4, 1, 8, 8, generator=seeded(number)), torch.randn(4, 4)
-        turn = Turn(4 * number + 4, 100, "discriminator", number, 0, CPU)
-        step.discriminator_turn(real, latents, labels, turn)
-        step.generator_turn(None, latents, labels, turn)
+        turn = StepContext(4 * number + 4, 100, "discriminator", number, 0, CPU)
+        step.discriminator_step(real, latents, labels, turn)
+        step.generator_step(None, latents, labels, turn)
     for network in players.both():
         for name in parametrised(network):
             assert top(network.get_submodule(name)) == pytest.approx(1.0, rel=0.05), name
@@ -273,13 +273,13 @@ def test_turns_move_both_players_and_keep_the_norm_near_one(apart, precision):
 def recipe(*techniques: str) -> Recipe:
     return Recipe(
         name="test",
-        image=Image(size=8, channels=1),
-        classes=2,
-        latent=Latent(dimension=4),
-        generator=Part(name="dcgan", width=4),
-        discriminator=Part(name="dcgan", width=4),
-        techniques=tuple(Part(name=name) for name in techniques),
-        batch=4,
+        image=ImageConfig(size=8, channels=1),
+        num_classes=2,
+        latent_dim=4,
+        generator=ComponentConfig(name="dcgan", base_channels=4),
+        discriminator=ComponentConfig(name="dcgan", base_channels=4),
+        techniques=tuple(ComponentConfig(name=name) for name in techniques),
+        batch_size=4,
         budget={"images": 16},
     )
 
@@ -288,7 +288,7 @@ def recipe(*techniques: str) -> Recipe:
     "order", [("spectral_norm", "orthogonal_init"), ("orthogonal_init", "spectral_norm")]
 )
 def test_the_weights_behind_it_are_orthogonal_whatever_the_order_of_the_list(order):
-    discriminator = build_step(recipe(*order), CPU).players.discriminator
+    discriminator = build_step(recipe(*order), CPU).networks.discriminator
     for one in weight_matrices(discriminator, embeddings=True).values():
         matrix = one.matrix().detach()
         product = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
@@ -301,11 +301,11 @@ def test_the_weights_behind_it_are_orthogonal_whatever_the_order_of_the_list(ord
 
 def test_an_average_is_of_the_normalised_generator_whatever_the_order_of_the_list():
     content = recipe("ema", "spectral_norm")
-    both = Part(name="spectral_norm", players="both")
+    both = ComponentConfig(name="spectral_norm", players="both")
     step = build_step(content.model_copy(update={"techniques": (content.techniques[0], both)}), CPU)
     average = sampling_generator(step)
-    assert average is not step.players.generator
-    assert parametrised(average) == parametrised(step.players.generator) != set()
+    assert average is not step.networks.generator
+    assert parametrised(average) == parametrised(step.networks.generator) != set()
 
 
 def test_an_average_of_several_vectors_is_made_a_unit_vector_before_it_is_used():
@@ -338,14 +338,14 @@ def test_exempt_layers_keep_their_weights_and_all_others_are_normalised(exempt, 
     players = pair("mlp") if "layers" in exempt else pair()
     kept = {"layers.2"} if "layers" in exempt else kept
     before = layers_of(players.discriminator)
-    TECHNIQUES["spectral_norm"](exempt=exempt).build(players, seeded())
+    TECHNIQUES["spectral_norm"](exempt=exempt).modify_networks(players, seeded())
     assert before - parametrised(players.discriminator) == kept
 
 
 def test_of_both_players_the_first_and_the_last_layers_can_be_exempt():
     players = pair()
     generator, discriminator = (layers_of(network) for network in (players.generator, players.discriminator))
-    TECHNIQUES["spectral_norm"](players="both", exempt=["first", "last"]).build(players, seeded())
+    TECHNIQUES["spectral_norm"](players="both", exempt=["first", "last"]).modify_networks(players, seeded())
     last = max((name for name in generator if name.startswith("layers")), key=lambda one: int(one[7:]))
     assert generator - parametrised(players.generator) == {"stem", last, "label"}  # its embeddings never are
     assert discriminator - parametrised(players.discriminator) == {"first", "head"}
@@ -353,11 +353,11 @@ def test_of_both_players_the_first_and_the_last_layers_can_be_exempt():
 
 def test_the_attention_of_both_players_can_be_exempt_as_in_iyengar_et_al():
     torch.manual_seed(0)
-    setting = Setting(64, 3, 20, 2)
-    players = Players(
+    setting = NetworkSpec(64, 3, 20, 2)
+    players = Networks(
         *(registry["biggan"](setting, registry["biggan"].Options(width=1)) for registry in BOTH)
     )
-    TECHNIQUES["spectral_norm"](players="both", exempt="attention").build(players, seeded())
+    TECHNIQUES["spectral_norm"](players="both", exempt="attention").modify_networks(players, seeded())
     for network in players.both():
         named = layers_of(network) - parametrised(network)
         blocks = {name for name, one in network.named_modules() if isinstance(one, NonLocalBlock)}
@@ -370,6 +370,6 @@ def test_a_pattern_that_matches_no_layer_is_refused_with_the_names_that_there_ar
     with pytest.raises(
         RecipeError, match=r"'haed' matches no layer: give first, last, .*discriminator\.head"
     ):
-        TECHNIQUES["spectral_norm"](exempt="haed").build(pair(), seeded())
+        TECHNIQUES["spectral_norm"](exempt="haed").modify_networks(pair(), seeded())
     with pytest.raises(RecipeError, match="leaves no layer to normalize"):
-        TECHNIQUES["spectral_norm"](exempt="*").build(pair(), seeded())
+        TECHNIQUES["spectral_norm"](exempt="*").modify_networks(pair(), seeded())

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from kennel.engine.optim import Scheduled
-from kennel.engine.step import Step
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.step import GANStep
 from kennel.losses import LOSSES
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players, Turn
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks, StepContext
 
 LOGITS = torch.tensor([0.1, -2.0, 3.0, 0.5, -0.5, 1.0, -1.0, 2.0])
 
@@ -39,29 +39,29 @@ def test_the_default_is_the_papers_factor_of_0_99_an_epoch_until_half_the_batch(
 
 @pytest.mark.parametrize(("images_seen", "places"), [(500, {2, 7, 5, 3}), (250, {2, 7, 5, 3, 0, 4})])
 def test_the_most_real_are_kept(images_seen, places, make_turn):
-    kept = TECHNIQUES["top_k"]().kept(LOGITS, make_turn("generator", images_seen=images_seen))
+    kept = TECHNIQUES["top_k"]().select_fakes(LOGITS, make_turn("generator", images_seen=images_seen))
     assert set(kept.tolist()) == places
 
 
 def test_at_the_start_all_are_kept_and_never_none(make_turn):
-    assert TECHNIQUES["top_k"]().kept(LOGITS, make_turn("generator")) is None
-    least = TECHNIQUES["top_k"](fraction=0.01).kept(LOGITS, make_turn("generator", images_seen=900))
+    assert TECHNIQUES["top_k"]().select_fakes(LOGITS, make_turn("generator")) is None
+    least = TECHNIQUES["top_k"](fraction=0.01).select_fakes(LOGITS, make_turn("generator", images_seen=900))
     assert least.tolist() == [2]
 
 
 @pytest.mark.parametrize("loss", ["bce", "hinge", "rahinge"])
 def test_the_generators_loss_is_that_of_the_kept_alone(loss):
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4)
-    players = Players(
+    setting = NetworkSpec(8, 1, 4)
+    players = Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(8, 8))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(8, 8), dropout=0.0)),
     )
-    still = Scheduled(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0)
-    step = Step(players, LOSSES[loss](), {"top_k": TECHNIQUES["top_k"]()}, still, still)
+    still = ScheduledOptimizer(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0)
+    step = GANStep(players, LOSSES[loss](), {"top_k": TECHNIQUES["top_k"]()}, still, still)
     real, latents = torch.rand(8, 1, 8, 8) * 2 - 1, torch.randn(8, 4)
-    turn = Turn(900, 1000, "generator", 0, 0, torch.device("cpu"))
-    logged = step.generator_turn(real if step.generator_needs_real else None, latents, None, turn)
+    turn = StepContext(900, 1000, "generator", 0, 0, torch.device("cpu"))
+    logged = step.generator_step(real if step.generator_needs_real else None, latents, None, turn)
     fake_logits = players.discriminator(players.generator(latents))
     kept = fake_logits.topk(4).indices
     real_logits = players.discriminator(real)[kept] if step.generator_needs_real else None

@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from kennel.errors import RecipeError
-from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 from kennel.techniques.virtual_batch_norm import ReferenceBatch, ReferenceNorm
 
 
 def build(name: str = "dcgan", classes: int = 0, size: int = 8, **options) -> tuple[Generator, Generator]:
     """A generator with virtual batch norm, and the one that it was made from."""
     torch.manual_seed(0)
-    setting = Setting(size, 1, 6, classes)
+    setting = NetworkSpec(size, 1, 6, classes)
     small = {"dcgan": {"width": 4}, "mlp": {"hidden": (16, 16)}}[name]
     plain = GENERATORS[name](setting, GENERATORS[name].Options(**small))
     with torch.no_grad():  # gains and biases that can be told from their defaults
@@ -23,8 +23,8 @@ def build(name: str = "dcgan", classes: int = 0, size: int = 8, **options) -> tu
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 layer.weight.uniform_(0.5, 3)
                 layer.bias.uniform_(-1, 1)
-    pair = Players(copy.deepcopy(plain), DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options()))
-    TECHNIQUES["virtual_batch_norm"](**options).build(pair, torch.Generator().manual_seed(1))
+    pair = Networks(copy.deepcopy(plain), DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options()))
+    TECHNIQUES["virtual_batch_norm"](**options).modify_networks(pair, torch.Generator().manual_seed(1))
     return pair.generator, plain
 
 
@@ -156,15 +156,15 @@ def test_a_norm_without_gain_inside_a_conditional_one_is_replaced_too():
 
     class Small(Generator):
         def __init__(self) -> None:
-            super().__init__(Setting(8, 4, 6, 3), None)
+            super().__init__(NetworkSpec(8, 4, 6, 3), None)
             self.stem = nn.Linear(6, 4 * 64)
             self.norm = Conditional()
 
         def forward(self, latents, labels=None):
             return self.norm(self.stem(latents).view(-1, 4, 8, 8), labels).tanh()
 
-    pair = Players(Small(), DISCRIMINATORS["mlp"](Setting(8, 4, 6), DISCRIMINATORS["mlp"].Options()))
-    TECHNIQUES["virtual_batch_norm"](reference=5).build(pair, torch.Generator().manual_seed(0))
+    pair = Networks(Small(), DISCRIMINATORS["mlp"](NetworkSpec(8, 4, 6), DISCRIMINATORS["mlp"].Options()))
+    TECHNIQUES["virtual_batch_norm"](reference=5).modify_networks(pair, torch.Generator().manual_seed(0))
     assert isinstance(pair.generator.norm.normalise, ReferenceNorm)
     images = pair.generator(latents(6), labels(6))
     assert images.shape == (6, 4, 8, 8)
@@ -184,7 +184,7 @@ def test_layout_and_precision_change_no_image_by_much():
 @pytest.mark.parametrize(("distribution", "largest"), [("normal", 6.0), ("uniform", 1.0)])
 def test_the_reference_is_drawn_from_the_prior_and_from_every_class(distribution, largest):
     random = torch.Generator().manual_seed(0)
-    batch = ReferenceBatch(Setting(8, 1, 50, 3, distribution), 400, random)
+    batch = ReferenceBatch(NetworkSpec(8, 1, 50, 3, distribution), 400, random)
     expected = 1.0 if distribution == "normal" else 3**-0.5
     assert batch.latents.std() == pytest.approx(expected, rel=0.02)
     assert batch.latents.mean() == pytest.approx(0, abs=0.03)
@@ -193,16 +193,16 @@ def test_the_reference_is_drawn_from_the_prior_and_from_every_class(distribution
 
 
 def test_a_generator_without_batch_norm_is_refused():
-    setting = Setting(8, 1, 6)
-    pair = Players(
+    setting = NetworkSpec(8, 1, 6)
+    pair = Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4, batch_norm=False)),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options()),
     )
     with pytest.raises(RecipeError, match="this generator has none: take one that has some"):
-        TECHNIQUES["virtual_batch_norm"]().build(pair, torch.Generator())
+        TECHNIQUES["virtual_batch_norm"]().modify_networks(pair, torch.Generator())
 
 
 def test_the_reference_is_drawn_from_every_instance():
-    setting = Setting(8, 1, 4, instances=5, instance_width=3)
+    setting = NetworkSpec(8, 1, 4, num_instances=5, instance_dim=3)
     drawn = ReferenceBatch(setting, 100, torch.Generator().manual_seed(0)).labels
     assert sorted(set(drawn.tolist())) == [0, 1, 2, 3, 4]

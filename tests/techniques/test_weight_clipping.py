@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
-from kennel.techniques import TECHNIQUES, Players
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
+from kennel.techniques import TECHNIQUES, Networks
 
 
 @pytest.fixture
-def players() -> Players:
+def players() -> Networks:
     torch.manual_seed(0)
-    setting = Setting(8, 1, 4)
-    return Players(
+    setting = NetworkSpec(8, 1, 4)
+    return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
     )
@@ -23,7 +23,7 @@ def test_every_parameter_of_the_discriminator_alone_is_clamped_at_the_start_and_
     technique = TECHNIQUES["weight_clipping"](limit=0.02)
     expected = [parameter.detach().clamp(-0.02, 0.02) for parameter in players.discriminator.parameters()]
     generator = [parameter.detach().clone() for parameter in players.generator.parameters()]
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     for parameter, value in zip(players.discriminator.parameters(), expected, strict=True):
         assert torch.equal(parameter, value)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_the_share_on_the_limit_is_logged(players):
         for parameter in players.discriminator.parameters():
             parameter.fill_(0.001)
         players.discriminator.head.weight.fill_(-1.0)
-    technique.build(players, torch.Generator())
+    technique.modify_networks(players, torch.Generator())
     total = sum(parameter.numel() for parameter in players.discriminator.parameters())
     expected = players.discriminator.head.weight.numel() / total
     assert technique.statistics()["at_limit"].item() == pytest.approx(expected)
@@ -51,8 +51,8 @@ def test_the_share_on_the_limit_is_logged(players):
 def test_beside_spectral_norm_the_weights_before_the_division_are_clamped_and_the_slope_is_not_bounded(
     players,
 ):
-    TECHNIQUES["spectral_norm"]().build(players, torch.Generator().manual_seed(0))
-    TECHNIQUES["weight_clipping"](limit=1e-4).build(players, torch.Generator())
+    TECHNIQUES["spectral_norm"]().modify_networks(players, torch.Generator().manual_seed(0))
+    TECHNIQUES["weight_clipping"](limit=1e-4).modify_networks(players, torch.Generator())
     layer = players.discriminator.eval().first
     assert layer.parametrizations.weight.original.abs().max() <= 1e-4
     assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1.0, rel=0.1)

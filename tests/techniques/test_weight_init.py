@@ -8,21 +8,21 @@ from torch import nn
 
 from kennel.config.recipe import override
 from kennel.engine.builder import build_step
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.residual import Residual
-from kennel.recipes import built_in
-from kennel.techniques import TECHNIQUES, Players
+from kennel.recipes import get_recipe
+from kennel.techniques import TECHNIQUES, Networks
 from kennel.techniques.weight_init import xavier_bound
 
 
 def test_normal_init_draws_weights_around_zero_and_gains_around_one():
-    setting = Setting(32, 3, 64)
-    players = Players(
+    setting = NetworkSpec(32, 3, 64)
+    players = Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options()),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options()),
     )
-    TECHNIQUES["normal_init"]().build(players, torch.Generator().manual_seed(0))
+    TECHNIQUES["normal_init"]().modify_networks(players, torch.Generator().manual_seed(0))
     for network in players.both():
         layers = list(network.modules())
         weights = torch.cat(
@@ -44,8 +44,8 @@ def test_normal_init_draws_weights_around_zero_and_gains_around_one():
 
 @pytest.mark.parametrize("name", ["acgan", "cgan.dogs"])
 def test_the_column_of_a_class_is_drawn_as_the_rest_of_its_layer(name):
-    fixed = ["image.size=32", "image.channels=3", "classes=120"]
-    players = build_step(override(built_in(name), fixed), torch.device("cpu")).players
+    fixed = ["image.size=32", "image.channels=3", "num_classes=120"]
+    players = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
     columns = [one for network in players.both() for one in network.modules() if isinstance(one, ClassBias)]
     assert columns
     for column in columns:
@@ -72,9 +72,9 @@ def original(layer):
 @pytest.mark.parametrize(("name", "residual"), [("sngan", math.sqrt(2)), ("sagan", 1.0)])
 @pytest.mark.parametrize("classes", [0, 50])
 def test_every_layer_of_a_recipe_has_the_standard_deviation_of_its_papers_code(name, residual, classes):
-    fixed = ["image.size=32", "image.channels=3", f"classes={classes}"]
-    fixed += ["generator.width=16", "discriminator.width=32"]
-    players = build_step(override(built_in(name), fixed), torch.device("cpu")).players
+    fixed = ["image.size=32", "image.channels=3", f"num_classes={classes}"]
+    fixed += ["generator.base_channels=16", "discriminator.base_channels=32"]
+    players = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
     seen = set()
     for network in players.both():
         for path, layer in network.named_modules():
@@ -95,13 +95,13 @@ def test_every_layer_of_a_recipe_has_the_standard_deviation_of_its_papers_code(n
 
 
 def test_the_trunk_is_two_and_a_half_times_what_torch_draws():
-    setting = Setting(32, 3, 64)
+    setting = NetworkSpec(32, 3, 64)
     discriminator = DISCRIMINATORS["sngan"](setting, DISCRIMINATORS["sngan"].Options())
     trunk = discriminator.layers[2].first
     before = trunk.weight.std().item()
     generator = GENERATORS["mlp"](setting, GENERATORS["mlp"].Options())
-    players = Players(generator, discriminator)
-    TECHNIQUES["xavier_init"]().build(players, torch.Generator().manual_seed(0))
+    players = Networks(generator, discriminator)
+    TECHNIQUES["xavier_init"]().modify_networks(players, torch.Generator().manual_seed(0))
     assert trunk.weight.std().item() / before == pytest.approx(math.sqrt(6), rel=0.02)
 
 
@@ -124,7 +124,7 @@ def test_the_bound_counts_both_fans(layer, fans):
 def test_every_residual_network_tells_the_convolutions_of_its_branches(name):
     for registry in (GENERATORS, DISCRIMINATORS):
         options = {"depth": 1} if "depth" in registry[name].Options.model_fields else {}
-        network = registry[name](Setting(32, 3, 120), registry[name].Options(width=16, **options))
+        network = registry[name](NetworkSpec(32, 3, 120), registry[name].Options(width=16, **options))
         blocks = [one for one in network.modules() if isinstance(one, Residual)]
         assert blocks
         for block in blocks:

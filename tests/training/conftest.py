@@ -6,29 +6,29 @@ from pathlib import Path
 import pytest
 
 from kennel.config.recipe import Recipe, override
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
 SMALL = (
     "image.size=8",
     "image.channels=1",
-    "generator.width=4",
-    "discriminator.width=4",
-    "batch=8",
-    "ticks=4",
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
+    "batch_size=8",
+    "num_ticks=4",
     "budget.images=128",
     "validation.every_ticks=0",
     "validation.extractor=pixels",
     "validation.metric=fid",
-    "validation.count=20",
+    "validation.num_samples=20",
 )
 
 
 @pytest.fixture
 def small_recipe() -> Callable[..., Recipe]:
-    """`small_recipe("batch=16")`: the digits recipe, 8 pixels wide, 4 ticks of 32 images, no validation."""
-    return lambda *settings: override(built_in("digits"), [*SMALL, *settings])
+    """`small_recipe("batch_size=16")`: the digits recipe, 8 pixels wide, 4 ticks, no validation."""
+    return lambda *settings: override(get_recipe("digits"), [*SMALL, *settings])
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def outcome() -> Callable[[Path], dict[str, object]]:
     """All that must be equal between two runs: every tensor, the log but for times, every grid."""
 
     def of(run: Path) -> dict[str, object]:
-        folder = RunFolder(run)
+        folder = RunDir(run)
         newest = checkpoint.newest(folder.checkpoints)
         assert newest is not None
         log = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
         grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
         kept = [path.name for path in checkpoint.in_folder(folder.checkpoints)]
-        words = {name: newest.about[name] for name in newest.about if name not in ("seconds", "kennel")}
+        words = {name: newest.metadata[name] for name in newest.metadata if name not in ("seconds", "kennel")}
         return {"words": words, "log": log, "grids": grids, "kept": kept}
 
     return of

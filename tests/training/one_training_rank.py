@@ -17,14 +17,14 @@ import torch
 import kennel.evaluation.judge
 from kennel import cancellation, distributed
 from kennel.config.recipe import Recipe, from_yaml, override
-from kennel.distributed import alone, rank, ranks_together
-from kennel.engine.observer import Watch
+from kennel.distributed import rank, ranks_together, single_process
+from kennel.engine.observer import TrainObserver
 from kennel.engine.trainer import Trainer
-from kennel.errors import JudgementError, ToldError
-from kennel.recipes import built_in
+from kennel.errors import JudgementError, RemoteRankError
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
 from kennel.shapes import Scalar
-from kennel.techniques import TECHNIQUES, Play, Term
+from kennel.techniques import TECHNIQUES, ForwardOutput, LossTerm
 from kennel.training import rank_sync
 from kennel.training.run import train
 from kennel.training.validation import Validator
@@ -34,15 +34,15 @@ recipe = from_yaml(recipe_file.read_text(), str(recipe_file))
 said: list[str] = []
 
 
-class Listening(Watch):
+class Listening(TrainObserver):
     """Remembers what was said."""
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         said.append(sentence)
 
 
 @TECHNIQUES.register("sabotage")
-class Sabotage(Term):
+class Sabotage(LossTerm):
     """Spoils after 80 images, under the run's first key: all ranks' spectra, or the last rank's loss.
 
     A term of the loss that is "detached" spoils its value alone, and no gradient.
@@ -50,19 +50,19 @@ class Sabotage(Term):
 
     what: str = "spectrum"
 
-    def due(self, play: Play) -> bool:
-        return play.turn.images_seen > 80 and play.turn.seed == recipe.seed
+    def due(self, play: ForwardOutput) -> bool:
+        return play.context.images_seen > 80 and play.context.seed == recipe.seed
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
         if self.what == "spectrum":
             return None
         images = play.fake.detach() if self.what == "detached" else play.fake
         return images.mean() * (torch.inf if rank() and self.due(play) else 0.0)
 
     @torch.no_grad()
-    def after_generator(self, play: Play) -> None:
+    def after_generator(self, play: ForwardOutput) -> None:
         if self.what == "spectrum" and self.due(play):
-            play.players.generator.get_submodule("layers.2").weight.mul_(3.0)
+            play.networks.generator.get_submodule("layers.2").weight.mul_(3.0)
 
 
 def shared(name: str, content: Recipe = recipe, source: Path = data, parent: Path | None = None) -> bool:
@@ -79,7 +79,7 @@ def stop_in_round(number: int) -> None:
 
 def at_round(number: int, act: Callable[[Trainer], None]) -> None:
     """After so many more rounds this rank does something, once."""
-    plain, left = Trainer.round, number
+    plain, left = Trainer.iteration, number
 
     def round_and_more(trainer: Trainer) -> None:
         nonlocal left
@@ -87,9 +87,9 @@ def at_round(number: int, act: Callable[[Trainer], None]) -> None:
         left -= 1
         if left == 0:
             act(trainer)
-            Trainer.round = plain  # type: ignore[method-assign]
+            Trainer.iteration = plain  # type: ignore[method-assign]
 
-    Trainer.round = round_and_more  # type: ignore[method-assign]
+    Trainer.iteration = round_and_more  # type: ignore[method-assign]
 
 
 def whole() -> bool:
@@ -114,20 +114,25 @@ def alone_it_goes_on() -> bool:
     stop_in_round(7)
     assert not shared("ended alone")
     if rank() == 0:
-        with alone():
+        with single_process():
             return shared("ended alone")
     return True
 
 
 def patience() -> bool:
     """The metric does not improve: what rank 0 alone knows ends the run everywhere."""
-    waiting = ["validation.every_ticks=1", "validation.count=40", "validation.patience=1", "ticks=8"]
+    waiting = [
+        "validation.every_ticks=1",
+        "validation.num_samples=40",
+        "validation.patience=1",
+        "num_ticks=8",
+    ]
     return shared("patience", override(recipe, [*waiting, "validation.metric=recall"]))
 
 
 def uneven() -> bool:
     """Two ranks do not divide nine images."""
-    return shared("uneven", override(recipe, ["batch=9"]))
+    return shared("uneven", override(recipe, ["batch_size=9"]))
 
 
 def other_set() -> bool:
@@ -140,7 +145,7 @@ def drift() -> bool:
 
     def disturb(trainer: Trainer) -> None:
         with torch.no_grad():
-            next(trainer.step.players.generator.parameters()).view(-1)[0].add_(1e-3)
+            next(trainer.step.networks.generator.parameters()).view(-1)[0].add_(1e-3)
 
     if rank():
         at_round(2, disturb)
@@ -175,11 +180,11 @@ def rolled_back() -> str:
     trainers: list[Trainer] = []
     at_round(1, trainers.append)
     done = shared("rolled back", spoilt("spectrum", *ROLLBACK))
-    step, tally = trainers[0].step, trainers[0].tally
+    step, tally = trainers[0].step, trainers[0].running_means
     state = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(checkpoint.collect(step, tally).items()):
         state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return f"{done} {state.hexdigest()} {trainers[0].plan.seed} {step.generator_optimiser.rate(0.0):g}"
+    return f"{done} {state.hexdigest()} {trainers[0].plan.seed} {step.generator_optimizer.rate(0.0):g}"
 
 
 def rolled_back_in_sittings() -> bool:
@@ -198,7 +203,7 @@ def rolled_back_from_a_loss() -> bool:
 
 def rolled_back_from_a_boosted_round() -> bool:
     """The same where a tick ends in the middle of a round's many turns."""
-    boost = "turns.boost={discriminator: 3, first: 100, every: 0}"
+    boost = "steps.extra_d_steps={discriminator: 3, first: 100, every: 0}"
     return shared("rolled back from a boosted round", spoilt("loss", boost, *ROLLBACK))
 
 
@@ -206,7 +211,7 @@ def detached() -> bool:
     """One rank's loss is not finite and all gradients are; tells the weights after some more rounds."""
 
     def tell(trainer: Trainer) -> None:
-        print("detached_weights", *(rank_sync.digest(network) for network in trainer.step.players.both()))
+        print("detached_weights", *(rank_sync.digest(network) for network in trainer.step.networks.both()))
 
     at_round(14, tell)
     return shared("detached", spoilt("detached"))
@@ -219,7 +224,7 @@ def not_finite() -> bool:
 
 def scores_fail() -> bool:
     """Rank 0 fails in the scores, for which rank 1 waits; tells for how many days it would."""
-    content = override(recipe, ["validation.every_ticks=1", "validation.count=40"])
+    content = override(recipe, ["validation.every_ticks=1", "validation.num_samples=40"])
     patiences: list[timedelta] = []
     values, heads = Validator.values, distributed._heads
 
@@ -236,7 +241,7 @@ def scores_fail() -> bool:
         patch.setattr(distributed, "_heads", noted)
         try:
             return shared("scores fail", content)
-        except ToldError:
+        except RemoteRankError:
             print("scores_waited_for", patiences[-1].days)
             raise
 
@@ -246,7 +251,7 @@ def dropout() -> bool:
     masks: list[torch.Tensor] = []
 
     def listen(trainer: Trainer) -> None:
-        for layer in trainer.step.players.discriminator.modules():
+        for layer in trainer.step.networks.discriminator.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.register_forward_hook(lambda layer, given, dropped: masks.append(dropped == 0))
 
@@ -261,63 +266,70 @@ def dropout() -> bool:
 
 def standing() -> bool:
     """Samples by standing statistics, which one rank makes for its grids and all make for a validation."""
-    settings = ["sampling.standing_passes=1", "validation.every_ticks=1", "validation.count=40"]
+    settings = ["sampling.standing_stats_batches=1", "validation.every_ticks=1", "validation.num_samples=40"]
     content = override(recipe, [*settings, *SHORT])
     done = shared("standing", content)
     if rank() == 0:
-        with alone():
+        with single_process():
             done = shared("standing alone", content) and done
     return done
 
 
 def forked() -> bool:
     """A new run from another's weights, on both ranks and on one."""
-    content = override(recipe, ["generator_optimiser.learning_rate=1e-4"])
+    content = override(recipe, ["generator_optimizer.learning_rate=1e-4"])
     done = shared("forked", content, parent=folder / "whole")
     if rank() == 0:
-        with alone():
+        with single_process():
             done = shared("forked alone", content, parent=folder / "whole") and done
     return done
 
 
 def tick_due() -> bool:
     """One process gives up the validation of its second tick; two ranks do it."""
-    content = override(recipe, ["validation.every_ticks=2", "validation.count=40"])
+    content = override(recipe, ["validation.every_ticks=2", "validation.num_samples=40"])
     if rank() == 0:
-        plain = kennel.evaluation.judge.seam
+        plain = kennel.evaluation.judge.raise_if_cancelled
 
         def asked() -> None:
             signal.raise_signal(signal.SIGTERM)
-            cancellation.seam()
+            cancellation.raise_if_cancelled()
 
-        kennel.evaluation.judge.seam = asked  # type: ignore[attr-defined]
-        with alone():
+        kennel.evaluation.judge.raise_if_cancelled = asked  # type: ignore[attr-defined]
+        with single_process():
             assert not shared("tick due", content)
-        kennel.evaluation.judge.seam = plain  # type: ignore[attr-defined]
+        kennel.evaluation.judge.raise_if_cancelled = plain  # type: ignore[attr-defined]
         newest = checkpoint.newest(folder / "tick due" / "checkpoints")
         assert newest is not None
-        assert newest.about["tick_due"]
+        assert newest.metadata["tick_due"]
         assert newest.images_seen == 80
     return shared("tick due", content)
 
 
 def with_instances() -> bool:
     """Rank 0 alone looks at the images for what all are conditioned on, and one process does the same."""
-    content = override(built_in("projected"), INSTANCES)
+    content = override(get_recipe("projected"), INSTANCES)
     done = shared("with instances", content, folder / "pictures")
     if rank() == 0:
-        with alone():
+        with single_process():
             done = shared("with instances alone", content, folder / "pictures") and done
     return done
 
 
 INSTANCES = (
-    *("image.size=32", "image.channels=1", "batch=8", "ticks=1", "budget.images=24", "generator.width=2"),
-    *("discriminator.features=untrained", "discriminator.width=2", "discriminator.widest=8"),
-    *("instances.extractor=pixels", "instances.dimension=4", "instances.neighbors=2"),
+    *(
+        "image.size=32",
+        "image.channels=1",
+        "batch_size=8",
+        "num_ticks=1",
+        "budget.images=24",
+        "generator.base_channels=2",
+    ),
+    *("discriminator.features=untrained", "discriminator.base_channels=2", "discriminator.max_channels=8"),
+    *("instances.extractor=pixels", "instances.dim=4", "instances.neighbors=2"),
     "validation.every_ticks=0",
 )
-SHORT = ("ticks=1", "budget.images=40")
+SHORT = ("num_ticks=1", "budget.images=40")
 ROLLBACK = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
 CASES: tuple[Callable[[], object], ...] = (
     *(whole, stopped, went_on, alone_it_goes_on, patience, uneven, other_set, drift),

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from kennel.config.recipe import Recipe, override
-from kennel.engine.observer import Watch
-from kennel.engine.optim import Scheduled
+from kennel.engine.observer import TrainObserver
+from kennel.engine.optim import ScheduledOptimizer
 from kennel.errors import AlarmError
 from kennel.losses import LOSSES
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.shapes import Images, Scalar
-from kennel.techniques import TECHNIQUES, Play, Term, Turn
-from kennel.training.alarm_callback import Overseer, ignorant_loss, key_after
+from kennel.techniques import TECHNIQUES, ForwardOutput, LossTerm, StepContext
+from kennel.training.alarm_callback import AlarmMonitor, key_after, loss_at_zero_logits
 from kennel.training.alarms.rules import DIVERSITY
 from kennel.training.run import train
 
@@ -27,23 +27,23 @@ LAYER = "layers.2"
 """The generator's transposed convolution."""
 
 
-class Hearing(Watch):
+class Hearing(TrainObserver):
     """Remembers what was said, and raises a Ctrl-C at the round that ends at `stop`."""
 
     def __init__(self, stop: int = 0) -> None:
         self.said: list[str] = []
         self.stop = stop
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         if self.stop and images_seen >= self.stop:
             self.stop = 0
             signal.raise_signal(signal.SIGINT)
 
 
-class Sabotage(Term):
+class Sabotage(LossTerm):
     """Spoils one thing in the turns from `images` on, as long as the draws have their first key.
 
     It is in the recipe as any other technique, so that runs with it stop and go on like others. `always` lets
@@ -54,20 +54,20 @@ class Sabotage(Term):
     images: int = 0
     always: bool = False
 
-    def due(self, turn: Turn) -> bool:
+    def due(self, turn: StepContext) -> bool:
         return turn.images_seen > self.images and (self.always or turn.seed == 0)
 
-    def augment(self, real: Images, turn: Turn) -> Images:
+    def augment_real(self, real: Images, turn: StepContext) -> Images:
         return real * 3e38 * 3e38 if self.what == "pixels" and self.due(turn) else real
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
-        if self.what == "discriminator" and self.due(play.turn):
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+        if self.what == "discriminator" and self.due(play.context):
             assert play.real_logits is not None
             return play.real_logits.mean() * torch.inf
         return None
 
-    def generator_term(self, play: Play) -> Scalar | None:
-        if not self.due(play.turn):
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+        if not self.due(play.context):
             return None
         if self.what == "term":
             return play.fake.mean() * torch.inf
@@ -76,23 +76,23 @@ class Sabotage(Term):
         return None
 
     @torch.no_grad()
-    def after_discriminator(self, play: Play) -> None:
-        if self.what == "silence" and self.due(play.turn):
-            play.players.discriminator.head.weight.mul_(1e-9)
+    def after_discriminator(self, play: ForwardOutput) -> None:
+        if self.what == "silence" and self.due(play.context):
+            play.networks.discriminator.head.weight.mul_(1e-9)
 
     @torch.no_grad()
-    def after_generator(self, play: Play) -> None:
-        if not self.due(play.turn):
+    def after_generator(self, play: ForwardOutput) -> None:
+        if not self.due(play.context):
             return
         if self.what == "spectrum":
-            play.players.generator.get_submodule(LAYER).weight.mul_(3.0)
+            play.networks.generator.get_submodule(LAYER).weight.mul_(3.0)
         if self.what == "behind":
-            play.players.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
+            play.networks.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
         if self.what == "weight":
-            weight = play.players.discriminator.get_submodule("first").weight
+            weight = play.networks.discriminator.get_submodule("first").weight
             weight.copy_(weight.sign() * 1e38)
         if self.what == "spoilt":
-            play.players.generator.get_submodule(LAYER).weight.mul_(torch.inf)
+            play.networks.generator.get_submodule(LAYER).weight.mul_(torch.inf)
 
 
 @pytest.fixture(autouse=True)
@@ -104,16 +104,16 @@ def _sabotage() -> Iterator[None]:
 
 def tiny(what: str, images: int, *settings: str) -> Recipe:
     """A small DCGAN of 8 ticks of 2 rounds, spoilt after so many images."""
-    recipe = built_in("digits").model_copy(update={"techniques": ()})
+    recipe = get_recipe("digits").model_copy(update={"techniques": ()})
     common = [
-        f"batch={BATCH}",
-        "ticks=8",
+        f"batch_size={BATCH}",
+        "num_ticks=8",
         "validation.every_ticks=0",
         "image.size=8",
         f"budget.images={8 * TICK}",
-        "generator.width=4",
-        "discriminator.width=4",
-        "latent.dimension=8",
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "latent_dim=8",
         f"techniques.sabotage.what={what}",
         f"techniques.sabotage.images={images}",
     ]
@@ -122,17 +122,17 @@ def tiny(what: str, images: int, *settings: str) -> Recipe:
 
 def raised(run: Path) -> list[tuple[str, int]]:
     """The alarms of a run with the images at which they came."""
-    return [(line["alarm"], line["images"]) for line in RunFolder(run).alarms() if "alarm" in line]
+    return [(line["alarm"], line["images"]) for line in RunDir(run).alarms() if "alarm" in line]
 
 
 def outcome(run: Path) -> dict[str, Any]:
     """All that must be equal between two runs, but for times."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
     return {
-        "checksum": newest.about["checksum"],
+        "checksum": newest.metadata["checksum"],
         "log": timeless,
         "spectra": folder.spectra(),
         "alarms": folder.alarms(),
@@ -142,7 +142,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 def test_a_run_that_goes_well_raises_nothing_and_logs_what_is_watched(packed_set, tmp_path):
     assert train(tiny("nothing", 0), packed_set(), tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     assert folder.alarms() == []
     for line in folder.log():
         assert line["generator_gradient_norm"] > 0
@@ -160,9 +160,7 @@ def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypa
     train(tiny("nothing", 0), data, tmp_path / "watched")
     monkeypatch.setattr("kennel.training.alarm_callback.Overseer._diversity", lambda self: 1.0)
     train(tiny("nothing", 0, "alarms.spectra=off"), data, tmp_path / "blind")
-    watched, blind = (
-        checkpoint.newest(RunFolder(tmp_path / run).checkpoints) for run in ("watched", "blind")
-    )
+    watched, blind = (checkpoint.newest(RunDir(tmp_path / run).checkpoints) for run in ("watched", "blind"))
     for name, tensor in blind.tensors.items():
         assert torch.equal(tensor, watched.tensors[name]), name
 
@@ -190,20 +188,20 @@ def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
     assert raised(tmp_path / "run") == [("non_finite", ended)]
     (told,) = [sentence for sentence in hearing.said if sentence.startswith("ALARM")]
     assert "Try lower learning rates" in told
-    newest = checkpoint.newest(RunFolder(tmp_path / "run").checkpoints)
+    newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
     assert newest.images_seen == 2 * TICK
     assert all(torch.isfinite(tensor).all() for tensor in newest.tensors.values())
 
 
 def seen_late(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     """As on a device where nothing is noticed before the tick; so many rounds are played again at most."""
-    at_round = Overseer.at_round
+    at_round = AlarmMonitor.at_round
 
-    def late(self: Overseer, images_seen: int) -> None:
+    def late(self: AlarmMonitor, images_seen: int) -> None:
         if images_seen % self.plan.tick_images == 0:
             at_round(self, images_seen)
 
-    monkeypatch.setattr(Overseer, "at_round", late)
+    monkeypatch.setattr(AlarmMonitor, "at_round", late)
     monkeypatch.setattr("kennel.training.alarm_callback.REPLAYED_ROUNDS", rounds)
 
 
@@ -214,7 +212,7 @@ def test_what_is_noticed_late_is_looked_for_in_the_last_rounds(
     rounds, boost, packed_set, tmp_path, monkeypatch
 ):
     seen_late(monkeypatch, rounds)
-    recipe = tiny("pixels", 12 * BATCH, "ticks=1", f"turns.boost={boost}")
+    recipe = tiny("pixels", 12 * BATCH, "num_ticks=1", f"steps.extra_d_steps={boost}")
     with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
         train(recipe, packed_set(), tmp_path / "run")
 
@@ -225,19 +223,19 @@ def test_layers_are_called_finite_only_where_all_were_looked_at(
 ):
     seen_late(monkeypatch, rounds)
     with pytest.raises(AlarmError, match="the term of sabotage in the generator's loss") as error:
-        train(tiny("term", 3 * BATCH, "ticks=1"), packed_set(), tmp_path / "run")
+        train(tiny("term", 3 * BATCH, "num_ticks=1"), packed_set(), tmp_path / "run")
     assert ("every layer before it being finite" in str(error.value)) == looked
     assert ("it was first seen in" in str(error.value)) != looked
 
 
 def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp_path, monkeypatch):
-    real = Overseer._first_layer
+    real = AlarmMonitor._first_layer
 
-    def mended(self: Overseer) -> tuple[str | None, bool]:
+    def mended(self: AlarmMonitor) -> tuple[str | None, bool]:
         monkeypatch.setattr(Sabotage, "due", lambda self, turn: False)
         return real(self)
 
-    monkeypatch.setattr(Overseer, "_first_layer", mended)
+    monkeypatch.setattr(AlarmMonitor, "_first_layer", mended)
     with pytest.raises(AlarmError, match="it was first seen in the term of sabotage"):
         train(tiny("term", 32), packed_set(), tmp_path / "run")
 
@@ -261,7 +259,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
 
     monkeypatch.setattr(torch, "compile", deaf)
     with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
-        train(tiny("weight", 32, "speed.compile=on"), packed_set(), tmp_path / "run")
+        train(tiny("weight", 32, "compute.compile=on"), packed_set(), tmp_path / "run")
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
@@ -283,9 +281,9 @@ def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimi
 
 
 def test_one_forced_mode_is_found_within_two_ticks(packed_set, tmp_path):
-    settings = ("budget.images=1024", "ticks=16", "generator_optimiser.learning_rate=0.02")
+    settings = ("budget.images=1024", "num_ticks=16", "generator_optimizer.learning_rate=0.02")
     train(tiny("one mode", 512, *settings), packed_set(), tmp_path / "run")
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     # The happening by a measure of its own: the tick in which the generator's squared distance from the one
     # image that it is drawn to, is at its end less than a tenth of what it was at the first.
     terms = {line["images"]: line.get("sabotage_generator_term") for line in log}
@@ -296,13 +294,13 @@ def test_one_forced_mode_is_found_within_two_ticks(packed_set, tmp_path):
 
 
 def test_a_run_that_draws_one_image_all_the_time_is_found_without_a_fall(packed_set, tmp_path):
-    settings = ("budget.images=1024", "ticks=16", "generator_optimiser.learning_rate=0.02")
+    settings = ("budget.images=1024", "num_ticks=16", "generator_optimizer.learning_rate=0.02")
     no_fall = "alarms.falling_diversity={below: 1e-9, dull_images: 0}"
     train(tiny("one mode", 0, *settings, no_fall), packed_set(), tmp_path / "run")
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     dull = [line[DIVERSITY] < 0.1 for line in log]
     fifth = next(place for place in range(4, len(dull)) if all(dull[place - 4 : place + 1]))
-    lines = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "falling_diversity"]
+    lines = [one for one in RunDir(tmp_path / "run").alarms() if one["alarm"] == "falling_diversity"]
     assert lines[0]["images"] == log[fifth]["images"]
     assert "was below 0.1 times that for 5 ticks" in lines[0]["saw"]
 
@@ -311,19 +309,19 @@ def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_p
     train(tiny("spectrum", 5 * TICK), packed_set(), tmp_path / "run")
     _, images = next(one for one in raised(tmp_path / "run") if one[0] == "exploding_spectrum")
     assert 5 * TICK < images <= 7 * TICK
-    (line,) = [one for one in RunFolder(tmp_path / "run").alarms() if one["alarm"] == "exploding_spectrum"]
+    (line,) = [one for one in RunDir(tmp_path / "run").alarms() if one["alarm"] == "exploding_spectrum"]
     assert f"generator layer {LAYER}" in line["saw"]
 
 
 def test_a_weight_that_is_blown_up_behind_its_spectral_norm_is_found_and_rolled_back(packed_set, tmp_path):
     settings = ("techniques.spectral_norm.players=both", "alarms.policy=rollback")
     assert train(tiny("behind", 5 * TICK, *settings), packed_set(), tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     alarm, back = folder.alarms()
     assert alarm["alarm"] == "exploding_spectrum"
     assert f"generator layer {LAYER} is" in alarm["saw"]
     assert back["back_to"] <= 5 * TICK < alarm["images"] <= 7 * TICK
-    assert checkpoint.newest(folder.checkpoints).about["rollbacks"] == 1
+    assert checkpoint.newest(folder.checkpoints).metadata["rollbacks"] == 1
 
 
 def test_a_generator_that_is_told_nothing_any_more_is_found_within_two_ticks(packed_set, tmp_path):
@@ -334,13 +332,13 @@ def test_a_generator_that_is_told_nothing_any_more_is_found_within_two_ticks(pac
 
 
 def test_a_discriminator_that_is_far_too_strong_is_found_within_two_ticks(packed_set, tmp_path):
-    rates = ("discriminator_optimiser.learning_rate=0.02", "generator_optimiser.learning_rate=1e-7")
-    wide = "discriminator.width=16"
+    rates = ("discriminator_optimizer.learning_rate=0.02", "generator_optimizer.learning_rate=1e-7")
+    wide = "discriminator.base_channels=16"
     train(tiny("nothing", 0, "budget.images=1600", wide, *rates), packed_set(), tmp_path / "run")
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     # Both probabilities, which the alarm does not look at.
     sure = [line for line in log if line["real_probability"] > 0.998 and line["fake_probability"] < 0.002]
-    _, images = next(one for one in raised(tmp_path / "run") if one[0] == "certain_discriminator")
+    _, images = next(one for one in raised(tmp_path / "run") if one[0] == "discriminator_saturation")
     assert sure
     assert abs(images - sure[0]["images"]) <= 2 * 200
 
@@ -353,7 +351,7 @@ def test_an_alarm_that_is_off_is_not_raised(packed_set, tmp_path):
 
 def test_without_spectra_none_are_written_and_their_alarm_is_silent(packed_set, tmp_path):
     assert train(tiny("spectrum", 5 * TICK, "alarms.spectra=off"), packed_set(), tmp_path / "run")
-    assert not RunFolder(tmp_path / "run").spectra_file.exists()
+    assert not RunDir(tmp_path / "run").spectra_file.exists()
     assert "exploding_spectrum" not in [name for name, _ in raised(tmp_path / "run")]
 
 
@@ -365,7 +363,7 @@ def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed
 def test_spoilt_weights_at_a_validated_tick_are_the_alarms_and_draw_nothing(packed_set, tmp_path):
     validated = ("validation.every_ticks=1", "validation.extractor=pixels", "validation.metric=fid")
     data = packed_set()
-    for name, more in (("plain", ()), ("validated", (*validated, "validation.count=20"))):
+    for name, more in (("plain", ()), ("validated", (*validated, "validation.num_samples=20"))):
         with pytest.raises(AlarmError, match="weights that are not finite"):
             train(tiny("spoilt", 3 * TICK - 1, *more), data, tmp_path / name)
     assert raised(tmp_path / "plain") == raised(tmp_path / "validated")
@@ -375,7 +373,7 @@ def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_
     recipe, data = tiny("spectrum", 5 * TICK, "alarms.policy=stop"), packed_set()
     with pytest.raises(AlarmError, match=r"exploding_spectrum at .* or go on as it is with --set alarms"):
         train(recipe, data, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     (alarm,) = folder.alarms()
     newest = checkpoint.newest(folder.checkpoints)
     assert newest.images_seen == alarm["images"] - TICK
@@ -392,7 +390,7 @@ def test_a_rollback_goes_back_before_the_signs_and_on_with_new_draws(what, packe
     settings = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
     hearing, data = Hearing(), packed_set()
     assert train(tiny(what, 5 * TICK, *settings), data, tmp_path / "run", watch=hearing)
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     alarm, back = folder.alarms()
     assert back["rollback"] == 1
     assert back["back_to"] <= 5 * TICK < alarm["images"] == back["images"]
@@ -402,10 +400,10 @@ def test_a_rollback_goes_back_before_the_signs_and_on_with_new_draws(what, packe
     assert "alarms" not in str(log)
     newest = checkpoint.newest(folder.checkpoints)
     assert newest.images_seen == 8 * TICK
-    assert newest.about["rollbacks"] == 1
+    assert newest.metadata["rollbacks"] == 1
     # Up to there it is the run that was never spoilt, and afterwards another.
     train(tiny("nothing", 0), data, tmp_path / "unspoilt")
-    others = RunFolder(tmp_path / "unspoilt").log()
+    others = RunDir(tmp_path / "unspoilt").log()
     for mine, other in zip(log, others, strict=True):
         same = mine["generator_loss"] == other["generator_loss"]
         assert same == (mine["images"] <= back["back_to"])
@@ -421,7 +419,7 @@ def test_a_rollback_goes_back_before_the_signs_and_on_with_new_draws(what, packe
 def test_a_run_resumes_bit_for_bit_across_its_rollback(what, images, back_to, stops, packed_set, tmp_path):
     recipe, data = tiny(what, images, "alarms.policy=rollback"), packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    back = RunFolder(tmp_path / "whole").alarms()[-1]
+    back = RunDir(tmp_path / "whole").alarms()[-1]
     assert (back["rollback"], back["back_to"]) == (1, back_to)
     for stop in stops:
         assert not train(recipe, data, tmp_path / "stopped", watch=Hearing(stop))
@@ -438,12 +436,12 @@ def test_a_kill_in_the_middle_of_a_rollback_comes_to_the_same_outcome(
     recipe = tiny(what, 5 * TICK if what == "spectrum" else TICK, "alarms.policy=rollback")
     data = packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    owner = Path if place == "unlink" else RunFolder
+    owner = Path if place == "unlink" else RunDir
     before: Callable[..., Any] = getattr(owner, place)
 
     def killed_at_rollback(self: Any, *arguments: Any, **options: Any) -> Any:
         told = [
-            *RunFolder(tmp_path / "killed").alarms(),
+            *RunDir(tmp_path / "killed").alarms(),
             *filter(lambda one: isinstance(one, dict), arguments),
         ]
         of_another = place == "unlink" and self.suffix != checkpoint.SUFFIX  # such as the lock
@@ -460,10 +458,10 @@ def test_a_kill_in_the_middle_of_a_rollback_comes_to_the_same_outcome(
 
 
 def test_a_run_that_is_always_spoilt_ends_after_the_rollbacks_that_it_has(packed_set, tmp_path):
-    settings = ("alarms.policy=rollback", "alarms.most_rollbacks=2", "techniques.sabotage.always=true")
+    settings = ("alarms.policy=rollback", "alarms.max_rollbacks=2", "techniques.sabotage.always=true")
     with pytest.raises(AlarmError, match="after 2 rollbacks"):
         train(tiny("spectrum", 5 * TICK, *settings), packed_set(), tmp_path / "run")
-    lines = RunFolder(tmp_path / "run").alarms()
+    lines = RunDir(tmp_path / "run").alarms()
     assert [line["rollback"] for line in lines if "rollback" in line] == [1, 2]
     assert len(raised(tmp_path / "run")) == 3
 
@@ -476,14 +474,14 @@ def test_the_first_key_is_the_recipes_seed_and_each_rollback_has_its_own():
 
 def test_the_rate_is_lowered_with_every_rollback_and_its_schedule_kept(packed_set, tmp_path, monkeypatch):
     rates: list[tuple[int, float]] = []
-    at = Scheduled.at
+    at = ScheduledOptimizer.at
 
-    def noted(self: Scheduled, progress: float) -> Any:
+    def noted(self: ScheduledOptimizer, progress: float) -> Any:
         optimiser = at(self, progress)
         rates.append((len(rates), optimiser.param_groups[0]["lr"]))
         return optimiser
 
-    monkeypatch.setattr(Scheduled, "at", noted)
+    monkeypatch.setattr(ScheduledOptimizer, "at", noted)
     settings = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
     train(tiny("weight", 5 * TICK, *settings), packed_set(), tmp_path / "run")
     assert {rate for _, rate in rates} == {5e-4, 2.5e-4}
@@ -496,7 +494,7 @@ def test_the_rate_is_lowered_with_every_rollback_and_its_schedule_kept(packed_se
     [("bce", 1.386), ("hinge", 2.0), ("lsgan", 0.5), ("relativistic_paired", 0.693), ("wgan", None)],
 )
 def test_what_a_discriminator_that_knows_nothing_pays(name, loss):
-    found = ignorant_loss(LOSSES[name]())
+    found = loss_at_zero_logits(LOSSES[name]())
     assert found == (None if loss is None else pytest.approx(loss, abs=1e-3))
 
 
@@ -509,7 +507,7 @@ def test_alarms_may_change_when_a_run_goes_on(packed_set, tmp_path):
 
 
 def test_the_recipes_fingerprint_is_as_before_there_were_alarms():
-    recipe = built_in("digits")
+    recipe = get_recipe("digits")
     assert override(recipe, ["alarms.policy=warn"]).fingerprint() == recipe.fingerprint()
     assert override(recipe, ["alarms.policy=stop"]).fingerprint() != recipe.fingerprint()
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kennel.config.recipe import Recipe, from_yaml
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_loss, build_techniques
 from kennel.errors import RecipeError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.training import auto_recipe
 from kennel.training.auto_recipe import Facts, choose, facts_of, side_for
 from kennel.training.time_budget import images_of
@@ -96,16 +96,16 @@ def test_color_is_mirrored_and_gray_is_not():
 )
 def test_classes_are_used_where_each_has_enough_images_and_the_recipe_no_instances(classes, used, words):
     told = choose(replace(DOGS, classes=classes))
-    assert told.recipe.classes == 0
+    assert told.recipe.num_classes == 0
     assert "conditioned on what is seen in each picture" in told.reasons[1]
     choice = choose(replace(DOGS, classes=classes, missing="the package weights"))
-    assert choice.recipe.classes == (None if used else 0)  # None: those of the set
+    assert choice.recipe.num_classes == (None if used else 0)  # None: those of the set
     assert words in choice.reasons[1]
 
 
 def test_fewer_images_are_augmented_more():
     few, many, most = (choose(replace(DOGS, images=images)).recipe for images in (999, 1_000, 50_000))
-    usual = built_in("projected")
+    usual = get_recipe("projected")
     assert option(few, "diff_augment", "translation_share") == 0.25
     assert option(many, "diff_augment", "translation_share") == option(
         usual, "diff_augment", "translation_share"
@@ -125,7 +125,7 @@ def test_fewer_images_are_augmented_more():
             "54,000 images (0.5 hours at the 30 images/s that were measured)",
         ),
         ({"hours": 1.0, "images_per_second": 10.01}, 36_000, "36,000 images (1 hour at the 10 images/s"),
-        ({"hours": 1.0}, built_in("projected").budget.images, "the recipe's own; --hours H takes"),
+        ({"hours": 1.0}, get_recipe("projected").budget.images, "the recipe's own; --hours H takes"),
     ],
 )
 def test_the_budget_is_what_was_asked_or_what_the_speed_makes_of_the_hours(changed, images, words):
@@ -140,7 +140,7 @@ def test_hours_make_a_batch_at_least_and_whole_hundreds_else():
 
 
 def test_the_average_is_over_a_tenth_of_the_run_and_no_more_than_the_recipes_own():
-    usual = option(built_in("projected"), "ema", "half_life_images")
+    usual = option(get_recipe("projected"), "ema", "half_life_images")
     for budget, half_life in ((10_000, 1_000), (640, 320), (10_000_000, usual)):
         recipe = choose(replace(DOGS, budget=budget)).recipe
         assert option(recipe, "ema", "half_life_images") == half_life
@@ -154,14 +154,14 @@ def test_a_gpu_draws_wider_where_there_are_many_images_and_a_cpu_narrower_where_
 
     assert width(device="cuda") == own
     assert width(device="cuda", images=10_000) == 2 * own
-    if built_in("projected").generator.name == "dcgan":
+    if get_recipe("projected").generator.name == "dcgan":
         assert (width(side=128), width(side=256), width(side=32)) == (own // 2, own // 4, own)
 
 
 def test_off_a_gpu_five_validations_of_fewer_samples_are_measured():
     cpu, gpu = choose(DOGS).recipe, choose(replace(DOGS, device="cuda")).recipe
-    assert (cpu.ticks // cpu.validation.every_ticks, cpu.validation.count) == (5, 1_000)
-    assert gpu.validation == built_in("projected").validation
+    assert (cpu.num_ticks // cpu.validation.every_ticks, cpu.validation.num_samples) == (5, 1_000)
+    assert gpu.validation == get_recipe("projected").validation
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_the_side_is_a_power_of_two_by_the_pictures_the_device_and_the_hours(sma
 
 
 def test_facts_are_those_of_the_set_and_the_machine(packed_set, monkeypatch):
-    packed = PackedSet(packed_set(count=120, channels=3, size=8, classes=3))
+    packed = ImageDataset(packed_set(count=120, channels=3, size=8, classes=3))
     found = facts_of(packed, "cpu", 2.0, 640)
     assert found == Facts(120, (40, 40, 40), 8, 3, "cpu", 2.0, None, 640, found.missing)
     teacher = auto_recipe.GRAPHS["efficientnet_lite1"].extractor

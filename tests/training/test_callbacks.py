@@ -2,37 +2,37 @@
 
 import pytest
 
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
 
 
 def kept(run) -> list[int]:
-    return sorted(int(path.stem) for path in checkpoint.in_folder(RunFolder(run).checkpoints))
+    return sorted(int(path.stem) for path in checkpoint.in_folder(RunDir(run).checkpoints))
 
 
 def test_every_so_manieth_ticks_checkpoint_stays_beside_the_newest(small_recipe, packed_set, tmp_path):
     data = packed_set()
-    train(small_recipe("ticks=8", "keep_every_ticks=3", "keep_checkpoints=1"), data, tmp_path / "run")
+    train(small_recipe("num_ticks=8", "keep_every_ticks=3", "keep_checkpoints=1"), data, tmp_path / "run")
     assert kept(tmp_path / "run") == [48, 96, 128]  # a tick has 16 images
-    train(small_recipe("ticks=8", "keep_checkpoints=1"), data, tmp_path / "none")
+    train(small_recipe("num_ticks=8", "keep_checkpoints=1"), data, tmp_path / "none")
     assert kept(tmp_path / "none") == [128]
 
 
 def test_what_stays_for_good_stays_when_the_budget_and_the_setting_change(small_recipe, packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
-    train(small_recipe("ticks=8", "keep_every_ticks=3"), data, run)
+    train(small_recipe("num_ticks=8", "keep_every_ticks=3"), data, run)
     said: list[str] = []
 
-    class Hearing(Watch):
-        def say(self, sentence: str) -> None:
+    class Hearing(TrainObserver):
+        def log(self, sentence: str) -> None:
             said.append(sentence)
 
     longer = ("budget.images=256", "keep_every_ticks=5", "keep_checkpoints=1")
-    train(small_recipe("ticks=8", *longer), data, run, watch=Hearing())
+    train(small_recipe("num_ticks=8", *longer), data, run, watch=Hearing())
     assert kept(run) == [48, 96, 160, 256]
     (told,) = [line for line in said if "of them is kept" in line]
     assert "keep_every_ticks: 3 -> 5" in told
@@ -42,8 +42,8 @@ def test_an_epoch_means_the_kept_checkpoint_nearest_to_it_and_others_are_refused
     small_recipe, packed_set, tmp_path
 ):
     data, run = packed_set(), tmp_path / "run"
-    train(small_recipe("ticks=8", "keep_every_ticks=2", "keep_checkpoints=1"), data, run)
-    count = RunFolder(run).about()["data"]["count"]
+    train(small_recipe("num_ticks=8", "keep_every_ticks=2", "keep_checkpoints=1"), data, run)
+    count = RunDir(run).about()["data"]["count"]
     assert kept(run) == [32, 64, 96, 128]
     assert load_run(run, f"epoch:{64 / count:.3g}").images_seen == 64
     assert load_run(run, f"epoch:{(64 + 1) / count}").images_seen == 64

@@ -5,54 +5,56 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kennel.config.compute import Speed, preset
-from kennel.config.recipe import Budget, Part, Recipe, Validation, override
+from kennel.config.compute import ComputeConfig, preset
+from kennel.config.recipe import Budget, ComponentConfig, Recipe, ValidationConfig, override
 from kennel.engine.builder import build_step
 from kennel.engine.compute_defaults import (
+    compute_context,
+    configure_process,
     defaults_for,
-    passes_of,
     refuse_graphs_elsewhere,
-    settle_the_process,
-    with_speed_for,
+    with_compute_defaults,
 )
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import RecipeError
 from kennel.features.base import exact_inference
 from kennel.networks.layers.conv import Convolution
 from kennel.planning import forecast
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
 
 CPU = torch.device("cpu")
 
 
-class Heard(Watch):
+class Heard(TrainObserver):
     def __init__(self):
         self.said = []
 
-    def say(self, sentence):
+    def log(self, sentence):
         self.said.append(sentence)
 
 
 def recipe(*settings: str) -> Recipe:
     small = Recipe(
         name="small",
-        generator=Part(name="dcgan", width=4),
-        discriminator=Part(name="dcgan", width=4),
-        batch=8,
+        generator=ComponentConfig(name="dcgan", base_channels=4),
+        discriminator=ComponentConfig(name="dcgan", base_channels=4),
+        batch_size=8,
         budget=Budget(images=32),
-        ticks=2,
-        validation=Validation(every_ticks=0),
+        num_ticks=2,
+        validation=ValidationConfig(every_ticks=0),
     )
-    return override(small, ["latent.dimension=4", *settings])
+    return override(small, ["latent_dim=4", *settings])
 
 
 def test_no_flag_of_the_processor_alone_decides_the_precision(monkeypatch):
     """AMX, and a GPU's compute capability: what is faster is measured."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert defaults_for(CPU) == Speed(precision="float32", layout="channels_last", convolutions="minimal")
+    assert defaults_for(CPU) == ComputeConfig(
+        precision="float32", layout="channels_last", convolutions="minimal"
+    )
     assert defaults_for(torch.device("cuda")).precision == "float32"
 
 
@@ -60,37 +62,40 @@ def test_no_flag_of_the_processor_alone_decides_the_precision(monkeypatch):
 def test_bfloat16_that_would_be_emulated_gets_a_warning(has, warnings, monkeypatch):
     monkeypatch.setattr("kennel.engine.compute_defaults.cpu_has_bfloat16", lambda: has)
     said = []
-    passes_of(with_speed_for(recipe("speed.precision=bfloat16"), CPU), CPU, said.append)
-    passes_of(with_speed_for(recipe("speed.precision=float32"), CPU), CPU, said.append)
+    compute_context(with_compute_defaults(recipe("compute.precision=bfloat16"), CPU), CPU, said.append)
+    compute_context(with_compute_defaults(recipe("compute.precision=float32"), CPU), CPU, said.append)
     assert len(said) == warnings
-    assert all("speed.precision=auto takes the faster one" in one for one in said)
+    assert all("compute.precision=auto takes the faster one" in one for one in said)
 
 
 def test_convolutions_of_fewer_products_are_for_float32_on_a_cpu():
-    assert defaults_for(CPU, "bfloat16") == Speed(
+    assert defaults_for(CPU, "bfloat16") == ComputeConfig(
         precision="bfloat16", layout="channels_last", convolutions="direct"
     )
     assert defaults_for(torch.device("cuda"), "bfloat16").convolutions == "direct"
 
 
 def test_a_run_that_goes_on_keeps_what_auto_was_when_it_began():
-    begun = with_speed_for(recipe("speed.precision=bfloat16"), CPU)
-    assert with_speed_for(recipe(), CPU, begun).speed == begun.speed
-    assert with_speed_for(recipe("speed.layout=contiguous"), CPU, begun).speed.layout == "contiguous"
+    begun = with_compute_defaults(recipe("compute.precision=bfloat16"), CPU)
+    assert with_compute_defaults(recipe(), CPU, begun).compute == begun.compute
+    assert (
+        with_compute_defaults(recipe("compute.layout=contiguous"), CPU, begun).compute.layout == "contiguous"
+    )
 
 
 def test_cuda_graphs_are_refused_elsewhere():
     with pytest.raises(RecipeError, match="CUDA graphs"):
-        refuse_graphs_elsewhere(recipe("speed.compile=graphs"), CPU)
+        refuse_graphs_elsewhere(recipe("compute.compile=graphs"), CPU)
 
 
 def test_the_networks_are_told_their_convolutions(packed_set):
     for way in ("direct", "minimal"):
         step = build_step(
-            recipe(f"speed.convolutions={way}", "image.size=8", "image.channels=1", "techniques.ema=on"), CPU
+            recipe(f"compute.convolutions={way}", "image.size=8", "image.channels=1", "techniques.ema=on"),
+            CPU,
         )
         kept = step.named_techniques["ema"].sampling_generator()
-        for network in (*step.players.both(), kept):
+        for network in (*step.networks.both(), kept):
             found = [one.minimal for one in network.modules() if isinstance(one, Convolution)]
             assert all(one == (way == "minimal") for one in found)
 
@@ -98,11 +103,11 @@ def test_the_networks_are_told_their_convolutions(packed_set):
 def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(packed_set, tmp_path):
     data, run, heard = packed_set(), tmp_path / "run", Heard()
     train(recipe("budget.images=16"), data, run)
-    assert RunFolder(run).recipe().speed == defaults_for(CPU)
-    train(recipe("speed.layout=contiguous"), data, run, watch=heard)
-    assert any(sentence.startswith("Speed changed: speed.layout") for sentence in heard.said)
+    assert RunDir(run).recipe().compute == defaults_for(CPU)
+    train(recipe("compute.layout=contiguous"), data, run, watch=heard)
+    assert any(sentence.startswith("Speed changed: compute.layout") for sentence in heard.said)
     with pytest.raises(RecipeError, match=r"speed\.precision"):
-        train(recipe("speed.precision=bfloat16"), data, run)
+        train(recipe("compute.precision=bfloat16"), data, run)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +117,8 @@ def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(pa
 def test_a_changed_speed_says_what_else_changes(dropout, ends, packed_set, tmp_path):
     data, run, heard = packed_set(), tmp_path / "run", Heard()
     settings = [f"discriminator.dropout={dropout}"]
-    train(recipe(*settings, "speed.layout=channels_last", "budget.images=16"), data, run)
-    train(recipe(*settings, "speed.layout=contiguous"), data, run, watch=heard)
+    train(recipe(*settings, "compute.layout=channels_last", "budget.images=16"), data, run)
+    train(recipe(*settings, "compute.layout=contiguous"), data, run, watch=heard)
     (told,) = [sentence for sentence in heard.said if sentence.startswith("Speed changed")]
     assert told.endswith(ends)
 
@@ -136,7 +141,7 @@ def states() -> tuple[bool, bool]:
 def test_float32_is_float32_on_cuda_and_judging_leaves_it_so():
     """The switches are torch's own, and are there on every machine."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    settle_the_process()
+    configure_process()
     assert states() == (False, False)
     with exact_inference(torch.device("cuda")):
         assert states() == (False, False)
@@ -166,6 +171,6 @@ def test_a_run_at_another_speed_plays_and_resumes(name, packed_set, tmp_path):
 def test_a_run_that_was_trained_with_graphs_is_sampled_from_on_any_device(packed_set, tmp_path):
     run = tmp_path / "run"
     train(recipe("budget.images=16"), packed_set(), run)
-    file = RunFolder(run).recipe_file
+    file = RunDir(run).recipe_file
     file.write_text(file.read_text().replace("compile: false", "compile: graphs"))
     assert load_run(run).samples(2).pixels().shape == (2, 1, 8, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kennel.engine.builder import pick_device
-from kennel.engine.nonfinite import Sentinel
+from kennel.engine.nonfinite import NonFiniteGuard
 
 SECOND = torch.device("cuda:1")
 
@@ -38,7 +38,7 @@ def noticing(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"of {device}")
     monkeypatch.setattr(Event, "recorded", [])
-    sentinel, copied = Sentinel({}), []
+    sentinel, copied = NonFiniteGuard({}), []
 
     class OnHost:
         value = 0.0

@@ -12,7 +12,7 @@ import pytest
 
 from kennel.errors import RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.disk_errors import writing
 from kennel.training.run import train
 
@@ -49,7 +49,7 @@ def test_a_limit_on_files_ends_the_command_and_leaves_the_checkpoints_whole(
     file.write_text(recipe.to_yaml())
     half = small_recipe("budget.images=64")
     train(half, data, run)
-    folder = RunFolder(run)
+    folder = RunDir(run)
     there = {path: path.read_bytes() for path in checkpoint.in_folder(folder.checkpoints)}
     limit = min(map(len, there.values())) - 200  # the words in it have not always the same length
     done = kennel(LIMITED, limit, "train", file, "--data", data, "--out", run, "--device", "cpu")
@@ -96,10 +96,10 @@ def test_a_disk_that_fills_at_any_file_ends_the_run_in_one_sentence_and_loses_no
     small_recipe, packed_set, tmp_path, tiny_disk, outcome
 ):
     data, run = packed_set(), tiny_disk / "run"
-    settings = ("budget.images=640", "ticks=20")
-    half = small_recipe("budget.images=64", "ticks=20")
+    settings = ("budget.images=640", "num_ticks=20")
+    half = small_recipe("budget.images=64", "num_ticks=20")
     train(half, data, run)
-    folder = RunFolder(run)
+    folder = RunDir(run)
     met, page = set(), os.statvfs(tiny_disk).f_frsize
     # Each time there is room for a few pages more, and another file meets the end of the disk.
     for pages in (0, 1, 2, 3, 5, 8, 13, 21, 34):
@@ -137,7 +137,7 @@ def limited(action, size: int) -> None:
 
 
 def test_a_line_of_the_log_is_whole_or_not_there(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.append_log({"images": 1, "loss": 0.5})
     whole = folder.log_file.read_bytes()
     for room in range(1, 20):
@@ -150,7 +150,7 @@ def test_a_line_of_the_log_is_whole_or_not_there(tmp_path):
 
 @pytest.mark.parametrize("cut", ['{"images": 2, "lo', '{"images": 2', "\0\0\0", '{"images": 2, "loss": 1.0}'])
 def test_nothing_is_glued_onto_a_line_that_a_crash_cut(tmp_path, cut):
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.append_log({"images": 1})
     with folder.log_file.open("a") as file:
         file.write(cut)
@@ -159,14 +159,14 @@ def test_nothing_is_glued_onto_a_line_that_a_crash_cut(tmp_path, cut):
 
 
 def test_a_log_that_is_nothing_but_a_cut_line_begins_anew(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.log_file.write_text('{"images"')
     folder.append_log({"images": 3})
     assert folder.log_file.read_text() == '{"images": 3}\n'
 
 
 def test_a_damaged_line_in_the_middle_costs_no_other_line(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.log_file.write_bytes(
         b'{"images": 1}\n{"ima\xff\n5\n[]\n{"loss": 2}\n' + b"[" * 9_000 + b'\n{"images": 3}\n'
     )
@@ -175,7 +175,7 @@ def test_a_damaged_line_in_the_middle_costs_no_other_line(tmp_path):
 
 def test_a_link_in_the_logs_place_is_not_written_through(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    folder = RunFolder(tmp_path)
+    folder = RunDir(tmp_path)
     folder.log_file.symlink_to("mine")
     with pytest.raises(OSError, match="symbolic links"):
         folder.append_log({"images": 1})
@@ -183,7 +183,7 @@ def test_a_link_in_the_logs_place_is_not_written_through(tmp_path):
 
 
 def test_what_else_the_system_refuses_is_told_without_the_advice_for_a_full_disk(tmp_path):
-    with pytest.raises(RunError) as error, writing(RunFolder(tmp_path), "a checkpoint", 5):
+    with pytest.raises(RunError) as error, writing(RunDir(tmp_path), "a checkpoint", 5):
         raise OSError(errno.EROFS, "Read-only file system", "x")
     assert str(error.value) == (
         f"a checkpoint of {tmp_path} could not be written, read-only file system: x; mend that and give the "

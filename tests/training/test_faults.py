@@ -7,28 +7,28 @@ import signal
 import pytest
 import torch
 
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, CheckpointFormatError, RunError
 from kennel.reporting import write_report
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.storage import safetensors_io
 from kennel.storage.lock import locked
 from kennel.training.run import train
 
 
-class StopAt(Watch):
+class StopAt(TrainObserver):
     """Asks the run to stop when it has shown so many images; remembers what was said."""
 
     def __init__(self, images: int = 10**9) -> None:
         self.images = images
         self.said: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         if images_seen >= self.images:
             self.images = 10**9
             signal.raise_signal(signal.SIGTERM)
@@ -46,7 +46,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
     recipe, data = small_recipe("keep_checkpoints=1", "validation.every_ticks=0"), packed_set()
     assert train(recipe, data, tmp_path / "whole")
     assert not train(small_recipe("keep_checkpoints=2"), data, tmp_path / "run", watch=StopAt(72))
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     newest, before = checkpoint.in_folder(folder.checkpoints)
     damage(newest)
     watch = StopAt(72)  # stops again where the damaged one stood
@@ -66,7 +66,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
     assert there == whole
 
 
-VALIDATED = ("validation.every_ticks=1", "validation.count=20")
+VALIDATED = ("validation.every_ticks=1", "validation.num_samples=20")
 
 
 def test_a_damaged_best_is_told_and_made_again_where_its_checkpoint_is_kept(
@@ -75,12 +75,12 @@ def test_a_damaged_best_is_told_and_made_again_where_its_checkpoint_is_kept(
     recipe, data = small_recipe(*VALIDATED, "keep_checkpoints=100"), packed_set()
     assert train(recipe, data, tmp_path / "whole")
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
-    best = RunFolder(tmp_path / "run").best_checkpoint
+    best = RunDir(tmp_path / "run").best_checkpoint
     before = best.read_bytes()
     damage(best)
     watch = StopAt()
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(80))
-    assert checkpoint.load(best).about["checksum"] == checksum_in(before, tmp_path)
+    assert checkpoint.load(best).metadata["checksum"] == checksum_in(before, tmp_path)
     damage(best)
     assert train(recipe, data, tmp_path / "run", watch=watch)
     assert any(
@@ -92,7 +92,7 @@ def test_a_damaged_best_is_told_and_made_again_where_its_checkpoint_is_kept(
 
 def checksum_in(content: bytes, tmp_path) -> str:
     (tmp_path / "copy.safetensors").write_bytes(content)
-    return str(checkpoint.load(tmp_path / "copy.safetensors").about["checksum"])
+    return str(checkpoint.load(tmp_path / "copy.safetensors").metadata["checksum"])
 
 
 def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
@@ -104,7 +104,7 @@ def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
     monkeypatch.setattr(Validator, "values", lambda self, generator, images: {"fid": values[images]})
     recipe, data = small_recipe(*VALIDATED, "keep_checkpoints=1"), packed_set()
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(104))
-    best = RunFolder(tmp_path / "run").best_checkpoint
+    best = RunDir(tmp_path / "run").best_checkpoint
     best.write_bytes(b"nothing of use")
     watch = StopAt()
     assert train(recipe, data, tmp_path / "run", watch=watch)
@@ -117,7 +117,7 @@ def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
 def test_what_a_killed_process_left_is_swept_and_nothing_else(small_recipe, packed_set, tmp_path):
     data = packed_set()
     assert not train(small_recipe(), data, tmp_path / "run", watch=StopAt(72))
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     left = [
         folder.checkpoints / ".000000000096.safetensors.4711.part",
         folder.samples / ".000000000096.png.1.part",
@@ -148,7 +148,7 @@ def test_a_second_process_is_refused_and_reading_is_not(small_recipe, packed_set
             train(recipe, data, out)
         assert {path: path.read_bytes() for path in there} == there
         load_run(out).samples(2).pixels()
-        write_report(RunFolder(out))
+        write_report(RunDir(out))
         assert train(recipe, data, tmp_path / "fork", parent=out)  # another folder, and this one is only read
     assert train(recipe, data, out)
     assert not (out / ".lock").exists()
@@ -184,8 +184,8 @@ def test_a_checkpoint_without_what_a_resume_needs_is_refused_by_name(
 ):
     recipe, data = small_recipe(), packed_set()
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
-    newest = checkpoint.newest(RunFolder(tmp_path / "run").checkpoints)
-    about = {name: value for name, value in newest.about.items() if name not in (lacking, "checksum")}
+    newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
+    about = {name: value for name, value in newest.metadata.items() if name not in (lacking, "checksum")}
     checkpoint.save(newest.path, newest.tensors, about)
     with pytest.raises(CheckpointError, match=f"says nothing of its {lacking}, which kennel's own do"):
         train(recipe, data, tmp_path / "run")
@@ -194,14 +194,14 @@ def test_a_checkpoint_without_what_a_resume_needs_is_refused_by_name(
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("generator_optimiser.x.step", ()),
-        ("generator_optimiser.999.step", ()),
-        ("generator_optimiser.0.step", (3, 3)),
+        ("generator_optimizer.x.step", ()),
+        ("generator_optimizer.999.step", ()),
+        ("generator_optimizer.0.step", (3, 3)),
         # A fused kernel that trusted these would write beyond them.
-        ("generator_optimiser.0.exp_avg", (1,)),
-        ("discriminator_optimiser.0.exp_avg_sq", (2, 0)),
-        ("generator_optimiser.0.learning_rate", ()),
-        ("generator_optimiser.0.exp_avg", None),
+        ("generator_optimizer.0.exp_avg", (1,)),
+        ("discriminator_optimizer.0.exp_avg_sq", (2, 0)),
+        ("generator_optimizer.0.learning_rate", ()),
+        ("generator_optimizer.0.exp_avg", None),
         ("technique.ema.average.stem.weight", (1,)),
         ("technique.ema.another", ()),
         ("technique.ema.average.stem.weight", None),
@@ -215,8 +215,8 @@ def test_a_state_that_does_not_fit_is_refused_in_one_sentence_before_a_kernel_tr
 ):
     recipe, data = small_recipe(), packed_set()
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
-    newest = checkpoint.newest(RunFolder(tmp_path / "run").checkpoints)
-    about = {key: value for key, value in newest.about.items() if key != "checksum"}
+    newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
+    about = {key: value for key, value in newest.metadata.items() if key != "checksum"}
     tensors = {key: value for key, value in newest.tensors.items() if key != name}
     assert shape is not None or len(tensors) == len(newest.tensors) - 1, name
     if shape is not None:
@@ -241,7 +241,7 @@ def test_events_after_the_point_of_return_are_void_at_once_and_for_any_length_of
 ):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data, out = packed_set(), tmp_path / "run"
-    folder = RunFolder(out)
+    folder = RunDir(out)
 
     def steps(tag: str) -> list[int]:
         events = accumulator.EventAccumulator(str(folder.tensorboard))
@@ -271,11 +271,11 @@ def test_a_record_that_a_crash_cut_off_hides_no_later_event(small_recipe, packed
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data, out = packed_set(), tmp_path / "run"
     assert not train(small_recipe(), data, out, watch=StopAt(72))
-    (events,) = RunFolder(out).tensorboard.iterdir()
+    (events,) = RunDir(out).tensorboard.iterdir()
     with events.open("ab") as file:
         file.write(b"\x20\0\0\0\0\0")
     assert train(small_recipe(), data, out)
-    found = accumulator.EventAccumulator(str(RunFolder(out).tensorboard))
+    found = accumulator.EventAccumulator(str(RunDir(out).tensorboard))
     found.Reload()
     assert [event.step for event in found.Scalars("generator_loss")] == [32, 64, 96, 128]
 
@@ -285,7 +285,7 @@ def test_events_of_an_older_kennels_writer_are_gone_on_from(small_recipe, packed
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data, out = packed_set(), tmp_path / "run"
     assert not train(small_recipe(), data, out, watch=StopAt(72))
-    folder = RunFolder(out)
+    folder = RunDir(out)
     for path in folder.tensorboard.iterdir():
         path.unlink()
     with writers.SummaryWriter(str(folder.tensorboard)) as writer:

@@ -6,18 +6,18 @@ import shutil
 import pytest
 import torch
 
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, RecipeError, RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 
-class Listening(Watch):
+class Listening(TrainObserver):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
 
@@ -34,7 +34,7 @@ def parent(small_recipe, packed_set, tmp_path, once):
 
 
 def first_checkpoint(run) -> checkpoint.Checkpoint:
-    return checkpoint.load(RunFolder(run).checkpoints / checkpoint.name_for(0))
+    return checkpoint.load(RunDir(run).checkpoints / checkpoint.name_for(0))
 
 
 def kept_first(recipe):
@@ -45,7 +45,7 @@ def kept_first(recipe):
 def test_a_changed_recipe_is_refused_with_the_way_to_fork(parent, small_recipe):
     old, data = parent
     with pytest.raises(RecipeError, match=r"batch: 8 -> 16.*--fork NEW with this --out to begin a new run"):
-        train(small_recipe("batch=16"), data, old)
+        train(small_recipe("batch_size=16"), data, old)
 
 
 def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimisers(
@@ -54,25 +54,27 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
     old, data = parent
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     watch = Listening()
-    recipe = kept_first(small_recipe("batch=16", "loss.name=lsgan", "generator_optimiser.learning_rate=1e-3"))
+    recipe = kept_first(
+        small_recipe("batch_size=16", "loss.name=lsgan", "generator_optimizer.learning_rate=1e-3")
+    )
     assert train(recipe, data, tmp_path / "new", parent=old, watch=watch)
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
-    last, first = checkpoint.newest(RunFolder(old).checkpoints), first_checkpoint(tmp_path / "new")
+    last, first = checkpoint.newest(RunDir(old).checkpoints), first_checkpoint(tmp_path / "new")
     assert last is not None
     for name, value in first.tensors.items():
         assert "optimiser" not in name
         assert torch.equal(value, last.tensors[name]), name
     assert any(name.startswith("technique.ema.") for name in first.tensors)
-    assert (first.images_seen, first.about["seconds"], first.about["best"]) == (0, 0.0, None)
-    folder = RunFolder(tmp_path / "new")
+    assert (first.images_seen, first.metadata["seconds"], first.metadata["best"]) == (0, 0.0, None)
+    folder = RunDir(tmp_path / "new")
     assert [line["images"] for line in folder.log()] == [32, 64, 96, 128]
-    assert folder.recipe().batch == 16
+    assert folder.recipe().batch_size == 16
     assert folder.about()["parent"] == {
         "path": str(old.resolve()),
-        "run": last.about["run"],
-        "fingerprint": RunFolder(old).fingerprint(),
+        "run": last.metadata["run"],
+        "fingerprint": RunDir(old).fingerprint(),
         "images_seen": 128,
-        "checksum": last.about["checksum"],
+        "checksum": last.metadata["checksum"],
     }
     # Its first grid is the parent's last one: the same weights, the same latents.
     grids = [
@@ -92,11 +94,11 @@ def pixels(path) -> bytes:
 
 def test_the_same_command_again_goes_on_with_the_fork(parent, small_recipe, tmp_path, outcome):
     old, data = parent
-    recipe = small_recipe("batch=16")
+    recipe = small_recipe("batch_size=16")
     assert train(recipe, data, tmp_path / "whole", parent=old)
 
-    class Enough(Watch):
-        def at_round(self, images_seen: int, total: int) -> None:
+    class Enough(TrainObserver):
+        def on_iteration(self, images_seen: int, total: int) -> None:
             if images_seen == 48:
                 raise KeyboardInterrupt
 
@@ -156,7 +158,7 @@ def test_a_folder_that_is_in_use_and_a_parent_that_is_no_run_are_refused(
     assert train(small_recipe(), data, tmp_path / "another")
     with pytest.raises(RunError, match=r"did not begin from .*: give --fork a new folder"):
         train(small_recipe(), data, tmp_path / "another", parent=old)
-    for path in checkpoint.in_folder(RunFolder(old).checkpoints):
+    for path in checkpoint.in_folder(RunDir(old).checkpoints):
         path.unlink()
     with pytest.raises(RunError, match="has no checkpoint to begin from yet"):
         train(small_recipe(), data, tmp_path / "new", parent=old)
@@ -165,7 +167,7 @@ def test_a_folder_that_is_in_use_and_a_parent_that_is_no_run_are_refused(
 
 def test_a_damaged_newest_of_the_parent_is_told_and_the_one_before_is_taken(parent, small_recipe, tmp_path):
     old, data = parent
-    newest = checkpoint.in_folder(RunFolder(old).checkpoints)[0]
+    newest = checkpoint.in_folder(RunDir(old).checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     watch = Listening()
     assert train(small_recipe(), data, tmp_path / "new", parent=old, watch=watch)

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from kennel.config.recipe import override
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_step, resolve, sampling_generator
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import DataError, RecipeError, RunError, UnknownNameError
 from kennel.planning import forecast
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import teacher_of
 from kennel.sampling.export import export
 from kennel.sampling.load import load_run
@@ -26,21 +26,21 @@ from kennel.training.instances import (
     remaining_time,
 )
 from kennel.training.run import train
-from kennel.training.weight_transfer import take_weights
+from kennel.training.weight_transfer import transfer_weights
 
 CPU = torch.device("cpu")
 TINY = (
     "image.size=32",
     "image.channels=3",
-    "generator.width=2",
+    "generator.base_channels=2",
     "discriminator.features=untrained",
-    "discriminator.width=2",
-    "discriminator.widest=8",
+    "discriminator.base_channels=2",
+    "discriminator.max_channels=8",
     "instances.extractor=pixels",
-    "instances.dimension=4",
+    "instances.dim=4",
     "instances.neighbors=2",
-    "batch=8",
-    "ticks=4",
+    "batch_size=8",
+    "num_ticks=4",
     "budget.images=64",
     "validation.every_ticks=0",
 )
@@ -48,7 +48,7 @@ TINY = (
 
 def recipe(*settings):
     """`projected` at its smallest, with instances by pixels."""
-    return override(built_in("projected"), [*TINY, *settings])
+    return override(get_recipe("projected"), [*TINY, *settings])
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def data(packed_set):
 
 
 def table_of(path, *settings, heard=None):
-    packed = PackedSet(path)
+    packed = ImageDataset(path)
     say = (lambda sentence: None) if heard is None else heard.append
     return instance_table(resolve(recipe(*settings), packed), packed, CPU, say)
 
@@ -81,7 +81,7 @@ def test_neighbors_point_the_same_way(data):
 
 
 def test_of_a_larger_set_some_images_are_instances(data):
-    table = table_of(data, "instances.most=5", "instances.neighbors=1")
+    table = table_of(data, "instances.max_instances=5", "instances.neighbors=1")
     assert table.vectors.shape == (5, 4)
     assert table.neighbors.shape == (12, 1)
     assert sorted(set(table.neighbors.flatten().tolist())) == list(range(5))
@@ -126,8 +126,8 @@ def test_images_that_are_all_the_same_are_refused(data):
 
 
 def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(data, tmp_path, outcome):
-    class Stopping(Watch):
-        def at_round(self, images_seen, total):
+    class Stopping(TrainObserver):
+        def on_iteration(self, images_seen, total):
             if images_seen == 24:
                 raise KeyboardInterrupt
 
@@ -139,7 +139,7 @@ def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(data, tmp_
     for one in (whole, stopped):
         del one["words"]["run"], one["words"]["checksum"]
     assert stopped == whole
-    found = [checkpoint.newest(RunFolder(tmp_path / name).checkpoints) for name in ("whole", "stopped")]
+    found = [checkpoint.newest(RunDir(tmp_path / name).checkpoints) for name in ("whole", "stopped")]
     for name, value in found[0].tensors.items():
         assert torch.equal(value, found[1].tensors[name]), name
 
@@ -170,14 +170,14 @@ def test_an_exported_generator_draws_what_the_run_draws(run):
 
 
 def test_a_fork_takes_the_weights_and_keeps_the_vectors_of_its_own_set(run, data):
-    wanted = resolve(recipe(), PackedSet(data))
+    wanted = resolve(recipe(), ImageDataset(data))
     step = build_step(wanted, CPU)
     own = torch.randn(12, 4)
     fill_instances(step, InstanceTable(own, torch.arange(12, dtype=torch.int32)[:, None]))
-    old = checkpoint.newest(RunFolder(run).checkpoints)
-    taken = take_weights(old, RunFolder(run).recipe(), step, wanted)
+    old = checkpoint.newest(RunDir(run).checkpoints)
+    taken = transfer_weights(old, RunDir(run).recipe(), step, wanted)
     assert not taken.new
-    generator = step.players.generator
+    generator = step.networks.generator
     assert torch.equal(generator.stem.weight, old.tensors["generator.stem.weight"])
     assert torch.equal(generator.embedding.vectors, own)
     assert torch.equal(sampling_generator(step).embedding.vectors, own)
@@ -191,7 +191,7 @@ def test_planning_looks_at_no_image(data, monkeypatch):
 
 
 def test_the_network_that_tells_instances_taught_the_run(data):
-    packed = PackedSet(data)
+    packed = ImageDataset(data)
     assert teacher_of(resolve(recipe(), packed)) == "pixels"
     assert teacher_of(resolve(recipe("instances.neighbors=0"), packed)) is None
 
@@ -200,33 +200,33 @@ def test_the_network_that_tells_instances_taught_the_run(data):
 def test_instances_go_by_an_extractor_that_is_named(data, name):
     # Whatever "auto" finds would be recorded as no network's teaching.
     with pytest.raises(UnknownNameError, match=f"no extractor that instances could go by '{name}'"):
-        teacher_of(resolve(recipe(f"instances.extractor={name}"), PackedSet(data)))
+        teacher_of(resolve(recipe(f"instances.extractor={name}"), ImageDataset(data)))
 
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         (["instances.neighbors=13"], "asks for more than the 12 images there are: give at most 12"),
-        (["classes=2"], "draws by class"),
+        (["num_classes=2"], "draws by class"),
         (["generator.name=mlp"], "the generator mlp takes no instances: take one that does"),
         (["discriminator.conditioning=none"], "the discriminator projected takes no instances"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
-        (["instances.most=1"], "instances.most.*greater than or equal to 2"),
+        (["instances.max_instances=1"], "instances.max_instances.*greater than or equal to 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(data, settings, complaint):
     with pytest.raises(RecipeError, match=complaint):
-        build_step(resolve(recipe(*settings), PackedSet(data)), CPU)
+        build_step(resolve(recipe(*settings), ImageDataset(data)), CPU)
 
 
 def test_a_label_is_a_class_or_an_instance(packed_set):
     both = packed_set(count=12, channels=3, size=32, classes=2)
     with pytest.raises(RecipeError, match="by class and by instance"):
-        build_step(resolve(recipe("classes=null"), PackedSet(both)), CPU)
+        build_step(resolve(recipe("num_classes=null"), ImageDataset(both)), CPU)
 
 
 def test_a_recipe_without_instances_keeps_its_fingerprint():
-    plain = built_in("digits")
+    plain = get_recipe("digits")
     told = override(plain, ["instances.neighbors=2"])
     assert told.fingerprint() != plain.fingerprint()
     assert override(told, ["instances.neighbors=0"]).fingerprint() == plain.fingerprint()

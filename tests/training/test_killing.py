@@ -16,7 +16,7 @@ import pytest
 
 from kennel.reporting import write_report
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 START, TICKS = 0.4, 0.06
@@ -72,7 +72,7 @@ def lives(processes, recipe, data: Path, out: Path, kills: int, seed: int) -> li
 
 def wait_for_tick(child, run: Path) -> None:
     """Until the log has a tick that it had not."""
-    log = RunFolder(run).log_file
+    log = RunDir(run).log_file
     before, deadline = None, time.monotonic() + 60
     while child.exitcode is None and time.monotonic() < deadline:
         size = log.stat().st_size if log.exists() else 0
@@ -84,7 +84,7 @@ def wait_for_tick(child, run: Path) -> None:
 
 def check_log(run: Path) -> None:
     """Whatever moment it was: whole lines, each tick once and in order, and at most the last one is cut."""
-    file = RunFolder(run).log_file
+    file = RunDir(run).log_file
     lines = file.read_text().split("\n") if file.exists() else [""]
     seen = [json.loads(line)["images"] for line in lines[:-1]]
     assert seen == sorted(set(seen))
@@ -99,14 +99,14 @@ def check_kills(processes, recipe, data: Path, tmp_path: Path, outcome, kills: i
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
     for name in ("killed", "whole"):
         assert agree_with_events(tmp_path / name)
-    best = [checkpoint.load(RunFolder(tmp_path / name).best_checkpoint) for name in ("killed", "whole")]
-    assert best[0].about["checksum"] == best[1].about["checksum"]
+    best = [checkpoint.load(RunDir(tmp_path / name).best_checkpoint) for name in ("killed", "whole")]
+    assert best[0].metadata["checksum"] == best[1].metadata["checksum"]
     assert best[0].images_seen == best[1].images_seen
     names = {path.name for path in tmp_path.glob("killed/**/*") if "tfevents" not in path.name}
     assert names - {".lock"} == {
         path.name for path in tmp_path.glob("whole/**/*") if "tfevents" not in path.name
     }
-    write_report(RunFolder(tmp_path / "killed"))
+    write_report(RunDir(tmp_path / "killed"))
     return left
 
 
@@ -115,7 +115,7 @@ def agree_with_events(run: Path) -> bool:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
-    log = RunFolder(run).log()
+    log = RunDir(run).log()
     tags = {name for line in log for name in line} - {"images"}
     told = {tag for tag in events.Tags()["scalars"] if not tag.startswith("spectra_")}
     assert told == tags
@@ -130,7 +130,7 @@ def agree_with_events(run: Path) -> bool:
 def test_a_run_that_is_killed_3_times_is_the_run_that_never_was(
     small_recipe, packed_set, tmp_path, outcome, processes
 ):
-    recipe = small_recipe("budget.images=320", "ticks=40", "validation.every_ticks=8")
+    recipe = small_recipe("budget.images=320", "num_ticks=40", "validation.every_ticks=8")
     check_kills(processes, recipe, packed_set(), tmp_path, outcome, kills=3)
 
 
@@ -138,6 +138,6 @@ def test_a_run_that_is_killed_3_times_is_the_run_that_never_was(
 def test_a_run_that_is_killed_30_times_is_the_run_that_never_was(
     small_recipe, packed_set, tmp_path, outcome, processes
 ):
-    recipe = small_recipe("budget.images=1600", "ticks=200", "validation.every_ticks=8")
+    recipe = small_recipe("budget.images=1600", "num_ticks=200", "validation.every_ticks=8")
     left = check_kills(processes, recipe, packed_set(), tmp_path, outcome, kills=30)
     assert left, "none was killed within its writing: this proves little"

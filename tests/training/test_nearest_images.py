@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from kennel.config.recipe import override
-from kennel.data.dataset import FORMAT, PackedSet, set_fingerprint
-from kennel.recipes import built_in
-from kennel.runs.run_dir import RunFolder
+from kennel.data.dataset import FORMAT, ImageDataset, set_fingerprint
+from kennel.recipes import get_recipe
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training import nearest_images
 from kennel.training.nearest_images import draw_nearest, pairs
@@ -20,11 +20,11 @@ CPU = torch.device("cpu")
 SETTINGS = [
     "image.size=8",
     "image.channels=1",
-    "batch=8",
-    "ticks=1",
+    "batch_size=8",
+    "num_ticks=1",
     "budget.images=16",
-    "generator.width=4",
-    "discriminator.width=4",
+    "generator.base_channels=4",
+    "discriminator.base_channels=4",
     "validation.every_ticks=0",
 ]
 
@@ -34,8 +34,8 @@ def run(packed_set, tmp_path, monkeypatch):
     """A run's folder and its set."""
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
     data = packed_set(count=60)
-    train(override(built_in("digits"), SETTINGS), data, tmp_path / "run")
-    return RunFolder(tmp_path / "run"), data
+    train(override(get_recipe("digits"), SETTINGS), data, tmp_path / "run")
+    return RunDir(tmp_path / "run"), data
 
 
 def tiles(folder, side=64, padding=6):
@@ -62,7 +62,7 @@ def with_images(data, images):
 def test_a_copied_sample_stands_beside_its_source_and_first(run):
     folder, data = run
     samples = load_run(folder.path).samples(32).pixels()
-    reals = np.array(PackedSet(data).images)
+    reals = np.array(ImageDataset(data).images)
     reals[17] = samples[5]  # a training image that the run has "copied"
     found = draw_nearest(folder, with_images(data, reals), CPU)
     assert (found.count, found.extractor, found.among) == (32, "pixels", "")

@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from kennel.config.recipe import override
-from kennel.engine.step import Step
+from kennel.engine.step import GANStep
 from kennel.errors import RunError
-from kennel.recipes import built_in
-from kennel.runs.run_dir import RunFolder
+from kennel.recipes import get_recipe
+from kennel.runs.run_dir import RunDir
 from kennel.training.oom import failures_told, is_short_of_memory, shortage_told
 from kennel.training.run import train
 
 CPU = torch.device("cpu")
-RECIPE = override(built_in("digits"), ["batch=2000"])
+RECIPE = override(get_recipe("digits"), ["batch_size=2000"])
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_a_lack_of_memory_is_told_with_the_batch_and_the_device(error):
     with pytest.raises(RunError) as told, failures_told(RECIPE, CPU, " in another --out"):
         raise error
     assert str(told.value) == (
-        "the memory of cpu does not suffice for a batch of 2,000 images: give a smaller --set batch=... in "
-        "another --out (`kennel plan` says what one takes)"
+        "the memory of cpu does not suffice for a batch of 2,000 images: give a smaller --set batch_size=... "
+        "in another --out (`kennel plan` says what one takes)"
     )
 
 
@@ -49,7 +49,7 @@ def test_torch_itself_says_it_so():
 )
 @pytest.mark.parametrize("compiled", ["on", "off"])
 def test_other_errors_stay_what_they_are(error, compiled):
-    recipe = override(RECIPE, [f"speed.compile={compiled}"])
+    recipe = override(RECIPE, [f"compute.compile={compiled}"])
     with pytest.raises(type(error)) as told, failures_told(recipe, CPU, ""):
         raise error
     assert told.value is error
@@ -59,11 +59,11 @@ def test_an_error_in_a_compiled_way_back_is_told_with_the_way_out():
     compiled = compile(
         "raise RuntimeError('buffers were donated\\nand more')", "/x/torch/_functorch/it.py", "exec"
     )
-    with pytest.raises(RunError) as told, failures_told(override(RECIPE, ["speed.compile=on"]), CPU, ""):
+    with pytest.raises(RunError) as told, failures_told(override(RECIPE, ["compute.compile=on"]), CPU, ""):
         exec(compiled)
     assert str(told.value) == (
         "the way back through the compiled networks failed (buffers were donated): give --set "
-        "speed.compile=off"
+        "compute.compile=off"
     )
     with pytest.raises(RuntimeError, match="donated"), failures_told(RECIPE, CPU, ""):
         exec(compiled)
@@ -73,8 +73,14 @@ def test_a_run_whose_memory_runs_out_says_so_and_ends_its_threads(packed_set, tm
     def full(*given: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Step, "generator_turn", full)
-    small = ["generator.width=4", "discriminator.width=4", "image.size=8", "batch=8", "budget.images=64"]
+    monkeypatch.setattr(GANStep, "generator_turn", full)
+    small = [
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+        "image.size=8",
+        "batch_size=8",
+        "budget.images=64",
+    ]
     with pytest.raises(RunError, match="does not suffice for a batch of 8 images"):
-        train(override(built_in("digits"), small), packed_set(), tmp_path / "run", resident_bytes=0)
-    assert RunFolder(tmp_path / "run").log() == []
+        train(override(get_recipe("digits"), small), packed_set(), tmp_path / "run", resident_bytes=0)
+    assert RunDir(tmp_path / "run").log() == []

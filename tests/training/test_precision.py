@@ -1,4 +1,4 @@
-"""What `speed.precision=auto` is decided by: measured times, a cache that is not trusted, and once a run."""
+"""What decides `compute.precision=auto`: measured times, a cache that is not trusted, once a run."""
 
 import json
 from dataclasses import replace
@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine import precision
 from kennel.engine.builder import resolve
 from kennel.engine.precision import Iterations, LateError, measure, precision_for, recall, remembered_in
 from kennel.errors import RecipeError
-from kennel.runs.run_dir import RunFolder
-from kennel.training.run import portions, train
+from kennel.runs.run_dir import RunDir
+from kennel.training.run import make_plan, train
 
 CPU = torch.device("cpu")
 
@@ -91,9 +91,9 @@ def test_nothing_is_measured_for_a_run_that_is_over_too_soon():
 @pytest.fixture
 def resolved(small_recipe, packed_set):
     """(recipe, plan): of 1,000,000 images."""
-    data = PackedSet(packed_set())
+    data = ImageDataset(packed_set())
     recipe = resolve(small_recipe("budget.images=1M"), data)
-    return recipe, portions(recipe, 1_000_000, CPU)
+    return recipe, make_plan(recipe, 1_000_000, CPU)
 
 
 def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved):
@@ -175,13 +175,13 @@ def test_a_run_of_few_iterations_is_not_measured(resolved):
 
 @pytest.mark.parametrize(
     "settings",
-    [[], ["techniques.r1.every=4", "classes=null", "discriminator.conditioning=label"]],
+    [[], ["techniques.r1.interval=4", "num_classes=null", "discriminator.conditioning=label"]],
     ids=["plain", "by class, with a lazy penalty"],
 )
 def test_real_iterations_of_both_precisions_are_played(small_recipe, packed_set, settings):
-    data = PackedSet(packed_set(classes=2))
+    data = ImageDataset(packed_set(classes=2))
     recipe = resolve(small_recipe(*settings), data)
-    play = Iterations(recipe, portions(recipe, 128, CPU))
+    play = Iterations(recipe, make_plan(recipe, 128, CPU))
     for name in ("float32", "bfloat16", "float32"):
         assert play(name, 4, None) > 0
     with pytest.raises(LateError):
@@ -198,10 +198,10 @@ def test_a_run_decides_once_and_keeps_it(small_recipe, packed_set, tmp_path, mon
     monkeypatch.setattr("kennel.training.run.precision_for", decide)
     data, run = packed_set(), tmp_path / "run"
     train(small_recipe("budget.images=64"), data, run)
-    assert RunFolder(run).recipe().speed.precision == "bfloat16"
+    assert RunDir(run).recipe().compute.precision == "bfloat16"
     monkeypatch.setattr("kennel.training.run.precision_for", lambda *given: "float32")
     train(small_recipe("budget.images=128"), data, run)
-    assert RunFolder(run).recipe().speed.precision == "bfloat16"
+    assert RunDir(run).recipe().compute.precision == "bfloat16"
     with pytest.raises(RecipeError, match=r"speed\.precision"):
-        train(small_recipe("speed.precision=float32"), data, run)
+        train(small_recipe("compute.precision=float32"), data, run)
     assert asked == [64]

@@ -5,15 +5,22 @@ from pathlib import Path
 import pytest
 
 from kennel.config.recipe import override
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.alarm_callback import key_after
 
 SCRIPT = str(Path(__file__).with_name("one_training_rank.py"))
 TINY = [
-    *("image.channels=1", "image.size=8", "batch=8", "ticks=4", "budget.images=160", "classes=0"),
-    *("generator.width=4", "discriminator.width=4", "validation.every_ticks=0"),
+    *(
+        "image.channels=1",
+        "image.size=8",
+        "batch_size=8",
+        "num_ticks=4",
+        "budget.images=160",
+        "num_classes=0",
+    ),
+    *("generator.base_channels=4", "discriminator.base_channels=4", "validation.every_ticks=0"),
     *("techniques.ema=on", "techniques.lecam.start_images=0", "techniques.mine.hidden=[8]"),
     *("techniques.ada.interval=2", "techniques.minibatch_stddev=on"),
 ]
@@ -27,7 +34,7 @@ def told(once, two_ranks) -> tuple[Path, list[dict[str, str]]]:
         make = packed(folder)
         data, other = make("set", 40), make("other", 41)
         make("pictures", 12, 32)
-        (folder / "recipe.yaml").write_text(override(built_in("digits"), TINY).to_yaml())
+        (folder / "recipe.yaml").write_text(override(get_recipe("digits"), TINY).to_yaml())
         arguments = [SCRIPT, str(folder), str(folder / "recipe.yaml"), str(data), str(other)]
         codes, said = two_ranks(*arguments, seconds=300, KENNEL_CACHE=str(folder / "cache"))
         assert codes == [0, 0], said
@@ -65,12 +72,12 @@ def packed(folder: Path):
 
 def outcome(run: Path) -> dict[str, object]:
     """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
     watched = {"spectra": folder.spectra(), "alarms": folder.alarms()}
-    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids} | watched
+    return {"checksum": newest.metadata["checksum"], "log": timeless, "grids": grids} | watched
 
 
 def test_a_run_that_one_rank_stopped_goes_on_bit_for_bit(told):
@@ -81,14 +88,14 @@ def test_a_run_that_one_rank_stopped_goes_on_bit_for_bit(told):
     assert second["stopped"] == "False []"
     assert first["went_on"] == second["went_on"] == "True []"
     assert outcome(folder / "stopped") == outcome(folder / "whole")
-    assert [line["images"] for line in RunFolder(folder / "whole").log()] == [40, 80, 120, 160]
+    assert [line["images"] for line in RunDir(folder / "whole").log()] == [40, 80, 120, 160]
 
 
 def test_what_two_ranks_began_one_process_ends(told):
     folder, (first, second) = told
     assert first["alone_it_goes_on"].startswith("True")
     assert second["alone_it_goes_on"].startswith("True")
-    ended, whole = (RunFolder(folder / name).log()[-1] for name in ("ended alone", "whole"))
+    ended, whole = (RunDir(folder / name).log()[-1] for name in ("ended alone", "whole"))
     assert ended["images"] == whole["images"] == 160
     assert ended["discriminator_loss"] == pytest.approx(whole["discriminator_loss"], rel=1e-3)
 
@@ -98,16 +105,16 @@ def test_a_metric_that_does_not_improve_ends_the_run_on_all_ranks(told):
     assert "has not improved for 1 validation (best 0" in first["patience"]
     assert first["patience"].startswith("True")
     assert second["patience"] == "True []"
-    log = RunFolder(folder / "patience").log()
+    log = RunDir(folder / "patience").log()
     assert log[-1]["validations_since_best"] == 1
     assert log[-1]["images"] < 160
-    assert checkpoint.newest(RunFolder(folder / "patience").checkpoints).images_seen == log[-1]["images"]
+    assert checkpoint.newest(RunDir(folder / "patience").checkpoints).images_seen == log[-1]["images"]
 
 
 def test_a_batch_that_ranks_do_not_divide_is_refused(told):
     folder, (first, second) = told
     assert "a batch of 9 images cannot be divided among 2 ranks" in first["uneven"]
-    assert "give --set batch=8, or another number of ranks" in first["uneven"]
+    assert "give --set batch_size=8, or another number of ranks" in first["uneven"]
     assert second["uneven"] == "SystemExit(2) [] []"
     assert not (folder / "uneven").exists()
 
@@ -122,7 +129,7 @@ def test_ranks_that_drifted_apart_are_told_before_anything_of_it_is_written(told
     folder, (first, second) = told
     assert "before 40 images the generator of rank 1 was no longer that of rank 0" in first["drift"]
     assert second["drift"] == "SystemExit(2) [] []"
-    assert checkpoint.newest(RunFolder(folder / "drift").checkpoints) is None
+    assert checkpoint.newest(RunDir(folder / "drift").checkpoints) is None
 
 
 def test_what_fails_on_one_rank_ends_all_with_its_sentence(told):
@@ -135,7 +142,7 @@ def test_what_fails_on_one_rank_ends_all_with_its_sentence(told):
 
 def test_rank_0_alone_writes_and_the_folder_is_that_of_one_process(told):
     folder, _ = told
-    run = RunFolder(folder / "whole")
+    run = RunDir(folder / "whole")
     assert len(list(run.samples.iterdir())) == 5
     assert len(list(run.tensorboard.iterdir())) == 1
 
@@ -146,10 +153,10 @@ def test_a_rollback_ends_with_one_state_one_key_and_one_rate_on_all_ranks(told):
     assert own == other
     done, _, key, rate = own
     assert done == "True"
-    recipe = override(built_in("digits"), TINY)
+    recipe = override(get_recipe("digits"), TINY)
     assert int(key) == key_after(recipe.seed, 1)
-    assert float(rate) == recipe.generator_optimiser.learning_rate / 2
-    run = RunFolder(folder / "rolled back")
+    assert float(rate) == recipe.generator_optimizer.learning_rate / 2
+    run = RunDir(folder / "rolled back")
     alarm, back = run.alarms()
     assert alarm["alarm"] == "exploding_spectrum"
     assert back["rollback"] == 1
@@ -169,17 +176,17 @@ def test_one_ranks_loss_that_is_not_finite_takes_all_back(told):
     folder, (first, second) = told
     assert first["rolled_back_from_a_loss"].startswith("True")
     assert second["rolled_back_from_a_loss"].startswith("True")
-    alarm, back = RunFolder(folder / "rolled back from a loss").alarms()
+    alarm, back = RunDir(folder / "rolled back from a loss").alarms()
     assert alarm["alarm"] == "non_finite"
     assert (alarm["images"], back["images"]) == (120, 120)  # ranks look at the end of a tick
-    assert RunFolder(folder / "rolled back from a loss").log()[-1]["images"] == 160
+    assert RunDir(folder / "rolled back from a loss").log()[-1]["images"] == 160
 
 
 def test_one_ranks_loss_takes_all_back_where_a_tick_ends_within_a_round(told):
     folder, (first, second) = told
     assert first["rolled_back_from_a_boosted_round"].startswith("True")
     assert second["rolled_back_from_a_boosted_round"].startswith("True")
-    run = RunFolder(folder / "rolled back from a boosted round")
+    run = RunDir(folder / "rolled back from a boosted round")
     alarm, back = run.alarms()
     assert alarm["alarm"] == "non_finite"
     assert (alarm["images"], back["images"]) == (96, 96)
@@ -198,7 +205,7 @@ def test_rank_0s_scores_are_waited_for_and_where_they_fail_all_end(told):
     assert first["scores_fail"] == "SystemExit(2) ['no scores'] []"
     assert second["scores_fail"] == "SystemExit(2) [] []"
     assert second["scores_waited_for"] == "7"
-    assert RunFolder(folder / "scores fail").log() == []
+    assert RunDir(folder / "scores fail").log() == []
 
 
 def test_each_rank_drops_values_of_its_own(told):
@@ -211,7 +218,7 @@ def test_what_one_rank_samples_by_standing_statistics_needs_no_other(told):
     folder, (first, second) = told
     assert first["standing"].startswith("True")
     assert second["standing"].startswith("True")
-    several, one = (RunFolder(folder / name) for name in ("standing", "standing alone"))
+    several, one = (RunDir(folder / name) for name in ("standing", "standing alone"))
     grid = "000000000000.png"
     assert (several.samples / grid).read_bytes() == (one.samples / grid).read_bytes()
     assert several.log()[0]["fid"] == pytest.approx(one.log()[0]["fid"], rel=1e-3)
@@ -223,7 +230,7 @@ def test_one_ranks_loss_that_is_not_finite_ends_all_with_one_sentence(told):
     assert "values that are not finite in the generator's turn some rounds before 120" in first["not_finite"]
     assert "it began in the losses or terms of rank 1, those of rank 0 being finite" in first["not_finite"]
     assert second["not_finite"] == "SystemExit(2) [] []"
-    run = RunFolder(folder / "not finite")
+    run = RunDir(folder / "not finite")
     assert [line["alarm"] for line in run.alarms()] == ["non_finite"]
     assert checkpoint.newest(run.checkpoints).images_seen == 80
 
@@ -232,7 +239,7 @@ def test_a_fork_begins_with_its_parents_weights_on_all_ranks(told):
     folder, (first, second) = told
     assert first["forked"].startswith("True")
     assert second["forked"].startswith("True")
-    several, one = (RunFolder(folder / name) for name in ("forked", "forked alone"))
+    several, one = (RunDir(folder / name) for name in ("forked", "forked alone"))
     assert several.about()["parent"]["images_seen"] == 160
     assert several.spectra()[0] == one.spectra()[0]
     for name in ("000000000000.png", "000000000040.png"):
@@ -248,19 +255,19 @@ def test_a_validation_that_one_process_gave_up_two_ranks_do(told):
     folder, (first, second) = told
     assert first["tick_due"].startswith("True")
     assert second["tick_due"].startswith("True")
-    run = RunFolder(folder / "tick due")
+    run = RunDir(folder / "tick due")
     assert [line["images"] for line in run.log()] == [40, 80, 120, 160]
     assert ["fid" in line for line in run.log()] == [False, True, False, True]
     assert [line["images"] for line in run.spectra()] == [0, 40, 80, 120, 160]
     # The tick that was due has the means of all its rounds, those that one process played.
-    other = RunFolder(folder / "whole").log()[1]
+    other = RunDir(folder / "whole").log()[1]
     assert run.log()[1]["discriminator_loss"] == pytest.approx(other["discriminator_loss"], rel=1e-3)
 
 
 def test_all_ranks_are_conditioned_on_the_instances_that_rank_0_saw(told):
     folder, (first, second) = told
     assert first["with_instances"] == second["with_instances"] == "True []"
-    several, one = (RunFolder(folder / name) for name in ("with instances", "with instances alone"))
+    several, one = (RunDir(folder / name) for name in ("with instances", "with instances alone"))
     grid = "000000000000.png"
     assert (several.samples / grid).read_bytes() == (one.samples / grid).read_bytes()
     for key in ("discriminator_loss", "generator_loss"):

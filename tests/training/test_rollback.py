@@ -5,28 +5,28 @@ import signal
 
 import pytest
 
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
-from kennel.techniques import TECHNIQUES, Play, Term
+from kennel.techniques import TECHNIQUES, ForwardOutput, LossTerm
 from kennel.training.run import train
 
-VALIDATED = ("validation.every_ticks=1", "validation.count=20")
+VALIDATED = ("validation.every_ticks=1", "validation.num_samples=20")
 
 
-class Hearing(Watch):
+class Hearing(TrainObserver):
     """Remembers what was said, and asks the run to stop where it has shown `stop` images."""
 
     def __init__(self, stop: int = 0) -> None:
         self.said: list[str] = []
         self.stop = stop
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         if images_seen == self.stop:
             signal.raise_signal(signal.SIGTERM)
 
@@ -44,11 +44,11 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_never_trained_on(
     assert train(small_recipe("seed=5"), data, tmp_path / "other")
     assert train(small_recipe(), data, tmp_path / "whole")
     assert not train(small_recipe(), data, tmp_path / "run", watch=Hearing(64))
-    foreign = checkpoint.in_folder(RunFolder(tmp_path / "other").checkpoints)[0]
-    place = RunFolder(tmp_path / "run").checkpoints / foreign.name
+    foreign = checkpoint.in_folder(RunDir(tmp_path / "other").checkpoints)[0]
+    place = RunDir(tmp_path / "run").checkpoints / foreign.name
     place.write_bytes(foreign.read_bytes())
     with pytest.raises(CheckpointError, match="of another run, with another recipe or other data"):
-        checkpoint.load(place, checkpoint.newest(RunFolder(tmp_path / "whole").checkpoints).about["run"])
+        checkpoint.load(place, checkpoint.newest(RunDir(tmp_path / "whole").checkpoints).metadata["run"])
     assert load_run(tmp_path / "run").images_seen == 64
     watch = Hearing()
     assert train(small_recipe(), data, tmp_path / "run", watch=watch)
@@ -60,7 +60,7 @@ def test_a_checkpoint_under_a_wrong_name_is_set_aside(small_recipe, packed_set, 
     data = packed_set()
     assert train(small_recipe(), data, tmp_path / "run")
     before = outcome(tmp_path / "run")
-    newest = checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints)[0]
+    newest = checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints)[0]
     newest.rename(newest.with_name(checkpoint.name_for(9999)))
     watch = Hearing()
     assert train(small_recipe(), data, tmp_path / "run", watch=watch)
@@ -78,7 +78,7 @@ def test_where_no_numbered_checkpoint_is_left_the_best_is_gone_on_from(
     )
     recipe = small_recipe(*VALIDATED, "validation.metric=recall")
     assert train(recipe, data, tmp_path / "run")
-    folder, before = RunFolder(tmp_path / "run"), outcome(tmp_path / "run")
+    folder, before = RunDir(tmp_path / "run"), outcome(tmp_path / "run")
     best = checkpoint.load(folder.best_checkpoint).images_seen
     assert best == 64
     for path in checkpoint.in_folder(folder.checkpoints):
@@ -93,7 +93,7 @@ def test_where_no_numbered_checkpoint_is_left_the_best_is_gone_on_from(
 def test_where_no_checkpoint_is_left_the_log_is_not_cut(small_recipe, packed_set, tmp_path):
     data = packed_set()
     assert train(small_recipe(), data, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     for path in checkpoint.in_folder(folder.checkpoints):
         path.unlink()
     log = folder.log_file.read_bytes()
@@ -105,7 +105,7 @@ def test_where_no_checkpoint_is_left_the_log_is_not_cut(small_recipe, packed_set
 def test_a_damaged_best_is_not_made_again_from_one_that_is_not_the_best(small_recipe, packed_set, tmp_path):
     recipe, data = small_recipe(*VALIDATED, "keep_checkpoints=100", "alarms.policy=rollback"), packed_set()
     assert train(recipe, data, tmp_path / "run")
-    best = RunFolder(tmp_path / "run").best_checkpoint
+    best = RunDir(tmp_path / "run").best_checkpoint
     flip(best)
     damaged = best.read_bytes()
     watch = Hearing()
@@ -118,20 +118,20 @@ def test_a_damaged_best_is_not_made_again_from_one_that_is_not_the_best(small_re
     assert best.read_bytes() == damaged
 
 
-class Spoiler(Term):
+class Spoiler(LossTerm):
     """From 80 images on, and with the first key only, a term that is not finite or weights that explode."""
 
     what: str = "loss"
 
-    def due(self, play: Play) -> bool:
-        return play.turn.images_seen > 80 and play.turn.seed == 0
+    def due(self, play: ForwardOutput) -> bool:
+        return play.context.images_seen > 80 and play.context.seed == 0
 
     def generator_term(self, play):
         return play.fake.mean() * float("inf") if self.what == "loss" and self.due(play) else None
 
     def after_generator(self, play) -> None:
         if self.what == "weights" and self.due(play):
-            play.players.generator.get_submodule("layers.2").weight.data.mul_(3.0)
+            play.networks.generator.get_submodule("layers.2").weight.data.mul_(3.0)
 
 
 @pytest.fixture
@@ -149,14 +149,14 @@ def test_a_rollback_leaves_the_best_as_it_is(small_recipe, packed_set, tmp_path,
         "kennel.training.validation.Validator.values", lambda self, generator, seen: {"recall": values[seen]}
     )
     settings = ("validation.metric=recall", "alarms.policy=rollback", "techniques.spoiler.what=weights")
-    recipe, folder, seen = small_recipe(*VALIDATED, *settings), RunFolder(tmp_path / "run"), []
+    recipe, folder, seen = small_recipe(*VALIDATED, *settings), RunDir(tmp_path / "run"), []
 
-    class Looking(Watch):
-        def say(self, sentence: str) -> None:
+    class Looking(TrainObserver):
+        def log(self, sentence: str) -> None:
             if sentence.startswith("Rollback"):
                 best = checkpoint.load(folder.best_checkpoint)
                 newest = checkpoint.newest(folder.checkpoints)
-                seen.extend([(best.images_seen, best.about["best"]), newest.about["best"]])
+                seen.extend([(best.images_seen, best.metadata["best"]), newest.metadata["best"]])
                 values[128] = 8.0
 
     assert train(recipe, packed_set(), tmp_path / "run", watch=Looking())
@@ -165,13 +165,13 @@ def test_a_rollback_leaves_the_best_as_it_is(small_recipe, packed_set, tmp_path,
     assert seen == [(96, 7.0), 7.0]
     # 9 was of weights that nobody has any more: the 8 of the other branch is the best.
     best = checkpoint.load(folder.best_checkpoint)
-    assert (best.images_seen, best.about["best"], best.about["rollbacks"]) == (128, 8.0, 1)
+    assert (best.images_seen, best.metadata["best"], best.metadata["rollbacks"]) == (128, 8.0, 1)
 
 
 def test_a_log_that_is_lost_costs_a_run_that_rolls_back_no_checkpoint(small_recipe, packed_set, tmp_path):
     recipe, data = small_recipe("alarms.policy=rollback"), packed_set()
     assert not train(recipe, data, tmp_path / "run", watch=Hearing(72))
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     folder.log_file.unlink()
     assert train(recipe, data, tmp_path / "run")
     # All but that of the stop between two ticks.
@@ -185,16 +185,16 @@ def test_a_longer_round_that_ends_a_tick_hides_nothing_from_the_alarms(
 ):
     # As on a device where nothing is noticed before the tick's end.
     monkeypatch.setattr("kennel.engine.nonfinite.Sentinel.has_noticed", lambda self: False)
-    boost = "turns.boost={discriminator: 5, first: 2, every: 4}"
+    boost = "steps.extra_d_steps={discriminator: 5, first: 2, every: 4}"
     settings = (
         boost,
         "alarms.policy=rollback",
         "techniques.spoiler.what=loss",
         "budget.images=256",
-        "ticks=8",
+        "num_ticks=8",
     )
     assert train(small_recipe(*settings), packed_set(), tmp_path / "run")
-    alarm, rollback = RunFolder(tmp_path / "run").alarms()
+    alarm, rollback = RunDir(tmp_path / "run").alarms()
     assert alarm["alarm"] == "non_finite"
     assert rollback["rollback"] == 1
 
@@ -202,7 +202,7 @@ def test_a_longer_round_that_ends_a_tick_hides_nothing_from_the_alarms(
 def test_a_fork_is_gone_on_with_when_its_parent_has_a_larger_budget(small_recipe, packed_set, tmp_path):
     data = packed_set()
     assert train(small_recipe(), data, tmp_path / "old")
-    fork = small_recipe("batch=16")
+    fork = small_recipe("batch_size=16")
     assert train(fork, data, tmp_path / "new", parent=tmp_path / "old")
     assert train(small_recipe("budget.images=160"), data, tmp_path / "old")
     assert train(fork, data, tmp_path / "new", parent=tmp_path / "old")
@@ -217,15 +217,15 @@ def test_a_fork_into_a_folder_with_a_hidden_file_names_it(small_recipe, packed_s
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / ".DS_Store").touch()
     with pytest.raises(RunError, match=r"holds files but no run \(.DS_Store\): give a folder that is new"):
-        train(small_recipe("batch=16"), data, tmp_path / "new", parent=tmp_path / "old")
+        train(small_recipe("batch_size=16"), data, tmp_path / "new", parent=tmp_path / "old")
 
 
 def test_a_recipe_that_is_no_text_and_facts_that_are_gone_are_one_sentence(
     small_recipe, packed_set, tmp_path
 ):
     data = packed_set(classes=2)
-    assert train(small_recipe("classes=0"), data, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    assert train(small_recipe("num_classes=0"), data, tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     recipe, about = folder.recipe_file.read_bytes(), folder.about()
     folder.recipe_file.write_bytes(recipe.replace(b"batch", b"b\xe1tch"))
     with pytest.raises(RunError, match=r"recipe.yaml is damaged \(it is no text\)"):

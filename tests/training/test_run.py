@@ -9,27 +9,27 @@ import torch
 from PIL import Image
 
 from kennel.config.recipe import Recipe, override
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_step, pick_device, resolve
-from kennel.engine.compute_defaults import with_speed_for
-from kennel.engine.observer import Watch
+from kennel.engine.compute_defaults import with_compute_defaults
+from kennel.engine.observer import TrainObserver
 from kennel.errors import DataError, RecipeError, RunError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
-from kennel.recipes import RECIPES, built_in
+from kennel.recipes import RECIPES, get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.techniques import TECHNIQUES
 from kennel.training.run import train
 
 TINY = [
-    "batch=8",
-    "ticks=4",
+    "batch_size=8",
+    "num_ticks=4",
     "validation.every_ticks=0",
     "image.channels=1",
     "budget.images=128",
-    "turns.boost=null",
+    "steps.extra_d_steps=null",
 ]
 WIDTHS = {
     "dcgan": ["width=4"],
@@ -47,13 +47,13 @@ WIDTHS = {
 
 def tiny(name: str, *settings: str) -> Recipe:
     """The recipe at the smallest size that its networks draw, and a few numbers wide."""
-    recipe = built_in(name)
+    recipe = get_recipe(name)
     sizes = [GENERATORS[recipe.generator.name].sizes, DISCRIMINATORS[recipe.discriminator.name].sizes]
     small = [f"image.size={min(set(sizes[0] or (8,)) & set(sizes[1] or (8,)))}"]
-    if recipe.sampling.standing_passes:
-        small.append("sampling.standing_passes=1")
+    if recipe.sampling.standing_stats_batches:
+        small.append("sampling.standing_stats_batches=1")
     if recipe.instances.neighbors:
-        small += ["instances.extractor=pixels", "instances.dimension=4"]
+        small += ["instances.extractor=pixels", "instances.dim=4"]
     for player in ("generator", "discriminator"):
         small += [f"{player}.{width}" for width in WIDTHS[getattr(recipe, player).name]]
     return override(recipe, [*TINY, *small, *settings])
@@ -64,17 +64,17 @@ def bare(name: str, *settings: str) -> Recipe:
     return override(tiny(name).model_copy(update={"techniques": ()}), settings)
 
 
-class StopAt(Watch):
+class StopAt(TrainObserver):
     """Raises a Ctrl-C when the run has shown so many images; remembers what was said."""
 
     def __init__(self, images: int) -> None:
         self.images = images
         self.said: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         if images_seen >= self.images:
             self.images = 10**9
             signal.raise_signal(signal.SIGINT)
@@ -82,11 +82,11 @@ class StopAt(Watch):
 
 def outcome(run: Path) -> dict[str, object]:
     """All that must be equal between two runs: the newest checkpoint, the log but for times, the grids."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
-    return {"checksum": newest.about["checksum"], "log": timeless, "grids": grids}
+    return {"checksum": newest.metadata["checksum"], "log": timeless, "grids": grids}
 
 
 def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
@@ -100,14 +100,14 @@ def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int,
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_recipe_resumes_bit_for_bit_wherever_it_is_stopped(name, packed_set, tmp_path):
     recipe = tiny(name)
-    data = packed_set(count=37, size=recipe.image.size, classes=2 if recipe.classes is None else 0)
+    data = packed_set(count=37, size=recipe.image.size, classes=2 if recipe.num_classes is None else 0)
     assert_resumes(recipe, data, tmp_path, stops=(8, 40, 64))
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
-    settings = ["classes=null", "latent.distribution=normal", f"techniques.{name}=on"]
-    if TECHNIQUES[name].teaches_classes:
+    settings = ["num_classes=null", "latent_distribution=normal", f"techniques.{name}=on"]
+    if TECHNIQUES[name].supplies_class_signal:
         settings.append("discriminator.conditioning=none")
     if name in ("path_length", "style_mixing"):
         settings += ["generator.name=stylegan2", *(f"generator.{width}" for width in WIDTHS["stylegan2"])]
@@ -120,7 +120,7 @@ def test_every_technique_resumes_bit_for_bit(name, packed_set, tmp_path):
     [
         ("techniques.lecam.start_images=0", "techniques.lecam.half_life_images=20"),
         ("techniques.ada.adjustment_images=60", "techniques.ada.interval=2", "techniques.ada.target=-0.5"),
-        ("techniques.ada.fixed=0.8", "techniques.r1.decay=cosine", "techniques.r2.every=3"),
+        ("techniques.ada.fixed=0.8", "techniques.r1.decay=cosine", "techniques.r2.interval=3"),
         ("techniques.ema.ramp=cosine", "techniques.ema.half_life_images=40"),
     ],
 )
@@ -130,7 +130,12 @@ def test_a_technique_that_sets_in_late_resumes_bit_for_bit_once_it_has(settings,
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(name, packed_set, tmp_path):
-    settings = ("turns.discriminator=2", "turns.generator=3", "speed.precision=bfloat16", f"loss.name={name}")
+    settings = (
+        "steps.discriminator=2",
+        "steps.generator=3",
+        "compute.precision=bfloat16",
+        f"loss.name={name}",
+    )
     assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(16, 80))
 
 
@@ -140,21 +145,21 @@ def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp
     settings = [
         f"{player}_optimiser.{setting}"
         for player in ("generator", "discriminator")
-        for setting in (f"name={name}", "schedule.decay=cosine", "schedule.warm_up=0.2", *momentum)
+        for setting in (f"name={name}", "schedule.decay=cosine", "schedule.warmup=0.2", *momentum)
     ]
     assert_resumes(bare("digits", *settings), packed_set(), tmp_path, stops=(40,))
 
 
 def test_rounds_of_different_length_resume_bit_for_bit(packed_set, tmp_path):
-    boost = "turns.boost={discriminator: 3, first: 2, every: 4}"
+    boost = "steps.extra_d_steps={discriminator: 3, first: 2, every: 4}"
     assert_resumes(bare("digits", boost), packed_set(), tmp_path, stops=(24, 56))
 
 
 def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, monkeypatch):
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
-    recipe = tiny("digits", "validation.every_ticks=1", "validation.count=40")
+    recipe = tiny("digits", "validation.every_ticks=1", "validation.num_samples=40")
     assert_resumes(recipe, packed_set(), tmp_path, stops=(40, 72))
-    log = RunFolder(tmp_path / "stopped").log()
+    log = RunDir(tmp_path / "stopped").log()
     assert all(line["fid"] > 0 for line in log)
     best = min(log, key=lambda line: line["fid"])
     assert load_run(tmp_path / "stopped", "best").images_seen == best["images"]
@@ -164,7 +169,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tm
     recipe, data = tiny("digits"), packed_set()
     train(recipe, data, tmp_path / "whole")
     assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
-    newest = checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints)[0]
+    newest = checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     watch = StopAt(10**9)
     assert train(recipe, data, tmp_path / "run", watch=watch)
@@ -176,7 +181,7 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(packed
     data = packed_set()
     train(tiny("digits"), data, tmp_path / "run")
     with pytest.raises(RecipeError, match="batch: 8 -> 16"):
-        train(tiny("digits", "batch=16"), data, tmp_path / "run")
+        train(tiny("digits", "batch_size=16"), data, tmp_path / "run")
 
 
 def test_a_longer_budget_goes_on(packed_set, tmp_path):
@@ -184,7 +189,7 @@ def test_a_longer_budget_goes_on(packed_set, tmp_path):
     train(tiny("digits"), data, tmp_path / "run")
     watch = StopAt(10**9)
     assert train(tiny("digits", "budget.images=192"), data, tmp_path / "run", watch=watch)
-    assert RunFolder(tmp_path / "run").log()[-1]["images"] == 192
+    assert RunDir(tmp_path / "run").log()[-1]["images"] == 192
     assert any("budget.images: 128 -> 192" in sentence for sentence in watch.said)
 
 
@@ -203,7 +208,7 @@ def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
         (["generator.activation=rellu"], "'leaky_relu'"),
         (["techniques.one_sided_smoothing.real=2"], "one_sided_smoothing"),
         (["image.size=16"], "wants image size 16"),
-        (["batch=129"], "a batch of 129 is more than the whole budget of 128 images: give a smaller"),
+        (["batch_size=129"], "a batch of 129 is more than the whole budget of 128 images: give a smaller"),
         (["validation.extractor=inceptoin", "validation.every_ticks=1"], "did you mean 'inception'"),
     ],
 )
@@ -217,9 +222,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(settings, messa
 def test_validation_comes_at_every_so_manieth_tick(packed_set, tmp_path, monkeypatch):
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
     # 13 rounds and 5 ticks: the ticks do not fall on multiples of the round.
-    recipe = tiny("digits", "validation.every_ticks=2", "validation.count=40", "budget.images=104", "ticks=5")
+    recipe = tiny(
+        "digits", "validation.every_ticks=2", "validation.num_samples=40", "budget.images=104", "num_ticks=5"
+    )
     train(recipe, packed_set(), tmp_path / "run")
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     assert ["fid" in line for line in log] == [False, True, False, True, True]  # and at the end
 
 
@@ -228,7 +235,7 @@ def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
     train(tiny("digits"), data, tmp_path / "run")
     with pytest.raises(RunError, match="has seen 128 images already: give a budget of no fewer"):
         train(tiny("digits", "budget.images=64"), data, tmp_path / "run")
-    assert RunFolder(tmp_path / "run").recipe().budget.images == 128
+    assert RunDir(tmp_path / "run").recipe().budget.images == 128
 
 
 @pytest.mark.parametrize(
@@ -236,8 +243,13 @@ def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
     [
         ("cgan", 0, (), r"cgan draws by class, and .*set has no classes: prepare it from a folder for each"),
         ("cgan", 1, (), r"cgan draws by class, and .*set has one class only"),
-        ("cgan", 3, ("classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
-        ("improved.mnist.baseline", 3, ("classes=null",), r"improved draws without regard to classes: take"),
+        ("cgan", 3, ("num_classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
+        (
+            "improved.mnist.baseline",
+            3,
+            ("num_classes=null",),
+            r"improved draws without regard to classes: take",
+        ),
         (
             "cgan",
             3,
@@ -263,21 +275,21 @@ def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, me
 @pytest.mark.parametrize("name", list(RECIPES))
 @pytest.mark.parametrize("classes", [0, 1])
 def test_the_remedy_for_a_set_of_fewer_than_two_classes_is_one_that_works(name, classes, packed_set):
-    image = built_in(name).image
-    packed = PackedSet(packed_set(size=image.size or 32, channels=image.channels or 3, classes=classes))
+    image = get_recipe(name).image
+    packed = ImageDataset(packed_set(size=image.size or 32, channels=image.channels or 3, classes=classes))
     try:
-        resolve(built_in(name), packed)
+        resolve(get_recipe(name), packed)
     except RecipeError as error:
         words = str(error).split()
         settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
         assert settings
-        assert resolve(override(built_in(name), settings), packed).classes == 0
+        assert resolve(override(get_recipe(name), settings), packed).num_classes == 0
 
 
 def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
     train(tiny("cgan"), packed_set(classes=3), tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
-    assert folder.recipe().classes == 3
+    folder = RunDir(tmp_path / "run")
+    assert folder.recipe().num_classes == 3
     with Image.open(folder.samples / "000000000128.png") as grid:
         assert grid.size == (8 * 66 + 2, 3 * 66 + 2)
 
@@ -297,7 +309,7 @@ def test_the_log_and_the_events_agree(packed_set, tmp_path):
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     for name in ("generator_loss", "real_probability"):
-        logged = {line["images"]: line[name] for line in RunFolder(tmp_path / "run").log()}
+        logged = {line["images"]: line[name] for line in RunDir(tmp_path / "run").log()}
         written = {event.step: event.value for event in events.Scalars(name)}
         assert written == pytest.approx(logged, rel=1e-6)
 
@@ -305,8 +317,8 @@ def test_the_log_and_the_events_agree(packed_set, tmp_path):
 def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
     data = packed_set(classes=2)
     train(tiny("digits"), data, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
-    expected = with_speed_for(resolve(tiny("digits"), PackedSet(data)), torch.device("cpu"))
+    folder = RunDir(tmp_path / "run")
+    expected = with_compute_defaults(resolve(tiny("digits"), ImageDataset(data)), torch.device("cpu"))
     assert folder.recipe() == expected
     assert folder.recipe().techniques[-1].options == {
         "half_life_images": 5_000,
@@ -315,14 +327,14 @@ def test_the_run_folder_tells_who_it_is(packed_set, tmp_path):
         "until": 1.0,
     }
     about = json.loads(folder.about_file.read_text())
-    assert about["data"]["fingerprint"] == PackedSet(data).fingerprint
+    assert about["data"]["fingerprint"] == ImageDataset(data).fingerprint
     assert about["data"]["classes"] == ["class 0", "class 1"]
     assert about["versions"]["torch"] == torch.__version__
     assert len(checkpoint.in_folder(folder.checkpoints)) == folder.recipe().keep_checkpoints
 
 
 def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(packed_set):
-    recipe = resolve(tiny("digits"), PackedSet(packed_set()))
+    recipe = resolve(tiny("digits"), ImageDataset(packed_set()))
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -351,11 +363,11 @@ def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp
         "digits",
         "validation.extractor=auto",
         "validation.metric=mifid",
-        "validation.count=20",
+        "validation.num_samples=20",
         "validation.every_ticks=1",
     )
     assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
-    validation = RunFolder(tmp_path / "run").recipe().validation
+    validation = RunDir(tmp_path / "run").recipe().validation
     assert (validation.extractor, validation.metric) == ("pixels", "fid")
     monkeypatch.setattr("kennel.runs.teacher.choose", lambda *given, **rules: "mobilenet")
     assert train(recipe, tmp_path / "set", tmp_path / "run")
@@ -366,5 +378,5 @@ def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
 ):
     monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
     with pytest.raises(RunError, match="not finite in the generator's turn"):
-        train(tiny("digits", "ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
-    assert checkpoint.in_folder(RunFolder(tmp_path / "run").checkpoints) == []
+        train(tiny("digits", "num_ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
+    assert checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints) == []

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 import pytest
 
 from kennel import cancellation
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 from kennel.training.signals import asked_to_stop
 
 VALIDATED = (
     "budget.images=64",
-    "ticks=2",
+    "num_ticks=2",
     "validation.every_ticks=1",
-    "validation.also=recall,kid,prd_f8",
+    "validation.extra_metrics=recall,kid,prd_f8",
     "validation.patience=100",
 )
 SEAMS = ("features.extract", "evaluation.judge", "evaluation.metrics.kid", "evaluation.metrics.prd")
@@ -44,7 +44,7 @@ def at_seam(monkeypatch):
                 passed.append(place)
                 if len(passed) == number:
                     signal.raise_signal(which)
-                cancellation.seam()
+                cancellation.raise_if_cancelled()
 
             return seam
 
@@ -72,11 +72,11 @@ def test_a_validation_is_given_up_at_any_seam_and_done_again_as_if_nothing_had_b
         at_seam(number, signal.SIGTERM if run % 2 else signal.SIGINT)
         out = tmp_path / f"stopped {number}"
         assert not train(recipe, data, out)
-        newest = checkpoint.newest(RunFolder(out).checkpoints)
+        newest = checkpoint.newest(RunDir(out).checkpoints)
         assert newest is not None
-        assert newest.about["tick_due"]
+        assert newest.metadata["tick_due"]
         assert newest.images_seen % 32 == 0
-        assert [line["images"] for line in RunFolder(out).log()] == list(range(32, newest.images_seen, 32))
+        assert [line["images"] for line in RunDir(out).log()] == list(range(32, newest.images_seen, 32))
         at_seam(0, signal.SIGTERM)
         assert train(recipe, data, out)
         assert outcome(out) == outcome(tmp_path / "whole")
@@ -96,17 +96,17 @@ def test_a_tick_that_is_due_again_and_again_is_the_same_tick(
 
 
 def test_a_seam_costs_nothing_where_nobody_asked():
-    cancellation.seam()
-    with pytest.raises(cancellation.GivenUpError), cancellation.unless(lambda: True):
-        cancellation.seam()
-    cancellation.seam()
+    cancellation.raise_if_cancelled()
+    with pytest.raises(cancellation.GivenUpError), cancellation.cancel_when(lambda: True):
+        cancellation.raise_if_cancelled()
+    cancellation.raise_if_cancelled()
 
 
-class Heard(Watch):
+class Heard(TrainObserver):
     def __init__(self) -> None:
         self.by: list[int] = []
 
-    def stopping(self, by: int) -> None:
+    def should_stop(self, by: int) -> None:
         self.by.append(by)
 
 
@@ -154,7 +154,7 @@ def test_a_second_signal_leaves_at_once_but_not_one_that_was_passed_on_twice(nam
 
 def test_a_second_ctrl_c_is_immediate():
     def asked_twice() -> None:
-        with asked_to_stop(Watch()):
+        with asked_to_stop(TrainObserver()):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_is_immediate():
 def test_a_hang_up_that_nohup_switched_off_stays_off():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with asked_to_stop(Watch()) as asked:
+        with asked_to_stop(TrainObserver()) as asked:
             signal.raise_signal(signal.SIGHUP)
             assert not asked()
     finally:
@@ -173,8 +173,8 @@ def test_a_hang_up_that_nohup_switched_off_stays_off():
 
 
 def test_a_watch_that_cannot_speak_any_more_stops_nothing():
-    class Gone(Watch):
-        def stopping(self, by: int) -> None:
+    class Gone(TrainObserver):
+        def should_stop(self, by: int) -> None:
             raise OSError(5, "Input/output error")
 
     with asked_to_stop(Gone()) as asked:
@@ -210,7 +210,7 @@ def test_a_terminal_that_closes_leaves_a_checkpoint(small_recipe, packed_set, tm
         wait_for_tick(tmp_path / "run", child, controller)
         os.close(controller)  # the kernel sends SIGHUP, and writing to the terminal fails from now on
         assert child.wait(timeout=60) == 128 + signal.SIGHUP
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     last = folder.log()[-1]["images"]
     newest = checkpoint.newest(folder.checkpoints)
     assert newest is not None
@@ -237,7 +237,7 @@ def started(
 ) -> Iterator[subprocess.Popen]:
     """`kennel train` on a long run in a process of its own."""
     file = tmp_path / "recipe.yaml"
-    file.write_text(small_recipe("budget.images=10M", "ticks=100000").to_yaml())
+    file.write_text(small_recipe("budget.images=10M", "num_ticks=100000").to_yaml())
     command = ("train", file, "--data", packed_set(), "--out", tmp_path / "run", "--device", "cpu")
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, place, *map(str, command)],
@@ -254,7 +254,7 @@ def started(
 
 def wait_for_tick(run, child, controller: int | None = None) -> None:
     deadline = time.monotonic() + 60
-    while len(RunFolder(run).log()) < 2:
+    while len(RunDir(run).log()) < 2:
         assert child.poll() is None, "the run ended before it could be stopped"
         assert time.monotonic() < deadline, "no tick in a minute"
         time.sleep(0.05)

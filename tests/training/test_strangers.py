@@ -6,20 +6,20 @@ import shutil
 import numpy as np
 import pytest
 
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, DataError, OtherRunError, RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.rollback import _newest_good
 from kennel.training.run import train
 
 
-class Listener(Watch):
+class Listener(TrainObserver):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
 
@@ -29,7 +29,7 @@ def two_runs(small_recipe, packed_set, tmp_path):
     data = packed_set()
     for name, seed in (("own", 1), ("other", 2)):
         assert train(small_recipe(f"seed={seed}"), data, tmp_path / name)
-    return RunFolder(tmp_path / "own"), RunFolder(tmp_path / "other"), data
+    return RunDir(tmp_path / "own"), RunDir(tmp_path / "other"), data
 
 
 def test_another_runs_checkpoint_is_refused_by_sample_judge_and_rollback(two_runs):
@@ -68,7 +68,7 @@ def test_pixels_and_labels_that_were_changed_under_a_run_are_refused(
     small_recipe, packed_set, tmp_path, name
 ):
     data = packed_set(classes=2)
-    recipe = small_recipe("classes=0")
+    recipe = small_recipe("num_classes=0")
     assert train(recipe, data, tmp_path / "run")
     array = np.load(data / name)
     array[-1] = 1 - array[-1] if name == "labels.npy" else 255 - array[-1]

@@ -6,39 +6,45 @@ import threading
 import pytest
 
 from kennel.config.recipe import override
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import DataError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 RECIPE = override(
-    built_in("dcgan"),
+    get_recipe("dcgan"),
     [
-        *("image.size=8", "image.channels=1", "generator.width=4", "discriminator.width=4", "classes=0"),
-        *("batch=8", "ticks=4", "validation.every_ticks=0", "budget.images=128"),
+        *(
+            "image.size=8",
+            "image.channels=1",
+            "generator.base_channels=4",
+            "discriminator.base_channels=4",
+            "num_classes=0",
+        ),
+        *("batch_size=8", "num_ticks=4", "validation.every_ticks=0", "budget.images=128"),
         *("techniques.random_resized_crop=on", "techniques.horizontal_flip=on"),
     ],
 )
 
 
-class Meddler(Watch):
+class Meddler(TrainObserver):
     """Does something once, when the run has shown 64 images; remembers what was said."""
 
     def __init__(self, act=lambda: None):
         self.act, self.said = act, []
 
-    def say(self, sentence):
+    def log(self, sentence):
         self.said.append(sentence)
 
-    def at_round(self, images_seen, total):
+    def on_iteration(self, images_seen, total):
         if images_seen == 64:
             self.act()
 
 
 def checksum(run):
-    return checkpoint.newest(RunFolder(run).checkpoints).about["checksum"]
+    return checkpoint.newest(RunDir(run).checkpoints).metadata["checksum"]
 
 
 def no_thread_is_left():

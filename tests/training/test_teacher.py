@@ -17,7 +17,7 @@ from kennel.networks import DISCRIMINATORS
 from kennel.networks.dcgan import DcganDiscriminator
 from kennel.reporting.html import write_report
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import teacher_of
 from kennel.sampling.load import load_run, sampled_set
 from kennel.sampling.sample_files import write_samples
@@ -46,19 +46,21 @@ def taught(small_recipe, packed_set, tmp_path):
     data = packed_set(size=8)
 
     def make(*settings, out="run", **options):
-        from kennel.engine.observer import Watch
+        from kennel.engine.observer import TrainObserver
 
-        class Listener(Watch):
+        class Listener(TrainObserver):
             def __init__(self):
                 self.said = []
 
-            def say(self, sentence):
+            def log(self, sentence):
                 self.said.append(sentence)
 
         watch = Listener()
-        recipe = small_recipe(BY_A_TEACHER, "discriminator.width=4", "budget.images=32", "ticks=2", *settings)
+        recipe = small_recipe(
+            BY_A_TEACHER, "discriminator.base_channels=4", "budget.images=32", "num_ticks=2", *settings
+        )
         assert train(recipe, data, tmp_path / out, watch=watch, **options)
-        return RunFolder(tmp_path / out), watch.said
+        return RunDir(tmp_path / out), watch.said
 
     return make
 
@@ -72,7 +74,7 @@ def test_the_teacher_of_a_recipe_is_what_its_discriminator_says(small_recipe):
 def test_a_run_its_checkpoints_and_its_samples_say_what_taught_it(taught, tmp_path):
     folder, _ = taught()
     assert folder.about()["teacher"] == "mobilenet"
-    assert checkpoint.newest(folder.checkpoints).about["teacher"] == "mobilenet"
+    assert checkpoint.newest(folder.checkpoints).metadata["teacher"] == "mobilenet"
     loaded = load_run(folder.path)
     assert loaded.teacher == sampled_set(folder.path, 4).teacher == "mobilenet"
     for name in ("fakes.npz", "fakes.zip", "fakes"):
@@ -83,10 +85,10 @@ def test_a_run_its_checkpoints_and_its_samples_say_what_taught_it(taught, tmp_pa
 
 
 def test_what_nothing_taught_says_nothing_of_a_teacher(small_recipe, packed_set, tmp_path):
-    train(small_recipe("budget.images=32", "ticks=2"), packed_set(), tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    train(small_recipe("budget.images=32", "num_ticks=2"), packed_set(), tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     assert folder.about()["teacher"] is None
-    assert "teacher" not in checkpoint.newest(folder.checkpoints).about
+    assert "teacher" not in checkpoint.newest(folder.checkpoints).metadata
     loaded = load_run(folder.path)
     for name in ("fakes.npz", "fakes"):
         write_samples(tmp_path / name, loaded.samples(3), loaded, lambda done, total: None)

@@ -7,12 +7,12 @@ import pytest
 from kennel import cancellation
 from kennel.engine.singular_values import VALUES
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
 
 WATCHED = (
     "budget.images=160",
-    "ticks=5",
+    "num_ticks=5",
     "validation.every_ticks=1",
     # So low a bar that healthy runs raise the alarm.
     "alarms.falling_diversity={below: 0.99999, ticks: 1}",
@@ -22,7 +22,7 @@ WATCHED = (
 
 def watched(run) -> dict[str, object]:
     """What a run tells, but for times."""
-    folder = RunFolder(run)
+    folder = RunDir(run)
     tensors = checkpoint.newest(folder.checkpoints).tensors
     return {
         "log": [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()],
@@ -38,7 +38,7 @@ def events(run) -> list[tuple[int, str, object]]:
     reading = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator")
     from tensorboard.util.tensor_util import make_ndarray
 
-    found = reading.EventAccumulator(str(RunFolder(run).tensorboard), {"tensors": 0})
+    found = reading.EventAccumulator(str(RunDir(run).tensorboard), {"tensors": 0})
     found.Reload()
     shown = []
     for tag in found.Tags()["tensors"]:
@@ -62,7 +62,7 @@ def given_up(monkeypatch):
             left -= 1
             if left == 0:
                 signal.raise_signal(signal.SIGTERM)
-            cancellation.seam()
+            cancellation.raise_if_cancelled()
 
         with monkeypatch.context() as patch:
             patch.setattr("kennel.evaluation.judge.seam", seam)
@@ -76,7 +76,7 @@ def test_a_validation_that_was_given_up_changes_no_alarm_spectrum_event_or_tenso
 ):
     recipe, data = small_recipe(*WATCHED), packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    assert RunFolder(tmp_path / "whole").alarms()
+    assert RunDir(tmp_path / "whole").alarms()
     for seam in (1, 2, 3):
         assert not given_up(seam, lambda: train(recipe, data, tmp_path / "stopped"))
     assert train(recipe, data, tmp_path / "stopped")
@@ -89,11 +89,11 @@ def test_a_due_tick_that_is_killed_leaves_no_line_twice(
 ):
     recipe, data = small_recipe(*WATCHED), packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    due = RunFolder(tmp_path / "whole").alarms()[0]["images"]
+    due = RunDir(tmp_path / "whole").alarms()[0]["images"]
     seam = due // 32  # one for each judgement
     assert not given_up(seam, lambda: train(recipe, data, tmp_path / "killed"))
-    newest = checkpoint.newest(RunFolder(tmp_path / "killed").checkpoints)
-    assert (newest.images_seen, newest.about["tick_due"]) == (due, True)
+    newest = checkpoint.newest(RunDir(tmp_path / "killed").checkpoints)
+    assert (newest.images_seen, newest.metadata["tick_due"]) == (due, True)
 
     def killed(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
@@ -102,7 +102,7 @@ def test_a_due_tick_that_is_killed_leaves_no_line_twice(
         patch.setattr(f"kennel.training.callbacks.Keeper.{place}", killed)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, data, tmp_path / "killed")
-    assert RunFolder(tmp_path / "killed").spectra()[-1]["images"] == due
+    assert RunDir(tmp_path / "killed").spectra()[-1]["images"] == due
     assert train(recipe, data, tmp_path / "killed")
     assert watched(tmp_path / "killed") == watched(tmp_path / "whole")
 
@@ -122,7 +122,7 @@ def test_a_run_that_stops_before_its_first_round_looks_at_its_first_weights_once
 
 def test_tensorboard_reads_alarms_as_text_and_spectra_in_groups(small_recipe, packed_set, tmp_path):
     assert train(small_recipe(*WATCHED), packed_set(), tmp_path / "run")
-    folder, read = RunFolder(tmp_path / "run"), events(tmp_path / "run")
+    folder, read = RunDir(tmp_path / "run"), events(tmp_path / "run")
     texts = [(step, value) for step, tag, value in read if tag == "alarms"]
     assert texts == [(line["images"], line["alarms"]) for line in folder.log() if "alarms" in line]
     for line in folder.spectra()[1:]:  # that of 0 images has no tick

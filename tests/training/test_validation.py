@@ -5,19 +5,25 @@ import signal
 import pytest
 
 from kennel.config.recipe import override
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import KennelError, RecipeError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
-from kennel.training.best_metric import Best
+from kennel.training.best_metric import BestMetric
 from kennel.training.run import train
 from kennel.training.validation import Validator
 
 TINY = (
-    *("batch=8", "image.size=8", "image.channels=1", "generator.width=4", "discriminator.width=4"),
-    *("budget.images=128", "ticks=8", "validation.count=30"),
+    *(
+        "batch_size=8",
+        "image.size=8",
+        "image.channels=1",
+        "generator.base_channels=4",
+        "discriminator.base_channels=4",
+    ),
+    *("budget.images=128", "num_ticks=8", "validation.num_samples=30"),
 )
 TICK = 16
 
@@ -28,20 +34,20 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def tiny(*settings):
-    return override(built_in("digits"), [*TINY, *settings])
+    return override(get_recipe("digits"), [*TINY, *settings])
 
 
-class Listener(Watch):
+class Listener(TrainObserver):
     """Remembers what was said; asks the run to stop when it has shown so many images."""
 
     def __init__(self, stop_at=10**9):
         self.stop_at = stop_at
         self.said = []
 
-    def say(self, sentence):
+    def log(self, sentence):
         self.said.append(sentence)
 
-    def at_round(self, images_seen, total):
+    def on_iteration(self, images_seen, total):
         if images_seen >= self.stop_at:
             self.stop_at = 10**9
             signal.raise_signal(signal.SIGINT)
@@ -64,26 +70,26 @@ def scripted(monkeypatch):
 
 
 def outcome(run):
-    folder = RunFolder(run)
+    folder = RunDir(run)
     timeless = [{key: value for key, value in line.items() if "second" not in key} for line in folder.log()]
     grids = {path.name: path.read_bytes() for path in sorted(folder.samples.glob("*.png"))}
     newest, best = checkpoint.newest(folder.checkpoints), checkpoint.load(folder.best_checkpoint)
-    about = {key: value for key, value in newest.about.items() if key != "seconds"}
-    return about, best.about["checksum"], timeless, grids
+    about = {key: value for key, value in newest.metadata.items() if key != "seconds"}
+    return about, best.metadata["checksum"], timeless, grids
 
 
 def test_any_metric_decides_and_others_are_logged_beside_it(packed_set, tmp_path):
-    recipe = tiny("validation.metric=kid", "validation.also=prdc,fid", "ticks=4")
+    recipe = tiny("validation.metric=kid", "validation.extra_metrics=prdc,fid", "num_ticks=4")
     watch = Listener()
     assert train(recipe, packed_set(), tmp_path / "run", watch=watch)
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     measured = [
         name for name in log[0] if name in ("kid", "precision", "recall", "density", "coverage", "fid")
     ]
     assert measured == ["kid", "precision", "recall", "density", "coverage", "fid"]
     best = min(log, key=lambda line: line["kid"])
     assert load_run(tmp_path / "run", "best").images_seen == best["images"]
-    assert RunFolder(tmp_path / "run").recipe().validation.also == tuple(measured[1:])
+    assert RunDir(tmp_path / "run").recipe().validation.extra_metrics == tuple(measured[1:])
     assert watch.heard("KID of 30 samples by the pixels extractor decides which checkpoint is best. Also")
 
 
@@ -91,7 +97,7 @@ def test_the_best_of_a_metric_that_rises_is_its_highest(packed_set, tmp_path, sc
     scripted("coverage", [0.2, 0.5, 0.4, 0.7, 0.7, 0.1, 0.6, 0.3])
     train(tiny("validation.metric=coverage"), packed_set(), tmp_path / "run")
     assert load_run(tmp_path / "run", "best").images_seen == 4 * TICK
-    log = RunFolder(tmp_path / "run").log()
+    log = RunDir(tmp_path / "run").log()
     assert [line["validations_since_best"] for line in log] == [0, 0, 1, 0, 1, 2, 3, 4]
 
 
@@ -105,7 +111,7 @@ def test_a_run_ends_when_its_metric_has_not_improved_for_so_many_validations(
     watch = Listener()
     recipe = tiny(f"validation.metric={metric}", "validation.patience=2")
     assert train(recipe, packed_set(), tmp_path / "run", watch=watch)
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDir(tmp_path / "run")
     assert [line["images"] for line in folder.log()] == [TICK * tick for tick in range(1, 7)]
     assert checkpoint.newest(folder.checkpoints).images_seen == 6 * TICK
     label = {"fid": "FID", "coverage": "Coverage"}[metric]
@@ -119,7 +125,7 @@ def test_patience_counts_validations_and_not_ticks(packed_set, tmp_path, scripte
     scripted("fid", [0, 5, 0, 6, 0, 7, 0, 8])
     recipe = tiny("validation.patience=2", "validation.every_ticks=2")
     train(recipe, packed_set(), tmp_path / "run")
-    assert RunFolder(tmp_path / "run").log()[-1]["images"] == 6 * TICK
+    assert RunDir(tmp_path / "run").log()[-1]["images"] == 6 * TICK
 
 
 def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set, tmp_path, scripted):
@@ -138,11 +144,11 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     watch = Listener()
     assert train(tiny("validation.patience=null"), data, run, watch=watch)
     assert watch.heard("validation.patience: 2 -> None. The training itself is the same.")
-    assert RunFolder(run).log()[-1]["images"] == 128
+    assert RunDir(run).log()[-1]["images"] == 128
     assert load_run(run, "best").images_seen == 7 * TICK
     train(tiny(), data, tmp_path / "whole")
-    newest = [checkpoint.newest(RunFolder(one).checkpoints) for one in (run, tmp_path / "whole")]
-    assert newest[0].about["checksum"] == newest[1].about["checksum"]
+    newest = [checkpoint.newest(RunDir(one).checkpoints) for one in (run, tmp_path / "whole")]
+    assert newest[0].metadata["checksum"] == newest[1].metadata["checksum"]
 
 
 @pytest.mark.parametrize("stop", [TICK + 8, 4 * TICK, 5 * TICK + 8])
@@ -152,7 +158,7 @@ def test_a_run_stopped_by_hand_ends_early_where_one_that_never_stopped_does(
     scripted("fid", [9, 5, 6, 6, 5, 6, 4, 5])
     data, recipe = packed_set(), tiny("validation.patience=4")
     train(recipe, data, tmp_path / "whole")
-    assert RunFolder(tmp_path / "whole").log()[-1]["images"] == 6 * TICK
+    assert RunDir(tmp_path / "whole").log()[-1]["images"] == 6 * TICK
     assert not train(recipe, data, tmp_path / "stopped", watch=Listener(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
@@ -166,18 +172,20 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
     assert not train(tiny(), data, run, watch=Listener(3 * TICK))
     scripted("kid", [9, 9, 9, 8, 7, 8, 9, 9])
     watch = Listener()
-    assert train(tiny("validation.metric=kid", "validation.also=recall"), data, run, watch=watch)
-    assert watch.heard("Validation changed: validation.metric: fid -> kid; validation.also: [] -> ['recall']")
+    assert train(tiny("validation.metric=kid", "validation.extra_metrics=recall"), data, run, watch=watch)
+    assert watch.heard(
+        "Validation changed: validation.metric: fid -> kid; validation.extra_metrics: [] -> ['recall']"
+    )
     assert watch.heard("The best is sought anew.")
     assert load_run(run, "best").images_seen == 5 * TICK
-    assert RunFolder(run).recipe().validation.metric == "kid"
+    assert RunDir(run).recipe().validation.metric == "kid"
 
 
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
     assert not train(tiny(), data, run, watch=Listener(TICK))
     with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.count: 30 -> 31\)"):
-        train(tiny("validation.count=31"), data, run)
+        train(tiny("validation.num_samples=31"), data, run)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,10 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
             r"pixels extractor has no logits, .* \(validation\.metric\): give --set .*name another$",
         ),
         (["also=modes"], r"has no logits, which Modes needs \(validation\.also\): .*leave it out$"),
-        (["metric=fid_by_class"], r"no labels, .*: give a set with classes and --set classes=null, or name"),
+        (
+            ["metric=fid_by_class"],
+            r"no labels, .*: give a set with classes and --set num_classes=null, or name",
+        ),
         (
             ["also=recall", "count=3"],
             r"Recall needs at least 4 images on a side, and there are 3 images \(vali",
@@ -216,35 +227,35 @@ def test_a_set_with_too_few_images_is_named(packed_set, tmp_path):
     with pytest.raises(
         RecipeError, match="Recall needs at least 4 images on a side, and there are 3 images of"
     ):
-        train(tiny("validation.also=recall"), packed_set(count=3), tmp_path / "run")
+        train(tiny("validation.extra_metrics=recall"), packed_set(count=3), tmp_path / "run")
 
 
 def test_samples_of_a_conditional_run_are_judged_class_by_class(packed_set, tmp_path):
-    recipe = tiny("classes=null", "validation.metric=fid_by_class", "ticks=2")
+    recipe = tiny("num_classes=null", "validation.metric=fid_by_class", "num_ticks=2")
     train(recipe, packed_set(classes=2), tmp_path / "run")
-    assert all(line["fid_by_class"] > 0 for line in RunFolder(tmp_path / "run").log())
+    assert all(line["fid_by_class"] > 0 for line in RunDir(tmp_path / "run").log())
 
 
 def test_all_measures_what_the_extractor_and_the_set_allow(packed_set, tmp_path):
-    train(tiny("validation.also=all", "ticks=1"), packed_set(), tmp_path / "run")
-    line = RunFolder(tmp_path / "run").log()[-1]
+    train(tiny("validation.extra_metrics=all", "num_ticks=1"), packed_set(), tmp_path / "run")
+    line = RunDir(tmp_path / "run").log()[-1]
     assert {"fid", "mifid", "nearest_distance", "kid", "recall", "diversity", "vendi"} <= set(line)
     assert not {"inception_score", "swd", "fid_by_class"} & set(line)
 
 
 def test_the_best_survives_its_own_words_and_refuses_those_of_another_metric():
-    best = Best("recall")
+    best = BestMetric("recall")
     assert [best.add(images, value) for images, value in ((8, 0.25), (16, 0.25), (24, 0.5), (32, 0.1))] == [
         True,
         False,
         True,
         False,
     ]
-    again = Best("recall")
+    again = BestMetric("recall")
     again.restore(best.about())
     assert again.about() == best.about()
     assert (again.value, again.images_seen, again.since) == (0.5, 24, 1)
-    other = Best("fid")
+    other = BestMetric("fid")
     other.restore(best.about())
     assert other.value is None
     assert best.words() == "Recall has not improved for 1 validation (best 0.5 at 24 images)"

@@ -5,25 +5,25 @@ import json
 import pytest
 import torch
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_step, resolve
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, RunError
 from kennel.reporting import write_report
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
-from kennel.training.weight_transfer import take_weights
+from kennel.training.weight_transfer import transfer_weights
 
 CPU = torch.device("cpu")
 
 
-class Listening(Watch):
+class Listening(TrainObserver):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.said.append(sentence)
 
 
@@ -34,11 +34,11 @@ def by_class(recipe):
 
 @pytest.fixture
 def parent(small_recipe, packed_set, tmp_path):
-    """`parent("techniques.x=on", classes=4)`: a run that is over."""
+    """`parent("techniques.x=on", num_classes=4)`: a run that is over."""
 
     def begun(*settings, **of_set):
         data = packed_set(name="parents", **({"classes": 4} | of_set))
-        classes = () if of_set.get("classes") == 0 else ("classes=null",)
+        classes = () if of_set.get("classes") == 0 else ("num_classes=null",)
         assert train(small_recipe(*classes, *settings), data, tmp_path / "old")
         return tmp_path / "old"
 
@@ -46,21 +46,21 @@ def parent(small_recipe, packed_set, tmp_path):
 
 
 def newest(run):
-    found = checkpoint.newest(RunFolder(run).checkpoints)
+    found = checkpoint.newest(RunDir(run).checkpoints)
     assert found is not None
     return found
 
 
 def taken_into(run, recipe, data):
     """The tensors of `recipe` on `data` before and after it took the weights of `run`; and what it took."""
-    whole = resolve(recipe, PackedSet(data))
+    whole = resolve(recipe, ImageDataset(data))
     step = build_step(whole, CPU)
-    before = checkpoint.collect(step, checkpoint.Tally())
+    before = checkpoint.collect(step, checkpoint.RunningMeans())
     before = {name: value.clone() for name, value in before.items()}
-    parents = RunFolder(run)
-    same = list(PackedSet(data).classes) == parents.about()["data"]["classes"]
-    taken = take_weights(newest(run), parents.recipe(), step, whole, same_classes=same)
-    return before, checkpoint.collect(step, checkpoint.Tally()), taken
+    parents = RunDir(run)
+    same = list(ImageDataset(data).classes) == parents.about()["data"]["classes"]
+    taken = transfer_weights(newest(run), parents.recipe(), step, whole, same_classes=same)
+    return before, checkpoint.collect(step, checkpoint.RunningMeans()), taken
 
 
 def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
@@ -69,12 +69,12 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
     old = parent()
     data = packed_set(name="children", classes=3, count=50)
     watch = Listening()
-    recipe = by_class(small_recipe("classes=null"))
+    recipe = by_class(small_recipe("num_classes=null"))
     assert train(recipe, data, tmp_path / "new", parent=old, watch=watch)
     (sentence,) = [one for one in watch.said if "begins with the weights of" in one]
     new = ["generator.label", "discriminator.label"]
     assert sentence.endswith(f"of the numbers), newly initialized {', '.join(new)}.")
-    folder = RunFolder(tmp_path / "new")
+    folder = RunDir(tmp_path / "new")
     first, last = checkpoint.load(folder.checkpoints / checkpoint.name_for(0)), newest(old)
     for name, value in first.tensors.items():
         assert "optimiser" not in name
@@ -87,7 +87,7 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
     about = folder.about()["parent"]
     some, whole = about["taken"]
     assert (whole - some, about["new"]) == (2, new)
-    assert newest(folder.path).about["parent"] == {
+    assert newest(folder.path).metadata["parent"] == {
         key: about[key] for key in ("run", "images_seen", "checksum")
     }
     page = write_report(folder).read_text()
@@ -99,8 +99,8 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
 @pytest.mark.parametrize(
     ("settings", "of_set", "new"),
     [
-        (("generator.width=8",), {}, "generator.stem"),
-        (("latent.dimension=7",), {}, "generator.stem"),
+        (("generator.base_channels=8",), {}, "generator.stem"),
+        (("latent_dim=7",), {}, "generator.stem"),
         ((), {"channels": 3}, "discriminator.first"),
         ((), {"size": 16}, "generator.stem"),
         (("discriminator.name=mlp", "discriminator.hidden=[8]"), {}, "discriminator.first"),
@@ -127,9 +127,9 @@ def test_spectral_norm_may_come_and_go(parent, small_recipe, packed_set, tmp_pat
     data = tmp_path / "parents"
     _, after, taken = taken_into(old, small_recipe(), data)
     assert taken.new == []
-    step = build_step(resolve(small_recipe("techniques.spectral_norm=on"), PackedSet(data)), CPU)
-    checkpoint.restore(newest(old), step, checkpoint.Tally())
-    normed = step.players.discriminator.eval()
+    step = build_step(resolve(small_recipe("techniques.spectral_norm=on"), ImageDataset(data)), CPU)
+    checkpoint.restore(newest(old), step, checkpoint.RunningMeans())
+    normed = step.networks.discriminator.eval()
     for name, layer in normed.named_modules():
         if hasattr(layer, "parametrizations"):
             plain = after[f"discriminator.{name}.weight"]
@@ -154,7 +154,7 @@ def test_a_reference_batch_keeps_the_childs_labels(parent, small_recipe, packed_
     vbn = ("techniques.virtual_batch_norm=on", "techniques.virtual_batch_norm.reference=8")
     old = parent(*vbn, classes=4)
     before, after, taken = taken_into(
-        old, small_recipe("classes=null", *vbn), packed_set(name="children", classes=2)
+        old, small_recipe("num_classes=null", *vbn), packed_set(name="children", classes=2)
     )
     for prefix in ("generator", "technique.ema.average"):
         labels = f"{prefix}.reference_batch.labels"
@@ -178,7 +178,7 @@ def test_a_parent_of_weights_that_are_not_finite_is_refused(parent, small_recipe
     found = newest(old)
     spoilt = dict(found.tensors)
     spoilt["generator.stem.weight"] = spoilt["generator.stem.weight"] * float("nan")
-    words = {name: value for name, value in found.about.items() if name != "checksum"}
+    words = {name: value for name, value in found.metadata.items() if name != "checksum"}
     checkpoint.save(found.path, spoilt, words)
     there = set(tmp_path.iterdir())
     with pytest.raises(CheckpointError, match=r"weights of generator\.stem to begin with are not finite"):
@@ -193,8 +193,8 @@ def test_a_parent_that_is_none_in_a_run_json_is_a_sentence_and_one_that_says_lit
     about = json.loads((old / "run.json").read_text())
     for origin in ({}, {"path": "p", "images_seen": 3}, {"path": "p", "taken": [1, 2], "new": []}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
-        assert "Began with" in write_report(RunFolder(old)).read_text()
+        assert "Began with" in write_report(RunDir(old)).read_text()
     for origin in ("x", [1], {"path": 3}, {"taken": ["a", 2]}, {"new": 5}, {"images_seen": 1e999}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
         with pytest.raises(RunError, match="is damaged"):
-            write_report(RunFolder(old))
+            write_report(RunDir(old))

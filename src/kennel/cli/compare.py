@@ -36,12 +36,12 @@ def compare(
     from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
     from kennel.data.image_files import open_images
     from kennel.engine.builder import pick_device
-    from kennel.evaluation.judge import DEFAULT_COUNT, Judge
+    from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
     from kennel.evaluation.metrics.base import metric_names
-    from kennel.evaluation.metrics.context import Settings
+    from kennel.evaluation.metrics.context import MetricSettings
     from kennel.evaluation.score import ENOUGH
     from kennel.features.factory import better_extractor_note, open_extractor
-    from kennel.runs.run_dir import RunFolder
+    from kennel.runs.run_dir import RunDir
     from kennel.training.oom import shortage_told
 
     for file, option in ((out, "--out"), (json_file, "--json")):
@@ -53,17 +53,17 @@ def compare(
     place = pick_device(device)
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
         both = load_all(run, checkpoints, place)
-        reference = open_images(data or Path(RunFolder(run).about()["data"]["path"]))
+        reference = open_images(data or Path(RunDir(run).about()["data"]["path"]))
         judging = open_extractor(
             extractor, weights, device=place, of_set=reference.fingerprint, teacher=both[0][0].teacher
         )
         if extractor == "auto" and (note := better_extractor_note(judging.name)):
             console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
-        court = Judge(reference, judging, batch=batch)
+        court = Evaluator(reference, judging, batch=batch)
         with progress_bar("reference") as report:
             court.prepare(report)
         number = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
-        wanted = Wanted(court, names, number, shown, Settings(seed=seed, device=place), truncation)
+        wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
         found = []
         for loaded, players in both:
             with progress_bar(f"{loaded.images_seen:,} images") as report:
@@ -98,7 +98,7 @@ def _tell(found: list[Any], wanted: Any) -> None:
     for number, judgement in enumerate(found[0].judgements):
         metric = METRICS[judgement.metric]
         values = [_number(one.judgements[number].value) for one in found]
-        table.add_row(metric.label, *values, "" if metric.better == "neither" else metric.better)
+        table.add_row(metric.label, *values, "" if metric.direction == "neither" else metric.direction)
     table.add_row("distance to nearest other sample", *(_number(one.distance) for one in found), "")
     if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of grey and colour they differ in scale
         real = spread(wanted.court.reference, wanted.measured, wanted.settings.seed)

@@ -55,7 +55,7 @@ def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")
             f"{metric.label}: {reflowed(cleandoc(metric.find.__doc__ or metric.summary))}", soft_wrap=True
         )
         better = {"neither": "is neither better high nor low"}.get(
-            metric.better, f"is better {metric.better}"
+            metric.direction, f"is better {metric.direction}"
         )
         console.print(f"\nIt {better}. It needs {_needs(metric.needs)}.", soft_wrap=True)
         if others := [alias for alias, known in ALIASES.items() if known == one]:
@@ -114,11 +114,11 @@ def _explain(kind: Any, setting: str, first: str) -> None:
 
 def _options(kind: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """The dotted names of options, with their defaults and what they take; groups are opened."""
-    from kennel.config.base import Options
+    from kennel.config.base import Config
 
     for name, about in kind.model_fields.items():
         inner = about.annotation
-        if isinstance(inner, type) and issubclass(inner, Options):
+        if isinstance(inner, type) and issubclass(inner, Config):
             yield from _options(inner, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", _value(about), _takes(inner, about.metadata)

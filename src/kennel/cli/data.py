@@ -62,8 +62,8 @@ def prepare(
     """Clean and pack images for training: SOURCE in, the packed set DEST out."""
     import time
 
+    from kennel.data.prepare.pipeline import dry_run as look_only
     from kennel.data.prepare.pipeline import prepare as prepare_set
-    from kennel.data.prepare.pipeline import rehearse
     from kennel.data.set_checks import shortage
     from kennel.data.sources.decode import MAX_PIXELS
     from kennel.data.sources.options import (
@@ -110,7 +110,7 @@ def prepare(
     start = time.monotonic()
     if dry_run:
         with progress_bar("looking") as report:
-            found = rehearse(source, options, report, from_folder=from_folder)
+            found = look_only(source, options, report, from_folder=from_folder)
         console.print(f"{source}: a rehearsal, nothing is written", soft_wrap=True)
         _print_report(found)
         console.print("Damage behind a good header and duplicates show only when images are decoded.")
@@ -149,10 +149,10 @@ def show(
     """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
     from rich.table import Table
 
-    from kennel.data.dataset import PackedSet
+    from kennel.data.dataset import ImageDataset
     from kennel.data.describe import quartiles, write_figures
 
-    packed = PackedSet(destination)
+    packed = ImageDataset(destination)
     channels, height, width = packed.shape
     colour = "grey" if channels == 1 else "RGB"
     console.print(f"{destination}: {len(packed):,} images of {width}x{height} {colour}", soft_wrap=True)

@@ -67,12 +67,12 @@ def train(
 ) -> None:
     """Train the classifier extractor on a labelled packed set."""
     from kennel.cli.console import console, progress_bar
-    from kennel.data.dataset import PackedSet
+    from kennel.data.dataset import ImageDataset
     from kennel.engine.builder import pick_device
     from kennel.features.classifier import classifier_path
     from kennel.features.train_classifier import train_classifier
 
-    packed = PackedSet(data)
+    packed = ImageDataset(data)
     place = pick_device(device)
     if out is None:
         refuse_unwritable(classifier_path(packed.fingerprint), "KENNEL_CACHE or --out")

@@ -85,13 +85,13 @@ def judge(
     """
     from kennel.cli.console import be_silent, error_sentence, progress_bar, report_error
     from kennel.data.image_files import open_images
-    from kennel.distributed import after_rank_0, rank, ranks_together
+    from kennel.distributed import rank, rank_zero_first, ranks_together
     from kennel.distributed.devices import own_device
     from kennel.engine.builder import pick_device
     from kennel.evaluation.checks import check_sizes, teacher_of
-    from kennel.evaluation.judge import Judge
+    from kennel.evaluation.judge import Evaluator
     from kennel.evaluation.metrics.base import metric_names
-    from kennel.evaluation.metrics.context import Settings
+    from kennel.evaluation.metrics.context import MetricSettings
     from kennel.features.factory import open_extractor
     from kennel.sampling.resolve import exported_file
 
@@ -117,7 +117,7 @@ def judge(
             images = open_images(target, resize)
         check_sizes(images, reference)
         # Weights that must be downloaded first are so by one rank.
-        judging = after_rank_0(
+        judging = rank_zero_first(
             lambda: open_extractor(
                 extractor,
                 weights,
@@ -130,7 +130,7 @@ def judge(
             )
         )
         _warn_of(judging, extractor)
-        settings = Settings(
+        settings = MetricSettings(
             splits=splits,
             neighbours=neighbours,
             density_neighbours=density_neighbours,
@@ -140,7 +140,7 @@ def judge(
             device=place,
         )
         unseen = open_images(held_out, resize) if held_out is not None else None
-        court = Judge(reference, judging, held_out=unseen, batch=batch, shared=True)
+        court = Evaluator(reference, judging, held_out=unseen, batch=batch, shared=True)
         if names is None:
             names = court.usual(images, count, settings)
         court.check(images, names, count, settings)
@@ -313,11 +313,11 @@ def _samples(
     from kennel.data.resize import resized
     from kennel.evaluation.judge import DEFAULT_COUNT
     from kennel.evaluation.score import ENOUGH
-    from kennel.sampling.resolve import open_drawing
+    from kennel.sampling.resolve import load_generator
 
     count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
     truncation, sampling = drawn[0], options.class_sampling(drawn[1])
-    loaded = open_drawing(run, checkpoint, device)
+    loaded = load_generator(run, checkpoint, device)
     images = resized(loaded.sampled_set(count, seed, truncation, classes=sampling), resize)
     if not run.is_dir():
         return images, None

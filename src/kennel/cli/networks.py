@@ -16,12 +16,12 @@ def networks() -> None:
     table.add_column("sizes")
     for name in sorted({*GENERATORS, *DISCRIMINATORS}):
         kind = GENERATORS[name] if name in GENERATORS else DISCRIMINATORS[name]
-        native = kind.native
+        native = kind.paper_spec
         table.add_row(
             name,
             f"{native.size}x{native.size}x{native.channels}",
-            f"{native.classes:,}" if native.classes else "-",
-            str(native.latent_dimension),
+            f"{native.num_classes:,}" if native.num_classes else "-",
+            str(native.latent_dim),
             f"{parameters_at(GENERATORS[name], native):,}" if name in GENERATORS else "-",
             f"{parameters_at(DISCRIMINATORS[name], native):,}" if name in DISCRIMINATORS else "-",
             ", ".join(map(str, kind.sizes)) or "any",

@@ -25,7 +25,9 @@ TrainedData = Annotated[
 Data = Annotated[Path, typer.Option(help="A packed set, made by `kennel data prepare`.")]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: batch=32, techniques.ema=off, ..."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change the recipe: batch_size=32, techniques.ema=off, ..."
+    ),
 ]
 Images = Annotated[str | None, typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.")]
 Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.")]

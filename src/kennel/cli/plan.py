@@ -37,16 +37,17 @@ def plan(
     from kennel.cli.console import console, error_console
     from kennel.config.compute import preset
     from kennel.config.recipe import override
-    from kennel.data.memory_budget import parse_room
+    from kennel.data.memory_budget import parse_memory
     from kennel.engine.builder import pick_device
     from kennel.planning import forecast
-    from kennel.recipes import find
+    from kennel.recipes import load_recipe
     from kennel.storage.atomic_io import write_text
 
     if json_file is not None:
         refuse_unwritable(json_file, "--json")
     chosen = override(
-        find(recipe), [*preset(speed), *options.seed_settings(seed), *settings, *budget_of(images, epochs)]
+        load_recipe(recipe),
+        [*preset(speed), *options.seed_settings(seed), *settings, *budget_of(images, epochs)],
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     live = error_console.is_terminal
@@ -65,7 +66,7 @@ def plan(
                 out=out,
                 device=pick_device(device),
                 weights=weights,
-                resident_bytes=parse_room(resident),
+                resident_bytes=parse_memory(resident),
                 seconds=seconds,
                 say=say,
             )
@@ -129,7 +130,7 @@ def _time(found: Any, now: datetime) -> Iterator[tuple[str, str]]:
     if found.stopped == "memory":
         yield (
             "time",
-            "not measured: an iteration needs more memory than is free; give a smaller --set batch=...",
+            "not measured: an iteration needs more memory than is free; give a smaller --set batch_size=...",
         )
         return
     if found.stopped:

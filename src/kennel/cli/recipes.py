@@ -13,11 +13,11 @@ def recipes(
     from rich.table import Table
 
     from kennel.cli.console import console
-    from kennel.recipes import RECIPES, built_in, story
+    from kennel.recipes import RECIPES, get_recipe, recipe_doc
 
     if name is not None:
-        recipe = built_in(name)
-        console.print(reflowed(story(name)))
+        recipe = get_recipe(name)
+        console.print(reflowed(recipe_doc(name)))
         console.print()
         console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
         return
@@ -25,7 +25,7 @@ def recipes(
     table.add_column("recipe", no_wrap=True)
     table.add_column("what it is", overflow="fold")
     for one in RECIPES:
-        table.add_row(one, reflowed(story(one)).splitlines()[0])
+        table.add_row(one, reflowed(recipe_doc(one)).splitlines()[0])
     console.print(table)
     console.print(
         "\n`kennel recipes NAME` prints one in full; `kennel train NAME --data SET --out RUN` runs it."

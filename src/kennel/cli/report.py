@@ -11,9 +11,9 @@ def report(
     """Write a run's report.html and curves.png, as far as the run has come."""
     from kennel.cli.console import console
     from kennel.reporting import write_report
-    from kennel.runs.run_dir import RunFolder
+    from kennel.runs.run_dir import RunDir
 
-    folder = RunFolder(run)
+    folder = RunDir(run)
     written = write_report(folder)
     console.print(f"Report: {written}", soft_wrap=True)
     if folder.curves.is_file():

@@ -43,7 +43,7 @@ def sample(
     from kennel.cli.console import console, progress_bar
     from kennel.engine.builder import pick_device
     from kennel.errors import RunError
-    from kennel.sampling.resolve import open_drawing
+    from kennel.sampling.resolve import load_generator
     from kennel.sampling.sample_files import class_number, write_grid, write_samples
     from kennel.training.oom import shortage_told
 
@@ -52,7 +52,7 @@ def sample(
     if columns is not None and grid is None and out is not None:
         raise RunError("--columns is of a grid, and --out writes images: give --grid too, or leave it out")
     place = pick_device(device)
-    loaded = open_drawing(run, checkpoint, place, averaged=not playing)
+    loaded = load_generator(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)
     if per_class is None:
         samples = loaded.samples(count or 64, seed, truncation, label, batch, options.class_sampling(classes))

@@ -50,7 +50,7 @@ def _table(judgements: list[Any]) -> Any:
     for judgement in judgements:
         metric = METRICS[judgement.metric]
         interval = "" if judgement.interval is None else " to ".join(map(_number, judgement.interval))
-        better = "" if metric.better == "neither" else metric.better
+        better = "" if metric.direction == "neither" else metric.direction
         details = _details(judgement.metric, judgement.details, figure)
         table.add_row(metric.label, _number(judgement.value), interval, better, details)
     return table

@@ -9,7 +9,7 @@ import typer
 
 from kennel.cli import options
 from kennel.cli.console import be_silent
-from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, Watch
+from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, TrainObserver
 
 BY_SIGNAL = 128
 """What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
@@ -46,7 +46,7 @@ def train(
     """
     from kennel.cli.console import error_sentence, report_error
     from kennel.config.compute import preset
-    from kennel.data.memory_budget import parse_room
+    from kennel.data.memory_budget import parse_memory
     from kennel.distributed import rank, ranks_together
     from kennel.distributed.devices import training_device
     from kennel.engine.builder import pick_device
@@ -66,7 +66,7 @@ def train(
             hours,
             training_device(pick_device(device)),
             weights,
-            parse_room(resident),
+            parse_memory(resident),
         )
         stopped_by = _train(asked)
     if stopped_by is not None:
@@ -79,11 +79,11 @@ def _train(asked: Any) -> int | None:
     from kennel.distributed import rank
     from kennel.errors import AlarmError
     from kennel.reporting import write_report
-    from kennel.runs.run_dir import RunFolder
+    from kennel.runs.run_dir import RunDir
     from kennel.training.request import settle
     from kennel.training.run import train
 
-    folder = RunFolder(asked.run)
+    folder = RunDir(asked.run)
     try:
         chosen, packed = settle(
             asked, lambda sentence: error_console.print(sentence, soft_wrap=True), progress_bar
@@ -170,7 +170,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Watching(Watch):
+class Watching(TrainObserver):
     """A `Watch` with a live bar with images/s and the time left, and a line for every tick.
 
     Where the run was to take some `hours` and its first ticks show that it will not, it says so once.
@@ -206,17 +206,17 @@ class Watching(Watch):
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self._progress.console.print(sentence, soft_wrap=True)
 
-    def stopping(self, by: int) -> None:
+    def should_stop(self, by: int) -> None:
         self.stopped_by = by
         if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
             be_silent()
         again = "Ctrl-C again" if by == signal.SIGINT else "a second signal"
-        self.say(f"Stopping with a checkpoint ({again}: at once, without).")
+        self.log(f"Stopping with a checkpoint ({again}: at once, without).")
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         now = time.monotonic()
         if self._started is None:
             self._started = (now, images_seen)
@@ -233,7 +233,7 @@ class Watching(Watch):
             left=left,
         )
 
-    def at_tick(self, entry: Entry) -> None:
+    def on_tick(self, entry: Entry) -> None:
         def number(name: str, form: str) -> str:
             value = entry.get(name)
             return format(value, form) if isinstance(value, int | float) else "-"
@@ -243,14 +243,14 @@ class Watching(Watch):
             f"loss D {number('discriminator_loss', '6.3f')} G {number('generator_loss', '6.3f')}  "
             f"D(x) {number('real_probability', '.2f')}  D(G(z)) {number('fake_probability', '.2f')}"
         )
-        self.say(line + scores(entry))
+        self.log(line + scores(entry))
         if self._hours is not None and self._started is not None:
             began, images_before = self._started
             seen = int(entry["images"] or 0) - images_before
             if seen >= self._total * CHECKED_AFTER:
                 whole = (time.monotonic() - began) / seen * self._total
                 if sentence := other_than_asked(self._hours, whole, self._total):
-                    self.say(sentence)
+                    self.log(sentence)
                 self._hours = None
 
 

@@ -12,17 +12,17 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from kennel import rng
-from kennel.data.images import ImageSet, PixelArray, read_rows
+from kennel.data.images import ImageSource, PixelArray, read_rows
 from kennel.errors import RunError
-from kennel.evaluation.judge import Judge
-from kennel.evaluation.metrics.context import Settings
-from kennel.evaluation.score import Judgement
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.context import MetricSettings
+from kennel.evaluation.score import Score
 from kennel.features.extract import choose_rows
 from kennel.images import save_png, tile, to_pillow
 from kennel.sampling.load import LoadedRun, epoch_of, load_players
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import SampledSet
-from kennel.techniques import Players
+from kennel.techniques import Networks
 from kennel.techniques._power_iteration import WARM_UP, leading_singular_values, random_start
 from kennel.techniques._weight_matrices import weight_matrices
 from kennel.training.alarms.batch_diversity import nearest_distance
@@ -48,7 +48,7 @@ class Compared:
 
     images_seen: int
     epoch: float | None
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[Score, ...]
     distance: float
     singular_values: SingularValues
     grid: PixelArray
@@ -73,11 +73,11 @@ class Compared:
 class Wanted:
     """What is measured of each: `count` samples from `seed` on, and `shown` of them in the picture."""
 
-    court: Judge
+    court: Evaluator
     metrics: Sequence[str] | None
     count: int
     shown: int
-    settings: Settings
+    settings: MetricSettings
     truncation: float | None = None
 
     @property
@@ -86,7 +86,7 @@ class Wanted:
         return min(self.count, len(self.court.reference), MOST_SPREAD)
 
 
-def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tuple[LoadedRun, Players]]:
+def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tuple[LoadedRun, Networks]]:
     """The checkpoints that are asked for, oldest first; `RunError` where they are not two different ones."""
     found = sorted((load_players(run, one, device) for one in which), key=lambda pair: pair[0].images_seen)
     for (older, _), (newer, _) in pairwise(found):
@@ -101,7 +101,7 @@ def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tupl
 
 
 def compared(
-    loaded: LoadedRun, players: Players, wanted: Wanted, on_progress: Callable[[int, int], None]
+    loaded: LoadedRun, players: Networks, wanted: Wanted, on_progress: Callable[[int, int], None]
 ) -> Compared:
     """Draws, judges and measures one checkpoint."""
     seed = wanted.settings.seed
@@ -124,14 +124,14 @@ def compared(
     )
 
 
-def spread(images: ImageSet, count: int, seed: int) -> float:
+def spread(images: ImageSource, count: int, seed: int) -> float:
     """The mean distance of an image to its nearest other, among `count` drawn by `seed`."""
     rows = choose_rows(len(images), count, seed)
     pixels = read_rows(images, np.arange(count) if rows is None else rows)
     return float(nearest_distance(torch.from_numpy(pixels).float() / 127.5 - 1))
 
 
-def largest_singular_values(players: Players) -> SingularValues:
+def largest_singular_values(players: Networks) -> SingularValues:
     """Of every weight that the optimizers move: under spectral normalization the one before the division.
 
     NaN where a weight is not finite.

@@ -4,20 +4,25 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from kennel.config.base import Options
+from kennel.config.base import Config
 
-ALARMS_OF_TICKS = ("vanishing_gradient", "certain_discriminator", "falling_diversity", "exploding_spectrum")
+ALARMS_OF_TICKS = (
+    "vanishing_gradient",
+    "discriminator_saturation",
+    "falling_diversity",
+    "exploding_spectrum",
+)
 """The keys of `Alarms` that are alarms with a switch."""
 
 
-class VanishingGradient(Options):
+class VanishingGradient(Config):
     """The generator's gradient is below `below` times its highest of the ticks before, `ticks` ticks long."""
 
     below: float = Field(0.03, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 
-class CertainDiscriminator(Options):
+class DiscriminatorSaturation(Config):
     """The adversarial loss of the discriminator is below `below` times that of one that knows nothing,
     `ticks` ticks long."""
 
@@ -25,7 +30,7 @@ class CertainDiscriminator(Options):
     ticks: PositiveInt = 2
 
 
-class FallingDiversity(Options):
+class FallingDiversity(Config):
     """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long; or
     below `dull` times that of the real images, whatever was before, `dull_ticks` ticks long after the first
     `dull_images`, until which a generator may have learned nothing."""
@@ -37,14 +42,14 @@ class FallingDiversity(Options):
     dull_images: NonNegativeInt = 10_000
 
 
-class ExplodingSpectrum(Options):
+class ExplodingSpectrum(Config):
     """A matrix's first singular value is `factor` times what it was at most until `within` ticks ago."""
 
     factor: float = Field(4.0, gt=1, allow_inf_nan=False)
     within: PositiveInt = 3
 
 
-class Alarms(Options):
+class AlarmsConfig(Config):
     """`policy` says what an alarm does: it is told only, ends the run, or takes it back to a good checkpoint.
 
     After the n-th rollback every draw has a new key, and learning rates are `rate_factor` to the power of n
@@ -55,11 +60,11 @@ class Alarms(Options):
 
     policy: Literal["warn", "stop", "rollback"] = "warn"
     rate_factor: float = Field(1.0, gt=0, le=1)
-    most_rollbacks: NonNegativeInt = 3
+    max_rollbacks: NonNegativeInt = 3
     spectra: bool = True
     spectra_iterations: PositiveInt = 2
     vanishing_gradient: VanishingGradient | None = VanishingGradient()
-    certain_discriminator: CertainDiscriminator | None = CertainDiscriminator()
+    discriminator_saturation: DiscriminatorSaturation | None = DiscriminatorSaturation()
     falling_diversity: FallingDiversity | None = FallingDiversity()
     exploding_spectrum: ExplodingSpectrum | None = ExplodingSpectrum()
 
@@ -78,7 +83,7 @@ class Alarms(Options):
     @property
     def longest(self) -> int:
         """How many ticks before an alarm its first signs can lie."""
-        alarms = (self.vanishing_gradient, self.certain_discriminator, self.falling_diversity)
+        alarms = (self.vanishing_gradient, self.discriminator_saturation, self.falling_diversity)
         lags = [one.ticks for one in alarms if one is not None]
         if self.falling_diversity is not None and self.falling_diversity.dull > 0:
             lags.append(self.falling_diversity.dull_ticks)

@@ -10,16 +10,16 @@ from kennel.errors import RecipeError
 from kennel.registry import unknown_name
 
 
-class Options(BaseModel):
+class Config(BaseModel):
     """A frozen model of settings: what a loss, a technique or a network can be told."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-OptionsType = TypeVar("OptionsType", bound=BaseModel)
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
-def validated(model: type[OptionsType], values: Mapping[str, Any], where: str) -> OptionsType:
+def validated(model: type[ConfigType], values: Mapping[str, Any], where: str) -> ConfigType:
     """`model(**values)`; what does not fit raises `RecipeError`, naming the key below `where`.
 
     An unknown key is answered with the nearest one that the model has.

@@ -21,36 +21,43 @@ from pydantic import (
     model_validator,
 )
 
-from kennel.config.alarms import Alarms
-from kennel.config.base import Options, sentence
-from kennel.config.compute import Speed, fingerprinted
-from kennel.config.training import Boost, Budget, Optimiser, Schedule, SecondBeta, Turns
+from kennel.config.alarms import AlarmsConfig
+from kennel.config.base import Config, sentence
+from kennel.config.compute import ComputeConfig, fingerprint_fields
+from kennel.config.training import (
+    Budget,
+    ExtraDiscriminatorSteps,
+    OptimizerConfig,
+    ScheduleConfig,
+    SecondBeta,
+    StepsConfig,
+)
 from kennel.errors import RecipeError
 from kennel.registry import MOST_NAMED, nearest, unknown_name
 from kennel.storage.untrusted import UntrustedError, parse_yaml
 
 __all__ = [
-    "Alarms",
-    "Boost",
+    "AlarmsConfig",
     "Budget",
     "ClassSampling",
-    "Image",
-    "Instances",
-    "Latent",
-    "Optimiser",
-    "Part",
+    "ComponentConfig",
+    "ComputeConfig",
+    "ExtraDiscriminatorSteps",
+    "ImageConfig",
+    "InstancesConfig",
+    "LatentConfig",
+    "OptimizerConfig",
     "Recipe",
-    "Sampling",
-    "Schedule",
+    "SamplingConfig",
+    "ScheduleConfig",
     "SecondBeta",
-    "Speed",
-    "Turns",
-    "Validation",
+    "StepsConfig",
+    "ValidationConfig",
     "difference",
     "from_yaml",
     "override",
     "parse_count",
-    "parsed",
+    "parse_value",
     "recipe_from",
 ]
 
@@ -58,7 +65,7 @@ ClassSampling = Literal["data", "uniform"]
 """How the classes of samples are drawn: as often as the training set has them, or all alike."""
 
 
-class Part(BaseModel):
+class ComponentConfig(BaseModel):
     """A thing asked for by its registered name, with its options beside the name.
 
     The options are checked by the thing itself when the recipe is wired.
@@ -74,7 +81,7 @@ class Part(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Image(Options):
+class ImageConfig(Config):
     """What the networks draw. `None` is filled in from the data set when training starts."""
 
     size: PositiveInt | None = None
@@ -82,14 +89,14 @@ class Image(Options):
     """1 is grey, 3 is colour; 2 are the coordinates of points (images of one pixel)."""
 
 
-class Latent(Options):
+class LatentConfig(Config):
     """The prior that the generator starts from; `uniform` is on [-1, 1]."""
 
-    dimension: PositiveInt = 128
+    dim: PositiveInt = 128
     distribution: Literal["normal", "uniform"] = "normal"
 
 
-class Validation(Options):
+class ValidationConfig(Config):
     """Judging during training: `count` samples against the training set, every so many ticks.
 
     `metric` decides which checkpoint is `best`, and the run stops when it has not improved for `patience`
@@ -99,19 +106,19 @@ class Validation(Options):
     """
 
     metric: str = "mifid"
-    also: tuple[str, ...] = ()
+    extra_metrics: tuple[str, ...] = ()
     patience: PositiveInt | None = None
     extractor: str = "auto"
-    count: int = Field(2048, ge=2)
+    num_samples: int = Field(2048, ge=2)
     every_ticks: int = Field(1, ge=0)
 
-    @field_validator("also", mode="before")
+    @field_validator("extra_metrics", mode="before")
     @classmethod
     def _from_a_line(cls, given: Any) -> Any:
         return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _patience_counts_something(self) -> "Validation":
+    def _patience_counts_something(self) -> "ValidationConfig":
         if self.patience is not None and self.every_ticks == 0:
             raise ValueError(
                 "patience counts validations, and every_ticks 0 turns them off: give every_ticks of 1 or "
@@ -120,7 +127,7 @@ class Validation(Options):
         return self
 
 
-class Sampling(Options):
+class SamplingConfig(Config):
     """How samples are drawn from the generator, during training and after.
 
     `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
@@ -131,11 +138,11 @@ class Sampling(Options):
     training set has it, as in training, "uniform" all alike.
     """
 
-    standing_passes: NonNegativeInt = 0
+    standing_stats_batches: NonNegativeInt = 0
     classes: ClassSampling = "data"
 
 
-class Instances(Options):
+class InstancesConfig(Config):
     """Conditioning on what a pretrained network sees in a training image (`networks.layers.instances`).
 
     Each time that an image is shown, its instance is drawn among its `neighbors` nearest training images, of
@@ -145,42 +152,44 @@ class Instances(Options):
 
     neighbors: NonNegativeInt = 0
     extractor: str = "efficientnet_lite1"
-    dimension: PositiveInt = 128
-    most: Annotated[int, Field(ge=2)] = 10_000
-    count: PositiveInt | None = None
+    dim: PositiveInt = 128
+    max_instances: Annotated[int, Field(ge=2)] = 10_000
+    num_instances: PositiveInt | None = None
     """How many instances there are. Always filled in from the data set."""
 
 
-class Recipe(Options):
+class Recipe(Config):
     """Everything that decides what a run computes."""
 
     name: str
     paper: str = ""
-    image: Image = Image()
-    classes: NonNegativeInt | None = 0
+    image: ImageConfig = ImageConfig()
+    num_classes: NonNegativeInt | None = 0
     """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
     class_counts: tuple[NonNegativeInt, ...] | None = None
     """The images of each class, by which samples draw theirs. Always filled in from the data set."""
-    instances: Instances = Instances()
-    latent: Latent = Latent()
-    generator: Part
-    discriminator: Part
-    loss: Part = Part(name="bce")
-    techniques: tuple[Part, ...] = ()
-    generator_optimiser: Optimiser = Optimiser()
-    discriminator_optimiser: Optimiser = Optimiser()
-    batch: int = Field(64, ge=2)
-    turns: Turns = Turns()
+    instances: InstancesConfig = InstancesConfig()
+    latent_dim: PositiveInt = 128
+    latent_distribution: Literal["normal", "uniform"] = "normal"
+    """The prior that the generator starts from; `uniform` is on [-1, 1]."""
+    generator: ComponentConfig
+    discriminator: ComponentConfig
+    loss: ComponentConfig = ComponentConfig(name="bce")
+    techniques: tuple[ComponentConfig, ...] = ()
+    generator_optimizer: OptimizerConfig = OptimizerConfig()
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig()
+    batch_size: int = Field(64, ge=2)
+    steps: StepsConfig = StepsConfig()
     budget: Budget
-    ticks: PositiveInt = 40
+    num_ticks: PositiveInt = 40
     """Ticks in the run: at each, a log line, a grid, a checkpoint and perhaps a validation."""
-    validation: Validation = Validation()
-    sampling: Sampling = Sampling()
-    alarms: Alarms = Alarms()
+    validation: ValidationConfig = ValidationConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     keep_checkpoints: PositiveInt = 2
     keep_every_ticks: NonNegativeInt = 0
     """Beside the newest, the checkpoint of every so-manieth tick stays for good; 0: of none."""
-    speed: Speed = Speed()
+    compute: ComputeConfig = ComputeConfig()
     seed: int = 0
 
     @model_validator(mode="after")
@@ -191,11 +200,16 @@ class Recipe(Options):
                 raise ValueError(f"the technique '{name}' is listed twice: list it once")
         return self
 
+    @property
+    def latent(self) -> LatentConfig:
+        """The prior that the generator starts from."""
+        return LatentConfig(dim=self.latent_dim, distribution=self.latent_distribution)
+
     def fingerprint(self) -> str:
         """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and
         which checkpoints stay."""
         ignored = {"paper", "class_counts", "keep_every_ticks"}
-        content = fingerprinted(self.model_dump(mode="json", exclude=ignored))
+        content = fingerprint_fields(self.model_dump(mode="json", exclude=ignored))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -232,7 +246,7 @@ def _with_names(content: Any) -> Any:
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """`recipe` with dotted settings applied in order: `batch=32`, `loss.name=minimax`, ...
+    """`recipe` with dotted settings applied in order: `batch_size=32`, `loss.name=minimax`, ...
 
     A technique is addressed by its name: `techniques.ema.half_life_images=10k` sets an option (and adds the
     technique where it is absent), `techniques.ema=on` adds it with its defaults, `techniques.ema=off`
@@ -243,11 +257,11 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise RecipeError(f"'{setting}' is not a setting: write it as key.subkey=value")
-        _set(content, path.split("."), parsed(text), setting)
+        _set(content, path.split("."), parse_value(text), setting)
     return recipe_from(content)
 
 
-def parsed(text: str) -> Any:
+def parse_value(text: str) -> Any:
     """A setting's value: a number (also 5e-4, 500k and 2M), or any YAML: true, null, a word, [0.8, 1.0]."""
     try:
         return parse_count(text)
@@ -311,7 +325,7 @@ def _refuse_unknown_keys(content: Mapping[str, Any], model: type[BaseModel], whe
         if key not in model.model_fields:
             raise _unknown_key(where, key, model.model_fields)
         inner = model.model_fields[key].annotation
-        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Options):
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Config):
             _refuse_unknown_keys(value, inner, key)
 
 
@@ -331,7 +345,7 @@ def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     """Of every key in a group of keys."""
     for name, about in model.model_fields.items():
         inner = about.annotation
-        if isinstance(inner, type) and issubclass(inner, Options):
+        if isinstance(inner, type) and issubclass(inner, Config):
             yield from ((name, *rest) for rest in _paths(inner))
             yield from ((name, key) for key in inner.model_fields)
 

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from kennel.config.base import Options
+from kennel.config.base import Config
 from kennel.config.schedules import Decay, decayed
 from kennel.errors import RecipeError
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Schedule(Options):
+class ScheduleConfig(Config):
     """How a learning rate moves over the run: a factor of it, by the share of the budget that is spent.
 
     It rises linearly from `initial` to 1 during the first `warm_up` of the run, and goes from 1 to `final`
@@ -21,31 +21,38 @@ class Schedule(Options):
     """
 
     decay: Decay = "constant"
-    begins: float = Field(0.0, ge=0, lt=1)
-    ends: float = Field(1.0, gt=0, le=1)
-    final: float = Field(0.0, ge=0, allow_inf_nan=False)
-    warm_up: float = Field(0.0, ge=0, lt=1)
-    initial: float = Field(0.0, ge=0, le=1)
+    decay_start: float = Field(0.0, ge=0, lt=1)
+    decay_end: float = Field(1.0, gt=0, le=1)
+    final_factor: float = Field(0.0, ge=0, allow_inf_nan=False)
+    warmup: float = Field(0.0, ge=0, lt=1)
+    warmup_factor: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Schedule":
-        if self.begins >= self.ends:
-            raise ValueError(f"the schedule begins at {self.begins} and ends at {self.ends}: end later")
-        if self.final and self.decay == "constant":
+    def _ordered(self) -> "ScheduleConfig":
+        if self.decay_start >= self.decay_end:
+            raise ValueError(
+                f"the schedule begins at {self.decay_start} and ends at {self.decay_end}: end later"
+            )
+        if self.final_factor and self.decay == "constant":
             raise ValueError("final is where a decay arrives: give decay=linear or cosine with it")
-        if self.initial and not self.warm_up:
+        if self.warmup_factor and not self.warmup:
             raise ValueError("initial is where a warm-up begins: give warm_up with it")
         return self
 
     def factor(self, progress: float) -> float:
         """The factor at this share of the run."""
-        factor = decayed(self.decay, 1.0, self.final, (progress - self.begins) / (self.ends - self.begins))
-        if progress < self.warm_up:
-            factor *= decayed("linear", self.initial, 1.0, progress / self.warm_up)
+        factor = decayed(
+            self.decay,
+            1.0,
+            self.final_factor,
+            (progress - self.decay_start) / (self.decay_end - self.decay_start),
+        )
+        if progress < self.warmup:
+            factor *= decayed("linear", self.warmup_factor, 1.0, progress / self.warmup)
         return factor
 
 
-class SecondBeta(Options):
+class SecondBeta(Config):
     """Where Adam's second beta goes: from that of `betas` to `final` while the run goes to `until`.
 
     Huang et al. 2024 (arXiv 2501.05441) let it grow from 0.9 to 0.99 along a cosine: early gradients are
@@ -61,7 +68,7 @@ class SecondBeta(Options):
         return decayed(self.decay, start, self.final, progress / self.until)
 
 
-class Optimiser(Options):
+class OptimizerConfig(Config):
     """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
 
     `betas` and `second_beta`, the schedule of the second of them (`None`: it stays), belong to adam,
@@ -70,16 +77,16 @@ class Optimiser(Options):
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: float = Field(2e-4, gt=0, allow_inf_nan=False)
-    schedule: Schedule = Schedule()
+    schedule: ScheduleConfig = ScheduleConfig()
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     second_beta: SecondBeta | None = None
-    smoothing: Beta = 0.99
+    alpha: Beta = 0.99
     momentum: Beta = 0.0
-    epsilon: float = Field(1e-8, gt=0, allow_inf_nan=False)
+    eps: float = Field(1e-8, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _read(self) -> "Optimiser":
+    def _read(self) -> "OptimizerConfig":
         if self.name == "adam" and self.momentum:
             raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
         if self.name != "adam" and self.second_beta is not None:
@@ -98,18 +105,18 @@ class Optimiser(Options):
         return first, second if self.second_beta is None else self.second_beta.at(second, progress)
 
 
-class Boost(Options):
+class ExtraDiscriminatorSteps(Config):
     """More discriminator turns in the first `first` rounds and in every `every`-th (0: no other).
 
     WGAN's released code trains its critic 100 times in the first 25 rounds and in every 500th.
     """
 
-    discriminator: PositiveInt = 100
+    steps: PositiveInt = 100
     first: NonNegativeInt = 25
-    every: NonNegativeInt = 500
+    interval: NonNegativeInt = 500
 
 
-class Turns(Options):
+class StepsConfig(Config):
     """Turns of each player in a round; `boost` gives the discriminator more in some rounds.
 
     With `same_fakes` the generator learns from the images that the discriminator saw last, as many training
@@ -118,45 +125,47 @@ class Turns(Options):
 
     discriminator: PositiveInt = 1
     generator: PositiveInt = 1
-    boost: Boost | None = None
-    same_fakes: bool = False
+    extra_d_steps: ExtraDiscriminatorSteps | None = None
+    reuse_fakes: bool = False
 
     @model_validator(mode="after")
-    def _only_one_turn_can_use_them(self) -> "Turns":
-        if self.same_fakes and self.generator > 1:
+    def _only_one_turn_can_use_them(self) -> "StepsConfig":
+        if self.reuse_fakes and self.generator > 1:
             raise ValueError(
                 "same_fakes is for one turn of the generator a round, since a second would learn from fakes "
                 "of a generator that has moved on: give generator 1, or same_fakes=false"
             )
         return self
 
-    def discriminator_in(self, number: int) -> int:
+    def discriminator_steps_in(self, number: int) -> int:
         """The discriminator's turns in the round of this number, from 0."""
-        boost = self.boost
-        if boost is not None and (number < boost.first or (boost.every and number % boost.every == 0)):
-            return boost.discriminator
+        boost = self.extra_d_steps
+        if boost is not None and (number < boost.first or (boost.interval and number % boost.interval == 0)):
+            return boost.steps
         return self.discriminator
 
-    def discriminator_before(self, number: int) -> int:
+    def discriminator_steps_before(self, number: int) -> int:
         """The discriminator's turns in all rounds before this one."""
-        boost = self.boost
+        boost = self.extra_d_steps
         if boost is None:
             return number * self.discriminator
         boosted = min(number, boost.first)
-        if boost.every and number > boost.first:  # multiples of `every` from `first` to `number` - 1
-            boosted += ceil(number / boost.every) - ceil(boost.first / boost.every)
-        return number * self.discriminator + boosted * (boost.discriminator - self.discriminator)
+        if boost.interval and number > boost.first:  # multiples of `every` from `first` to `number` - 1
+            boosted += ceil(number / boost.interval) - ceil(boost.first / boost.interval)
+        return number * self.discriminator + boosted * (boost.steps - self.discriminator)
 
-    def round_after(self, discriminator_turns: int) -> int:
+    def iteration_after(self, discriminator_turns: int) -> int:
         """The number of the round that follows after so many turns of the discriminator."""
-        return bisect_left(range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_before)
+        return bisect_left(
+            range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_steps_before
+        )
 
 
 MOST_IMAGES = 10**15
 """No run is longer: at a million images a second it would take thirty years."""
 
 
-class Budget(Options):
+class Budget(Config):
     """How long a run is: images shown to the discriminator, or passes over the set. Exactly one.
 
     At most `MOST_IMAGES`.

@@ -98,7 +98,7 @@ def _about(file: Path) -> dict[str, Any]:
     return about
 
 
-class PackedSet:
+class ImageDataset:
     """An opened packed set; an `ImageSet`.
 
     Attributes: `path`; `images` uint8 (N, C, H, W), memory-mapped; `labels` int64 (N,) or None; `about`, the

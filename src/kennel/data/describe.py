@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.images import PixelArray
 from kennel.data.shuffle import TABLE_IMAGES
 from kennel.images import save_png, tile
@@ -33,7 +33,7 @@ def quartiles(counts: list[int]) -> Quartiles:
     return Quartiles(*(float(value) for value in np.percentile(counts, (0, 25, 50, 75, 100))))
 
 
-def random_images(packed: PackedSet, count: int, seed: int = 0) -> PixelArray:
+def random_images(packed: ImageDataset, count: int, seed: int = 0) -> PixelArray:
     """`count` images (fewer where there are fewer) drawn without repetition, uint8 (count, C, H, W)."""
     draw = np.random.default_rng(seed)
     if len(packed) <= TABLE_IMAGES:
@@ -43,7 +43,7 @@ def random_images(packed: PackedSet, count: int, seed: int = 0) -> PixelArray:
     return np.stack([packed.images[index] for index in chosen])
 
 
-def write_figures(packed: PackedSet, folder: Path, seed: int = 0) -> list[Path]:
+def write_figures(packed: ImageDataset, folder: Path, seed: int = 0) -> list[Path]:
     """Writes `grid_3x3.png`, `grid_10x10.png`, `aspect_ratios.png`, `classes.png` (where there are classes)
     and `dropped.png` (where something was) into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
     return _save(figure, path)
 
 
-def _class_figure(packed: PackedSet, path: Path) -> Path:
+def _class_figure(packed: ImageDataset, path: Path) -> Path:
     counts = np.sort(np.asarray(packed.about["class_counts"]))[::-1]
     parts = quartiles(counts.tolist())
     figure, axes = _figure(7.2, 3.8)

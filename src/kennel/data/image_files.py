@@ -15,8 +15,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from PIL import Image
 
-from kennel.data.dataset import PackedSet
-from kennel.data.images import ArraySet, ImageSet, PixelArray, batch_starts
+from kennel.data.dataset import ImageDataset
+from kennel.data.images import ArrayImages, ImageSource, PixelArray, batch_starts
 from kennel.data.resize import Resize, SizesError, resized
 from kennel.data.sources.containers import open_container
 from kennel.data.sources.decode import MAX_FILE_BYTES, decode
@@ -33,7 +33,7 @@ TEACHER_TEXT = "kennel:teacher"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
-def open_images(path: Path | str, resize: Resize | None = None) -> ImageSet:
+def open_images(path: Path | str, resize: Resize | None = None) -> ImageSource:
     """The packed set, folder, zip, tar or npz at `path`, its images brought to one size by `resize`.
 
     Raises `DataError` where it is none of them, and `SizesError` where its images differ in size and nothing
@@ -46,7 +46,9 @@ def open_images(path: Path | str, resize: Resize | None = None) -> ImageSet:
         )
     if path.is_dir():
         return (
-            resized(PackedSet(path), resize) if (path / "dataset.json").is_file() else FolderSet(path, resize)
+            resized(ImageDataset(path), resize)
+            if (path / "dataset.json").is_file()
+            else FolderSet(path, resize)
         )
     name = path.name.lower()
     if name.endswith(".npz"):
@@ -239,7 +241,7 @@ class TarSet(FileSet):
             yield member.name, self._container.read(member)
 
 
-class NpzSet(ArraySet):
+class NpzSet(ArrayImages):
     """The array `images` of an npz, uint8 (N, H, W, C) or (N, H, W), C being 1 or 3; an `ImageSet`.
 
     `labels`, integers from 0 (N,), their names `classes`, and the `teacher` of the generator are read where

@@ -17,7 +17,7 @@ BATCH, DRAWN_AT_ONCE = 64, 512
 
 
 @runtime_checkable
-class ImageSet(Protocol):
+class ImageSource(Protocol):
     """A sized collection of uint8 images of one shape, read in batches and always in the same order.
 
     Ranks that share a set take every `step`-th batch from the `first` on, and read or draw no others.
@@ -51,10 +51,10 @@ def batch_starts(count: int, size: int, first: int, step: int) -> range:
     return range(first * size, count, step * size)
 
 
-class ChosenSet:
+class Subset:
     """Some images of a set, in its order; an `ImageSet`."""
 
-    def __init__(self, whole: ImageSet, rows: RowArray) -> None:
+    def __init__(self, whole: ImageSource, rows: RowArray) -> None:
         """`rows` are indices in rising order."""
         self._whole, self._rows = whole, rows
 
@@ -101,7 +101,7 @@ class ChosenSet:
             yield np.concatenate(parts)
 
 
-class ArraySet:
+class ArrayImages:
     """Images in memory; an `ImageSet`.
 
     `images` uint8 (N, C, H, W) with C 1 or 3; `labels` int64 (N,) with the names of their `classes`, or None.
@@ -157,7 +157,7 @@ class ArraySet:
 
 
 def read_rows(
-    images: ImageSet, rows: RowArray, change: Callable[[PixelArray], PixelArray] = lambda pixels: pixels
+    images: ImageSource, rows: RowArray, change: Callable[[PixelArray], PixelArray] = lambda pixels: pixels
 ) -> PixelArray:
     """The images at these indices, in their order and as often as they are named, as uint8 (N, C, H, W).
 
@@ -167,7 +167,7 @@ def read_rows(
     wanted, places = np.unique(rows, return_inverse=True)
     at = getattr(images, "at", None)
     if at is None:
-        parts = [change(pixels) for pixels in ChosenSet(images, wanted).batches(BATCH)]
+        parts = [change(pixels) for pixels in Subset(images, wanted).batches(BATCH)]
     else:
         starts = range(0, len(wanted), DRAWN_AT_ONCE)
         parts = [change(at(wanted[start : start + DRAWN_AT_ONCE])) for start in starts]

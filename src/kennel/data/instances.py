@@ -5,7 +5,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from kennel import rng
-from kennel.data.loader import Stream
+from kennel.data.loader import BatchLoader
 from kennel.shapes import Labels, Pixels
 
 Neighbors = Int[Tensor, "images count"]
@@ -17,7 +17,7 @@ class InstanceBatches:
     Like the stream a pure function of how many images were shown: draws are keyed by that and the seed.
     """
 
-    def __init__(self, stream: Stream, neighbors: Neighbors, seed: int) -> None:
+    def __init__(self, stream: BatchLoader, neighbors: Neighbors, seed: int) -> None:
         """`neighbors` (images, count) are the instances that each image of the set may be shown with."""
         self._stream, self._seed = stream, seed
         self._neighbors = neighbors.to(stream.device if stream.is_resident else "cpu")

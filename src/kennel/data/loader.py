@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.data.dataset import PackedSet
-from kennel.data.memory_budget import room_on
-from kennel.data.npy_reader import RowFile
-from kennel.data.prefetch import Ahead
-from kennel.data.shuffle import TABLE_IMAGES, Order
+from kennel.data.dataset import ImageDataset
+from kennel.data.memory_budget import memory_on
+from kennel.data.npy_reader import NpyReader
+from kennel.data.prefetch import Prefetcher
+from kennel.data.shuffle import TABLE_IMAGES, EpochShuffle
 from kennel.errors import DataError
 from kennel.shapes import Indices, Labels, Pixels
 
@@ -32,7 +32,7 @@ _ANNOUNCED = 16
 """Batches whose rows are named to the system before they are read."""
 
 
-class Stream:
+class BatchLoader:
     """Batches of a packed set, each epoch in a fresh order, drawn from (seed, epoch).
 
     A batch that runs over an epoch's end takes its rest from the next epoch, so that every image is shown
@@ -41,7 +41,7 @@ class Stream:
 
     def __init__(
         self,
-        packed: PackedSet,
+        packed: ImageDataset,
         batch: int,
         seed: int,
         device: torch.device,
@@ -59,21 +59,21 @@ class Stream:
         """
         self.packed, self.batch, self.device, self.rows = packed, batch, device, rows
         size = packed.images.nbytes
-        room = room_on(device) if resident_bytes is None else resident_bytes
+        room = memory_on(device) if resident_bytes is None else resident_bytes
         self.is_resident = size <= room
-        self._order = Order(len(packed), seed, device if self.is_resident else None, table_images)
+        self._order = EpochShuffle(len(packed), seed, device if self.is_resident else None, table_images)
         self._images: torch.Tensor | None = None
         self._labels: torch.Tensor | None = None
-        self._ahead: Ahead[_Batch] | None = None
+        self._ahead: Prefetcher[_Batch] | None = None
         labels = None if packed.labels is None else _small(packed, packed.labels)
         if self.is_resident:
             self._images = _loaded(packed, device)
             self._labels = None if labels is None else labels.to(device)
         else:
             # An order of its own, since the thread must not meet others there.
-            order = Order(len(packed), seed, None, table_images)
+            order = EpochShuffle(len(packed), seed, None, table_images)
             reader = _Reader(_file(packed, "images.npy", packed.images), labels, order, batch, rows, device)
-            self._ahead = Ahead(reader.read, batch, reader.depth)
+            self._ahead = Prefetcher(reader.read, batch, reader.depth)
 
     @property
     def about(self) -> str:
@@ -105,7 +105,7 @@ class Stream:
         if self._ahead is not None:
             self._ahead.close()
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> "BatchLoader":
         return self
 
     def __exit__(
@@ -140,9 +140,9 @@ class _Reader:
 
     def __init__(
         self,
-        images: RowFile,
+        images: NpyReader,
         labels: torch.Tensor | None,
-        order: Order,
+        order: EpochShuffle,
         batch: int,
         rows: slice,
         device: torch.device,
@@ -196,11 +196,11 @@ def _copying_stream(device: torch.device) -> torch.cuda.Stream | None:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _file(packed: PackedSet, name: str, array: npt.NDArray[Any]) -> RowFile:
-    return RowFile(packed.path / name, array)
+def _file(packed: ImageDataset, name: str, array: npt.NDArray[Any]) -> NpyReader:
+    return NpyReader(packed.path / name, array)
 
 
-def _loaded(packed: PackedSet, device: torch.device) -> torch.Tensor:
+def _loaded(packed: ImageDataset, device: torch.device) -> torch.Tensor:
     """All images on the device; on their way through the host they take some megabytes."""
     try:
         there = torch.empty(packed.images.shape, dtype=torch.uint8, device=device)
@@ -213,7 +213,7 @@ def _loaded(packed: PackedSet, device: torch.device) -> torch.Tensor:
     return there
 
 
-def _small(packed: PackedSet, labels: npt.NDArray[Any]) -> torch.Tensor:
+def _small(packed: ImageDataset, labels: npt.NDArray[Any]) -> torch.Tensor:
     """All labels on the CPU, in the smallest type that holds the number of classes."""
     classes = len(packed.classes)
     kind = np.min_scalar_type(-max(2, classes))
@@ -228,7 +228,7 @@ def _small(packed: PackedSet, labels: npt.NDArray[Any]) -> torch.Tensor:
     return held
 
 
-def _fill(file: RowFile, into: torch.Tensor, convert: Callable[[npt.NDArray[Any]], torch.Tensor]) -> None:
+def _fill(file: NpyReader, into: torch.Tensor, convert: Callable[[npt.NDArray[Any]], torch.Tensor]) -> None:
     """Every row of the file into a tensor of as many."""
     place = 0
     try:

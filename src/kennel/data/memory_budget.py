@@ -17,7 +17,7 @@ as fast as its own memory would."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def parse_room(text: str) -> int | None:
+def parse_memory(text: str) -> int | None:
     """`auto` (None), `always`, `never`, or bytes such as `8G` and `500M` (powers of 1,024).
 
     Raises `DataError` for anything else.
@@ -36,7 +36,7 @@ def parse_room(text: str) -> int | None:
         ) from None
 
 
-def room_on(device: torch.device) -> int:
+def memory_on(device: torch.device) -> int:
     """Bytes that a set may fill on `device`: a share of what is free there now.
 
     The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.

@@ -20,7 +20,7 @@ from kennel.errors import DataError
 _CHUNK_BYTES = 32 << 20
 
 
-class RowFile:
+class NpyReader:
     """The rows (the first axis) of a C-ordered `.npy` file. One thread at a time may read.
 
     The file is held open: one that is replaced or removed meanwhile is read to the end as it was.

@@ -12,7 +12,7 @@ _CLOSING_SECONDS = 1.0
 """How long closing waits for a read that hangs. The thread is a daemon: the process never waits for it."""
 
 
-class Ahead(Generic[T]):
+class Prefetcher(Generic[T]):
     """The values of a function at `position`, `position + step`, ..., of which `depth` are made ahead.
 
     Asked for another position than the next one, it begins anew there. What the function raises is raised

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kennel.data.images import ImageSet, PixelArray
+from kennel.data.images import ImageSource, PixelArray
 from kennel.data.prepare.clean import to_square
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError, JudgementError
@@ -74,7 +74,7 @@ class SizesError(DataError, JudgementError):
 class ResizedSet:
     """Another set's images at one size; an `ImageSet`. They are resized as they are read."""
 
-    def __init__(self, whole: ImageSet, resize: Resize) -> None:
+    def __init__(self, whole: ImageSource, resize: Resize) -> None:
         self._whole, self._resize = whole, resize
         _, height, width = whole.shape
         self.fit = resize.words()
@@ -110,7 +110,7 @@ class ResizedSet:
             yield np.stack([self._resize.pixels(pixels) for pixels in batch])
 
 
-def resized(images: ImageSet, resize: Resize | None) -> ImageSet:
+def resized(images: ImageSource, resize: Resize | None) -> ImageSource:
     """The set at the size that is asked for: itself where it has that already, or nothing is asked for."""
     if resize is None or not resize.changes(images.shape[2], images.shape[1]):
         return images

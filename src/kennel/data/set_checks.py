@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.images import PixelArray
 
 FEW = 100
@@ -16,7 +16,7 @@ _WHOLE, _SOME = 4096, 512
 """A set of so many images is looked at whole, and of a larger one so many, which a slow disk must seek."""
 
 
-def shortage(packed: PackedSet) -> str | None:
+def shortage(packed: ImageDataset) -> str | None:
     """One sentence about what cannot be learned from the set; None where nothing is plainly missing.
 
     Images count as distinct by their exact pixels. Of more than 4,096 some 512 are looked at, evenly.
@@ -50,7 +50,7 @@ def shortage(packed: PackedSet) -> str | None:
     return "; ".join(parts) or None
 
 
-def _single_classes(packed: PackedSet, digests: list[bytes] | None) -> int:
+def _single_classes(packed: ImageDataset, digests: list[bytes] | None) -> int:
     """How many classes have one image, counting equal pixels once where all are known."""
     assert packed.labels is not None
     if digests is None:

@@ -24,7 +24,7 @@ ROUNDS = 8
 Positions = npt.NDArray[np.uint64]
 
 
-class Order:
+class EpochShuffle:
     """Which image is at each place of the endless stream; every image once an epoch.
 
     `at` gives places one after the other; only what surrounds the last ones is held.

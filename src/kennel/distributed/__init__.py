@@ -26,18 +26,18 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.functional import pad
 
-from kennel.errors import CutOffError, KennelError, RankError, ToldError, UnheardError
+from kennel.errors import CollectiveAbortedError, KennelError, RankError, RankTimeoutError, RemoteRankError
 
 T = TypeVar("T")
-JOINING = timedelta(minutes=10)
+JOIN_TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others to appear."""
 ROUND = timedelta(minutes=30)
 """How long it waits for one that has a batch to do."""
 PATIENCE = timedelta(days=7)
 """How long it waits for one that has much to do: a download, or all metrics of many images."""
-TELLING = timedelta(minutes=1)
+ERROR_TIMEOUT = timedelta(minutes=1)
 """How long a rank that has failed waits for the others to hear of it."""
-LEAVING = timedelta(seconds=10)
+SHUTDOWN_TIMEOUT = timedelta(seconds=10)
 """How long it takes leave of them, when something may be pending."""
 NUMBERS = 2
 """What each rank brings to a meeting at most."""
@@ -67,7 +67,7 @@ def rank() -> int:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """In the block this process is the only rank: for what one rank computes without the others."""
     _alone.append(None)
     try:
@@ -76,7 +76,7 @@ def alone() -> Iterator[None]:
         _alone.pop()
 
 
-def own_rows(batch: int) -> slice:
+def shard_slice(batch: int) -> slice:
     """Which rows of a batch of `batch` images are this rank's; the ranks must divide it."""
     count = batch // world_size()
     return slice(rank() * count, (rank() + 1) * count)
@@ -101,7 +101,7 @@ def ranks_together(
     _join()
     try:
         yield
-        meet(patient=True)
+        all_gather_ints(patient=True)
         is_well = True
     except Exception as given:
         error, is_known = _made_known(given, sentence)
@@ -122,33 +122,33 @@ def _made_known(given: Exception, sentence: Callable[[Exception], str]) -> tuple
     """What this rank ends with, and whether every other rank knows of it."""
     failed_at = time.time_ns()
     _break_off()
-    if isinstance(given, ToldError | UnheardError):
-        return given, isinstance(given, ToldError)
+    if isinstance(given, RemoteRankError | RankTimeoutError):
+        return given, isinstance(given, RemoteRankError)
     foreseen = isinstance(given, KennelError | OSError)
     words = sentence(given) if foreseen else f"rank {rank()} failed by {given!r}: see its traceback"
     try:
-        if isinstance(given, CutOffError):
-            _exchange(TELLING)  # where another rank has failed, this one hears why
+        if isinstance(given, CollectiveAbortedError):
+            _exchange(ERROR_TIMEOUT)  # where another rank has failed, this one hears why
         first = _told_failure(words, failed_at)
-    except ToldError as told:
+    except RemoteRankError as told:
         return told, True
-    except UnheardError:
+    except RankTimeoutError:
         return given, False
     # Of ranks that were all cut off the first knows why: the others saw it leave.
-    return (RankError(first) if isinstance(given, CutOffError) else given), True
+    return (RankError(first) if isinstance(given, CollectiveAbortedError) else given), True
 
 
 def _join() -> None:
     on_cuda = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
-        store, own_rank, ranks = next(rendezvous("env://", timeout=JOINING))
+        store, own_rank, ranks = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
         store = _apart_from_earlier_starts(store, own_rank, ranks)
         distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=ROUND)
         _meetings.append(distributed.new_group(timeout=PATIENCE, backend="gloo"))
         # On every machine alike, with CUDA or without: all ranks must make the same groups.
         _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
-        _exchange(JOINING)  # nobody goes on, and perhaps dies, while another is still joining
+        _exchange(JOIN_TIMEOUT)  # nobody goes on, and perhaps dies, while another is still joining
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RankError(
@@ -170,14 +170,14 @@ def _apart_from_earlier_starts(store: Any, own_rank: int, ranks: int) -> Any:
         store.add(f"{name}/heard", 1)
         return PrefixStore(name, store)
     name, answered = f"kennel/{secrets.token_hex(8)}", set()
-    deadline = time.monotonic() + JOINING.total_seconds()
+    deadline = time.monotonic() + JOIN_TIMEOUT.total_seconds()
     while store.add(f"{name}/heard", 0) < ranks - 1:
         for key in (f"kennel/word/{place}" for place in range(1, ranks)):
             if store.check([key]) and (word := store.get(key).decode()) not in answered:
                 store.set(f"kennel/name/{word}", name)
                 answered.add(word)
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not all {ranks} came within {JOINING}")
+            raise RuntimeError(f"not all {ranks} came within {JOIN_TIMEOUT}")
         time.sleep(0.01)
     return PrefixStore(name, store)
 
@@ -204,10 +204,10 @@ def _leave(*, patiently: bool) -> None:
         return
     leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
     leaving.start()
-    leaving.join(LEAVING.total_seconds())
+    leaving.join(SHUTDOWN_TIMEOUT.total_seconds())
 
 
-def meet(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
+def all_gather_ints(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
     """Waits for all ranks and gives each one's `numbers`, as many everywhere and at most 2, by rank.
 
     Every rank must come to it equally often; `patient` where one may have much to do before. Raises
@@ -222,13 +222,13 @@ def _exchange(patience: timedelta, numbers: tuple[int, ...] = ()) -> list[tuple[
     """One meeting of a rank that has not failed: what each brought."""
     heads = _heads(patience, (0, *numbers))
     if any(has_failed for has_failed, *_ in heads):
-        raise ToldError(_sentence_of_first(heads, ""))
+        raise RemoteRankError(_sentence_of_first(heads, ""))
     return [each[1:] for each in heads]
 
 
 def _told_failure(words: str, failed_at: int) -> str:
     """The meeting of a rank that has failed: what the one said that was the first to."""
-    return _sentence_of_first(_heads(TELLING, (1, failed_at)), words)
+    return _sentence_of_first(_heads(ERROR_TIMEOUT, (1, failed_at)), words)
 
 
 def _heads(patience: timedelta, own: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -245,7 +245,7 @@ def _sentence_of_first(heads: list[tuple[int, ...]], own: str) -> str:
     _, place = min((when, place) for place, (has_failed, when, *_) in enumerate(heads) if has_failed)
     said = bytearray(own.encode()[:SENTENCE_BYTES].ljust(SENTENCE_BYTES, b"\0"))
     letters = torch.frombuffer(said, dtype=torch.uint8)
-    _wait(distributed.broadcast(letters, place, group=_meetings[0], async_op=True), TELLING)
+    _wait(distributed.broadcast(letters, place, group=_meetings[0], async_op=True), ERROR_TIMEOUT)
     return bytes(letters.tolist()).rstrip(b"\0").decode(errors="ignore")
 
 
@@ -254,43 +254,43 @@ def send_to_rank_0(tensor: Tensor) -> None:
     _wait(distributed.isend(tensor.contiguous(), 0, group=_meetings[0]), ROUND)
 
 
-def received_from(place: int, shape: tuple[int, ...]) -> Tensor:
+def receive_from(place: int, shape: tuple[int, ...]) -> Tensor:
     """The float32 tensor of this shape that rank `place` sends."""
     tensor = torch.empty(shape)
     _wait(distributed.irecv(tensor, place, group=_meetings[0]), ROUND)
     return tensor
 
 
-def after_rank_0(make: Callable[[], T]) -> T:
+def rank_zero_first(make: Callable[[], T]) -> T:
     """What `make` gives, on rank 0 before the others begin: for what leaves a file that all can use."""
     if rank():
-        meet(patient=True)
+        all_gather_ints(patient=True)
         return make()
     made = make()
-    meet(patient=True)
+    all_gather_ints(patient=True)
     return made
 
 
-def told_by_rank_0(make: Callable[[], str]) -> str:
+def broadcast_str(make: Callable[[], str]) -> str:
     """What `make` gives on rank 0, on all ranks; the others wait for it."""
     if _alone or not _meetings:
         return make()
     said = bytearray(make().encode()) if rank() == 0 else bytearray()
-    ((size,), *_) = meet(len(said), patient=True)
+    ((size,), *_) = all_gather_ints(len(said), patient=True)
     letters = _letters(said, size)
     if size:
         _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
     return letters.numpy().tobytes().decode()
 
 
-def tensors_of_rank_0(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def broadcast_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rank 0's tensors by name, on the CPU of every rank; what others give is not looked at."""
 
     def about() -> str:
         return json.dumps([(name, str(one.dtype), list(one.shape)) for name, one in named.items()])
 
     received = {}
-    for name, dtype, shape in json.loads(told_by_rank_0(about)):
+    for name, dtype, shape in json.loads(broadcast_str(about)):
         tensor = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
         if rank() == 0:
             tensor.copy_(named[name].detach())
@@ -308,20 +308,20 @@ def _letters(said: bytearray, size: int) -> Tensor:
 def _everyone_is_here() -> None:
     """Waits until all ranks are here or gone: which of the two is the same to one that leaves."""
     with suppress(RankError):
-        _wait(distributed.barrier(group=_meetings[0], async_op=True), TELLING)
+        _wait(distributed.barrier(group=_meetings[0], async_op=True), ERROR_TIMEOUT)
 
 
 def _wait(work: Any, patience: timedelta) -> None:
     try:
         work.wait(patience)
     except RuntimeError as error:
-        raise UnheardError(
+        raise RankTimeoutError(
             f"another rank has died, or was not heard of for {patience}: look for what it said, "
             "and start all of them again"
         ) from error
 
 
-def summed_over_ranks(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """The sum of every rank's `tensor` (of one shape everywhere), on every rank; gradients flow through it.
 
     The gradient that a rank gets is the sum of the gradients of every rank's loss, so that after `backward`
@@ -340,7 +340,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(_context: Any, gradient: Tensor) -> Tensor:
-        return summed_over_ranks(gradient)
+        return all_reduce_sum(gradient)
 
 
 def _summed(tensor: Tensor) -> Tensor:
@@ -349,7 +349,7 @@ def _summed(tensor: Tensor) -> Tensor:
         distributed.all_reduce(total, group=_tensors[0] if _tensors and total.device.type == "cpu" else None)
     except RuntimeError as error:
         traceback.clear_frames(error.__traceback__)  # they hold the group, which `_break_off` must free
-        raise CutOffError(
+        raise CollectiveAbortedError(
             f"the ranks could not sum a tensor ({str(error).splitlines()[0]}): look for what other ranks "
             "said, and start all of them again"
         ) from error
@@ -358,10 +358,10 @@ def _summed(tensor: Tensor) -> Tensor:
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:
     """The mean of every rank's `tensor`, on every rank; of a mean over own rows the whole batch's."""
-    return summed_over_ranks(tensor) / world_size() if _running() else tensor
+    return all_reduce_sum(tensor) / world_size() if _running() else tensor
 
 
-def gathered(rows: Tensor) -> Tensor:
+def all_gather(rows: Tensor) -> Tensor:
     """The rows (own rows, ...) of every rank, in the order of the whole batch (batch, ...), on every rank.
 
     Differentiable as often as anybody likes.
@@ -369,7 +369,7 @@ def gathered(rows: Tensor) -> Tensor:
     if not _running():
         return rows
     beside = [0, 0] * rows.dim() + [rank(), world_size() - 1 - rank()]
-    return summed_over_ranks(pad(rows[None], beside)).flatten(0, 1)
+    return all_reduce_sum(pad(rows[None], beside)).flatten(0, 1)
 
 
 def variance_over_ranks(values: Tensor) -> Tensor:
@@ -377,7 +377,7 @@ def variance_over_ranks(values: Tensor) -> Tensor:
     variance, mean = torch.var_mean(values.detach(), correction=0)
     if not _running():
         return variance
-    variances, means = gathered(torch.stack([variance, mean])[None]).unbind(1)
+    variances, means = all_gather(torch.stack([variance, mean])[None]).unbind(1)
     return variances.mean() + means.var(correction=0)
 
 

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from kennel.distributed import meet, world_size
+from kennel.distributed import all_gather_ints, world_size
 from kennel.errors import RankError
 
 KINDS = ("cpu", "cuda", "mps")
@@ -35,7 +35,7 @@ def training_device(device: torch.device) -> torch.device:
             "cpu, or train without torchrun"
         )
     own = _own(device, "compute on the CPU with --device cpu")
-    told = meet(KINDS.index(own.type), _identity(own))
+    told = all_gather_ints(KINDS.index(own.type), _identity(own))
     names = [KINDS[kind] for kind, _ in told]
     other = next((place for place, name in enumerate(names) if name != names[0]), None)
     if other is not None:

@@ -10,16 +10,16 @@ from pydantic import BaseModel
 
 from kennel import rng
 from kennel.config.base import validated
-from kennel.config.recipe import Instances, Part, Recipe
-from kennel.data.dataset import PackedSet
-from kennel.engine.compute_defaults import passes_of, place, with_speed_for
-from kennel.engine.optim import build_optimiser
-from kennel.engine.step import Step
+from kennel.config.recipe import ComponentConfig, InstancesConfig, Recipe
+from kennel.data.dataset import ImageDataset
+from kennel.engine.compute_defaults import compute_context, place, with_compute_defaults
+from kennel.engine.optim import build_optimizer
+from kennel.engine.step import GANStep
 from kennel.errors import DataError, KennelError, RecipeError, RunError
 from kennel.losses import LOSSES, Loss
-from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, Generator, NetworkSpec
 from kennel.networks.layers.instances import parts_with_instances
-from kennel.techniques import STAGES, TECHNIQUES, Companion, Players, Technique, Term
+from kennel.techniques import STAGES, TECHNIQUES, AuxiliaryNetwork, LossTerm, Networks, Technique
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -44,7 +44,7 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
+def resolve(recipe: Recipe, packed: ImageDataset) -> Recipe:
     """The recipe with the image's size, channels and classes filled in from the set, its options written out.
 
     Refused where the recipe and the set disagree.
@@ -69,11 +69,11 @@ def resolve(recipe: Recipe, packed: PackedSet) -> Recipe:
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
     classes = _classes(recipe, packed)
     counts = class_counts(packed, classes) or None
-    found = {"image": image, "classes": classes, "class_counts": counts}
+    found = {"image": image, "num_classes": classes, "class_counts": counts}
     return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(packed))}))
 
 
-def class_counts(packed: PackedSet, classes: int) -> tuple[int, ...]:
+def class_counts(packed: ImageDataset, classes: int) -> tuple[int, ...]:
     """The images of each of a set's `classes`; empty for 0. Raises `DataError` for a label beyond them."""
     if classes == 0 or packed.labels is None:
         return ()
@@ -86,9 +86,9 @@ def class_counts(packed: PackedSet, classes: int) -> tuple[int, ...]:
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def _classes(recipe: Recipe, packed: PackedSet) -> int:
+def _classes(recipe: Recipe, packed: ImageDataset) -> int:
     there = len(packed.classes) if packed.labels is not None else 0
-    if recipe.classes == 0:
+    if recipe.num_classes == 0:
         return 0
     if there < 2:
         raise RecipeError(
@@ -96,32 +96,32 @@ def _classes(recipe: Recipe, packed: PackedSet) -> int:
             f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, two at "
             f"least, or draw without: {_without_classes(recipe)}"
         )
-    if recipe.classes not in (None, there):
+    if recipe.num_classes not in (None, there):
         raise RecipeError(
-            f"the recipe {recipe.name} wants {recipe.classes} classes, and {packed.name} has {there}: "
-            "give another set, or --set classes=null to take what the set has"
+            f"the recipe {recipe.name} wants {recipe.num_classes} classes, and {packed.name} has {there}: "
+            "give another set, or --set num_classes=null to take what the set has"
         )
     return there
 
 
-def _instances(recipe: Recipe, images: int) -> Instances:
+def _instances(recipe: Recipe, images: int) -> InstancesConfig:
     """The recipe's instances, their number filled in."""
     wanted = recipe.instances
     if not wanted.neighbors:
         return wanted
-    count = min(images, wanted.most)
+    count = min(images, wanted.max_instances)
     if wanted.neighbors > count:
         raise RecipeError(
             f"instances.neighbors={wanted.neighbors:,} asks for more than the {count:,} images there are: "
             f"give at most {count:,}"
         )
-    return wanted.model_copy(update={"count": count})
+    return wanted.model_copy(update={"num_instances": count})
 
 
 def _without_classes(recipe: Recipe) -> str:
     """The options under which the recipe asks for no classes: its techniques that need some go with them."""
     need_them = [part.name for part in recipe.techniques if "classes" in TECHNIQUES[part.name].needs]
-    return " ".join(["--set classes=0", *(f"--set techniques.{name}=off" for name in need_them)])
+    return " ".join(["--set num_classes=0", *(f"--set techniques.{name}=off" for name in need_them)])
 
 
 def _in_full(recipe: Recipe) -> Recipe:
@@ -145,8 +145,8 @@ def _in_full(recipe: Recipe) -> Recipe:
     )
 
 
-def _part(part: Part, options: BaseModel) -> Part:
-    return Part(name=part.name, **options.model_dump(mode="json"))
+def _part(part: ComponentConfig, options: BaseModel) -> ComponentConfig:
+    return ComponentConfig(name=part.name, **options.model_dump(mode="json"))
 
 
 def build_loss(recipe: Recipe) -> Loss:
@@ -161,10 +161,10 @@ def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
         technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
         _refuse_unmet_needs(part.name, technique, recipe, loss)
         techniques[part.name] = technique
-    terms = {name: one for name, one in techniques.items() if isinstance(one, Term)}
+    terms = {name: one for name, one in techniques.items() if isinstance(one, LossTerm)}
     alone = next((name for name, one in terms.items() if one.replaces_adversarial), None)
     for name, technique in techniques.items():
-        if alone and type(technique).kept is not Technique.kept:
+        if alone and type(technique).select_fakes is not Technique.select_fakes:
             raise RecipeError(
                 f"{name} chooses among the fakes of the adversarial loss, which {alone} replaces: add "
                 f"--set techniques.{alone}.adversarial=true, or --set techniques.{name}=off"
@@ -174,7 +174,7 @@ def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
 
 def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: Loss) -> None:
     provided = set(loss.provides)
-    if recipe.classes != 0:
+    if recipe.num_classes != 0:
         provided.add("classes")
     if recipe.latent.distribution == "normal":
         provided.add("normal_latents")
@@ -182,31 +182,31 @@ def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: L
         match need:
             case "classes":
                 problem = "classes, and the recipe draws without: give a set that has some and "
-                remedy = "--set classes=null"
+                remedy = "--set num_classes=null"
             case "normal_latents":
-                problem = f"normal latents, and the recipe's are {recipe.latent.distribution}: "
-                remedy = "--set latent.distribution=normal"
+                problem = f"normal latents, and the recipe's are {recipe.latent_distribution}: "
+                remedy = "--set latent_distribution=normal"
             case _:
                 problem = f"a loss with {need}, and {recipe.loss.name} has none: take one of "
                 remedy = ", ".join(one for one in LOSSES if need in LOSSES[one].provides)
         raise RecipeError(f"the technique {name} needs {problem}{remedy}, or --set techniques.{name}=off")
 
 
-def build_players(recipe: Recipe) -> Players:
+def build_networks(recipe: Recipe) -> Networks:
     """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
-    setting = setting_of(recipe)
+    setting = network_spec(recipe)
     with _fresh_weights(recipe):
         generator = _generator(recipe, setting)
         discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
         discriminator = discriminator_class(
             setting, _options(discriminator_class, recipe.discriminator, "discriminator")
         )
-    return Players(generator, discriminator)
+    return Networks(generator, discriminator)
 
 
 def build_generator(recipe: Recipe) -> Generator:
     """The generator alone, its weights as `build_players` draws them; no technique has changed it yet."""
-    setting = setting_of(recipe)
+    setting = network_spec(recipe)
     with _fresh_weights(recipe):
         return _generator(recipe, setting)
 
@@ -219,52 +219,54 @@ def _fresh_weights(recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def _generator(recipe: Recipe, setting: Setting) -> Generator:
+def _generator(recipe: Recipe, setting: NetworkSpec) -> Generator:
     generator_class = GENERATORS[recipe.generator.name]
     return generator_class(setting, _options(generator_class, recipe.generator, "generator"))
 
 
-def setting_of(recipe: Recipe) -> Setting:
+def network_spec(recipe: Recipe) -> NetworkSpec:
     """What a resolved recipe's networks are built for; `RecipeError` where it is not resolved."""
     if recipe.image.size is None or recipe.image.channels is None:
         raise RecipeError("the recipe names no image size yet: give it a data set")
-    if recipe.classes is None:
-        raise RecipeError("the recipe says not how many classes yet: give it a data set, or --set classes=0")
-    latent, counts, instances = recipe.latent, recipe.class_counts or (), recipe.instances
-    if instances.neighbors and recipe.classes:
+    if recipe.num_classes is None:
         raise RecipeError(
-            "the recipe draws by class and by instance, and a label is one of the two: add --set classes=0, "
-            "or --set instances.neighbors=0"
+            "the recipe says not how many classes yet: give it a data set, or --set num_classes=0"
         )
-    if instances.neighbors and not instances.count:
+    latent, counts, instances = recipe.latent, recipe.class_counts or (), recipe.instances
+    if instances.neighbors and recipe.num_classes:
+        raise RecipeError(
+            "the recipe draws by class and by instance, and a label is one of the two: add --set "
+            "num_classes=0, or --set instances.neighbors=0"
+        )
+    if instances.neighbors and not instances.num_instances:
         raise RecipeError("the recipe says not how many instances yet: give it a data set")
-    if counts and (len(counts) != recipe.classes or sum(counts) == 0):
+    if counts and (len(counts) != recipe.num_classes or sum(counts) == 0):
         raise RecipeError(
             f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
-            f"classes is {recipe.classes}: leave class_counts out, it is filled in from the data set"
+            f"classes is {recipe.num_classes}: leave class_counts out, it is filled in from the data set"
         )
-    return Setting(
+    return NetworkSpec(
         recipe.image.size,
         recipe.image.channels,
-        latent.dimension,
-        recipe.classes,
+        latent.dim,
+        recipe.num_classes,
         latent.distribution,
         counts,
-        instances.count or 0,
-        instances.dimension if instances.count else 0,
+        instances.num_instances or 0,
+        instances.dim if instances.num_instances else 0,
     )
 
 
-def _options(network: Any, part: Part, kind: str) -> Any:
+def _options(network: Any, part: ComponentConfig, kind: str) -> Any:
     return validated(network.Options, part.options, f"{kind} {part.name}")
 
 
 def build_step(
     recipe: Recipe, device: torch.device, say: Callable[[str], None] = lambda sentence: None
-) -> Step:
+) -> GANStep:
     """All objects of a resolved recipe, on `device`; `say` hears of what cannot be compiled."""
     try:
-        return _build_step(with_speed_for(recipe, device), device, say)
+        return _build_step(with_compute_defaults(recipe, device), device, say)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, KennelError) or "alloc" not in str(error).lower() + type(error).__name__.lower():
             raise
@@ -273,66 +275,66 @@ def build_step(
         ) from None
 
 
-def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> Step:
+def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> GANStep:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
-    players = build_players(recipe)
+    players = build_networks(recipe)
     _refuse_unused_classes(recipe, players, techniques)
     for stage in STAGES:
         for name, technique in techniques.items():
             if technique.stage == stage:
                 if stage == "copy":
-                    place(players, device, recipe.speed)
-                technique.build(players, rng.generator(recipe.seed, f"build of {name}"))
-    place(players, device, recipe.speed)
-    companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
-    return Step(
+                    place(players, device, recipe.compute)
+                technique.modify_networks(players, rng.generator(recipe.seed, f"build of {name}"))
+    place(players, device, recipe.compute)
+    companions = {name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)}
+    return GANStep(
         players,
         loss,
         techniques,
-        build_optimiser(recipe.discriminator_optimiser, players.discriminator.parameters(), device),
-        build_optimiser(recipe.generator_optimiser, players.generator.parameters(), device),
+        build_optimizer(recipe.discriminator_optimizer, players.discriminator.parameters(), device),
+        build_optimizer(recipe.generator_optimizer, players.generator.parameters(), device),
         {
-            name: build_optimiser(one.optimiser, one.network.to(device).parameters(), device)
+            name: build_optimizer(one.optimizer, one.network.to(device).parameters(), device)
             for name, one in companions.items()
         },
-        passes_of(recipe, device, say),
+        compute_context(recipe, device, say),
     )
 
 
-def _refuse_unused_classes(recipe: Recipe, players: Players, techniques: Mapping[str, Technique]) -> None:
+def _refuse_unused_classes(recipe: Recipe, players: Networks, techniques: Mapping[str, Technique]) -> None:
     """A class that one player knows and the other cannot learn from would be ignored in silence."""
     if recipe.instances.neighbors:
         _refuse_without_instances(recipe, players)
-    if not recipe.classes:
+    if not recipe.num_classes:
         return
     if players.generator.conditional == "never":
         able = [name for name in GENERATORS if GENERATORS[name].conditional != "never"]
         raise RecipeError(
             f"the generator {recipe.generator.name} draws without regard to classes: take one of "
-            f"{', '.join(able)}, or --set classes=0"
+            f"{', '.join(able)}, or --set num_classes=0"
         )
-    taught = any(technique.teaches_classes for technique in techniques.values())
+    taught = any(technique.supplies_class_signal for technique in techniques.values())
     # A term that stands in for the adversarial loss sees no more than the last hidden layer.
-    replaced = any(isinstance(one, Term) and one.replaces_adversarial for one in techniques.values())
+    replaced = any(isinstance(one, LossTerm) and one.replaces_adversarial for one in techniques.values())
     discriminator = players.discriminator
-    reads = discriminator.hidden_reads_labels if replaced else discriminator.reads_labels
+    reads = discriminator.features_read_labels if replaced else discriminator.reads_labels
     if not reads and not taught:
-        teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].teaches_classes)
+        teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].supplies_class_signal)
         raise RecipeError(
             f"nothing that the generator learns from reads the labels (discriminator "
             f"{recipe.discriminator.name}), so it would never learn its classes: let it read them "
-            f"(discriminator.conditioning), add {teachers}, or --set classes=0"
+            f"(discriminator.conditioning), add {teachers}, or --set num_classes=0"
         )
 
 
-def sampling_generator(step: Step) -> Generator:
+def sampling_generator(step: GANStep) -> Generator:
     """The generator to sample from: the last technique's that keeps one (an average), else the player."""
     kept = [technique.sampling_generator() for technique in step.techniques]
-    return next((one for one in reversed(kept) if one is not None), step.players.generator)
+    return next((one for one in reversed(kept) if one is not None), step.networks.generator)
 
 
-def _refuse_without_instances(recipe: Recipe, players: Players) -> None:
+def _refuse_without_instances(recipe: Recipe, players: Networks) -> None:
     """Both players must take instances."""
     for kind, network, registry in (
         ("generator", players.generator, GENERATORS),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Pass = TypeVar("Pass", bound=Callable[..., Any])
 
 
-class Passes:
+class ComputeContext:
     """What every pass of a network in a turn has in common.
 
     Attributes: `precision` of the layers, `layout` of maps.
@@ -35,17 +35,17 @@ class Passes:
             return nullcontext()  # not a disabled autocast: on MPS older versions of torch warn of its dtype
         return torch.autocast(device.type, dtype=self.precision)
 
-    def laid_out(self, images: Tensor) -> Tensor:
+    def with_layout(self, images: Tensor) -> Tensor:
         """The images (batch, channels, height, width) in the layout."""
         return images.contiguous(memory_format=self.layout)
 
-    def begin_turn(self) -> None:
+    def begin_step(self) -> None:
         """CUDA graphs reuse their memory: what an earlier turn's passes gave is not looked at any more."""
         if self._compile == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
     @contextmanager
-    def plainly(self) -> Iterator[None]:
+    def eager(self) -> Iterator[None]:
         """In the block nothing that is compiled is called: every layer is, with its hooks."""
         given, self._compile = self._compile, False
         try:

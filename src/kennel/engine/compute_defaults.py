@@ -9,19 +9,19 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from kennel.config.compute import Speed
+from kennel.config.compute import ComputeConfig
 from kennel.config.recipe import Recipe
-from kennel.engine.compute import Passes
+from kennel.engine.compute import ComputeContext
 from kennel.errors import RecipeError
 from kennel.features.fused_conv import cpu_has_bfloat16
-from kennel.networks.layers.conv import set_minimal_filtering
-from kennel.techniques import Players
+from kennel.networks.layers.conv import set_winograd
+from kennel.techniques import Networks
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def defaults_for(device: torch.device, precision: str = "float32") -> Speed:
+def defaults_for(device: torch.device, precision: str = "float32") -> ComputeConfig:
     """What "auto" stands for there, with this precision.
 
     Which precision is the faster one is measured (`precision.precision_for`); without a measurement it is
@@ -29,17 +29,19 @@ def defaults_for(device: torch.device, precision: str = "float32") -> Speed:
     """
     layout = "channels_last" if device.type in ("cpu", "cuda") else "contiguous"
     fewer = device.type == "cpu" and precision == "float32"
-    convolutions = "minimal" if fewer else "direct"
-    return Speed.model_validate({"precision": precision, "layout": layout, "convolutions": convolutions})
+    convolutions = "winograd" if fewer else "direct"
+    return ComputeConfig.model_validate(
+        {"precision": precision, "layout": layout, "convolutions": convolutions}
+    )
 
 
-def with_speed_for(recipe: Recipe, device: torch.device, begun: Recipe | None = None) -> Recipe:
+def with_compute_defaults(recipe: Recipe, device: torch.device, begun: Recipe | None = None) -> Recipe:
     """The recipe with its speed decided: as it was begun, where it was, else as the device has it."""
-    speed = recipe.speed
+    speed = recipe.compute
     if begun is not None:
-        speed = speed.filled_in(begun.speed)
+        speed = speed.filled_in(begun.compute)
     precision = "float32" if speed.precision == "auto" else speed.precision
-    return recipe.model_copy(update={"speed": speed.filled_in(defaults_for(device, precision))})
+    return recipe.model_copy(update={"compute": speed.filled_in(defaults_for(device, precision))})
 
 
 def wait_for(device: torch.device) -> None:
@@ -52,39 +54,39 @@ def wait_for(device: torch.device) -> None:
 
 def refuse_graphs_elsewhere(recipe: Recipe, device: torch.device) -> None:
     """Raises `RecipeError` where CUDA graphs are asked for on a device that is not CUDA."""
-    if recipe.speed.compile == "graphs" and device.type != "cuda":
+    if recipe.compute.compile == "graphs" and device.type != "cuda":
         raise RecipeError(
-            f"speed.compile=graphs asks for CUDA graphs, and the device is {device}: give --device cuda, or "
-            "speed.compile=true"
+            f"compute.compile=graphs asks for CUDA graphs, and the device is {device}: give --device cuda, "
+            "or compute.compile=true"
         )
 
 
 def uncompiled(recipe: Recipe) -> Recipe:
     """The recipe for one who only samples, on whatever device: nothing of its passes is compiled."""
-    return recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"compile": False})})
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"compile": False})})
 
 
-def passes_of(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> Passes:
+def compute_context(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> ComputeContext:
     """How the networks' passes are computed, for a recipe whose speed is decided."""
-    speed = recipe.speed
+    speed = recipe.compute
     if device.type == "cpu" and speed.precision == "bfloat16" and not cpu_has_bfloat16():
         say(
             "This CPU has no bfloat16: it is emulated, many times slower than float32. "
-            "speed.precision=auto takes the faster one."
+            "compute.precision=auto takes the faster one."
         )
-    return Passes(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
+    return ComputeContext(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
 
 
-def place(players: Players, device: torch.device, speed: Speed) -> None:
+def place(players: Networks, device: torch.device, speed: ComputeConfig) -> None:
     """Moves the players to the device, in the layout, with the convolutions that were decided on."""
     for network in players.both():
         place_network(network, device, speed)
 
 
-def place_network(network: nn.Module, device: torch.device, speed: Speed) -> None:
+def place_network(network: nn.Module, device: torch.device, speed: ComputeConfig) -> None:
     """The same with one network."""
     network.to(device=device, memory_format=LAYOUTS[speed.layout])  # type: ignore[call-overload]
-    set_minimal_filtering(network, speed.convolutions == "minimal")
+    set_winograd(network, speed.convolutions == "winograd")
 
 
 def refuse_tf32() -> None:
@@ -101,7 +103,7 @@ def refuse_tf32() -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def settle_the_process() -> None:
+def configure_process() -> None:
     """Settings of the whole process: no TF32 on CUDA (`refuse_tf32`), and what a training on a CPU is faster
     with, which changes no result but as is said here. To be called before any parallel work, since threads
     take modes over from their starter.

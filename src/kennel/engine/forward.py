@@ -7,30 +7,30 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kennel.engine.compute import Passes
+from kennel.engine.compute import ComputeContext
 from kennel.networks import StyleGenerator
 from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits, Styles
-from kennel.techniques import Kind, Play, Players, Technique, Turn
+from kennel.techniques import ForwardOutput, Kind, Networks, StepContext, Technique
 
 
 @dataclass(frozen=True)
-class Shown:
+class DiscriminatorInput:
     """One side's `images`, what every view made of them (`seen`), and what the trained layers get of that."""
 
     images: Images
     seen: Images
     embedded: Embedded
 
-    def detached(self) -> "Shown":
+    def detached(self) -> "DiscriminatorInput":
         """The same values, from which no gradient goes back."""
         if isinstance(self.embedded, torch.Tensor):
             embedded: Embedded = self.embedded.detach()
         else:
             embedded = tuple(maps.detach() for maps in self.embedded)
-        return Shown(self.images.detach(), self.seen.detach(), embedded)
+        return DiscriminatorInput(self.images.detach(), self.seen.detach(), embedded)
 
 
-class Showing:
+class DiscriminatorForward:
     """Shows images to the discriminator of `players`, as the techniques want it.
 
     Real and fake images go through it together, which is faster, unless a technique splits the batches or the
@@ -39,7 +39,7 @@ class Showing:
     together.
     """
 
-    def __init__(self, players: Players, techniques: Sequence[Technique], passes: Passes) -> None:
+    def __init__(self, players: Networks, techniques: Sequence[Technique], passes: ComputeContext) -> None:
         """`passes` says how the discriminator's are computed."""
         self.players = players
         self.techniques = techniques
@@ -47,13 +47,15 @@ class Showing:
         self._quick_look = passes.compiled(self._look)
         self._quick_draw = passes.compiled(self._drawn)
         self._quick_draw_of_styles = passes.compiled(self._drawn_of_styles)
-        self._mixes_styles = any(type(one).styles is not Technique.styles for one in techniques)
+        self._mixes_styles = any(
+            type(one).transform_styles is not Technique.transform_styles for one in techniques
+        )
         self.splits_batches = players.discriminator.compares_images or any(
             technique.splits_batches for technique in techniques
         )
         self.couples_images = any(isinstance(one, _BatchNorm) for one in players.discriminator.modules())
 
-    def draw(self, latents: Latents, labels: Labels | None, turn: Turn) -> Images:
+    def generate(self, latents: Latents, labels: Labels | None, turn: StepContext) -> Images:
         """What the generator makes of the latents, their styles changed by the techniques that do so."""
         generator = self.players.generator
         with self.passes.autocast(turn.device):
@@ -62,23 +64,23 @@ class Showing:
                 return images
 
             def mapped(others: Latents) -> Styles:
-                return generator.styles(others, labels)
+                return generator.map_latents(others, labels)
 
             styles = mapped(latents)
             for technique in self.techniques:
-                styles = technique.styles(styles, mapped, turn)
+                styles = technique.transform_styles(styles, mapped, turn)
             mixed: Images = self._quick_draw_of_styles(styles)
             return mixed
 
-    def play(
+    def forward(
         self,
-        turn: Turn,
+        turn: StepContext,
         latents: Latents,
         labels: Labels | None,
         real: Images | None,
-        fake: Images | Shown,
+        fake: Images | DiscriminatorInput,
         twice: bool = False,
-    ) -> Play:
+    ) -> ForwardOutput:
         """What the discriminator makes of both sides; without `real`, of the fakes alone.
 
         `fake` are images, or what `show` made of them before. `twice` where the discriminator's gradients by
@@ -94,10 +96,12 @@ class Showing:
         def draw(styles: Styles) -> Images:
             assert isinstance(generator, StyleGenerator)  # whoever has styles to draw has them from it
             with self.passes.autocast(turn.device):
-                return generator.drawn(styles)
+                return generator.synthesize(styles)
 
-        shown: dict[Kind, Shown] = {} if real is None else {"real": self.show(real, turn, "real")}
-        shown["fake"] = fake if isinstance(fake, Shown) else self.show(fake, turn, "fake")
+        shown: dict[Kind, DiscriminatorInput] = (
+            {} if real is None else {"real": self.prepare(real, turn, "real")}
+        )
+        shown["fake"] = fake if isinstance(fake, DiscriminatorInput) else self.prepare(fake, turn, "fake")
         # A compiled pass has a first derivative only.
         look = self._look if twice else self._quick_look
         apart = self.splits_batches or (twice and not self.couples_images)
@@ -114,24 +118,24 @@ class Showing:
                 found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
                 found |= {f"{kind}_seen": shown[kind].seen, f"{kind}_embedded": shown[kind].embedded}
         found |= {"fake": shown["fake"].images, "real": real}
-        return Play(self.players, turn, latents, labels, judge=judge, draw=draw, **found)
+        return ForwardOutput(self.players, turn, latents, labels, discriminate=judge, generate=draw, **found)
 
-    def kept(self, drawn: Images, turn: Turn, whole: bool) -> Images | Shown:
+    def reusable_fakes(self, drawn: Images, turn: StepContext, whole: bool) -> Images | DiscriminatorInput:
         """What a discriminator's turn keeps of the fakes for the generator's turn that follows.
 
         These are the images, for a view of its own. Where the discriminator begins with a fixed network, it
         is the view and the network's maps too (if `whole`): what is costly is computed once for both turns.
         """
-        return self.show(drawn, turn, "fake") if whole and self.players.discriminator.embeds else drawn
+        return self.prepare(drawn, turn, "fake") if whole and self.players.discriminator.embeds else drawn
 
-    def show(self, images: Images, turn: Turn, kind: Kind) -> Shown:
+    def prepare(self, images: Images, turn: StepContext, kind: Kind) -> DiscriminatorInput:
         """The images through every view, and through the discriminator's fixed network where it has one."""
         seen = images
         for technique in self.techniques:
-            seen = technique.view(seen, turn, kind)
-        seen = self.passes.laid_out(seen)
+            seen = technique.transform_inputs(seen, turn, kind)
+        seen = self.passes.with_layout(seen)
         with self.passes.autocast(turn.device):
-            return Shown(images, seen, self.players.discriminator.embed(seen))
+            return DiscriminatorInput(images, seen, self.players.discriminator.embed(seen))
 
     def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
         images: Images = self.players.generator(latents, labels)
@@ -140,11 +144,11 @@ class Showing:
     def _drawn_of_styles(self, styles: Styles) -> Images:
         generator = self.players.generator
         assert isinstance(generator, StyleGenerator)
-        return generator.drawn(styles)
+        return generator.synthesize(styles)
 
     def _look(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
         discriminator = self.players.discriminator
-        features = discriminator.hidden_of(embedded, labels)
+        features = discriminator.features_of(embedded, labels)
         return features, discriminator.logits(features, labels)
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kennel.distributed import world_size
-from kennel.engine.optim import Scheduled, parameters_of
+from kennel.engine.optim import ScheduledOptimizer, parameters_of
 from kennel.shapes import Scalar
 
 
 @dataclass(frozen=True)
-class Broken:
+class NonFiniteReport:
     """What the first turn that was not finite left behind.
 
     `player` is whose optimiser it was; `statistics` are the names of the losses and terms that were not
@@ -38,7 +38,7 @@ class _Record:
     values: Tensor
 
 
-class Sentinel:
+class NonFiniteGuard:
     """Looks at every gradient before its optimiser's step, without a wait for the device.
 
     The first loss, term or gradient that is NaN or infinite sets a flag on the device. From then on no
@@ -47,9 +47,9 @@ class Sentinel:
     somebody asks, however late that is. The records of each kind of turn stop at it too.
     """
 
-    def __init__(self, optimisers: Mapping[str, Scheduled]) -> None:
+    def __init__(self, optimisers: Mapping[str, ScheduledOptimizer]) -> None:
         """`optimisers` under the names of whom they move."""
-        self._optimisers = tuple(scheduled.optimiser for scheduled in optimisers.values())
+        self._optimisers = tuple(scheduled.optimizer for scheduled in optimisers.values())
         self._names = {id(one): name for one, name in zip(self._optimisers, optimisers, strict=True)}
         self._flag: Tensor | None = None
         self._records: dict[tuple[object, ...], _Record] = {}
@@ -114,14 +114,14 @@ class Sentinel:
         """Whether a turn has been broken. Waits for the device."""
         return self._flag is not None and bool(self._flag > 0)
 
-    def broken(self) -> Broken | None:
+    def broken(self) -> NonFiniteReport | None:
         """What the first broken turn left behind, or None. Waits for the device."""
         for record in self._records.values():
             values = record.values.tolist()
             bad = [place for place, value in enumerate(values) if not math.isfinite(value)]
             if bad or not math.isfinite(float(record.values.sum())):
                 count = len(record.statistics)
-                return Broken(
+                return NonFiniteReport(
                     record.player,
                     tuple(record.statistics[place] for place in bad if place < count),
                     tuple(record.places[place - count] for place in bad if place >= count),

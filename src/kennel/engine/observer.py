@@ -12,17 +12,17 @@ ALARMS_RAISED = "alarms"
 """The entry's key for the alarms that a tick raised: their names, joined by commas."""
 
 
-class Watch:
+class TrainObserver:
     """This one listens to nothing; the command line draws a bar and prints a line a tick."""
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """Something worth a line: a resume, an extractor chosen, a damaged checkpoint."""
 
-    def at_round(self, images_seen: int, total: int) -> None:
+    def on_iteration(self, images_seen: int, total: int) -> None:
         """After every round."""
 
-    def at_tick(self, entry: Entry) -> None:
+    def on_tick(self, entry: Entry) -> None:
         """After every tick, with its line of the log."""
 
-    def stopping(self, by: int) -> None:
+    def should_stop(self, by: int) -> None:
         """The run was asked to stop, by the signal of this number; it says so, and ends soon."""

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
-class Account(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows every operation: `flops` so far, and of the tensors that live `now` in bytes the `most`.
 
     Operations are those of products and convolutions, 2 for a multiplication with its addition; what goes

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
-from kennel.config.recipe import Optimiser
+from kennel.config.recipe import OptimizerConfig
 from kennel.distributed import averaged_over_ranks
 from kennel.shapes import Scalar
 
 
 @dataclass(frozen=True)
-class Scheduled:
+class ScheduledOptimizer:
     """An optimiser whose learning rate is a function of the run's progress, and Adam's betas where given.
 
     Neither is stored: a run that is resumed computes them from where it is.
     """
 
-    optimiser: Optimizer
+    optimizer: Optimizer
     rate: Callable[[float], float]
     betas: Callable[[float], tuple[float, float]] | None = None
 
@@ -28,24 +28,28 @@ class Scheduled:
         moved: dict[str, object] = {"lr": self.rate(progress)}
         if self.betas is not None:
             moved["betas"] = self.betas(progress)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group.update(moved)
-        return self.optimiser
+        return self.optimizer
 
 
-def build_optimiser(options: Optimiser, parameters: Iterable[Tensor], device: torch.device) -> Scheduled:
+def build_optimizer(
+    options: OptimizerConfig, parameters: Iterable[Tensor], device: torch.device
+) -> ScheduledOptimizer:
     """The optimiser that `options` describe, for `parameters`."""
     parameters, rate, decay = list(parameters), options.learning_rate, options.weight_decay
     made: Optimizer
     match options.name:
         case "adam":
             fused = device.type in ("cpu", "cuda")
-            made = Adam(parameters, rate, options.betas, options.epsilon, decay, fused=fused)
+            made = Adam(parameters, rate, options.betas, options.eps, decay, fused=fused)
         case "rmsprop":
-            made = RMSprop(parameters, rate, options.smoothing, options.epsilon, decay, options.momentum)
+            made = RMSprop(parameters, rate, options.alpha, options.eps, decay, options.momentum)
         case "sgd":
             made = SGD(parameters, rate, options.momentum, weight_decay=decay)
-    return Scheduled(made, options.learning_rate_at, options.betas_at if options.second_beta else None)
+    return ScheduledOptimizer(
+        made, options.learning_rate_at, options.betas_at if options.second_beta else None
+    )
 
 
 def parameters_of(optimiser: Optimizer) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Which precision is faster here: what `speed.precision=auto` is decided by, measured once and remembered."""
+"""Which precision is faster here: what decides `compute.precision=auto`, measured once and remembered."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ from typing import Any, Literal
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kennel.config.alarms import Alarms
-from kennel.config.recipe import Recipe, Validation
+from kennel.config.alarms import AlarmsConfig
+from kennel.config.recipe import Recipe, ValidationConfig
 from kennel.config.training import Budget
-from kennel.distributed import alone, world_size
-from kennel.engine.builder import build_step, setting_of
-from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_speed_for
+from kennel.distributed import single_process, world_size
+from kennel.engine.builder import build_step, network_spec
+from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_compute_defaults
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.features.fused_conv import cpu_has_bfloat16
 from kennel.shapes import Labels, Pixels
 from kennel.storage.atomic_io import write_text
@@ -68,10 +68,10 @@ class Measured:
 
 def precision_for(
     recipe: Recipe,
-    plan: Plan,
+    plan: TrainPlan,
     say: Callable[[str], None] = lambda sentence: None,
     bound: float = BOUND,
-    timer: Callable[[Recipe, Plan], Timer] | None = None,
+    timer: Callable[[Recipe, TrainPlan], Timer] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Precision:
     """The precision for a resolved recipe that leaves it open, on the plan's device.
@@ -81,20 +81,23 @@ def precision_for(
     the cache, by processor, version of torch, number of threads and recipe. Of several ranks one asks, and
     tells the others.
     """
-    device, iterations = plan.device, plan.total_images // (plan.batch * plan.turns.discriminator)
+    device, iterations = plan.device, plan.total_images // (plan.batch_size * plan.steps.discriminator)
     if iterations < FEWEST_ITERATIONS or not _has_bfloat16(device):
         return "float32"
     own = replace(
         plan,
-        batch=max(2, plan.batch // world_size()),
-        turns=plan.turns.model_copy(update={"boost": None}),
+        batch_size=max(2, plan.batch_size // world_size()),
+        steps=plan.steps.model_copy(update={"extra_d_steps": None}),
     )
     file, key = remembered_in(recipe, own)
     found = recall(file, key)
     if found is None:
-        with alone(), suppress(RuntimeError, LateError):  # no kernel for it, no memory: the run will tell
+        with (
+            single_process(),
+            suppress(RuntimeError, LateError),
+        ):  # no kernel for it, no memory: the run will tell
             deadline = clock() + bound
-            found = measure((timer or Iterations)(recipe, own), own.batch, iterations, clock, deadline)
+            found = measure((timer or Iterations)(recipe, own), own.batch_size, iterations, clock, deadline)
         if found is None:
             return "float32"
         with suppress(OSError):  # a cache that cannot be written costs the next run its measuring
@@ -138,35 +141,37 @@ def measure(
 class Iterations:
     """Real iterations of a recipe's own networks, losses and techniques, on random pixels."""
 
-    def __init__(self, recipe: Recipe, plan: Plan) -> None:
+    def __init__(self, recipe: Recipe, plan: TrainPlan) -> None:
         """The networks are built; they are thrown away after the measuring."""
         device = plan.device
-        plain = recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"precision": "float32"})})
-        self._step = build_step(uncompiled(with_speed_for(plain, device)), device)
+        plain = recipe.model_copy(
+            update={"compute": recipe.compute.model_copy(update={"precision": "float32"})}
+        )
+        self._step = build_step(uncompiled(with_compute_defaults(plain, device)), device)
         self._recipe, self._plan = recipe, plan
         size, channels = recipe.image.size or 1, recipe.image.channels or 1
         random = torch.Generator().manual_seed(0)
-        shape = (plan.batch, channels, size, size)
+        shape = (plan.batch_size, channels, size, size)
         self._pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random).to(device)
         self._labels: Labels | None = None
-        if labels := setting_of(recipe).labels:
-            self._labels = torch.randint(0, labels, (plan.batch,), generator=random).to(device)
+        if labels := network_spec(recipe).num_labels:
+            self._labels = torch.randint(0, labels, (plan.batch_size,), generator=random).to(device)
         self._played: dict[str, int] = {}
 
     def __call__(self, precision: Precision, batch: int, deadline: float | None) -> float:
         """See `Timer`. Both precisions play the same iterations, in which the same lazy terms are due."""
-        self._step.passes.precision = PRECISIONS[precision]
-        plan = replace(self._plan, batch=batch)
+        self._step.compute.precision = PRECISIONS[precision]
+        plan = replace(self._plan, batch_size=batch)
         stream = _Rows(self._pixels[:batch], None if self._labels is None else self._labels[:batch])
         latent = self._recipe.latent
         trainer = Trainer(self._step, stream, lambda count, random: draw_latents(latent, count, random), plan)
         played = self._played.get(precision, 0)
         self._played[precision] = played + 1
-        trainer.progress.images_seen = played * batch * plan.turns.discriminator
+        trainer.progress.images_seen = played * batch * plan.steps.discriminator
         wait_for(plan.device)
         began = time.perf_counter()
         with nullcontext() if deadline is None else _Until(deadline):
-            trainer.round()
+            trainer.iteration()
         wait_for(plan.device)
         return time.perf_counter() - began
 
@@ -195,25 +200,25 @@ class _Rows:
         return self.pixels, self.labels
 
 
-def remembered_in(recipe: Recipe, plan: Plan) -> tuple[Path, dict[str, str | int]]:
+def remembered_in(recipe: Recipe, plan: TrainPlan) -> tuple[Path, dict[str, str | int]]:
     """(the file of the cache, what it is true of): only of what has an influence on speed."""
     neutral = recipe.model_copy(
         update={
             "name": "",
             "seed": 0,
-            "ticks": 1,
+            "num_ticks": 1,
             "keep_checkpoints": 1,
             "budget": Budget(images=1),
-            "validation": Validation(),
-            "alarms": Alarms(),
+            "validation": ValidationConfig(),
+            "alarms": AlarmsConfig(),
         }
     )
-    speed = hashlib.blake2b(recipe.speed.model_dump_json().encode(), digest_size=4).hexdigest()
+    speed = hashlib.blake2b(recipe.compute.model_dump_json().encode(), digest_size=4).hexdigest()
     key: dict[str, str | int] = {
         "processor": processor(plan.device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "batch": plan.batch,
+        "batch": plan.batch_size,
         "recipe": f"{neutral.fingerprint()}-{speed}",
     }
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from kennel.distributed import gathered, rank, world_size
+from kennel.distributed import all_gather, rank, world_size
 from kennel.errors import RunError
 
 
-class Tally:
+class RunningMeans:
     """Means of named scalars since the last tick, without a wait for the device before then."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Tally:
         if world_size() == 1 or not self._sums:
             return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         own = torch.stack([total.to("cpu", torch.float64) for total in self._sums.values()])
-        self._of_ranks = gathered(own[None])
+        self._of_ranks = all_gather(own[None])
         totals = self._of_ranks.mean(0).tolist()
         return {name: total / self._counts[name] for name, total in zip(self._sums, totals, strict=True)}
 

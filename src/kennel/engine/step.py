@@ -9,74 +9,84 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kennel.distributed import gathered
-from kennel.engine.compute import Passes, frozen
-from kennel.engine.forward import Showing, Shown
-from kennel.engine.nonfinite import Sentinel
-from kennel.engine.optim import Scheduled, add_clipped_gradient, average_gradients
+from kennel.distributed import all_gather
+from kennel.engine.compute import ComputeContext, frozen
+from kennel.engine.forward import DiscriminatorForward, DiscriminatorInput
+from kennel.engine.nonfinite import NonFiniteGuard
+from kennel.engine.optim import ScheduledOptimizer, add_clipped_gradient, average_gradients
 from kennel.losses import Loss, Targets, of_all_ranks
 from kennel.shapes import Images, Labels, Latents, Scalar
-from kennel.techniques import KINDS, Companion, Play, Players, Technique, Term, Turn
+from kennel.techniques import (
+    KINDS,
+    AuxiliaryNetwork,
+    ForwardOutput,
+    LossTerm,
+    Networks,
+    StepContext,
+    Technique,
+)
 
 Statistics = dict[str, Tensor]
 """Detached scalars on the device, named as the log names them; nobody waits for their values here."""
 
 
-class Step:
+class GANStep:
     """The two turns, for a pair of players, a loss and a list of techniques."""
 
     def __init__(
         self,
-        players: Players,
+        players: Networks,
         loss: Loss,
         techniques: Mapping[str, Technique],
-        discriminator_optimiser: Scheduled,
-        generator_optimiser: Scheduled,
-        companion_optimisers: Mapping[str, Scheduled] | None = None,
-        passes: Passes | None = None,
+        discriminator_optimiser: ScheduledOptimizer,
+        generator_optimiser: ScheduledOptimizer,
+        companion_optimisers: Mapping[str, ScheduledOptimizer] | None = None,
+        passes: ComputeContext | None = None,
     ) -> None:
         """`passes` says how the networks' are computed; losses and weights are float32 in any case."""
-        self.players = players
+        self.networks = players
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
-        self.terms = {name: one for name, one in techniques.items() if isinstance(one, Term)}
-        self.companions = {name: one for name, one in techniques.items() if isinstance(one, Companion)}
-        self.discriminator_optimiser = discriminator_optimiser
-        self.generator_optimiser = generator_optimiser
-        self.companion_optimisers = companion_optimisers or {}
+        self.terms = {name: one for name, one in techniques.items() if isinstance(one, LossTerm)}
+        self.auxiliary_networks = {
+            name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)
+        }
+        self.discriminator_optimizer = discriminator_optimiser
+        self.generator_optimizer = generator_optimiser
+        self.auxiliary_optimizers = companion_optimisers or {}
         movers = {"discriminator": discriminator_optimiser, "generator": generator_optimiser}
-        self.sentinel = Sentinel(movers | dict(self.companion_optimisers))
-        self.passes = passes or Passes()
-        self.showing = Showing(players, self.techniques, self.passes)
-        self._kept: Images | Shown | None = None
+        self.nonfinite_guard = NonFiniteGuard(movers | dict(self.auxiliary_optimizers))
+        self.compute = passes or ComputeContext()
+        self.forward = DiscriminatorForward(players, self.techniques, self.compute)
+        self._kept: Images | DiscriminatorInput | None = None
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
         )
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
-    def discriminator_turn(
-        self, real: Images, latents: Latents, labels: Labels | None, turn: Turn, keep: bool = False
+    def discriminator_step(
+        self, real: Images, latents: Latents, labels: Labels | None, turn: StepContext, keep: bool = False
     ) -> Statistics:
         """Teaches the discriminator to tell `real` from what the generator makes of `latents`.
 
         `keep` where a generator's turn of the same latents follows: it learns from the same fakes.
         """
-        due = {name: one for name, one in self.terms.items() if turn.due(one.every)}
-        self.passes.begin_turn()
+        due = {name: one for name, one in self.terms.items() if turn.is_due(one.interval)}
+        self.compute.begin_step()
         with torch.set_grad_enabled(keep):
-            drawn = self.showing.draw(latents, labels, turn)
+            drawn = self.forward.generate(latents, labels, turn)
         of_real, of_fake = (any(kind in one.gradients_of for one in due.values()) for kind in KINDS)
         real, fake = real.detach().requires_grad_(of_real), drawn.detach().requires_grad_(of_fake)
-        self._kept = self.showing.kept(drawn, turn, whole=not of_fake) if keep else None
-        shown = self._kept.detached() if isinstance(self._kept, Shown) else fake
-        play = self.showing.play(turn, latents, labels, real, shown, of_real or of_fake)
+        self._kept = self.forward.reusable_fakes(drawn, turn, whole=not of_fake) if keep else None
+        shown = self._kept.detached() if isinstance(self._kept, DiscriminatorInput) else fake
+        play = self.forward.forward(turn, latents, labels, real, shown, of_real or of_fake)
         assert play.real_logits is not None
         targets = Targets.for_logits(play.real_logits, play.fake_logits)
         if self.loss.compares_images:
             targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
-            targets = technique.targets(targets, turn)
+            targets = technique.modify_targets(targets, turn)
         loss = adversarial = self.loss.discriminator_loss(
             *of_all_ranks(play.real_logits, play.fake_logits, targets)
         )
@@ -86,61 +96,67 @@ class Step:
         }
         for name, one in due.items():
             if (term := one.discriminator_term(play)) is not None:
-                loss = loss + one.weight * one.every * term
+                loss = loss + one.weight * one.interval * term
                 logged[f"{name}_discriminator_term"] = term.detach()
                 logged["adversarial_discriminator_loss"] = adversarial.detach()
         logged = {"discriminator_loss": loss.detach(), **logged}
-        norm = _update(self.discriminator_optimiser.at(turn.progress), loss, self.sentinel, logged)
+        norm = _update(self.discriminator_optimizer.at(turn.progress), loss, self.nonfinite_guard, logged)
         for technique in self.techniques:
             technique.after_discriminator(play)
         return {**logged, "discriminator_gradient_norm": norm}
 
-    def generator_turn(
-        self, real: Images | None, latents: Latents, labels: Labels | None, turn: Turn
+    def generator_step(
+        self, real: Images | None, latents: Latents, labels: Labels | None, turn: StepContext
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
         kept, self._kept = self._kept, None
         if kept is None:  # kept fakes, and what leads back through them, belong to the turn that drew them
-            self.passes.begin_turn()
+            self.compute.begin_step()
         logged: Statistics = {}
         clipped: list[Scalar] = []
-        with frozen(self.players.discriminator):
-            fake = self.showing.draw(latents, labels, turn) if kept is None else kept
-            play = self.showing.play(turn, latents, labels, real, fake)
+        with frozen(self.networks.discriminator):
+            fake = self.forward.generate(latents, labels, turn) if kept is None else kept
+            play = self.forward.forward(turn, latents, labels, real, fake)
             loss = self._adversarial_loss(play) if self.adversarial else play.fake.new_zeros(())
             for name, one in self.terms.items():
-                if turn.due(one.every) and (term := one.generator_term(play)) is not None:
-                    weighted = one.weight * one.every * term
+                if turn.is_due(one.interval) and (term := one.generator_term(play)) is not None:
+                    weighted = one.weight * one.interval * term
                     if one.clipped:
                         clipped.append(weighted)
                     else:
                         loss = loss + weighted
                     logged[f"{name}_generator_term"] = term.detach()
             logged = {"generator_loss": loss.detach(), **logged}
-            norm = _update(self.generator_optimiser.at(turn.progress), loss, self.sentinel, logged, clipped)
+            norm = _update(
+                self.generator_optimizer.at(turn.progress), loss, self.nonfinite_guard, logged, clipped
+            )
             logged["generator_gradient_norm"] = norm
-        for name, companion in self.companions.items():
-            own_loss = companion.companion_loss(play)
+        for name, companion in self.auxiliary_networks.items():
+            own_loss = companion.auxiliary_loss(play)
             logged[f"{name}_loss"] = own_loss.detach()
             own = {f"{name}_loss": logged[f"{name}_loss"]}
-            _update(self.companion_optimisers[name].at(turn.progress), own_loss, self.sentinel, own)
+            _update(self.auxiliary_optimizers[name].at(turn.progress), own_loss, self.nonfinite_guard, own)
         for name, technique in self.named_techniques.items():
             technique.after_generator(play)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
         return logged
 
-    def _adversarial_loss(self, play: Play) -> Scalar:
-        fake_logits = gathered(play.fake_logits)
-        real_logits = None if play.real_logits is None else gathered(play.real_logits)
+    def _adversarial_loss(self, play: ForwardOutput) -> Scalar:
+        fake_logits = all_gather(play.fake_logits)
+        real_logits = None if play.real_logits is None else all_gather(play.real_logits)
         for technique in self.techniques:
-            if (kept := technique.kept(fake_logits, play.turn)) is not None:
+            if (kept := technique.select_fakes(fake_logits, play.context)) is not None:
                 fake_logits = fake_logits[kept]
                 real_logits = None if real_logits is None else real_logits[kept]
         return self.loss.generator_loss(real_logits, fake_logits)
 
 
 def _update(
-    optimiser: Optimizer, loss: Scalar, guard: Sentinel, logged: Statistics, clipped: Sequence[Scalar] = ()
+    optimiser: Optimizer,
+    loss: Scalar,
+    guard: NonFiniteGuard,
+    logged: Statistics,
+    clipped: Sequence[Scalar] = (),
 ) -> Scalar:
     """One step along the gradient of `loss`, and of each `clipped` term made no longer than that.
 

@@ -7,24 +7,24 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from kennel.cancellation import GivenUpError
-from kennel.config.recipe import Turns
+from kennel.cancellation import CancelledError
+from kennel.config.recipe import StepsConfig
 from kennel.distributed import rank
 from kennel.engine.observer import Entry
-from kennel.engine.running_means import Tally, refuse_non_finite
-from kennel.engine.step import Step
+from kennel.engine.running_means import RunningMeans, refuse_non_finite
+from kennel.engine.step import GANStep
 from kennel.images import to_float
 from kennel.rng import seed_layers
 from kennel.shapes import Images, Labels, Latents, Pixels
-from kennel.techniques import Turn
+from kennel.techniques import StepContext
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainPlan:
     """How long and in which portions, all in images shown to the discriminator, over all ranks."""
 
-    batch: int
-    turns: Turns
+    batch_size: int
+    steps: StepsConfig
     total_images: int
     tick_images: int
     seed: int
@@ -66,10 +66,10 @@ class Trainer:
 
     def __init__(
         self,
-        step: Step,
+        step: GANStep,
         stream: Batches,
         draw_latents: DrawLatents,
-        plan: Plan,
+        plan: TrainPlan,
         *,
         at_tick: Sequence[Callback] = (),
         at_round: Callable[[int], None] = lambda images_seen: None,
@@ -85,7 +85,7 @@ class Trainer:
         self.at_round = at_round
         self.at_stop = at_stop
         self.should_stop = should_stop
-        self.tally = Tally()
+        self.running_means = RunningMeans()
         self.progress = Progress()
 
     def run(self) -> bool:
@@ -96,12 +96,12 @@ class Trainer:
         tick_began = (progress.images_seen, progress.seconds)
         while progress.tick_due or progress.images_seen < plan.total_images:
             if self.should_stop():
-                refuse_non_finite(self.tally.means(), progress.images_seen)
+                refuse_non_finite(self.running_means.means(), progress.images_seen)
                 self.at_stop(progress)
                 return False
             if not progress.tick_due:
                 tick = progress.images_seen // plan.tick_images
-                self.round()
+                self.iteration()
                 progress.seconds = before + time.monotonic() - started - outside
                 self.at_round(progress.images_seen)
                 finished = progress.images_seen >= plan.total_images
@@ -113,57 +113,57 @@ class Trainer:
                 tick_began = (progress.images_seen, progress.seconds)
         return True
 
-    def round(self) -> None:
+    def iteration(self) -> None:
         """The discriminator's turns, then the generator's."""
         plan, progress = self.plan, self.progress
-        number_of_round = plan.turns.round_after(progress.images_seen // plan.batch)
-        discriminator_turns = plan.turns.discriminator_in(number_of_round)
+        number_of_round = plan.steps.iteration_after(progress.images_seen // plan.batch_size)
+        discriminator_turns = plan.steps.discriminator_steps_in(number_of_round)
         real: Images | None = None
         labels: Labels | None = None
         latents: Latents | None = None
         for left in reversed(range(discriminator_turns)):
-            number = progress.images_seen // plan.batch
-            turn = self._turn("discriminator", number, float(plan.batch))
+            number = progress.images_seen // plan.batch_size
+            turn = self._turn("discriminator", number, float(plan.batch_size))
             real, labels = self._real(turn)
-            drawn, keep = self._latents(turn), plan.turns.same_fakes and left == 0
+            drawn, keep = self._latents(turn), plan.steps.reuse_fakes and left == 0
             latents = drawn if keep else None
-            self.tally.add(self.step.discriminator_turn(real, drawn, labels, turn, keep))
-            progress.images_seen += plan.batch
+            self.running_means.add(self.step.discriminator_step(real, drawn, labels, turn, keep))
+            progress.images_seen += plan.batch_size
         if not self.step.generator_needs_real:
             real = None
-        share = plan.batch * discriminator_turns / plan.turns.generator
-        for index in range(plan.turns.generator):
-            turn = self._turn("generator", number_of_round * plan.turns.generator + index, share)
+        share = plan.batch_size * discriminator_turns / plan.steps.generator
+        for index in range(plan.steps.generator):
+            turn = self._turn("generator", number_of_round * plan.steps.generator + index, share)
             drawn = self._latents(turn) if latents is None else latents
-            self.tally.add(self.step.generator_turn(real, drawn, labels, turn))
+            self.running_means.add(self.step.generator_step(real, drawn, labels, turn))
 
-    def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> Turn:
+    def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> StepContext:
         plan = self.plan
-        turn = Turn(
+        turn = StepContext(
             self.progress.images_seen, plan.total_images, player, number, plan.seed, plan.device, share
         )
         # Layers such as dropout draw from the global generator: it too depends on the turn alone.
         seed_layers(turn.key("layers", rank()), plan.device)
         return turn
 
-    def _real(self, turn: Turn) -> tuple[Images, Labels | None]:
+    def _real(self, turn: StepContext) -> tuple[Images, Labels | None]:
         pixels, labels = self.stream.at(turn.images_seen)
         real = to_float(pixels)
         for technique in self.step.techniques:
-            real = technique.augment(real, turn)
+            real = technique.augment_real(real, turn)
         return real, labels
 
-    def _latents(self, turn: Turn) -> Latents:
+    def _latents(self, turn: StepContext) -> Latents:
         random = turn.random("latents")
-        latents = random.own(self.draw_latents(self.plan.batch, random.generator))
+        latents = random.own(self.draw_latents(self.plan.batch_size, random.generator))
         for technique in self.step.techniques:
-            latents = technique.prior(latents, turn)
+            latents = technique.transform_latents(latents, turn)
         return latents
 
     def _tick(self, began: tuple[int, float]) -> None:
         """Where a callback is given up, the tick stays due and the tally full, as before it."""
-        full = self.tally.state_dict()
-        means: Mapping[str, float] = self.tally.read()
+        full = self.running_means.state_dict()
+        means: Mapping[str, float] = self.running_means.read()
         refuse_non_finite(means, self.progress.images_seen)
         images, seconds = self.progress.images_seen - began[0], self.progress.seconds - began[1]
         entry: Entry = {
@@ -176,6 +176,6 @@ class Trainer:
         try:
             for callback in self.at_tick:
                 callback(entry, self.progress)
-        except GivenUpError:
-            self.tally.load_state_dict(full)
+        except CancelledError:
+            self.running_means.load_state_dict(full)
             self.progress.tick_due = True

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from kennel.data.images import ImageSet
+from kennel.data.images import ImageSource
 from kennel.data.resize import SizesError
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._nearest import IndexArray
 from kennel.evaluation.score import ENOUGH
 
 
-def labels_of(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
+def labels_of(images: ImageSource, rows: IndexArray | None) -> IndexArray | None:
     """The labels that a set carries, of the chosen rows."""
     labels = getattr(images, "labels", None)
     if labels is None:
@@ -18,7 +18,7 @@ def labels_of(images: ImageSet, rows: IndexArray | None) -> IndexArray | None:
     return whole if rows is None else whole[rows]
 
 
-def unshared_classes(images: ImageSet, reference: ImageSet) -> str:
+def unshared_classes(images: ImageSource, reference: ImageSource) -> str:
     """Why two labelled sets share no class that could be measured; empty where they do."""
     names, known = classes_of(images), numbered(reference)
     if unknown := [name for name in names if name not in known]:
@@ -34,16 +34,16 @@ def unshared_classes(images: ImageSet, reference: ImageSet) -> str:
     return f"no class has two images in {images.name} and in {reference.name}"
 
 
-def has_pyramid(images: ImageSet) -> bool:
+def has_pyramid(images: ImageSource) -> bool:
     _, height, width = images.shape
     return height == width and height >= 16 and height.bit_count() == 1
 
 
-def classes_of(images: ImageSet) -> tuple[str, ...]:
+def classes_of(images: ImageSource) -> tuple[str, ...]:
     return tuple(getattr(images, "classes", ()))
 
 
-def check_sizes(images: ImageSet, reference: ImageSet) -> None:
+def check_sizes(images: ImageSource, reference: ImageSource) -> None:
     """Refuses images of another height and width than the reference's with a `SizesError`."""
     if images.shape[1:] != reference.shape[1:]:
         given = f"{images.shape[2]}x{images.shape[1]}"
@@ -63,7 +63,7 @@ def check_count(count: int, what: str) -> None:
         )
 
 
-def conversions(images: ImageSet, reference: ImageSet, channels: int = 3) -> list[str]:
+def conversions(images: ImageSource, reference: ImageSource, channels: int = 3) -> list[str]:
     """Sentences about pictures that were judged as colour, as grey or as larger, which they are not."""
     sides = (("images", images), ("reference", reference))
     others = " and the ".join(side for side, given in sides if given.shape[0] != channels)
@@ -75,18 +75,18 @@ def conversions(images: ImageSet, reference: ImageSet, channels: int = 3) -> lis
     return found
 
 
-def fit_of(images: ImageSet) -> str | None:
+def fit_of(images: ImageSource) -> str | None:
     """How the pictures of a set were brought to its size, in words; None where they had it."""
     return getattr(images, "fit", "") or None
 
 
-def teacher_of(images: ImageSet) -> str | None:
+def teacher_of(images: ImageSource) -> str | None:
     """The pretrained network that taught the generator of these images, where the set knows of one."""
     teacher: str | None = getattr(images, "teacher", None)
     return teacher
 
 
-def numbered(reference: ImageSet) -> tuple[str, ...]:
+def numbered(reference: ImageSource) -> tuple[str, ...]:
     """The classes of a reference; where its labels have no names, their numbers."""
     labels = labels_of(reference, None)
     if labels is None or len(labels) == 0 or classes_of(reference):

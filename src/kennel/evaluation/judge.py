@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
-from kennel.cancellation import seam
-from kennel.data.images import ImageSet
+from kennel.cancellation import raise_if_cancelled
+from kennel.data.images import ImageSource
 from kennel.distributed import world_size
 from kennel.errors import JudgementError
 from kennel.evaluation.checks import (
@@ -29,8 +29,8 @@ from kennel.evaluation.checks import (
     unshared_classes,
 )
 from kennel.evaluation.metrics.base import METRICS, in_order, metric_names
-from kennel.evaluation.metrics.context import Evidence, Settings, Side
-from kennel.evaluation.score import Judgement, JudgingProtocol, versions
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings
+from kennel.evaluation.score import Score, ScoreProtocol, versions
 from kennel.features.base import Extractor
 from kennel.features.cache import ReferenceFeatures, contribute_reference, reference_features
 from kennel.features.extract import BATCH, Progress, choose_rows, contribute, extract_rows
@@ -40,7 +40,7 @@ DEFAULT_COUNT = 10_000
 """Images that are judged where nothing else is said: Kaggle's number."""
 
 
-class Judge:
+class Evaluator:
     """A reference set and an extractor; the reference's features stay in memory (or mapped) between calls.
 
     Attributes: `reference`, `extractor`, `held_out`; `notes`, sentences about the cache that a caller may
@@ -49,10 +49,10 @@ class Judge:
 
     def __init__(
         self,
-        reference: ImageSet,
+        reference: ImageSource,
         extractor: Extractor,
         *,
-        held_out: ImageSet | None = None,
+        held_out: ImageSource | None = None,
         cached: bool = True,
         batch: int = BATCH,
         shared: bool = False,
@@ -65,7 +65,7 @@ class Judge:
         self.reference, self.extractor, self.held_out = reference, extractor, held_out
         self.cached, self.batch, self.shared = cached, batch, shared and world_size() > 1
         self.notes: list[str] = []
-        self.evidence: Evidence | None = None
+        self.evidence: MetricContext | None = None
         self._prepared: ReferenceFeatures | None = None
         self._held_out: ReferenceFeatures | None = None
         self._has_assisted = False
@@ -83,7 +83,7 @@ class Judge:
             self._held_out = self._features(self.held_out, on_progress)
         return self._prepared
 
-    def _features(self, images: ImageSet, on_progress: Progress | None) -> ReferenceFeatures:
+    def _features(self, images: ImageSource, on_progress: Progress | None) -> ReferenceFeatures:
         return reference_features(
             images,
             self.extractor,
@@ -94,21 +94,23 @@ class Judge:
             on_note=self.notes.append,
         )
 
-    def assist(self, images: ImageSet, count: int | None = None, settings: Settings | None = None) -> None:
+    def assist(
+        self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
+    ) -> None:
         """What every rank but 0 does for one `judge` there of the same images, count and seed, and at the
         first for the `prepare` before it: its share of the passes."""
         for real in (self.reference, self.held_out):
             if real is not None and not self._has_assisted:
                 contribute_reference(real, self.extractor, batch=self.batch)
         self._has_assisted = True
-        rows = choose_rows(len(images), count or _default_count(images), (settings or Settings()).seed)
+        rows = choose_rows(len(images), count or _default_count(images), (settings or MetricSettings()).seed)
         contribute(images, self.extractor, rows, batch=self.batch)
 
     def possible(
-        self, images: ImageSet, count: int | None = None, settings: Settings | None = None
+        self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
     ) -> list[str]:
         """The metrics that this extractor, these sets and `count` images allow, in the order of tables."""
-        settings = settings or Settings()
+        settings = settings or MetricSettings()
         count = _default_count(images) if count is None else count
         found = []
         for name in METRICS:
@@ -117,21 +119,21 @@ class Judge:
         return in_order(found)
 
     def usual(
-        self, images: ImageSet, count: int | None = None, settings: Settings | None = None
+        self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
     ) -> list[str]:
         """What is judged where nothing else is said: of the usual metrics those that are possible.
 
         An extractor that gives a caution has learned nothing: MiFID's threshold says nothing by it.
         """
         usual = (True,) if self.extractor.caution else (True, "learned")
-        return [name for name in self.possible(images, count, settings) if METRICS[name].usual in usual]
+        return [name for name in self.possible(images, count, settings) if METRICS[name].default in usual]
 
     def check(
         self,
-        images: ImageSet,
+        images: ImageSource,
         metrics: Iterable[str],
         count: int | None = None,
-        settings: Settings | None = None,
+        settings: MetricSettings | None = None,
     ) -> None:
         """Refuses before any pass what `judge` would refuse: sizes, counts and metrics that do not fit."""
         check_sizes(images, self.reference)
@@ -142,7 +144,7 @@ class Judge:
             )
         check_count(count, images.name)
         check_count(len(self.reference), f"the reference {self.reference.name}")
-        settings = settings or Settings()
+        settings = settings or MetricSettings()
         for name in metrics:
             if name == "all":
                 continue
@@ -153,9 +155,9 @@ class Judge:
                     f"{few}: give more{self._fewer(name, settings)}, or leave it out of --metrics"
                 )
 
-    def _fewer(self, name: str, settings: Settings) -> str:
+    def _fewer(self, name: str, settings: MetricSettings) -> str:
         """The option that would let fewer images do; empty where there is none."""
-        least = METRICS[name].least
+        least = METRICS[name].min_images
         asked = least(self.extractor.dimension, settings)
         lowest = {
             "--splits": replace(settings, splits=1),
@@ -167,9 +169,9 @@ class Judge:
                 return f", lower {option}"
         return ""
 
-    def too_few(self, name: str, count: int, settings: Settings) -> str:
+    def too_few(self, name: str, count: int, settings: MetricSettings) -> str:
         """Why `count` images against this reference are too few for a metric; empty where they are enough."""
-        least = METRICS[name].least(self.extractor.dimension, settings)
+        least = METRICS[name].min_images(self.extractor.dimension, settings)
         # The Inception Score alone does not look at the reference.
         sides = [(f"{count:,} images", count)]
         if name != "inception_score":
@@ -179,16 +181,16 @@ class Judge:
             return ""
         return f"{METRICS[name].label} needs at least {least:,} images on a side, and there are {given}"
 
-    def missing(self, name: str, images: ImageSet) -> str:
+    def missing(self, name: str, images: ImageSource) -> str:
         """What keeps a metric from being measured, as a sentence; empty where nothing does."""
         lacking, remedy = self._lacking(name, images)
         return f"{lacking}: {remedy}" if lacking else ""
 
-    def lacking(self, name: str, images: ImageSet) -> str:
+    def lacking(self, name: str, images: ImageSource) -> str:
         """What `missing` says, without its remedy, for a caller that knows another."""
         return self._lacking(name, images)[0]
 
-    def _lacking(self, name: str, images: ImageSet) -> tuple[str, str]:
+    def _lacking(self, name: str, images: ImageSource) -> tuple[str, str]:
         needs = METRICS[name].needs
         if "logits" in needs and self.extractor.logits is None:
             return (
@@ -223,14 +225,14 @@ class Judge:
 
     def judge(
         self,
-        images: ImageSet,
+        images: ImageSource,
         metrics: Iterable[str] | None = None,
         *,
         count: int | None = None,
-        settings: Settings | None = None,
+        settings: MetricSettings | None = None,
         on_progress: Progress | None = None,
         on_reference_progress: Progress | None = None,
-    ) -> list[Judgement]:
+    ) -> list[Score]:
         """A judgement of `images` by each of `metrics` (None: the usual ones), in that order.
 
         `count` images are judged (default: all, at most 10,000), a random subset by `settings.seed` where
@@ -239,7 +241,7 @@ class Judge:
         metrics that the extractor or the sets do not allow, and values that are not finite;
         `UnknownNameError` for a metric.
         """
-        settings = settings or Settings()
+        settings = settings or MetricSettings()
         count = _default_count(images) if count is None else count
         asked = None if metrics is None else metric_names(metrics)
         self.check(images, (), count)
@@ -250,8 +252,8 @@ class Judge:
         passed = extract_rows(
             images, self.extractor, rows, batch=self.batch, shared=self.shared, on_progress=on_progress
         )
-        self.evidence = Evidence(
-            Side(
+        self.evidence = MetricContext(
+            FeatureSide(
                 passed.features,
                 passed.logits,
                 None if passed.logits is None else passed.logits.argmax(1),
@@ -260,7 +262,7 @@ class Judge:
                 images,
                 rows,
             ),
-            Side(
+            FeatureSide(
                 prepared.features,
                 None,
                 prepared.predictions,
@@ -271,11 +273,11 @@ class Judge:
             prepared.moments,
             self.extractor.name,
             settings,
-            None if self._held_out is None else Side(self._held_out.features, source=self.held_out),
+            None if self._held_out is None else FeatureSide(self._held_out.features, source=self.held_out),
         )
         judgements = []
         for name in names:
-            seam()
+            raise_if_cancelled()
             try:
                 judgements.append(self._judgement(name, self.evidence, images, count))
             except JudgementError as error:
@@ -288,7 +290,9 @@ class Judge:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _names(self, asked: list[str] | None, images: ImageSet, count: int, settings: Settings) -> list[str]:
+    def _names(
+        self, asked: list[str] | None, images: ImageSource, count: int, settings: MetricSettings
+    ) -> list[str]:
         if asked is None:
             return self.usual(images, count, settings)
         names: list[str] = []
@@ -298,11 +302,11 @@ class Judge:
             raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
         return list(dict.fromkeys(names))
 
-    def _judgement(self, name: str, evidence: Evidence, images: ImageSet, count: int) -> Judgement:
+    def _judgement(self, name: str, evidence: MetricContext, images: ImageSource, count: int) -> Score:
         finding = METRICS[name].find(evidence)
         if not np.isfinite(finding.value):
             raise JudgementError(f"{name} of {images.name} is not finite: the features are degenerate")
-        protocol = JudgingProtocol(
+        protocol = ScoreProtocol(
             extractor=self.extractor.name,
             weights_sha256=self.extractor.weights_digest,
             dimension=self.extractor.dimension,
@@ -329,7 +333,7 @@ class Judge:
             teacher=teacher_of(images),
             unfair=unfair(self.extractor.name, teacher_of(images)),
         )
-        return Judgement(
+        return Score(
             metric=name,
             value=finding.value,
             interval=_finite(finding.interval),
@@ -339,17 +343,17 @@ class Judge:
 
 
 def judge(
-    images: ImageSet,
-    reference: ImageSet,
+    images: ImageSource,
+    reference: ImageSource,
     extractor: Extractor,
     metrics: Iterable[str] | None = None,
     *,
     count: int | None = None,
-    settings: Settings | None = None,
+    settings: MetricSettings | None = None,
     on_progress: Progress | None = None,
-) -> list[Judgement]:
+) -> list[Score]:
     """`Judge(reference, extractor).judge(images, ...)` for a single use."""
-    court = Judge(reference, extractor)
+    court = Evaluator(reference, extractor)
     return court.judge(images, metrics, count=count, settings=settings, on_progress=on_progress)
 
 
@@ -358,5 +362,5 @@ def _finite(interval: tuple[float, float] | None) -> tuple[float, float] | None:
     return interval if interval is None or np.isfinite(interval).all() else None
 
 
-def _default_count(images: ImageSet) -> int:
+def _default_count(images: ImageSource) -> int:
     return min(len(images), DEFAULT_COUNT)

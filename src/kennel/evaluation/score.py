@@ -22,7 +22,7 @@ ENOUGH = 2048
 """Images below which a FID is warned about, as below one image more than the features have dimensions."""
 
 
-class JudgingProtocol(BaseModel):
+class ScoreProtocol(BaseModel):
     """Everything a score depends on beside the pictures; scores of equal `comparable` stand in one column.
 
     Counts are images, `image_size` is (channels, height, width) of what was judged, digests are hexadecimal;
@@ -106,7 +106,7 @@ class JudgingProtocol(BaseModel):
         return [f"Brought to one size, the {side}: {fit}." for side, fit in sides.items() if fit]
 
 
-class Judgement(BaseModel):
+class Score(BaseModel):
     """One metric's value with its parts and its protocol; `interval` only where one means something."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -115,10 +115,10 @@ class Judgement(BaseModel):
     value: float
     interval: tuple[float, float] | None = None
     details: dict[str, Any]
-    protocol: JudgingProtocol
+    protocol: ScoreProtocol
 
 
-def warnings_about(judgement: Judgement) -> list[str]:
+def warnings_about(judgement: Score) -> list[str]:
     """What a reader should know before quoting the value, as sentences; empty where there is nothing."""
     try:
         return _warnings(judgement)
@@ -128,7 +128,7 @@ def warnings_about(judgement: Judgement) -> list[str]:
         ]
 
 
-def _warnings(judgement: Judgement) -> list[str]:
+def _warnings(judgement: Score) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
     found = [] if protocol.unfair is None else [protocol.unfair]
     needed = max(ENOUGH, protocol.dimension + 1)
@@ -171,19 +171,19 @@ def versions() -> dict[str, str]:
     }
 
 
-def write_judgements(destination: Path, judgements: Sequence[Judgement]) -> None:
+def write_judgements(destination: Path, judgements: Sequence[Score]) -> None:
     """A JSON list of objects with `metric`, `value`, `interval`, `details` and `protocol`, atomically."""
     content = [judgement.model_dump(mode="json") for judgement in judgements]
     write_text(destination, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_judgements(source: Path, *, named: bool = True) -> list[Judgement]:
+def read_judgements(source: Path, *, named: bool = True) -> list[Score]:
     """What `write_judgements` wrote; raises `JudgementError` where the file holds something else.
 
     A link out of its folder is followed where the user has `named` the file.
     """
     try:
         content = read_json(source, named=named)
-        return [Judgement.model_validate(entry) for entry in content]
+        return [Score.model_validate(entry) for entry in content]
     except (UntrustedError, ValueError, TypeError) as error:
         raise JudgementError(f"{source} is no file of judgements written by `kennel judge --json`") from error

@@ -19,9 +19,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from kennel.data.images import ImageSet
+from kennel.data.images import ImageSource
 from kennel.data.sources.npy import open_npy
-from kennel.distributed import meet
+from kennel.distributed import all_gather_ints
 from kennel.features.base import Extractor
 from kennel.features.extract import BATCH, FloatRows, Progress, contribute, extract_rows, feature_batches
 from kennel.features.moments import Moments, MomentsAccumulator, moments
@@ -45,7 +45,7 @@ class ReferenceFeatures:
     predictions: npt.NDArray[np.int64] | None = None
 
 
-def feature_key(images: ImageSet, extractor: Extractor) -> str:
+def feature_key(images: ImageSource, extractor: Extractor) -> str:
     """A digest of everything that decides the features of `images`."""
     parts = {
         "format": FORMAT,
@@ -61,14 +61,14 @@ def feature_key(images: ImageSet, extractor: Extractor) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def is_kept(images: ImageSet, extractor: Extractor) -> bool:
+def is_kept(images: ImageSource, extractor: Extractor) -> bool:
     """Whether the cache holds the features of `images`, whole or not."""
     stem = cache_folder() / "features" / feature_key(images, extractor)
     return stem.with_suffix(".safetensors").is_file() and stem.with_suffix(".npy").is_file()
 
 
 def reference_features(
-    images: ImageSet,
+    images: ImageSource,
     extractor: Extractor,
     *,
     cached: bool = True,
@@ -95,7 +95,7 @@ def reference_features(
         found = None
     if found is not None:
         if shared:
-            meet(False, patient=True)
+            all_gather_ints(False, patient=True)
         return found
     if not _writable(stem.parent):
         tell(f"The cache {stem.parent} cannot be written, so the features of {images.name} are not kept.")
@@ -105,9 +105,9 @@ def reference_features(
     return filled or _in_memory(images, extractor, batch, False, on_progress)
 
 
-def contribute_reference(images: ImageSet, extractor: Extractor, *, batch: int = BATCH) -> None:
+def contribute_reference(images: ImageSource, extractor: Extractor, *, batch: int = BATCH) -> None:
     """What every rank but 0 does while rank 0 goes through shared `reference_features`."""
-    needed = meet(False, patient=True)[0][0]
+    needed = all_gather_ints(False, patient=True)[0][0]
     if needed:
         contribute(images, extractor, batch=batch)
 
@@ -115,12 +115,12 @@ def contribute_reference(images: ImageSet, extractor: Extractor, *, batch: int =
 def _announced(pass_over: Callable[[], T], shared: bool) -> T:
     """The pass, once the other ranks know that there is one."""
     if shared:
-        meet(True, patient=True)
+        all_gather_ints(True, patient=True)
     return pass_over()
 
 
 def _in_memory(
-    images: ImageSet, extractor: Extractor, batch: int, shared: bool, on_progress: Progress | None
+    images: ImageSource, extractor: Extractor, batch: int, shared: bool, on_progress: Progress | None
 ) -> ReferenceFeatures:
     passed = extract_rows(images, extractor, batch=batch, shared=shared, on_progress=on_progress)
     predictions = None if passed.logits is None else passed.logits.argmax(1)
@@ -129,7 +129,7 @@ def _in_memory(
 
 def _fill(
     stem: Path,
-    images: ImageSet,
+    images: ImageSource,
     extractor: Extractor,
     batch: int,
     shared: bool,

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.cancellation import seam
-from kennel.data.images import ImageSet, batch_starts
-from kennel.distributed import meet, rank, received_from, send_to_rank_0, world_size
+from kennel.cancellation import raise_if_cancelled
+from kennel.data.images import ImageSource, batch_starts
+from kennel.distributed import all_gather_ints, rank, receive_from, send_to_rank_0, world_size
 from kennel.errors import JudgementError, RankError
 from kennel.features.base import Extractor
 
@@ -46,7 +46,7 @@ def choose_rows(total: int, count: int, seed: int) -> npt.NDArray[np.int64] | No
 
 
 def feature_batches(
-    images: ImageSet,
+    images: ImageSource,
     extractor: Extractor,
     rows: npt.NDArray[np.int64] | None = None,
     *,
@@ -61,7 +61,7 @@ def feature_batches(
     """
     wanted, done = len(images) if rows is None else len(rows), 0
     for part in _rounds(images, extractor, rows, batch, shared):
-        seam()
+        raise_if_cancelled()
         yield part
         done += len(part.features)
         if on_progress:
@@ -71,7 +71,11 @@ def feature_batches(
 
 
 def contribute(
-    images: ImageSet, extractor: Extractor, rows: npt.NDArray[np.int64] | None = None, *, batch: int = BATCH
+    images: ImageSource,
+    extractor: Extractor,
+    rows: npt.NDArray[np.int64] | None = None,
+    *,
+    batch: int = BATCH,
 ) -> None:
     """A rank's part of the pass that rank 0 goes through by shared `feature_batches`."""
     for _ in _rounds(images, extractor, rows, batch, shared=True):
@@ -79,7 +83,7 @@ def contribute(
 
 
 def _rounds(
-    images: ImageSet, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int, shared: bool
+    images: ImageSource, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int, shared: bool
 ) -> Iterator[FeatureRows]:
     """The batches in order, where no rank but 0 gets any."""
     ranks, own_rank = (world_size(), rank()) if shared else (1, 0)
@@ -95,7 +99,7 @@ def _rounds(
 
 
 def _own_batches(
-    images: ImageSet,
+    images: ImageSource,
     extractor: Extractor,
     rows: npt.NDArray[np.int64] | None,
     starts: range,
@@ -117,7 +121,7 @@ def _own_batches(
         yield _extracted(images, extractor, pixels) if len(pixels) else None
 
 
-def _extracted(images: ImageSet, extractor: Extractor, pixels: npt.NDArray[np.uint8]) -> FeatureRows:
+def _extracted(images: ImageSource, extractor: Extractor, pixels: npt.NDArray[np.uint8]) -> FeatureRows:
     extracted = extractor.extract(torch.from_numpy(np.ascontiguousarray(pixels)))
     features = extracted.features.numpy()
     if not np.isfinite(features).all():
@@ -131,7 +135,7 @@ def _extracted(images: ImageSet, extractor: Extractor, pixels: npt.NDArray[np.ui
 def _gathered(own: FeatureRows | None, dimension: int) -> Iterator[FeatureRows]:
     """One round: on rank 0 every rank's batch in turn."""
     classes = 0 if own is None or own.logits is None else own.logits.shape[1]
-    told = meet(0 if own is None else len(own.features), classes)
+    told = all_gather_ints(0 if own is None else len(own.features), classes)
     if rank():
         for rows in (own.features, own.logits) if own is not None else ():
             if rows is not None:
@@ -141,20 +145,20 @@ def _gathered(own: FeatureRows | None, dimension: int) -> Iterator[FeatureRows]:
         yield own
     for place, (count, its_classes) in enumerate(told[1:], 1):
         if count:
-            features = received_from(place, (count, dimension)).numpy()
-            logits = received_from(place, (count, its_classes)).numpy() if its_classes else None
+            features = receive_from(place, (count, dimension)).numpy()
+            logits = receive_from(place, (count, its_classes)).numpy() if its_classes else None
             yield FeatureRows(features, logits)
 
 
 def _refuse_differences(
-    images: ImageSet, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int
+    images: ImageSource, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int
 ) -> None:
     """All ranks must have the same pass before them; raises `RankError` on all where one has another."""
     chosen = "" if rows is None else hashlib.blake2b(rows.tobytes()).hexdigest()
     parts = (images.fingerprint, len(images), images.shape, batch, chosen, extractor.name, extractor.resize)
     text = repr((*parts, extractor.weights_digest, extractor.precision, extractor.logits))
     digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
-    if len(set(meet(digest, patient=True))) > 1:
+    if len(set(all_gather_ints(digest, patient=True))) > 1:
         raise RankError(
             f"the ranks have different images or extractors for {images.name}: give all of them the same "
             "files, weights and options"
@@ -162,7 +166,7 @@ def _refuse_differences(
 
 
 def extract_rows(
-    images: ImageSet,
+    images: ImageSource,
     extractor: Extractor,
     rows: npt.NDArray[np.int64] | None = None,
     *,

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from kennel import __version__, rng
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.errors import DataError, WeightsError
 from kennel.features.classifier import (
     LARGEST,
@@ -48,7 +48,7 @@ class TrainedClassifier:
 
 
 def train_classifier(
-    packed: PackedSet,
+    packed: ImageDataset,
     destination: Path | None = None,
     *,
     epochs: int | None = None,
@@ -118,7 +118,7 @@ def learning_rate(done: float) -> float:
     return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def _checked_labels(packed: PackedSet) -> IndexArray:
+def _checked_labels(packed: ImageDataset) -> IndexArray:
     if packed.labels is None or not packed.classes:
         raise DataError(
             f"{packed.name} has no classes, and a classifier needs some: "
@@ -154,7 +154,7 @@ def _batches(count: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.
 
 def _fit(
     network: nn.Module,
-    packed: PackedSet,
+    packed: ImageDataset,
     labels: IndexArray,
     rows: IndexArray,
     epochs: int,
@@ -187,7 +187,7 @@ def _fit(
 
 
 def _accuracy(
-    network: nn.Module, packed: PackedSet, labels: IndexArray, rows: IndexArray, device: torch.device
+    network: nn.Module, packed: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
 ) -> float:
     """The share of `rows` whose largest logit is their label's."""
     network.eval()
@@ -200,6 +200,6 @@ def _accuracy(
     return right / len(rows)
 
 
-def _images(packed: PackedSet, rows: IndexArray, device: torch.device) -> torch.Tensor:
+def _images(packed: ImageDataset, rows: IndexArray, device: torch.device) -> torch.Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(packed.images[rows])).to(device)
     return scaled(pixels.float()).contiguous(memory_format=torch.channels_last)

@@ -6,20 +6,20 @@ from pkgutil import iter_modules
 from kennel.networks.base import (
     DISCRIMINATORS,
     GENERATORS,
+    BatchStatistic,
     Discriminator,
     Generator,
-    Setting,
-    Statistic,
+    NetworkSpec,
     StyleGenerator,
 )
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "BatchStatistic",
     "Discriminator",
     "Generator",
-    "Setting",
-    "Statistic",
+    "NetworkSpec",
     "StyleGenerator",
 ]
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from kennel.config.base import Options
+from kennel.config.base import Config
 from kennel.errors import RecipeError
 from kennel.networks.layers.init import widened
 from kennel.registry import Registry
@@ -14,7 +14,7 @@ from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits, S
 
 
 @dataclass(frozen=True)
-class Setting:
+class NetworkSpec:
     """What a pair of networks is built for: square images of `size`, their `channels`, and the latent.
 
     `classes` is 0 where there are none, or where nobody looks at them. `class_counts` are the images of each
@@ -24,33 +24,33 @@ class Setting:
 
     size: int
     channels: int
-    latent_dimension: int
-    classes: int = 0
+    latent_dim: int
+    num_classes: int = 0
     latent_distribution: Literal["normal", "uniform"] = "normal"
     class_counts: tuple[int, ...] = ()
-    instances: int = 0
-    instance_width: int = 0
+    num_instances: int = 0
+    instance_dim: int = 0
 
     @property
-    def labels(self) -> int:
+    def num_labels(self) -> int:
         """How many labels there are: classes or instances."""
-        return self.classes or self.instances
+        return self.num_classes or self.num_instances
 
 
 class Network(nn.Module):
     """A registered network: its options, the sizes that it supports, and the setting it was built for."""
 
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[Config]] = Config
     sizes: ClassVar[tuple[int, ...]] = ()
     """Supported image sizes; empty where every size is."""
-    native: ClassVar[Setting] = Setting(64, 3, 128)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 128)
     """The setting of its paper, at which its size is told."""
     conditional: ClassVar[Literal["optional", "never"]] = "never"
     """Whether it takes classes where the setting has some; "never" ignores labels."""
     takes_instances: ClassVar[bool] = False
     """Whether it can be conditioned on instances where the setting has some."""
 
-    def __init__(self, setting: Setting, options: Any) -> None:
+    def __init__(self, setting: NetworkSpec, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
         super().__init__()
         if self.sizes and setting.size not in self.sizes:
@@ -58,7 +58,7 @@ class Network(nn.Module):
                 f"{type(self).__name__} cannot draw {setting.size}x{setting.size} images: it supports "
                 f"{', '.join(map(str, self.sizes))}; prepare the set with one of these as --size"
             )
-        self.setting = setting
+        self.spec = setting
         self.options = options
 
 
@@ -77,11 +77,11 @@ class StyleGenerator(Generator):
     truncation, which moves styles towards their mean.
     """
 
-    def styles(self, latents: Latents, labels: Labels | None = None) -> Styles:
+    def map_latents(self, latents: Latents, labels: Labels | None = None) -> Styles:
         """The styles of these latents, float32, the same for each layer (batch, layers, style)."""
         raise NotImplementedError  # abstract
 
-    def drawn(self, styles: Styles) -> Images:
+    def synthesize(self, styles: Styles) -> Images:
         """The images of these styles."""
         raise NotImplementedError  # abstract
 
@@ -91,10 +91,10 @@ class StyleGenerator(Generator):
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
-        return self.drawn(self.styles(latents, labels))
+        return self.synthesize(self.map_latents(latents, labels))
 
 
-class Statistic(nn.Module):
+class BatchStatistic(nn.Module):
     """What a head sees beside the last hidden layer: (batch, features) to (batch, `width`)."""
 
     width: int
@@ -129,7 +129,7 @@ class Discriminator(Network):
         """
         return None
 
-    def __init__(self, setting: Setting, options: Any) -> None:
+    def __init__(self, setting: NetworkSpec, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
         super().__init__(setting, options)
         self.statistics = nn.ModuleList()
@@ -138,19 +138,19 @@ class Discriminator(Network):
     def reads_labels(self) -> bool:
         """Whether its logits depend on the label."""
         told_not_to = getattr(self.options, "conditioning", None) == "none"
-        return self.conditional != "never" and self.setting.labels > 0 and not told_not_to
+        return self.conditional != "never" and self.spec.num_labels > 0 and not told_not_to
 
     @property
-    def hidden_reads_labels(self) -> bool:
+    def features_read_labels(self) -> bool:
         """Whether the last hidden layer depends on the class."""
         return self.feeds_labels and self.reads_labels
 
     @property
     def feature_width(self) -> int:
         """The width of the last hidden layer."""
-        return self.head.in_features - sum(cast(Statistic, one).width for one in self.statistics)
+        return self.head.in_features - sum(cast(BatchStatistic, one).width for one in self.statistics)
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last hidden layer, flattened (batch, features): what feature matching compares."""
         raise NotImplementedError  # abstract
 
@@ -161,12 +161,12 @@ class Discriminator(Network):
     @property
     def embedded_widths(self) -> tuple[int, ...]:
         """The channels of each map that `embed` gives."""
-        return (self.setting.channels,)
+        return (self.spec.channels,)
 
-    def hidden_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
+    def features_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
         """`hidden` of the images that `embed` gave this for."""
         assert isinstance(embedded, Tensor)
-        return self.hidden(embedded, labels)
+        return self.features(embedded, labels)
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
         """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision.
@@ -183,9 +183,9 @@ class Discriminator(Network):
 
     def forward(self, images: Images, labels: Labels | None = None) -> Logits:
         """One raw logit for each image, or a row of them."""
-        return self.logits(self.hidden(images, labels), labels)
+        return self.logits(self.features(images, labels), labels)
 
-    def append_statistic(self, statistic: Statistic, random: torch.Generator) -> None:
+    def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
         """Lets the head see `statistic(features)` (batch, `statistic.width`) beside the last hidden layer.
 
         The head's weights are kept; those of the new columns are drawn from `random`.

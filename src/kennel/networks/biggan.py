@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import Activation
 from kennel.networks.layers.latent_chunks import chunk_width
 from kennel.networks.layers.normalization import Condition, Conditioning, given
@@ -53,7 +53,7 @@ def side_of(attention: int | None, size: int) -> int:
 class BigganGenerator(ResidualGenerator):
     """First chunk of the latent -> 4x4 -> residual blocks, each with a chunk of its own -> image."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` multiplies every number of channels (64; the paper's largest at 128x128 have 96).
 
         - `shared_embedding`: the width of one embedding of the class, from which every batch norm's gain and
@@ -65,7 +65,7 @@ class BigganGenerator(ResidualGenerator):
         - `epsilon` of batch norm: 1e-5 as in the authors' PyTorch code, 1e-4 in the paper.
         """
 
-        width: PositiveInt = 64
+        base_channels: PositiveInt = 64
         shared_embedding: NonNegativeInt = 128
         hierarchical: bool = True
         attention: NonNegativeInt | None = None
@@ -73,18 +73,18 @@ class BigganGenerator(ResidualGenerator):
         epsilon: PositiveFloat = 1e-5
 
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(128, 3, 120, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
         self.slots = len(widths) if options.hierarchical else 1
         chunk = chunk_width(setting, self.slots, "biggan")
-        embedding = options.shared_embedding if setting.classes else 0
+        embedding = options.shared_embedding if setting.num_classes else 0
         if embedding:
-            self.embedding = nn.Embedding(setting.classes, embedding)
-        self.tables = 0 if embedding else setting.classes
+            self.embedding = nn.Embedding(setting.num_classes, embedding)
+        self.tables = 0 if embedding else setting.num_classes
         vector = embedding + (chunk if options.hierarchical else 0)
         conditioning = Conditioning(self.tables, vector, options.epsilon)
         blocks = generator_blocks(widths, [conditioning] * (len(widths) - 1), options.activation)
@@ -94,7 +94,7 @@ class BigganGenerator(ResidualGenerator):
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         """The first chunk for the stem; for each block the embedding of the label and a further chunk."""
         first, *further = latents.chunk(self.slots, 1)
-        classes, options = self.setting.classes, self.options
+        classes, options = self.spec.num_classes, self.options
         embedded = [self.embedding(given(labels, classes))] if classes and options.shared_embedding else []
         parts = [[*embedded, *further[index : index + 1]] for index in range(len(self.blocks))]
         vectors = [torch.cat(of_block, 1) if of_block else None for of_block in parts]
@@ -105,24 +105,24 @@ class BigganGenerator(ResidualGenerator):
 class BigganDiscriminator(ProjectionDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` multiplies every number of channels; `attention` is as in the generator.
 
         `conditioning` "none" keeps the labels from the discriminator.
         """
 
-        width: PositiveInt = 64
+        base_channels: PositiveInt = 64
         attention: NonNegativeInt | None = None
         activation: Activation = "relu"
         conditioning: Literal["projection", "none"] = "projection"
 
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(128, 3, 120, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
         halvings = HALVINGS[setting.size]
         blocks = discriminator_blocks(setting.channels, widths, halvings, True, options.activation)
         maps = discriminator_maps(setting.size, widths, halvings)

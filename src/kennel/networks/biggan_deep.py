@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.biggan import side_of
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.conv import Convolution, doubled, halved
@@ -122,7 +122,7 @@ class DeepDiscriminatorBlock(Residual):
 class BigganDeepGenerator(ResidualGenerator):
     """Latent and class -> 4x4 -> `depth` bottleneck blocks at each resolution -> image."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` multiplies every number of channels.
 
         - `depth`: blocks at each resolution, the last of which doubles the side.
@@ -132,7 +132,7 @@ class BigganDeepGenerator(ResidualGenerator):
         - `epsilon` of batch norm: 1e-5 as in the authors' PyTorch code, 1e-4 in the paper.
         """
 
-        width: PositiveInt = 128
+        base_channels: PositiveInt = 128
         depth: PositiveInt = 2
         shared_embedding: PositiveInt = 128
         attention: NonNegativeInt | None = None
@@ -140,15 +140,15 @@ class BigganDeepGenerator(ResidualGenerator):
         epsilon: PositiveFloat = 1e-5
 
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(128, 3, 128, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
-        told = setting.latent_dimension
-        if setting.classes:
-            self.embedding = nn.Embedding(setting.classes, options.shared_embedding)
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
+        told = setting.latent_dim
+        if setting.num_classes:
+            self.embedding = nn.Embedding(setting.num_classes, options.shared_embedding)
             told += options.shared_embedding
         conditioning = Conditioning(0, told, options.epsilon)
         blocks, maps = [], []
@@ -162,8 +162,8 @@ class BigganDeepGenerator(ResidualGenerator):
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         """The whole latent and the embedding of the label, for the stem and for every block."""
         told = latents
-        if self.setting.classes:
-            told = torch.cat([latents, self.embedding(given(labels, self.setting.classes))], 1)
+        if self.spec.num_classes:
+            told = torch.cat([latents, self.embedding(given(labels, self.spec.num_classes))], 1)
         return told, [Condition(vector=told)] * len(self.blocks)
 
 
@@ -171,26 +171,26 @@ class BigganDeepGenerator(ResidualGenerator):
 class BigganDeepDiscriminator(ProjectionDiscriminator):
     """3x3 convolution -> `depth` bottleneck blocks at each resolution -> sum over positions -> logit."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` multiplies every number of channels; `depth` and `attention` are as in the generator.
 
         The first of the `depth` blocks halves the side. `conditioning` "none" keeps the labels from the
         discriminator.
         """
 
-        width: PositiveInt = 128
+        base_channels: PositiveInt = 128
         depth: PositiveInt = 2
         attention: NonNegativeInt | None = None
         activation: Activation = "relu"
         conditioning: Literal["projection", "none"] = "projection"
 
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(128, 3, 128, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
         layers: list[nn.Module] = [Convolution(setting.channels, widths[0], 3, padding=1)]
         maps = [(setting.size, widths[0])]
         for level, (width, wider) in enumerate(pairwise(widths)):

@@ -18,7 +18,7 @@ from torch import nn
 
 from kennel.config import base
 from kennel.errors import RecipeError
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, NetworkSpec
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.attention import NonLocalBlock
@@ -43,7 +43,7 @@ SKIPPED = 2
 """So many doublings a skip-layer excitation passes over."""
 
 
-class DcganOptions(base.Options):
+class DcganOptions(base.Config):
     """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`.
 
     `batch_norm` False leaves the normalisation out, as a critic with a gradient penalty wants it.
@@ -51,8 +51,8 @@ class DcganOptions(base.Options):
     1805.08318): an even one from 4 to half the image's side; 0 for none.
     """
 
-    width: PositiveInt = 64
-    widest: PositiveInt = 16
+    base_channels: PositiveInt = 64
+    max_multiplier: PositiveInt = 16
     activation: Activation = "leaky_relu"
     batch_norm: bool = True
     attention: NonNegativeInt = 0
@@ -101,7 +101,7 @@ def sides(size: int) -> list[int]:
 
 def channels_at(side: int, size: int, options: DcganOptions) -> int:
     """Channels of the feature map of this side."""
-    return options.width * min(options.widest, size // (2 * side))
+    return options.base_channels * min(options.max_multiplier, size // (2 * side))
 
 
 def attends_after(size: int, options: DcganOptions) -> int | None:
@@ -124,11 +124,11 @@ class DcganGenerator(Generator):
 
     Options = DcganGeneratorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(64, 3, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 100)
     conditional = "optional"
     takes_instances = True
 
-    def __init__(self, setting: Setting, options: DcganGeneratorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: DcganGeneratorOptions) -> None:
         """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
         super().__init__(setting, options)
         maps = sides(setting.size)
@@ -141,7 +141,7 @@ class DcganGenerator(Generator):
                 "generator.batch_norm=false leaves them out: set one of the two otherwise"
             )
         chunk = chunk_width(setting, self.slots, "dcgan")
-        embedded = setting.instance_width or (options.shared_embedding if setting.classes else 0)
+        embedded = setting.instance_dim or (options.shared_embedding if setting.num_classes else 0)
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
         self.stem = nn.Linear(chunk + embedded, widths[0] * self.deepest**2, bias=False)
         attending = attends_after(setting.size, options)
@@ -168,23 +168,23 @@ class DcganGenerator(Generator):
         layers.append(nn.Tanh())
         self.layers = ConditionedLayers(*layers)
         self.embedding: nn.Module | None = None
-        if setting.instances:
+        if setting.num_instances:
             # The layers that get the vector map it themselves.
-            self.embedding = InstanceVectors(setting.instances, embedded)
+            self.embedding = InstanceVectors(setting.num_instances, embedded)
         elif embedded:
-            self.embedding = nn.Embedding(setting.classes, embedded)
-        if setting.classes and not embedded:
+            self.embedding = nn.Embedding(setting.num_classes, embedded)
+        if setting.num_classes and not embedded:
             self.label = ClassBias(setting, self.stem)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
         first, *further = latents.chunk(self.slots, 1)
         if self.embedding is not None:
-            embedded = self.embedding(given(labels, self.setting.labels))
+            embedded = self.embedding(given(labels, self.spec.num_labels))
             first, *further = (torch.cat([one, embedded], 1) for one in (first, *further))
             further = further or [first] * len(self.layers)
         flat = self.stem(first)
-        if self.setting.classes and self.embedding is None:
+        if self.spec.num_classes and self.embedding is None:
             flat = flat + self.label(labels)
         # Channels last in memory, which is the layout that the convolutions want.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
@@ -219,11 +219,11 @@ class DcganDiscriminator(Discriminator):
 
     Options = DcganDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(64, 3, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 100)
     conditional = "optional"
     feeds_labels = True
 
-    def __init__(self, setting: Setting, options: DcganDiscriminatorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: DcganDiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         maps = sides(setting.size)[::-1]
@@ -248,7 +248,7 @@ class DcganDiscriminator(Discriminator):
         if self.reads_labels:
             self.label = ClassBias(setting, self.first)
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The deepest map, flattened."""
         shallowest = self.first(images)
         if self.reads_labels:

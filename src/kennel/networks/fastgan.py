@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import glu
 
 from kennel.config import base
-from kennel.networks.base import GENERATORS, Generator, Setting
+from kennel.networks.base import GENERATORS, Generator, NetworkSpec
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.layers.conv import Convolution
 from kennel.networks.layers.normalization import Condition, Conditioning, normalised
 from kennel.networks.layers.skip_excitation import SkipExcitation
-from kennel.networks.layers.upsample_conv import Doubling
+from kennel.networks.layers.upsample_conv import UpsampleConv2d
 from kennel.shapes import Images, Labels, Latents
 
 SIZES = (32, 64, 128, 256)
@@ -29,14 +29,14 @@ SKIPPED = 4
 """So many doublings an excitation passes over, where the image is large enough."""
 
 
-class FastganOptions(base.Options):
+class FastganOptions(base.Config):
     """`width` channels at a side of 128 and more below it (the authors have 128).
 
     `second` adds the second convolution and `noise` the noise of the full form. `class_batch_norm` gives
     every batch norm a gain and a bias for each class, where there are classes; else the stem alone sees it.
     """
 
-    width: PositiveInt = 32
+    base_channels: PositiveInt = 32
     second: bool = False
     noise: bool = False
     class_batch_norm: bool = True
@@ -95,23 +95,23 @@ class FastganGenerator(Generator):
 
     Options = FastganOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(256, 3, 256)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(256, 3, 256)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: FastganOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: FastganOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = widths_of(setting.size, options.width)
-        conditioning = Conditioning(classes=setting.classes if options.class_batch_norm else 0)
-        self.stem = nn.Linear(setting.latent_dimension, 2 * widths[4] * 16, bias=False)
+        widths = widths_of(setting.size, options.base_channels)
+        conditioning = Conditioning(classes=setting.num_classes if options.class_batch_norm else 0)
+        self.stem = nn.Linear(setting.latent_dim, 2 * widths[4] * 16, bias=False)
         self.normalise = conditioning.batch_norm(2 * widths[4])
-        if setting.classes:
+        if setting.num_classes:
             self.label = ClassBias(setting, self.stem)
         self.blocks = nn.ModuleDict()
         self.excitations = nn.ModuleDict()
         for side in list(widths)[1:]:
             before, width = widths[side // 2], widths[side]
-            convolutions: list[nn.Conv2d] = [Doubling(before, 2 * width, bias=False)]
+            convolutions: list[nn.Conv2d] = [UpsampleConv2d(before, 2 * width, bias=False)]
             if options.second and side in (8, 32, 128):
                 convolutions.append(Convolution(width, 2 * width, 3, padding=1, bias=False))
             units = [
@@ -129,13 +129,13 @@ class FastganGenerator(Generator):
 
     def _coarse(self, side: int) -> int | None:
         """The side of the map that gates the one of `side`."""
-        coarse = side // 2 ** min(SKIPPED, (self.setting.size // 4).bit_length() - 1)
+        coarse = side // 2 ** min(SKIPPED, (self.spec.size // 4).bit_length() - 1)
         return coarse if coarse >= 4 else None
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
         flat = self.stem(latents)
-        if self.setting.classes:
+        if self.spec.num_classes:
             flat = flat + self.label(labels)
         maps = flat.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
         maps = glu(normalised(maps, self.normalise, Condition(labels)), 1)

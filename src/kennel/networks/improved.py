@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, NetworkSpec
 from kennel.networks.layers.conv import Convolution, TransposedConvolution
 from kennel.networks.layers.normalization import CrossReplicaBatchNorm
 from kennel.shapes import Features, Images, Labels, Latents
@@ -24,22 +24,22 @@ class ImprovedGenerator(Generator):
     Tanh gives no pixel below mid-grey, so the last transposed convolution leads to it directly, as in DCGAN.
     """
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width`: channels of the deepest map; they halve as the side doubles."""
 
-        width: PositiveInt = 128
+        base_channels: PositiveInt = 128
 
     sizes: ClassVar[tuple[int, ...]] = (28,)
-    native: ClassVar[Setting] = Setting(28, 1, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        self.stem = nn.Linear(setting.latent_dimension, options.width * 7 * 7)
-        half = max(1, options.width // 2)
+        self.stem = nn.Linear(setting.latent_dim, options.base_channels * 7 * 7)
+        half = max(1, options.base_channels // 2)
         self.layers = nn.Sequential(
             nn.ReLU(inplace=True),
-            TransposedConvolution(options.width, half, 4, stride=2, padding=1, bias=False),  # 14x14
+            TransposedConvolution(options.base_channels, half, 4, stride=2, padding=1, bias=False),  # 14x14
             CrossReplicaBatchNorm(half),
             nn.ReLU(inplace=True),
             TransposedConvolution(half, setting.channels, 4, stride=2, padding=1),  # 28x28
@@ -61,22 +61,22 @@ class ImprovedDiscriminator(Discriminator):
     hidden layer, and its statistics go into the second linear layer beside them, as in the report.
     """
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` channels in the first convolution, twice as many in the second; `hidden` linear outputs.
 
         The report does not give the width of its linear layer.
         """
 
-        width: PositiveInt = 64
+        base_channels: PositiveInt = 64
         hidden: PositiveInt = 1024
 
     sizes: ClassVar[tuple[int, ...]] = (28,)
-    native: ClassVar[Setting] = Setting(28, 1, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        width = options.width
+        width = options.base_channels
         self.layers = nn.Sequential(
             Convolution(setting.channels, width, 4, stride=2, padding=1),  # 14x14
             nn.LeakyReLU(0.2, inplace=True),
@@ -87,7 +87,7 @@ class ImprovedDiscriminator(Discriminator):
         self.linear = nn.Linear(2 * width * 7 * 7, options.hidden)
         self.head = nn.Linear(options.hidden, 1)
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The linear layer's outputs (batch, hidden); labels are not looked at."""
         features: Features = self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1))
         return features

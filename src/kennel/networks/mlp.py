@@ -11,7 +11,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, NetworkSpec
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.normalization import CrossReplicaBatchNorm1d
@@ -24,7 +24,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 class MlpGenerator(Generator):
     """Latent -> hidden layers -> every pixel at once -> Tanh."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`hidden` widths from the latent on; batch norm after each hidden layer but the first."""
 
         hidden: Widths = (256, 512, 1024)
@@ -32,13 +32,13 @@ class MlpGenerator(Generator):
         batch_norm: bool = True
 
     sizes: ClassVar[tuple[int, ...]] = ()
-    native: ClassVar[Setting] = Setting(28, 1, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        self.first = nn.Linear(setting.latent_dimension, options.hidden[0])
+        self.first = nn.Linear(setting.latent_dim, options.hidden[0])
         layers: list[nn.Module] = [activation(options.activation)]
         for width, wider in pairwise(options.hidden):
             layers.append(nn.Linear(width, wider))
@@ -47,18 +47,16 @@ class MlpGenerator(Generator):
             layers.append(activation(options.activation))
         layers += [nn.Linear(options.hidden[-1], setting.channels * setting.size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        if setting.classes:
+        if setting.num_classes:
             self.label = ClassBias(setting, self.first)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
         hidden = self.first(latents)
-        if self.setting.classes:
+        if self.spec.num_classes:
             hidden = hidden + self.label(labels)
         flat = self.layers(hidden)  # batch, channels * size * size
-        images: Images = flat.float().unflatten(
-            1, (self.setting.channels, self.setting.size, self.setting.size)
-        )
+        images: Images = flat.float().unflatten(1, (self.spec.channels, self.spec.size, self.spec.size))
         return images
 
 
@@ -66,7 +64,7 @@ class MlpGenerator(Generator):
 class MlpDiscriminator(Discriminator):
     """Every pixel at once -> hidden layers -> one logit."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`hidden` widths from the pixels on; dropout after each hidden layer, 0 for none.
 
         `conditioning` "none" keeps the labels from the discriminator, for an auxiliary classifier.
@@ -77,11 +75,11 @@ class MlpDiscriminator(Discriminator):
         dropout: float = Field(0.3, ge=0, lt=1)
         conditioning: Literal["label", "none"] = "label"
 
-    native: ClassVar[Setting] = Setting(28, 1, 100)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
     conditional = "optional"
     feeds_labels = True
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         self.first = nn.Linear(setting.channels * setting.size**2, options.hidden[0])
@@ -97,7 +95,7 @@ class MlpDiscriminator(Discriminator):
         dropout = [nn.Dropout(self.options.dropout)] if self.options.dropout else []
         return [activation(self.options.activation), *dropout]
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last hidden layer (batch, hidden[-1])."""
         hidden = self.first(images.flatten(1))
         if self.reads_labels:

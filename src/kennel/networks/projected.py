@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d, interpolate
 
 from kennel.config import base
 from kennel.errors import RecipeError
-from kennel.networks.base import DISCRIMINATORS, Discriminator, Setting, Statistic
+from kennel.networks.base import DISCRIMINATORS, BatchStatistic, Discriminator, NetworkSpec
 from kennel.networks.layers.conv import Convolution
 from kennel.networks.layers.instances import label_embedding
 from kennel.networks.layers.normalization import CrossReplicaBatchNorm, given
@@ -32,7 +32,7 @@ EMBEDDING = 64
 """The width in which a head's map meets the label's embedding."""
 
 
-class ProjectedOptions(base.Options):
+class ProjectedOptions(base.Config):
     """`features` names the fixed network, `side` what images are resized to for it (a multiple of 32).
 
     `side` 0 enlarges small images by a half (32 to 64, 64 to 96), for the network was trained on 240x240, and
@@ -47,8 +47,8 @@ class ProjectedOptions(base.Options):
 
     features: FixedName = "efficientnet_lite1"
     side: int = 0
-    width: PositiveInt = 32
-    widest: PositiveInt = 256
+    base_channels: PositiveInt = 32
+    max_channels: PositiveInt = 256
     patch: Literal[4, 8] = 4
     batch_norm: bool = True
     conditioning: Literal["projection", "none"] = "projection"
@@ -125,7 +125,7 @@ class Head(nn.Module):
         layers: list[nn.Module] = []
         width = inputs
         while side > options.patch:
-            wider = min(options.widest, 2 * width if layers or first is None else first)
+            wider = min(options.max_channels, 2 * width if layers or first is None else first)
             layers.append(Convolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm))
             if options.batch_norm:
                 layers.append(CrossReplicaBatchNorm(wider))
@@ -154,12 +154,12 @@ class ProjectedDiscriminator(Discriminator):
 
     Options = ProjectedOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(64, 3, 128)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 128)
     conditional = "optional"
     takes_instances = True
     embeds = True
 
-    def __init__(self, setting: Setting, options: ProjectedOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: ProjectedOptions) -> None:
         """Builds the layers for `setting`; weights that are not at hand raise `WeightsError`."""
         super().__init__(setting, options)
         if setting.channels == 2:
@@ -191,7 +191,7 @@ class ProjectedDiscriminator(Discriminator):
     @property
     def embedded_widths(self) -> tuple[int, ...]:
         """The channels of the four mixed maps, and of the images where a head sees them."""
-        return (*self.mixed_widths, self.setting.channels) if self.options.pixels else self.mixed_widths
+        return (*self.mixed_widths, self.spec.channels) if self.options.pixels else self.mixed_widths
 
     @property
     def feature_width(self) -> int:
@@ -206,11 +206,11 @@ class ProjectedDiscriminator(Discriminator):
         mixed: tuple[Maps, ...] = self.mixing(self.fixed(images, self.side))
         return (*mixed, images) if self.options.pixels else mixed
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The heads' last hidden maps, flattened, of images."""
-        return self.hidden_of(self.embed(images), labels)
+        return self.features_of(self.embed(images), labels)
 
-    def hidden_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
+    def features_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
         """The heads' last hidden maps, flattened, one head after the other."""
         pairs = zip(self._heads(), embedded, strict=True)
         return torch.cat([head.layers(maps).permute(0, 2, 3, 1).flatten(1) for head, maps in pairs], 1)
@@ -226,11 +226,11 @@ class ProjectedDiscriminator(Discriminator):
         values = torch.cat(closed, 2)  # batch, 1 or the embedding's width, patches
         if not self.reads_labels:
             return values.squeeze(1)
-        embedded = self.label(given(labels, self.setting.labels)).float()
+        embedded = self.label(given(labels, self.spec.num_labels)).float()
         logits: Logits = (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5
         return logits
 
-    def append_statistic(self, statistic: Statistic, random: torch.Generator) -> None:
+    def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
         """Refused: there is no one last layer that could see it."""
         raise RecipeError(
             "the discriminator projected has four heads and no single last layer that a minibatch technique "

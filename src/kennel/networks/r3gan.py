@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Generator, NetworkSpec
 from kennel.networks.layers.conv import Convolution, convolve, doubled
 from kennel.networks.layers.normalization import given
 from kennel.networks.residual import Residual
@@ -31,7 +31,7 @@ GAIN = (2 / (1 + 0.2**2)) ** 0.5
 """He et al. 2015: keeps the variance through a LeakyReLU of slope 0.2."""
 
 
-class ModernOptions(base.Options):
+class ModernOptions(base.Config):
     """`width` channels in stages up to `widest_side`; each finer stage has half of the one before.
 
     No stage has fewer channels than `narrowest` (or than `width`). `blocks` residual blocks a stage, of
@@ -40,9 +40,9 @@ class ModernOptions(base.Options):
     groups of 32 (ImageNet); widest side 32, but 64 on ImageNet at 64x64.
     """
 
-    width: PositiveInt = 256
-    widest_side: PositiveInt = 32
-    narrowest: PositiveInt = 64
+    base_channels: PositiveInt = 256
+    full_width_side: PositiveInt = 32
+    min_channels: PositiveInt = 64
     blocks: PositiveInt = 2
     expansion: PositiveInt = 2
     group: PositiveInt = 16
@@ -68,9 +68,9 @@ def stage_widths(size: int, options: ModernOptions) -> list[int]:
     """Channels of the stages from 4x4 up to `size`."""
     widths, side = [], 4
     while side <= size:
-        halvings = max(0, (side // options.widest_side).bit_length() - 1)
-        narrowest = min(options.narrowest, options.width)
-        widths.append(max(narrowest, options.width >> halvings))
+        halvings = max(0, (side // options.full_width_side).bit_length() - 1)
+        narrowest = min(options.min_channels, options.base_channels)
+        widths.append(max(narrowest, options.base_channels >> halvings))
         side *= 2
     return widths
 
@@ -160,17 +160,17 @@ class ModernGenerator(Generator):
 
     Options = ModernGeneratorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(64, 3, 64)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 64)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: ModernGeneratorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: ModernGeneratorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         widths = stage_widths(setting.size, options)
         blocks = options.blocks * len(widths)
-        entry = setting.latent_dimension
-        if setting.classes:
-            self.label = nn.Embedding(setting.classes, setting.latent_dimension)
+        entry = setting.latent_dim
+        if setting.num_classes:
+            self.label = nn.Embedding(setting.num_classes, setting.latent_dim)
             _variance_keeping(self.label, 1.0)
             entry *= 2
         self.start = nn.Parameter(torch.randn(widths[0], 4, 4))
@@ -188,8 +188,8 @@ class ModernGenerator(Generator):
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
-        if self.setting.classes:
-            latents = torch.cat([latents, self.label(given(labels, self.setting.classes))], 1)
+        if self.spec.num_classes:
+            latents = torch.cat([latents, self.label(given(labels, self.spec.num_classes))], 1)
         maps = self.start * self.modulation(latents)[:, :, None, None]
         maps = maps.contiguous(memory_format=torch.channels_last)
         images: Images = self.to_pixels(self.layers(maps)).float()
@@ -206,10 +206,10 @@ class ModernDiscriminator(Discriminator):
 
     Options = ModernDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = Setting(64, 3, 64)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 64)
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: ModernDiscriminatorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: ModernDiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         widths = stage_widths(setting.size, options)[::-1]
@@ -228,10 +228,10 @@ class ModernDiscriminator(Discriminator):
         self.head = nn.Linear(widths[-1], outputs, bias=False)
         _variance_keeping(self.head, 1.0)
         if self.reads_labels:
-            self.label = nn.Embedding(setting.classes, outputs)
+            self.label = nn.Embedding(setting.num_classes, outputs)
             _variance_keeping(self.label, outputs**-0.5)  # so that the inner product keeps the variance
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The closed map (batch, width)."""
         features: Features = self.close(self.layers(self.from_pixels(images))).flatten(1)
         return features
@@ -240,7 +240,7 @@ class ModernDiscriminator(Discriminator):
         """The head's logit or, with classes, the inner product of its outputs with the label's embedding."""
         if not self.reads_labels:
             return super().logits(features, labels)
-        embedded = self.label(given(labels, self.setting.classes)).float()
+        embedded = self.label(given(labels, self.spec.num_classes)).float()
         logits: Logits = (self.headed(features) * embedded).sum(1)
         return logits
 

@@ -133,10 +133,10 @@ class ResidualGenerator(Generator):
         self.output = nn.Sequential(
             Conditioning(epsilon=options.epsilon).batch_norm(width),
             activation(options.activation),
-            Convolution(width, self.setting.channels, 3, padding=1),
+            Convolution(width, self.spec.channels, 3, padding=1),
             nn.Tanh(),
         )
-        self.attends_after = min(with_side(attention, maps, self.setting.size), default=None)
+        self.attends_after = min(with_side(attention, maps, self.spec.size), default=None)
         if self.attends_after is not None:
             self.attention = NonLocalBlock(maps[self.attends_after][1])
 
@@ -173,16 +173,16 @@ class ProjectionDiscriminator(Discriminator):
         """
         options: Any = self.options
         layers, width = list(layers), maps[-1][1]
-        after = max(with_side(attention, maps, self.setting.size), default=None)
+        after = max(with_side(attention, maps, self.spec.size), default=None)
         if after is not None:
             layers.insert(after + 1, NonLocalBlock(maps[after][1]))
         self.layers = nn.Sequential(*layers)
         self.last_activation = activation(options.activation)
         self.head = nn.Linear(width, 1)
         if self.reads_labels:
-            self.embedding = nn.Embedding(self.setting.classes, width)
+            self.embedding = nn.Embedding(self.spec.num_classes, width)
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last maps after their activation, summed over positions (batch, channels), float32."""
         maps = self.last_activation(self.layers(images))
         features: Features = maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
@@ -193,7 +193,7 @@ class ProjectionDiscriminator(Discriminator):
         logits = super().logits(features, labels)
         if not self.reads_labels:
             return logits
-        embedded = self.embedding(given(labels, self.setting.classes))
+        embedded = self.embedding(given(labels, self.spec.num_classes))
         projected: Logits = logits + (embedded.float() * features).sum(1)
         return projected
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeInt, PositiveFloat
 
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.sngan import SnganDiscriminator, SnganGenerator
 
 ATTENTION = {32: 16, 64: 32, 128: 32}
@@ -34,11 +34,11 @@ class SaganGenerator(SnganGenerator):
         epsilon: PositiveFloat = 1e-5
         attention: NonNegativeInt | None = None
 
-    native: ClassVar[Setting] = Setting(128, 3, 128, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
     def attention_side(self) -> int:
         """The side of the maps that attend to themselves; 0: none do."""
-        return side_of(self.options, self.setting.size)
+        return side_of(self.options, self.spec.size)
 
 
 @DISCRIMINATORS.register("sagan")
@@ -55,8 +55,8 @@ class SaganDiscriminator(SnganDiscriminator):
 
     wide: ClassVar[bool] = True
 
-    native: ClassVar[Setting] = Setting(128, 3, 128, 1000)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
     def attention_side(self) -> int:
         """The side of the maps that attend to themselves; 0: none do."""
-        return side_of(self.options, self.setting.size)
+        return side_of(self.options, self.spec.size)

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from kennel.config import base
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import Activation
 from kennel.networks.layers.normalization import Condition, Conditioning
 from kennel.networks.residual import (
@@ -34,25 +34,23 @@ HALVINGS = {32: 2, 64: 5, 128: 5}
 class SnganGenerator(ResidualGenerator):
     """Latent -> 4x4 -> residual blocks -> image; each block's batch norms have a gain for each class."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` channels in the last block of 64x64 images; 64 gives the published tables at each size."""
 
-        width: PositiveInt = 64
+        base_channels: PositiveInt = 64
         activation: Activation = "relu"
         epsilon: PositiveFloat = 2e-5
 
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(32, 3, 128)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
-        by_class = [Conditioning(setting.classes, 0, options.epsilon)] * (len(widths) - 1)
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
+        by_class = [Conditioning(setting.num_classes, 0, options.epsilon)] * (len(widths) - 1)
         blocks = generator_blocks(widths, by_class, options.activation)
-        self.assemble(
-            setting.latent_dimension, widths[0], blocks, generator_maps(widths), self.attention_side()
-        )
+        self.assemble(setting.latent_dim, widths[0], blocks, generator_maps(widths), self.attention_side())
 
     def attention_side(self) -> int:
         """The side of the maps that attend to themselves; 0: none do."""
@@ -67,24 +65,24 @@ class SnganGenerator(ResidualGenerator):
 class SnganDiscriminator(ProjectionDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
-    class Options(base.Options):
+    class Options(base.Config):
         """`width` channels after the first block of 64x64 images; 64 gives the published tables.
 
         `conditioning` "none" keeps the labels from the discriminator.
         """
 
-        width: PositiveInt = 64
+        base_channels: PositiveInt = 64
         activation: Activation = "relu"
         conditioning: Literal["projection", "none"] = "projection"
 
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
-    native: ClassVar[Setting] = Setting(32, 3, 128)
+    paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
     wide: ClassVar[bool] = False
 
-    def __init__(self, setting: Setting, options: Options) -> None:
+    def __init__(self, setting: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
-        widths = [options.width * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
         halvings = HALVINGS[setting.size]
         blocks = discriminator_blocks(setting.channels, widths, halvings, self.wide, options.activation)
         self.assemble(blocks, discriminator_maps(setting.size, widths, halvings), self.attention_side())

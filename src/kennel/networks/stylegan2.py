@@ -19,11 +19,11 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from kennel.config.base import Options
+from kennel.config.base import Config
 from kennel.distributed import mean_over_ranks
-from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, Setting, StyleGenerator
+from kennel.networks.base import DISCRIMINATORS, GENERATORS, Discriminator, NetworkSpec, StyleGenerator
 from kennel.networks.layers.equalized import GAIN, EqualizedConvolution, EqualizedLinear, exact
-from kennel.networks.layers.minibatch_stddev import Spread
+from kennel.networks.layers.minibatch_stddev import MinibatchStddevLayer
 from kennel.networks.layers.modulated_conv import Blur, Halving, ModulatedConvolution, ModulatedDoubling
 from kennel.networks.layers.normalization import given
 from kennel.networks.r3gan import Resample
@@ -31,21 +31,21 @@ from kennel.networks.residual import Residual
 from kennel.shapes import Features, Images, Labels, Latents, Logits, Styles
 
 SIZES = (8, 16, 32, 64, 128, 256)
-NATIVE = Setting(256, 3, 512)
+NATIVE = NetworkSpec(256, 3, 512)
 START = 4
 """The side of the learned constant, and of the last maps that the discriminator sees."""
 MEAN_DECAY = 0.998
 """What the mean style keeps of itself at each batch."""
 
 
-class StyleGAN2Options(Options):
+class StyleGAN2Options(Config):
     """Maps of a side have `base` / side channels, and `widest` at most.
 
     The authors have 512 at most, and `base` 16384 for images up to 256 pixels (32768 for larger ones).
     """
 
-    base: PositiveInt = 16384
-    widest: PositiveInt = 512
+    channel_base: PositiveInt = 16384
+    channel_max: PositiveInt = 512
 
 
 class StyleGAN2GeneratorOptions(StyleGAN2Options):
@@ -73,7 +73,7 @@ class StyleGAN2DiscriminatorOptions(StyleGAN2Options):
 def widths(size: int, options: StyleGAN2Options) -> list[int]:
     """Channels of the maps of side 4, 8, ... up to `size`."""
     sides = [START << level for level in range(int(math.log2(size // START)) + 1)]
-    return [max(1, min(options.base // side, options.widest)) for side in sides]
+    return [max(1, min(options.channel_base // side, options.channel_max)) for side in sides]
 
 
 def activated(maps: Tensor) -> Tensor:
@@ -90,13 +90,13 @@ def unit(vectors: Features) -> Features:
 class Mapping(nn.Module):
     """Normalized latents, beside them a normalized embedding of the class, to styles; all in float32."""
 
-    def __init__(self, setting: Setting, options: StyleGAN2GeneratorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
         """Layers that learn a hundredth as fast as others."""
         super().__init__()
-        self.classes = setting.classes
-        inputs = setting.latent_dimension
-        if setting.classes:
-            self.label = nn.Embedding(setting.classes, options.style)
+        self.classes = setting.num_classes
+        inputs = setting.latent_dim
+        if setting.num_classes:
+            self.label = nn.Embedding(setting.num_classes, options.style)
             inputs += options.style
         self.layers = nn.ModuleList(
             EqualizedLinear(options.style if index else inputs, options.style, gain=GAIN, multiplier=0.01)
@@ -187,12 +187,12 @@ class StyleGAN2Generator(StyleGenerator):
 
     Options = StyleGAN2GeneratorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = NATIVE
+    paper_spec: ClassVar[NetworkSpec] = NATIVE
     conditional = "optional"
 
     mean_style: Tensor
 
-    def __init__(self, setting: Setting, options: StyleGAN2GeneratorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         of_sides = widths(setting.size, options)
@@ -207,7 +207,7 @@ class StyleGAN2Generator(StyleGenerator):
         self.styled = 2 * len(of_sides)
         """How many styles an image has: one for each 3x3 convolution, and one for the last pixels."""
 
-    def styles(self, latents: Latents, labels: Labels | None = None) -> Styles:
+    def map_latents(self, latents: Latents, labels: Labels | None = None) -> Styles:
         """The styles (batch, layers, style); in training their mean over all ranks is remembered."""
         mapped = self.mapping(latents, labels)
         if self.training:
@@ -221,7 +221,7 @@ class StyleGAN2Generator(StyleGenerator):
         moved: Styles = torch.lerp(self.mean_style, styles, factor)
         return moved
 
-    def drawn(self, styles: Styles) -> Images:
+    def synthesize(self, styles: Styles) -> Images:
         """The images; the pixels of a side share their style with the first layer of the next."""
         maps = self.start.expand(len(styles), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         of_layers = styles.unbind(1)
@@ -270,10 +270,10 @@ class StyleGAN2Discriminator(Discriminator):
 
     Options = StyleGAN2DiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
-    native: ClassVar[Setting] = NATIVE
+    paper_spec: ClassVar[NetworkSpec] = NATIVE
     conditional = "optional"
 
-    def __init__(self, setting: Setting, options: StyleGAN2DiscriminatorOptions) -> None:
+    def __init__(self, setting: NetworkSpec, options: StyleGAN2DiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
         super().__init__(setting, options)
         of_sides = widths(setting.size, options)[::-1]
@@ -281,14 +281,14 @@ class StyleGAN2Discriminator(Discriminator):
         self.from_pixels = EqualizedConvolution(setting.channels, of_sides[0], 1, gain=GAIN)
         self.blocks = nn.Sequential(*(ResidualHalving(*pair) for pair in pairwise(of_sides)))
         self.compares_images = options.group > 0
-        self.spread = Spread(options.group) if options.group else None
+        self.spread = MinibatchStddevLayer(options.group) if options.group else None
         self.last = EqualizedConvolution(last + bool(options.group), last, 3, padding=1, gain=GAIN)
         self.dense = EqualizedLinear(last * START**2, last, gain=GAIN)
         self.head = EqualizedLinear(last, last if self.reads_labels else 1)
         if self.reads_labels:
-            self.label = nn.Embedding(setting.classes, last)
+            self.label = nn.Embedding(setting.num_classes, last)
 
-    def hidden(self, images: Images, labels: Labels | None = None) -> Features:
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last linear layer but one, activated (batch, channels), float32."""
         maps = self.blocks(activated(self.from_pixels(images)))
         if self.spread is not None:
@@ -303,6 +303,6 @@ class StyleGAN2Discriminator(Discriminator):
         if not self.reads_labels:
             return super().logits(features, labels)
         outputs = self.headed(features)
-        embedded = unit(exact(self.label(given(labels, self.setting.classes))))
+        embedded = unit(exact(self.label(given(labels, self.spec.num_classes))))
         logits: Logits = (outputs * embedded).sum(1) / outputs.shape[1] ** 0.5
         return logits

@@ -10,27 +10,27 @@ from kennel.errors import RecipeError
 from kennel.recipes.registry import RECIPES
 from kennel.storage.untrusted import MAX_YAML_BYTES, UntrustedError, read_text
 
-__all__ = ["RECIPES", "built_in", "find", "story"]
+__all__ = ["RECIPES", "get_recipe", "load_recipe", "recipe_doc"]
 
 for _module in iter_modules(__path__):  # a recipe is registered the day its file is there
     import_module(f"{__name__}.{_module.name}")
 
 
-def built_in(name: str) -> Recipe:
+def get_recipe(name: str) -> Recipe:
     """The built-in recipe of this name; an unknown name is answered with the nearest."""
     return RECIPES[name]()
 
 
-def story(name: str) -> str:
+def recipe_doc(name: str) -> str:
     """What the recipe's docstring tells: paper, table, command, cost."""
     return inspect.getdoc(RECIPES[name]) or ""
 
 
-def find(name_or_file: str) -> Recipe:
+def load_recipe(name_or_file: str) -> Recipe:
     """A recipe from a .yaml or .json file, or the built-in one of this name."""
     file = Path(name_or_file)
     if file.suffix not in (".yaml", ".yml", ".json"):
-        return built_in(name_or_file)
+        return get_recipe(name_or_file)
     if not file.is_file():
         raise RecipeError(
             f"there is no recipe file {file}: give one that exists, or a built-in recipe's name"

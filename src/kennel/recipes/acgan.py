@@ -1,6 +1,6 @@
 """Auxiliary classification."""
 
-from kennel.config.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 
@@ -15,23 +15,25 @@ def acgan() -> Recipe:
     Command: kennel train acgan --data sets/fashion_mnist --out runs/acgan
     Cost: 1 million images at 28x28 in grey; at the 548 images/s of 2 CPU cores, about 30 minutes.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="acgan",
         paper="Odena et al. 2017, arXiv 1610.09585",
-        classes=None,
-        latent=Latent(dimension=110),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu", dropout=0.5, conditioning="none"),
-        loss=Part(name="bce"),
-        techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="auxiliary_classifier"),
-            Part(name="ema"),
+        num_classes=None,
+        latent_dim=110,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(
+            name="dcgan", activation="leaky_relu", dropout=0.5, conditioning="none"
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=100,
+        loss=ComponentConfig(name="bce"),
+        techniques=(
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="auxiliary_classifier"),
+            ComponentConfig(name="ema"),
+        ),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=100,
         budget=Budget(images=1_000_000),
     )

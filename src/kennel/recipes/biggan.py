@@ -1,6 +1,14 @@
 """BigGAN as it was published, as a student team ran it, and as the dog competition's best entries did."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Sampling, Turns
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    SamplingConfig,
+    StepsConfig,
+)
 from kennel.recipes.registry import RECIPES
 
 
@@ -24,18 +32,18 @@ def biggan() -> Recipe:
     return Recipe(
         name="biggan",
         paper="Iyengar, Pandey and Mehta, Exploring Generative Adversarial Networks, after Brock et al. 2019",
-        image=Image(size=128, channels=3),
-        classes=None,
-        latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=64),
-        discriminator=Part(name="biggan", width=64),
-        loss=Part(name="hinge"),
-        techniques=(Part(name="spectral_norm", players="both", exempt=["attention"]),),
-        generator_optimiser=Optimiser(learning_rate=1e-4, betas=(0.0, 0.999)),
-        discriminator_optimiser=Optimiser(learning_rate=4e-4, betas=(0.0, 0.999)),
-        batch=64,
+        image=ImageConfig(size=128, channels=3),
+        num_classes=None,
+        latent_dim=120,
+        generator=ComponentConfig(name="biggan", base_channels=64),
+        discriminator=ComponentConfig(name="biggan", base_channels=64),
+        loss=ComponentConfig(name="hinge"),
+        techniques=(ComponentConfig(name="spectral_norm", players="both", exempt=["attention"]),),
+        generator_optimizer=OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999)),
+        discriminator_optimizer=OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.999)),
+        batch_size=64,
         budget=Budget(images=12_800_000),
-        sampling=Sampling(standing_passes=16),
+        sampling=SamplingConfig(standing_stats_batches=16),
     )
 
 
@@ -58,25 +66,25 @@ def biggan_original() -> Recipe:
     return Recipe(
         name="biggan.original",
         paper="Brock et al. 2019, arXiv 1809.11096",
-        image=Image(size=128, channels=3),
-        classes=None,
-        latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=96, epsilon=1e-4),
-        discriminator=Part(name="biggan", width=96),
-        loss=Part(name="hinge"),
+        image=ImageConfig(size=128, channels=3),
+        num_classes=None,
+        latent_dim=120,
+        generator=ComponentConfig(name="biggan", base_channels=96, epsilon=1e-4),
+        discriminator=ComponentConfig(name="biggan", base_channels=96),
+        loss=ComponentConfig(name="hinge"),
         techniques=(
-            Part(name="orthogonal_init"),
-            Part(name="spectral_norm", players="both"),
-            Part(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
-            Part(name="ema", half_life_images=28_400_000, ramp_up=1.0),
+            ComponentConfig(name="orthogonal_init"),
+            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
+            ComponentConfig(name="ema", half_life_images=28_400_000, ramp_up=1.0),
         ),
-        generator_optimiser=Optimiser(learning_rate=5e-5, betas=(0.0, 0.999)),
-        discriminator_optimiser=Optimiser(learning_rate=2e-4, betas=(0.0, 0.999)),
-        batch=2048,
-        turns=Turns(discriminator=2),
+        generator_optimizer=OptimizerConfig(learning_rate=5e-5, betas=(0.0, 0.999)),
+        discriminator_optimizer=OptimizerConfig(learning_rate=2e-4, betas=(0.0, 0.999)),
+        batch_size=2048,
+        steps=StepsConfig(discriminator=2),
         budget=Budget(images=614_400_000),
-        ticks=150,
-        sampling=Sampling(standing_passes=100),
+        num_ticks=150,
+        sampling=SamplingConfig(standing_stats_batches=100),
     )
 
 
@@ -97,26 +105,26 @@ def biggan_dogs() -> Recipe:
     Cost: 2.7 million images at 64x64 in colour; at the 4.9 images/s of 2 CPU cores (measured with batches of
     8), about 6 days.
     """
-    adam = Optimiser(learning_rate=3e-4, betas=(0.0, 0.999))
+    adam = OptimizerConfig(learning_rate=3e-4, betas=(0.0, 0.999))
     return Recipe(
         name="biggan.dogs",
         paper="the winning entry of Kaggle's Generative Dog Images 2019, after Brock et al. 2019",
-        image=Image(size=64, channels=3),
-        classes=None,
-        latent=Latent(dimension=120),
-        generator=Part(name="biggan", width=32, activation="leaky_relu"),
-        discriminator=Part(name="biggan", width=64, activation="leaky_relu"),
-        loss=Part(name="bce"),
+        image=ImageConfig(size=64, channels=3),
+        num_classes=None,
+        latent_dim=120,
+        generator=ComponentConfig(name="biggan", base_channels=32, activation="leaky_relu"),
+        discriminator=ComponentConfig(name="biggan", base_channels=64, activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="orthogonal_init"),
-            Part(name="spectral_norm", players="both"),
-            Part(name="one_sided_smoothing", real=0.9),
-            Part(name="horizontal_flip"),
+            ComponentConfig(name="orthogonal_init"),
+            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="one_sided_smoothing", real=0.9),
+            ComponentConfig(name="horizontal_flip"),
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=32,
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=32,
         budget=Budget(epochs=130),
-        ticks=65,
-        sampling=Sampling(standing_passes=16),
+        num_ticks=65,
+        sampling=SamplingConfig(standing_stats_batches=16),
     )

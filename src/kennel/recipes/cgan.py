@@ -1,9 +1,9 @@
 """Conditional GANs: the label is fed to both players."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
-ADAM = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+ADAM = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
 @RECIPES.register("cgan")
@@ -20,15 +20,15 @@ def cgan() -> Recipe:
     return Recipe(
         name="cgan",
         paper="Mirza and Osindero 2014, arXiv 1411.1784",
-        classes=None,
-        latent=Latent(dimension=100),
-        generator=Part(name="mlp"),
-        discriminator=Part(name="mlp"),
-        loss=Part(name="bce"),
-        techniques=(Part(name="one_sided_smoothing", real=0.9), Part(name="ema")),
-        generator_optimiser=ADAM,
-        discriminator_optimiser=ADAM,
-        batch=64,
+        num_classes=None,
+        latent_dim=100,
+        generator=ComponentConfig(name="mlp"),
+        discriminator=ComponentConfig(name="mlp"),
+        loss=ComponentConfig(name="bce"),
+        techniques=(ComponentConfig(name="one_sided_smoothing", real=0.9), ComponentConfig(name="ema")),
+        generator_optimizer=ADAM,
+        discriminator_optimizer=ADAM,
+        batch_size=64,
         budget=Budget(epochs=50),
     )
 
@@ -48,22 +48,22 @@ def cgan_dogs() -> Recipe:
     return Recipe(
         name="cgan.dogs",
         paper="a comparison of six GANs on Kaggle's Generative Dog Images, Table 1 (MiFID 113.79)",
-        image=Image(size=64, channels=3),
-        classes=None,
-        latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="leaky_relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
+        image=ImageConfig(size=64, channels=3),
+        num_classes=None,
+        latent_dim=128,
+        generator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="one_sided_smoothing", real=0.9),
-            Part(name="horizontal_flip"),
-            Part(name="ema"),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="one_sided_smoothing", real=0.9),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ema"),
         ),
-        generator_optimiser=ADAM,
-        discriminator_optimiser=ADAM,
-        batch=64,
+        generator_optimizer=ADAM,
+        discriminator_optimizer=ADAM,
+        batch_size=64,
         budget=Budget(epochs=300),
-        ticks=100,
+        num_ticks=100,
     )

@@ -1,6 +1,6 @@
 """DCGAN as it was published, and as Shangguan et al. train it on dogs."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 
@@ -18,18 +18,23 @@ def dcgan() -> Recipe:
     Command: kennel train dcgan --data sets/mine --out runs/dcgan
     Cost: at 64x64 in colour, one million images take about three and a half hours on 2 CPU cores.
     """
-    optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="dcgan",
         paper="Radford et al. 2015, arXiv 1511.06434",
-        latent=Latent(dimension=100, distribution="uniform"),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
-        techniques=(Part(name="normal_init"), Part(name="separate_batches"), Part(name="ema")),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=128,
+        latent_dim=100,
+        latent_distribution="uniform",
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
+        techniques=(
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="ema"),
+        ),
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=128,
         budget=Budget(images=1_000_000),
     )
 
@@ -54,26 +59,26 @@ def dcgan_dogs() -> Recipe:
     Command: kennel train dcgan.dogs --data sets/dogs --out runs/dcgan.dogs
     Cost: 6.8 million images; at the 70 images/s of 2 CPU cores, about 27 hours.
     """
-    optimiser = Optimiser(learning_rate=5e-4, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=5e-4, betas=(0.5, 0.999))
     return Recipe(
         name="dcgan.dogs",
         paper="Shangguan et al. 2020, Dog Image Generation using DCGAN, Table I and section III.B",
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="leaky_relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=128,
+        generator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="one_sided_smoothing", real=0.8),
-            Part(name="instance_noise", variance=0.01),
-            Part(name="random_resized_crop", scale=[0.8, 1.0], ratio=[3 / 4, 4 / 3]),
-            Part(name="horizontal_flip"),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="one_sided_smoothing", real=0.8),
+            ComponentConfig(name="instance_noise", variance=0.01),
+            ComponentConfig(name="random_resized_crop", scale=[0.8, 1.0], ratio=[3 / 4, 4 / 3]),
+            ComponentConfig(name="horizontal_flip"),
         ),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=32,
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=32,
         budget=Budget(epochs=750),
-        ticks=150,
+        num_ticks=150,
     )

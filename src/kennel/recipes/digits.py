@@ -1,6 +1,13 @@
 """The demo."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Validation
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    ValidationConfig,
+)
 from kennel.recipes.registry import RECIPES
 
 
@@ -17,26 +24,26 @@ def digits() -> Recipe:
     Command: kennel train digits --data sets/digits --out runs/digits
     Cost: about a minute and a half on 2 CPU cores.
     """
-    optimiser = Optimiser(learning_rate=5e-4, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=5e-4, betas=(0.5, 0.999))
     return Recipe(
         name="digits",
         paper="networks of Radford et al. 2015, arXiv 1511.06434; data of Alpaydin and Kaynak 1998",
-        image=Image(size=16, channels=1),
-        latent=Latent(dimension=64),
-        generator=Part(name="dcgan", width=32, activation="leaky_relu"),
-        discriminator=Part(name="dcgan", width=32, activation="leaky_relu"),
-        loss=Part(name="bce"),
+        image=ImageConfig(size=16, channels=1),
+        latent_dim=64,
+        generator=ComponentConfig(name="dcgan", base_channels=32, activation="leaky_relu"),
+        discriminator=ComponentConfig(name="dcgan", base_channels=32, activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="one_sided_smoothing", real=0.9),
-            Part(name="instance_noise", variance=0.2, decay="constant"),
-            Part(name="ema", half_life_images=5_000),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="one_sided_smoothing", real=0.9),
+            ComponentConfig(name="instance_noise", variance=0.2, decay="constant"),
+            ComponentConfig(name="ema", half_life_images=5_000),
         ),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=64,
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=64,
         budget=Budget(images=240_000),
-        ticks=12,
-        validation=Validation(metric="fid", extractor="pixels", count=1797),
+        num_ticks=12,
+        validation=ValidationConfig(metric="fid", extractor="pixels", num_samples=1797),
     )

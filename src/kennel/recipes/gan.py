@@ -1,6 +1,6 @@
 """The first GAN."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 
@@ -17,18 +17,18 @@ def gan() -> Recipe:
     Command: kennel train gan --data sets/mnist --out runs/gan
     Cost: 50 epochs of MNIST take about 20 minutes on 2 CPU cores.
     """
-    optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="gan",
         paper="Goodfellow et al. 2014, Generative Adversarial Nets, arXiv 1406.2661",
-        latent=Latent(dimension=100),
-        generator=Part(name="mlp"),
-        discriminator=Part(name="mlp"),
-        loss=Part(name="bce"),
-        techniques=(Part(name="one_sided_smoothing", real=0.9), Part(name="ema")),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=64,
+        latent_dim=100,
+        generator=ComponentConfig(name="mlp"),
+        discriminator=ComponentConfig(name="mlp"),
+        loss=ComponentConfig(name="bce"),
+        techniques=(ComponentConfig(name="one_sided_smoothing", real=0.9), ComponentConfig(name="ema")),
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=64,
         budget=Budget(epochs=50),
     )
 
@@ -45,23 +45,23 @@ def gan_dogs() -> Recipe:
     Command: kennel train gan.dogs --data sets/dogs --out runs/gan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 415 images/s of 2 CPU cores, about 2 hours.
     """
-    optimiser = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="gan.dogs",
         paper="a comparison of six GANs on Kaggle's Generative Dog Images, Table 1 (MiFID 136.43)",
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=128),
-        generator=Part(name="mlp"),
-        discriminator=Part(name="mlp"),
-        loss=Part(name="bce"),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=128,
+        generator=ComponentConfig(name="mlp"),
+        discriminator=ComponentConfig(name="mlp"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="one_sided_smoothing", real=0.9),
-            Part(name="horizontal_flip"),
-            Part(name="ema"),
+            ComponentConfig(name="one_sided_smoothing", real=0.9),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ema"),
         ),
-        generator_optimiser=optimiser,
-        discriminator_optimiser=optimiser,
-        batch=64,
+        generator_optimizer=optimiser,
+        discriminator_optimizer=optimiser,
+        batch_size=64,
         budget=Budget(epochs=300),
-        ticks=100,
+        num_ticks=100,
     )

@@ -1,36 +1,36 @@
 """The improved GAN of Bek and Aljanabi on MNIST and Fashion-MNIST, and the baseline beside it."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Bek and Aljanabi, Improved Techniques for Training GANs Implementation, after Salimans et al. 2016"
-ADAM = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+ADAM = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-def _pair(name: str, epochs: int, techniques: tuple[Part, ...]) -> Recipe:
+def _pair(name: str, epochs: int, techniques: tuple[ComponentConfig, ...]) -> Recipe:
     return Recipe(
         name=name,
         paper=PAPER,
-        image=Image(size=28, channels=1),
-        latent=Latent(dimension=100),
-        generator=Part(name="improved"),
-        discriminator=Part(name="improved"),
-        loss=Part(name="bce"),
-        techniques=(Part(name="separate_batches"), *techniques),
-        generator_optimiser=ADAM,
-        discriminator_optimiser=ADAM,
-        batch=100,
+        image=ImageConfig(size=28, channels=1),
+        latent_dim=100,
+        generator=ComponentConfig(name="improved"),
+        discriminator=ComponentConfig(name="improved"),
+        loss=ComponentConfig(name="bce"),
+        techniques=(ComponentConfig(name="separate_batches"), *techniques),
+        generator_optimizer=ADAM,
+        discriminator_optimizer=ADAM,
+        batch_size=100,
         budget=Budget(epochs=epochs),
-        ticks=60,
+        num_ticks=60,
     )
 
 
 IMPROVEMENTS = (
-    Part(name="virtual_batch_norm", reference=100),
-    Part(name="minibatch_discrimination"),
-    Part(name="feature_matching", adversarial=True),
-    Part(name="parameter_averaging"),
-    Part(name="one_sided_smoothing", real=0.9),
+    ComponentConfig(name="virtual_batch_norm", reference=100),
+    ComponentConfig(name="minibatch_discrimination"),
+    ComponentConfig(name="feature_matching", adversarial=True),
+    ComponentConfig(name="parameter_averaging"),
+    ComponentConfig(name="one_sided_smoothing", real=0.9),
 )
 
 

@@ -1,6 +1,6 @@
 """Least squares, absolute and relativistic."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe, ScheduleConfig
 from kennel.recipes.registry import RECIPES
 
 
@@ -16,18 +16,22 @@ def lsgan() -> Recipe:
     Command: kennel train lsgan --data sets/mine --out runs/lsgan
     Cost: 1 million images at 64x64 in colour; at the 60 images/s of 2 CPU cores, about 5 hours.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="lsgan",
         paper="Mao et al. 2017, arXiv 1611.04076",
-        latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="lsgan", a=0, b=1, c=1),
-        techniques=(Part(name="normal_init"), Part(name="separate_batches"), Part(name="ema")),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
+        latent_dim=128,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="lsgan", a=0, b=1, c=1),
+        techniques=(
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="ema"),
+        ),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
         budget=Budget(images=1_000_000),
     )
 
@@ -44,18 +48,22 @@ def ralsgan() -> Recipe:
     Command: kennel train ralsgan --data sets/mine --out runs/ralsgan
     Cost: 3.2 million images at 64x64 in colour; at the 50 images/s of 2 CPU cores, about 18 hours.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="ralsgan",
         paper="Jolicoeur-Martineau 2018, arXiv 1807.00734",
-        latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu", batch_norm=False),
-        loss=Part(name="ralsgan"),
-        techniques=(Part(name="normal_init"), Part(name="spectral_norm"), Part(name="ema")),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=32,
+        latent_dim=128,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu", batch_norm=False),
+        loss=ComponentConfig(name="ralsgan"),
+        techniques=(
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="spectral_norm"),
+            ComponentConfig(name="ema"),
+        ),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=32,
         budget=Budget(images=3_200_000),
     )
 
@@ -74,25 +82,27 @@ def ralsgan_dogs() -> Recipe:
     Command: kennel train ralsgan.dogs --data sets/dogs --out runs/ralsgan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 30 images/s of 2 CPU cores, about 25 hours.
     """
-    schedule = Schedule(decay="cosine", final=0.2, warm_up=0.02, initial=0.02)
-    adam = Optimiser(learning_rate=5e-4, betas=(0.5, 0.999), schedule=schedule)
+    schedule = ScheduleConfig(decay="cosine", final_factor=0.2, warmup=0.02, warmup_factor=0.02)
+    adam = OptimizerConfig(learning_rate=5e-4, betas=(0.5, 0.999), schedule=schedule)
     return Recipe(
         name="ralsgan.dogs",
         paper="a comparison of six GANs on Kaggle's Generative Dog Images, Table 1 (MiFID 143.65)",
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=256),
-        generator=Part(name="dcgan", width=128, widest=8, activation="relu"),
-        discriminator=Part(name="dcgan", width=64, widest=8, activation="leaky_relu"),
-        loss=Part(name="ralsgan"),
-        techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="horizontal_flip"),
-            Part(name="ema"),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=256,
+        generator=ComponentConfig(name="dcgan", base_channels=128, max_multiplier=8, activation="relu"),
+        discriminator=ComponentConfig(
+            name="dcgan", base_channels=64, max_multiplier=8, activation="leaky_relu"
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=32,
+        loss=ComponentConfig(name="ralsgan"),
+        techniques=(
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ema"),
+        ),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=32,
         budget=Budget(epochs=300),
-        ticks=100,
+        num_ticks=100,
     )

@@ -1,6 +1,6 @@
 """Mutual information against mode collapse."""
 
-from kennel.config.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 
@@ -16,22 +16,22 @@ def mine() -> Recipe:
     Command: kennel train mine --data sets/mine --out runs/mine
     Cost: 1 million images at 64x64 in colour; at the 46 images/s of 2 CPU cores, about 6 hours.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="mine",
         paper="Belghazi et al. 2018, arXiv 1801.04062",
-        latent=Latent(dimension=100),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
+        latent_dim=100,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="mine"),
-            Part(name="ema"),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="mine"),
+            ComponentConfig(name="ema"),
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
         budget=Budget(images=1_000_000),
     )

@@ -2,15 +2,14 @@
 
 from kennel.config.recipe import (
     Budget,
-    Image,
-    Instances,
-    Latent,
-    Optimiser,
-    Part,
+    ComponentConfig,
+    ImageConfig,
+    InstancesConfig,
+    OptimizerConfig,
     Recipe,
-    Schedule,
-    Turns,
-    Validation,
+    ScheduleConfig,
+    StepsConfig,
+    ValidationConfig,
 )
 from kennel.recipes.registry import RECIPES
 
@@ -34,39 +33,41 @@ def projected() -> Recipe:
     Command: kennel train projected --data sets/mine --out runs/projected
     Cost: 200,000 images; at 64x64, at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
-    adam = Optimiser(
-        learning_rate=1e-3, betas=(0.0, 0.99), schedule=Schedule(decay="linear", begins=0.5, final=0.05)
+    adam = OptimizerConfig(
+        learning_rate=1e-3,
+        betas=(0.0, 0.99),
+        schedule=ScheduleConfig(decay="linear", decay_start=0.5, final_factor=0.05),
     )
     return Recipe(
         name="projected",
         paper="Sauer et al. 2021, arXiv 2111.01007",
-        instances=Instances(neighbors=1),
-        latent=Latent(dimension=128),
-        generator=Part(
+        instances=InstancesConfig(neighbors=1),
+        latent_dim=128,
+        generator=ComponentConfig(
             name="dcgan",
             activation="leaky_relu",
             skip_excitation=True,
             shared_embedding=128,
             checkerboard_filter=True,
         ),
-        discriminator=Part(name="projected", patch=8, pixels=32),
-        loss=Part(name="hinge"),
+        discriminator=ComponentConfig(name="projected", patch=8, pixels=32),
+        loss=ComponentConfig(name="hinge"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="spectral_norm"),
-            Part(name="separate_batches"),
-            Part(name="horizontal_flip"),
-            Part(name="diff_augment"),
-            Part(name="moment_matching"),
-            Part(name="ema", half_life_images=8_000, ramp_up=0.1),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="spectral_norm"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="diff_augment"),
+            ComponentConfig(name="moment_matching"),
+            ComponentConfig(name="ema", half_life_images=8_000, ramp_up=0.1),
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=32,
-        turns=Turns(same_fakes=True),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=32,
+        steps=StepsConfig(reuse_fakes=True),
         budget=Budget(images=200_000),
-        ticks=20,
-        validation=Validation(metric="fid", also=("recall", "precision")),
+        num_ticks=20,
+        validation=ValidationConfig(metric="fid", extra_metrics=("recall", "precision")),
     )
 
 
@@ -81,4 +82,6 @@ def projected_dogs() -> Recipe:
     Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs
     Cost: 200,000 images; at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
-    return projected().model_copy(update={"name": "projected.dogs", "image": Image(size=64, channels=3)})
+    return projected().model_copy(
+        update={"name": "projected.dogs", "image": ImageConfig(size=64, channels=3)}
+    )

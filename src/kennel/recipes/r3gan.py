@@ -1,6 +1,14 @@
 """The regularized relativistic GAN: the paper's settings for CIFAR-10 and faces, and small ones for a CPU."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, SecondBeta
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    ScheduleConfig,
+    SecondBeta,
+)
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Huang et al. 2024, arXiv 2501.05441"
@@ -8,19 +16,22 @@ BURN_IN = 20_000_000
 """Images over which the authors' schedules run on CIFAR-10 and FFHQ; then all stays as it is."""
 
 
-def _adam(learning_rate: float, until: float = 1.0) -> Optimiser:
+def _adam(learning_rate: float, until: float = 1.0) -> OptimizerConfig:
     """Adam without momentum; the rate falls to a quarter while the second beta grows from 0.9 to 0.99."""
-    return Optimiser(
+    return OptimizerConfig(
         learning_rate=learning_rate,
         betas=(0.0, 0.9),
         second_beta=SecondBeta(final=0.99, until=until),
-        schedule=Schedule(decay="cosine", final=0.25, ends=until),
+        schedule=ScheduleConfig(decay="cosine", final_factor=0.25, decay_end=until),
     )
 
 
-def _penalties(gamma: float, until: float = 1.0) -> tuple[Part, Part]:
+def _penalties(gamma: float, until: float = 1.0) -> tuple[ComponentConfig, ComponentConfig]:
     """R1 and R2, whose gamma falls to a tenth."""
-    r1, r2 = (Part(name=name, weight=gamma, decay="cosine", final=0.1, until=until) for name in ("r1", "r2"))
+    r1, r2 = (
+        ComponentConfig(name=name, weight=gamma, decay="cosine", final=0.1, until=until)
+        for name in ("r1", "r2")
+    )
     return r1, r2
 
 
@@ -29,27 +40,29 @@ def _as_published(
 ) -> Recipe:
     """A recipe with the networks and schedules of the authors' training script."""
     until = BURN_IN / images
-    network = Part(name="modern", width=768, widest_side=32, narrowest=64, blocks=2, expansion=2, group=16)
+    network = ComponentConfig(
+        name="modern", base_channels=768, full_width_side=32, min_channels=64, blocks=2, expansion=2, group=16
+    )
     return Recipe(
         name=name,
         paper=PAPER,
-        image=Image(size=size, channels=3),
-        classes=classes,
-        latent=Latent(dimension=64),
-        generator=Part(name="modern", **network.options, pixels="linear"),
+        image=ImageConfig(size=size, channels=3),
+        num_classes=classes,
+        latent_dim=64,
+        generator=ComponentConfig(name="modern", **network.options, pixels="linear"),
         discriminator=network,
-        loss=Part(name="relativistic_paired"),
+        loss=ComponentConfig(name="relativistic_paired"),
         techniques=(
-            Part(name="horizontal_flip"),
-            Part(name="ada", fixed=augment, ramp="cosine", until=until),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ada", fixed=augment, ramp="cosine", until=until),
             *_penalties(gamma, until),
-            Part(name="ema", half_life_images=ema, ramp="cosine", until=until, ramp_up=1.0),
+            ComponentConfig(name="ema", half_life_images=ema, ramp="cosine", until=until, ramp_up=1.0),
         ),
-        generator_optimiser=_adam(2e-4, until),
-        discriminator_optimiser=_adam(2e-4, until),
-        batch=batch,
+        generator_optimizer=_adam(2e-4, until),
+        discriminator_optimizer=_adam(2e-4, until),
+        batch_size=batch,
         budget=Budget(images=images),
-        ticks=500,
+        num_ticks=500,
     )
 
 
@@ -103,26 +116,26 @@ def r3gan_dogs() -> Recipe:
     Cost: 2 million images at 64x64 in color; at the 24 images/s of 2 CPU cores (measured without ADA and the
     average), about a day.
     """
-    network = Part(name="modern", width=128, widest_side=16, narrowest=32, blocks=1)
+    network = ComponentConfig(name="modern", base_channels=128, full_width_side=16, min_channels=32, blocks=1)
     return Recipe(
         name="r3gan.dogs",
         paper=PAPER,
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=64),
-        generator=Part(name="modern", **network.options, pixels="linear"),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=64,
+        generator=ComponentConfig(name="modern", **network.options, pixels="linear"),
         discriminator=network,
-        loss=Part(name="relativistic_paired"),
+        loss=ComponentConfig(name="relativistic_paired"),
         techniques=(
-            Part(name="horizontal_flip"),
-            Part(name="ada", fixed=0.3),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ada", fixed=0.3),
             *_penalties(2.0),
-            Part(name="ema", half_life_images=62_500),
+            ComponentConfig(name="ema", half_life_images=62_500),
         ),
-        generator_optimiser=_adam(1.2e-3),
-        discriminator_optimiser=_adam(1.2e-3),
-        batch=32,
+        generator_optimizer=_adam(1.2e-3),
+        discriminator_optimizer=_adam(1.2e-3),
+        batch_size=32,
         budget=Budget(images=2_000_000),
-        ticks=100,
+        num_ticks=100,
     )
 
 
@@ -141,19 +154,19 @@ def r3gan_mnist() -> Recipe:
     Cost: 200,000 images at 32x32; at 75 images/s of one CPU core, about 45 minutes. After 94,000 images most
     digits can be read.
     """
-    network = Part(name="modern", width=128, widest_side=4, narrowest=16, blocks=1)
+    network = ComponentConfig(name="modern", base_channels=128, full_width_side=4, min_channels=16, blocks=1)
     return Recipe(
         name="r3gan.mnist",
         paper=PAPER,
-        image=Image(size=32, channels=1),
-        latent=Latent(dimension=64),
-        generator=Part(name="modern", **network.options, pixels="linear"),
+        image=ImageConfig(size=32, channels=1),
+        latent_dim=64,
+        generator=ComponentConfig(name="modern", **network.options, pixels="linear"),
         discriminator=network,
-        loss=Part(name="relativistic_paired"),
-        techniques=(*_penalties(0.5), Part(name="ema", half_life_images=2_000)),
-        generator_optimiser=_adam(2e-3),
-        discriminator_optimiser=_adam(2e-3),
-        batch=16,
+        loss=ComponentConfig(name="relativistic_paired"),
+        techniques=(*_penalties(0.5), ComponentConfig(name="ema", half_life_images=2_000)),
+        generator_optimizer=_adam(2e-3),
+        discriminator_optimizer=_adam(2e-3),
+        batch_size=16,
         budget=Budget(images=200_000),
-        ticks=40,
+        num_ticks=40,
     )

@@ -1,6 +1,6 @@
 """Self-attention."""
 
-from kennel.config.recipe import Budget, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 
@@ -21,18 +21,18 @@ def sagan() -> Recipe:
     return Recipe(
         name="sagan",
         paper="Zhang et al. 2018, arXiv 1805.08318",
-        classes=None,
-        latent=Latent(dimension=128),
-        generator=Part(name="sagan"),
-        discriminator=Part(name="sagan"),
-        loss=Part(name="hinge"),
+        num_classes=None,
+        latent_dim=128,
+        generator=ComponentConfig(name="sagan"),
+        discriminator=ComponentConfig(name="sagan"),
+        loss=ComponentConfig(name="hinge"),
         techniques=(
-            Part(name="xavier_init", residual_gain=1.0),
-            Part(name="spectral_norm", players="both"),
-            Part(name="ema"),
+            ComponentConfig(name="xavier_init", residual_gain=1.0),
+            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="ema"),
         ),
-        generator_optimiser=Optimiser(learning_rate=1e-4, betas=(0.0, 0.9)),
-        discriminator_optimiser=Optimiser(learning_rate=4e-4, betas=(0.0, 0.9)),
-        batch=64,
+        generator_optimizer=OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9)),
+        discriminator_optimizer=OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.9)),
+        batch_size=64,
         budget=Budget(images=10_000_000),
     )

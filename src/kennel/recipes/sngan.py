@@ -1,6 +1,14 @@
 """Spectral normalisation: residual networks, and a DCGAN."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Schedule, Turns
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    ScheduleConfig,
+    StepsConfig,
+)
 from kennel.recipes.registry import RECIPES
 
 
@@ -11,31 +19,31 @@ def sngan() -> Recipe:
     Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv 1802.05957:
     hinge loss, Adam 2e-4 with betas (0, 0.9), five discriminator turns a round, batches of 64, latents of
     128, a learning rate that falls to 0 along a line; in the released code 50,000 rounds on CIFAR-10 (16
-    million images), and Xavier weights with a gain of sqrt(2) in residual branches. Add `--set classes=null`
-    for class-conditional batch norm and the projection discriminator (Miyato and Koyama 2018, arXiv
+    million images), and Xavier weights with a gain of sqrt(2) in residual branches. Add
+    `--set num_classes=null` for class-conditional batch norm and the projection discriminator (Miyato and Koyama 2018, arXiv
     1802.05637). The paper's generator has twice the discriminator's batch; here they are equal.
 
     Data: kennel data prepare cifar10 sets/cifar10
     Command: kennel train sngan --data sets/cifar10 --out runs/sngan
     Cost: 16 million images at 32x32 in colour; at the 22 images/s of 2 CPU cores, about 8 days.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.0, 0.9), schedule=Schedule(decay="linear"))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.0, 0.9), schedule=ScheduleConfig(decay="linear"))
     return Recipe(
         name="sngan",
         paper="Miyato et al. 2018, arXiv 1802.05957",
-        latent=Latent(dimension=128),
-        generator=Part(name="sngan"),
-        discriminator=Part(name="sngan"),
-        loss=Part(name="hinge"),
+        latent_dim=128,
+        generator=ComponentConfig(name="sngan"),
+        discriminator=ComponentConfig(name="sngan"),
+        loss=ComponentConfig(name="hinge"),
         techniques=(
-            Part(name="xavier_init"),
-            Part(name="spectral_norm", players="discriminator"),
-            Part(name="ema", half_life_images=50_000),
+            ComponentConfig(name="xavier_init"),
+            ComponentConfig(name="spectral_norm", players="discriminator"),
+            ComponentConfig(name="ema", half_life_images=50_000),
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
-        turns=Turns(discriminator=5),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
+        steps=StepsConfig(discriminator=5),
         budget=Budget(images=16_000_000),
     )
 
@@ -54,22 +62,22 @@ def sn_dcgan() -> Recipe:
     Command: kennel train sn_dcgan --data sets/celeba --out runs/sn_dcgan
     Cost: 2 million images at 64x64 in colour; at the 61 images/s of 2 CPU cores, about 9 hours.
     """
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name="sn_dcgan",
         paper="Iyengar, Pandey and Mehta, Exploring Generative Adversarial Networks, Tables 1 and 2",
-        latent=Latent(dimension=100),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
+        latent_dim=100,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="spectral_norm", players="discriminator"),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="spectral_norm", players="discriminator"),
         ),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
         budget=Budget(images=2_000_000),
     )
 
@@ -92,7 +100,7 @@ def sn_dcgan_128() -> Recipe:
         update={
             "name": "sn_dcgan.128",
             "paper": "Iyengar, Pandey and Mehta, Exploring Generative Adversarial Networks, section 3.2",
-            "image": Image(size=128),
-            "discriminator": Part(name="dcgan", activation="leaky_relu", dropout=0.5),
+            "image": ImageConfig(size=128),
+            "discriminator": ComponentConfig(name="dcgan", activation="leaky_relu", dropout=0.5),
         }
     )

@@ -1,27 +1,27 @@
 """A DCGAN on dogs with soft and noisy labels, and the same without them."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe
 from kennel.recipes.registry import RECIPES
 
 PAPER = "Generate Dog Images with Generative Adversarial Networks (slides)"
 
 
-def _dcgan(name: str, labels: tuple[Part, ...]) -> Recipe:
-    adam = Optimiser(learning_rate=2e-4, betas=(0.5, 0.999))
+def _dcgan(name: str, labels: tuple[ComponentConfig, ...]) -> Recipe:
+    adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
     return Recipe(
         name=name,
         paper=PAPER,
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=100),
-        generator=Part(name="dcgan", activation="leaky_relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="bce"),
-        techniques=(Part(name="normal_init"), Part(name="separate_batches"), *labels),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=100,
+        generator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="bce"),
+        techniques=(ComponentConfig(name="normal_init"), ComponentConfig(name="separate_batches"), *labels),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
         budget=Budget(epochs=60),
-        ticks=60,
+        num_ticks=60,
     )
 
 
@@ -41,7 +41,10 @@ def soft_dcgan_dogs() -> Recipe:
     Cost: 1.2 million images at 64x64 in colour; at the 70 images/s that `dcgan.dogs` has with the same
     networks on 2 CPU cores, about 5 hours.
     """
-    labels = (Part(name="one_sided_smoothing", real=[0.9, 1.0]), Part(name="noisy_labels", probability=0.05))
+    labels = (
+        ComponentConfig(name="one_sided_smoothing", real=[0.9, 1.0]),
+        ComponentConfig(name="noisy_labels", probability=0.05),
+    )
     return _dcgan("soft_dcgan.dogs", labels)
 
 

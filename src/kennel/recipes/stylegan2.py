@@ -1,13 +1,13 @@
 """StyleGAN2 with adaptive discriminator augmentation, for small sets of pictures."""
 
-from kennel.config.recipe import Budget, Image, Latent, Optimiser, Part, Recipe, Turns
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe, StepsConfig
 from kennel.recipes.registry import RECIPES
 
 LAZY_R1, LAZY_PATH_LENGTH = 16, 4
 """On every so-manieth turn of its player a penalty is computed."""
 
 
-def lazy(every: int, learning_rate: float = 0.0025) -> Optimiser:
+def lazy(every: int, learning_rate: float = 0.0025) -> OptimizerConfig:
     """Adam (0, 0.99) for a player with a penalty on every `every`-th turn (Karras et al. 2020, appendix B).
 
     There the penalty has a step of its own, after every `every` others: with c = every / (every + 1), so that
@@ -15,7 +15,7 @@ def lazy(every: int, learning_rate: float = 0.0025) -> Optimiser:
     raised to the power c. Here one step sees both, and the numbers are kept.
     """
     c = every / (every + 1)
-    return Optimiser(learning_rate=learning_rate * c, betas=(0.0, 0.99**c))
+    return OptimizerConfig(learning_rate=learning_rate * c, betas=(0.0, 0.99**c))
 
 
 @RECIPES.register("stylegan2.dogs")
@@ -39,25 +39,27 @@ def stylegan2_dogs() -> Recipe:
     return Recipe(
         name="stylegan2.dogs",
         paper="Karras et al. 2020, arXiv 2006.06676",
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=128),
-        generator=Part(name="stylegan2", base=2048, widest=128, mapping_layers=2, style=128),
-        discriminator=Part(name="stylegan2", base=2048, widest=128),
-        loss=Part(name="bce"),
-        techniques=(
-            Part(name="horizontal_flip"),
-            Part(name="style_mixing"),
-            Part(name="ada"),
-            Part(name="r1", weight=0.0256, every=LAZY_R1),
-            Part(name="path_length", every=LAZY_PATH_LENGTH),
-            Part(name="ema", half_life_images=10_000),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=128,
+        generator=ComponentConfig(
+            name="stylegan2", channel_base=2048, channel_max=128, mapping_layers=2, style=128
         ),
-        generator_optimiser=lazy(LAZY_PATH_LENGTH),
-        discriminator_optimiser=lazy(LAZY_R1),
-        batch=32,
-        turns=Turns(same_fakes=True),
+        discriminator=ComponentConfig(name="stylegan2", channel_base=2048, channel_max=128),
+        loss=ComponentConfig(name="bce"),
+        techniques=(
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="style_mixing"),
+            ComponentConfig(name="ada"),
+            ComponentConfig(name="r1", weight=0.0256, interval=LAZY_R1),
+            ComponentConfig(name="path_length", interval=LAZY_PATH_LENGTH),
+            ComponentConfig(name="ema", half_life_images=10_000),
+        ),
+        generator_optimizer=lazy(LAZY_PATH_LENGTH),
+        discriminator_optimizer=lazy(LAZY_R1),
+        batch_size=32,
+        steps=StepsConfig(reuse_fakes=True),
         budget=Budget(images=2_000_000),
-        ticks=100,
+        num_ticks=100,
     )
 
 
@@ -77,21 +79,21 @@ def stylegan2_original() -> Recipe:
     return Recipe(
         name="stylegan2.original",
         paper="Karras et al. 2020, arXiv 2006.06676",
-        latent=Latent(dimension=512),
-        generator=Part(name="stylegan2"),
-        discriminator=Part(name="stylegan2", group=8),
-        loss=Part(name="bce"),
+        latent_dim=512,
+        generator=ComponentConfig(name="stylegan2"),
+        discriminator=ComponentConfig(name="stylegan2", group=8),
+        loss=ComponentConfig(name="bce"),
         techniques=(
-            Part(name="horizontal_flip"),
-            Part(name="style_mixing"),
-            Part(name="ada"),
-            Part(name="r1", weight=1.0, every=LAZY_R1),
-            Part(name="path_length", every=LAZY_PATH_LENGTH),
-            Part(name="ema", half_life_images=20_000, ramp_up=1.0),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="style_mixing"),
+            ComponentConfig(name="ada"),
+            ComponentConfig(name="r1", weight=1.0, interval=LAZY_R1),
+            ComponentConfig(name="path_length", interval=LAZY_PATH_LENGTH),
+            ComponentConfig(name="ema", half_life_images=20_000, ramp_up=1.0),
         ),
-        generator_optimiser=lazy(LAZY_PATH_LENGTH),
-        discriminator_optimiser=lazy(LAZY_R1),
-        batch=64,
+        generator_optimizer=lazy(LAZY_PATH_LENGTH),
+        discriminator_optimizer=lazy(LAZY_R1),
+        batch_size=64,
         budget=Budget(images=25_000_000),
-        ticks=250,
+        num_ticks=250,
     )

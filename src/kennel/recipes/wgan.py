@@ -1,10 +1,18 @@
 """Wasserstein GANs: a critic held to a Lipschitz constant, by clipping or by a gradient penalty."""
 
-from kennel.config.recipe import Boost, Budget, Image, Latent, Optimiser, Part, Recipe, Turns
+from kennel.config.recipe import (
+    Budget,
+    ComponentConfig,
+    ExtraDiscriminatorSteps,
+    ImageConfig,
+    OptimizerConfig,
+    Recipe,
+    StepsConfig,
+)
 from kennel.recipes.registry import RECIPES
 
-RMSPROP = Optimiser(name="rmsprop", learning_rate=5e-5)
-TURNS = Turns(discriminator=5, boost=Boost(discriminator=100, first=25, every=500))
+RMSPROP = OptimizerConfig(name="rmsprop", learning_rate=5e-5)
+TURNS = StepsConfig(discriminator=5, extra_d_steps=ExtraDiscriminatorSteps(steps=100, first=25, interval=500))
 
 
 @RECIPES.register("wgan")
@@ -22,19 +30,19 @@ def wgan() -> Recipe:
     return Recipe(
         name="wgan",
         paper="Arjovsky et al. 2017, arXiv 1701.07875",
-        latent=Latent(dimension=100),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="wgan"),
+        latent_dim=100,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="wgan"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="weight_clipping", limit=0.01),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="weight_clipping", limit=0.01),
         ),
-        generator_optimiser=RMSPROP,
-        discriminator_optimiser=RMSPROP,
-        batch=64,
-        turns=TURNS,
+        generator_optimizer=RMSPROP,
+        discriminator_optimizer=RMSPROP,
+        batch_size=64,
+        steps=TURNS,
         budget=Budget(images=5_000_000),
     )
 
@@ -54,24 +62,24 @@ def wgan_dogs() -> Recipe:
     return Recipe(
         name="wgan.dogs",
         paper="a comparison of six GANs on Kaggle's Generative Dog Images, Table 1 (MiFID 146.48)",
-        image=Image(size=64, channels=3),
-        latent=Latent(dimension=100),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu"),
-        loss=Part(name="wgan"),
+        image=ImageConfig(size=64, channels=3),
+        latent_dim=100,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu"),
+        loss=ComponentConfig(name="wgan"),
         techniques=(
-            Part(name="normal_init"),
-            Part(name="separate_batches"),
-            Part(name="weight_clipping", limit=0.01),
-            Part(name="horizontal_flip"),
-            Part(name="ema", half_life_images=50_000),
+            ComponentConfig(name="normal_init"),
+            ComponentConfig(name="separate_batches"),
+            ComponentConfig(name="weight_clipping", limit=0.01),
+            ComponentConfig(name="horizontal_flip"),
+            ComponentConfig(name="ema", half_life_images=50_000),
         ),
-        generator_optimiser=RMSPROP,
-        discriminator_optimiser=RMSPROP,
-        batch=64,
-        turns=TURNS,
+        generator_optimizer=RMSPROP,
+        discriminator_optimizer=RMSPROP,
+        batch_size=64,
+        steps=TURNS,
         budget=Budget(epochs=750),
-        ticks=100,
+        num_ticks=100,
     )
 
 
@@ -87,18 +95,21 @@ def wgan_gp() -> Recipe:
     Command: kennel train wgan_gp --data sets/mine --out runs/wgan_gp
     Cost: 5 million images at 64x64 in colour; at the 52 images/s of 2 CPU cores, about 27 hours.
     """
-    adam = Optimiser(learning_rate=1e-4, betas=(0.0, 0.9))
+    adam = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9))
     return Recipe(
         name="wgan_gp",
         paper="Gulrajani et al. 2017, arXiv 1704.00028",
-        latent=Latent(dimension=128),
-        generator=Part(name="dcgan", activation="relu"),
-        discriminator=Part(name="dcgan", activation="leaky_relu", batch_norm=False),
-        loss=Part(name="wgan"),
-        techniques=(Part(name="gradient_penalty"), Part(name="ema", half_life_images=50_000)),
-        generator_optimiser=adam,
-        discriminator_optimiser=adam,
-        batch=64,
-        turns=Turns(discriminator=5),
+        latent_dim=128,
+        generator=ComponentConfig(name="dcgan", activation="relu"),
+        discriminator=ComponentConfig(name="dcgan", activation="leaky_relu", batch_norm=False),
+        loss=ComponentConfig(name="wgan"),
+        techniques=(
+            ComponentConfig(name="gradient_penalty"),
+            ComponentConfig(name="ema", half_life_images=50_000),
+        ),
+        generator_optimizer=adam,
+        discriminator_optimizer=adam,
+        batch_size=64,
+        steps=StepsConfig(discriminator=5),
         budget=Budget(images=5_000_000),
     )

@@ -24,7 +24,7 @@ def metric_direction(name: str) -> int:
     `mifid.distance` is read by the metric that it begins with.
     """
     metric = name.partition(".")[0]
-    return {"lower": -1, "higher": 1, "neither": 0}[METRICS[metric].better] if metric in METRICS else 0
+    return {"lower": -1, "higher": 1, "neither": 0}[METRICS[metric].direction] if metric in METRICS else 0
 
 
 def label(name: str) -> str:

@@ -23,7 +23,7 @@ from kennel.reporting.format import duration, figure, label, shape_in_words
 from kennel.reporting.panels import Panel, draw_curves, marks_of
 from kennel.reporting.score_tables import JudgingPicture, judgement_tables, judging_pictures
 from kennel.reporting.spectra_plot import draw_spectra
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.storage.atomic_io import write_text
 from kennel.storage.untrusted import leads_out, read_bytes
 
@@ -54,7 +54,7 @@ class Embedded:
     is_reduced: bool
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunDir) -> Path:
     """Draws `curves.png` and `spectra.png` anew and writes `report.html` into the run's folder.
 
     Returns the page's path.
@@ -102,7 +102,7 @@ def write_report(folder: RunFolder) -> Path:
     return folder.report
 
 
-def progress_grids(folder: RunFolder) -> list[Path]:
+def progress_grids(folder: RunDir) -> list[Path]:
     """The grids of fixed latents, oldest first: those named by a count of images, and no others."""
     grids = [
         file
@@ -184,7 +184,7 @@ def _alarm(line: dict[str, Any]) -> tuple[str, str]:
 
 
 def _facts(
-    folder: RunFolder, recipe: Recipe, about: dict[str, Any], log: Sequence[dict[str, Any]]
+    folder: RunDir, recipe: Recipe, about: dict[str, Any], log: Sequence[dict[str, Any]]
 ) -> list[tuple[str, str]]:
     data = about["data"]
     facts = [
@@ -198,7 +198,7 @@ def _facts(
         ("Taught by", _teacher(about.get("teacher"))),
         ("Networks", f"{recipe.generator.name} against {recipe.discriminator.name}"),
         ("Loss", recipe.loss.name),
-        ("Batch", f"{recipe.batch:,}"),
+        ("Batch", f"{recipe.batch_size:,}"),
         ("Seed", str(recipe.seed)),
     ]
     if log and (seconds := log[-1].get("seconds")):
@@ -267,7 +267,7 @@ def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> li
             )
     if any(panel.kind == "metric" for panel in panels):
         sentences.append(
-            f"Validation compares {validation.count:,} samples with the training set, extractor "
+            f"Validation compares {validation.num_samples:,} samples with the training set, extractor "
             f"“{validation.extractor}”: its values compare with one another, and not with judgements "
             "made under another protocol."
         )
@@ -281,7 +281,7 @@ def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> li
     return sentences
 
 
-def _commands(folder: RunFolder, about: dict[str, Any]) -> list[tuple[str, str]]:
+def _commands(folder: RunDir, about: dict[str, Any]) -> list[tuple[str, str]]:
     run, recipe = shlex.quote(_shown(folder.path)), shlex.quote(_shown(folder.recipe_file))
     data = shlex.quote(_shown(Path(about["data"]["path"])))
     return [

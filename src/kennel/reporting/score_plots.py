@@ -12,11 +12,11 @@ from matplotlib.patches import Rectangle
 
 from kennel import __version__
 from kennel.data.images import PixelArray, read_rows
-from kennel.evaluation.metrics.context import Evidence
+from kennel.evaluation.metrics.context import MetricContext
 from kennel.evaluation.metrics.mifid import distances_to_the_others
 from kennel.evaluation.metrics.near_copies import Suspect, has_pixels, suspects
 from kennel.evaluation.metrics.registered.memorization import SUSPICION
-from kennel.evaluation.score import Judgement
+from kennel.evaluation.score import Score
 from kennel.features.moments import Float64Array
 from kennel.reporting.format import figure
 from kennel.reporting.plots import COLOURS, DOTS_PER_INCH, FAINT, INK, SOFT
@@ -35,8 +35,8 @@ LINES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
 def draw_judging(
-    evidence: Evidence,
-    judgements: Sequence[Judgement],
+    evidence: MetricContext,
+    judgements: Sequence[Score],
     folder: Path,
     prefix: str = "",
     text: Mapping[str, str] | None = None,
@@ -68,7 +68,10 @@ def draw_judging(
 
 
 def draw_memorisation(
-    evidence: Evidence, destination: Path, count: int | None = None, text: Mapping[str, str] | None = None
+    evidence: MetricContext,
+    destination: Path,
+    count: int | None = None,
+    text: Mapping[str, str] | None = None,
 ) -> list[Suspect]:
     """The most suspicious images, a row each, beside their nearest reference images; returns those shown.
 
@@ -150,7 +153,7 @@ def _verdict(one: Suspect) -> str:
     return "\n".join([first, *changes, measured])
 
 
-def _counts(evidence: Evidence, found: Sequence[Suspect]) -> str:
+def _counts(evidence: MetricContext, found: Sequence[Suspect]) -> str:
     compared = sum(one.alignment is not None for one in found)
     copies = sum(one.copied for one in found)
     return (
@@ -160,7 +163,7 @@ def _counts(evidence: Evidence, found: Sequence[Suspect]) -> str:
     )
 
 
-def draw_distances(evidence: Evidence, destination: Path) -> None:
+def draw_distances(evidence: MetricContext, destination: Path) -> None:
     """Histograms of the cosine distance to the nearest reference image: of judged images, of held-out real
     ones where there are any, of the reference's own images to the others; and the threshold of suspicion."""
     if "reference_distances" in vars(evidence):  # measured already, for all
@@ -203,7 +206,7 @@ def draw_distances(evidence: Evidence, destination: Path) -> None:
     _one_panel("How near the training images are", draw, destination, (7.2, 4.9), room)
 
 
-def draw_precision_recall(judgement: Judgement, destination: Path) -> None:
+def draw_precision_recall(judgement: Score, destination: Path) -> None:
     """The curve of precision and recall over clusters (Sajjadi et al. 2018), from a PRD judgement."""
     curve, details = judgement.details["curve"], judgement.details
 
@@ -223,7 +226,7 @@ def draw_precision_recall(judgement: Judgement, destination: Path) -> None:
     _one_panel("Precision and recall (PRD)", draw, destination, (4.8, 4.9))
 
 
-def draw_fid_by_class(judgement: Judgement, destination: Path) -> None:
+def draw_fid_by_class(judgement: Score, destination: Path) -> None:
     """A bar for each class's FID, the worst first, with their mean; the 60 worst where there are more."""
     classes = sorted(judgement.details["classes"], key=lambda one: one["fid"], reverse=True)
     shown = classes[:CLASSES_SHOWN]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kennel.errors import JudgementError
-from kennel.evaluation.score import Judgement, read_judgements, warnings_about
+from kennel.evaluation.score import Score, read_judgements, warnings_about
 from kennel.reporting.format import figure, label, metric_direction, protocol_items
 from kennel.storage.untrusted import leads_out, printable
 
@@ -27,7 +27,7 @@ CELL_HOLDS = 6
 class Judged:
     """A judgement and the file it was read from."""
 
-    judgement: Judgement
+    judgement: Score
     file: str
 
     @property

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kennel.engine.optim import Scheduled, parameters_of
-from kennel.engine.running_means import Tally
-from kennel.engine.step import Step
+from kennel.engine.optim import ScheduledOptimizer, parameters_of
+from kennel.engine.running_means import RunningMeans
+from kennel.engine.step import GANStep
 from kennel.errors import CheckpointError, CheckpointFormatError, OtherRunError
 from kennel.storage import safetensors_io
 
@@ -25,12 +25,12 @@ class Checkpoint:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @property
     def images_seen(self) -> int:
         """Images shown to the discriminator until then."""
-        return int(self.about["images_seen"])
+        return int(self.metadata["images_seen"])
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix.`, without it."""
@@ -64,7 +64,7 @@ def load(path: Path, run: str | None = None) -> Checkpoint:
 def at_tick(path: Path) -> bool:
     """Whether a checkpoint was written at a tick, or says nothing to the contrary; damaged ones may have."""
     try:
-        return bool(safetensors_io.words(path).get("at_tick", True))
+        return bool(safetensors_io.read_metadata(path).get("at_tick", True))
     except CheckpointError:
         return True
 
@@ -115,7 +115,7 @@ def newest(
     return None
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Renames a damaged checkpoint, so that it is neither taken for one nor kept in place of a whole one."""
     return path.replace(path.with_name(f"{path.name}.damaged"))
 
@@ -123,57 +123,57 @@ def set_aside(path: Path) -> Path:
 def stays(path: Path) -> bool:
     """Whether a checkpoint was written to stay for good; damaged ones were not."""
     try:
-        return bool(safetensors_io.words(path).get("stays", False))
+        return bool(safetensors_io.read_metadata(path).get("stays", False))
     except CheckpointError:
         return False
 
 
-def keep_newest(folder: Path, count: int) -> None:
+def prune(folder: Path, count: int) -> None:
     """Removes all but the newest `count` numbered checkpoints and those that stay for good."""
     for path in in_folder(folder)[count:]:
         if not stays(path):
             path.unlink(missing_ok=True)
 
 
-def collect(step: Step, tally: Tally) -> dict[str, Tensor]:
+def collect(step: GANStep, tally: RunningMeans) -> dict[str, Tensor]:
     """Everything that a run needs to go on as if it had never stopped, by name."""
     tensors: dict[str, Tensor] = {}
 
     def add(prefix: str, state: Mapping[str, Tensor]) -> None:
         tensors.update({f"{prefix}.{name}": value for name, value in state.items()})
 
-    add("generator", step.players.generator.state_dict())
-    add("discriminator", step.players.discriminator.state_dict())
+    add("generator", step.networks.generator.state_dict())
+    add("discriminator", step.networks.discriminator.state_dict())
     for name, scheduled in _optimisers(step).items():
-        add(name, _optimiser_state(scheduled.optimiser))
+        add(name, _optimiser_state(scheduled.optimizer))
     for name, technique in step.named_techniques.items():
         add(f"technique.{name}", technique.state_dict())
     add("tally", tally.state_dict())
     return tensors
 
 
-def restore(checkpoint: Checkpoint, step: Step, tally: Tally) -> None:
+def restore(checkpoint: Checkpoint, step: GANStep, tally: RunningMeans) -> None:
     """Puts a checkpoint's state into freshly built objects of the same recipe."""
     try:
-        step.players.generator.load_state_dict(checkpoint.below("generator"))
-        step.players.discriminator.load_state_dict(checkpoint.below("discriminator"))
+        step.networks.generator.load_state_dict(checkpoint.below("generator"))
+        step.networks.discriminator.load_state_dict(checkpoint.below("discriminator"))
         for name, technique in step.named_techniques.items():
             state = checkpoint.below(f"technique.{name}")
             _refuse_other_shapes(f"the technique {name}", state, technique.state_dict())
             technique.load_state_dict(state)
         for name, scheduled in _optimisers(step).items():
-            _restore_optimiser(scheduled.optimiser, checkpoint.below(name))
+            _restore_optimiser(scheduled.optimizer, checkpoint.below(name))
         tally.load_state_dict(checkpoint.below("tally"))
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None
 
 
-def _optimisers(step: Step) -> dict[str, Scheduled]:
+def _optimisers(step: GANStep) -> dict[str, ScheduledOptimizer]:
     return {
-        "generator_optimiser": step.generator_optimiser,
-        "discriminator_optimiser": step.discriminator_optimiser,
-        **{f"companion_optimiser.{name}": one for name, one in step.companion_optimisers.items()},
+        "generator_optimizer": step.generator_optimizer,
+        "discriminator_optimizer": step.discriminator_optimizer,
+        **{f"companion_optimiser.{name}": one for name, one in step.auxiliary_optimizers.items()},
     }
 
 

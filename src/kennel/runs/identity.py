@@ -2,18 +2,18 @@
 
 import hashlib
 
-from kennel.config.alarms import Alarms
+from kennel.config.alarms import AlarmsConfig
 from kennel.config.recipe import Recipe
 from kennel.config.training import Budget
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
-TAKEN = (
+RESUMABLE_KEYS = (
     "budget.",
-    "speed.layout:",
-    "speed.convolutions:",
-    "speed.compile:",
+    "compute.layout:",
+    "compute.convolutions:",
+    "compute.compile:",
     "validation.metric:",
-    "validation.also:",
+    "validation.extra_metrics:",
     "validation.patience:",
     "validation.every_ticks:",
     "alarms.",
@@ -29,11 +29,11 @@ def identity(recipe: Recipe, data: str) -> str:
 
     Unlike `RunFolder.fingerprint` it does not move with the budget, the alarms or the metric (`TAKEN`).
     """
-    measured = {"metric": "fid", "also": (), "patience": None, "every_ticks": 1}
+    measured = {"metric": "fid", "extra_metrics": (), "patience": None, "every_ticks": 1}
     lasting = recipe.model_copy(
         update={
             "budget": Budget(images=1),
-            "alarms": Alarms(),
+            "alarms": AlarmsConfig(),
             "keep_checkpoints": 1,
             "keep_every_ticks": 0,
             "validation": recipe.validation.model_copy(update=measured),
@@ -42,6 +42,6 @@ def identity(recipe: Recipe, data: str) -> str:
     return hashlib.blake2b(f"{lasting.fingerprint()}{data}".encode(), digest_size=8).hexdigest()
 
 
-def identity_of(folder: RunFolder) -> str:
+def identity_of(folder: RunDir) -> str:
     """That of the run in `folder`."""
     return identity(folder.recipe(), str(folder.about()["data"]["fingerprint"]))

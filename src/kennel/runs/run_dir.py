@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from kennel.config.base import fits, sentence
 from kennel.config.recipe import Recipe, from_yaml
 from kennel.errors import RunError
-from kennel.storage.atomic_io import append_whole, write_text
+from kennel.storage.atomic_io import append_durable, write_text
 from kennel.storage.untrusted import MAX_YAML_BYTES, UntrustedError, read_bytes, read_json, read_json_lines
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53, strict=True)]
@@ -92,7 +92,7 @@ class _About(BaseModel):
     """The pretrained network that the generator learned from, by the name of its extractor."""
 
 
-class RunFolder:
+class RunDir:
     """The parts of a run's folder by name.
 
     `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `spectra.jsonl`, `alarms.jsonl`,
@@ -266,7 +266,7 @@ def _append(path: Path, entry: Mapping[str, Any]) -> None:
     # A link in the file's place is refused: it would lead out of the run.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o644), "rb+", buffering=0) as file:
-        append_whole(file, line, _end_of_lines(file))
+        append_durable(file, line, _end_of_lines(file))
 
 
 def _end_of_lines(file: FileIO) -> int:

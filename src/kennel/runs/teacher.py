@@ -4,17 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kennel.config.recipe import Recipe
-from kennel.engine.builder import build_players
+from kennel.engine.builder import build_networks
 from kennel.errors import RecipeError
 from kennel.features.base import EXTRACTORS
 from kennel.features.factory import choose
 from kennel.features.pixels import PixelCells
 from kennel.networks import DISCRIMINATORS, Discriminator
 from kennel.registry import unknown_name
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
 
-def taught_by(recipe: Recipe, folder: RunFolder, parent: Path | None = None) -> str | None:
+def taught_by(recipe: Recipe, folder: RunDir, parent: Path | None = None) -> str | None:
     """The teacher of the run in `folder`, begun or not: of its discriminator, else of what it began with.
 
     A run that begins with the weights of `parent` has learned what taught that one.
@@ -23,10 +23,10 @@ def taught_by(recipe: Recipe, folder: RunFolder, parent: Path | None = None) -> 
         return own
     if folder.exists():
         return recorded_teacher(folder)
-    return None if parent is None else recorded_teacher(RunFolder(parent))
+    return None if parent is None else recorded_teacher(RunDir(parent))
 
 
-def recorded_teacher(folder: RunFolder) -> str | None:
+def recorded_teacher(folder: RunDir) -> str | None:
     """What `run.json` says."""
     teacher: str | None = folder.about().get("teacher")
     return teacher
@@ -38,7 +38,7 @@ def teacher_of(recipe: Recipe) -> str | None:
     Else what tells its networks the instances, which is one more thing to learn a network's features from.
     """
     kind = DISCRIMINATORS[recipe.discriminator.name]
-    looks = None if kind.teacher is Discriminator.teacher else build_players(recipe).discriminator.teacher
+    looks = None if kind.teacher is Discriminator.teacher else build_networks(recipe).discriminator.teacher
     tells = recipe.instances.extractor if recipe.instances.neighbors else None
     if tells is not None and tells not in EXTRACTORS:
         # "auto" too: what it stands for may be another network when the run goes on, and no judgement could
@@ -54,7 +54,7 @@ def teacher_of(recipe: Recipe) -> str | None:
 
 def with_extractor(
     recipe: Recipe,
-    folder: RunFolder,
+    folder: RunDir,
     weights: Path | None,
     teacher: str | None,
     say: Callable[[str], None],
@@ -83,8 +83,8 @@ def with_extractor(
             f"is by {name}. `kennel judge --extractor {teacher}` measures by the teacher, with a warning."
         )
     metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
-    also = tuple(one for one in wanted.also if one != metric)
-    found = wanted.model_copy(update={"extractor": name, "metric": metric, "also": also})
+    also = tuple(one for one in wanted.extra_metrics if one != metric)
+    found = wanted.model_copy(update={"extractor": name, "metric": metric, "extra_metrics": also})
     return recipe.model_copy(update={"validation": found})
 
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.errors import DataError, GeneratorFileError, JudgementError, KennelError
-from kennel.evaluation.score import Judgement, read_judgements, warnings_about
+from kennel.evaluation.score import Score, read_judgements, warnings_about
 from kennel.registry import unknown_name
 from kennel.sampling import generator_file
-from kennel.sampling.generator_file import MOST_TRUNCATION, Origin, Score, Words
+from kennel.sampling.generator_file import MOST_TRUNCATION, ExportedScore, Origin, Words
 from kennel.sampling.load import LoadedRun, load_players
 from kennel.sampling.model_card import model_card
 from kennel.sampling.resolve import assembled
@@ -116,12 +116,16 @@ def _plain_state(generator: nn.Module) -> dict[str, Tensor]:
 
 def _words(loaded: LoadedRun, teacher: str | None, wanted: Wanted) -> Words:
     recipe, data = loaded.recipe, loaded.folder.about()["data"]
-    names = loaded.classes if len(loaded.classes) == recipe.classes else map(str, range(recipe.classes or 0))
+    names = (
+        loaded.classes
+        if len(loaded.classes) == recipe.num_classes
+        else map(str, range(recipe.num_classes or 0))
+    )
     known_license, known_note = _terms(Path(data["path"]), data["fingerprint"])
     return Words(
         name=recipe.name[:300],
         recipe=recipe.to_yaml(),
-        classes=tuple(printable(name)[:300] for name in names) if recipe.classes else (),
+        classes=tuple(printable(name)[:300] for name in names) if recipe.num_classes else (),
         images_seen=loaded.images_seen,
         averaged=loaded.averaged,
         dtype=wanted.dtype,
@@ -141,7 +145,7 @@ def _words(loaded: LoadedRun, teacher: str | None, wanted: Wanted) -> Words:
 def _terms(path: Path, fingerprint: str) -> tuple[str, str]:
     """License and note of a known set, where the training set is still there and was made of one; else ""."""
     try:
-        packed = PackedSet(path)
+        packed = ImageDataset(path)
     except (DataError, OSError):
         return "", ""
     provenance = packed.about.get("provenance")
@@ -152,12 +156,12 @@ def _terms(path: Path, fingerprint: str) -> tuple[str, str]:
     return "", f"{known.title} ({known.home}); terms of its images: {known.terms}"
 
 
-def scores_of(folder: Path, images_seen: int) -> tuple[Score, ...]:
+def scores_of(folder: Path, images_seen: int) -> tuple[ExportedScore, ...]:
     """What the judgements in a run's folder say of this checkpoint; of equal protocols the newest.
 
     Names and paths of the pictures are left out. A file that is damaged costs itself.
     """
-    found: dict[tuple[object, ...], Score] = {}
+    found: dict[tuple[object, ...], ExportedScore] = {}
     for file in sorted(folder.glob(f"{images_seen:010d}-*.json")):
         try:
             judgements = read_judgements(file, named=False)
@@ -177,11 +181,11 @@ def scores_of(folder: Path, images_seen: int) -> tuple[Score, ...]:
     return tuple(found.values())
 
 
-def _score(judgement: Judgement) -> Score:
+def _score(judgement: Score) -> ExportedScore:
     protocol, details = judgement.protocol, judgement.details
     truncated = re.search(r", truncation ([\d.e+-]+)$", protocol.images)
     floor = details.get("real_v_real")
-    return Score(
+    return ExportedScore(
         metric=judgement.metric,
         value=judgement.value,
         interval=judgement.interval,

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import kennel
-from kennel.config.base import Options, sentence
+from kennel.config.base import Config, sentence
 from kennel.errors import GeneratorFileError
 from kennel.storage.atomic_io import atomic_file
 from kennel.storage.safetensors_io import checksum
@@ -45,7 +45,7 @@ Count = Annotated[int, Field(ge=0, lt=1 << 53, strict=True)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Score(Options):
+class ExportedScore(Config):
     """What `kennel judge` said of the run at this checkpoint; fields as in `Judgement` and its protocol.
 
     `floor` is what two halves of the reference score against each other, with `floor_count` images a side.
@@ -69,7 +69,7 @@ class Score(Options):
     warnings: tuple[Text, ...] = Field((), max_length=20)
 
 
-class Origin(Options):
+class Origin(Config):
     """The training set: its digest and count, what it is and on what terms; nothing that is in it."""
 
     fingerprint: Name
@@ -77,7 +77,7 @@ class Origin(Options):
     note: Text = ""
 
 
-class Words(Options):
+class Words(Config):
     """What a file says of its generator, beside the weights.
 
     `recipe` is the run's whole recipe as YAML: networks, latent, image, class counts, sampling. `classes` are
@@ -100,7 +100,7 @@ class Words(Options):
     fingerprint: Name
     license: Name = ""
     data: Origin
-    scores: tuple[Score, ...] = Field((), max_length=1_000)
+    scores: tuple[ExportedScore, ...] = Field((), max_length=1_000)
     checksum: Name = ""
 
     @model_validator(mode="after")

@@ -10,26 +10,26 @@ import torch
 from kennel.config.recipe import ClassSampling, Recipe
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.compute_defaults import refuse_tf32, uncompiled
-from kennel.engine.running_means import Tally
+from kennel.engine.running_means import RunningMeans
 from kennel.errors import RunError
 from kennel.networks import Generator
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import recorded_teacher
-from kennel.sampling.loaded import Drawing
+from kennel.sampling.loaded import LoadedGenerator
 from kennel.sampling.sampler import SampledSet
-from kennel.techniques import Players
+from kennel.techniques import Networks
 
 EPOCH = "epoch:"
 """What a checkpoint is asked for by its epoch with: `epoch:70`."""
 
 
 @dataclass(frozen=True)
-class LoadedRun(Drawing):
+class LoadedRun(LoadedGenerator):
     """A run's generator, ready to sample, and who it is."""
 
-    folder: RunFolder
+    folder: RunDir
     recipe: Recipe
     generator: Generator
     images_seen: int
@@ -62,17 +62,17 @@ def load_run(
 
 def load_players(
     run: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
-) -> tuple[LoadedRun, Players]:
+) -> tuple[LoadedRun, Networks]:
     """What `load_run` gives, and both networks as they were playing there."""
     refuse_tf32()
-    folder = RunFolder(run)
+    folder = RunDir(run)
     recipe = folder.recipe()
     found = _find_checkpoint(folder, which)
     step = build_step(uncompiled(recipe), device or torch.device("cpu"))
-    checkpoint.restore(found, step, Tally())
-    playing = step.players.generator
+    checkpoint.restore(found, step, RunningMeans())
+    playing = step.networks.generator
     generator = sampling_generator(step) if averaged else playing
-    fingerprint = f"{folder.fingerprint()}-{found.about['checksum'][:16]}"
+    fingerprint = f"{folder.fingerprint()}-{found.metadata['checksum'][:16]}"
     loaded = LoadedRun(
         folder,
         recipe,
@@ -80,12 +80,12 @@ def load_players(
         found.images_seen,
         fingerprint,
         averaged=generator is not playing,
-        teacher=step.players.discriminator.teacher or recorded_teacher(folder),
+        teacher=step.networks.discriminator.teacher or recorded_teacher(folder),
     )
-    return loaded, step.players
+    return loaded, step.networks
 
 
-def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
+def _find_checkpoint(folder: RunDir, which: str) -> checkpoint.Checkpoint:
     if which == "best":
         if not folder.best_checkpoint.is_file():
             raise RunError(f"{folder.path} has no best checkpoint (it was not validated): take the newest")
@@ -107,13 +107,13 @@ def _find_checkpoint(folder: RunFolder, which: str) -> checkpoint.Checkpoint:
     return found
 
 
-def epoch_of(folder: RunFolder, images_seen: int) -> float | None:
+def epoch_of(folder: RunDir, images_seen: int) -> float | None:
     """How often the images of its set had been seen; None where the run does not say how many there are."""
     count = folder.about()["data"].get("count")
     return images_seen / count if isinstance(count, int) and count > 0 else None
 
 
-def of_epoch(folder: RunFolder, given: str) -> Path:
+def of_epoch(folder: RunDir, given: str) -> Path:
     """The kept checkpoint nearest to the end of epoch `given`, a number, and less than half an epoch off."""
     kept = checkpoint.in_folder(folder.checkpoints)[::-1]
     epochs = [(epoch_of(folder, int(path.stem)), path) for path in kept]

@@ -9,7 +9,7 @@ from kennel.networks import Generator
 from kennel.sampling.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
 
 
-class Drawing(ABC):
+class LoadedGenerator(ABC):
     """A generator that is ready to sample, and who it is.
 
     Attributes: `recipe`, resolved; `generator`; `images_seen`, images shown to the discriminator until then;
@@ -78,11 +78,11 @@ class Drawing(ABC):
     ) -> Samples:
         """`count` images of every class in turn, of the same seeds."""
         self._refuse_without_classes("--per-class")
-        seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.setting.classes)
+        seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.spec.num_classes)
         return self._samples(seeds, labels, truncation, batch)
 
     def _refuse_without_classes(self, option: str) -> None:
-        if self.generator.setting.classes == 0:
+        if self.generator.spec.num_classes == 0:
             raise RunError(
                 f"the generator of {self.name} knows no classes: leave {option} out, "
                 "or train a conditional recipe on a set with classes"

@@ -8,7 +8,7 @@ from torch import Tensor
 from kennel.config.recipe import Recipe
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
-from kennel.sampling.generator_file import Score, Words
+from kennel.sampling.generator_file import ExportedScore, Words
 
 MOST_CLASSES = 200
 """So many classes are listed with their counts."""
@@ -54,7 +54,7 @@ _SPDX = (
 def _introduction(words: Words, recipe: Recipe) -> str:
     kind = {1: "grey", 3: "color"}.get(recipe.image.channels or 3, "points")
     side = recipe.image.size
-    by_class = f", by class ({recipe.classes} classes)" if recipe.classes else ""
+    by_class = f", by class ({recipe.num_classes} classes)" if recipe.num_classes else ""
     return (
         f"A generator of {kind} images of {side}x{side} pixels{by_class}, from a generative adversarial "
         f"network trained by kennel {words.kennel}. What it draws are synthetic pictures, not photographs; "
@@ -64,7 +64,7 @@ def _introduction(words: Words, recipe: Recipe) -> str:
 
 def _usage(file: str, recipe: Recipe, words: Words) -> str:
     lines = [f"kennel sample {file} --grid grid.png", f"kennel sample {file} --count 1000 --out pictures"]
-    if recipe.classes:
+    if recipe.num_classes:
         lines.append(f"kennel sample {file} --per-class 4 --grid classes.png")
     text = "## Use\n\n```bash\n" + "\n".join(lines) + "\n```\n\nImage i is a function of seed i alone."
     if words.truncation is not None:
@@ -81,7 +81,7 @@ def _facts(words: Words, recipe: Recipe, tensors: Mapping[str, Tensor]) -> str:
     kind = "average (EMA) of the weights" if words.averaged else "weights as they were playing"
     rows = {
         "generator": f"{recipe.generator.name}, {weights:,} numbers, {words.dtype}{vectors}",
-        "latent": f"{recipe.latent.dimension}, {recipe.latent.distribution}",
+        "latent": f"{recipe.latent.dim}, {recipe.latent_distribution}",
         "weights": f"{kind}, after {words.images_seen:,} training images shown",
         "discriminator": recipe.discriminator.name,
         "taught by": f"{words.teacher} (pretrained)" if words.teacher else "no pretrained network",
@@ -99,7 +99,7 @@ def _set(words: Words) -> str:
     return f"{note}; {count}fingerprint {words.data.fingerprint}"
 
 
-def _scores(scores: tuple[Score, ...]) -> str:
+def _scores(scores: tuple[ExportedScore, ...]) -> str:
     if not scores:
         return "## Scores\n\nNot judged yet.\n"
     rows = []

@@ -16,14 +16,14 @@ from torch.nn.modules.module import (
 from kennel.config.base import validated
 from kennel.config.recipe import Recipe, from_yaml
 from kennel.engine.builder import build_generator
-from kennel.engine.compute_defaults import place_network, refuse_tf32, uncompiled, with_speed_for
+from kennel.engine.compute_defaults import place_network, refuse_tf32, uncompiled, with_compute_defaults
 from kennel.errors import GeneratorFileError, KennelError, RunError
 from kennel.networks import GENERATORS, Generator
 from kennel.networks.layers.instances import parts_with_instances
 from kennel.sampling import generator_file, releases
 from kennel.sampling.generator_file import Words
 from kennel.sampling.load import load_run
-from kennel.sampling.loaded import Drawing
+from kennel.sampling.loaded import LoadedGenerator
 
 MOST_SIDE, MOST_OPTION, MOST_COUNT = 8_192, 65_536, 1 << 32
 """Pixels of an image's side, any whole number among the options of a generator that comes in a file, and the
@@ -31,7 +31,7 @@ training images of a class."""
 
 
 @dataclass(frozen=True)
-class LoadedFile(Drawing):
+class LoadedFile(LoadedGenerator):
     """The generator of an exported file, ready to sample."""
 
     path: Path
@@ -66,9 +66,9 @@ def exported_file(target: Path) -> Path | None:
     return releases.at_hand(str(target)) if releases.may_be_named(str(target)) else None
 
 
-def open_drawing(
+def load_generator(
     target: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
-) -> Drawing:
+) -> LoadedGenerator:
     """The generator of a run, of an exported file, or of a fetched release, ready to sample.
 
     `which` and `averaged` choose among a run's weights, as in `load_run`; a file has one generator.
@@ -150,8 +150,8 @@ def assembled(
         raise GeneratorFileError(
             f"{name} names a generator that this kennel cannot build: {reason}"
         ) from None
-    placed = with_speed_for(uncompiled(recipe), place)
-    place_network(generator, place, placed.speed)
+    placed = with_compute_defaults(uncompiled(recipe), place)
+    place_network(generator, place, placed.compute)
     return generator.requires_grad_(False).eval()
 
 
@@ -163,16 +163,16 @@ def _recipe(words: Words, name: str) -> Recipe:
         options = validated(kind.Options, recipe.generator.options, f"generator {recipe.generator.name}")
     except KennelError as error:
         raise GeneratorFileError(f"{name} cannot be used: {error}") from None
-    numbers = [*_whole_numbers(options.model_dump(mode="json")), recipe.latent.dimension]
+    numbers = [*_whole_numbers(options.model_dump(mode="json")), recipe.latent.dim]
     why = ""
     if (recipe.image.size or 0) > MOST_SIDE or max(numbers) > MOST_OPTION:
         why = "it names a larger generator than any that there is"
     elif max(recipe.class_counts or (0,)) > MOST_COUNT:
         why = "it names more training images than any set has"
-    elif recipe.sampling.standing_passes > generator_file.MOST_PASSES:
+    elif recipe.sampling.standing_stats_batches > generator_file.MOST_PASSES:
         why = f"it asks for more than {generator_file.MOST_PASSES:,} passes of standing statistics"
-    elif len(words.classes) != (recipe.classes or 0):
-        why = f"it names {len(words.classes):,} classes, and its recipe {recipe.classes or 0:,}"
+    elif len(words.classes) != (recipe.num_classes or 0):
+        why = f"it names {len(words.classes):,} classes, and its recipe {recipe.num_classes or 0:,}"
     elif words.truncation is not None and recipe.latent.distribution == "uniform":
         why = "it truncates latents that are uniform"
     if why:

@@ -13,7 +13,7 @@ from kennel.data.images import PixelArray
 from kennel.errors import RunError
 from kennel.images import png_text, save_png, tile, to_pillow
 from kennel.registry import unknown_name
-from kennel.sampling.loaded import Drawing
+from kennel.sampling.loaded import LoadedGenerator
 from kennel.sampling.png_metadata import grid_text, sample_text
 from kennel.sampling.sampler import Samples
 from kennel.storage.atomic_io import atomic_file, atomic_folder
@@ -21,9 +21,9 @@ from kennel.storage.atomic_io import atomic_file, atomic_folder
 OnProgress = Callable[[int, int], None]
 
 
-def class_number(given: str, run: Drawing) -> int:
+def class_number(given: str, run: LoadedGenerator) -> int:
     """A class by its name or number; a name that the set does not have is answered with the nearest."""
-    if run.generator.setting.classes == 0:
+    if run.generator.spec.num_classes == 0:
         raise RunError(
             f"the generator of {run.name} knows no classes: leave --class out, "
             "or train a conditional recipe on a set with classes"
@@ -36,7 +36,7 @@ def class_number(given: str, run: Drawing) -> int:
     raise unknown_name("class", given, names)
 
 
-def write_grid(destination: Path, samples: Samples, run: Drawing, columns: int | None = None) -> None:
+def write_grid(destination: Path, samples: Samples, run: LoadedGenerator, columns: int | None = None) -> None:
     """All samples as one PNG, in the squarest grid or in `columns`."""
     if destination.suffix.lower() != ".png":
         raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
@@ -44,7 +44,7 @@ def write_grid(destination: Path, samples: Samples, run: Drawing, columns: int |
     save_png(destination, tile(samples.pixels(), columns), text)
 
 
-def write_samples(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
+def write_samples(destination: Path, samples: Samples, run: LoadedGenerator, on_progress: OnProgress) -> None:
     """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
 
     The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
@@ -69,7 +69,7 @@ def write_samples(destination: Path, samples: Samples, run: Drawing, on_progress
             raise RunError(f"'{other}' is no kind of output: give --out a folder, a .zip or an .npz")
 
 
-def _write_npz(destination: Path, samples: Samples, run: Drawing, on_progress: OnProgress) -> None:
+def _write_npz(destination: Path, samples: Samples, run: LoadedGenerator, on_progress: OnProgress) -> None:
     pieces: list[PixelArray] = []
     labels: list[int] = []
     for batch in samples:
@@ -87,7 +87,7 @@ def _write_npz(destination: Path, samples: Samples, run: Drawing, on_progress: O
 
 
 def _write_pngs(
-    samples: Samples, run: Drawing, write: Callable[[str, bytes], None], on_progress: OnProgress
+    samples: Samples, run: LoadedGenerator, write: Callable[[str, bytes], None], on_progress: OnProgress
 ) -> None:
     done = 0
     for batch in samples:

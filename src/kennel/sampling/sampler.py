@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from kennel import rng
-from kennel.config.recipe import ClassSampling, Latent, Sampling
+from kennel.config.recipe import ClassSampling, LatentConfig, SamplingConfig
 from kennel.data.images import PixelArray, batch_starts
-from kennel.distributed import alone
+from kennel.distributed import single_process
 from kennel.engine.latents import draw_latents
 from kennel.errors import NotFiniteError, RunError
 from kennel.images import to_uint8
-from kennel.networks import Generator, Setting, StyleGenerator
+from kennel.networks import Generator, NetworkSpec, StyleGenerator
 from kennel.networks.layers.instances import parts_with_instances
 from kennel.shapes import Images, Latents
 
@@ -29,7 +29,7 @@ STANDING_SEED = 2_000_000
 """Standing statistics are those of the seeds from here on, apart from the grid's and the validation's."""
 
 
-def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = None) -> Latents:
+def latents_of(seeds: Sequence[int], latent: LatentConfig, truncation: float | None = None) -> Latents:
     """One latent (count, dimension) for each seed, on the CPU, the same bit for bit in any company.
 
     `truncation` t draws every value outside [-t, t] again until it is inside (Brock et al. 2019); the
@@ -52,23 +52,23 @@ def latents_of(seeds: Sequence[int], latent: Latent, truncation: float | None = 
     return torch.stack(rows)
 
 
-def class_weights(setting: Setting, how: ClassSampling = "data") -> tuple[int, ...]:
+def class_weights(setting: NetworkSpec, how: ClassSampling = "data") -> tuple[int, ...]:
     """How often each class is drawn beside the others: by the training set's counts, or all alike.
 
     Also alike where the counts are not known. In lowest terms, so that the counts of a balanced set draw
     exactly what "uniform" does; empty where the generator knows no classes.
     """
     if how == "uniform" or not setting.class_counts:
-        return (1,) * setting.classes
+        return (1,) * setting.num_classes
     common = math.gcd(*setting.class_counts)
     return tuple(count // common for count in setting.class_counts)
 
 
 def label_weights(generator: Generator, how: ClassSampling = "data") -> tuple[int, ...]:
     """How often each label is drawn: classes as `class_weights` says, instances as training shows them."""
-    if generator.setting.instances:
+    if generator.spec.num_instances:
         return tuple(parts_with_instances(generator)[0].counts.tolist())
-    return class_weights(generator.setting, how)
+    return class_weights(generator.spec, how)
 
 
 def labels_of(seeds: Sequence[int], weights: Sequence[int]) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ def a_row_a_class(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], 
 @torch.no_grad()
 def images_of(
     generator: Generator,
-    latent: Latent,
+    latent: LatentConfig,
     seeds: Sequence[int],
     labels: Sequence[int] | None,
     truncation: float | None = None,
@@ -104,15 +104,15 @@ def images_of(
     if truncation is not None and isinstance(generator, StyleGenerator):
         if not math.isfinite(truncation):
             raise RunError(f"truncation {truncation} is no share of a distance: give one such as 0.7")
-        styles = generator.styles(latents_of(seeds, latent).to(device), on_device)
-        return generator.drawn(generator.truncated(styles, truncation))
+        styles = generator.map_latents(latents_of(seeds, latent).to(device), on_device)
+        return generator.synthesize(generator.truncated(styles, truncation))
     images: Images = generator(latents_of(seeds, latent, truncation).to(device), on_device)
     return images
 
 
 def with_standing_statistics(
     generator: Generator,
-    latent: Latent,
+    latent: LatentConfig,
     passes: int,
     truncation: float | None = None,
     classes: ClassSampling = "data",
@@ -134,7 +134,7 @@ def with_standing_statistics(
         first = STANDING_SEED + number * DEFAULT_BATCH
         seeds = range(first, first + DEFAULT_BATCH)
         labels = labels_of(seeds, weights) if weights else None
-        with alone():  # whoever samples does so by itself, or does the same as every other rank
+        with single_process():  # whoever samples does so by itself, or does the same as every other rank
             images_of(standing, latent, seeds, labels, truncation)
     return standing.eval()
 
@@ -169,16 +169,16 @@ class Samples:
     def __init__(
         self,
         generator: Generator,
-        latent: Latent,
+        latent: LatentConfig,
         seeds: Sequence[int],
         *,
         batch: int = DEFAULT_BATCH,
         truncation: float | None = None,
         labels: Sequence[int] | None = None,
-        sampling: Sampling | None = None,
+        sampling: SamplingConfig | None = None,
     ) -> None:
         """Nothing is drawn before iteration. `labels` are as many as `seeds`."""
-        classes = generator.setting.classes
+        classes = generator.spec.num_classes
         if labels is not None and classes == 0:
             raise RunError("this run's generator knows no classes: leave the class out")
         for label in labels or ():
@@ -190,7 +190,7 @@ class Samples:
         self.batch = batch
         self.truncation = truncation
         self.labels = labels
-        self.sampling = sampling or Sampling()
+        self.sampling = sampling or SamplingConfig()
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -201,11 +201,11 @@ class Samples:
     def in_batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[SampleBatch]:
         """Samples in order, `size` at a time; only batches `first`, `first + step`, ... are drawn."""
         generator = self.generator
-        if self.sampling.standing_passes:
+        if self.sampling.standing_stats_batches:
             generator = with_standing_statistics(
                 generator,
                 self.latent,
-                self.sampling.standing_passes,
+                self.sampling.standing_stats_batches,
                 self.truncation,
                 self.sampling.classes,
             )
@@ -219,7 +219,7 @@ class Samples:
             finally:
                 generator.train(training)
             _refuse_not_finite(images, seeds)
-            classes = labels if generator.setting.classes else None  # an instance is no class
+            classes = labels if generator.spec.num_classes else None  # an instance is no class
             yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), classes)
 
     def _labels_of(self, seeds: tuple[int, ...], start: int) -> tuple[int, ...] | None:
@@ -231,7 +231,7 @@ class Samples:
     @property
     def class_sampling(self) -> ClassSampling | None:
         """How the images' classes are drawn; None where they are given, or where there are none."""
-        drawn = self.generator.setting.classes > 0 and self.labels is None
+        drawn = self.generator.spec.num_classes > 0 and self.labels is None
         return self.sampling.classes if drawn else None
 
     def pixels(self) -> PixelArray:
@@ -274,13 +274,13 @@ class SampledSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
-        setting = self._samples.generator.setting
+        setting = self._samples.generator.spec
         return setting.channels, setting.size, setting.size
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
         """The class that each image was asked for, int64 (N,); None where the generator knows none."""
-        if not self._samples.generator.setting.classes:
+        if not self._samples.generator.spec.num_classes:
             return None
         labels = self._samples._labels_of(tuple(self._samples.seeds), 0)
         return None if labels is None else np.array(labels, np.int64)

@@ -69,7 +69,7 @@ def taken(name: Path) -> bool:
     return True
 
 
-def append_whole(file: FileIO, content: bytes, end: int | None = None) -> None:
+def append_durable(file: FileIO, content: bytes, end: int | None = None) -> None:
     """Writes all of `content` behind the file's first `end` bytes (all of them), on the disk on return.
 
     On an error the file is as long as before: no part of `content` stays.
@@ -87,7 +87,7 @@ def append_whole(file: FileIO, content: bytes, end: int | None = None) -> None:
         raise
 
 
-def sweep(folder: Path) -> list[Path]:
+def remove_partial_files(folder: Path) -> list[Path]:
     """Removes what a killed process left half-written in `folder`; gives the names.
 
     Only files by the names that `atomic_file` gives, and only for a folder that nobody else writes to now.

@@ -70,7 +70,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
-def words(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """What a file says about itself, verified; its tensors are not read."""
     if not path.is_file():
         raise CheckpointError(f"the checkpoint {path} cannot be read (it is no file)")

@@ -7,26 +7,26 @@ from kennel.techniques.base import (
     KINDS,
     STAGES,
     TECHNIQUES,
-    Companion,
+    AuxiliaryNetwork,
+    ForwardOutput,
     Kind,
-    Play,
-    Players,
+    LossTerm,
+    Networks,
+    StepContext,
     Technique,
-    Term,
-    Turn,
 )
 
 __all__ = [
     "KINDS",
     "STAGES",
     "TECHNIQUES",
-    "Companion",
+    "AuxiliaryNetwork",
+    "ForwardOutput",
     "Kind",
-    "Play",
-    "Players",
+    "LossTerm",
+    "Networks",
+    "StepContext",
     "Technique",
-    "Term",
-    "Turn",
 ]
 
 for _module in iter_modules(__path__):  # a technique is registered the day its file is there

@@ -4,12 +4,12 @@ from typing import Literal
 
 from torch import nn
 
-from kennel.techniques.base import Players
+from kennel.techniques.base import Networks
 
 Whose = Literal["discriminator", "generator", "both"]
 
 
-def networks_of(players: Players, whose: Whose) -> dict[str, nn.Module]:
+def networks_of(players: Networks, whose: Whose) -> dict[str, nn.Module]:
     """The networks that `whose` means, under their names."""
     networks: dict[str, nn.Module] = {
         "discriminator": players.discriminator,

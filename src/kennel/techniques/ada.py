@@ -12,7 +12,7 @@ from kennel.distributed import mean_over_ranks
 from kennel.rng import Draws
 from kennel.shapes import Images, Scalar
 from kennel.techniques import _image_ops
-from kennel.techniques.base import TECHNIQUES, Kind, Play, Players, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, Kind, Networks, StepContext, Technique
 
 
 class Chances:
@@ -130,7 +130,7 @@ class Ada(Technique):
     _turns: int = PrivateAttr(0)
     _images: float = PrivateAttr(0.0)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Refuses points."""
         _image_ops.refuse_points(players, "ada")
 
@@ -140,13 +140,13 @@ class Ada(Technique):
         start = self.fixed if self.ramp == "constant" else 0.0
         return decayed(self.ramp, start, self.fixed, progress / self.until)
 
-    def probability(self, turn: Turn) -> Scalar:
+    def probability(self, turn: StepContext) -> Scalar:
         """p, a tensor on the device: nobody has to wait for its value."""
         if self.fixed is not None:
             return torch.tensor(self.scheduled(turn.progress), device=turn.device)
         return self._probability.to(turn.device)
 
-    def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
         """The operations of the policy, each with probability p."""
         draws = Chances(len(images), self.probability(turn), turn.random(f"ada.{kind}"))
         if "b" in self.policy:
@@ -158,16 +158,16 @@ class Ada(Technique):
         return images
 
     @torch.no_grad()
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Looks how sure the discriminator is of real images, and adjusts p when it is time."""
         assert play.real_logits is not None  # always there in the discriminator's turn
         self._sign = mean_over_ranks(play.real_logits.sign().mean())
-        self._probability = self.probability(play.turn)
+        self._probability = self.probability(play.context)
         if self.fixed is not None:
             return
         self._signs = self._signs.to(self._sign) + self._sign
         self._turns += 1
-        self._images += play.turn.images_in_turn
+        self._images += play.context.images_in_step
         if self._turns < self.interval:
             return
         direction = (self._signs / self._turns - self.target).sign()

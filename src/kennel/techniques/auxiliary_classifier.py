@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from kennel.errors import RecipeError
 from kennel.networks import Discriminator
-from kennel.networks.layers.init import drawn_linear
+from kennel.networks.layers.init import init_linear
 from kennel.shapes import Features, Labels, Scalar
-from kennel.techniques.base import TECHNIQUES, Play, Players, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks
 
 
 @TECHNIQUES.register("auxiliary_classifier")
-class AuxiliaryClassifier(Term):
+class AuxiliaryClassifier(LossTerm):
     """The discriminator also names the class, of fakes too (ACGAN: Odena et al. 2017, arXiv 1610.09585).
 
     A linear layer on the last hidden layer. Either player minimises the cross-entropy L_C of its
@@ -24,25 +24,25 @@ class AuxiliaryClassifier(Term):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"classes"})
-    teaches_classes: ClassVar[bool] = True
+    supplies_class_signal: ClassVar[bool] = True
 
     generator_weight: float = Field(1.0, ge=0)
     fakes: bool = True
 
     _right: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Gives the discriminator its `classifier`, which its optimiser moves and its checkpoint keeps."""
         discriminator = players.discriminator
-        if discriminator.hidden_reads_labels:
+        if discriminator.features_read_labels:
             raise RecipeError(
                 "auxiliary_classifier asks the discriminator for a class that it is told: add "
                 "--set discriminator.conditioning=none, or --set techniques.auxiliary_classifier=off"
             )
-        classes = discriminator.setting.classes
-        discriminator.classifier = drawn_linear(discriminator.feature_width, classes, random)
+        classes = discriminator.spec.num_classes
+        discriminator.classifier = init_linear(discriminator.feature_width, classes, random)
 
-    def discriminator_term(self, play: Play) -> Scalar:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar:
         """The cross-entropy on real images, and on fakes."""
         assert play.real_features is not None
         loss = self._cross_entropy(play, play.real_features, "real_accuracy")
@@ -50,14 +50,14 @@ class AuxiliaryClassifier(Term):
             loss = loss + self._cross_entropy(play, play.fake_features, None)
         return loss
 
-    def generator_term(self, play: Play) -> Scalar:
+    def generator_term(self, play: ForwardOutput) -> Scalar:
         """The cross-entropy on the generator's images, `generator_weight` times."""
         return self.generator_weight * self._cross_entropy(play, play.fake_features, "fake_accuracy")
 
-    def _cross_entropy(self, play: Play, features: Features, accuracy: str | None) -> Scalar:
+    def _cross_entropy(self, play: ForwardOutput, features: Features, accuracy: str | None) -> Scalar:
         labels = play.labels
         assert labels is not None  # needs classes
-        answers = self.answers(play.players.discriminator, features)
+        answers = self.answers(play.networks.discriminator, features)
         if accuracy:
             self._right[accuracy] = _accuracy(answers, labels)
         return cross_entropy(answers, labels)

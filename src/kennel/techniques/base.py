@@ -9,8 +9,8 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from kennel import rng
-from kennel.config.base import Options
-from kennel.config.recipe import Optimiser
+from kennel.config.base import Config
+from kennel.config.recipe import OptimizerConfig
 from kennel.distributed import rank, world_size
 from kennel.losses import Targets
 from kennel.networks import Discriminator, Generator
@@ -26,7 +26,7 @@ weights that are not what the initialisation promised, and a copy taken early co
 
 
 @dataclass
-class Players:
+class Networks:
     """The two networks. A technique's `build` may replace either."""
 
     generator: Generator
@@ -38,7 +38,7 @@ class Players:
 
 
 @dataclass(frozen=True)
-class Turn:
+class StepContext:
     """One player's turn: when it is, whose, and the random draws that belong to it."""
 
     images_seen: int
@@ -48,7 +48,7 @@ class Turn:
     """How many turns this player has had before."""
     seed: int
     device: torch.device
-    images_in_turn: float = 0.0
+    images_in_step: float = 0.0
     """This turn's share of the images that its round shows."""
 
     @property
@@ -56,7 +56,7 @@ class Turn:
         """0 at the start of the run, 1 at the end of its budget."""
         return self.images_seen / self.total_images
 
-    def due(self, every: int) -> bool:
+    def is_due(self, every: int) -> bool:
         """Whether something that happens on every so-manieth turn of this player happens now."""
         return self.number % every == 0
 
@@ -71,7 +71,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Play:
+class ForwardOutput:
     """What a turn has come to when its loss is made: images, logits and the last hidden layer on both sides.
 
     Where several ranks share a batch, all of it is of this rank's rows. What mixes images goes by
@@ -83,8 +83,8 @@ class Play:
     is real is there only where the loss or a technique asks for it.
     """
 
-    players: Players
-    turn: Turn
+    networks: Networks
+    context: StepContext
     latents: Latents
     labels: Labels | None
     fake: Images
@@ -92,9 +92,9 @@ class Play:
     fake_embedded: Embedded
     fake_features: Features
     fake_logits: Logits
-    judge: Callable[[Images], Logits]
+    discriminate: Callable[[Images], Logits]
     """The discriminator on other images of the same labels, in the step's precision and without a `view`."""
-    draw: Callable[[Styles], Images]
+    generate: Callable[[Styles], Images]
     """The images of other styles, in the step's precision, where the generator has a mapping network."""
     real: Images | None = None
     real_seen: Images | None = None
@@ -103,7 +103,7 @@ class Play:
     real_logits: Logits | None = None
 
 
-class Technique(Options):
+class Technique(Config):
     """One trick of one paper. A subclass implements the seams it uses and leaves the others alone.
 
     `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels") or of the recipe
@@ -116,49 +116,51 @@ class Technique(Options):
     """True where real and fake images must go through the discriminator in passes of their own."""
     generator_needs_real: ClassVar[bool] = False
     """True where it looks at real images in the generator's turn too."""
-    teaches_classes: ClassVar[bool] = False
+    supplies_class_signal: ClassVar[bool] = False
     """True where it makes the generator's class matter even if the discriminator reads no labels."""
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Reworks the networks once, before the first round; raises `RecipeError` where they do not fit."""
 
-    def weights_replaced(self, players: Players) -> None:
+    def weights_replaced(self, players: Networks) -> None:
         """Sees to what must hold of weights that took the place of those which `build` met."""
 
-    def augment(self, real: Images, turn: Turn) -> Images:
+    def augment_real(self, real: Images, turn: StepContext) -> Images:
         """Varies the real images as they come from the set."""
         return real
 
-    def prior(self, latents: Latents, turn: Turn) -> Latents:
+    def transform_latents(self, latents: Latents, turn: StepContext) -> Latents:
         """Changes the latents that a turn draws."""
         return latents
 
-    def styles(self, styles: Styles, mapped: Callable[[Latents], Styles], turn: Turn) -> Styles:
+    def transform_styles(
+        self, styles: Styles, mapped: Callable[[Latents], Styles], turn: StepContext
+    ) -> Styles:
         """Changes the styles that a turn's images are drawn from, where the generator has a mapping network.
 
         `mapped` gives the styles of other latents, of the same labels.
         """
         return styles
 
-    def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
         """Transforms what the discriminator sees, real and fake alike; `kind` keeps their noise apart."""
         return images
 
-    def targets(self, targets: Targets, turn: Turn) -> Targets:
+    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
         """Changes the labels of a loss that has labels, in the discriminator's turn."""
         return targets
 
-    def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
+    def select_fakes(self, fake_logits: Logits, turn: StepContext) -> Indices | None:
         """Which images of a generator's turn its adversarial loss is made of; None for all.
 
         The logits are those of the whole batch, over all ranks.
         """
         return None
 
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Acts on weights, or learns from the turn, after the discriminator's update."""
 
-    def after_generator(self, play: Play) -> None:
+    def after_generator(self, play: ForwardOutput) -> None:
         """Acts on weights, or learns from the turn, after the generator's update."""
 
     def statistics(self) -> dict[str, Tensor]:
@@ -177,7 +179,7 @@ class Technique(Options):
         """Takes back what `state_dict` gave."""
 
 
-class Term(Technique):
+class LossTerm(Technique):
     """A technique that adds a term to a loss.
 
     `weight` multiplies its terms; with `every` > 1 they are computed on every so-manieth turn only, and
@@ -190,36 +192,36 @@ class Term(Technique):
     """True where the gradient of the generator's term is scaled down to the length of the rest's."""
 
     weight: NonNegativeFloat = 1.0
-    every: PositiveInt = 1
+    interval: PositiveInt = 1
 
     @property
     def replaces_adversarial(self) -> bool:
         """Whether the generator minimises the terms alone, without the adversarial loss."""
         return False
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
         """Adds to the discriminator's loss; None for nothing."""
         return None
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
         """Adds to the generator's loss; None for nothing."""
         return None
 
 
-class Companion(Term):
+class AuxiliaryNetwork(LossTerm):
     """A technique with a network of its own, which is trained after each of the generator's turns.
 
     `build` makes the network from `random`; the step moves it by `optimiser` and its `companion_loss`.
     """
 
-    optimiser: Optimiser = Optimiser()
+    optimizer: OptimizerConfig = OptimizerConfig()
 
     @property
     def network(self) -> nn.Module:
         """The network, once `build` has made it."""
         raise NotImplementedError  # abstract
 
-    def companion_loss(self, play: Play) -> Scalar:
+    def auxiliary_loss(self, play: ForwardOutput) -> Scalar:
         """What the network minimises; the players' tensors must be detached."""
         raise NotImplementedError  # abstract
 

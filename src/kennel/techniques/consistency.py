@@ -5,11 +5,11 @@ from pydantic import Field
 
 from kennel.shapes import Images, Logits, Scalar
 from kennel.techniques._image_ops import Padding, mirrored, refuse_points, shifted
-from kennel.techniques.base import TECHNIQUES, Kind, Play, Players, Term, Turn
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, Kind, LossTerm, Networks, StepContext
 
 
 @TECHNIQUES.register("consistency")
-class Consistency(Term):
+class Consistency(LossTerm):
     """Consistency regularisation (Zhang et al. 2020, arXiv 1910.12027), and of fakes if asked for.
 
     An image T(x) is shifted by up to `shift` of its side in whole pixels, what comes in being `padding`, and
@@ -23,11 +23,11 @@ class Consistency(Term):
     flip: float = Field(0.5, ge=0, le=1)
     padding: Padding = "reflect"
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Refuses points."""
         refuse_points(players, "consistency")
 
-    def varied(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def varied(self, images: Images, turn: StepContext, kind: Kind) -> Images:
         """T: each image shifted, and perhaps mirrored."""
         random, count = turn.random(f"consistency.{kind}"), len(images)
         height, width = images.shape[2:]
@@ -39,14 +39,16 @@ class Consistency(Term):
         moved = shifted(images, pixels(height), pixels(width), self.padding)
         return mirrored(moved, random.uniform(count) < self.flip)
 
-    def discriminator_term(self, play: Play) -> Scalar:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar:
         """E|D(x) - D(T(x))|^2, and `fakes_weight` times that of the fakes."""
         term = self._distance(play, play.real_logits, play.real_seen, "real")
         if self.fakes_weight:
             term = term + self.fakes_weight * self._distance(play, play.fake_logits, play.fake_seen, "fake")
         return term
 
-    def _distance(self, play: Play, logits: Logits | None, seen: Images | None, kind: Kind) -> Scalar:
+    def _distance(
+        self, play: ForwardOutput, logits: Logits | None, seen: Images | None, kind: Kind
+    ) -> Scalar:
         assert logits is not None
         assert seen is not None  # both sides are there in the discriminator's turn
-        return (logits - play.judge(self.varied(seen.detach(), play.turn, kind))).square().mean()
+        return (logits - play.discriminate(self.varied(seen.detach(), play.context, kind))).square().mean()

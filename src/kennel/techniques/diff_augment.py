@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from kennel.rng import Draws
 from kennel.shapes import Images
 from kennel.techniques._image_ops import brightened, contrasted, cut_out, refuse_points, saturated, shifted
-from kennel.techniques.base import TECHNIQUES, Kind, Players, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, Kind, Networks, StepContext, Technique
 
 Variation = Literal["colour", "translation", "cutout"]
 
@@ -33,11 +33,11 @@ class DiffAugment(Technique):
             raise ValueError(f"the policy {list(policy)} should list one or more variations, each once")
         return policy
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Refuses points."""
         refuse_points(players, "diff_augment")
 
-    def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
         """Every variation of the policy in turn, each image by draws of its own."""
         random = turn.random(f"diff_augment.{kind}")
         for variation in self.policy:

@@ -6,11 +6,11 @@ from pydantic import model_validator
 
 from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
-from kennel.techniques.base import TECHNIQUES, Play, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm
 
 
 @TECHNIQUES.register("feature_matching")
-class FeatureMatching(Term):
+class FeatureMatching(LossTerm):
     """The generator matches the mean of the last hidden layer f (Salimans et al. 2016, section 3.1).
 
         | E f(x) - E f(G(z)) |^2
@@ -27,9 +27,9 @@ class FeatureMatching(Term):
 
     @model_validator(mode="after")
     def _on_every_turn(self) -> "FeatureMatching":
-        if self.replaces_adversarial and self.every != 1:
+        if self.replaces_adversarial and self.interval != 1:
             raise ValueError(
-                f"every={self.every} would leave the generator without any loss on the other turns: "
+                f"every={self.interval} would leave the generator without any loss on the other turns: "
                 "set every=1, or adversarial=true"
             )
         return self
@@ -39,7 +39,7 @@ class FeatureMatching(Term):
         """True unless `adversarial`."""
         return not self.adversarial
 
-    def generator_term(self, play: Play) -> Scalar:
+    def generator_term(self, play: ForwardOutput) -> Scalar:
         """The squared distance of the two batches' mean features; the discriminator stands still."""
         assert play.real_features is not None  # generator_needs_real
         apart = mean_over_ranks(play.real_features.float().mean(0) - play.fake_features.float().mean(0))

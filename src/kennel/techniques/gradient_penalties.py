@@ -13,7 +13,7 @@ from kennel.distributed import variance_over_ranks
 from kennel.losses import per_image as mean_of_outputs
 from kennel.shapes import Images, Logits, Scalar
 from kennel.techniques._image_ops import per_image
-from kennel.techniques.base import TECHNIQUES, Kind, Play, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, Kind, LossTerm
 
 
 def gradients(logits: Logits, images: Images) -> Float[Tensor, "batch pixels"]:
@@ -25,7 +25,7 @@ def gradients(logits: Logits, images: Images) -> Float[Tensor, "batch pixels"]:
     return gradient.flatten(1).float()
 
 
-class SquaredGradient(Term):
+class SquaredGradient(LossTerm):
     """Half the mean squared norm of the gradient on one side's images; `weight` is gamma.
 
     `decay` takes gamma to `final` times itself while the run goes to `until` (a share of its budget).
@@ -53,9 +53,9 @@ class R1(SquaredGradient):
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"real"})
 
-    def discriminator_term(self, play: Play) -> Scalar:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar:
         """gamma/2 E|grad D|^2 over the real images as they came from the set."""
-        return self.penalty(play.real_logits, play.real, play.turn.progress)
+        return self.penalty(play.real_logits, play.real, play.context.progress)
 
 
 @TECHNIQUES.register("r2")
@@ -64,12 +64,12 @@ class R2(SquaredGradient):
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"fake"})
 
-    def discriminator_term(self, play: Play) -> Scalar:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar:
         """gamma/2 E|grad D|^2 over the images as they came from the generator."""
-        return self.penalty(play.fake_logits, play.fake, play.turn.progress)
+        return self.penalty(play.fake_logits, play.fake, play.context.progress)
 
 
-class SlopePenalty(Term):
+class SlopePenalty(LossTerm):
     """The mean squared distance of the gradient's norm from `target`, at points that a subclass chooses.
 
     With `one_sided`, a norm below `target` costs nothing.
@@ -79,15 +79,15 @@ class SlopePenalty(Term):
     target: float = Field(1.0, ge=0, allow_inf_nan=False)
     one_sided: bool = False
 
-    def points(self, play: Play) -> Images:
+    def points(self, play: ForwardOutput) -> Images:
         """Where the gradient is measured."""
         raise NotImplementedError  # abstract
 
-    def discriminator_term(self, play: Play) -> Scalar:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar:
         """E(|grad_x D(x)| - target)^2."""
         points = self.points(play).detach().requires_grad_()
         # The norm's derivative at 0, where it has none, is taken for 0.
-        excess = torch.linalg.vector_norm(gradients(play.judge(points), points), dim=1) - self.target
+        excess = torch.linalg.vector_norm(gradients(play.discriminate(points), points), dim=1) - self.target
         return (relu(excess) if self.one_sided else excess).square().mean()
 
 
@@ -95,10 +95,10 @@ class SlopePenalty(Term):
 class GradientPenalty(SlopePenalty):
     """Slopes of 1 between real and generated images (Gulrajani et al. 2017, arXiv 1704.00028, eq. 3)."""
 
-    def points(self, play: Play) -> Images:
+    def points(self, play: ForwardOutput) -> Images:
         """Between each real image and the fake beside it, both as the discriminator saw them."""
         assert play.real_seen is not None  # always there in the discriminator's turn
-        share = per_image(play.turn.random("gradient_penalty").uniform(len(play.fake_seen)))
+        share = per_image(play.context.random("gradient_penalty").uniform(len(play.fake_seen)))
         return torch.lerp(play.fake_seen, play.real_seen, share)
 
 
@@ -112,11 +112,11 @@ class Dragan(SlopePenalty):
 
     spread: PositiveFloat = 0.5
 
-    def points(self, play: Play) -> Images:
+    def points(self, play: ForwardOutput) -> Images:
         """The real images, disturbed."""
         real = play.real_seen
         assert real is not None  # always there in the discriminator's turn
-        random = play.turn.random("dragan")
+        random = play.context.random("dragan")
         noise = random.uniform(*real.shape)
         share = per_image(random.uniform(len(real)))
         return real + share * self.spread * variance_over_ranks(real).sqrt() * noise

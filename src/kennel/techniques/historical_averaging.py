@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kennel.shapes import Scalar
 from kennel.techniques._players import Whose, networks_of
-from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks, Stage, Technique
 
 
 class Past:
@@ -52,7 +52,7 @@ class Past:
 
 
 @TECHNIQUES.register("historical_averaging")
-class HistoricalAveraging(Term):
+class HistoricalAveraging(LossTerm):
     """|theta - (1/t) sum_i theta[i]|^2 in each player's loss (Salimans et al. 2016, arXiv 1606.03498,
     section 3.3): its squared distance from the mean of its own past, theta[i] after its i-th turn.
     """
@@ -63,30 +63,30 @@ class HistoricalAveraging(Term):
 
     _past: dict[str, Past] = PrivateAttr(default_factory=dict)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """The past is empty."""
         networks = networks_of(players, self.players)
         self._past = {player: Past(network) for player, network in networks.items()}
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
         """The discriminator's distance from its past, where it is asked for."""
         past = self._past.get("discriminator")
-        return past.squared_distance(play.players.discriminator) if past else None
+        return past.squared_distance(play.networks.discriminator) if past else None
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
         """The generator's distance from its past, where it is asked for."""
         past = self._past.get("generator")
-        return past.squared_distance(play.players.generator) if past else None
+        return past.squared_distance(play.networks.generator) if past else None
 
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """The discriminator's new weights become part of its past."""
         if past := self._past.get("discriminator"):
-            past.add(play.players.discriminator)
+            past.add(play.networks.discriminator)
 
-    def after_generator(self, play: Play) -> None:
+    def after_generator(self, play: ForwardOutput) -> None:
         """The generator's new weights become part of its past."""
         if past := self._past.get("generator"):
-            past.add(play.players.generator)
+            past.add(play.networks.generator)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The means and the numbers of turns."""
@@ -123,17 +123,17 @@ class ParameterAveraging(Technique):
 
     _average: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """The average begins with the initial weights."""
         named = players.generator.named_parameters()
         self._average = {name: parameter.detach().clone() for name, parameter in named}
 
     @torch.no_grad()
-    def after_generator(self, play: Play) -> None:
+    def after_generator(self, play: ForwardOutput) -> None:
         """First the average moves towards the parameters, then they towards it."""
-        images, seen = play.turn.images_in_turn, play.turn.images_seen
+        images, seen = play.context.images_in_step, play.context.images_seen
         keep = 0.5 ** (images / min(self.half_life_images, seen * self.ramp_up))
-        current = dict(play.players.generator.named_parameters())
+        current = dict(play.networks.generator.named_parameters())
         averages = list(self._average.values())
         parameters: list[Tensor] = [current[name] for name in self._average]
         torch._foreach_lerp_(averages, parameters, 1 - keep)

@@ -4,7 +4,7 @@ from pydantic import Field, PositiveFloat
 
 from kennel.config.schedules import Decay, decayed
 from kennel.shapes import Images
-from kennel.techniques.base import TECHNIQUES, Kind, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, Kind, StepContext, Technique
 
 
 @TECHNIQUES.register("instance_noise")
@@ -24,7 +24,7 @@ class InstanceNoise(Technique):
         """The variance at this share of the run."""
         return decayed(self.decay, self.variance, 0.0, progress / self.until)
 
-    def view(self, images: Images, turn: Turn, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
         """Adds fresh noise to every pixel."""
         variance = self.variance_at(turn.progress)
         if variance == 0:

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 
 from kennel.losses import Targets
-from kennel.techniques.base import TECHNIQUES, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,7 +29,7 @@ class OneSidedSmoothing(Technique):
             raise ValueError(f"the range {self.real} runs backwards: give the lower end first")
         return self
 
-    def targets(self, targets: Targets, turn: Turn) -> Targets:
+    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
         """Replaces the real labels, but for those that were flipped to 0."""
         low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
         smoothed = torch.full_like(targets.real, low)
@@ -51,7 +51,7 @@ class NoisyLabels(Technique):
 
     probability: Probability = 0.05
 
-    def targets(self, targets: Targets, turn: Turn) -> Targets:
+    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
         """Flips some labels on both sides."""
         random = turn.random("noisy_labels")
 

@@ -7,11 +7,11 @@ from torch.nn.functional import relu
 
 from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
-from kennel.techniques.base import TECHNIQUES, Play, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm
 
 
 @TECHNIQUES.register("lecam")
-class LeCam(Term):
+class LeCam(LossTerm):
     """LeCam regularisation for small sets (Tseng et al. 2021, arXiv 2104.03310).
 
     Averages of both sides' logits, in which a turn counts half after `half_life_images`, are the anchors
@@ -31,9 +31,9 @@ class LeCam(Term):
         """The averages of the real logits and of the fakes', of all turns so far; NaN before the first."""
         return _averages(self._sums, self._weights)
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
         """E[max(0, D(x) - anchor of the fakes)^2] + E[max(0, anchor of the reals - D(G(z)))^2]."""
-        if play.turn.images_seen < self.start_images:
+        if play.context.images_seen < self.start_images:
             return None
         assert play.real_logits is not None  # always there in the discriminator's turn
         real_anchor, fake_anchor = _averages(*self._with(play))
@@ -42,16 +42,16 @@ class LeCam(Term):
             + relu(real_anchor - play.fake_logits).square().mean()
         )
 
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Takes this turn's logits into the averages."""
         self._sums, self._weights = self._with(play)
 
     @torch.no_grad()
-    def _with(self, play: Play) -> tuple[Tensor, Tensor]:
+    def _with(self, play: ForwardOutput) -> tuple[Tensor, Tensor]:
         """The sums and weights with this turn's logits; what is remembered stays as it is."""
         assert play.real_logits is not None
         means = mean_over_ranks(torch.stack([play.real_logits.mean(), play.fake_logits.mean()]))
-        gain = 1 - 0.5 ** (play.turn.images_in_turn / self.half_life_images)
+        gain = 1 - 0.5 ** (play.context.images_in_step / self.half_life_images)
         sums = torch.lerp(self._sums.to(means), means, gain)
         return sums, self._weights + gain * (1 - self._weights)
 

@@ -8,20 +8,20 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Privat
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from kennel.config.recipe import Optimiser
-from kennel.distributed import gathered
+from kennel.config.recipe import OptimizerConfig
+from kennel.distributed import all_gather
 from kennel.errors import RecipeError
-from kennel.networks import Setting
-from kennel.networks.layers.init import drawn_linear
+from kennel.networks import NetworkSpec
+from kennel.networks.layers.init import init_linear
 from kennel.shapes import Images, Latents, Logits, Scalar
-from kennel.techniques.base import TECHNIQUES, Companion, Play, Players, Turn
+from kennel.techniques.base import TECHNIQUES, AuxiliaryNetwork, ForwardOutput, Networks, StepContext
 
 LARGEST_SIDE = 32
 """Larger images are averaged down to this for the statistics network."""
 
 
 @TECHNIQUES.register("mine")
-class Mine(Companion):
+class Mine(AuxiliaryNetwork):
     """The generator's images are to tell of their latents (MINE: Belghazi et al. 2018, arXiv 1801.04062).
 
     Section 5.1: the generator also maximises `weight` times the mutual information I(G(z); c) of its images
@@ -43,20 +43,20 @@ class Mine(Companion):
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (400, 400)
     noise: NonNegativeFloat = 0.1
     half_life_images: PositiveFloat = 5_000
-    optimiser: Optimiser = Optimiser(learning_rate=1e-4, betas=(0.9, 0.999))
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4, betas=(0.9, 0.999))
 
     _network: "StatisticsNetwork | None" = PrivateAttr(None)
     _information: Tensor | None = PrivateAttr(None)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Makes the statistics network."""
-        setting = players.generator.setting
-        if self.code is not None and self.code > setting.latent_dimension:
+        setting = players.generator.spec
+        if self.code is not None and self.code > setting.latent_dim:
             raise RecipeError(
                 f"techniques.mine.code = {self.code} is more than the latent has: give at most "
-                f"{setting.latent_dimension}, or a larger latent.dimension"
+                f"{setting.latent_dim}, or a larger latent_dim"
             )
-        self._network = StatisticsNetwork(setting, self.code or setting.latent_dimension, self.hidden, random)
+        self._network = StatisticsNetwork(setting, self.code or setting.latent_dim, self.hidden, random)
 
     @property
     def network(self) -> "StatisticsNetwork":
@@ -64,31 +64,33 @@ class Mine(Companion):
         assert self._network is not None, "build comes before any turn"
         return self._network
 
-    def generator_term(self, play: Play) -> Scalar:
+    def generator_term(self, play: ForwardOutput) -> Scalar:
         """Minus the bound, in nats."""
-        return -donsker_varadhan(*self._judged(play.fake, play.latents, play.turn, "generator"))
+        return -donsker_varadhan(*self._judged(play.fake, play.latents, play.context, "generator"))
 
-    def companion_loss(self, play: Play) -> Scalar:
+    def auxiliary_loss(self, play: ForwardOutput) -> Scalar:
         """Minus the bound, in nats; its gradient is the corrected one."""
         latents = play.latents.detach()
-        joint, marginal = self._judged(play.fake.detach(), latents, play.turn, "companion")
+        joint, marginal = self._judged(play.fake.detach(), latents, play.context, "companion")
         bound = donsker_varadhan(joint, marginal)
-        log_keep = -math.log(2) * play.turn.images_in_turn / self.half_life_images
+        log_keep = -math.log(2) * play.context.images_in_step / self.half_life_images
         log_average = self.network.remember(log_mean_exp(marginal.detach()), log_keep)
         corrected = joint.mean() - (marginal - log_average).exp().mean()
         self._information = bound.detach()
         return -(bound.detach() + corrected - corrected.detach())
 
-    def _judged(self, images: Images, latents: Latents, turn: Turn, purpose: str) -> tuple[Logits, Logits]:
+    def _judged(
+        self, images: Images, latents: Latents, turn: StepContext, purpose: str
+    ) -> tuple[Logits, Logits]:
         """T of each image of all ranks with its own code, and with that of another image."""
         codes = latents[:, : self.network.code]
         random = turn.random(f"mine.{purpose}")
         if self.noise:
             images = images + self.noise * random.normal(*images.shape)
-        all_codes = gathered(codes)
+        all_codes = all_gather(codes)
         others = all_codes[random.own(exchanged(len(all_codes), random.generator))]
         joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, others])).chunk(2)
-        return gathered(joint), gathered(marginal)
+        return all_gather(joint), all_gather(marginal)
 
     def statistics(self) -> dict[str, Tensor]:
         """The estimated information, in nats."""
@@ -113,7 +115,9 @@ class StatisticsNetwork(nn.Module):
     log_sum: Tensor
     log_weight: Tensor
 
-    def __init__(self, setting: Setting, code: int, hidden: tuple[int, ...], random: torch.Generator) -> None:
+    def __init__(
+        self, setting: NetworkSpec, code: int, hidden: tuple[int, ...], random: torch.Generator
+    ) -> None:
         """`hidden` widths, ELU between them; weights are drawn from `random`."""
         super().__init__()
         self.code = code
@@ -121,8 +125,8 @@ class StatisticsNetwork(nn.Module):
         widths = [setting.channels * math.ceil(setting.size / self.window) ** 2 + code, *hidden]
         layers: list[nn.Module] = []
         for width, wider in zip(widths, hidden, strict=False):
-            layers += [drawn_linear(width, wider, random), nn.ELU()]
-        self.layers = nn.Sequential(*layers, drawn_linear(widths[-1], 1, random))
+            layers += [init_linear(width, wider, random), nn.ELU()]
+        self.layers = nn.Sequential(*layers, init_linear(widths[-1], 1, random))
         self.register_buffer("log_sum", torch.tensor(-torch.inf))
         self.register_buffer("log_weight", torch.tensor(-torch.inf))
 

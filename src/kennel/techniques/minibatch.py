@@ -12,12 +12,12 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from kennel.distributed import gathered, mean_over_ranks, own_rows, world_size
-from kennel.networks.base import Statistic
-from kennel.networks.layers.minibatch_stddev import Spread
+from kennel.distributed import all_gather, mean_over_ranks, shard_slice, world_size
+from kennel.networks.base import BatchStatistic
+from kennel.networks.layers.minibatch_stddev import MinibatchStddevLayer
 from kennel.shapes import Features
 from kennel.techniques._pairwise import pairwise_l1
-from kennel.techniques.base import TECHNIQUES, Players, Technique
+from kennel.techniques.base import TECHNIQUES, Networks, Technique
 
 
 @TECHNIQUES.register("minibatch_discrimination")
@@ -33,14 +33,14 @@ class MinibatchDiscrimination(Technique):
     kernels: PositiveInt = 100
     dimensions: PositiveInt = 5
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Appends the closenesses to the discriminator's head."""
         discriminator = players.discriminator
         closeness = Closeness(discriminator.feature_width, self.kernels, self.dimensions, random)
         discriminator.append_statistic(closeness, random)
 
 
-class Closeness(Statistic):
+class Closeness(BatchStatistic):
     """o_b(x_i) = sum over j != i of exp(-| M_ib - M_jb |_1), M = f T, centred by a bias for each kernel.
 
     T (features, kernels, dimensions) is drawn from N(0, 0.05), and each of its columns is divided by its
@@ -81,7 +81,7 @@ class Closeness(Statistic):
         points = projected.transpose(0, 1)
         if world_size() == 1:
             return pairwise_l1(points)
-        return pairwise_l1(gathered(projected).transpose(0, 1), points)
+        return pairwise_l1(all_gather(projected).transpose(0, 1), points)
 
     def _awaits_calibration(self, features: Features) -> bool:
         if self._known_to_be_calibrated or not self.training or len(features) * world_size() < 2:
@@ -94,7 +94,7 @@ class Closeness(Statistic):
     def _calibrate(self, features: Features) -> None:
         """Sets scale and bias by a batch."""
         images = len(features) * world_size()
-        itself = torch.eye(images, dtype=torch.bool, device=features.device)[:, own_rows(images)]
+        itself = torch.eye(images, dtype=torch.bool, device=features.device)[:, shard_slice(images)]
         nearest = mean_over_ranks(self.distances(features).masked_fill(itself, torch.inf).amin(1).mean(1))
         # Where all images look the same there is nothing to go by.
         nearest = torch.where(nearest > 0, nearest, 2.0)
@@ -120,6 +120,6 @@ class MinibatchStddev(Technique):
 
     group: int = Field(4, ge=2)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Appends the number to the discriminator's head."""
-        players.discriminator.append_statistic(Spread(self.group), random)
+        players.discriminator.append_statistic(MinibatchStddevLayer(self.group), random)

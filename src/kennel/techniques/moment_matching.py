@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kennel.distributed import mean_over_ranks
 from kennel.shapes import Embedded, Features, Scalar
-from kennel.techniques.base import TECHNIQUES, Play, Players, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks
 
 Moments = Float[Tensor, "2 features"]
 """Mean, and mean square."""
@@ -27,7 +27,7 @@ def moments_of(features: Features) -> Moments:
 
 
 @TECHNIQUES.register("moment_matching")
-class MomentMatching(Term):
+class MomentMatching(LossTerm):
     """Mean and spread of the maps that the discriminator starts from are to be those of real images.
 
     The term is, summed over these maps, each averaged over its positions to one number a channel,
@@ -52,7 +52,7 @@ class MomentMatching(Term):
     _fake: list[Tensor] = PrivateAttr(default_factory=list)
     _weight: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Begins with nothing remembered."""
         self._real, self._fake = (
             [torch.zeros(2, width) for width in players.discriminator.embedded_widths] for _ in range(2)
@@ -60,17 +60,17 @@ class MomentMatching(Term):
         self._weight = torch.zeros(())
 
     @torch.no_grad()
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Takes the moments of the turn's real and generated images into the averages."""
         assert play.real_embedded is not None  # always there in the discriminator's turn
-        keep = 0.5 ** (play.turn.images_in_turn / self.half_life_images)
+        keep = 0.5 ** (play.context.images_in_step / self.half_life_images)
         for name, embedded in (("_real", play.real_embedded), ("_fake", play.fake_embedded)):
             now = [mean_over_ranks(moments_of(features)) for features in pooled(embedded)]
             sums = [old.to(new) for old, new in zip(getattr(self, name), now, strict=True)]
             setattr(self, name, [keep * old + (1 - keep) * new for old, new in zip(sums, now, strict=True)])
         self._weight = keep * self._weight.to(play.fake.device) + (1 - keep)
 
-    def generator_term(self, play: Play) -> Scalar:
+    def generator_term(self, play: ForwardOutput) -> Scalar:
         """The distance of both averages, with the gradient of this batch's moments."""
         term = play.fake.new_zeros(())
         for real, fake, features in zip(self._real, self._fake, pooled(play.fake_embedded), strict=True):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kennel.shapes import Scalar
 from kennel.techniques._players import Whose, networks_of
 from kennel.techniques._weight_matrices import LAYERS, output_axis, weight_matrices
-from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks, Stage, Technique
 
 
 @TECHNIQUES.register("orthogonal_init")
@@ -26,7 +26,7 @@ class OrthogonalInit(Technique):
     gain: PositiveFloat = 1.0
 
     @torch.no_grad()
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Draws every weight matrix of both networks anew from `random`."""
         for network in players.both():
             for layer in network.modules():
@@ -39,7 +39,7 @@ class OrthogonalInit(Technique):
 
 
 @TECHNIQUES.register("orthogonal_regularisation")
-class OrthogonalRegularisation(Term):
+class OrthogonalRegularisation(LossTerm):
     """Holds the rows of every weight matrix orthogonal to one another.
 
         off_diagonal:  |W W^T o (1 - I)|_F^2     the rows' lengths are free
@@ -56,16 +56,16 @@ class OrthogonalRegularisation(Term):
     players: Whose = "generator"
     form: Literal["off_diagonal", "full"] = "off_diagonal"
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
         """The sum over the discriminator's matrices, where they are asked for."""
         return self._term(play, "discriminator")
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
         """The sum over the generator's matrices, where they are asked for."""
         return self._term(play, "generator")
 
-    def _term(self, play: Play, player: str) -> Scalar | None:
-        network = networks_of(play.players, self.players).get(player)
+    def _term(self, play: ForwardOutput, player: str) -> Scalar | None:
+        network = networks_of(play.networks, self.players).get(player)
         if network is None:
             return None
         matrices = weight_matrices(network, embeddings=player == "discriminator").values()

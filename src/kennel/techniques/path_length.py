@@ -8,12 +8,12 @@ from torch import Tensor
 
 from kennel.distributed import mean_over_ranks
 from kennel.errors import RecipeError
-from kennel.networks import GENERATORS, Setting, StyleGenerator
+from kennel.networks import GENERATORS, NetworkSpec, StyleGenerator
 from kennel.shapes import Latents, Scalar, Styles
-from kennel.techniques.base import TECHNIQUES, Play, Players, Technique, Term, Turn
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks, StepContext, Technique
 
 
-def refuse_without_styles(players: Players, name: str) -> StyleGenerator:
+def refuse_without_styles(players: Networks, name: str) -> StyleGenerator:
     """The generator, where it has a mapping network; raises `RecipeError` where it has none."""
     if not isinstance(players.generator, StyleGenerator):
         able = ", ".join(one for one in GENERATORS if issubclass(GENERATORS[one], StyleGenerator))
@@ -34,13 +34,15 @@ class StyleMixing(Technique):
 
     probability: float = Field(0.9, ge=0, le=1)
 
-    _setting: Setting | None = PrivateAttr(None)
+    _setting: NetworkSpec | None = PrivateAttr(None)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Refuses a generator without styles; the other latents are drawn as its own."""
-        self._setting = refuse_without_styles(players, "style_mixing").setting
+        self._setting = refuse_without_styles(players, "style_mixing").spec
 
-    def styles(self, styles: Styles, mapped: Callable[[Latents], Styles], turn: Turn) -> Styles:
+    def transform_styles(
+        self, styles: Styles, mapped: Callable[[Latents], Styles], turn: StepContext
+    ) -> Styles:
         """Mixes them; the first layer keeps its own style, and a mixed image's last layer has the other."""
         setting = self._setting
         assert setting is not None, "build comes before any turn"
@@ -49,15 +51,15 @@ class StyleMixing(Technique):
         first = random.integers(1, layers, count)
         keeps = random.uniform(count) >= self.probability
         if setting.latent_distribution == "uniform":
-            others = random.uniform(count, setting.latent_dimension) * 2 - 1
+            others = random.uniform(count, setting.latent_dim) * 2 - 1
         else:
-            others = random.normal(count, setting.latent_dimension)
+            others = random.normal(count, setting.latent_dim)
         own = keeps[:, None] | (torch.arange(layers, device=first.device) < first[:, None])
         return torch.where(own[:, :, None], styles, mapped(others))
 
 
 @TECHNIQUES.register("path_length")
-class PathLength(Term):
+class PathLength(LossTerm):
     """A step of a style changes the image equally everywhere (Karras et al. 2020, arXiv 1912.04958, eq. 4).
 
         E( |J^T y| - a )^2,     J = d image / d styles,   y ~ N(0, 1) / sqrt(pixels)
@@ -68,31 +70,31 @@ class PathLength(Term):
     """
 
     weight: float = Field(2.0, ge=0, allow_inf_nan=False)
-    every: PositiveInt = 4
+    interval: PositiveInt = 4
     decay: float = Field(0.01, gt=0, le=1)
     shrink: PositiveInt = 2
 
     _mean: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Refuses a generator without styles."""
         refuse_without_styles(players, "path_length")
 
-    def generator_term(self, play: Play) -> Scalar:
+    def generator_term(self, play: ForwardOutput) -> Scalar:
         """E(|J^T y| - a)^2 over fresh images of the turn's latents, without mixing; moves a first."""
-        generator = play.players.generator
+        generator = play.networks.generator
         assert isinstance(generator, StyleGenerator)
         labels = None if play.labels is None else play.labels[:: self.shrink]
-        styles = generator.styles(play.latents[:: self.shrink], labels)
+        styles = generator.map_latents(play.latents[:: self.shrink], labels)
         lengths = self.lengths(styles, play)
         mean = torch.lerp(self._mean.to(lengths), mean_over_ranks(lengths.detach().mean()), self.decay)
         self._mean = mean
         return (lengths - mean).square().mean()
 
-    def lengths(self, styles: Styles, play: Play) -> Tensor:
+    def lengths(self, styles: Styles, play: ForwardOutput) -> Tensor:
         """|J^T y| of each image, (batch,), fit to be differentiated again."""
-        images = play.draw(styles)
-        noise = play.turn.random("path_length").normal(*images.shape)
+        images = play.generate(styles)
+        noise = play.context.random("path_length").normal(*images.shape)
         projected = (images * noise).sum() / (images.shape[2] * images.shape[3]) ** 0.5
         (gradient,) = torch.autograd.grad(projected, styles, create_graph=True)
         # The norm's derivative at 0, where it has none, is taken for 0.

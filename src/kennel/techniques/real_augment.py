@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from kennel.data import augment as augmentation
 from kennel.shapes import Images
-from kennel.techniques.base import TECHNIQUES, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 
 @TECHNIQUES.register("random_resized_crop")
@@ -26,7 +26,7 @@ class RandomResizedCrop(Technique):
             raise ValueError(f"ratio {self.ratio} is not a range of width/height: expected 0 < low <= high")
         return self
 
-    def augment(self, real: Images, turn: Turn) -> Images:
+    def augment_real(self, real: Images, turn: StepContext) -> Images:
         """Crops every image by a box of its own."""
         return augmentation.random_resized_crop(
             real, self.scale, self.ratio, turn.random("random_resized_crop")
@@ -39,6 +39,6 @@ class HorizontalFlip(Technique):
 
     probability: float = Field(0.5, ge=0, le=1)
 
-    def augment(self, real: Images, turn: Turn) -> Images:
+    def augment_real(self, real: Images, turn: StepContext) -> Images:
         """Mirrors some of the images."""
         return augmentation.horizontal_flip(real, self.probability, turn.random("horizontal_flip"))

@@ -16,7 +16,7 @@ from kennel.shapes import Scalar
 from kennel.techniques._players import Whose, networks_of
 from kennel.techniques._power_iteration import Followed, Leading
 from kennel.techniques._weight_matrices import WeightMatrix, from_matrix, weight_matrices
-from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique, Term
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks, Stage, Technique
 
 
 class FirstSingularValues(Technique):
@@ -35,7 +35,7 @@ class FirstSingularValues(Technique):
 
     _followed: Followed | None = PrivateAttr(None)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Finds the singular vectors of every matrix."""
         self._followed = Followed(
             {
@@ -47,7 +47,7 @@ class FirstSingularValues(Technique):
             random,
         )
 
-    def _matrices(self, players: Players, player: str) -> dict[str, WeightMatrix]:
+    def _matrices(self, players: Networks, player: str) -> dict[str, WeightMatrix]:
         network = networks_of(players, self.players).get(player)
         if network is None:
             return {}
@@ -58,7 +58,7 @@ class FirstSingularValues(Technique):
             if self.target is not None or min(one.matrix().shape) > 1
         }
 
-    def _spectra(self, players: Players, player: str) -> Iterator[tuple[WeightMatrix, Leading, Tensor]]:
+    def _spectra(self, players: Networks, player: str) -> Iterator[tuple[WeightMatrix, Leading, Tensor]]:
         """Each matrix of this player's, its two leading values, and what the first should be."""
         for name, one in self._matrices(players, player).items():
             leading = self._spectrum.follow(name, one.matrix().detach(), self.iterations)
@@ -91,16 +91,16 @@ class SingularValueClamp(FirstSingularValues):
 
     _largest: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Clamps the discriminator's matrices, where they are asked for."""
-        self._clamp(play.players, "discriminator")
+        self._clamp(play.networks, "discriminator")
 
-    def after_generator(self, play: Play) -> None:
+    def after_generator(self, play: ForwardOutput) -> None:
         """Clamps the generator's matrices, where they are asked for."""
-        self._clamp(play.players, "generator")
+        self._clamp(play.networks, "generator")
 
     @torch.no_grad()
-    def _clamp(self, players: Players, player: str) -> None:
+    def _clamp(self, players: Networks, player: str) -> None:
         firsts, excesses = [], []
         for one, (values, left, right), limit in self._spectra(players, player):
             excess = torch.relu(values[0] - limit)
@@ -118,7 +118,7 @@ class SingularValueClamp(FirstSingularValues):
 
 
 @TECHNIQUES.register("singular_value_penalty")
-class SingularValuePenalty(FirstSingularValues, Term):
+class SingularValuePenalty(FirstSingularValues, LossTerm):
     """The sum over matrices of (s0 - aim)^2; the aim is `target`, or `ratio` times s1, which is detached.
 
     `form` "towards" is the paper's: it pulls s0 up as well. "excess" counts only what is above the aim.
@@ -128,15 +128,15 @@ class SingularValuePenalty(FirstSingularValues, Term):
 
     form: Literal["towards", "excess"] = "towards"
 
-    def discriminator_term(self, play: Play) -> Scalar | None:
+    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
         """The sum over the discriminator's matrices, where they are asked for."""
-        return self._term(play.players, "discriminator")
+        return self._term(play.networks, "discriminator")
 
-    def generator_term(self, play: Play) -> Scalar | None:
+    def generator_term(self, play: ForwardOutput) -> Scalar | None:
         """The sum over the generator's matrices, where they are asked for."""
-        return self._term(play.players, "generator")
+        return self._term(play.networks, "generator")
 
-    def _term(self, players: Players, player: str) -> Scalar | None:
+    def _term(self, players: Networks, player: str) -> Scalar | None:
         distances = []
         for one, leading, aim in self._spectra(players, player):
             # The derivative of a singular value is u0 v0^T, as if the vectors were constant.

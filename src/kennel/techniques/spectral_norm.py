@@ -15,7 +15,7 @@ from kennel.networks.layers.attention import NonLocalBlock
 from kennel.techniques._players import Whose, networks_of
 from kennel.techniques._power_iteration import WARM_UP
 from kennel.techniques._weight_matrices import LAYERS, as_matrix, from_matrix, output_axis
-from kennel.techniques.base import TECHNIQUES, Players, Stage, Technique
+from kennel.techniques.base import TECHNIQUES, Networks, Stage, Technique
 
 EPSILON = 1e-12
 """The shortest length that a vector is divided by."""
@@ -132,7 +132,7 @@ class SpectralNorm(Technique):
     def _from_a_line(cls, given: Any) -> Any:
         return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Puts the parametrisation on every layer; their parameters stay the same tensors."""
         layers = {
             f"{player}.{name}": layer

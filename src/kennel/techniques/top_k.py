@@ -6,7 +6,7 @@ from pydantic import Field
 
 from kennel.losses import per_image
 from kennel.shapes import Indices, Logits
-from kennel.techniques.base import TECHNIQUES, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 
 @TECHNIQUES.register("top_k")
@@ -27,7 +27,7 @@ class TopK(Technique):
         passed = min(progress / self.until, 1.0)
         return self.fraction**passed if self.decay == "exponential" else 1 - (1 - self.fraction) * passed
 
-    def kept(self, fake_logits: Logits, turn: Turn) -> Indices | None:
+    def select_fakes(self, fake_logits: Logits, turn: StepContext) -> Indices | None:
         """The places of the k largest logits, by the mean of each image's outputs."""
         batch = len(fake_logits)
         k = max(1, round(self.share_at(turn.progress) * batch))

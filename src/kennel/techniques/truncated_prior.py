@@ -7,7 +7,7 @@ import torch
 from pydantic import PositiveFloat
 
 from kennel.shapes import Latents
-from kennel.techniques.base import TECHNIQUES, Technique, Turn
+from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 
 @TECHNIQUES.register("truncated_prior")
@@ -22,7 +22,7 @@ class TruncatedPrior(Technique):
 
     threshold: PositiveFloat = 2.0
 
-    def prior(self, latents: Latents, turn: Turn) -> Latents:
+    def transform_latents(self, latents: Latents, turn: StepContext) -> Latents:
         """Replaces the values that are outside; the others stay."""
         # Drawing until inside gives the truncated normal. Its inverse distribution function gives it at once,
         # without asking the device whether one more round is needed.

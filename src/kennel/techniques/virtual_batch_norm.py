@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kennel.errors import RecipeError
-from kennel.networks import Setting
+from kennel.networks import NetworkSpec
 from kennel.shapes import Features
-from kennel.techniques.base import TECHNIQUES, Players, Technique
+from kennel.techniques.base import TECHNIQUES, Networks, Technique
 
 REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -27,7 +27,7 @@ class VirtualBatchNorm(Technique):
 
     reference: int = Field(64, ge=2)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Replaces the batch norms; the reference batch becomes part of the generator."""
         generator = players.generator
         found = [
@@ -43,7 +43,7 @@ class VirtualBatchNorm(Technique):
             )
         for parent, name, child in found:
             setattr(parent, name, ReferenceNorm(child, self.reference))
-        batch = ReferenceBatch(generator.setting, self.reference, random)
+        batch = ReferenceBatch(generator.spec, self.reference, random)
         generator.reference_batch = batch
         # Bound methods of a submodule: a copy of the generator gets hooks of its own copy.
         generator.register_forward_pre_hook(batch.put_before, with_kwargs=True)
@@ -58,13 +58,13 @@ class ReferenceBatch(nn.Module):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: NetworkSpec,
         count: int,
         random: torch.Generator,
     ) -> None:
         """Draws `count` latents and labels from `random`."""
         super().__init__()
-        shape = (count, setting.latent_dimension)
+        shape = (count, setting.latent_dim)
         if setting.latent_distribution == "uniform":
             latents = torch.rand(shape, generator=random) * 2 - 1
         else:
@@ -72,7 +72,7 @@ class ReferenceBatch(nn.Module):
         self.register_buffer("latents", latents)
         # As often as the set has each class, as in training; without labels nobody reads them. Instances are
         # all alike: how often each is shown is not known yet.
-        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.labels), dtype=torch.float64)
+        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.num_labels), dtype=torch.float64)
         labels = torch.multinomial(weights, count, replacement=True, generator=random)
         self.register_buffer("labels", labels)
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import PositiveFloat, PrivateAttr
 from torch import Tensor
 
-from kennel.techniques.base import TECHNIQUES, Play, Players, Stage, Technique
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, Networks, Stage, Technique
 
 
 @TECHNIQUES.register("weight_clipping")
@@ -24,20 +24,20 @@ class WeightClipping(Technique):
 
     _clipped: list[Tensor] = PrivateAttr(default_factory=list)
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Clamps the initial weights."""
         self._clamp(players)
 
-    def weights_replaced(self, players: Players) -> None:
+    def weights_replaced(self, players: Networks) -> None:
         """Clamps those that another run began with."""
         self._clamp(players)
 
-    def after_discriminator(self, play: Play) -> None:
+    def after_discriminator(self, play: ForwardOutput) -> None:
         """Clamps what the update made of them."""
-        self._clamp(play.players)
+        self._clamp(play.networks)
 
     @torch.no_grad()
-    def _clamp(self, players: Players) -> None:
+    def _clamp(self, players: Networks) -> None:
         statistics = set(players.discriminator.statistics.parameters())  # they have scales of their own
         self._clipped = [one for one in players.discriminator.parameters() if one not in statistics]
         torch._foreach_clamp_min_(self._clipped, -self.limit)

@@ -10,7 +10,7 @@ from kennel.networks.class_bias import ClassBias
 from kennel.networks.layers.normalization import ConditionalBatchNorm
 from kennel.networks.residual import Residual
 from kennel.techniques._weight_matrices import LAYERS
-from kennel.techniques.base import TECHNIQUES, Players, Stage, Technique
+from kennel.techniques.base import TECHNIQUES, Networks, Stage, Technique
 
 WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, ClassBias)
 NORMALISED = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -28,7 +28,7 @@ class NormalInit(Technique):
 
     standard_deviation: PositiveFloat = 0.02
 
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Draws the weights of both networks' layers anew from `random`."""
         for network in players.both():
             for layer in network.modules():
@@ -57,7 +57,7 @@ class XavierInit(Technique):
     residual_gain: PositiveFloat = 2**0.5
 
     @torch.no_grad()
-    def build(self, players: Players, random: torch.Generator) -> None:
+    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
         """Draws every weight matrix of both networks but those tables again, from `random`."""
         for network in players.both():
             residual = {

@@ -9,19 +9,19 @@ import torch
 
 from kennel import rng
 from kennel.config.recipe import Recipe
-from kennel.distributed import gathered, meet, rank, world_size
+from kennel.distributed import all_gather, all_gather_ints, rank, world_size
 from kennel.engine.observer import ALARMS_RAISED, Entry
-from kennel.engine.optim import Scheduled
-from kennel.engine.running_means import Tally
+from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.running_means import RunningMeans
 from kennel.engine.singular_values import Spectra, Spectrum, layer_in_words
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Progress, Trainer
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Progress, Trainer, TrainPlan
 from kennel.errors import AlarmError
 from kennel.images import to_float
 from kennel.losses import Loss, Targets
 from kennel.runs.checkpoint import in_folder
-from kennel.runs.run_dir import RunFolder
-from kennel.techniques import Turn
+from kennel.runs.run_dir import RunDir
+from kennel.techniques import StepContext
 from kennel.training.alarms.batch_diversity import nearest_distance
 from kennel.training.alarms.diagnosis import REMEDIES, WHY, first_not_finite, sentence, with_what_is_wrong
 from kennel.training.alarms.rules import (
@@ -29,7 +29,7 @@ from kennel.training.alarms.rules import (
     DIVERSITY,
     IGNORANT,
     NON_FINITE,
-    Sign,
+    AlarmSignal,
     Tick,
     alarms_of,
     newly_raised,
@@ -42,7 +42,7 @@ REPLAYED_ROUNDS = 64
 """How many rounds, the last ones, are played again at most to find a layer."""
 
 
-class RollBack(Exception):  # noqa: N818 (a turn of the run, no error)
+class RollbackRequested(Exception):  # noqa: N818 (a turn of the run, no error)
     """The run is to go back to a checkpoint of at most `good_until` images; `why` is an alarm's sentence."""
 
     def __init__(self, good_until: int, why: str) -> None:
@@ -52,7 +52,7 @@ class RollBack(Exception):  # noqa: N818 (a turn of the run, no error)
         self.why = why
 
 
-class Overseer:
+class AlarmMonitor:
     """Measures at every tick, raises alarms, and does what the recipe's policy says.
 
     `rollbacks` counts how often the run has been taken back.
@@ -61,24 +61,24 @@ class Overseer:
     trainer: Trainer
 
     def __init__(
-        self, folder: RunFolder, recipe: Recipe, step: Step, plan: Plan, say: Callable[[str], None]
+        self, folder: RunDir, recipe: Recipe, step: GANStep, plan: TrainPlan, say: Callable[[str], None]
     ) -> None:
         """`trainer` is set when it is built, since its callbacks are this one's."""
         self.folder, self.recipe, self.step, self.plan, self.say = folder, recipe, step, plan, say
         self.options = recipe.alarms
         self.rollbacks = 0
-        players = {"generator": step.players.generator, "discriminator": step.players.discriminator}
+        players = {"generator": step.networks.generator, "discriminator": step.networks.discriminator}
         self.players = players
         self.spectra = Spectra(players, recipe.seed, self.options.spectra_iterations)
-        self.ignorant = ignorant_loss(step.loss)
+        self.ignorant = loss_at_zero_logits(step.loss)
         self.ticks: list[Tick] = []
         self._schedules = (
-            step.discriminator_optimiser,
-            step.generator_optimiser,
-            step.companion_optimisers,
+            step.discriminator_optimizer,
+            step.generator_optimizer,
+            step.auxiliary_optimizers,
         )
         self._alarms = alarms_of(self.options)
-        self._signs: dict[str, Sign] = {}
+        self._signs: dict[str, AlarmSignal] = {}
         self._clean_until = 0
         self._seen = 0
         """Images before the round that is being played."""
@@ -121,7 +121,7 @@ class Overseer:
     def act(self, entry: Entry, progress: Progress) -> None:
         """Turns the run where the policy says so; before the tick's checkpoint, which would not be good."""
         good_until = min((sign.good_until for sign in self._signs.values()), default=progress.images_seen)
-        raised, good_until = meet(len(self._signs), good_until)[0]  # rank 0 decides for all
+        raised, good_until = all_gather_ints(len(self._signs), good_until)[0]  # rank 0 decides for all
         if raised:
             names = ", ".join(self._signs)
             self._turn(
@@ -139,7 +139,7 @@ class Overseer:
 
     def at_round(self, images_seen: int) -> None:
         """Finds what is not finite as soon as that needs no wait, and at every tick's end."""
-        plan, sentinel = self.plan, self.step.sentinel
+        plan, sentinel = self.plan, self.step.nonfinite_guard
         tick, self._seen = self._seen // plan.tick_images, images_seen
         ends = images_seen // plan.tick_images > tick or images_seen >= plan.total_images
         alone = world_size() == 1
@@ -150,7 +150,7 @@ class Overseer:
         else:
             broken = True
         if ends:
-            broken = any(told[0] for told in meet(int(broken)))
+            broken = any(told[0] for told in all_gather_ints(int(broken)))
         if broken:
             self._broken(images_seen)
 
@@ -171,13 +171,13 @@ class Overseer:
 
     def _not_finite(self, saw: str, images_seen: int) -> None:
         ticks = [0, 0, *(tick.images for tick in self.ticks)]
-        sign = Sign(saw, ticks[-2])  # what ends so has its signs before
+        sign = AlarmSignal(saw, ticks[-2])  # what ends so has its signs before
         self._tell(NON_FINITE, sign, images_seen, WHY, REMEDIES)
         self._turn(sign.good_until, saw, beyond_repair=True)
 
     def _diagnosis(self, images_seen: int) -> str:
-        broken = self.step.sentinel.broken()
-        told = meet(int(broken is not None and bool(broken.statistics)))
+        broken = self.step.nonfinite_guard.broken()
+        told = all_gather_ints(int(broken is not None and bool(broken.statistics)))
         of_rank = next((place for place, (has_losses,) in enumerate(told) if has_losses), 0)
         if broken is None:
             return f"values that are not finite on another rank before {images_seen:,} images"
@@ -190,7 +190,7 @@ class Overseer:
         return sentence(broken, names, layer, images_seen, turns, of_rank, looked)
 
     def _moved(self) -> Mapping[str, torch.nn.Module]:
-        companions = {name: one.network for name, one in self.step.companions.items()}
+        companions = {name: one.network for name, one in self.step.auxiliary_networks.items()}
         return {**self.players, **companions}
 
     def _first_layer(self) -> tuple[str | None, bool]:
@@ -200,25 +200,25 @@ class Overseer:
         that none that is found says something. Networks are not compiled here: there no hook is heard.
         """
         trainer, networks = self.trainer, self._moved()
-        progress, turns, batch = trainer.progress, trainer.plan.turns, trainer.plan.batch
-        until, tally = progress.images_seen, trainer.tally
-        early = max(0, turns.round_after(until // batch) - REPLAYED_ROUNDS)
-        begins = max(self._clean_until, turns.discriminator_before(early) * batch)
-        progress.images_seen, trainer.tally = begins, Tally()
+        progress, turns, batch = trainer.progress, trainer.plan.steps, trainer.plan.batch_size
+        until, tally = progress.images_seen, trainer.running_means
+        early = max(0, turns.iteration_after(until // batch) - REPLAYED_ROUNDS)
+        begins = max(self._clean_until, turns.discriminator_steps_before(early) * batch)
+        progress.images_seen, trainer.running_means = begins, RunningMeans()
         try:
-            with self.step.passes.plainly():
+            with self.step.compute.eager():
                 while progress.images_seen < until:
                     with first_not_finite(networks) as found:
-                        trainer.round()
+                        trainer.iteration()
                     if found:
                         player, _, name = found[0].partition(" layer ")
                         return found[0] + with_what_is_wrong(networks[player], name), True
-            broke_again = not all(map(math.isfinite, trainer.tally.means().values()))
+            broke_again = not all(map(math.isfinite, trainer.running_means.means().values()))
         finally:
-            progress.images_seen, trainer.tally = until, tally
+            progress.images_seen, trainer.running_means = until, tally
         return None, broke_again and begins == self._clean_until
 
-    def _tell(self, name: str, sign: Sign, images_seen: int, why: str, remedies: str) -> None:
+    def _tell(self, name: str, sign: AlarmSignal, images_seen: int, why: str, remedies: str) -> None:
         if rank():
             return
         with writing(self.folder, "alarms.jsonl"):
@@ -236,8 +236,8 @@ class Overseer:
 
     def _turn(self, good_until: int, why: str, *, beyond_repair: bool) -> None:
         options = self.options
-        if options.policy == "rollback" and self.rollbacks < options.most_rollbacks:
-            raise RollBack(good_until, why)
+        if options.policy == "rollback" and self.rollbacks < options.max_rollbacks:
+            raise RollbackRequested(good_until, why)
         if options.policy == "warn" and not beyond_repair:
             return
         had = f" after {self.rollbacks} rollbacks" if options.policy == "rollback" else ""
@@ -262,21 +262,23 @@ class Overseer:
         The generator draws as it does in training, by the batch; nothing that it remembers is changed.
         """
         trainer, plan = self.trainer, self.plan
-        generator = self.step.players.generator
+        generator = self.step.networks.generator
         before = {name: buffer.clone() for name, buffer in generator.named_buffers()}
         sums = torch.zeros(2)
-        for number in range(-(-DIVERSITY_IMAGES // plan.batch)):
-            images_seen = trainer.progress.images_seen + number * plan.batch
-            turn = Turn(images_seen, plan.total_images, "generator", number, trainer.plan.seed, plan.device)
+        for number in range(-(-DIVERSITY_IMAGES // plan.batch_size)):
+            images_seen = trainer.progress.images_seen + number * plan.batch_size
+            turn = StepContext(
+                images_seen, plan.total_images, "generator", number, trainer.plan.seed, plan.device
+            )
             pixels, labels = trainer.stream.at(images_seen)
             random = turn.random("diversity")
-            latents = random.own(trainer.draw_latents(plan.batch, random.generator))
+            latents = random.own(trainer.draw_latents(plan.batch_size, random.generator))
             for technique in self.step.techniques:
-                latents = technique.prior(latents, turn)
+                latents = technique.transform_latents(latents, turn)
             rng.seed_layers(turn.key("layers of diversity", rank()), plan.device)
-            with self.step.passes.autocast(plan.device):
+            with self.step.compute.autocast(plan.device):
                 fake = generator(latents, labels)
-            both = (gathered(fake), gathered(to_float(pixels)))
+            both = (all_gather(fake), all_gather(to_float(pixels)))
             sums += torch.stack([nearest_distance(images) for images in both]).cpu()
         for name, buffer in generator.named_buffers():
             buffer.copy_(before[name])
@@ -302,12 +304,12 @@ class Overseer:
         self.trainer.plan = replace(self.plan, seed=key_after(self.recipe.seed, rollbacks))
         factor = self.options.rate_factor**rollbacks
         discriminator, generator, companions = self._schedules
-        self.step.discriminator_optimiser = _scaled(discriminator, factor)
-        self.step.generator_optimiser = _scaled(generator, factor)
-        self.step.companion_optimisers = {name: _scaled(one, factor) for name, one in companions.items()}
+        self.step.discriminator_optimizer = _scaled(discriminator, factor)
+        self.step.generator_optimizer = _scaled(generator, factor)
+        self.step.auxiliary_optimizers = {name: _scaled(one, factor) for name, one in companions.items()}
 
 
-def _scaled(scheduled: Scheduled, factor: float) -> Scheduled:
+def _scaled(scheduled: ScheduledOptimizer, factor: float) -> ScheduledOptimizer:
     return scheduled if factor == 1 else replace(scheduled, rate=lambda share: factor * scheduled.rate(share))
 
 
@@ -316,7 +318,7 @@ def key_after(seed: int, rollbacks: int) -> int:
     return seed if rollbacks == 0 else rng.key(seed, f"rollback {rollbacks}")
 
 
-def ignorant_loss(loss: Loss) -> float | None:
+def loss_at_zero_logits(loss: Loss) -> float | None:
     """The discriminator's loss at logits of 0, for a loss that cannot be less than 0; None for others."""
     if loss.compares_images:
         return None

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from kennel.config.base import validated
-from kennel.config.recipe import Part, Recipe, override
-from kennel.data.dataset import PackedSet
+from kennel.config.recipe import ComponentConfig, Recipe, override
+from kennel.data.dataset import ImageDataset
 from kennel.data.set_checks import FEW
 from kennel.engine.builder import class_counts
 from kennel.errors import RecipeError
 from kennel.features.pretrained import GRAPHS
 from kennel.networks import DISCRIMINATORS, GENERATORS
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.registry import Registry
 from kennel.techniques.ema import Ema
 from kennel.training.time_budget import images_of, speed_words
@@ -73,19 +73,19 @@ def choose(facts: Facts) -> Choice:
     """The recipe for these facts. Raises `RecipeError` where there are too few images, or none that fit."""
     refuse_few(facts.images)
     name, why = _named(facts)
-    recipe = built_in(name)
+    recipe = get_recipe(name)
     budget = _budget(facts, recipe)
     settings = [
         *_switched(recipe, "horizontal_flip", facts.channels == 3),
         *_augmentation(facts.images),
-        *([] if _without_classes(facts, recipe) else ["classes=null"]),
-        f"generator.width={_width(facts, recipe)}",
+        *([] if _without_classes(facts, recipe) else ["num_classes=null"]),
+        f"generator.base_channels={_width(facts, recipe)}",
         f"techniques.ema.half_life_images={_half_life(recipe, budget)}",
         f"budget.images={budget}",
     ]
     if facts.device != "cuda":
-        settings += [f"validation.count={CPU_COUNT}", f"validation.every_ticks={CPU_EVERY}"]
-        settings += [f"ticks={CPU_TICKS}"]
+        settings += [f"validation.num_samples={CPU_COUNT}", f"validation.every_ticks={CPU_EVERY}"]
+        settings += [f"num_ticks={CPU_TICKS}"]
     chosen = override(recipe, settings)
     return Choice(
         chosen, (why, _of_pictures(facts, recipe), _of_sizes(facts, chosen), _of_budget(facts, chosen))
@@ -100,9 +100,11 @@ def side_for(smaller: int, device: str, hours: float | None = None) -> int:
     return max(32, min(most, 1 << max(smaller, 1).bit_length() - 1))
 
 
-def facts_of(packed: PackedSet, device: str, hours: float | None = None, budget: int | None = None) -> Facts:
+def facts_of(
+    packed: ImageDataset, device: str, hours: float | None = None, budget: int | None = None
+) -> Facts:
     """The facts of an opened set and this machine."""
-    features = _option(built_in("projected").discriminator, DISCRIMINATORS, "features")
+    features = _option(get_recipe("projected").discriminator, DISCRIMINATORS, "features")
     teacher = GRAPHS[features].extractor if features in GRAPHS else None
     missing = "" if teacher is None or teacher.at_hand() else teacher.published.source
     classes = class_counts(packed, len(packed.classes))
@@ -171,14 +173,14 @@ def _without_classes(facts: Facts, recipe: Recipe) -> str:
 
 def _width(facts: Facts, recipe: Recipe) -> int:
     """The generator's, by the device: on a GPU with many pictures twice the recipe's own."""
-    own = int(_option(recipe.generator, GENERATORS, "width"))
+    own = int(_option(recipe.generator, GENERATORS, "base_channels"))
     if facts.device == "cuda":
         return 2 * own if facts.images >= ROOM else own
     # The channels of dcgan double whenever the side halves, and a larger side halves more often.
     return max(8, own * 64 // max(64, facts.side)) if recipe.generator.name == "dcgan" else own
 
 
-def _option(part: Part, registry: Registry[Any], name: str) -> Any:
+def _option(part: ComponentConfig, registry: Registry[Any], name: str) -> Any:
     """What an option of a network is, where it is given or by default."""
     return getattr(validated(registry[part.name].Options, part.options, part.name), name)
 
@@ -187,7 +189,7 @@ def _budget(facts: Facts, recipe: Recipe) -> int:
     if facts.budget is not None:
         return facts.budget
     if facts.hours is not None and facts.images_per_second is not None:
-        return images_of(facts.hours, facts.images_per_second, recipe.batch)
+        return images_of(facts.hours, facts.images_per_second, recipe.batch_size)
     return recipe.budget.in_images(facts.images)
 
 
@@ -195,7 +197,7 @@ def _half_life(recipe: Recipe, budget: int) -> int:
     """A tenth of the run, no longer than the recipe's own and no shorter than ten batches."""
     given = [part.options.get("half_life_images") for part in recipe.techniques if part.name == "ema"]
     own = int(given[0]) if given and given[0] else Ema.model_fields["half_life_images"].default
-    return max(10 * recipe.batch, min(own, budget // 10))
+    return max(10 * recipe.batch_size, min(own, budget // 10))
 
 
 def _of_pictures(facts: Facts, recipe: Recipe) -> str:
@@ -210,12 +212,12 @@ def _of_pictures(facts: Facts, recipe: Recipe) -> str:
 
 
 def _of_sizes(facts: Facts, recipe: Recipe) -> str:
-    width = _option(recipe.generator, GENERATORS, "width")
+    width = _option(recipe.generator, GENERATORS, "base_channels")
     amount = "the strongest" if facts.images < SMALL else "the usual"
     if facts.images >= LARGE:
         amount = "little"
     return (
-        f"a generator of width {width} and batches of {recipe.batch} on {facts.device}; {amount} "
+        f"a generator of width {width} and batches of {recipe.batch_size} on {facts.device}; {amount} "
         f"augmentation, for {facts.images:,} pictures"
     )
 

@@ -8,7 +8,7 @@ from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
 
 
-class Best:
+class BestMetric:
     """The best value of one metric, by the direction that the registry gives.
 
     Attributes: `metric`, its registered name; `value`, the best so far, None before the first validation;
@@ -25,14 +25,14 @@ class Best:
     def add(self, images_seen: int, value: float) -> bool:
         """Counts one validation; True where it is the best so far. An equal value is no improvement."""
         if self.value is None or (
-            value > self.value if METRICS[self.metric].better == "higher" else value < self.value
+            value > self.value if METRICS[self.metric].direction == "higher" else value < self.value
         ):
             self.value, self.images_seen, self.since = value, images_seen, 0
             return True
         self.since += 1
         return False
 
-    def has_run_out(self, patience: int | None) -> bool:
+    def should_stop_early(self, patience: int | None) -> bool:
         """Whether so many validations came without an improvement; never with None."""
         return patience is not None and self.since >= patience
 

@@ -9,19 +9,19 @@ from kennel import cancellation
 from kennel.config.recipe import Recipe
 from kennel.engine.builder import sampling_generator
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Progress, Trainer
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Progress, Trainer, TrainPlan
 from kennel.errors import CheckpointError, CheckpointFormatError
 from kennel.images import save_png, tile
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import Samples, a_row_a_class
-from kennel.storage.atomic_io import sweep
+from kennel.storage.atomic_io import remove_partial_files
 from kennel.storage.safetensors_io import bytes_of
-from kennel.training.alarm_callback import Overseer
-from kennel.training.best_metric import Best
+from kennel.training.alarm_callback import AlarmMonitor
+from kennel.training.best_metric import BestMetric
 from kennel.training.disk_errors import writing
 from kennel.training.fork import origin_in_words
 from kennel.training.rollback import how_many_to_keep
@@ -37,10 +37,10 @@ class Keeper:
     """What is written at a tick, and how a run finds back to it."""
 
     trainer: Trainer
-    overseer: Overseer
+    overseer: AlarmMonitor
 
     def __init__(
-        self, folder: RunFolder, recipe: Recipe, step: Step, validator: Validator | None, plan: Plan
+        self, folder: RunDir, recipe: Recipe, step: GANStep, validator: Validator | None, plan: TrainPlan
     ) -> None:
         """`trainer` and `overseer` are set when they are built, since the trainer's callbacks are this one's,
         and `asked_to_stop` where there are signals to hear: a validation is given up by it."""
@@ -50,9 +50,9 @@ class Keeper:
         self.validator = validator
         self.plan = plan
         self.asked_to_stop: Callable[[], bool] = lambda: False
-        self.best = Best(recipe.validation.metric)
+        self.best = BestMetric(recipe.validation.metric)
         self.is_best = False
-        self._best_before: Best | None = None
+        self._best_before: BestMetric | None = None
         """How the best stood before a tick whose checkpoint is not written yet."""
         self._tick_at = -1
         """The images of the newest checkpoint that was written at a tick."""
@@ -60,7 +60,7 @@ class Keeper:
     @property
     def has_run_out(self) -> bool:
         """Whether the deciding metric has not improved for as long as the recipe waits."""
-        return self.best.has_run_out(self.recipe.validation.patience)
+        return self.best.should_stop_early(self.recipe.validation.patience)
 
     def resume(self, say: Callable[[str], None]) -> None:
         """Goes back to the newest whole checkpoint, where there is one.
@@ -74,27 +74,27 @@ class Keeper:
             spoilt.append(error)
 
         for place in (self.folder.path, self.folder.checkpoints, self.folder.samples):
-            sweep(place)
+            remove_partial_files(place)
         found = self._newest(damaged, say)
         for path in checkpoint.in_folder(self.folder.checkpoints):
             if found is not None and int(path.stem) > found.images_seen:
-                checkpoint.set_aside(path)
+                checkpoint.quarantine(path)
         for error in spoilt:
             aside = "it is set aside, and the one before it" if found is not None else "the one before it"
             say(f"{_capital(error)}: {aside} is taken.")
-        rollbacks = int(found.about.get("rollbacks", 0)) if found else 0
+        rollbacks = int(found.metadata.get("rollbacks", 0)) if found else 0
         # A tick that is due again, after its validation was given up, writes its lines again.
-        due = found is not None and bool(found.about.get("tick_due", False))
+        due = found is not None and bool(found.metadata.get("tick_due", False))
         self.folder.rewind_log(found.images_seen - due if found else 0, rollbacks)
         if found is None:
             return
         progress = self.trainer.progress
         self.restore(found)
         try:
-            progress.seconds = float(found.about["seconds"])
-            progress.tick_due = found.about["tick_due"]
-            self.best.restore(found.about)
-            self._tick_at = progress.images_seen if found.about.get("at_tick", True) else -1
+            progress.seconds = float(found.metadata["seconds"])
+            progress.tick_due = found.metadata["tick_due"]
+            self.best.restore(found.metadata)
+            self._tick_at = progress.images_seen if found.metadata.get("at_tick", True) else -1
         except KeyError as missing:
             raise CheckpointError(
                 f"the checkpoint {found.path} says nothing of its {missing.args[0]}, which kennel's own do: "
@@ -150,24 +150,28 @@ class Keeper:
                 same = None
             # At that count a rollback may have left another one, which knows of another best, or of none.
             now = {**self.best.about(), VALIDATIONS_SINCE_BEST: 0}
-            if same is None or self.best.value is None or any(same.about.get(key) != now[key] for key in now):
+            if (
+                same is None
+                or self.best.value is None
+                or any(same.metadata.get(key) != now[key] for key in now)
+            ):
                 say(f"{_capital(error)}: the run goes on, and the next best takes its place.")
                 return
-            checkpoint.save(path, same.tensors, same.about)
+            checkpoint.save(path, same.tensors, same.metadata)
             say(f"{_capital(error)}: it was made again from {same.path.name}.")
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """The networks and all that trains and watches them, as they were there."""
-        checkpoint.restore(found, self.step, self.trainer.tally)
+        checkpoint.restore(found, self.step, self.trainer.running_means)
         self.trainer.progress.images_seen = found.images_seen
-        self.overseer.restore(found.about, found.below("spectra"))
+        self.overseer.restore(found.metadata, found.below("spectra"))
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
         self.is_best, self._best_before = False, None
         if self.validator is None or not self._is_validated(progress) or self._is_spoilt():
             return
-        with cancellation.unless(self.asked_to_stop):
+        with cancellation.cancel_when(self.asked_to_stop):
             values = self.validator.values(sampling_generator(self.step), progress.images_seen)
         entry.update(values)
         self._best_before = copy(self.best)
@@ -182,7 +186,7 @@ class Keeper:
     def _is_spoilt(self) -> bool:
         """Whether weights are not finite: nothing can be drawn, and the overseer's look, which follows, ends
         the run or takes it back. Every rank has the same weights, and so the same answer."""
-        return any(not bool(one.isfinite().all()) for one in self.step.players.generator.parameters())
+        return any(not bool(one.isfinite().all()) for one in self.step.networks.generator.parameters())
 
     def _is_validated(self, progress: Progress) -> bool:
         tick = progress.images_seen // self.plan.tick_images
@@ -191,7 +195,7 @@ class Keeper:
 
     def draw_grid(self, entry: Entry, progress: Progress) -> None:
         """Samples of fixed latents, as a picture named by the images seen."""
-        seeds, labels, columns = grid_of(self.recipe.classes or 0)
+        seeds, labels, columns = grid_of(self.recipe.num_classes or 0)
         generator, sampling = sampling_generator(self.step), self.recipe.sampling
         samples = Samples(generator, self.recipe.latent, seeds, labels=labels, sampling=sampling)
         picture = tile(samples.pixels(), columns)
@@ -254,7 +258,7 @@ class Keeper:
 
     def save(self, progress: Progress, *, at_tick: bool) -> None:
         """A checkpoint, also as the best where it is; older ones go."""
-        tensors = checkpoint.collect(self.step, self.trainer.tally) | self.overseer.tensors()
+        tensors = checkpoint.collect(self.step, self.trainer.running_means) | self.overseer.tensors()
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
@@ -273,7 +277,7 @@ class Keeper:
                 self.is_best = False
             numbered = self.folder.checkpoints / checkpoint.name_for(progress.images_seen)
             checkpoint.save(numbered, tensors, about)
-            checkpoint.keep_newest(self.folder.checkpoints, how_many_to_keep(self.folder, self.recipe))
+            checkpoint.prune(self.folder.checkpoints, how_many_to_keep(self.folder, self.recipe))
         self._best_before = None
         if at_tick:
             self._tick_at = progress.images_seen

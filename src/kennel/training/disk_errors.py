@@ -8,14 +8,14 @@ from pathlib import Path
 
 from kennel.errors import RunError
 from kennel.runs import checkpoint
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 """The disk is full, the file is larger than it may be, the quota is used up."""
 
 
 @contextmanager
-def writing(folder: RunFolder, what: str, needed: int | None = None) -> Iterator[None]:
+def writing(folder: RunDir, what: str, needed: int | None = None) -> Iterator[None]:
     """An `OSError` of the block becomes a `RunError`: what could not be written, and how to go on.
 
     `needed`: at most so many bytes the file takes.
@@ -35,13 +35,13 @@ def writing(folder: RunFolder, what: str, needed: int | None = None) -> Iterator
         raise RunError(f"{what} of {folder.path} could not be written, {reason}; {kept}{remedy}") from error
 
 
-def _figures(folder: RunFolder, needed: int | None) -> str:
+def _figures(folder: RunDir, needed: int | None) -> str:
     free = shutil.disk_usage(folder.path).free
     wanted = "" if needed is None else f"it takes up to {needed:,} bytes, and "
     return f"{wanted}{free:,} bytes are free on its disk"
 
 
-def _removable(folder: RunFolder) -> str:
+def _removable(folder: RunDir) -> str:
     """What of this run could go, with its size; empty where there is nothing to speak of."""
     older = sum(path.stat().st_size for path in checkpoint.in_folder(folder.checkpoints)[1:])
     parts = {

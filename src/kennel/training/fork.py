@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from kennel.config.recipe import Recipe
-from kennel.engine.running_means import Tally
-from kennel.engine.step import Step
+from kennel.engine.running_means import RunningMeans
+from kennel.engine.step import GANStep
 from kennel.errors import RunError
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
-from kennel.runs.run_dir import RunFolder
-from kennel.training.best_metric import Best
-from kennel.training.weight_transfer import take_weights
+from kennel.runs.run_dir import RunDir
+from kennel.training.best_metric import BestMetric
+from kennel.training.weight_transfer import transfer_weights
 
 
 def begin_fork(
-    folder: RunFolder,
+    folder: RunDir,
     parent: Path,
     recipe: Recipe,
     about: Mapping[str, Any],
-    step: Step,
+    step: GANStep,
     say: Callable[[str], None],
 ) -> None:
     """Begins the run of `folder` with the weights of the newest whole checkpoint of `parent`.
@@ -34,7 +34,7 @@ def begin_fork(
     `CheckpointError` where nothing fits.
     """
     folder.refuse_other_content(dot_files_too=True)
-    old = RunFolder(parent)
+    old = RunDir(parent)
     parents = old.recipe()
     found = checkpoint.newest(
         old.checkpoints, lambda error: say(f"{error}: the one before is taken."), identity_of(old)
@@ -42,26 +42,26 @@ def begin_fork(
     if found is None:
         raise RunError(f"{parent} has no checkpoint to begin from yet: let it reach its first tick")
     same = list(about["data"]["classes"]) == old.about()["data"]["classes"]
-    taken = take_weights(found, parents, step, recipe, same_classes=same)
+    taken = transfer_weights(found, parents, step, recipe, same_classes=same)
     origin = {
         "path": str(parent.resolve()),
         "run": identity_of(old),
         "fingerprint": old.fingerprint(),
         "images_seen": found.images_seen,
-        "checksum": found.about["checksum"],
+        "checksum": found.metadata["checksum"],
         **taken.about(),
     }
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", suffix=".part", dir=folder.path.parent))
     try:
         temporary.chmod(0o755)
-        new = RunFolder(temporary)
+        new = RunDir(temporary)
         new.begin(recipe, {**about, "parent": origin})
         words: dict[str, Any] = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "at_tick": True}
         words |= {"recipe": recipe.fingerprint(), "run": identity_of(new)}
         words |= origin_in_words(new.about())
-        words |= Best(recipe.validation.metric).about()
-        tensors = checkpoint.collect(step, Tally())
+        words |= BestMetric(recipe.validation.metric).about()
+        tensors = checkpoint.collect(step, RunningMeans())
         checkpoint.save(new.checkpoints / checkpoint.name_for(0), tensors, words)
         if folder.path.is_dir():
             folder.path.rmdir()  # empty, or it is refused here
@@ -75,12 +75,12 @@ def begin_fork(
     say(f"{folder.path} begins with the weights of {parent} at {found.images_seen:,} images{taken.words()}.")
 
 
-def check_parent(folder: RunFolder, parent: Path) -> None:
+def check_parent(folder: RunDir, parent: Path) -> None:
     """Raises `RunError` where the run that is there already did not begin from `parent`.
 
     A parent that has gone on since, with a larger budget, is still the same run.
     """
-    origin, old = folder.about().get("parent"), RunFolder(parent)
+    origin, old = folder.about().get("parent"), RunDir(parent)
     known = isinstance(origin, Mapping) and (
         origin["run"] == identity_of(old)
         if "run" in origin

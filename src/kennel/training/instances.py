@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from kennel.config.recipe import Recipe
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.instances import InstanceBatches
-from kennel.data.loader import Stream
-from kennel.distributed import alone, rank, tensors_of_rank_0, world_size
+from kennel.data.loader import BatchLoader
+from kennel.distributed import broadcast_tensors, rank, single_process, world_size
 from kennel.engine.builder import sampling_generator
-from kennel.engine.step import Step
+from kennel.engine.step import GANStep
 from kennel.engine.trainer import Batches
 from kennel.errors import DataError
 from kennel.evaluation.metrics._nearest import nearest
@@ -45,7 +45,7 @@ class InstanceTable:
 
 
 def instance_table(
-    recipe: Recipe, packed: PackedSet, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe, packed: ImageDataset, device: torch.device, say: Callable[[str], None]
 ) -> InstanceTable | None:
     """The table of a resolved recipe, the same on all ranks; None where it has no instances.
 
@@ -55,26 +55,26 @@ def instance_table(
         return None
     named: dict[str, Tensor] = {}
     if rank() == 0:
-        with alone():
+        with single_process():
             table = _table(recipe, packed, device, say)
         named = {"vectors": table.vectors, "neighbors": table.neighbors}
     if world_size() > 1:
-        named = tensors_of_rank_0(named)
+        named = broadcast_tensors(named)
     return InstanceTable(named["vectors"], named["neighbors"])
 
 
 def _table(
-    recipe: Recipe, packed: PackedSet, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe, packed: ImageDataset, device: torch.device, say: Callable[[str], None]
 ) -> InstanceTable:
     wanted = recipe.instances
     # What is near needs no more digits than training.
-    precision: Precision = "bfloat16" if recipe.speed.precision == "bfloat16" else "float32"
+    precision: Precision = "bfloat16" if recipe.compute.precision == "bfloat16" else "float32"
     extractor = open_extractor(wanted.extractor, device=device, precision=precision)
     if not is_kept(packed, extractor):
         say(f"Instances: {extractor.name} looks at {len(packed):,} images, once for this set.")
     features = reference_features(packed, extractor, on_note=say, on_progress=remaining_time(say)).features
-    rows = choose_rows(len(packed), wanted.count or len(packed), recipe.seed)
-    coordinates, share = principal_coordinates(features, rows, wanted.dimension)
+    rows = choose_rows(len(packed), wanted.num_instances or len(packed), recipe.seed)
+    coordinates, share = principal_coordinates(features, rows, wanted.dim)
     # An image that is the mean of all has no direction; it is taken as it is, and is like any other.
     lengths = np.linalg.norm(coordinates, axis=1, keepdims=True)
     if not lengths.any():
@@ -83,12 +83,12 @@ def _table(
     instances = units if rows is None else units[rows]
     found = nearest(units, instances, wanted.neighbors, device=device)
     # So many images span one direction fewer; the rest of a vector is 0.
-    there = min(wanted.dimension, features.shape[1], len(instances) - 1)
+    there = min(wanted.dim, features.shape[1], len(instances) - 1)
     say(
         f"Instances: {len(instances):,} images by {extractor.name}, {there} principal components "
         f"({share:.0%} of the variance)."
     )
-    width = np.float32(wanted.dimension) ** 0.5
+    width = np.float32(wanted.dim) ** 0.5
     return InstanceTable(
         torch.from_numpy((instances * width).astype(np.float32)),
         torch.from_numpy(found.indices.astype(np.int32)),
@@ -131,22 +131,22 @@ def principal_coordinates(
     return coordinates, float(values[::-1][:kept].sum() / max(values.sum(), 1e-30))
 
 
-def fill_instances(step: Step, table: InstanceTable) -> None:
+def fill_instances(step: GANStep, table: InstanceTable) -> None:
     """Gives the vectors to both players and to the average that is sampled from."""
-    players = step.players
+    players = step.networks
     for network in {players.generator, players.discriminator, sampling_generator(step)}:
         for part in parts_with_instances(network):
             part.fill(table.vectors, table.counts)
 
 
-def with_instances(stream: Stream, table: InstanceTable | None, seed: int) -> Batches:
+def with_instances(stream: BatchLoader, table: InstanceTable | None, seed: int) -> Batches:
     """The stream as it is, or with an instance for each image."""
     return stream if table is None else InstanceBatches(stream, table.neighbors, seed)
 
 
-def stand_ins(recipe: Recipe, stream: Stream) -> Batches:
+def stand_ins(recipe: Recipe, stream: BatchLoader) -> Batches:
     """Batches with any instances: as fast as the real ones, without a look at the images."""
-    count = recipe.instances.count
+    count = recipe.instances.num_instances
     if not recipe.instances.neighbors or not count:
         return stream
     return InstanceBatches(stream, torch.arange(len(stream.packed))[:, None] % count, recipe.seed)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kennel.data.dataset import PackedSet
-from kennel.data.images import ChosenSet, ImageSet, PixelArray, read_rows
+from kennel.data.dataset import ImageDataset
+from kennel.data.images import ImageSource, PixelArray, Subset, read_rows
 from kennel.evaluation.metrics.mifid import nearest_training
 from kennel.features.base import Extractor
 from kennel.features.cache import is_kept, reference_features
@@ -15,7 +15,7 @@ from kennel.features.extract import choose_rows, extract_rows
 from kennel.features.factory import choose, open_extractor
 from kennel.features.moments import FloatArray
 from kennel.images import save_png, tile
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import SampledSet
@@ -35,14 +35,14 @@ class Nearest:
     among: str
 
 
-def draw_nearest(folder: RunFolder, data: Path, device: torch.device) -> Nearest:
+def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
     """Draws `folder.nearest`: samples of the newest checkpoint, each on the left of the training image that
     is nearest by cosine distance, the closest pair first.
 
     The features are the best at hand that the discriminator did not learn from: by those that taught it every
     sample is near. Seeds are those of the run's grids, from 0.
     """
-    run, packed = load_run(folder.path, device=device), PackedSet(data)
+    run, packed = load_run(folder.path, device=device), ImageDataset(data)
     extractor = open_extractor(choose(teacher=run.teacher, often=True), device=device, download=False)
     samples = run.samples(COUNT)
     pixels = samples.pixels()
@@ -63,11 +63,11 @@ def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
     return np.concatenate([left, right], 3)
 
 
-def _reference(packed: PackedSet, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
+def _reference(packed: ImageDataset, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
     """The features of the training images, and which those are; None for all of them."""
     if len(packed) <= LOOKED_AT or is_kept(packed, extractor):
         return None, reference_features(packed, extractor).features
     rows = choose_rows(len(packed), LOOKED_AT, 0)
     assert rows is not None
-    chosen: ImageSet = ChosenSet(packed, rows)
+    chosen: ImageSource = Subset(packed, rows)
     return rows, extract_rows(chosen, extractor).features

@@ -41,18 +41,19 @@ def failures_told(recipe: Recipe, device: torch.device, where: str) -> Iterator[
     The way there is played uncompiled where that fails; of the way back it is known too late.
     """
     with shortage_told(
-        f"a batch of {recipe.batch:,} images",
+        f"a batch of {recipe.batch_size:,} images",
         device,
-        f"give a smaller --set batch=...{where} (`kennel plan` says what one takes)",
+        f"give a smaller --set batch_size=...{where} (`kennel plan` says what one takes)",
     ):
         try:
             yield
         except RuntimeError as error:
-            if recipe.speed.compile is False or is_short_of_memory(error) or not _of_a_compiler(error):
+            if recipe.compute.compile is False or is_short_of_memory(error) or not _of_a_compiler(error):
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(
-                f"the way back through the compiled networks failed ({reason}): give --set speed.compile=off"
+                f"the way back through the compiled networks failed ({reason}): "
+                "give --set compute.compile=off"
             ) from error
 
 

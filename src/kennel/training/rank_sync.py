@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from kennel.config.recipe import Recipe, from_yaml
-from kennel.data.dataset import PackedSet
-from kennel.distributed import meet, rank, tensors_of_rank_0, told_by_rank_0, world_size
+from kennel.data.dataset import ImageDataset
+from kennel.distributed import all_gather_ints, broadcast_str, broadcast_tensors, rank, world_size
 from kennel.engine.observer import Entry
 from kennel.engine.trainer import Progress, Trainer
 from kennel.errors import RankError, RecipeError
 from kennel.runs import checkpoint
 from kennel.runs.checkpoint import Checkpoint
-from kennel.techniques import Players
-from kennel.training.alarm_callback import Overseer
+from kennel.techniques import Networks
+from kennel.training.alarm_callback import AlarmMonitor
 
 APART = 1.0
 """Seconds between two meetings at which ranks tell whether they were asked to stop, about."""
@@ -33,14 +33,14 @@ def refuse_uneven(batch: int) -> None:
         near = max(1, round(batch / ranks)) * ranks
         raise RecipeError(
             f"a batch of {batch:,} images cannot be divided among {ranks} ranks, and the recipe's batch is "
-            f"the whole one: give --set batch={near}, or another number of ranks"
+            f"the whole one: give --set batch_size={near}, or another number of ranks"
         )
 
 
-def refuse_different(packed: PackedSet) -> None:
+def refuse_different(packed: ImageDataset) -> None:
     """Raises `RankError` on all ranks where one has another set than rank 0."""
     own = int.from_bytes(hashlib.blake2b(packed.fingerprint.encode(), digest_size=8).digest()) >> 1
-    told = meet(own, patient=True)
+    told = all_gather_ints(own, patient=True)
     other = next((place for place, its in enumerate(told) if its != told[0]), None)
     if other is not None:
         raise RankError(
@@ -58,19 +58,19 @@ def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
         found = find()
         return found.to_yaml() if world_size() > 1 else ""
 
-    told = told_by_rank_0(text)
+    told = broadcast_str(text)
     return found or from_yaml(told, "the recipe of rank 0")
 
 
-def share_state(trainer: Trainer, overseer: Overseer) -> None:
+def broadcast_state(trainer: Trainer, overseer: AlarmMonitor) -> None:
     """Gives every rank the state and the place in the run that rank 0 has, as a checkpoint would."""
     if world_size() == 1:
         return
-    step, tally, progress = trainer.step, trainer.tally, trainer.progress
-    tensors = tensors_of_rank_0({} if rank() else checkpoint.collect(step, tally) | overseer.tensors())
-    rollbacks = meet(overseer.rollbacks)[0][0]
-    images_seen, tick_due = meet(progress.images_seen, progress.tick_due)[0]
-    seconds = float(told_by_rank_0(lambda: repr(progress.seconds)))
+    step, tally, progress = trainer.step, trainer.running_means, trainer.progress
+    tensors = broadcast_tensors({} if rank() else checkpoint.collect(step, tally) | overseer.tensors())
+    rollbacks = all_gather_ints(overseer.rollbacks)[0][0]
+    images_seen, tick_due = all_gather_ints(progress.images_seen, progress.tick_due)[0]
+    seconds = float(broadcast_str(lambda: repr(progress.seconds)))
     if rank():
         shared = Checkpoint(Path("the state of rank 0"), tensors, {})
         checkpoint.restore(shared, step, tally)
@@ -78,10 +78,10 @@ def share_state(trainer: Trainer, overseer: Overseer) -> None:
         progress.images_seen, progress.seconds, progress.tick_due = images_seen, seconds, bool(tick_due)
 
 
-class Company:
+class RankSync:
     """The meetings of one run's ranks while they train."""
 
-    def __init__(self, players: Players, asked: Callable[[], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, players: Networks, asked: Callable[[], bool], say: Callable[[str], None]) -> None:
         """`asked` says whether this rank was asked to stop; rank 0 `say`s so where another was."""
         self.players = players
         self.asked, self.say = asked, say
@@ -101,7 +101,7 @@ class Company:
         own = self.asked()
         seconds = max(time.monotonic() - self._met, 1e-6)
         until_next = min(MOST_ROUNDS, max(1, round(self._rounds * APART / seconds)))
-        told = meet(own, until_next)
+        told = all_gather_ints(own, until_next)
         self._rounds = told[0][1]
         self._rounds_left, self._met = self._rounds - 1, time.monotonic()
         askers = [place for place, (asked, _) in enumerate(told) if asked]
@@ -116,17 +116,17 @@ class Company:
 
     def after_validation(self, entry: Entry, progress: Progress) -> None:
         """Waits for rank 0's scores, where the others have none: what comes next are sums over all ranks."""
-        meet(patient=True)
+        all_gather_ints(patient=True)
 
     def after_tick(self, entry: Entry, progress: Progress) -> None:
         """Waits for what rank 0 has to do at a tick; whether all go on is asked before the next round."""
-        meet(patient=True)
+        all_gather_ints(patient=True)
         self._rounds_left, self._rounds, self._met = 0, 1, time.monotonic()
 
 
-def refuse_drift(players: Players, images_seen: int) -> None:
+def refuse_drift(players: Networks, images_seen: int) -> None:
     """Raises `RankError` on all ranks where one holds other weights or statistics than rank 0."""
-    told = meet(*(digest(network) for network in players.both()))
+    told = all_gather_ints(*(digest(network) for network in players.both()))
     for place, digests in enumerate(told):
         for name, own, first in zip(("generator", "discriminator"), digests, told[0], strict=True):
             if own != first:

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from kennel.config.recipe import Recipe, override
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.cached import is_plain, look, prepared
-from kennel.distributed import after_rank_0
+from kennel.distributed import rank_zero_first
 from kennel.engine.builder import resolve
 from kennel.errors import DataError, RecipeError
-from kennel.recipes import RECIPES, find
+from kennel.recipes import RECIPES, load_recipe
 from kennel.registry import unknown_name
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.auto_recipe import AUTO, choose, facts_of, refuse_few, side_for
 from kennel.training.time_budget import check_hours, images_of, measured_speed, speed_words
 
@@ -52,9 +52,9 @@ class Asked:
         """Whether the recipe is left open."""
         return self.recipe == AUTO
 
-    def begun(self) -> RunFolder | None:
+    def begun(self) -> RunDir | None:
         """The run that is gone on with, or the one whose weights begin a new one; None for a new run."""
-        folders = [RunFolder(path) for path in (self.run, self.parent) if path is not None]
+        folders = [RunDir(path) for path in (self.run, self.parent) if path is not None]
         return next((folder for folder in folders if folder.exists()), None)
 
 
@@ -67,8 +67,8 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
     """
     check_hours(asked.hours)
     _refuse_two_budgets(asked)
-    if asked.parent is not None and not RunFolder(asked.run).exists():
-        RunFolder(asked.parent).recipe()  # refused before anything is prepared or measured for it
+    if asked.parent is not None and not RunDir(asked.run).exists():
+        RunDir(asked.parent).recipe()  # refused before anything is prepared or measured for it
     begun = asked.begun()
     settings = [*asked.settings, *asked.budget]
     named = None if asked.is_open else override(_find(asked.recipe), settings)
@@ -79,7 +79,7 @@ def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, 
         recipe = override(begun.recipe(), settings)
         say(f"The run in {begun.path} has its recipe ({recipe.name}), which is taken.")
     else:
-        return _chosen(asked, PackedSet(data), say), data
+        return _chosen(asked, ImageDataset(data), say), data
     if asked.hours is not None:
         recipe = _with_hours(asked, recipe, data, say)
     return recipe, data
@@ -100,11 +100,11 @@ def _find(recipe: str) -> Recipe:
     """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
     if Path(recipe).suffix not in FILES and recipe not in RECIPES:
         raise unknown_name("recipe", recipe, [*RECIPES, AUTO])
-    return find(recipe)
+    return load_recipe(recipe)
 
 
 def _as_packed(
-    asked: Asked, named: Recipe | None, begun: RunFolder | None, say: Callable[[str], None], bar: Bar
+    asked: Asked, named: Recipe | None, begun: RunDir | None, say: Callable[[str], None], bar: Bar
 ) -> Path:
     """The set to train on; pictures as they lie are prepared first."""
     source = asked.data
@@ -127,7 +127,7 @@ def _as_packed(
             if named is None:
                 refuse_few(seen.count)
             size = side_for(seen.side, asked.device.type, asked.hours)
-        packed, is_new = after_rank_0(lambda: _prepared(source, size, bar))
+        packed, is_new = rank_zero_first(lambda: _prepared(source, size, bar))
     except DataError as error:
         raise DataError(
             f"{error}; `kennel data prepare {shlex.quote(str(source))} DEST` has options for what is kept"
@@ -136,12 +136,12 @@ def _as_packed(
     return packed.path
 
 
-def _prepared(source: Path, size: int, bar: Bar) -> tuple[PackedSet, bool]:
+def _prepared(source: Path, size: int, bar: Bar) -> tuple[ImageDataset, bool]:
     with bar("preparing") as report:
         return prepared(source, size, report)
 
 
-def _in_words(source: Path, packed: PackedSet, is_new: bool) -> str:
+def _in_words(source: Path, packed: ImageDataset, is_new: bool) -> str:
     """What became of the pictures."""
     channels, side, _ = packed.shape
     dropped = packed.about.get("report", {}).get("dropped", {})
@@ -154,10 +154,10 @@ def _in_words(source: Path, packed: PackedSet, is_new: bool) -> str:
     )
 
 
-def _chosen(asked: Asked, packed: PackedSet, say: Callable[[str], None]) -> Recipe:
+def _chosen(asked: Asked, packed: ImageDataset, say: Callable[[str], None]) -> Recipe:
     budget = None
     if given := [*_budgets(asked.settings), *asked.budget]:
-        budget = override(find("projected"), given).budget.in_images(len(packed))
+        budget = override(load_recipe("projected"), given).budget.in_images(len(packed))
     facts = facts_of(packed, asked.device.type, asked.hours, budget)
     choice = choose(facts)
     resolve(
@@ -181,13 +181,13 @@ def _speed(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None])
 def _with_hours(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> Recipe:
     """The recipe with the images that the hours come to; a run that has begun has counted them already."""
     assert asked.hours is not None
-    run = RunFolder(asked.run)
+    run = RunDir(asked.run)
     if run.exists():
         budget = run.recipe().budget
         count = f"{budget.images:,} images" if budget.images else f"{budget.epochs:g} epochs"
         say(f"--hours counts when a run begins: that in {run.path} keeps its {count}; --images changes them.")
         return recipe.model_copy(update={"budget": budget})
     speed = _speed(asked, recipe, data, say)
-    images = images_of(asked.hours, speed, recipe.batch)
+    images = images_of(asked.hours, speed, recipe.batch_size)
     say(f"{TITLES[3]} {images:,} images ({speed_words(asked.hours, speed)}).")
     return override(recipe, [f"budget.images={images}"])

@@ -10,10 +10,10 @@ from kennel.engine.trainer import Progress, Trainer
 from kennel.errors import AlarmError, CheckpointError
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
-from kennel.runs.run_dir import RunFolder
-from kennel.training.alarm_callback import Overseer, RollBack
+from kennel.runs.run_dir import RunDir
+from kennel.training.alarm_callback import AlarmMonitor, RollbackRequested
 from kennel.training.disk_errors import writing
-from kennel.training.rank_sync import share_state
+from kennel.training.rank_sync import broadcast_state
 from kennel.training.tensorboard import EventWriter
 
 
@@ -21,10 +21,10 @@ from kennel.training.tensorboard import EventWriter
 class Kept(Protocol):
     """What of a `Keeper` a rollback needs."""
 
-    folder: RunFolder
+    folder: RunDir
     recipe: Recipe
     trainer: Trainer
-    overseer: Overseer
+    overseer: AlarmMonitor
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Goes back to this checkpoint."""
@@ -45,7 +45,7 @@ def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], N
     while True:
         try:
             return trainer.run()
-        except RollBack as back:
+        except RollbackRequested as back:
             _roll_back(keeper, back, say)
             if rank() == 0:
                 with writing(keeper.folder, "a TensorBoard event"):
@@ -53,7 +53,7 @@ def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], N
             overseer.begin(trainer.progress)
 
 
-def _roll_back(keeper: Kept, back: RollBack, say: Callable[[str], None]) -> None:
+def _roll_back(keeper: Kept, back: RollbackRequested, say: Callable[[str], None]) -> None:
     """First the good checkpoint is written again with the new count, then those after it go.
 
     A run that is killed between the two finds a checkpoint of the branch that was left, comes to the same
@@ -82,19 +82,17 @@ def _roll_back(keeper: Kept, back: RollBack, say: Callable[[str], None]) -> None
                 if int(path.stem) > good.images_seen:
                     path.unlink()
             folder.rewind_log(good.images_seen, count)
-    share_state(keeper.trainer, overseer)
-    keeper.trainer.step.sentinel.reset()
+    broadcast_state(keeper.trainer, overseer)
+    keeper.trainer.step.nonfinite_guard.reset()
     factor = keeper.recipe.alarms.rate_factor**count
     rates = "" if factor == 1 else f", and learning rates are {factor:g} of theirs"
     say(
-        f"Rollback {count} of at most {keeper.recipe.alarms.most_rollbacks}: from {left_at:,} back to "
+        f"Rollback {count} of at most {keeper.recipe.alarms.max_rollbacks}: from {left_at:,} back to "
         f"{progress.images_seen:,} images. Every draw from there has a new key{rates}."
     )
 
 
-def _newest_good(
-    folder: RunFolder, good_until: int, say: Callable[[str], None]
-) -> checkpoint.Checkpoint | None:
+def _newest_good(folder: RunDir, good_until: int, say: Callable[[str], None]) -> checkpoint.Checkpoint | None:
     """Of this run's checkpoints that were written at ticks, the newest that is old enough and whole."""
     run = identity_of(folder)
     for path in _of_ticks(folder):
@@ -106,17 +104,17 @@ def _newest_good(
     return None
 
 
-def _of_ticks(folder: RunFolder) -> list[Path]:
+def _of_ticks(folder: RunDir) -> list[Path]:
     """Newest first; a stop between two ticks leaves one that a run without the stop would not have."""
     return [path for path in checkpoint.in_folder(folder.checkpoints) if checkpoint.at_tick(path)]
 
 
 def rolls_back(recipe: Recipe) -> bool:
     """Whether an alarm may take the run back."""
-    return recipe.alarms.policy == "rollback" and recipe.alarms.most_rollbacks > 0
+    return recipe.alarms.policy == "rollback" and recipe.alarms.max_rollbacks > 0
 
 
-def how_many_to_keep(folder: RunFolder, recipe: Recipe) -> int:
+def how_many_to_keep(folder: RunDir, recipe: Recipe) -> int:
     """How many numbered checkpoints stay: with rollbacks, as far back as an alarm's first signs can lie."""
     if not rolls_back(recipe):
         return of_ticks_to_keep(recipe)
@@ -130,7 +128,7 @@ def of_ticks_to_keep(recipe: Recipe) -> int:
     return max(wanted, recipe.alarms.longest + 1) if rolls_back(recipe) else wanted
 
 
-def tidy(folder: RunFolder, recipe: Recipe) -> None:
+def tidy(folder: RunDir, recipe: Recipe) -> None:
     """After a tick's checkpoint, removes what stops between ticks have left: a rollback finds what it would
     without."""
     if rolls_back(recipe) and rank() == 0:

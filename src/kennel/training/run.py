@@ -11,26 +11,26 @@ import torch
 
 import kennel
 from kennel.config.recipe import Recipe, difference
-from kennel.data.dataset import PackedSet
-from kennel.data.loader import Stream
+from kennel.data.dataset import ImageDataset
+from kennel.data.loader import BatchLoader
 from kennel.data.set_checks import shortage
-from kennel.distributed import meet, own_rows, rank, world_size
+from kennel.distributed import all_gather_ints, rank, shard_slice, world_size
 from kennel.engine.builder import build_step, resolve, sampling_generator
-from kennel.engine.compute_defaults import refuse_graphs_elsewhere, settle_the_process, with_speed_for
+from kennel.engine.compute_defaults import configure_process, refuse_graphs_elsewhere, with_compute_defaults
 from kennel.engine.latents import draw_latents
-from kennel.engine.observer import Watch
+from kennel.engine.observer import TrainObserver
 from kennel.engine.precision import BOUND, precision_for
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import RecipeError, RunError
 from kennel.runs import checkpoint
-from kennel.runs.identity import TAKEN
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.identity import RESUMABLE_KEYS
+from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import taught_by, with_extractor
 from kennel.storage.atomic_io import write_text
 from kennel.storage.lock import locked
 from kennel.training import rank_sync
-from kennel.training.alarm_callback import Overseer
+from kennel.training.alarm_callback import AlarmMonitor
 from kennel.training.callbacks import Keeper
 from kennel.training.disk_errors import writing
 from kennel.training.fork import begin_fork, check_parent
@@ -49,7 +49,7 @@ def train(
     *,
     device: torch.device | None = None,
     weights: Path | None = None,
-    watch: Watch | None = None,
+    watch: TrainObserver | None = None,
     resident_bytes: int | None = None,
     parent: Path | None = None,
 ) -> bool:
@@ -69,23 +69,23 @@ def train(
 
     With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
     """
-    watch = Watch() if watch is None or rank() else watch
-    settle_the_process()
-    packed = PackedSet(data)
+    watch = TrainObserver() if watch is None or rank() else watch
+    configure_process()
+    packed = ImageDataset(data)
     rank_sync.refuse_different(packed)
-    folder = RunFolder(out)
+    folder = RunDir(out)
     device = device or torch.device("cpu")
     recipe = rank_sync.recipe_of_rank_0(
-        partial(settled, recipe, packed, folder, weights, device, watch.say, parent=parent)
+        partial(resolve_recipe, recipe, packed, folder, weights, device, watch.log, parent=parent)
     )
-    rank_sync.refuse_uneven(recipe.batch)
-    step = build_step(recipe, device, watch.say)  # refuses what does not fit before anything is written
-    table = instance_table(recipe, packed, device, watch.say)
+    rank_sync.refuse_uneven(recipe.batch_size)
+    step = build_step(recipe, device, watch.log)  # refuses what does not fit before anything is written
+    table = instance_table(recipe, packed, device, watch.log)
     if table is not None:
         fill_instances(step, table)  # a checkpoint, where there is one, has them too
     teacher = None if rank() else taught_by(recipe, folder, parent)  # rank 0 alone reads and writes `out`
     validator = Validator.for_recipe(
-        recipe, packed, sampling_generator(step), weights, watch.say, teacher=teacher
+        recipe, packed, sampling_generator(step), weights, watch.log, teacher=teacher
     )
     about = _about(packed, teacher)
     if rank():
@@ -94,22 +94,22 @@ def train(
         if folder.exists():
             check_parent(folder, parent)
         else:
-            begin_fork(folder, parent, recipe, about, step, watch.say)
+            begin_fork(folder, parent, recipe, about, step, watch.log)
     elif not folder.exists():
         folder.refuse_other_content()
-    with locked(out, "trained", watch.say):
+    with locked(out, "trained", watch.log):
         return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes, table)
 
 
 def _train(
     recipe: Recipe,
-    packed: PackedSet,
-    folder: RunFolder,
+    packed: ImageDataset,
+    folder: RunDir,
     about: Mapping[str, Any],
-    step: Step,
+    step: GANStep,
     validator: Validator | None,
     device: torch.device,
-    watch: Watch,
+    watch: TrainObserver,
     resident_bytes: int | None,
     table: InstanceTable | None,
 ) -> bool:
@@ -117,22 +117,27 @@ def _train(
     total = recipe.budget.in_images(len(packed))
     if rank() == 0:
         with writing(folder, "the recipe"):
-            _begin_or_match(folder, recipe, packed, about, watch.say)
-    plan = portions(recipe, total, device)
+            _begin_or_match(folder, recipe, packed, about, watch.log)
+    plan = make_plan(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
-    overseer = keeper.overseer = Overseer(folder, recipe, step, plan, watch.say)
+    overseer = keeper.overseer = AlarmMonitor(folder, recipe, step, plan, watch.log)
     with (
         failures_told(recipe, device, " in another --out"),
         asked_to_stop(watch) as is_asked,
-        EventWriter(folder.tensorboard, watch.say) as events,
-        Stream(
-            packed, recipe.batch, recipe.seed, device, resident_bytes, rows=own_rows(recipe.batch)
+        EventWriter(folder.tensorboard, watch.log) as events,
+        BatchLoader(
+            packed,
+            recipe.batch_size,
+            recipe.seed,
+            device,
+            resident_bytes,
+            rows=shard_slice(recipe.batch_size),
         ) as stream,
     ):
-        watch.say(stream.about)
+        watch.log(stream.about)
         if short := shortage(packed):
-            watch.say(f"Note: {packed.name}: {short}.")
-        company = rank_sync.Company(step.players, lambda: keeper.has_run_out or is_asked(), watch.say)
+            watch.log(f"Note: {packed.name}: {short}.")
+        company = rank_sync.RankSync(step.networks, lambda: keeper.has_run_out or is_asked(), watch.log)
         trainer = Trainer(
             step,
             with_instances(stream, table, recipe.seed),
@@ -156,13 +161,13 @@ def _train(
                 keeper.draw_grid,
                 keeper.write_log,
                 lambda entry, progress: keeper.write_events(events, entry),
-                lambda entry, progress: watch.at_tick(entry),
+                lambda entry, progress: watch.on_tick(entry),
                 overseer.act,
                 lambda entry, progress: keeper.save(progress, at_tick=True),
                 lambda entry, progress: tidy(folder, recipe),
                 company.after_tick,
             ),
-            at_round=overseer.watched(lambda images_seen: watch.at_round(images_seen, total)),
+            at_round=overseer.watched(lambda images_seen: watch.on_iteration(images_seen, total)),
             at_stop=(lambda progress: None) if rank() else keeper.stop,
             should_stop=company.should_stop,
         )
@@ -171,23 +176,23 @@ def _train(
             keeper.asked_to_stop = is_asked
         if rank() == 0:
             with writing(folder, "what a resume changes"):
-                keeper.resume(watch.say)
+                keeper.resume(watch.log)
                 events.rewind(trainer.progress.images_seen - trainer.progress.tick_due)
-        rank_sync.share_state(trainer, overseer)
+        rank_sync.broadcast_state(trainer, overseer)
         if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
-        if run_with_rollbacks(keeper, events, watch.say):
+        if run_with_rollbacks(keeper, events, watch.log):
             return True
         if keeper.has_run_out:
-            watch.say(keeper.why_it_ends(went_on_from))
-        return bool(meet(keeper.has_run_out)[0][0])
+            watch.log(keeper.why_it_ends(went_on_from))
+        return bool(all_gather_ints(keeper.has_run_out)[0][0])
 
 
-def settled(
+def resolve_recipe(
     recipe: Recipe,
-    packed: PackedSet,
-    folder: RunFolder,
+    packed: ImageDataset,
+    folder: RunDir,
     weights: Path | None,
     device: torch.device,
     say: Callable[[str], None] = lambda sentence: None,
@@ -207,28 +212,28 @@ def settled(
     begun = folder.recipe() if folder.exists() else None
     refuse_graphs_elsewhere(recipe, device)
     total = recipe.budget.in_images(len(packed))
-    if recipe.batch > total:
+    if recipe.batch_size > total:
         raise RecipeError(
-            f"a batch of {recipe.batch:,} is more than the whole budget of {total:,} images: give a smaller "
-            "--set batch=..., or a larger --images"
+            f"a batch of {recipe.batch_size:,} is more than the whole budget of {total:,} images: give a "
+            "smaller --set batch_size=..., or a larger --images"
         )
-    if begun is None and recipe.speed.precision == "auto":
-        found = precision_for(recipe, portions(recipe, total, device), say, bound)
-        recipe = recipe.model_copy(update={"speed": recipe.speed.model_copy(update={"precision": found})})
-    return with_speed_for(recipe, device, begun)
+    if begun is None and recipe.compute.precision == "auto":
+        found = precision_for(recipe, make_plan(recipe, total, device), say, bound)
+        recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"precision": found})})
+    return with_compute_defaults(recipe, device, begun)
 
 
-def portions(recipe: Recipe, total: int, device: torch.device) -> Plan:
+def make_plan(recipe: Recipe, total: int, device: torch.device) -> TrainPlan:
     """How a budget of `total` images is divided into rounds and ticks."""
-    round_images = recipe.batch * recipe.turns.discriminator
-    tick_images = max(round_images, math.ceil(total / recipe.ticks))
-    return Plan(recipe.batch, recipe.turns, total, tick_images, recipe.seed, device)
+    round_images = recipe.batch_size * recipe.steps.discriminator
+    tick_images = max(round_images, math.ceil(total / recipe.num_ticks))
+    return TrainPlan(recipe.batch_size, recipe.steps, total, tick_images, recipe.seed, device)
 
 
 def _begin_or_match(
-    folder: RunFolder,
+    folder: RunDir,
     recipe: Recipe,
-    packed: PackedSet,
+    packed: ImageDataset,
     about: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
@@ -259,7 +264,7 @@ def _what_speed_changes(recipe: Recipe) -> str:
     return "sums are rounded in another order" + (", and dropout may draw other masks" if drops else "")
 
 
-def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[str]:
+def changes_since(folder: RunDir, recipe: Recipe, packed: ImageDataset) -> list[str]:
     """What `recipe` changes of the run in `folder`, as lines of `difference`.
 
     Refused is what a run that goes on may not change: its data, and all but the keys of `TAKEN`.
@@ -274,7 +279,7 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
     if known := about["data"].get("pixels"):
         packed.refuse_changed(known)
     changes = difference(there, recipe)
-    refused = [change for change in changes if not change.startswith(TAKEN)]
+    refused = [change for change in changes if not change.startswith(RESUMABLE_KEYS)]
     if refused:
         raise RecipeError(
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
@@ -291,7 +296,7 @@ def changes_since(folder: RunFolder, recipe: Recipe, packed: PackedSet) -> list[
     return changes
 
 
-def _about(packed: PackedSet, teacher: str | None) -> dict[str, Any]:
+def _about(packed: ImageDataset, teacher: str | None) -> dict[str, Any]:
     return {
         "teacher": teacher,
         "data": {

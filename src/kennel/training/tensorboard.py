@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from kennel.engine.singular_values import Spectrum
-from kennel.storage.atomic_io import append_whole
+from kennel.storage.atomic_io import append_durable
 
 PREFIX = "events.out.tfevents."
 VERSION = "brain.Event:2"
@@ -84,7 +84,7 @@ class EventWriter:
         assert self._file is not None
         record = BytesIO()
         RecordWriter(record).write(Event(wall_time=time.time(), **content).SerializeToString())
-        append_whole(self._file, record.getvalue())
+        append_durable(self._file, record.getvalue())
 
     def __enter__(self) -> "EventWriter":
         return self

@@ -10,19 +10,19 @@ from pathlib import Path
 import torch
 
 from kennel.config.recipe import Recipe
-from kennel.data.dataset import PackedSet
-from kennel.data.loader import Stream
+from kennel.data.dataset import ImageDataset
+from kennel.data.loader import BatchLoader
 from kennel.distributed import world_size
 from kennel.engine.builder import build_step
-from kennel.engine.compute_defaults import settle_the_process, uncompiled, wait_for
+from kennel.engine.compute_defaults import configure_process, uncompiled, wait_for
 from kennel.engine.latents import draw_latents
-from kennel.engine.step import Step
-from kennel.engine.trainer import Plan, Trainer
+from kennel.engine.step import GANStep
+from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import RecipeError
-from kennel.runs.run_dir import RunFolder
+from kennel.runs.run_dir import RunDir
 from kennel.training.instances import stand_ins
 from kennel.training.oom import failures_told
-from kennel.training.run import portions, settled
+from kennel.training.run import make_plan, resolve_recipe
 
 WHOLE = 100
 """Budgets from measured speeds are whole hundreds."""
@@ -45,25 +45,25 @@ def measured_speed(
     One at least is timed, however long it takes. Raises what training would refuse.
     """
     with failures_told(recipe, device, ""):
-        settle_the_process()
-        packed = PackedSet(data)
-        recipe = settled(recipe, packed, RunFolder(data), weights, device)
+        configure_process()
+        packed = ImageDataset(data)
+        recipe = resolve_recipe(recipe, packed, RunDir(data), weights, device)
         step = build_step(uncompiled(recipe), device)
-        plan = portions(recipe, recipe.budget.in_images(len(packed)), device)
-        with Stream(packed, recipe.batch, recipe.seed, device, resident_bytes) as stream:
+        plan = make_plan(recipe, recipe.budget.in_images(len(packed)), device)
+        with BatchLoader(packed, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
             trainer = iterations(recipe, step, stream, plan)
             began, times, played = clock(), list[float](), 0
             while not times or (sum(times) < TIMED and clock() < began + LONGEST):
                 start = clock()
-                trainer.round()
+                trainer.iteration()
                 wait_for(device)
                 played += 1
                 if played > WARM_UP or clock() > began + LONGEST / 2:
                     times.append(clock() - start)
-    return plan.batch * plan.turns.discriminator / statistics.median(times)
+    return plan.batch_size * plan.steps.discriminator / statistics.median(times)
 
 
-def iterations(recipe: Recipe, step: Step, stream: Stream, plan: Plan) -> Trainer:
+def iterations(recipe: Recipe, step: GANStep, stream: BatchLoader, plan: TrainPlan) -> Trainer:
     """What plays iterations of a run that is not begun.
 
     Rounds that `boost` makes longer show more images too: images per second are those of others.
@@ -72,7 +72,7 @@ def iterations(recipe: Recipe, step: Step, stream: Stream, plan: Plan) -> Traine
         step,
         stand_ins(recipe, stream),
         lambda count, random: draw_latents(recipe.latent, count, random),
-        replace(plan, turns=plan.turns.model_copy(update={"boost": None})),
+        replace(plan, steps=plan.steps.model_copy(update={"extra_d_steps": None})),
     )
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from kennel.config.recipe import Recipe, Validation
-from kennel.data.dataset import PackedSet
-from kennel.distributed import after_rank_0
+from kennel.config.recipe import Recipe, ValidationConfig
+from kennel.data.dataset import ImageDataset
+from kennel.distributed import rank_zero_first
 from kennel.errors import RecipeError
-from kennel.evaluation.judge import Judge
+from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.base import METRICS, metric_names
-from kennel.evaluation.metrics.context import Settings
+from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.factory import open_extractor
 from kennel.features.fairness import unfair
 from kennel.networks import Generator
@@ -22,12 +22,12 @@ VALIDATION_SEED = 1_000_000
 
 _WAYS = {
     "logits": "give --set validation.extractor=efficientnet_lite0 (or inception, mobilenet, classifier)",
-    "labels": "give a set with classes and --set classes=null",
+    "labels": "give a set with classes and --set num_classes=null",
 }
 """How a training run comes to what a metric needs."""
 
 
-def with_metric_names(validation: Validation) -> Validation:
+def with_metric_names(validation: ValidationConfig) -> ValidationConfig:
     """The same with registered names in place of aliases, groups opened, each metric once; "all" stays.
 
     Raises `UnknownNameError` for a name that nobody knows, `RecipeError` for a deciding metric that is a
@@ -38,22 +38,25 @@ def with_metric_names(validation: Validation) -> Validation:
         among = f": name one of {', '.join(found)}" if len(found) > 1 else ": name one"
         raise RecipeError(
             f"validation.metric={validation.metric} stands for several metrics, and one decides which "
-            f"checkpoint is best{among}, and list the others in validation.also"
+            f"checkpoint is best{among}, and list the others in validation.extra_metrics"
         )
     name = found[0]
-    if METRICS[name].better == "neither":
+    if METRICS[name].direction == "neither":
         raise RecipeError(
             f"validation.metric={name} cannot decide which checkpoint is best, since neither more nor less "
-            f"{METRICS[name].label} is better: name another, such as fid, and list {name} in validation.also"
+            f"{METRICS[name].label} is better: name another, such as fid, and list {name} in "
+            "validation.extra_metrics"
         )
-    also = tuple(one for one in metric_names(validation.also) if one != name)
-    return validation.model_copy(update={"metric": name, "also": also})
+    also = tuple(one for one in metric_names(validation.extra_metrics) if one != name)
+    return validation.model_copy(update={"metric": name, "extra_metrics": also})
 
 
 class Validator:
     """A judge with the training set as its reference, how many samples it sees, and by what it judges."""
 
-    def __init__(self, judge: Judge, recipe: Recipe, classes: tuple[str, ...], device: torch.device) -> None:
+    def __init__(
+        self, judge: Evaluator, recipe: Recipe, classes: tuple[str, ...], device: torch.device
+    ) -> None:
         """`recipe.validation` says what is measured; `classes` names those that the generator knows.
 
         `judge` and `settings` are attributes. Searches for neighbours run on `device`.
@@ -61,13 +64,13 @@ class Validator:
         self.judge = judge
         self._recipe = recipe
         self._classes = classes
-        self.settings = Settings(intervals=False, device=device)
+        self.settings = MetricSettings(intervals=False, device=device)
 
     @classmethod
     def for_recipe(
         cls,
         recipe: Recipe,
-        packed: PackedSet,
+        packed: ImageDataset,
         generator: Generator,
         weights: Path | None,
         say: Callable[[str], None],
@@ -86,13 +89,13 @@ class Validator:
             return None
         device = next(generator.parameters()).device
         # Weights that must be downloaded first are so by one rank.
-        extractor = after_rank_0(
+        extractor = rank_zero_first(
             lambda: open_extractor(
                 validation.extractor, weights, device=device, of_set=packed.fingerprint, download=download
             )
         )
-        judge = Judge(packed, extractor, shared=True)
-        validator = cls(judge, recipe, tuple(packed.classes) if recipe.classes else (), device)
+        judge = Evaluator(packed, extractor, shared=True)
+        validator = cls(judge, recipe, tuple(packed.classes) if recipe.num_classes else (), device)
         validator.check(generator)
         say(_in_words(validation, extractor.name))
         if extractor.name == "pixels" and recipe.image.channels == 3:
@@ -108,9 +111,10 @@ class Validator:
         """Refuses what could not be measured, before anything is drawn."""
         sampled = self._sampled(generator, 0)
         wanted = self._recipe.validation
-        for name in (wanted.metric, *(one for one in wanted.also if one != "all")):
-            key, remedy = ("metric", "name another") if name == wanted.metric else ("also", "leave it out")
-            if few := self.judge.too_few(name, wanted.count, self.settings):
+        for name in (wanted.metric, *(one for one in wanted.extra_metrics if one != "all")):
+            decides = name == wanted.metric
+            key, remedy = ("metric", "name another") if decides else ("extra_metrics", "leave it out")
+            if few := self.judge.too_few(name, wanted.num_samples, self.settings):
                 raise RecipeError(f"{few} (validation.{key}): give more, or {remedy}")
             if lacking := self.judge.lacking(name, sampled):
                 needs = METRICS[name].needs
@@ -123,7 +127,7 @@ class Validator:
         sampled = self._sampled(generator, images_seen)
         values = {}
         for judgement in self.judge.judge(
-            sampled, (wanted.metric, *wanted.also), count=wanted.count, settings=self.settings
+            sampled, (wanted.metric, *wanted.extra_metrics), count=wanted.num_samples, settings=self.settings
         ):
             values[judgement.metric] = judgement.value
             if judgement.metric == "mifid":
@@ -133,23 +137,23 @@ class Validator:
 
     def assist(self, generator: Generator, images_seen: int) -> None:
         """What every rank but 0 does while rank 0 measures the `values`."""
-        count = self._recipe.validation.count
+        count = self._recipe.validation.num_samples
         self.judge.assist(self._sampled(generator, images_seen), count, self.settings)
 
     def _sampled(self, generator: Generator, images_seen: int) -> SampledSet:
-        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._recipe.validation.count)
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self._recipe.validation.num_samples)
         samples = Samples(generator, self._recipe.latent, seeds, sampling=self._recipe.sampling)
         return SampledSet(samples, "validation", f"at {images_seen}", self._classes)
 
 
-def _in_words(validation: Validation, extractor: str) -> str:
+def _in_words(validation: ValidationConfig, extractor: str) -> str:
     metric = METRICS[validation.metric].label
     sentence = (
-        f"Validation: {metric} of {validation.count:,} samples by the {extractor} extractor decides which "
-        "checkpoint is best."
+        f"Validation: {metric} of {validation.num_samples:,} samples by the {extractor} extractor decides "
+        "which checkpoint is best."
     )
-    if validation.also:
-        others = (METRICS[name].label if name in METRICS else name for name in validation.also)
+    if validation.extra_metrics:
+        others = (METRICS[name].label if name in METRICS else name for name in validation.extra_metrics)
         sentence += f" Also measured: {', '.join(others)}."
     if validation.patience is not None:
         several = "" if validation.patience == 1 else "s"

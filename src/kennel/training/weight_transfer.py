@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kennel import rng
 from kennel.config.recipe import Recipe
-from kennel.engine.step import Step
+from kennel.engine.step import GANStep
 from kennel.errors import CheckpointError
 from kennel.networks.layers.instances import InstanceVectors
 from kennel.runs import checkpoint
@@ -22,7 +22,7 @@ _ORIGINAL = ".parametrizations.weight.original"
 
 
 @dataclass
-class Taken:
+class WeightTransfer:
     """What was taken: tensors and numbers, of how many, the new layers, and the techniques that are new."""
 
     tensors: int = 0
@@ -51,9 +51,9 @@ class Taken:
         return {"taken": [self.tensors, self.of_tensors], "new": self.new} if self.new else {}
 
 
-def take_weights(
-    found: checkpoint.Checkpoint, parent: Recipe, step: Step, recipe: Recipe, *, same_classes: bool = True
-) -> Taken:
+def transfer_weights(
+    found: checkpoint.Checkpoint, parent: Recipe, step: GANStep, recipe: Recipe, *, same_classes: bool = True
+) -> WeightTransfer:
     """Puts what fits of a checkpoint of `parent` into `step`, built by `recipe`: networks, then techniques.
 
     A layer is taken whole, where each of its tensors is there by name and shape; of a network with another
@@ -64,8 +64,8 @@ def take_weights(
 
     Raises `CheckpointError` where no weight matrix fits, or what fits is not finite.
     """
-    taken, layers = Taken(), {}
-    networks = {"generator": step.players.generator, "discriminator": step.players.discriminator}
+    taken, layers = WeightTransfer(), {}
+    networks = {"generator": step.networks.generator, "discriminator": step.networks.discriminator}
     for name, network in networks.items():
         is_other = getattr(parent, name).name != getattr(recipe, name).name
         given = {} if is_other else found.below(name)
@@ -82,17 +82,17 @@ def take_weights(
         is_same = _shapes(own) == _shapes(given)
         if technique.stage == "copy" and (kept is not None or not is_same):
             # What it copied were the weights before these.
-            technique.build(step.players, rng.generator(recipe.seed, f"build of {name}"))
+            technique.modify_networks(step.networks, rng.generator(recipe.seed, f"build of {name}"))
         kept = technique.sampling_generator()
         average = found.below(f"technique.{name}.average")
         if kept is not None and average:
-            _take(name, kept, average, Taken(), same_classes=same_classes, only=layers["generator"])
+            _take(name, kept, average, WeightTransfer(), same_classes=same_classes, only=layers["generator"])
         elif not is_same:
             taken.techniques.append(name)
         elif own:
             technique.load_state_dict(given)
     for technique in step.techniques:
-        technique.weights_replaced(step.players)
+        technique.weights_replaced(step.networks)
     return taken
 
 
@@ -101,7 +101,7 @@ def _take(
     name: str,
     network: nn.Module,
     given: Mapping[str, Tensor],
-    taken: Taken,
+    taken: WeightTransfer,
     *,
     same_classes: bool,
     only: set[str] | None = None,

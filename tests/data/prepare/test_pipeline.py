@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.dataset import PackedSet, set_fingerprint
-from kennel.data.prepare.pipeline import prepare, rehearse
+from kennel.data.dataset import ImageDataset, set_fingerprint
+from kennel.data.prepare.pipeline import dry_run, prepare
 from kennel.data.sources.decode import decode
 from kennel.data.sources.options import PrepareOptions, parse_aspect
 from kennel.errors import DataError, UnknownNameError
@@ -45,7 +45,7 @@ def three_classes(picture: Picture) -> dict[str, bytes]:
     return dict(shuffled)
 
 
-def dropped(packed: PackedSet) -> dict[str, int]:
+def dropped(packed: ImageDataset) -> dict[str, int]:
     counts: dict[str, int] = packed.about["report"]["dropped"]
     return counts
 
@@ -260,7 +260,7 @@ def test_an_existing_set_is_replaced_only_when_told_and_only_when_the_new_one_is
         prepare(folder, tmp_path / "set")
     with pytest.raises(DataError, match="bad"):
         prepare(folder, tmp_path / "set", overwrite=True)
-    assert PackedSet(tmp_path / "set").fingerprint == old
+    assert ImageDataset(tmp_path / "set").fingerprint == old
     (folder / "a.png").write_bytes(picture(2))
     assert prepare(folder, tmp_path / "set", overwrite=True).fingerprint != old
 
@@ -365,7 +365,7 @@ def test_annotations_alone_can_be_rehearsed_and_not_prepared(tmp_path: Path, as_
         "boxes.tar.gz",
     )
     options = PrepareOptions(crop="box", aspect=parse_aspect("0.8:1.25"), min_side=64)
-    report = rehearse(source, options)
+    report = dry_run(source, options)
     assert (report["seen"], report["kept"]) == (3, 1)
     assert report["dropped"] == {"aspect": 1, "too small": 1}
     assert report["class_counts"] == {"dog": 1}
@@ -376,7 +376,7 @@ def test_annotations_alone_can_be_rehearsed_and_not_prepared(tmp_path: Path, as_
 def test_a_rehearsal_keeps_what_the_run_keeps(tmp_path: Path, picture: Picture, as_folder: Make) -> None:
     folder = as_folder({f"{n % 2}/{n}.png": picture(n, 20 + n, 30) for n in range(20)})
     options = PrepareOptions(aspect=parse_aspect("0.8:1.25"), min_side=26)
-    report = rehearse(folder, options)
+    report = dry_run(folder, options)
     packed = prepare(folder, tmp_path / "set", options)
     assert report["dropped"] == dropped(packed)
     assert list(report["class_counts"].values()) == packed.about["class_counts"]
@@ -386,7 +386,7 @@ def test_a_rehearsal_keeps_what_the_run_keeps(tmp_path: Path, picture: Picture, 
 def test_the_known_count_of_stanford_dogs(shared_data: Path) -> None:
     source = shared_data / "stanford_dogs" / "annotations.tar.gz"
     options = PrepareOptions(crop="box", aspect=parse_aspect("0.8:1.25"), min_side=64)
-    report = rehearse(source, options)
+    report = dry_run(source, options)
     assert (report["seen"], report["kept"]) == (20_580, 9_071)
 
 
@@ -402,8 +402,8 @@ def test_the_photograph_that_the_competition_lacks_is_one_of_the_kept(
                 breed[info.name] = stream.read()
     source = as_tar(breed)
     options = PrepareOptions(crop="box", aspect=parse_aspect("0.8:1.25"), min_side=64)
-    kept = rehearse(source, options)["kept"]
-    report = rehearse(source, replace(options, exclude=("n02105855_2933",)))
+    kept = dry_run(source, options)["kept"]
+    report = dry_run(source, replace(options, exclude=("n02105855_2933",)))
     assert (report["kept"], report["dropped"]["excluded"]) == (kept - 1, 1)
 
 
@@ -567,7 +567,7 @@ def test_nothing_under_half_the_side_is_kept_by_default_unless_most_are_so_small
     packed = prepare(folder, tmp_path / "set")
     assert (len(packed), dropped(packed)) == (9, {"too small": 2})
     assert "2 images were dropped for a shorter side under 32" in packed.about["report"]["notes"][0]
-    assert rehearse(folder)["dropped"] == {"too small": 2}
+    assert dry_run(folder)["dropped"] == {"too small": 2}
     assert len(prepare(folder, tmp_path / "all", PrepareOptions(min_side=0))) == 11
     small = as_folder({f"{n}.png": picture(n, 28, 28) for n in range(9)}, "small")
     enlarged = prepare(small, tmp_path / "small set")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet
-from kennel.data.prepare.pipeline import prepare, rehearse
+from kennel.data.dataset import ImageDataset
+from kennel.data.prepare.pipeline import dry_run, prepare
 from kennel.data.sources.decode import decode
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError, UnknownNameError
@@ -47,7 +47,7 @@ def celeba(tmp_path: Path, faces: dict[str, bytes], as_zip: Make) -> Path:
     return tmp_path / "celeba"
 
 
-def names(packed: PackedSet) -> list[str]:
+def names(packed: ImageDataset) -> list[str]:
     return (packed.path / "names.txt").read_text().splitlines()
 
 
@@ -117,14 +117,14 @@ def test_what_the_lists_do_not_have_is_dropped_and_what_the_zip_does_not_have_is
     del faces[f"img_align_celeba/{file(1)}"]
     faces["img_align_celeba/999999.jpg"] = picture(90, 178, 218, "JPEG")
     as_zip(faces, "celeba/img_align_celeba.zip")
-    report = rehearse("celeba", from_folder=tmp_path / "celeba")
+    report = dry_run("celeba", from_folder=tmp_path / "celeba")
     assert (report["kept"], report["dropped"]) == (3, {"not listed": 1})
     attribute = PrepareOptions(split="all", attribute="Young")
-    assert rehearse("celeba", attribute, from_folder=tmp_path / "celeba")["dropped"] == {"not listed": 1}
+    assert dry_run("celeba", attribute, from_folder=tmp_path / "celeba")["dropped"] == {"not listed": 1}
     (tmp_path / "celeba" / "list_attr_celeba.txt").unlink()
     del faces["img_align_celeba/999999.jpg"]
     as_zip(faces, "celeba/img_align_celeba.zip")
-    report = rehearse("celeba", from_folder=tmp_path / "celeba")  # no classes, so no list of attributes
+    report = dry_run("celeba", from_folder=tmp_path / "celeba")  # no classes, so no list of attributes
     assert report["notes"] == ["1 of the 4 images that list_eval_partition.txt lists are absent"]
 
 

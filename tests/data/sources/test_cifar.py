@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.data.sources.cifar import CIFAR10_CLASSES
@@ -63,14 +63,14 @@ def published(monkeypatch: pytest.MonkeyPatch, as_tar: Make, tmp_path: Path) -> 
     return tmp_path / "cifar"
 
 
-def right(packed: PackedSet, parts: slice = slice(0, 5)) -> None:
+def right(packed: ImageDataset, parts: slice = slice(0, 5)) -> None:
     np.testing.assert_array_equal(packed.images.reshape(-1, 3072), PIXELS[parts].reshape(-1, 3072))
     assert packed.labels is not None
     kept = [packed.classes[label] for label in packed.labels]
     assert kept == [CIFAR10_CLASSES[label] for label in LABELS[parts].ravel()]
 
 
-def cifar(source: Path, tmp_path: Path, split: str = "train", name: str = "set") -> PackedSet:
+def cifar(source: Path, tmp_path: Path, split: str = "train", name: str = "set") -> ImageDataset:
     # The order of a packed set is that of its classes; here each image keeps its number.
     return prepare(
         "cifar10", tmp_path / name, PrepareOptions(split=split), from_folder=source, overwrite=True

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from kennel.data.sources import compact_index
-from kennel.data.sources.compact_index import Names, Places, SeenPixels, order_of
+from kennel.data.sources.compact_index import CompactStrings, FileIndex, SeenPixels, order_of
 
 WORDS = ["b/ä.png", "", "a/1.png", "日本/語.jpg", "a/10.png", "odd \udcff byte", "a/1.png"]
 
 
 def test_names_are_given_back_whatever_their_letters():
-    names = Names(WORDS)
+    names = CompactStrings(WORDS)
     assert list(names) == WORDS
     assert [names[index] for index in range(len(names))] == WORDS
     assert list(names.take([3, 3, 0])) == ["日本/語.jpg", "日本/語.jpg", "b/ä.png"]
@@ -31,12 +31,12 @@ def test_names_are_sorted_by_label_and_then_as_python_sorts_strings(monkeypatch,
     words = [*WORDS, *("".join(draw.choices("ab/é😀-", k=3)) for _ in range(90))]
     labels = [draw.randrange(3) for _ in words]
     expected = sorted(range(len(words)), key=lambda index: (labels[index], words[index]))
-    assert list(order_of(labels, Names(words))) == expected
-    assert list(order_of([], Names())) == []
+    assert list(order_of(labels, CompactStrings(words))) == expected
+    assert list(order_of([], CompactStrings())) == []
 
 
 def test_places_are_taken_in_order():
-    places = Places()
+    places = FileIndex()
     for number in range(5):
         places.add(number % 2, number << 40, number * 7)
     taken = places.take(array("q", [4, 0, 3]))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kennel.data.sources import decode_budget
 from kennel.data.sources import decode as decoding
+from kennel.data.sources import decode_budget
 from kennel.data.sources.decode import decode
 from kennel.errors import DataError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kennel.data.dataset import PackedSet
-from kennel.data.prepare.pipeline import prepare, rehearse
+from kennel.data.dataset import ImageDataset
+from kennel.data.prepare.pipeline import dry_run, prepare
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError, UnknownNameError
 
@@ -66,7 +66,7 @@ def imagenet(tmp_path: Path, photographs: Files) -> Path:
     return folder
 
 
-def names(packed: PackedSet) -> list[str]:
+def names(packed: ImageDataset) -> list[str]:
     return (packed.path / "names.txt").read_text().splitlines()
 
 
@@ -156,7 +156,7 @@ def test_the_names_given_are_the_classes_in_their_order_where_that_is_asked_for(
 
 
 def test_a_name_below_which_nothing_is_there_is_told(imagenet: Path, tmp_path: Path) -> None:
-    report = rehearse("imagenet", PrepareOptions(subset=("dogs", "birds"), size=32), from_folder=imagenet)
+    report = dry_run("imagenet", PrepareOptions(subset=("dogs", "birds"), size=32), from_folder=imagenet)
     assert (report["kept"], report["class_counts"]) == (3, {})
     assert report["notes"] == [f"nothing that lies below 'birds' is in '{imagenet}'"]
     with pytest.raises(DataError, match="has no images of ImageNet below birds for --split train"):
@@ -177,7 +177,7 @@ def test_what_is_unpacked_for_validation_is_the_split_for_testing(
     (tmp_path / "published" / TRAIN).write_bytes(tar_of_tars(photographs))
     for split, count in (("train", 18), ("test", 6), ("all", 24)):
         sources = [archive, tmp_path / "published"]
-        reports = [rehearse("imagenet", PrepareOptions(split=split), from_folder=at) for at in sources]
+        reports = [dry_run("imagenet", PrepareOptions(split=split), from_folder=at) for at in sources]
         assert [(report["kept"], report["dropped"]) for report in reports] == [(count, {})] * 2
 
 
@@ -215,7 +215,7 @@ def test_images_outside_of_every_synset_are_dropped_with_that_reason(
     tmp_path: Path, photographs: Files, picture: Picture, as_folder: Make
 ) -> None:
     source = as_folder({**photographs, "holiday/a.jpg": picture(99)})
-    assert rehearse("imagenet", from_folder=source)["dropped"] == {"no synset": 1}
+    assert dry_run("imagenet", from_folder=source)["dropped"] == {"no synset": 1}
 
 
 def test_so_many_synsets_are_drawn_by_the_seed_and_from_every_layout_alike(
@@ -235,7 +235,7 @@ def test_so_many_synsets_are_drawn_by_the_seed_and_from_every_layout_alike(
         assert sets[0].about["provenance"]["options"]["class_count"] == 3
     drawn = [
         tuple(
-            rehearse("imagenet", PrepareOptions(class_count=3, seed=seed), from_folder=imagenet)[
+            dry_run("imagenet", PrepareOptions(class_count=3, seed=seed), from_folder=imagenet)[
                 "class_counts"
             ]
         )
@@ -263,7 +263,7 @@ def test_a_name_that_is_to_be_a_class_and_has_no_images_is_refused_and_renumbers
     with pytest.raises(DataError, match=r"nothing that lies below birds is in .* leave it out of --subset"):
         prepare("imagenet", tmp_path / "set", options, from_folder=imagenet)
     with pytest.raises(DataError, match="below birds"):
-        rehearse("imagenet", options, from_folder=imagenet)
+        dry_run("imagenet", options, from_folder=imagenet)
     assert not (tmp_path / "set").exists()
 
 
@@ -308,11 +308,11 @@ def test_an_image_for_validation_that_kaggle_s_table_lacks_is_dropped_with_that_
     files = kaggle(photographs, picture)
     del files["LOC_val_solution.csv"]
     folder = as_folder(files, "kaggle")
-    report = rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)
+    report = dry_run("imagenet", PrepareOptions(split="test"), from_folder=folder)
     assert report["dropped"] == {"no synset": 6}
     assert "LOC_val_solution.csv does not have it" in report["examples"]["no synset"][0]["detail"]
     (folder / "LOC_val_solution.csv").write_text(
         "ImageId,PredictionString\nILSVRC2012_val_00000000,dog 1 2\n"
     )
     with pytest.raises(DataError, match="has a line without a wnid"):
-        rehearse("imagenet", PrepareOptions(split="test"), from_folder=folder)
+        dry_run("imagenet", PrepareOptions(split="test"), from_folder=folder)

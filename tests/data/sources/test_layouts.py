@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError
@@ -17,18 +17,18 @@ Make = Callable[..., Path]
 SMALL = PrepareOptions(size=16)
 
 
-def labels_by_name(packed: PackedSet) -> dict[str, str]:
+def labels_by_name(packed: ImageDataset) -> dict[str, str]:
     names = (packed.path / "names.txt").read_text("utf-8").splitlines()
     labels = packed.labels
     assert labels is not None
     return {name: packed.classes[label] for name, label in zip(names, labels, strict=True)}
 
 
-def notes(packed: PackedSet) -> str:
+def notes(packed: ImageDataset) -> str:
     return "\n".join(packed.about["report"]["notes"])
 
 
-def drops(packed: PackedSet) -> dict[str, list[str]]:
+def drops(packed: ImageDataset) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in (packed.path / "dropped.jsonl").read_text("utf-8").splitlines():
         entry = json.loads(line)
@@ -236,7 +236,7 @@ def test_folders_of_splits_are_told_apart_above_and_below_the_classes(
 def test_flat_folders_of_splits_are_no_classes(tmp_path: Path, picture: Picture, as_folder: Make) -> None:
     files = numbered(picture, "train/{}.png", 6) | numbered(picture, "valid/{}.png", 3, 20)
     folder = as_folder(files)
-    assert (prepare(folder, tmp_path / "a", SMALL).classes, len(PackedSet(tmp_path / "a"))) == ((), 6)
+    assert (prepare(folder, tmp_path / "a", SMALL).classes, len(ImageDataset(tmp_path / "a"))) == ((), 6)
     assert len(prepare(folder, tmp_path / "b", PrepareOptions(size=16, split="val"))) == 3
     alone = as_folder(numbered(picture, "data/test/{}.png", 3), "alone")
     assert len(prepare(alone, tmp_path / "c", SMALL)) == 3

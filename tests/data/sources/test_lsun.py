@@ -11,8 +11,8 @@ import lmdb
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet
-from kennel.data.prepare.pipeline import prepare, rehearse
+from kennel.data.dataset import ImageDataset
+from kennel.data.prepare.pipeline import dry_run, prepare
 from kennel.data.sources.decode import decode
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError, UnknownNameError
@@ -44,7 +44,7 @@ def write(tmp_path: Path, picture: Picture) -> Write:
     return make
 
 
-def names(packed: PackedSet) -> list[str]:
+def names(packed: ImageDataset) -> list[str]:
     return (packed.path / "names.txt").read_text().splitlines()
 
 
@@ -129,7 +129,7 @@ def test_a_corrupt_image_is_dropped_with_its_reason(tmp_path: Path, write: Write
     assert packed.about["report"]["dropped"] == {"broken": 2}
     assert {entry["name"] for entry in packed.about["report"]["examples"]["broken"]} == {"0" * 40, "f" * 40}
     excluding = PrepareOptions(exclude=("0" * 40, "f" * 40), limit=7)
-    assert rehearse("lsun", excluding, from_folder=tmp_path / "lsun")["kept"] == 7
+    assert dry_run("lsun", excluding, from_folder=tmp_path / "lsun")["kept"] == 7
 
 
 def test_an_lmdb_that_is_cut_off_is_refused_before_it_is_read(tmp_path: Path, write: Write) -> None:
@@ -160,7 +160,7 @@ def test_a_zip_is_read_as_what_it_unpacks_to_and_nothing_of_it_is_left(tmp_path:
     assert (len(one), one.classes) == (5, ())
     chosen = PrepareOptions(category=("church_outdoor",))
     assert len(prepare("lsun", tmp_path / "chosen", chosen, from_folder=zips)) == 4
-    assert rehearse("lsun", from_folder=zips)["kept"] == 9
+    assert dry_run("lsun", from_folder=zips)["kept"] == 9
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("both", "chosen", "lsun", "one", "packed", "zips"),
     ]

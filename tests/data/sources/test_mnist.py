@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.dataset import PackedSet
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources import mnist
 from kennel.data.sources.catalog import KNOWN_SETS
@@ -51,7 +51,7 @@ def tables(name: str, titles: bool = True) -> Files:
     return {f"{name}_{part}.csv": table(part, titles) for part in ("train", "test")}
 
 
-def right(packed: PackedSet, part: str, name: str) -> None:
+def right(packed: ImageDataset, part: str, name: str) -> None:
     np.testing.assert_array_equal(packed.images[:, 0], IMAGES[part])
     np.testing.assert_array_equal(packed.labels, LABELS[part])  # type: ignore[arg-type]
     assert packed.classes[0] == {"mnist": "0", "fashion_mnist": "T-shirt/top"}[name]

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from kennel.data.sources.wordnet import TABLE, Nouns, nouns, read_table
+from kennel.data.sources.wordnet import TABLE, WordNetNouns, nouns, read_table
 from kennel.errors import DataError, UnknownNameError
 
 # As in wndb(5WN): offset, file, type, words in hexadecimal, word and lex_id each, pointers, | gloss.
@@ -125,7 +125,7 @@ def test_a_name_of_several_synsets_is_answered_with_their_wnids() -> None:
 def test_every_parent_is_in_the_table_and_the_licence_lies_beside_it() -> None:
     table = nouns()
     assert {parent for above in table.parents.values() for parent in above} <= set(table.lemmas)
-    assert isinstance(table, Nouns)
+    assert isinstance(table, WordNetNouns)
     assert TABLE.stat().st_size < 300_000
     licence = TABLE.with_name("wordnet_licence.txt").read_text()
     assert "WordNet 3.0 Copyright 2006 by Princeton University.  All rights reserved." in licence

@@ -13,9 +13,17 @@ import torch
 
 import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
 from kennel.errors import JudgementError, UnknownNameError
-from kennel.evaluation.judge import Judge
-from kennel.evaluation.metrics.base import ALIASES, GROUPS, METRICS, ORDER, Finding, in_order, metric_names
-from kennel.evaluation.metrics.context import Evidence, Settings, Side
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.base import (
+    ALIASES,
+    GROUPS,
+    METRICS,
+    ORDER,
+    MetricResult,
+    in_order,
+    metric_names,
+)
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings
 from kennel.features.base import Extracted, Extractor
 from kennel.features.moments import moments
 from kennel.shapes import Pixels
@@ -56,25 +64,29 @@ def breeds(count: int, seed: int) -> Rows:
     return (CENTRES[np.arange(count) % len(CLASSES)] + spread).astype(np.float32)
 
 
-def side(features: Rows, classes: int = len(CLASSES)) -> Side:
+def side(features: Rows, classes: int = len(CLASSES)) -> FeatureSide:
     """The features with logits, labels and pictures that follow from them."""
     whole = np.nan_to_num(features, posinf=0, neginf=0).astype(np.float64)
     shown = whole if features.shape[1] == DIMENSION else np.resize(whole.T, (DIMENSION, len(whole))).T
     pixels = (128 + 100 * np.tanh(shown @ FIELDS / 8)).astype(np.uint8).reshape(-1, 3, 16, 16)
     logits = (np.clip(shown, -1e3, 1e3) @ CENTRES.T).astype(np.float32)
     labels = np.arange(len(features)) % classes
-    return Side(features, logits, logits.argmax(1), labels, CLASSES, Pictures(pixels, labels))
+    return FeatureSide(features, logits, logits.argmax(1), labels, CLASSES, Pictures(pixels, labels))
 
 
-def judged(images: Side, reference: Side, settings: Settings | None = None) -> Evidence:
-    return Evidence(images, reference, moments(reference.features), "made-up", settings or Settings())
+def judged(
+    images: FeatureSide, reference: FeatureSide, settings: MetricSettings | None = None
+) -> MetricContext:
+    return MetricContext(
+        images, reference, moments(reference.features), "made-up", settings or MetricSettings()
+    )
 
 
-def evidence(images: Rows, reference: Rows, settings: Settings | None = None) -> Evidence:
+def evidence(images: Rows, reference: Rows, settings: MetricSettings | None = None) -> MetricContext:
     return judged(side(images), side(reference), settings)
 
 
-def sane(finding: Finding) -> float:
+def sane(finding: MetricResult) -> float:
     """The value of a finding in which all can be shown and kept."""
     assert type(finding.value) is float
     assert np.isfinite(finding.value)
@@ -87,7 +99,7 @@ def sane(finding: Finding) -> float:
     return finding.value
 
 
-def tried(find: Callable[[Evidence], Finding], given: Evidence) -> Finding | str:
+def tried(find: Callable[[MetricContext], MetricResult], given: MetricContext) -> MetricResult | str:
     """What a metric finds, or the sentence by which it refuses the evidence."""
     try:
         return find(given)
@@ -102,13 +114,13 @@ def _few_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def usual(name: str) -> Finding:
+def usual(name: str) -> MetricResult:
     """Of 60 images a side, which many tests start from."""
     return METRICS[name].find(evidence(breeds(60, 1), breeds(60, 2)))
 
 
 @pytest.fixture(params=NAMES)
-def find(request: pytest.FixtureRequest) -> Callable[[Evidence], Finding]:
+def find(request: pytest.FixtureRequest) -> Callable[[MetricContext], MetricResult]:
     return METRICS[request.param].find
 
 
@@ -128,36 +140,36 @@ def test_a_metric_says_what_it_is(name: str) -> None:
     found = METRICS[name]
     assert found.name == name == name.lower().replace("-", "_")
     assert found.label.strip()
-    assert found.better in ("lower", "higher", "neither")
+    assert found.direction in ("lower", "higher", "neither")
     assert len(found.summary) > 20, "the first line of the docstring says it in a sentence"
     assert "\n" not in found.summary
     assert metric_names([name.upper().replace("_", "-")]) == [name], "names are taken in any spelling"
 
 
-def test_a_finding_is_finite_and_can_be_shown_and_kept(find: Callable[[Evidence], Finding]) -> None:
+def test_a_finding_is_finite_and_can_be_shown_and_kept(find: Callable[[MetricContext], MetricResult]) -> None:
     sane(find(evidence(breeds(60, 1), breeds(60, 2))))
     sane(find(evidence(breeds(72, 1), breeds(60, 2))))
-    sane(find(evidence(breeds(60, 1), breeds(72, 2), Settings(floor=True))))
+    sane(find(evidence(breeds(60, 1), breeds(72, 2), MetricSettings(floor=True))))
 
 
-def test_a_finding_is_the_same_again(find: Callable[[Evidence], Finding]) -> None:
+def test_a_finding_is_the_same_again(find: Callable[[MetricContext], MetricResult]) -> None:
     assert find(evidence(breeds(64, 1), breeds(80, 2))) == find(evidence(breeds(64, 1), breeds(80, 2)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_intervals_the_value_is_the_same(name: str) -> None:
-    without = METRICS[name].find(evidence(breeds(60, 1), breeds(60, 2), Settings(intervals=False)))
+    without = METRICS[name].find(evidence(breeds(60, 1), breeds(60, 2), MetricSettings(intervals=False)))
     assert without.interval is None
     assert without.value == usual(name).value
 
 
-def in_another_order(given: Side, seed: int) -> Side:
+def in_another_order(given: FeatureSide, seed: int) -> FeatureSide:
     order = np.random.default_rng(seed).permutation(len(given))
     assert given.logits is not None
     assert given.predictions is not None
     assert given.labels is not None
     assert isinstance(given.source, Pictures)
-    return Side(
+    return FeatureSide(
         given.features[order],
         given.logits[order],
         given.predictions[order],
@@ -174,7 +186,7 @@ DRAWN = ("fid_infinity", "prd_f8", "prd_f1_8", "swd")
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWN])
 def test_the_order_of_the_images_does_not_matter(name: str) -> None:
     # Splits are parts of the order, so that there is one; sums in another order differ by some 1e-16 each.
-    settings = Settings(splits=1)
+    settings = MetricSettings(splits=1)
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
     plain = METRICS[name].find(judged(images, reference, settings))
     mixed = judged(in_another_order(images, 3), in_another_order(reference, 4), settings)
@@ -189,7 +201,8 @@ def test_where_rows_are_drawn_their_order_matters_no_more_than_the_seed(name: st
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
     draws = 4
     by_seed = [
-        METRICS[name].find(judged(images, reference, Settings(seed=seed))).value for seed in range(draws)
+        METRICS[name].find(judged(images, reference, MetricSettings(seed=seed))).value
+        for seed in range(draws)
     ]
     by_order = [
         METRICS[name].find(judged(in_another_order(images, seed), in_another_order(reference, seed))).value
@@ -229,10 +242,10 @@ WORSE: dict[str, tuple[Callable[[Rows], Rows], ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].better != "neither"])
+@pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].direction != "neither"])
 def test_new_real_images_stand_better_than_what_the_metric_is_there_to_find(name: str) -> None:
     reference = breeds(80, 10)
-    sign = 1 if METRICS[name].better == "higher" else -1
+    sign = 1 if METRICS[name].direction == "higher" else -1
     good = METRICS[name].find(evidence(alike(reference), reference)).value
     for spoilt in WORSE.get(name, (shifted, collapsed)):
         bad = METRICS[name].find(evidence(spoilt(reference), reference)).value
@@ -240,7 +253,7 @@ def test_new_real_images_stand_better_than_what_the_metric_is_there_to_find(name
 
 
 def test_a_metric_that_is_better_in_no_direction_is_said_to_be_so() -> None:
-    assert [name for name in NAMES if METRICS[name].better == "neither"] == ["diversity"]
+    assert [name for name in NAMES if METRICS[name].direction == "neither"] == ["diversity"]
     assert METRICS["diversity"].find(evidence(collapsed(breeds(80, 10)), breeds(80, 10))).value < 0.1
 
 
@@ -316,7 +329,7 @@ HARD: dict[str, Callable[[], tuple[Rows, Rows]]] = {
 
 
 @cache
-def hard(case: str) -> Evidence:
+def hard(case: str) -> MetricContext:
     """Shared by the metrics, as the judge does: they must not spoil it for one another."""
     return evidence(*HARD[case]())
 
@@ -376,8 +389,8 @@ def test_the_size_of_the_features_scales_a_metric_and_its_interval(name: str, ex
 @pytest.mark.parametrize("dimension", [1, 4, 24])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_fewest_images_that_a_metric_asks_for_are_enough(name: str, dimension: int) -> None:
-    settings = Settings()
-    count = METRICS[name].least(dimension, settings)
+    settings = MetricSettings()
+    count = METRICS[name].min_images(dimension, settings)
     images, reference = clouds(count, dimension, 1), clouds(count, dimension, 2)
     one_class = (side(features, classes=1) for features in (images, reference))
     sane(METRICS[name].find(judged(*one_class, settings)))
@@ -400,7 +413,7 @@ def test_the_judge_refuses_one_image_on_either_side(name: str) -> None:
     one = Pictures(source.pixels[:1], np.zeros(1, np.int64))
     for images, reference in ((one, source), (source, one)):
         with pytest.raises(JudgementError, match=r"gives 1 image to judge: at least 2"):
-            Judge(reference, Corners(), cached=False).judge(images, (name,))
+            Evaluator(reference, Corners(), cached=False).judge(images, (name,))
 
 
 def test_all_that_the_judge_calls_possible_it_can_do(tmp_path: Path) -> None:
@@ -410,7 +423,7 @@ def test_all_that_the_judge_calls_possible_it_can_do(tmp_path: Path) -> None:
     # Not by class: how many images each class has is not asked before they are counted.
     for count in (2, 3, 4, 10, 19, 20, 26, 27, 40):
         some = Pictures(source.pixels[:count])
-        court = Judge(other, Corners(), cached=False)
+        court = Evaluator(other, Corners(), cached=False)
         names = [judgement.metric for judgement in court.judge(some, ("all",))]
         assert names == court.possible(some), f"of {count} images"
         assert "fid" in names
@@ -448,11 +461,11 @@ def test_classes_without_images_are_no_modes_and_have_no_divergence() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if METRICS[name].needs])
 def test_what_a_metric_needs_and_lacks_is_said_in_one_sentence(name: str) -> None:
-    bare = judged(Side(breeds(60, 1)), Side(breeds(60, 2)))
+    bare = judged(FeatureSide(breeds(60, 1)), FeatureSide(breeds(60, 2)))
     with pytest.raises(JudgementError, match=": "):
         METRICS[name].find(bare)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not METRICS[name].needs])
 def test_a_metric_that_needs_nothing_takes_bare_features(name: str) -> None:
-    sane(METRICS[name].find(judged(Side(breeds(60, 1)), Side(breeds(60, 2)))))
+    sane(METRICS[name].find(judged(FeatureSide(breeds(60, 1)), FeatureSide(breeds(60, 2)))))

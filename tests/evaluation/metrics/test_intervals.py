@@ -5,8 +5,8 @@ import pytest
 
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import registered
-from kennel.evaluation.metrics.base import METRICS, Finding
-from kennel.evaluation.metrics.context import Evidence, Settings, Side, wilson
+from kennel.evaluation.metrics.base import METRICS, MetricResult
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings, wilson
 from kennel.evaluation.metrics.prdc import manifolds
 from kennel.features.moments import moments
 
@@ -19,8 +19,16 @@ def cloud(count: int, dimension: int, seed: int, scale: float = 1.0) -> np.ndarr
     return (scale * random.standard_normal((count, dimension))).astype(np.float32)
 
 
-def evidence(images: np.ndarray, reference: np.ndarray, settings: Settings | None = None) -> Evidence:
-    return Evidence(Side(images), Side(reference), moments(reference), "made-up", settings or Settings())
+def evidence(
+    images: np.ndarray, reference: np.ndarray, settings: MetricSettings | None = None
+) -> MetricContext:
+    return MetricContext(
+        FeatureSide(images),
+        FeatureSide(reference),
+        moments(reference),
+        "made-up",
+        settings or MetricSettings(),
+    )
 
 
 SHORT = {("density", 32, 0.8): 0.80}
@@ -32,7 +40,7 @@ SHORT = {("density", 32, 0.8): 0.80}
 @pytest.mark.parametrize("scale", [1.0, 0.8])
 def test_the_intervals_of_precision_and_its_kin_hold_their_mean_score(dimension: int, scale: float) -> None:
     """With balls held fixed recall's held it in 55% of the draws in 2 dimensions and in 80% in 8."""
-    findings: dict[str, list[Finding]] = {name: [] for name in SHARES}
+    findings: dict[str, list[MetricResult]] = {name: [] for name in SHARES}
     for draw in range(100):
         images, reference = cloud(200, dimension, 2 * draw, scale), cloud(200, dimension, 2 * draw + 1)
         of_draw = evidence(images, reference)
@@ -83,7 +91,7 @@ def test_few_images_have_a_value_without_an_interval() -> None:
 
 def test_each_figure_names_its_own_k_in_the_protocol() -> None:
     images, reference = cloud(60, 8, 1), cloud(60, 8, 2)
-    given = evidence(images, reference, Settings(neighbours=2, density_neighbours=7))
+    given = evidence(images, reference, MetricSettings(neighbours=2, density_neighbours=7))
     named = {name: METRICS[name].find(given).protocol["neighbours"] for name in SHARES}
     assert named == {"precision": 2, "recall": 2, "f1": 2, "density": 7, "coverage": 7}
     assert METRICS["density"].find(given).value == manifolds(images, reference, 7, 7).density

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import kid as module
-from kennel.evaluation.metrics.context import NORMAL_95, Evidence, Side
+from kennel.evaluation.metrics.context import NORMAL_95, FeatureSide, MetricContext
 from kennel.evaluation.metrics.kid import kid, kid_of_all_pairs
 from kennel.evaluation.metrics.registered.distances import judge_kid
 from kennel.features.moments import moments
@@ -178,7 +178,9 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
 def test_the_interval_knows_that_other_subsets_would_give_another_mean() -> None:
     random = np.random.default_rng(3)
     images, reference = (random.normal(size=(1500, 8)).astype(np.float32) for _ in range(2))
-    found = judge_kid(Evidence(Side(images), Side(reference), moments(reference), "made-up"))
+    found = judge_kid(
+        MetricContext(FeatureSide(images), FeatureSide(reference), moments(reference), "made-up")
+    )
     assert found.interval is not None
     reach = (found.interval[1] - found.interval[0]) / 2 / NORMAL_95
     all_pairs = kid_of_all_pairs(images, reference).standard_error

@@ -9,7 +9,7 @@ import torch
 
 from kennel.data.images import read_rows
 from kennel.evaluation.metrics import near_copies
-from kennel.evaluation.metrics.context import Evidence, Side
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext
 from kennel.evaluation.metrics.mifid import distances_to_the_others, distances_within, neighbourhoods
 from kennel.evaluation.metrics.near_copies import allowed_difference, suspects
 from kennel.evaluation.metrics.registered.memorization import judge_memorisation
@@ -45,18 +45,21 @@ def smooth(count: int, seed: int, side: int = 16) -> np.ndarray:
     return coarse.repeat(side // 4, 2).repeat(side // 4, 3)
 
 
-def evidence_of(images: np.ndarray, reference: np.ndarray, rows: Any = None) -> Evidence:
+def evidence_of(images: np.ndarray, reference: np.ndarray, rows: Any = None) -> MetricContext:
     one, other = Arrays(images), Arrays(reference)
     extractor = PixelCells()
     features = extract_rows(one, extractor, rows).features
     real = extract_rows(other, extractor).features
-    return Evidence(
-        Side(features, source=one, rows=rows), Side(real, source=other), moments(real), extractor.name
+    return MetricContext(
+        FeatureSide(features, source=one, rows=rows),
+        FeatureSide(real, source=other),
+        moments(real),
+        extractor.name,
     )
 
 
 @pytest.fixture
-def planted() -> Evidence:
+def planted() -> MetricContext:
     """60 pictures, of which 7 is training picture 30, 20 is 11 mirrored, 41 is 5 moved by (1, -2)."""
     reference, images = smooth(80, 0), smooth(60, 1)
     images[7] = reference[30]
@@ -65,7 +68,7 @@ def planted() -> Evidence:
     return evidence_of(images, reference)
 
 
-def test_planted_copies_come_first_with_source_and_transformation(planted: Evidence) -> None:
+def test_planted_copies_come_first_with_source_and_transformation(planted: MetricContext) -> None:
     found = suspects(planted)
     assert len(found) == 60
     told = {one.image: (one.reference, one.verdict) for one in found if one.copied}
@@ -75,7 +78,7 @@ def test_planted_copies_come_first_with_source_and_transformation(planted: Evide
     assert not any(one.copied for one in found[2:])
 
 
-def test_the_first_few_alone_are_the_same(planted: Evidence) -> None:
+def test_the_first_few_alone_are_the_same(planted: MetricContext) -> None:
     whole = suspects(planted)
     few = suspects(evidence_of(planted.images.source.images, planted.reference.source.images), 10)  # type: ignore[union-attr]
     assert len(few) == 10
@@ -89,10 +92,10 @@ def test_indices_are_those_of_the_set_that_the_subset_was_drawn_from() -> None:
     assert (found.image, found.reference, found.copied) == (33, 8, True)
 
 
-def test_features_alone_give_a_ranking_without_verdicts(planted: Evidence) -> None:
-    bare = Evidence(
-        Side(planted.images.features),
-        Side(planted.reference.features),
+def test_features_alone_give_a_ranking_without_verdicts(planted: MetricContext) -> None:
+    bare = MetricContext(
+        FeatureSide(planted.images.features),
+        FeatureSide(planted.reference.features),
         planted.reference_moments,
         planted.extractor,
     )
@@ -110,7 +113,7 @@ def test_pixels_are_compared_until_a_block_holds_no_copy(monkeypatch: pytest.Mon
     assert sum(one.alignment is not None for one in found) == 30, "two blocks with copies, one without"
 
 
-def test_the_judgement_lists_the_copies(planted: Evidence) -> None:
+def test_the_judgement_lists_the_copies(planted: MetricContext) -> None:
     finding = judge_memorisation(planted)
     first = finding.details["most_suspicious"][0]
     assert first["image"] == 7

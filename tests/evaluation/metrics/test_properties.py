@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kennel.evaluation.judge import Judge
-from kennel.evaluation.metrics.base import METRICS, Finding
-from kennel.evaluation.metrics.context import Evidence, Settings, Side
-from kennel.evaluation.score import Judgement
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.base import METRICS, MetricResult
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings
+from kennel.evaluation.score import Score
 from kennel.features.base import Extracted, Extractor
 from kennel.features.moments import moments
 from kennel.features.pixels import PixelCells
@@ -92,9 +92,9 @@ def judged(
     metrics: Sequence[str],
     batch: int = 64,
     **chosen: float,
-) -> dict[str, Judgement]:
-    court = Judge(Pictures(reference), extractor, cached=False, batch=batch)
-    found = court.judge(Pictures(images), metrics, settings=Settings(**{"intervals": False, **chosen}))
+) -> dict[str, Score]:
+    court = Evaluator(Pictures(reference), extractor, cached=False, batch=batch)
+    found = court.judge(Pictures(images), metrics, settings=MetricSettings(**{"intervals": False, **chosen}))
     return {judgement.metric: judgement for judgement in found}
 
 
@@ -274,8 +274,10 @@ def test_turning_the_features_and_shuffling_them_changes_nothing(seed: int) -> N
     turn = np.linalg.qr(random.normal(size=(24, 24)))[0]
     shuffle = random.permutation(24)
 
-    def found(name: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> Finding:
-        return METRICS[name].find(Evidence(Side(one), Side(other), moments(other), "made-up"))
+    def found(name: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> MetricResult:
+        return METRICS[name].find(
+            MetricContext(FeatureSide(one), FeatureSide(other), moments(other), "made-up")
+        )
 
     for name in INVARIANT:
         plain = found(name, images, reference)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kennel.distributed import rank, summed_over_ranks, world_size
+from kennel.distributed import all_reduce_sum, rank, world_size
 from kennel.networks.layers.normalization import Condition, ConditionalBatchNorm, CrossReplicaBatchNorm
 
 
@@ -64,7 +64,7 @@ def main(folder: Path, own_rank: int, images_of_rank_0: int) -> None:
     batch = part_of_rank(load_file(folder / "batch.safetensors"), images_of_rank_0)
     found = {
         "world": torch.tensor([rank(), world_size()]),
-        "sum": summed_over_ranks(torch.arange(3) + rank()),
+        "sum": all_reduce_sum(torch.arange(3) + rank()),
     }
     for name, layer in layers().items():
         found |= {f"{name}/{key}": value for key, value in passed(layer, batch).items()}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kennel.networks import GENERATORS, Setting
+from kennel.networks import GENERATORS, NetworkSpec
 from kennel.networks.dcgan import DcganGeneratorOptions
 from kennel.networks.layers.checkerboard import CheckerboardFilter
 
@@ -56,8 +56,8 @@ def test_a_generator_with_it_draws_no_lattice_of_even_and_odd_pixels():
     strengths = []
     for filtered in (False, True):
         torch.manual_seed(1)
-        options = DcganGeneratorOptions(width=4, checkerboard_filter=filtered)
-        images = GENERATORS["dcgan"](Setting(32, 3, 8), options)(latents)
+        options = DcganGeneratorOptions(base_channels=4, checkerboard_filter=filtered)
+        images = GENERATORS["dcgan"](NetworkSpec(32, 3, 8), options)(latents)
         board = inner(wave(math.pi, math.pi)).float()
         strengths.append((inner(images) * board).mean((2, 3)).abs().mean().item())
     assert strengths[1] < 0.1 * strengths[0]

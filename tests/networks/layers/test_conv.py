@@ -13,7 +13,7 @@ from kennel.networks.layers.conv import (
     TransposedConvolution,
     doubled,
     halved,
-    set_minimal_filtering,
+    set_winograd,
 )
 from kennel.networks.layers.winograd import DOUBLED_3X3, HALVED_3X3, STRIDED_4X4, TILED_3X3
 
@@ -79,7 +79,7 @@ def test_fewer_products_give_the_same_value_and_gradients(name, shape, taken):
 
     expected, expected_gradients = run(layer, call, maps, direction)
     assert taken == []
-    set_minimal_filtering(layer, True)
+    set_winograd(layer, True)
     made, gradients = run(layer, call, maps, direction)
     assert len(taken) == 1
     torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
@@ -99,7 +99,7 @@ def test_a_gradient_penalty_through_fewer_products_has_the_same_gradient(name, t
         return torch.autograd.grad(slope.square().sum(), list(layer.parameters()))
 
     expected = penalty_gradient()
-    set_minimal_filtering(layer, True)
+    set_winograd(layer, True)
     found = penalty_gradient()
     assert taken
     for gradient, wanted in zip(found, expected, strict=True):
@@ -110,7 +110,7 @@ def test_many_images_are_done_in_portions_with_the_same_result(monkeypatch):
     layer, call = layers()["4x4 strided"]
     layer = layer.double()
     maps = torch.randn(13, 6, 8, 8, dtype=torch.float64)
-    set_minimal_filtering(layer, True)
+    set_winograd(layer, True)
     whole = run(layer, call, maps, torch.ones_like)
     monkeypatch.setattr(winograd, "CHUNK_ROWS", 8)
     monkeypatch.setattr(winograd, "CHUNK_BYTES", 1)
@@ -133,7 +133,7 @@ def test_rounding_in_float32_is_that_of_the_direct_convolution(how):
     exact = plain(maps.double(), weight.double())
     layer = Convolution(64, 64, how.kernel, stride=2 if how.kernel == 4 else 1, padding=1, bias=False)
     layer.weight.data.copy_(weight)
-    set_minimal_filtering(layer, True)
+    set_winograd(layer, True)
     call = {DOUBLED_3X3: layer.on_doubled, HALVED_3X3: layer.halved}.get(how, layer)
     scale = exact.abs().max()
     assert (call(maps) - exact).abs().max() < 2e-6 * scale
@@ -177,7 +177,7 @@ def test_an_activation_may_overwrite_the_outcome():
 
 def test_a_copy_of_a_network_keeps_its_way():
     network = nn.Sequential(Convolution(4, 4, 3, padding=1))
-    set_minimal_filtering(network, True)
+    set_winograd(network, True)
     assert copy.deepcopy(network)[0].minimal
 
 
@@ -186,7 +186,7 @@ def test_a_copy_of_a_network_keeps_its_way():
 def test_second_and_third_derivatives_are_those_of_finite_differences(name, minimal):
     layer, call = layers(2, 2)[name]
     layer = layer.double()
-    set_minimal_filtering(layer, minimal)
+    set_winograd(layer, minimal)
     maps = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     weight = layer.weight.detach().clone().requires_grad_()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kennel.config.base import validated
-from kennel.networks import DISCRIMINATORS, GENERATORS, Setting
+from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.instances import InstanceEmbedding, InstanceVectors, parts_with_instances
 
 SMALL = {"dcgan": {"width": 4}, "projected": {"features": "untrained", "width": 2, "widest": 8}}
@@ -22,7 +22,7 @@ def network(registry, name):
     """A small one for five instances, filled."""
     torch.manual_seed(0)
     kind = registry[name]
-    setting = Setting(32, 3, 8, instances=5, instance_width=6)
+    setting = NetworkSpec(32, 3, 8, num_instances=5, instance_dim=6)
     built = kind(setting, validated(kind.Options, SMALL.get(name, {}), name))
     for part in parts_with_instances(built):
         part.fill(VECTORS, COUNTS)

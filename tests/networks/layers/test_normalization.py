@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
-from kennel.distributed import rank, summed_over_ranks, world_size
+from kennel.distributed import all_reduce_sum, rank, world_size
 from kennel.networks.layers.normalization import (
     Condition,
     ConditionalBatchNorm,
@@ -80,7 +80,7 @@ def test_two_ranks_with_a_part_each_are_one_rank_with_the_whole_batch(tmp_path, 
 def test_without_a_process_group_there_is_one_rank_and_a_sum_is_what_it_sums():
     values = torch.ones(3)
     assert (world_size(), rank()) == (1, 0)
-    assert summed_over_ranks(values) is values
+    assert all_reduce_sum(values) is values
 
 
 def test_one_rank_is_pytorchs_batch_norm_bit_for_bit():

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from kennel.config.alarms import ALARMS_OF_TICKS, Alarms
+from kennel.config.alarms import ALARMS_OF_TICKS, AlarmsConfig
 from kennel.config.recipe import override
 from kennel.errors import RecipeError
-from kennel.recipes import built_in
+from kennel.recipes import get_recipe
 from kennel.training.alarms.diagnosis import REMEDIES
 from kennel.training.alarms.rules import (
     ADVERSARIAL,
@@ -33,7 +33,7 @@ SPECTRA = {
 }
 BAD: dict[str, dict[str, Any]] = {
     "vanishing_gradient": {"generator_gradient_norm": 0.01},
-    "certain_discriminator": {"discriminator_loss": 0.003},
+    "discriminator_saturation": {"discriminator_loss": 0.003},
     "falling_diversity": {DIVERSITY: 0.1},
     "exploding_spectrum": {"a": 9.0},
 }
@@ -58,18 +58,18 @@ def ticks(count: int, *, bad: int = 0, **changes: Any) -> list[Tick]:
 @pytest.mark.parametrize("name", list(ALARMS))
 def test_every_alarm_has_options_a_switch_a_reason_and_a_remedy(name):
     assert name in ALARMS_OF_TICKS
-    assert name in Alarms.model_fields
+    assert name in AlarmsConfig.model_fields
     alarm = ALARMS[name]
     assert len(alarm.why) > 20
     assert not alarm.why.endswith(".")
     assert not alarm.remedies.endswith(".")
-    off = override(built_in("digits"), [f"alarms.{name}=off"]).alarms
+    off = override(get_recipe("digits"), [f"alarms.{name}=off"]).alarms
     assert name not in alarms_of(off)
-    on = override(built_in("digits"), [f"alarms.{name}=off", f"alarms.{name}=on"]).alarms
-    assert on == Alarms()
+    on = override(get_recipe("digits"), [f"alarms.{name}=off", f"alarms.{name}=on"]).alarms
+    assert on == AlarmsConfig()
     # What is advised is a setting that exists.
     for setting in re.findall(r"techniques\.\w+=on|[\w.]+learning_rate", alarm.remedies):
-        override(built_in("digits"), [setting if "=" in setting else f"{setting}=1e-4"])
+        override(get_recipe("digits"), [setting if "=" in setting else f"{setting}=1e-4"])
 
 
 def test_the_switches_are_those_of_the_registry():
@@ -78,7 +78,7 @@ def test_the_switches_are_those_of_the_registry():
 
 @pytest.mark.parametrize("name", list(ALARMS))
 def test_every_alarm_is_silent_on_good_ticks_and_on_none(name):
-    alarm = alarms_of(Alarms())[name]
+    alarm = alarms_of(AlarmsConfig())[name]
     for count in range(8):
         assert alarm.look(ticks(count)) is None
 
@@ -86,7 +86,7 @@ def test_every_alarm_is_silent_on_good_ticks_and_on_none(name):
 @pytest.mark.parametrize("name", list(ALARMS))
 def test_every_alarm_finds_its_own_sign_within_two_ticks_and_no_others(name):
     history = ticks(6, bad=2, **BAD[name])
-    signs = {other: alarm.look(history) for other, alarm in alarms_of(Alarms()).items()}
+    signs = {other: alarm.look(history) for other, alarm in alarms_of(AlarmsConfig()).items()}
     assert [other for other, sign in signs.items() if sign is not None] == [name]
     sign = signs[name]
     assert 0 < sign.good_until <= 600
@@ -96,51 +96,51 @@ def test_every_alarm_finds_its_own_sign_within_two_ticks_and_no_others(name):
 @pytest.mark.parametrize("name", list(ALARMS))
 def test_an_alarm_is_raised_once_as_long_as_its_signs_last(name):
     history = ticks(6, bad=3, **BAD[name])
-    alarm = alarms_of(Alarms())[name]
+    alarm = alarms_of(AlarmsConfig())[name]
     raised = [count for count in range(1, 10) if newly_raised(alarm, history[:count])]
     assert len(raised) == 1
 
 
-@pytest.mark.parametrize("name", ["vanishing_gradient", "certain_discriminator", "falling_diversity"])
+@pytest.mark.parametrize("name", ["vanishing_gradient", "discriminator_saturation", "falling_diversity"])
 def test_one_bad_tick_is_no_alarm(name):
     history = ticks(6, bad=1, **BAD[name])
-    assert alarms_of(Alarms())[name].look(history) is None
-    assert alarms_of(Alarms())[name].look([*history, tick(9)]) is None
+    assert alarms_of(AlarmsConfig())[name].look(history) is None
+    assert alarms_of(AlarmsConfig())[name].look([*history, tick(9)]) is None
 
 
 def test_what_a_run_says_where_all_was_well_is_the_tick_before_the_signs():
     history = ticks(6, bad=2, **BAD["falling_diversity"])
-    assert alarms_of(Alarms())["falling_diversity"].look(history).good_until == 600
-    assert alarms_of(Alarms())["falling_diversity"].look(history[5:]).good_until == 600
+    assert alarms_of(AlarmsConfig())["falling_diversity"].look(history).good_until == 600
+    assert alarms_of(AlarmsConfig())["falling_diversity"].look(history[5:]).good_until == 600
 
 
 def test_a_single_huge_gradient_makes_no_later_one_vanish():
     history = [*ticks(3), tick(4, generator_gradient_norm=1e6), *(tick(n) for n in (5, 6, 7))]
-    assert alarms_of(Alarms())["vanishing_gradient"].look(history) is None
+    assert alarms_of(AlarmsConfig())["vanishing_gradient"].look(history) is None
 
 
 def test_a_gradient_that_was_never_there_has_vanished_too():
     history = [tick(n, generator_gradient_norm=1e-9) for n in (1, 2)]
-    assert alarms_of(Alarms())["vanishing_gradient"].look(history) is not None
+    assert alarms_of(AlarmsConfig())["vanishing_gradient"].look(history) is not None
 
 
 def test_a_loss_without_a_floor_makes_no_discriminator_certain():
     history = [tick(n, discriminator_loss=-5.0, **{IGNORANT: None}) for n in range(1, 5)]
-    assert alarms_of(Alarms())["certain_discriminator"].look(history) is None
+    assert alarms_of(AlarmsConfig())["discriminator_saturation"].look(history) is None
 
 
 def test_certainty_is_read_off_the_adversarial_loss_without_terms():
     history = [tick(n, discriminator_loss=3.0, **{ADVERSARIAL: 1e-4}) for n in (1, 2)]
-    assert "0.01%" in alarms_of(Alarms())["certain_discriminator"].look(history).saw
+    assert "0.01%" in alarms_of(AlarmsConfig())["discriminator_saturation"].look(history).saw
 
 
 def test_noise_that_was_more_diverse_than_real_images_is_not_asked_for_again():
     history = [tick(1, **{DIVERSITY: 3.0}), tick(2, **{DIVERSITY: 0.7}), tick(3, **{DIVERSITY: 0.6})]
-    assert alarms_of(Alarms())["falling_diversity"].look(history) is None
+    assert alarms_of(AlarmsConfig())["falling_diversity"].look(history) is None
 
 
 def test_a_run_that_is_dull_from_its_start_is_told_beside_the_real_images():
-    alarm = alarms_of(Alarms())["falling_diversity"]
+    alarm = alarms_of(AlarmsConfig())["falling_diversity"]
     # A tick is 100 images; the first 10,000 do not count.
     history = [tick(n, **{DIVERSITY: 0.05}) for n in range(1, 120)]
     raised = [count for count in range(1, 120) if newly_raised(alarm, history[:count])]
@@ -152,7 +152,7 @@ def test_a_run_that_is_dull_from_its_start_is_told_beside_the_real_images():
 
 def test_an_untrained_generators_first_ticks_are_not_called_dull():
     """The least that healthy runs had: `sn_dcgan` 0.15, `acgan` 0.18, `wgan` 0.21 for many ticks."""
-    alarm = alarms_of(Alarms())["falling_diversity"]
+    alarm = alarms_of(AlarmsConfig())["falling_diversity"]
     values = (0.16, 0.15, 0.15, 0.15, 0.15, 0.2)
     history = [tick(n, **{DIVERSITY: value}) for n, value in enumerate(values, 101)]
     assert not any(alarm.look(history[:count]) for count in range(7))
@@ -161,10 +161,10 @@ def test_an_untrained_generators_first_ticks_are_not_called_dull():
 
 
 def test_dullness_is_off_at_0_and_a_rollback_keeps_checkpoints_for_it():
-    off = override(built_in("digits"), ["alarms.falling_diversity.dull=0"]).alarms
+    off = override(get_recipe("digits"), ["alarms.falling_diversity.dull=0"]).alarms
     history = [tick(n, **{DIVERSITY: 0.0}) for n in range(101, 108)]
     assert alarms_of(off)["falling_diversity"].look(history) is None
-    assert (off.longest, Alarms().longest) == (3, 5)
+    assert (off.longest, AlarmsConfig().longest) == (3, 5)
 
 
 def test_a_matrix_that_starts_at_zero_may_grow_to_what_the_others_are():
@@ -173,13 +173,13 @@ def test_a_matrix_that_starts_at_zero_may_grow_to_what_the_others_are():
         return Tick(number * 100, GOOD, spectra)
 
     history = [*(grown(n, 0.0) for n in range(1, 5)), grown(5, 3.0)]
-    assert alarms_of(Alarms())["exploding_spectrum"].look(history) is None
-    exploded = alarms_of(Alarms())["exploding_spectrum"].look([*history[:-1], grown(5, 40.0)])
+    assert alarms_of(AlarmsConfig())["exploding_spectrum"].look(history) is None
+    exploded = alarms_of(AlarmsConfig())["exploding_spectrum"].look([*history[:-1], grown(5, 40.0)])
     assert "generator layer new is 40" in exploded.saw
 
 
 def test_a_spectrum_that_grows_slowly_is_no_alarm_and_one_that_jumps_is():
-    alarm = alarms_of(Alarms())["exploding_spectrum"]
+    alarm = alarms_of(AlarmsConfig())["exploding_spectrum"]
     slow = [tick(n, a=1.3**n) for n in range(1, 30)]
     assert not any(alarm.look(slow[:n]) for n in range(1, 30))
     assert alarm.look([*slow[:10], tick(11, a=1.3**10 * 5)]) is not None
@@ -196,7 +196,7 @@ def test_a_spectrum_that_grows_slowly_is_no_alarm_and_one_that_jumps_is():
 )
 def test_a_wrong_option_is_told_in_one_sentence(setting, message):
     with pytest.raises(Exception, match=message) as error:
-        override(built_in("digits"), [setting])
+        override(get_recipe("digits"), [setting])
     assert isinstance(error.value, RecipeError) or "did you mean" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -207,4 +207,4 @@ def test_every_setting_that_is_advised_is_taken(name):
     settings = re.findall(r"[a-z_]\w*(?:\.\w+)*=\w+", advised)
     assert settings
     for setting in settings:
-        override(built_in("dcgan"), [setting])
+        override(get_recipe("dcgan"), [setting])

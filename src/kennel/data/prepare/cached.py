@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import kennel
-from kennel.data.dataset import FORMAT, PackedSet
+from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.containers import FolderContainer, sha256_of
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
@@ -70,7 +70,7 @@ def _side(collection: Collection, index: int) -> int:
 
 def prepared(
     source: Path, size: int, on_progress: Callable[[int, int], None] | None = None
-) -> tuple[PackedSet, bool]:
+) -> tuple[ImageDataset, bool]:
     """The packed set of `source` at a side of `size` pixels, and whether it was made now.
 
     It is what `kennel data prepare SOURCE DEST --size N` makes. Raises `DataError` where that does.
@@ -78,7 +78,7 @@ def prepared(
     place = cache_folder() / "prepared" / f"{_digest(source)}-{size}"
     if (place / "dataset.json").is_file():
         try:
-            return PackedSet(place), False
+            return ImageDataset(place), False
         except DataError:  # damaged, or of another kennel: it is made again
             pass
     return prepare(source, place, PrepareOptions(size=size), on_progress, overwrite=True), True

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from kennel.data.sources.bit_depth import SetRange
 from kennel.data.prepare.clean import TOO_SMALL, Rules
 from kennel.data.prepare.writer import DropReport
+from kennel.data.sources.bit_depth import SetRange
 from kennel.data.sources.decode import CUT_SHORT, DEEP, TRANSPARENT, UPPER_BYTES
 from kennel.data.sources.formats import suffix_of
 from kennel.data.sources.index import UNREAD, Collection

@@ -22,11 +22,11 @@ import numpy.typing as npt
 import PIL
 
 import kennel
-from kennel.data.dataset import PackedSet
-from kennel.data.sources.bit_depth import SetRange, Span
+from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.clean import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, Outcome, Rules, examine
 from kennel.data.prepare.messages import notes_of
 from kennel.data.prepare.writer import DropReport, PackedWriter
+from kennel.data.sources.bit_depth import SetRange, Span
 from kennel.data.sources.containers import sha256_of
 from kennel.data.sources.decode import Reading, pillow_at_ease
 from kennel.data.sources.index import UNREAD
@@ -54,7 +54,7 @@ def prepare(
     from_folder: str | Path | None = None,
     overwrite: bool = False,
     on_download: Progress | None = None,
-) -> PackedSet:
+) -> ImageDataset:
     """Cleans and packs SOURCE (a path or a known set's name) into the folder `destination` and opens it.
 
     `on_progress(done, total)` counts pictures, `on_download` bytes. An existing packed set is replaced
@@ -77,10 +77,10 @@ def prepare(
             _pack(opened, folder, on_progress)
     except OSError as error:
         raise DataError(f"'{destination}' could not be made ({error})") from error
-    return PackedSet(destination)
+    return ImageDataset(destination)
 
 
-def rehearse(
+def dry_run(
     source: str | Path,
     options: PrepareOptions | None = None,
     on_progress: Progress | None = None,

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from kennel.data.sources.annotations import Annotation
-from kennel.data.sources.compact_index import Names
+from kennel.data.sources.compact_index import CompactStrings
 from kennel.data.sources.decode import Picture, Reading
 from kennel.data.sources.index import Refusal
 
@@ -18,7 +18,7 @@ class ArrayCollection:
 
     refusals: Sequence[Refusal] = ()
     notes: Sequence[str] = ()
-    ignored = Names()
+    ignored = CompactStrings()
     annotations_only = False
     has_annotations = False
     keeps_duplicates = True

@@ -14,7 +14,7 @@ _SORTED_AT_ONCE = 1 << 18
 _FRESH = 1 << 16
 
 
-class Names:
+class CompactStrings:
     """Strings, each in as many bytes as its UTF-8 has and 8 more."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -42,12 +42,12 @@ class Names:
         for index in range(len(self)):
             yield self[index]
 
-    def take(self, indices: Iterable[int]) -> "Names":
+    def take(self, indices: Iterable[int]) -> "CompactStrings":
         """Those at `indices`, in their order."""
-        return Names(self[index] for index in indices)
+        return CompactStrings(self[index] for index in indices)
 
 
-class Places:
+class FileIndex:
     """Where files are: the container's number, the place in it, the size in bytes."""
 
     def __init__(self) -> None:
@@ -62,16 +62,16 @@ class Places:
         self.where.append(where)
         self.size.append(size)
 
-    def take(self, indices: Sequence[int]) -> "Places":
+    def take(self, indices: Sequence[int]) -> "FileIndex":
         """Those at `indices`, in their order."""
-        taken = Places()
+        taken = FileIndex()
         for name in ("container", "where", "size"):
             column = getattr(self, name)
             setattr(taken, name, array(column.typecode, (column[index] for index in indices)))
         return taken
 
 
-def order_of(labels: Sequence[int], names: Names) -> "array[int]":
+def order_of(labels: Sequence[int], names: CompactStrings) -> "array[int]":
     """The indices that sort by label, then by name; what is equal keeps its order."""
 
     def key(index: int) -> tuple[int, str]:

@@ -20,7 +20,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol, cast, runtime_checkable
 
-from kennel.data.sources.compact_index import Names
+from kennel.data.sources.compact_index import CompactStrings
 from kennel.data.sources.decode import MAX_FILE_BYTES
 from kennel.errors import DataError
 from kennel.storage.untrusted import UntrustedError, printable, read_bytes
@@ -114,11 +114,11 @@ class FolderContainer:
         """`path` is the folder; a folder below it that `enter` denies, asked by its path, is not read."""
         self.path = path
         self._enter = enter
-        self._names = Names()
+        self._names = CompactStrings()
 
     def members(self) -> Iterator[Member]:
         """The files below the folder; where one is to be found is a number into a column of names."""
-        self._names = Names()
+        self._names = CompactStrings()
         folders = [""]
         while folders:
             folder = folders.pop()

@@ -14,7 +14,7 @@ from kennel.data.sources.containers import Container, FolderContainer, TarContai
 from kennel.data.sources.index import Arrangement, FileCollection, Refusal
 from kennel.data.sources.nested_tars import NestedTars, Stretch, tars_beside, tars_inside
 from kennel.data.sources.openers import Opened, Request, files_among
-from kennel.data.sources.wordnet import WNID, Nouns, nouns
+from kennel.data.sources.wordnet import WNID, WordNetNouns, nouns
 from kennel.errors import DataError
 from kennel.storage.untrusted import UntrustedError, read_bytes
 
@@ -30,7 +30,7 @@ _PLACE = re.compile(r"(?:.*/)?(n\d{8})/([^/]+)")
 class Choice:
     """Which synsets are wanted, and the class of each."""
 
-    def __init__(self, subset: Sequence[str], by_name: bool, table: Nouns) -> None:
+    def __init__(self, subset: Sequence[str], by_name: bool, table: WordNetNouns) -> None:
         """`subset` are names of synsets, none for all; `by_name` makes a class of each of them.
 
         Raises `UnknownNameError` or `DataError` where they cannot be understood.

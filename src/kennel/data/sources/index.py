@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from kennel.data.sources.bit_depth import Span
 from kennel.data.sources.annotations import Annotation, parse_annotation
-from kennel.data.sources.compact_index import Names, Places, order_of
+from kennel.data.sources.bit_depth import Span
+from kennel.data.sources.compact_index import CompactStrings, FileIndex, order_of
 from kennel.data.sources.containers import Container, Member
 from kennel.data.sources.decode import Picture, Reading, read_header, read_picture, read_span
 from kennel.data.sources.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, suffix_of
@@ -64,7 +64,7 @@ class Collection(Protocol):
         ...
 
     @property
-    def ignored(self) -> Names:
+    def ignored(self) -> CompactStrings:
         """The files whose names are not of pictures."""
         ...
 
@@ -179,7 +179,7 @@ class FileCollection(Encoded):
         self._annotation_folders = frozenset[str]() if arrangement else _ANNOTATION_FOLDERS
         self._refused: list[Refusal] = []
         self.refusals: Sequence[Refusal] = self._refused
-        self.ignored = Names()
+        self.ignored = CompactStrings()
         self.notes: list[str] = []
         self._label_files = LabelFiles(containers)
         paths, places = self._list()
@@ -196,7 +196,7 @@ class FileCollection(Encoded):
             place = [self.classes.index(key) if self.classes else -1 for key in keys]
             labels = array("i", (place[number] for number in numbers))
         else:
-            paths = Names(path[len(top) :] for path in paths)
+            paths = CompactStrings(path[len(top) :] for path in paths)
             if self.has_annotations:
                 paths, places = self._annotated(paths, places, annotated, with_annotations)
             self.classes, labels = _labels(paths, arrangement)
@@ -206,35 +206,35 @@ class FileCollection(Encoded):
         self._places = places.take(order) if len(places) else places
 
     def _annotated(
-        self, paths: Names, places: Places, annotated: Sequence[int], wanted: bool
-    ) -> tuple[Names, Places]:
+        self, paths: CompactStrings, places: FileIndex, annotated: Sequence[int], wanted: bool
+    ) -> tuple[CompactStrings, FileIndex]:
         """The pictures among paths with annotations; these are read where they are wanted."""
         if wanted or self.annotations_only:
             self._read_annotations(paths, annotated, places)
         if self.annotations_only:
-            return Names(self._annotations), Places()
+            return CompactStrings(self._annotations), FileIndex()
         chosen = array("q", (index for index, path in enumerate(paths) if not self._is_annotation(path)))
-        return Names(_below(paths[index], _IMAGE_FOLDERS) for index in chosen), places.take(chosen)
+        return CompactStrings(_below(paths[index], _IMAGE_FOLDERS) for index in chosen), places.take(chosen)
 
     def _laid_out(
-        self, paths: Names, top: str, asked: Asked
-    ) -> tuple[Names, "array[int]", list[str], "array[int]"]:
+        self, paths: CompactStrings, top: str, asked: Asked
+    ) -> tuple[CompactStrings, "array[int]", list[str], "array[int]"]:
         """What the pictures that are taken are called, their indices, their classes ("" of all without), and
         the number of each one's class."""
         splits = Splits(paths, top)
         taken = splits.chosen(asked.split, asked.source)
         if splits.depth is not None:
             self.notes.append(splits.sentence(taken))
-        bare = Names(splits.without(path) for path in paths)
+        bare = CompactStrings(splits.without(path) for path in paths)
         start = len(common_top(bare))
-        bare = Names(path[start:] for path in bare)
+        bare = CompactStrings(path[start:] for path in bare)
         found, notes = self._label_files.found(asked, paths)
         self.notes += notes
         by_folder = False
         if found is None and asked.labels != "none":
             by_folder, note = class_folders(bare, asked.labels)
             self.notes += [note] if note else []
-        names, chosen, keys, numbers = Names(), array("q"), dict[str, int](), array("i")
+        names, chosen, keys, numbers = CompactStrings(), array("q"), dict[str, int](), array("i")
         for index, path in enumerate(paths):
             split = splits.of(path)
             name = bare[index] if len(taken) == 1 else path[len(top) :]
@@ -268,9 +268,9 @@ class FileCollection(Encoded):
     def _is_annotation(self, path: str) -> bool:
         return path.partition("/")[0] in self._annotation_folders
 
-    def _list(self) -> tuple[Names, Places]:
+    def _list(self) -> tuple[CompactStrings, FileIndex]:
         """The paths of pictures and annotations, with where they are; the rest is named."""
-        paths, places = Names(), Places()
+        paths, places = CompactStrings(), FileIndex()
         for number, container in enumerate(self._containers):
             for member in container.members():
                 if member.refusal:
@@ -299,7 +299,7 @@ class FileCollection(Encoded):
                     places.add(number, member.where, member.size)
         return paths, places
 
-    def _read_annotations(self, paths: Names, annotated: Sequence[int], places: Places) -> None:
+    def _read_annotations(self, paths: CompactStrings, annotated: Sequence[int], places: FileIndex) -> None:
         for index in annotated:
             key = _below(paths[index], _ANNOTATION_FOLDERS).removesuffix(".xml")
             try:
@@ -307,7 +307,7 @@ class FileCollection(Encoded):
             except DataError as error:
                 self._annotations[key] = error
 
-    def _read_at(self, places: Places, index: int) -> bytes:
+    def _read_at(self, places: FileIndex, index: int) -> bytes:
         member = Member("", places.where[index], places.size[index])
         return self._containers[places.container[index]].read(member)
 
@@ -348,7 +348,7 @@ def _below(path: str, tops: frozenset[str]) -> str:
     return rest if top in tops else path
 
 
-def _labels(names: Names, arrangement: Arrangement | None) -> tuple[tuple[str, ...], "array[int]"]:
+def _labels(names: CompactStrings, arrangement: Arrangement | None) -> tuple[tuple[str, ...], "array[int]"]:
     """The first folders of the names that are classes, and each name's label.
 
     None where a name has no folder, or the arrangement has no classes or only one.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kennel.data.sources.compact_index import Names, Places
+from kennel.data.sources.compact_index import CompactStrings, FileIndex
 from kennel.data.sources.containers import Container, Member
 from kennel.data.sources.label_files import (
     MAX_BYTES,
@@ -38,7 +38,7 @@ class LabelFiles:
         """None yet."""
         self._containers = containers
         self._tables: list[tuple[str, int, Member]] = []
-        self._stems, self._places = Names(), Places()
+        self._stems, self._places = CompactStrings(), FileIndex()
         self.used = False
 
     def take(self, path: str, container: int, member: Member) -> bool:
@@ -53,7 +53,7 @@ class LabelFiles:
         self._places.add(container, member.where, member.size)
         return True
 
-    def found(self, asked: Asked, paths: Names) -> tuple[Found | None, list[str]]:
+    def found(self, asked: Asked, paths: CompactStrings) -> tuple[Found | None, list[str]]:
         """What gives the classes of the pictures at `paths`, None where their folders are to, and notes.
 
         Raises `DataError` where a file cannot be read, or the one that is given says nothing of them.
@@ -68,7 +68,7 @@ class LabelFiles:
             return found, [f"no classes: {found.name} says that there are no labels"]
         return found, [f"the classes are those of {found.name}"]
 
-    def _among(self, paths: Names) -> Found | str | None:
+    def _among(self, paths: CompactStrings) -> Found | str | None:
         """What the files in the source give, a note where they say nothing, None without any."""
         labels: Labels = {}
         names: list[str] = []
@@ -104,7 +104,7 @@ class LabelFiles:
         return class_of(self._containers[self._places.container[index]].read(member))
 
 
-def _given(asked: Asked, paths: Names) -> Found:
+def _given(asked: Asked, paths: CompactStrings) -> Found:
     """By the file that the user names: pictures are found by path, by file name, or without a suffix."""
     labels = read_labels(Path(asked.labels))
     if labels is None:

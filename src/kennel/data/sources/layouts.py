@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
-from kennel.data.sources.compact_index import Names
+from kennel.data.sources.compact_index import CompactStrings
 from kennel.errors import DataError
 
 SPLITS = {
@@ -37,7 +37,7 @@ class Asked:
     """What messages call it."""
 
 
-def common_top(paths: Names, stop: frozenset[str] = frozenset()) -> str:
+def common_top(paths: CompactStrings, stop: frozenset[str] = frozenset()) -> str:
     """The folders, each with its "/", that all paths lie in, up to one that is in `stop`."""
     common: list[str] | None = None
     for path in paths:
@@ -64,7 +64,7 @@ class NoSplitsError(DataError):
 class Splits:
     """The folders of splits that images lie in, and the choice among them."""
 
-    def __init__(self, paths: Names, top: str) -> None:
+    def __init__(self, paths: CompactStrings, top: str) -> None:
         """`paths` as they are listed, all of them below the folders of `top`."""
         self.top = top
         self.depth: int | None = None
@@ -132,7 +132,7 @@ def first_folder(path: str) -> str:
     return top if slash else ""
 
 
-def class_folders(paths: Names, labels: str) -> tuple[bool, str]:
+def class_folders(paths: CompactStrings, labels: str) -> tuple[bool, str]:
     """Whether the first folders of `paths` are classes, and a sentence where that is not plain.
 
     Not where there are fewer than two, where more than a few images lie outside of them, or where they only

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from kennel.data.sources.annotations import Annotation
-from kennel.data.sources.compact_index import Names
+from kennel.data.sources.compact_index import CompactStrings
 from kennel.data.sources.containers import UNPACKED_FREELY, UNPACKED_TIMES
 from kennel.data.sources.decode import MAX_FILE_BYTES
 from kennel.data.sources.index import Encoded, Refusal, printable
@@ -83,7 +83,7 @@ class LmdbCollection(Encoded):
 
     refusals: Sequence[Refusal] = ()
     notes: Sequence[str] = ()
-    ignored = Names()
+    ignored = CompactStrings()
     annotations_only = False
     has_annotations = False
 

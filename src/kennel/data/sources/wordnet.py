@@ -25,7 +25,7 @@ _ENDINGS = (
 
 
 @dataclass
-class Nouns:
+class WordNetNouns:
     """A table of synsets. Spelling is indifferent to capitals, and spaces are underscores."""
 
     lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Nouns:
         return f"did you mean '{max(near, key=likeness)}'?"
 
 
-def read_table(lines: Iterable[str]) -> Nouns:
+def read_table(lines: Iterable[str]) -> WordNetNouns:
     """The table from its lines: wnid, wnids above, words, irregular plurals, with tabs between them.
 
     What begins with `#` is a remark; several in one place have spaces between them.
@@ -120,11 +120,11 @@ def read_table(lines: Iterable[str]) -> Nouns:
         for pair in irregular.split():
             plural, singular = pair.split("=")
             plurals[plural] = tuple(dict.fromkeys((*plurals.get(plural, ()), singular)))
-    return Nouns(lemmas, parents, plurals)
+    return WordNetNouns(lemmas, parents, plurals)
 
 
 @cache
-def nouns() -> Nouns:
+def nouns() -> WordNetNouns:
     """The table that kennel carries."""
     with TABLE.open(encoding="utf-8") as stream:
         return read_table(stream)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.evaluation.metrics.prdc import harmonic_mean
 from kennel.features.moments import FloatArray
 
@@ -39,7 +39,7 @@ def figures_of_halves(
     sides = _Side(one), _Side(other)
     count = len(images)
     for _ in range(splits):
-        seam()
+        raise_if_cancelled()
         orders = [torch.from_numpy(random.permutation(count)).to(place) for _ in sides]
         found = []
         for part in (0, half):

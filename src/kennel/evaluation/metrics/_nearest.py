@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._products import (
     ROUNDING,
@@ -149,7 +149,7 @@ class Space:
                 for top in range(first, min(first + CHUNK, len(self.left)), LEFT_TILE)
             ]
             for start in range(0, len(self.right), RIGHT_TILE):
-                seam()
+                raise_if_cancelled()
                 right = self._side(self.right[start : start + RIGHT_TILE], product, left=False)
                 for top, left in chunk:
                     yield self._tile(product, top, left, start, right)

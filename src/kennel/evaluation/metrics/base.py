@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from kennel.evaluation.metrics.context import Evidence, Settings
+from kennel.evaluation.metrics.context import MetricContext, MetricSettings
 from kennel.registry import Registry
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 Usual: TypeAlias = bool | Literal["learned"]
 Need: TypeAlias = Literal["logits", "labels", "pyramid"]
-Least: TypeAlias = Callable[[int, Settings], int]
+Least: TypeAlias = Callable[[int, MetricSettings], int]
 """The fewest images of a side, from the features' dimension and the settings."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class MetricResult:
     """A metric's value, its 95% interval where one means something, its parts, and what it adds to the
     protocol."""
 
@@ -37,12 +37,12 @@ class Metric:
 
     name: str
     label: str
-    better: Better
+    direction: Better
     summary: str
-    find: Callable[[Evidence], Finding]
+    find: Callable[[MetricContext], MetricResult]
     needs: frozenset[Need] = frozenset()
-    usual: Usual = False
-    least: Least = lambda dimension, settings: 2
+    default: Usual = False
+    min_images: Least = lambda dimension, settings: 2
 
 
 METRICS: Registry[Metric] = Registry("metric")
@@ -75,10 +75,10 @@ def metric(
     needs: Iterable[Need] = (),
     usual: Usual = False,
     least: Least = lambda dimension, settings: 2,
-) -> Callable[[Callable[[Evidence], Finding]], Callable[[Evidence], Finding]]:
+) -> Callable[[Callable[[MetricContext], MetricResult]], Callable[[MetricContext], MetricResult]]:
     """Registers a function as a metric; the first line of its docstring becomes the summary."""
 
-    def register(find: Callable[[Evidence], Finding]) -> Callable[[Evidence], Finding]:
+    def register(find: Callable[[MetricContext], MetricResult]) -> Callable[[MetricContext], MetricResult]:
         summary = (find.__doc__ or "").partition("\n")[0].rstrip(".")
         METRICS.register(name)(Metric(name, label, better, summary, find, frozenset(needs), usual, least))
         return find

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from kennel.data.images import ImageSet
+from kennel.data.images import ImageSource
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._nearest import IndexArray
 from kennel.evaluation.metrics.fid import frechet_distance, standard_error
@@ -31,7 +31,7 @@ NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)
-class Settings:
+class MetricSettings:
     """What the caller may set.
 
     `splits` and `shuffle_seed` of the Inception Score, MiFID's `epsilon`, `neighbours` k of precision, recall
@@ -52,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Side:
+class FeatureSide:
     """One side of a judgement.
 
     `features` float32 (count, dimension), perhaps memory-mapped; `logits` float32 (count, classes) of the
@@ -66,7 +66,7 @@ class Side:
     predictions: IndexArray | None = None
     labels: IndexArray | None = None
     classes: tuple[str, ...] = ()
-    source: ImageSet | None = None
+    source: ImageSource | None = None
     rows: IndexArray | None = None
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Floor:
+class ReferenceSplit:
     """Two disjoint random halves of the reference against each other: what perfection scores at that count.
 
     `fid` between them, `distance` of the one to the other as MiFID measures it, `count` images a side.
@@ -86,19 +86,19 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MetricContext:
     """Both sides, the extractor's name and protocol words, the settings, and what follows from them.
 
     `reference_moments` are those of `reference.features`; `held_out` are real images that are not in the
     reference, or None.
     """
 
-    images: Side
-    reference: Side
+    images: FeatureSide
+    reference: FeatureSide
     reference_moments: Moments
     extractor: str
-    settings: Settings = field(default_factory=Settings)
-    held_out: Side | None = None
+    settings: MetricSettings = field(default_factory=MetricSettings)
+    held_out: FeatureSide | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -199,7 +199,7 @@ class Evidence:
         return manifolds(*self.equal_sides, neighbours, density_neighbours, device=self.settings.device)
 
     @cached_property
-    def floor(self) -> Floor | None:
+    def floor(self) -> ReferenceSplit | None:
         """The real-v-real floor at the images' count, or at half the reference where that is less; None
         where the settings do not ask or the reference has fewer than 4 images."""
         count = min(len(self.images), len(self.reference) // 2)
@@ -210,7 +210,7 @@ class Evidence:
         one = np.asarray(features[np.sort(order[:count])])
         other = np.asarray(features[np.sort(order[count : 2 * count])])
         distance = float(nearest_distances(one, other, device=self.settings.device).mean())
-        return Floor(frechet_distance(moments(one), moments(other)), distance, count)
+        return ReferenceSplit(frechet_distance(moments(one), moments(other)), distance, count)
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
         """What `compute` gives, computed at the first call under this name: for what two metrics share."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._checks import check_features
 from kennel.evaluation.metrics.fid import frechet_distance
@@ -72,7 +72,7 @@ def fid_infinity(
     order = np.random.default_rng(seed).permutation(len(fakes))
     accumulator, before, fids = MomentsAccumulator(), 0, []
     for count in counts:
-        seam()
+        raise_if_cancelled()
         for start in range(before, count, BLOCK):
             accumulator.add(fakes[order[start : min(start + BLOCK, count)]])
         fids.append(frechet_distance(accumulator.moments(), reference))

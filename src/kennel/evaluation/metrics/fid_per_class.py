@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._checks import check_pair
 from kennel.evaluation.metrics.fid import frechet_distance
@@ -64,7 +64,7 @@ def fid_by_class(
     found: dict[int, ClassFid] = {}
     left_out = []
     for label, name in enumerate(names):
-        seam()
+        raise_if_cancelled()
         places = np.flatnonzero(fake_labels == label)
         reference_places = np.flatnonzero(reference_labels == label)
         if min(len(places), len(reference_places)) < LEAST:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._checks import check_pair
 from kennel.features.moments import Float64Array, FloatArray
@@ -94,7 +94,7 @@ def kid(
     random = np.random.RandomState(seed)
     values = []
     for _ in range(subsets):
-        seam()
+        raise_if_cancelled()
         one = fakes[random.choice(len(fakes), size, replace=False)].astype(np.float64)
         other = reference[random.choice(len(reference), size, replace=False)].astype(np.float64)
         between = kernel(one, other).mean()

@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kennel.data.images import ImageSet, PixelArray, read_rows
+from kennel.data.images import ImageSource, PixelArray, read_rows
 from kennel.evaluation.metrics._alignment import SAME, Alignment, align, averaged, cell
 from kennel.evaluation.metrics._nearest import IndexArray, nearest
-from kennel.evaluation.metrics.context import Evidence, Side
+from kennel.evaluation.metrics.context import FeatureSide, MetricContext
 from kennel.evaluation.metrics.mifid import Neighbourhoods, neighbourhoods
 
 NEAREST_FIRST = 20
@@ -62,7 +62,7 @@ class Suspect:
 Suspects: TypeAlias = list[Suspect]
 
 
-def suspects(evidence: Evidence, count: int | None = None) -> Suspects:
+def suspects(evidence: MetricContext, count: int | None = None) -> Suspects:
     """Judged images, most suspicious first: copies by their remaining difference, then the rest by ratio.
 
     All images, and a tenth of them after another is compared by pixels for as long as the last tenth held a
@@ -71,7 +71,7 @@ def suspects(evidence: Evidence, count: int | None = None) -> Suspects:
     return evidence.once("suspects", partial(_suspects, evidence, count))
 
 
-def allowed_difference(evidence: Evidence) -> tuple[float, float]:
+def allowed_difference(evidence: MetricContext) -> tuple[float, float]:
     """How much of a picture's variance may be left for a copy of it, and the share of real ones that pass.
 
     `SAME`, or half of what is left of real images beside the others nearest to them, of the 5% that are most
@@ -81,7 +81,7 @@ def allowed_difference(evidence: Evidence) -> tuple[float, float]:
     return evidence.once("allowed_difference", partial(_allowed_difference, evidence))
 
 
-def _allowed_difference(evidence: Evidence) -> tuple[float, float]:
+def _allowed_difference(evidence: MetricContext) -> tuple[float, float]:
     features, source = evidence.reference.features, evidence.reference.source
     if source is None or len(features) < 2:
         return SAME, 0.0
@@ -109,12 +109,12 @@ def _allowed_difference(evidence: Evidence) -> tuple[float, float]:
     return allowed, float((left <= allowed).mean())
 
 
-def has_pixels(evidence: Evidence) -> bool:
+def has_pixels(evidence: MetricContext) -> bool:
     """Whether the images of both sides can be looked at."""
     return evidence.images.source is not None and evidence.reference.source is not None
 
 
-def _suspects(evidence: Evidence, count: int | None) -> Suspects:
+def _suspects(evidence: MetricContext, count: int | None) -> Suspects:
     found = evidence.neighbourhoods if count is None else _of_the_nearest(evidence, NEAREST_FIRST * count)
     # Exact copies have a ratio of 0 all; among equals the nearer one goes first.
     order = np.lexsort((found.distances[:, 0], found.ratios))
@@ -139,7 +139,7 @@ def _suspects(evidence: Evidence, count: int | None) -> Suspects:
     return sorted(seen, key=_order) + ranked[len(seen) :]
 
 
-def _of_the_nearest(evidence: Evidence, count: int) -> Neighbourhoods:
+def _of_the_nearest(evidence: MetricContext, count: int) -> Neighbourhoods:
     """The neighbourhoods of the images that are nearest to the reference."""
     near = evidence.nearest
     rows = np.sort(near.fakes[np.argsort(near.distances, kind="stable")[:count]])
@@ -154,12 +154,12 @@ def _order(one: Suspect) -> tuple[bool, float, float]:
     return not one.copied, left, one.ratio
 
 
-def _source_rows(side: Side, rows: IndexArray) -> IndexArray:
+def _source_rows(side: FeatureSide, rows: IndexArray) -> IndexArray:
     """Indices in the set that the side's images were taken from."""
     return rows if side.rows is None else side.rows[rows]
 
 
-def _compared(evidence: Evidence, ranked: Suspects) -> Suspects:
+def _compared(evidence: MetricContext, ranked: Suspects) -> Suspects:
     """The same suspects, with their alignments."""
     assert evidence.images.source is not None
     assert evidence.reference.source is not None
@@ -176,6 +176,6 @@ def _compared(evidence: Evidence, ranked: Suspects) -> Suspects:
     return compared
 
 
-def _small(source: ImageSet, rows: list[int]) -> PixelArray:
+def _small(source: ImageSource, rows: list[int]) -> PixelArray:
     factor = cell(min(source.shape[1:]))
     return read_rows(source, np.array(rows, np.int64), partial(averaged, factor=factor))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._checks import check_pair
 from kennel.features.moments import Float64Array, FloatArray
@@ -86,7 +86,7 @@ def prd(
     union = np.concatenate([_subset(side, count, random) for side in (reference, fakes)])
     curves = []
     for _ in range(runs):
-        seam()
+        raise_if_cancelled()
         place = _clustered(union, clusters, int(random.integers(2**31)))
         of_reference, of_fakes = (
             np.bincount(side, minlength=clusters) / count for side in (place[:count], place[count:])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kennel.cancellation import seam
+from kennel.cancellation import raise_if_cancelled
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics._checks import check_pair
 from kennel.features.moments import Float64Array, FloatArray, blocks
@@ -65,7 +65,7 @@ def squares_along(fakes: FloatArray, reference: FloatArray, directions: Float64A
     width = max(1, HELD // max(len(fakes), len(reference)))
     squares = np.empty(directions.shape[1])
     for start in range(0, len(squares), width):
-        seam()
+        raise_if_cancelled()
         some = directions[:, start : start + width]
         squares[start : start + width] = wasserstein_squares(
             _sorted_projections(fakes, some), _sorted_projections(reference, some)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kennel.cancellation import seam
-from kennel.data.images import ImageSet
+from kennel.cancellation import raise_if_cancelled
+from kennel.data.images import ImageSource
 from kennel.errors import JudgementError
 
 IMAGES, PATCHES, REPEATS, DIRECTIONS = 16_384, 128, 4, 128
@@ -48,8 +48,8 @@ class LaplacianDistance:
 
 
 def laplacian_distance(
-    fakes: ImageSet,
-    reference: ImageSet,
+    fakes: ImageSource,
+    reference: ImageSource,
     images: int = IMAGES,
     patches: int = PATCHES,
     descriptors: int = DESCRIPTORS,
@@ -125,7 +125,7 @@ def _smoothed(images: Float32Array, axis: int, stride: int) -> Float32Array:
     return total
 
 
-def _level_sizes(fakes: ImageSet, reference: ImageSet) -> tuple[int, ...]:
+def _level_sizes(fakes: ImageSource, reference: ImageSource) -> tuple[int, ...]:
     """The sides of the pyramid's levels; refuses shapes that have none."""
     _, height, side = fakes.shape
     if fakes.shape != reference.shape:
@@ -142,7 +142,7 @@ def _level_sizes(fakes: ImageSet, reference: ImageSet) -> tuple[int, ...]:
 
 
 def _descriptors(
-    images: ImageSet, sizes: tuple[int, ...], count: int, patches: int, seed: int
+    images: ImageSource, sizes: tuple[int, ...], count: int, patches: int, seed: int
 ) -> list[Float32Array]:
     """Of each level (count * patches, channels * 49), each channel with mean 0 and deviation 1."""
     channels = images.shape[0]
@@ -152,7 +152,7 @@ def _descriptors(
     places = [np.random.default_rng([seed, size]) for size in sizes]
     seen = done = 0
     for batch in images.batches(BATCH):
-        seam()
+        raise_if_cancelled()
         kept = batch[chosen[seen : seen + len(batch)]].astype(np.float32)
         seen += len(batch)
         if not len(kept):

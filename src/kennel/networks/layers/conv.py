@@ -105,7 +105,7 @@ class TransposedConvolution(nn.ConvTranspose2d):
         return _directly(maps, weight, bias, kernel)
 
 
-def set_minimal_filtering(network: nn.Module, on: bool) -> None:
+def set_winograd(network: nn.Module, on: bool) -> None:
     """Lets all convolutions of a network take the way of fewer products, or none."""
     for module in network.modules():
         if isinstance(module, Convolution | TransposedConvolution):

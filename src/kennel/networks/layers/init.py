@@ -6,7 +6,7 @@ from torch import nn
 from kennel.networks.layers.equalized import EqualizedLinear
 
 
-def drawn_linear(inputs: int, outputs: int, random: torch.Generator, *, bias: bool = True) -> nn.Linear:
+def init_linear(inputs: int, outputs: int, random: torch.Generator, *, bias: bool = True) -> nn.Linear:
     """A linear layer that begins as `nn.Linear` does, but drawn from `random`."""
     layer = nn.Linear(inputs, outputs, bias, device="meta").to_empty(device="cpu")
     for parameter in layer.parameters():
@@ -20,7 +20,7 @@ def widened(layer: nn.Linear, more: int, random: torch.Generator) -> nn.Linear:
     For inputs that are 0 there it gives what the layer gives.
     """
     has_bias = layer.bias is not None
-    wider = drawn_linear(layer.in_features + more, layer.out_features, random, bias=has_bias)
+    wider = init_linear(layer.in_features + more, layer.out_features, random, bias=has_bias)
     if isinstance(layer, EqualizedLinear):
         wider = layer.like(wider)
     with torch.no_grad():

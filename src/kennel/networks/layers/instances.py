@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kennel.networks.base import Setting
+from kennel.networks.base import NetworkSpec
 from kennel.shapes import Indices, Labels
 
 Vectors = Float[Tensor, "instances width"]
@@ -59,11 +59,11 @@ class InstanceEmbedding(nn.Module):
         return mapped
 
 
-def label_embedding(setting: Setting, outputs: int) -> nn.Module:
+def label_embedding(setting: NetworkSpec, outputs: int) -> nn.Module:
     """Labels (batch,) to vectors (batch, outputs): a trained table of classes, or a map of the instances."""
-    if setting.instances:
-        return InstanceEmbedding(setting.instances, setting.instance_width, outputs)
-    return nn.Embedding(setting.classes, outputs)
+    if setting.num_instances:
+        return InstanceEmbedding(setting.num_instances, setting.instance_dim, outputs)
+    return nn.Embedding(setting.num_classes, outputs)
 
 
 def parts_with_instances(network: nn.Module) -> list[InstanceVectors]:

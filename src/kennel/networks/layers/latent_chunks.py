@@ -1,20 +1,20 @@
 """A latent that is split into chunks, one for the stem and one for each further place (Brock et al. 2019)."""
 
 from kennel.errors import RecipeError
-from kennel.networks.base import Setting
+from kennel.networks.base import NetworkSpec
 
 
-def chunk_width(setting: Setting, slots: int, name: str) -> int:
+def chunk_width(setting: NetworkSpec, slots: int, name: str) -> int:
     """The width of each of `slots` equal chunks; a latent that has none such is a `RecipeError`.
 
     `name` is what the message calls the network.
     """
-    if setting.latent_dimension % slots or setting.latent_dimension < slots:
-        below = setting.latent_dimension // slots * slots
+    if setting.latent_dim % slots or setting.latent_dim < slots:
+        below = setting.latent_dim // slots * slots
         fitting = f"{below} or {below + slots}" if below else str(slots)
         raise RecipeError(
-            f"latent.dimension = {setting.latent_dimension}: {name} splits the latent of {setting.size}x"
+            f"latent_dim = {setting.latent_dim}: {name} splits the latent of {setting.size}x"
             f"{setting.size} images into {slots} equal chunks; make it {fitting}, or set "
             "generator.hierarchical=false"
         )
-    return setting.latent_dimension // slots
+    return setting.latent_dim // slots

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from kennel.distributed import own_rows, summed_over_ranks, world_size
-from kennel.networks.base import Statistic
+from kennel.distributed import all_reduce_sum, shard_slice, world_size
+from kennel.networks.base import BatchStatistic
 from kennel.shapes import Features
 
 
-class Spread(Statistic):
+class MinibatchStddevLayer(BatchStatistic):
     """The standard deviation over a group, averaged over features: (batch, features) to (batch, 1).
 
     Image i is in group i modulo the number of groups. Where the batch does not divide evenly some groups have
@@ -30,9 +30,9 @@ class Spread(Statistic):
             groups = max(1, images // self.group)
             member = torch.arange(images, device=features.device) % groups
             everyone = torch.nn.functional.one_hot(member, groups).to(exact.dtype)  # batch, groups
-            belongs = everyone[own_rows(images)]
+            belongs = everyone[shard_slice(images)]
             shares = belongs / everyone.sum(0)
-            apart = exact - belongs @ summed_over_ranks(shares.T @ exact)
+            apart = exact - belongs @ all_reduce_sum(shares.T @ exact)
             # Equal images have no variance, where the root's gradient would be infinite.
-            deviations = (summed_over_ranks(shares.T @ apart.square()) + 1e-8).sqrt()  # groups, features
+            deviations = (all_reduce_sum(shares.T @ apart.square()) + 1e-8).sqrt()  # groups, features
             return belongs @ deviations.mean(1, keepdim=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from kennel.distributed import rank, summed_over_ranks, world_size
+from kennel.distributed import all_reduce_sum, rank, world_size
 from kennel.shapes import Features, Labels
 
 
@@ -68,7 +68,7 @@ def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = images.new_tensor([images.numel() // images.shape[1]])
     own = torch.cat([images.mean(axes), images.var(axes, correction=0), count])
     above, below = rank(), world_size() - 1 - rank()
-    rows = summed_over_ranks(pad(own[None], (0, 0, above, below)))  # ranks, 2 channels + 1
+    rows = all_reduce_sum(pad(own[None], (0, 0, above, below)))  # ranks, 2 channels + 1
     means, variances, counts = torch.split(rows, [images.shape[1], images.shape[1], 1], 1)
     total = counts.sum()
     mean = (counts * means).sum(0) / total

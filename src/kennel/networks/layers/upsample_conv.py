@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, pad
 
 
-class Doubling(nn.Conv2d):
+class UpsampleConv2d(nn.Conv2d):
     """A 3x3 convolution of a map that is doubled first, by repetition."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kennel.engine.nonfinite import Broken
+from kennel.engine.nonfinite import NonFiniteReport
 
 WHY = "such numbers spread to every weight at the next update, and nothing brings them back"
 """Why it matters."""
 REMEDIES = (
     "lower learning rates, techniques.r1=on or techniques.spectral_norm=on for the discriminator, "
     "techniques.instance_noise=on, techniques.singular_value_clamp=on for the generator, or "
-    "speed.precision=float32 where it is lower (in another --out, or by --fork)"
+    "compute.precision=float32 where it is lower (in another --out, or by --fork)"
 )
 """What to try."""
 
@@ -57,7 +57,7 @@ def with_what_is_wrong(network: nn.Module, name: str) -> str:
 
 
 def sentence(
-    broken: Broken,
+    broken: NonFiniteReport,
     parameters: Mapping[str, list[str]],
     layer: str | None,
     images_seen: int,

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from kennel.config.alarms import (
-    Alarms,
-    CertainDiscriminator,
+    AlarmsConfig,
+    DiscriminatorSaturation,
     ExplodingSpectrum,
     FallingDiversity,
     VanishingGradient,
 )
-from kennel.config.base import Options
+from kennel.config.base import Config
 from kennel.engine.singular_values import USED, Spectrum, layer_in_words
 from kennel.registry import Registry
 
@@ -42,14 +42,14 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Sign:
+class AlarmSignal:
     """What an alarm saw, in a sentence without its end, and until which image count all was well."""
 
     saw: str
     good_until: int
 
 
-OptionsOf = TypeVar("OptionsOf", bound=Options)
+OptionsOf = TypeVar("OptionsOf", bound=Config)
 
 
 class Alarm(Generic[OptionsOf]):
@@ -64,7 +64,7 @@ class Alarm(Generic[OptionsOf]):
         """`options` are the recipe's."""
         self.options = options
 
-    def look(self, ticks: Sequence[Tick]) -> Sign | None:
+    def look(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """The sign that the newest tick completes or continues, oldest tick first; None where all is well."""
         raise NotImplementedError  # abstract
 
@@ -75,13 +75,13 @@ NON_FINITE = "non_finite"
 """The alarm that waits for no tick: the sentinel's, in `diagnosis`."""
 
 
-def alarms_of(options: Alarms) -> dict[str, Alarm[Any]]:
+def alarms_of(options: AlarmsConfig) -> dict[str, Alarm[Any]]:
     """The alarms that are on, by name."""
     chosen = {name: getattr(options, name) for name in ALARMS}
     return {name: ALARMS[name](one) for name, one in chosen.items() if one is not None}
 
 
-def newly_raised(alarm: Alarm[Any], ticks: Sequence[Tick]) -> Sign | None:
+def newly_raised(alarm: Alarm[Any], ticks: Sequence[Tick]) -> AlarmSignal | None:
     """The alarm's sign where it was not there at the tick before already."""
     sign = alarm.look(ticks)
     return sign if sign is not None and alarm.look(ticks[:-1]) is None else None
@@ -107,7 +107,7 @@ class GeneratorGradientVanishes(Alarm[VanishingGradient]):
         "learning rate for the discriminator, techniques.instance_noise=on, or techniques.r1=on"
     )
 
-    def look(self, ticks: Sequence[Tick]) -> Sign | None:
+    def look(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """Both forms, over the last ticks."""
         need = self.options.ticks
         norms = [tick.value("generator_gradient_norm") for tick in ticks]
@@ -124,7 +124,7 @@ class GeneratorGradientVanishes(Alarm[VanishingGradient]):
             how = f"{NOTHING:g}, which is nothing to any optimiser"
         else:
             return None
-        return Sign(
+        return AlarmSignal(
             f"the generator's gradient has a length of {last[-1]:.3g} and was below {how} for {need} ticks",
             _good_until(ticks, need),
         )
@@ -135,8 +135,8 @@ NOTHING = 1e-6
 most, and Adam's step shrinks where that nears its epsilon of 1e-8."""
 
 
-@ALARMS.register("certain_discriminator")
-class DiscriminatorIsCertain(Alarm[CertainDiscriminator]):
+@ALARMS.register("discriminator_saturation")
+class DiscriminatorIsCertain(Alarm[DiscriminatorSaturation]):
     """By the adversarial loss, as a share of that of a discriminator that gives 0 to every image.
 
     That reads alike for every loss that cannot be less than 0. Wasserstein's has no such floor: a critic that
@@ -150,17 +150,17 @@ class DiscriminatorIsCertain(Alarm[CertainDiscriminator]):
     remedies: ClassVar[str] = (
         "techniques.r1=on, techniques.instance_noise=on, techniques.one_sided_smoothing=on, "
         "techniques.diff_augment=on where the set is small, a smaller discriminator, or a lower "
-        "discriminator_optimiser.learning_rate"
+        "discriminator_optimizer.learning_rate"
     )
 
-    def look(self, ticks: Sequence[Tick]) -> Sign | None:
+    def look(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """Over the last ticks; `ignorant_loss` in their lines is the loss to compare with."""
         need = self.options.ticks
         shares = [_certainty(tick) for tick in ticks[-need:]]
         known = [share for share in shares if share is not None]
         if len(known) < need or max(known) >= self.options.below:
             return None
-        return Sign(
+        return AlarmSignal(
             f"the discriminator's adversarial loss is {known[-1]:.2%} of that of one that knows nothing, and "
             f"was below {self.options.below:.2%} for {need} ticks",
             _good_until(ticks, need),
@@ -183,16 +183,16 @@ class DiversityFalls(Alarm[FallingDiversity]):
 
     why: ClassVar[str] = "different latents give nearly the same image: the generator collapses to few modes"
     remedies: ClassVar[str] = (
-        "a lower generator_optimiser.learning_rate, techniques.minibatch_discrimination=on or "
+        "a lower generator_optimizer.learning_rate, techniques.minibatch_discrimination=on or "
         "techniques.minibatch_stddev=on, techniques.r1=on, techniques.instance_noise=on, a larger batch, or "
         "the checkpoint from before (--checkpoint best)"
     )
 
-    def look(self, ticks: Sequence[Tick]) -> Sign | None:
+    def look(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """A fall from the ticks before; or little beside the real images, also where it never was more."""
         return self._fallen(ticks) or self._dull(ticks)
 
-    def _fallen(self, ticks: Sequence[Tick]) -> Sign | None:
+    def _fallen(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """Against the highest of the ticks before, and of no more than what real images have."""
         need = self.options.ticks
         values = [tick.value(DIVERSITY) for tick in ticks]
@@ -203,13 +203,13 @@ class DiversityFalls(Alarm[FallingDiversity]):
         usual = min(1.0, max(before))
         if max(last) >= self.options.below * usual:
             return None
-        return Sign(
+        return AlarmSignal(
             f"the nearest other image in a batch is {last[-1]:.2f} times as far as among real images, "
             f"against {usual:.2f} before: below {self.options.below:g} times that for {need} ticks",
             _good_until(ticks, need),
         )
 
-    def _dull(self, ticks: Sequence[Tick]) -> Sign | None:
+    def _dull(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """Against the real images: a generator that is dull from its start has nothing to fall from.
 
         One that has learned nothing draws alike too, so the first images of a run do not count.
@@ -219,7 +219,7 @@ class DiversityFalls(Alarm[FallingDiversity]):
         last = [value for tick in late if (value := tick.value(DIVERSITY)) is not None]
         if len(last) < need or max(last) >= dull:
             return None
-        return Sign(
+        return AlarmSignal(
             f"the nearest other image in a batch is {last[-1]:.2f} times as far as among real images, and "
             f"was below {dull:g} times that for {need} ticks",
             _good_until(ticks, need),
@@ -276,7 +276,7 @@ class SpectrumExplodes(Alarm[ExplodingSpectrum]):
         "techniques.spectral_norm=on for the discriminator, or a larger batch"
     )
 
-    def look(self, ticks: Sequence[Tick]) -> Sign | None:
+    def look(self, ticks: Sequence[Tick]) -> AlarmSignal | None:
         """Every matrix against what it was at most until `within` ticks ago."""
         within = self.options.within
         past = [tick for tick in ticks[:-within] if tick.spectra]
@@ -286,7 +286,7 @@ class SpectrumExplodes(Alarm[ExplodingSpectrum]):
         worst = max(found, key=lambda growth: growth.factor, default=None)
         if worst is None or worst.factor <= self.options.factor:
             return None
-        return Sign(
+        return AlarmSignal(
             f"the first singular value of {worst.player} {layer_in_words(worst.layer)} is {worst.now:.3g}, "
             f"{worst.factor:.1f} times the {worst.before:.3g} that it was at most until {within} ticks ago",
             past[-1].images,

@@ -5,19 +5,19 @@ import math
 from scipy.special import stdtrit
 
 from kennel.errors import JudgementError
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import Evidence, Settings
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import MetricContext, MetricSettings
 from kennel.evaluation.metrics.fid_per_class import fid_by_class
 from kennel.evaluation.metrics.inception_score import inception_score
 from kennel.evaluation.metrics.mode_coverage import modes_of_classes
 
 
-def _splits(_dimension: int, settings: Settings) -> int:
+def _splits(_dimension: int, settings: MetricSettings) -> int:
     return settings.splits
 
 
 @metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True, least=_splits)
-def judge_inception_score(evidence: Evidence) -> Finding:
+def judge_inception_score(evidence: MetricContext) -> MetricResult:
     """Whether a classifier is sure of each image and names many classes over all; no reference enters."""
     if evidence.images.logits is None:
         raise JudgementError(
@@ -33,11 +33,11 @@ def judge_inception_score(evidence: Evidence) -> Finding:
         reach = float(stdtrit(score.splits - 1, 0.975)) * score.deviation / math.sqrt(score.splits - 1)
         interval = max(1.0, score.mean - reach), score.mean + reach
     protocol = {"splits": score.splits, "shuffle_seed": settings.shuffle_seed}
-    return Finding(score.mean, details, interval, protocol)
+    return MetricResult(score.mean, details, interval, protocol)
 
 
 @metric("modes", "Modes", "higher", needs=("logits",))
-def judge_modes(evidence: Evidence) -> Finding:
+def judge_modes(evidence: MetricContext) -> MetricResult:
     """How many of the extractor's classes occur among the images, and how their shares differ."""
     predicted, reference = evidence.images.predictions, evidence.reference.predictions
     if predicted is None or reference is None or evidence.images.logits is None:
@@ -54,11 +54,11 @@ def judge_modes(evidence: Evidence) -> Finding:
         # KL is infinite where an image is of a class that the reference has none of.
         "divergence": found.divergence if math.isfinite(found.divergence) else None,
     }
-    return Finding(float(found.covered), details, protocol={"least": found.least})
+    return MetricResult(float(found.covered), details, protocol={"least": found.least})
 
 
 @metric("fid_by_class", "FID by class", "lower", needs=("labels",))
-def judge_fid_by_class(evidence: Evidence) -> Finding:
+def judge_fid_by_class(evidence: MetricContext) -> MetricResult:
     """FID of each class by itself, and their mean: within-class variety that FID of all cannot see."""
     labels, reference_labels, names = evidence.shared_labels()
     found = fid_by_class(
@@ -73,4 +73,4 @@ def judge_fid_by_class(evidence: Evidence) -> Finding:
         ],
         "not_measured": [names[label] for label in found.not_measured],
     }
-    return Finding(found.mean, details)
+    return MetricResult(found.mean, details)

@@ -2,10 +2,10 @@
 
 import math
 
-from kennel.data.images import ChosenSet
+from kennel.data.images import Subset
 from kennel.errors import JudgementError
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import Evidence, around
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import MetricContext, around
 from kennel.evaluation.metrics.kid import SUBSET_SEED, kid, kid_of_all_pairs
 from kennel.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
 from kennel.evaluation.metrics.swd import laplacian_distance
@@ -15,7 +15,7 @@ ENOUGH_FOR_AN_ERROR = 5000
 
 
 @metric("kid", "KID", "lower", usual=True)
-def judge_kid(evidence: Evidence) -> Finding:
+def judge_kid(evidence: MetricContext) -> MetricResult:
     """The squared maximum mean discrepancy under a cubic kernel: unbiased at any count."""
     found = kid(evidence.images.features, evidence.reference.features)
     details = {"deviation": found.deviation}
@@ -32,29 +32,29 @@ def judge_kid(evidence: Evidence) -> Finding:
         "subset_seed": SUBSET_SEED,
         "kernel": "(x.y/d + 1)^3",
     }
-    return Finding(found.mean, details, interval, protocol)
+    return MetricResult(found.mean, details, interval, protocol)
 
 
 @metric("sliced_wasserstein", "Sliced Wasserstein", "lower")
-def judge_sliced_wasserstein(evidence: Evidence) -> Finding:
+def judge_sliced_wasserstein(evidence: MetricContext) -> MetricResult:
     """The 2-Wasserstein distance of the features along random directions."""
     found = sliced_wasserstein(
         evidence.images.features, evidence.reference.features, seed=evidence.settings.seed
     )
-    return Finding(
+    return MetricResult(
         found.value, {"mean_square": found.mean_square}, protocol={"projections": found.projections}
     )
 
 
 @metric("swd", "SWD", "lower", needs=("pyramid",))
-def judge_swd(evidence: Evidence) -> Finding:
+def judge_swd(evidence: MetricContext) -> MetricResult:
     """The sliced Wasserstein distance of patches of a Laplacian pyramid, times 1,000; no features enter."""
     images, reference = (
-        side.source if side.source is None or side.rows is None else ChosenSet(side.source, side.rows)
+        side.source if side.source is None or side.rows is None else Subset(side.source, side.rows)
         for side in (evidence.images, evidence.reference)
     )
     if images is None or reference is None:
         raise JudgementError("SWD looks at pixels, and only features were given: leave it out of --metrics")
     found = laplacian_distance(images, reference, seed=evidence.settings.seed)
     details = {f"at_{size}": float(one) for size, one in zip(found.sizes, found.distances, strict=True)}
-    return Finding(found.mean, details, protocol={"images": found.images, "patches": found.patches})
+    return MetricResult(found.mean, details, protocol={"images": found.images, "patches": found.patches})

@@ -1,21 +1,21 @@
 """How much the images vary."""
 
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import NORMAL_95, Evidence, Settings
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import NORMAL_95, MetricContext, MetricSettings
 from kennel.evaluation.metrics.diversity import relative_diversity, vendi
 from kennel.evaluation.metrics.prd import CLUSTERS, Prd, prd
 
 
-def _of_three(_dimension: int, _settings: Settings) -> int:
+def _of_three(_dimension: int, _settings: MetricSettings) -> int:
     return 3
 
 
-def _one_a_cluster(_dimension: int, _settings: Settings) -> int:
+def _one_a_cluster(_dimension: int, _settings: MetricSettings) -> int:
     return CLUSTERS
 
 
 @metric("diversity", "Diversity", "neither", least=_of_three)
-def judge_diversity(evidence: Evidence) -> Finding:
+def judge_diversity(evidence: MetricContext) -> MetricResult:
     """The mean distance between the features of two images, by that of two real ones: 1 is as varied."""
     found = relative_diversity(*evidence.equal_sides)
     details = {"images": found.fakes.mean_distance, "reference": found.reference.mean_distance}
@@ -23,35 +23,35 @@ def judge_diversity(evidence: Evidence) -> Finding:
     if evidence.settings.intervals:
         reach = NORMAL_95 * found.standard_error
         interval = found.ratio - reach, found.ratio + reach
-    return Finding(found.ratio, details, interval, {"count_a_side": len(evidence.equal_sides[0])})
+    return MetricResult(found.ratio, details, interval, {"count_a_side": len(evidence.equal_sides[0])})
 
 
 @metric("vendi", "Vendi score", "higher")
-def judge_vendi(evidence: Evidence) -> Finding:
+def judge_vendi(evidence: MetricContext) -> MetricResult:
     """How many entirely different images would be as varied, by the entropy of the cosine kernel."""
     images, reference = evidence.equal_sides
     details = {"reference": vendi(reference).score}
-    return Finding(vendi(images).score, details, protocol={"count_a_side": len(images)})
+    return MetricResult(vendi(images).score, details, protocol={"count_a_side": len(images)})
 
 
 @metric("prd_f8", "PRD F8 (recall)", "higher", least=_one_a_cluster)
-def judge_prd_f8(evidence: Evidence) -> Finding:
+def judge_prd_f8(evidence: MetricContext) -> MetricResult:
     """Of the curve of precision and recall over clusters the greatest F8, which weighs recall."""
     return _finding(_prd(evidence), "f8")
 
 
 @metric("prd_f1_8", "PRD F1/8 (precision)", "higher", least=_one_a_cluster)
-def judge_prd_f1_8(evidence: Evidence) -> Finding:
+def judge_prd_f1_8(evidence: MetricContext) -> MetricResult:
     """Of the curve of precision and recall over clusters the greatest F1/8, which weighs precision."""
     return _finding(_prd(evidence), "f1_8")
 
 
-def _prd(evidence: Evidence) -> Prd:
+def _prd(evidence: MetricContext) -> Prd:
     images, reference = evidence.equal_sides
     return evidence.once("prd", lambda: prd(images, reference, seed=evidence.settings.seed))
 
 
-def _finding(found: Prd, figure: str) -> Finding:
+def _finding(found: Prd, figure: str) -> MetricResult:
     details = {
         "deviation": float(getattr(found, f"{figure}_deviation")),
         "f1": found.f1,
@@ -61,4 +61,4 @@ def _finding(found: Prd, figure: str) -> Finding:
         },
     }
     protocol = {"clusters": found.clusters, "runs": found.runs, "count_a_side": found.count}
-    return Finding(float(getattr(found, figure)), details, protocol=protocol)
+    return MetricResult(float(getattr(found, figure)), details, protocol=protocol)

@@ -4,23 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import Evidence, Settings
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import MetricContext, MetricSettings
 from kennel.evaluation.metrics.fid_infinity import POINTS, fid_infinity
 from kennel.evaluation.metrics.mifid import TINY, mifid
 
 
 @metric("fid", "FID", "lower", usual=True)
-def judge_fid(evidence: Evidence) -> Finding:
+def judge_fid(evidence: MetricContext) -> MetricResult:
     """The Fréchet distance between Gaussians of the features, comparable at equal counts only."""
     details: dict[str, Any] = {}
     if evidence.floor is not None:
         details = {"real_v_real": evidence.floor.fid, "real_v_real_count": evidence.floor.count}
-    return Finding(evidence.fid, details, evidence.fid_interval)
+    return MetricResult(evidence.fid, details, evidence.fid_interval)
 
 
 @metric("mifid", "MiFID", "lower", usual="learned")
-def judge_mifid(evidence: Evidence) -> Finding:
+def judge_mifid(evidence: MetricContext) -> MetricResult:
     """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
     distances = evidence.nearest.distances
     scored = mifid(evidence.fid, float(distances.mean()), evidence.settings.epsilon)
@@ -49,16 +49,16 @@ def judge_mifid(evidence: Evidence) -> Finding:
     interval = evidence.fid_interval
     if interval is not None:
         interval = interval[0] / (scored.penalty + TINY), interval[1] / (scored.penalty + TINY)
-    return Finding(scored.value, details, interval, protocol)
+    return MetricResult(scored.value, details, interval, protocol)
 
 
-def _enough_for_a_line(dimension: int, _settings: Settings) -> int:
+def _enough_for_a_line(dimension: int, _settings: MetricSettings) -> int:
     # Half of them leave a covariance with full rank, and the other half room for each point's own count.
     return max(2 * dimension + 2, 2 * POINTS - 3)
 
 
 @metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)
-def judge_fid_infinity(evidence: Evidence) -> Finding:
+def judge_fid_infinity(evidence: MetricContext) -> MetricResult:
     """FID as it would be with unlimited images: the intercept of FID over 1/N."""
     settings = evidence.settings
     found = fid_infinity(evidence.images.features, evidence.reference_moments, seed=settings.seed)
@@ -70,6 +70,6 @@ def judge_fid_infinity(evidence: Evidence) -> Finding:
         "counts": [int(count) for count in found.counts],
         "fids": [float(fid) for fid in found.fids],
     }
-    return Finding(
+    return MetricResult(
         found.value, details, protocol={"points": len(found.counts), "fewest": int(found.counts[0])}
     )

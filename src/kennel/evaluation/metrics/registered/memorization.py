@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import Evidence, wilson
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import MetricContext, wilson
 from kennel.evaluation.metrics.near_copies import Suspect, allowed_difference, has_pixels, suspects
 from kennel.features.moments import Float64Array
 
@@ -16,7 +16,7 @@ MOST_SUSPICIOUS = 64
 
 
 @metric("memorisation", "Suspected copies", "lower")
-def judge_memorisation(evidence: Evidence) -> Finding:
+def judge_memorisation(evidence: MetricContext) -> MetricResult:
     """The share of images as near to a reference image as the nearest 1% of real ones: 0.01 for new ones.
 
     That is the value, by features alone. Which images are copies is looked up in the pixels: `copies`, and
@@ -50,7 +50,7 @@ def judge_memorisation(evidence: Evidence) -> Finding:
     interval = wilson(share, len(found.distances)) if evidence.settings.intervals else None
     baseline_name = "reference to itself" if held_out is None else "held out"
     protocol = {"suspicion": SUSPICION, "baseline": baseline_name} | evidence.held_out_source
-    return Finding(share, details, interval, protocol)
+    return MetricResult(share, details, interval, protocol)
 
 
 def _entry(one: Suspect) -> dict[str, Any]:

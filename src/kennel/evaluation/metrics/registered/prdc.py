@@ -5,8 +5,8 @@ from scipy.special import stdtrit
 
 from kennel.evaluation.metrics._halves import figures_of_halves
 from kennel.evaluation.metrics._nearest import IndexArray
-from kennel.evaluation.metrics.base import Finding, metric
-from kennel.evaluation.metrics.context import Evidence, Settings, wilson
+from kennel.evaluation.metrics.base import MetricResult, metric
+from kennel.evaluation.metrics.context import MetricContext, MetricSettings, wilson
 from kennel.evaluation.metrics.prdc import harmonic_mean
 from kennel.features.moments import FloatArray, blocks
 
@@ -17,15 +17,15 @@ MOST_IN_A_HALF = 2000
 FIGURES = ("precision", "recall", "f1", "density", "coverage")
 
 
-def _least(_dimension: int, settings: Settings) -> int:
+def _least(_dimension: int, settings: MetricSettings) -> int:
     return settings.neighbours + 1
 
 
-def _least_of_density(_dimension: int, settings: Settings) -> int:
+def _least_of_density(_dimension: int, settings: MetricSettings) -> int:
     return settings.density_neighbours + 1
 
 
-def standard_errors(evidence: Evidence) -> dict[str, float] | None:
+def standard_errors(evidence: MetricContext) -> dict[str, float] | None:
     """How much each figure varies between draws of both sides, by name; None below twice their largest k + 1.
 
     Both sides are split into random halves. A half's figure has twice the variance of the whole's (both fall
@@ -69,7 +69,7 @@ def _outwards(rows: FloatArray) -> IndexArray:
     return np.argsort(np.concatenate(distances), kind="stable")
 
 
-def _interval(evidence: Evidence, figure: str, value: float) -> tuple[float, float] | None:
+def _interval(evidence: MetricContext, figure: str, value: float) -> tuple[float, float] | None:
     """Student's, and of a share never less than what the rows alone leave open: all halves may agree on 1."""
     if not evidence.settings.intervals:
         return None
@@ -83,30 +83,30 @@ def _interval(evidence: Evidence, figure: str, value: float) -> tuple[float, flo
     return max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach))
 
 
-def _finding(evidence: Evidence, figure: str, value: float, **details: float) -> Finding:
+def _finding(evidence: MetricContext, figure: str, value: float, **details: float) -> MetricResult:
     of_density = figure in ("density", "coverage")
     settings = evidence.settings
     protocol = {
         "neighbours": settings.density_neighbours if of_density else settings.neighbours,
         "count_a_side": len(evidence.equal_sides[0]),
     }
-    return Finding(value, details, _interval(evidence, figure, value), protocol)
+    return MetricResult(value, details, _interval(evidence, figure, value), protocol)
 
 
 @metric("precision", "Precision", "higher", usual=True, least=_least)
-def judge_precision(evidence: Evidence) -> Finding:
+def judge_precision(evidence: MetricContext) -> MetricResult:
     """The share of images within the k-nearest-neighbour balls of real ones: fidelity."""
     return _finding(evidence, "precision", evidence.manifolds.precision)
 
 
 @metric("recall", "Recall", "higher", usual=True, least=_least)
-def judge_recall(evidence: Evidence) -> Finding:
+def judge_recall(evidence: MetricContext) -> MetricResult:
     """The share of real images within the k-nearest-neighbour balls of the judged ones: variety."""
     return _finding(evidence, "recall", evidence.manifolds.recall)
 
 
 @metric("f1", "F1", "higher", least=_least)
-def judge_f1(evidence: Evidence) -> Finding:
+def judge_f1(evidence: MetricContext) -> MetricResult:
     """The harmonic mean of k-nearest-neighbour precision and recall."""
     precision, recall = evidence.manifolds.precision, evidence.manifolds.recall
     value = harmonic_mean(precision, recall)
@@ -114,12 +114,12 @@ def judge_f1(evidence: Evidence) -> Finding:
 
 
 @metric("density", "Density", "higher", usual=True, least=_least_of_density)
-def judge_density(evidence: Evidence) -> Finding:
+def judge_density(evidence: MetricContext) -> MetricResult:
     """Real balls around an image, by k: precision that outliers cannot inflate, about 1 for real images."""
     return _finding(evidence, "density", evidence.balls.density)
 
 
 @metric("coverage", "Coverage", "higher", usual=True, least=_least_of_density)
-def judge_coverage(evidence: Evidence) -> Finding:
+def judge_coverage(evidence: MetricContext) -> MetricResult:
     """The share of real images whose ball holds a judged one: recall that outliers cannot inflate."""
     return _finding(evidence, "coverage", evidence.balls.coverage)
