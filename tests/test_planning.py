@@ -29,9 +29,9 @@ def _quickly(monkeypatch):
 
 WIDTHS = {
     "mlp": "hidden=[8,8]",
-    "modern": "width=8",
-    "stylegan2": "widest=4",
-    **dict.fromkeys(("dcgan", "improved", "sngan", "sagan", "biggan", "biggan_deep"), "width=4"),
+    "modern": "base_channels=8",
+    "stylegan2": "max_multiplier=4",
+    **dict.fromkeys(("dcgan", "improved", "sngan", "sagan", "biggan", "biggan_deep"), "base_channels=4"),
 }
 
 

@@ -21,9 +21,9 @@ def test_an_unknown_speed_is_answered_with_the_nearest():
 
 def test_what_is_given_stands_and_auto_is_filled_in():
     found = ComputeConfig(precision="bfloat16").filled_in(
-        ComputeConfig(precision="float32", layout="contiguous", convolutions="minimal")
+        ComputeConfig(precision="float32", layout="contiguous", convolutions="winograd")
     )
-    assert found == ComputeConfig(precision="bfloat16", layout="contiguous", convolutions="minimal")
+    assert found == ComputeConfig(precision="bfloat16", layout="contiguous", convolutions="winograd")
 
 
 def test_layout_and_convolutions_leave_the_fingerprint_alone_and_precision_does_not():

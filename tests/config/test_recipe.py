@@ -57,7 +57,7 @@ def test_the_table_of_the_dog_paper_is_the_recipe():
 @pytest.mark.parametrize("name", ["stylegan2.dogs", "stylegan2.original"])
 def test_lazy_penalties_correct_adam_as_the_authors_do(name):
     recipe = get_recipe(name)
-    every = {part.name: part.options.get("every") for part in recipe.techniques}
+    every = {part.name: part.options.get("interval") for part in recipe.techniques}
     for optimiser, penalty, told in (
         (recipe.discriminator_optimizer, "r1", 16),
         (recipe.generator_optimizer, "path_length", 4),
@@ -106,7 +106,7 @@ def test_dotted_settings_reach_every_depth():
     options = {part.name: part.options for part in recipe.techniques}
     assert recipe.batch_size == 16
     assert recipe.generator_optimizer.learning_rate == 1e-3
-    assert recipe.generator.options["width"] == 8
+    assert recipe.generator.options["base_channels"] == 8
     assert recipe.loss.name == "minimax"
     assert options["ema"] == {"half_life_images": 2000}
     assert options["one_sided_smoothing"] == {"real": [0.9, 1.0]}
@@ -123,8 +123,8 @@ def test_another_network_drops_the_former_ones_options():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("bach=32", "there is no key of recipe 'bach': did you mean 'batch'"),
-        ("latent.dimensions=3", "did you mean 'dimension'"),
+        ("batch_siz=32", "there is no key of recipe 'batch_siz': did you mean 'batch_size'"),
+        ("latent_dims=3", "did you mean 'latent_dim'"),
         ("generator_optimizer.lr=1", "did you mean 'learning_rate'"),
         (
             "lr=1",
@@ -141,7 +141,7 @@ def test_another_network_drops_the_former_ones_options():
         ("techniques.instance_noize=off", "did you mean 'instance_noise'"),
         ("techniques.ema=maybe", "neither on nor off"),
         ("techniques=on", "is not a technique's setting"),
-        ("batch.size=3", "batch has no keys below it"),
+        ("batch_size.x=3", "batch_size has no keys below it"),
         ("techniques.ema.name=other", "a technique keeps its name"),
         ("generator_optimizer.betas=[0.5, 1.5]", "recipe.generator_optimizer.betas.1 = 1.5 does not fit"),
         ("generator_optimizer.learning_rate=inf", "learning_rate = inf does not fit"),
@@ -227,7 +227,7 @@ def test_a_difference_names_keys_and_techniques():
     old = get_recipe("digits")
     new = override(old, ["batch_size=32", "techniques.ema=off", "techniques.instance_noise.variance=0.5"])
     lines = difference(old, new)
-    assert "batch: 64 -> 32" in lines
+    assert "batch_size: 64 -> 32" in lines
     assert any(line.startswith("techniques.ema: ") and line.endswith("-> (absent)") for line in lines)
     assert any("'variance': 0.5" in line for line in lines)
     assert len(lines) == 3
@@ -340,10 +340,10 @@ def test_a_setting_that_would_do_nothing_or_harm_is_refused(setting, message):
 
 def test_keys_below_one_that_is_not_set_yet_can_be_given():
     recipe = override(
-        get_recipe("gan"), ["steps.extra_d_steps.first=3", "techniques.mine.optimiser.learning_rate=1e-3"]
+        get_recipe("gan"), ["steps.extra_d_steps.first=3", "techniques.mine.optimizer.learning_rate=1e-3"]
     )
     assert recipe.steps.extra_d_steps == ExtraDiscriminatorSteps(first=3)
-    assert recipe.techniques[-1].options == {"optimiser": {"learning_rate": 1e-3}}
+    assert recipe.techniques[-1].options == {"optimizer": {"learning_rate": 1e-3}}
 
 
 def test_further_metrics_are_a_list_or_a_line():
@@ -356,7 +356,7 @@ def test_further_metrics_are_a_list_or_a_line():
 
 def test_a_schedule_that_ends_before_it_begins_is_refused():
     with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
-        override(get_recipe("gan"), ["generator_optimizer.schedule={begins: 0.8, ends: 0.5}"])
+        override(get_recipe("gan"), ["generator_optimizer.schedule={decay_start: 0.8, decay_end: 0.5}"])
 
 
 def test_a_part_is_named_by_its_name_alone():
@@ -373,7 +373,10 @@ def test_a_part_is_named_by_its_name_alone():
     [
         ("budget=500k", "'budget=500k': budget is a group of keys: set budget.images or budget.epochs"),
         ("loss=3", "loss is a group of keys: set loss.name"),
-        ("speed=fast", "set compute.precision or compute.layout or compute.convolutions or compute.compile"),
+        (
+            "compute=fast",
+            "set compute.precision or compute.layout or compute.convolutions or compute.compile",
+        ),
     ],
 )
 def test_a_group_of_keys_has_no_value_of_its_own(setting, message):
@@ -382,7 +385,7 @@ def test_a_group_of_keys_has_no_value_of_its_own(setting, message):
 
 
 def test_what_kinds_a_value_may_have_is_no_part_of_its_name():
-    with pytest.raises(RecipeError, match=r"recipe.speed.compile = 'turns' does not fit"):
+    with pytest.raises(RecipeError, match=r"recipe.compute.compile = 'turns' does not fit"):
         override(get_recipe("dcgan"), ["compute.compile=turns"])
     with pytest.raises(RecipeError) as error:
         override(get_recipe("dcgan"), ["budget.images=word"])

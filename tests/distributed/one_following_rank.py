@@ -45,16 +45,16 @@ ACTIVE: dict[str, dict[str, Any]] = {
 """Options with which a technique has something to do in so short a run; others do with their defaults."""
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": (8, 8)},
-    "dcgan": {"width": 4},
-    "improved": {"width": 4},
-    "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
-    "stylegan2": {"base": 256, "widest": 4, "style": 8, "mapping_layers": 2},
-    "biggan": {"width": 1, "shared_embedding": 3},
-    "biggan_deep": {"width": 1, "shared_embedding": 3},
-    "sngan": {"width": 1},
-    "sagan": {"width": 1},
-    "fastgan": {"width": 4},
-    "projected": {"features": "untrained", "width": 2, "widest": 8},
+    "dcgan": {"base_channels": 4},
+    "improved": {"base_channels": 4},
+    "modern": {"base_channels": 8, "min_channels": 4, "group": 4, "blocks": 1},
+    "stylegan2": {"base": 256, "max_multiplier": 4, "style": 8, "mapping_layers": 2},
+    "biggan": {"base_channels": 1, "shared_embedding": 3},
+    "biggan_deep": {"base_channels": 1, "shared_embedding": 3},
+    "sngan": {"base_channels": 1},
+    "sagan": {"base_channels": 1},
+    "fastgan": {"base_channels": 4},
+    "projected": {"features": "untrained", "base_channels": 2, "max_channels": 8},
 }
 STYLED = {"path_length", "style_mixing"}
 """Techniques of generators with a mapping network."""

@@ -29,7 +29,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def with_rank_0_on(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other rank is on this device of the machine."""
     other = (devices.KINDS.index(device.type), devices._identity(device))
-    monkeypatch.setattr(devices, "meet", lambda *own: [other, own])
+    monkeypatch.setattr(devices, "all_gather_ints", lambda *own: [other, own])
 
 
 def test_a_process_alone_computes_where_it_was_told():

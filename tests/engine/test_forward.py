@@ -13,9 +13,9 @@ SETTING = NetworkSpec(8, 1, 4)
 
 def players(batch_norm: bool) -> Networks:
     torch.manual_seed(0)
-    generator = GENERATORS["dcgan"](SETTING, GENERATORS["dcgan"].Options(width=4))
+    generator = GENERATORS["dcgan"](SETTING, GENERATORS["dcgan"].Options(base_channels=4))
     kind = DISCRIMINATORS["dcgan"]
-    return Networks(generator, kind(SETTING, kind.Options(width=4, batch_norm=batch_norm)))
+    return Networks(generator, kind(SETTING, kind.Options(base_channels=4, batch_norm=batch_norm)))
 
 
 def batches_seen(both: Networks, twice: bool) -> list[int]:
@@ -42,12 +42,12 @@ def test_a_discriminator_that_compares_images_sees_the_sides_apart():
 def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
     kind = GENERATORS["stylegan2"]
     torch.manual_seed(0)
-    generator = kind(SETTING, kind.Options(base=32, widest=4, style=4, mapping_layers=1)).eval()
-    given = generator.styles(torch.randn(3, 4))
+    generator = kind(SETTING, kind.Options(channel_base=32, channel_max=4, style=4, mapping_layers=1)).eval()
+    given = generator.map_latents(torch.randn(3, 4))
 
     class Doubling(Technique):
         def transform_styles(self, styles, mapped, turn):
-            assert torch.equal(mapped(torch.ones(3, 4)), generator.styles(torch.ones(3, 4)))
+            assert torch.equal(mapped(torch.ones(3, 4)), generator.map_latents(torch.ones(3, 4)))
             return 2 * styles
 
     latents = torch.randn(3, 4)
@@ -56,11 +56,11 @@ def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
     drawn = DiscriminatorForward(both, (Doubling(), Doubling()), ComputeContext()).generate(
         latents, None, turn
     )
-    assert torch.equal(drawn, generator.drawn(4 * generator.styles(latents)))
+    assert torch.equal(drawn, generator.synthesize(4 * generator.map_latents(latents)))
     plain = DiscriminatorForward(both, (Technique(),), ComputeContext())
     assert torch.equal(plain.generate(latents, None, turn), generator(latents))
     play = plain.forward(turn, latents, None, None, drawn)
-    assert torch.equal(play.generate(given), generator.drawn(given))
+    assert torch.equal(play.generate(given), generator.synthesize(given))
 
 
 def test_where_a_penalty_wants_one_sides_gradient_the_sides_go_apart():

@@ -22,8 +22,8 @@ def make(techniques=(), rate: float = 0.1, precision=torch.float32, loss="bce") 
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4)
     players = Networks(
-        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
-        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4)),
+        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=4)),
     )
     return GANStep(
         players,
@@ -174,7 +174,7 @@ def test_the_generator_may_learn_from_the_fakes_that_the_discriminator_saw(monke
     drawn = []
     step.networks.generator.register_forward_hook(lambda module, entry, images: drawn.append(images))
     begun = []
-    monkeypatch.setattr(step.compute, "begin_turn", lambda: begun.append(True))
+    monkeypatch.setattr(step.compute, "begin_step", lambda: begun.append(True))
     before = parameters(step.networks.generator)
     step.discriminator_step(REAL, LATENTS, None, turn("discriminator"), True)
     assert not moved(before, step.networks.generator)
@@ -191,9 +191,9 @@ def through_a_fixed_network(keep: bool):
     torch.manual_seed(0)
     setting = NetworkSpec(32, 1, 4)
     kinds = GENERATORS["dcgan"], DISCRIMINATORS["projected"]
-    options = {"features": "untrained", "width": 2, "widest": 4, "batch_norm": False}
+    options = {"features": "untrained", "base_channels": 2, "max_channels": 4, "batch_norm": False}
     players = Networks(
-        kinds[0](setting, kinds[0].Options(width=2)), kinds[1](setting, kinds[1].Options(**options))
+        kinds[0](setting, kinds[0].Options(base_channels=2)), kinds[1](setting, kinds[1].Options(**options))
     )
     rate = 0.01
     movers = [

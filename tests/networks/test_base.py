@@ -15,29 +15,35 @@ LATENT = 420  # biggan splits it in 4, 5, 6 or 7
 CLASSES = 3
 SMALL = {
     "mlp": {"hidden": (16, 16)},
-    "dcgan": {"width": 2, "widest": 4},
-    "improved": {"width": 4},
-    "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
-    "stylegan2": {"base": 256, "widest": 4, "style": 8, "mapping_layers": 2},
-    "sngan": {"width": 1},
-    "sagan": {"width": 1},
-    "biggan": {"width": 1, "shared_embedding": 3},
-    "biggan_deep": {"width": 1, "shared_embedding": 3},
-    "projected": {"features": "untrained", "width": 2, "widest": 8},
-    "fastgan": {"width": 4},
+    "dcgan": {"base_channels": 2, "max_multiplier": 4},
+    "improved": {"base_channels": 4},
+    "modern": {"base_channels": 8, "min_channels": 4, "group": 4, "blocks": 1},
+    "stylegan2": {"base": 256, "max_multiplier": 4, "style": 8, "mapping_layers": 2},
+    "sngan": {"base_channels": 1},
+    "sagan": {"base_channels": 1},
+    "biggan": {"base_channels": 1, "shared_embedding": 3},
+    "biggan_deep": {"base_channels": 1, "shared_embedding": 3},
+    "projected": {"features": "untrained", "base_channels": 2, "max_channels": 8},
+    "fastgan": {"base_channels": 4},
 }
 VARIANTS = {
     "dcgan, attending and split": (
         "dcgan",
-        {"width": 2, "widest": 4, "hierarchical": True, "skip_excitation": True, "shared_embedding": 3},
+        {
+            "base_channels": 2,
+            "max_multiplier": 4,
+            "hierarchical": True,
+            "skip_excitation": True,
+            "shared_embedding": 3,
+        },
     ),
     "dcgan, with a shared embedding": (
         "dcgan",
-        {"width": 2, "widest": 4, "shared_embedding": 3, "checkerboard_filter": True},
+        {"base_channels": 2, "max_multiplier": 4, "shared_embedding": 3, "checkerboard_filter": True},
     ),
     "projected, with a head for pixels": (
         "projected",
-        {"features": "untrained", "width": 2, "widest": 8, "pixels": 2},
+        {"features": "untrained", "base_channels": 2, "max_channels": 8, "pixels": 2},
     ),
 }
 """Options that add layers, tested as networks of their own; `attention`, if any, is at half the side."""
@@ -117,7 +123,7 @@ def test_a_discriminator_gives_one_raw_logit_an_image_or_a_row_of_them(name, siz
     assert logits.shape[0] == 4
     assert logits.ndim == 1 or name.startswith("projected")  # a row: some for each head
     assert logits.dtype == torch.float32
-    assert discriminator.hidden(*given).shape == (4, discriminator.feature_width)
+    assert discriminator.features(*given).shape == (4, discriminator.feature_width)
     assert not isinstance(getattr(discriminator, "head", None), torch.nn.Sigmoid)
 
 

@@ -13,7 +13,7 @@ from kennel.networks.summary import parameter_count
 
 def counts(size, latent, *, discriminator=None, **options):
     """The parameters of a pair for 1,000 classes in colour."""
-    shared = {key: options[key] for key in ("width", "attention") if key in options}
+    shared = {key: options[key] for key in ("base_channels", "attention") if key in options}
     setting = NetworkSpec(size, 3, latent, 1000)
     with torch.device("meta"):
         generator = GENERATORS["biggan"](setting, GENERATORS["biggan"].Options(**options))
@@ -24,7 +24,7 @@ def counts(size, latent, *, discriminator=None, **options):
 def generator_of(size=64, latent=10, classes=3, **options):
     torch.manual_seed(0)
     network = GENERATORS["biggan"]
-    return network(NetworkSpec(size, 3, latent, classes), network.Options(width=1, **options))
+    return network(NetworkSpec(size, 3, latent, classes), network.Options(base_channels=1, **options))
 
 
 TABLES = {"shared_embedding": 0, "hierarchical": False}
@@ -33,11 +33,11 @@ TABLES = {"shared_embedding": 0, "hierarchical": False}
 @pytest.mark.parametrize(
     ("millions", "latent", "uncounted", "options"),
     [
-        (81.5, 128, 0, {"width": 64, **TABLES}),
-        (173.5, 128, 0, {"width": 96, **TABLES}),
-        (160.6, 128, 1000 * 128, {"width": 96, "hierarchical": False}),
-        (158.3, 120, 1000 * 128, {"width": 96}),
-        (71.3, 120, 1000 * 128, {"width": 64}),
+        (81.5, 128, 0, {"base_channels": 64, **TABLES}),
+        (173.5, 128, 0, {"base_channels": 96, **TABLES}),
+        (160.6, 128, 1000 * 128, {"base_channels": 96, "hierarchical": False}),
+        (158.3, 120, 1000 * 128, {"base_channels": 96}),
+        (71.3, 120, 1000 * 128, {"base_channels": 64}),
     ],
 )
 def test_a_pair_at_128_has_the_parameters_of_the_papers_table_1(millions, latent, uncounted, options):
@@ -48,20 +48,20 @@ def test_a_pair_at_128_has_the_parameters_of_the_papers_table_1(millions, latent
 
 def test_a_pair_at_128_has_the_parameters_of_compare_gan():
     # google/compare_gan, resnet_biggan_test.py
-    assert counts(128, 120, width=96) == (70_433_988, 87_982_370)
+    assert counts(128, 120, base_channels=96) == (70_433_988, 87_982_370)
 
 
 def test_a_pair_at_256_has_the_parameters_of_compare_gan_but_for_two_choices():
     # The same authors' resnet_biggan.py: attention at side 128 in the generator, where ours is at 64, and no
     # convolution in the shortcut of a block that halves without widening.
-    generator, discriminator = counts(256, 140, width=96)
+    generator, discriminator = counts(256, 140, base_channels=96)
     attention = {width: 5 * width * width // 4 + 1 for width in (192, 384)}
     assert generator - attention[384] + attention[192] == 82_097_604
     assert discriminator - (768 * 768 + 768) == 98_635_298
 
 
 def test_a_pair_at_64_has_the_parameters_of_the_authors_pytorch_code():
-    generator, discriminator = counts(64, 120, width=96)
+    generator, discriminator = counts(64, 120, base_channels=96)
     assert (generator, discriminator) == (70_377_348, 45_511_970)  # "70.4 M" and "45.5 M"
 
 
@@ -145,8 +145,8 @@ def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can(size
 )
 def test_the_channels_are_the_published_ones(size, generator_widths, discriminator_widths, halvings):
     setting = NetworkSpec(size, 3, 420)
-    generator = GENERATORS["biggan"](setting, GENERATORS["biggan"].Options(width=1))
-    discriminator = DISCRIMINATORS["biggan"](setting, DISCRIMINATORS["biggan"].Options(width=1))
+    generator = GENERATORS["biggan"](setting, GENERATORS["biggan"].Options(base_channels=1))
+    discriminator = DISCRIMINATORS["biggan"](setting, DISCRIMINATORS["biggan"].Options(base_channels=1))
     assert [generator.blocks[0].first.in_channels] + [
         block.second.out_channels for block in generator.blocks
     ] == generator_widths
@@ -159,7 +159,9 @@ def test_the_channels_are_the_published_ones(size, generator_widths, discriminat
 def test_another_activation_is_used_throughout():
     setting = NetworkSpec(32, 3, 8)
     for registry in (GENERATORS, DISCRIMINATORS):
-        network = registry["biggan"](setting, registry["biggan"].Options(width=1, activation="leaky_relu"))
+        network = registry["biggan"](
+            setting, registry["biggan"].Options(base_channels=1, activation="leaky_relu")
+        )
         kinds = {type(module) for module in network.modules()}
         assert nn.LeakyReLU in kinds
         assert nn.ReLU not in kinds

@@ -69,7 +69,7 @@ def test_the_discriminators_block_appends_channels_to_its_shortcut():
 
 
 def test_every_batch_norm_but_the_last_is_told_the_whole_latent_and_the_class():
-    generator = built(GENERATORS, 64, 8, 3, width=1, shared_embedding=5)
+    generator = built(GENERATORS, 64, 8, 3, base_channels=1, shared_embedding=5)
     norms = [module for module in generator.modules() if isinstance(module, ConditionalBatchNorm)]
     assert [(norm.classes, norm.vector) for norm in norms] == [(0, 13)] * (2 * 4 * 4)
     latents, labels = torch.randn(2, 8), torch.tensor([2, 0])
@@ -81,8 +81,8 @@ def test_every_batch_norm_but_the_last_is_told_the_whole_latent_and_the_class():
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_depth_is_the_number_of_blocks_at_each_resolution(depth):
-    generator = built(GENERATORS, 64, width=1, depth=depth)
-    discriminator = built(DISCRIMINATORS, 64, width=1, depth=depth)
+    generator = built(GENERATORS, 64, base_channels=1, depth=depth)
+    discriminator = built(DISCRIMINATORS, 64, base_channels=1, depth=depth)
     assert [block.doubles for block in generator.blocks] == ([False] * (depth - 1) + [True]) * 4
     blocks = [layer for layer in discriminator.layers if isinstance(layer, DeepDiscriminatorBlock)]
     assert [block.halves for block in blocks] == ([True] + [False] * (depth - 1)) * 4
@@ -92,8 +92,8 @@ def test_depth_is_the_number_of_blocks_at_each_resolution(depth):
 
 @pytest.mark.parametrize(("size", "side"), [(64, 32), (128, 64)])
 def test_attention_follows_the_doubling_in_the_generator_and_the_last_block_in_the_discriminator(size, side):
-    generator = built(GENERATORS, size, width=1)
-    discriminator = built(DISCRIMINATORS, size, width=1)
+    generator = built(GENERATORS, size, base_channels=1)
+    discriminator = built(DISCRIMINATORS, size, base_channels=1)
     doublings = [index for index, block in enumerate(generator.blocks) if block.doubles]
     assert generator.attends_after == doublings[(side // 4).bit_length() - 2]
     kinds = [type(layer) for layer in discriminator.layers]

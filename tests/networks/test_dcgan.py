@@ -20,7 +20,7 @@ ROW = re.compile(r"^\| `dcgan`(.*?) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)
 def generator(size: int = 64, latent: int = 100, classes: int = 0, **options):
     torch.manual_seed(0)
     kind = GENERATORS["dcgan"]
-    return kind(NetworkSpec(size, 3, latent, classes), kind.Options(width=4, **options))
+    return kind(NetworkSpec(size, 3, latent, classes), kind.Options(base_channels=4, **options))
 
 
 def test_attention_adds_its_block_and_a_split_latent_moves_parameters_from_the_stem_to_the_batch_norms():
@@ -55,7 +55,7 @@ def test_both_players_attend_at_the_side_that_is_asked_for(size, side):
     for registry in (GENERATORS, DISCRIMINATORS):
         torch.manual_seed(0)
         kind, seen = registry["dcgan"], []
-        network = kind(NetworkSpec(size, 3, 12), kind.Options(width=4, attention=side))
+        network = kind(NetworkSpec(size, 3, 12), kind.Options(base_channels=4, attention=side))
         (block,) = (module for module in network.modules() if isinstance(module, NonLocalBlock))
         block.register_forward_hook(lambda _, given, made, into=seen: into.append((given[0], made)))
         network(torch.randn(2, 12) if registry is GENERATORS else torch.randn(2, 3, size, size))

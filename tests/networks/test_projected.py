@@ -14,7 +14,7 @@ from kennel.networks.projected import Mixing, ProjectedOptions
 
 def discriminator(size=64, classes=0, channels=3, **options):
     torch.manual_seed(0)
-    given = {"features": "untrained", "width": 2, "widest": 8, **options}
+    given = {"features": "untrained", "base_channels": 2, "max_channels": 8, **options}
     return DISCRIMINATORS["projected"](NetworkSpec(size, channels, 16, classes), ProjectedOptions(**given))
 
 
@@ -39,7 +39,7 @@ def test_no_weight_of_the_fixed_network_is_a_parameter_or_in_a_checkpoint():
 
 
 def test_the_widths_that_it_names_are_those_of_the_maps():
-    network = discriminator(width=3)
+    network = discriminator(base_channels=3)
     maps = network.embed(torch.rand(1, 3, 64, 64))
     assert tuple(one.shape[1] for one in maps) == network.embedded_widths == (3, 6, 12, 24)
 

@@ -13,7 +13,7 @@ from kennel.networks.r3gan import Block, Resample
 from kennel.networks.summary import parameters_at
 
 GAIN = math.sqrt(2 / (1 + 0.2**2))
-SMALL = {"width": 128, "widest_side": 8, "narrowest": 32, "blocks": 2}
+SMALL = {"base_channels": 128, "full_width_side": 8, "min_channels": 32, "blocks": 2}
 CLASSES = 120
 
 
@@ -26,17 +26,23 @@ def built(registry, size=32, classes=0, seed=0, **options):
 @pytest.mark.parametrize(
     ("size", "classes", "options", "generator", "discriminator"),
     [
-        (32, 10, {"width": 768}, 20_781_952, 21_280_512),  # CIFAR-10
-        (64, 0, {"width": 768}, 22_429_824, 22_381_440),  # FFHQ
+        (32, 10, {"base_channels": 768}, 20_781_952, 21_280_512),  # CIFAR-10
+        (64, 0, {"base_channels": 768}, 22_429_824, 22_381_440),  # FFHQ
         (
             256,
             0,
-            {"width": 768},
+            {"base_channels": 768},
             23_057_952,
             23_009_568,
         ),  # FFHQ: 23.058 M and 23.010 M
-        (32, 1000, {"width": 1536, "group": 32}, 82_914_304, 86_548_992),  # ImageNet
-        (64, 1000, {"width": 1536, "group": 32, "widest_side": 64}, 103_570_432, 107_205_120),  # ImageNet
+        (32, 1000, {"base_channels": 1536, "group": 32}, 82_914_304, 86_548_992),  # ImageNet
+        (
+            64,
+            1000,
+            {"base_channels": 1536, "group": 32, "full_width_side": 64},
+            103_570_432,
+            107_205_120,
+        ),  # ImageNet
     ],
 )
 def test_the_authors_settings_have_their_numbers_of_parameters(

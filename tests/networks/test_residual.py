@@ -98,7 +98,7 @@ def test_a_sparing_activation_is_the_same_and_leaves_its_input(name):
 def test_the_logit_is_the_heads_and_the_projection_of_the_summed_maps(name):
     torch.manual_seed(0)
     network = DISCRIMINATORS[name]
-    discriminator = network(NetworkSpec(32, 3, 8, 5), network.Options(width=2))
+    discriminator = network(NetworkSpec(32, 3, 8, 5), network.Options(base_channels=2))
     images, labels = torch.randn(3, 3, 32, 32), torch.tensor([4, 0, 2])
     maps = discriminator.layers(images).clamp_min(0)
     features = torch.stack([maps[:, channel].flatten(1).sum(1) for channel in range(maps.shape[1])], 1)
@@ -113,7 +113,7 @@ def test_the_logit_is_the_heads_and_the_projection_of_the_summed_maps(name):
 @pytest.mark.parametrize("name", ["sngan", "sagan", "biggan", "biggan_deep"])
 def test_the_last_batch_norm_is_unconditional(name):
     network = GENERATORS[name]
-    generator = network(NetworkSpec(32, 1, 8, 5), network.Options(width=2))
+    generator = network(NetworkSpec(32, 1, 8, 5), network.Options(base_channels=2))
     norm, _, convolution, squash = generator.output
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.affine

@@ -13,7 +13,7 @@ from kennel.networks.summary import parameter_count
 def built(registry, name, size, **options):
     network = registry[name]
     torch.manual_seed(0)
-    return network(NetworkSpec(size, 3, 8), network.Options(width=1, **options))
+    return network(NetworkSpec(size, 3, 8), network.Options(base_channels=1, **options))
 
 
 def attention_inputs(network, *entry):

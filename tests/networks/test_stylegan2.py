@@ -13,7 +13,7 @@ from kennel.networks.base import BatchStatistic
 from kennel.networks.stylegan2 import ResidualHalving
 from kennel.networks.summary import parameters_at
 
-SMALL = {"base": 128, "widest": 8}
+SMALL = {"base": 128, "max_multiplier": 8}
 CLASSES = 3
 
 
@@ -135,7 +135,7 @@ def test_each_layer_is_drawn_with_its_own_style(by_definition):
     generator = shaken(built(GENERATORS))
     styles = torch.randn(3, generator.styled, 6, dtype=torch.float64)
     assert torch.allclose(
-        generator.drawn(styles), drawn_by_formula(by_definition, generator, styles), rtol=1e-9, atol=1e-9
+        generator.synthesize(styles), drawn_by_formula(by_definition, generator, styles), rtol=1e-9, atol=1e-9
     )
 
 
@@ -236,7 +236,7 @@ def test_the_mean_style_is_the_running_mean_of_training_and_rests_otherwise():
 def test_truncated_styles_lie_between_the_mean_and_themselves():
     generator = built(GENERATORS)
     generator.mean_style.copy_(torch.arange(6.0))
-    styles = generator.styles(torch.randn(4, 5))
+    styles = generator.map_latents(torch.randn(4, 5))
     assert torch.equal(generator.truncated(styles, 1.0), styles)
     assert torch.allclose(generator.truncated(styles, 0.0), torch.arange(6.0).expand_as(styles))
     halfway = generator.truncated(styles, 0.5)

@@ -11,14 +11,14 @@ from kennel.sampling.resolve import assembled
 
 SMALL = {
     "mlp": {"hidden": [16, 16]},
-    "dcgan": {"width": 2, "widest": 4},
-    "improved": {"width": 4},
-    "modern": {"width": 8, "narrowest": 4, "group": 4, "blocks": 1},
-    "sngan": {"width": 1},
-    "sagan": {"width": 1},
-    "biggan": {"width": 1, "shared_embedding": 3},
-    "biggan_deep": {"width": 1, "shared_embedding": 3},
-    "fastgan": {"width": 4},
+    "dcgan": {"base_channels": 2, "max_multiplier": 4},
+    "improved": {"base_channels": 4},
+    "modern": {"base_channels": 8, "min_channels": 4, "group": 4, "blocks": 1},
+    "sngan": {"base_channels": 1},
+    "sagan": {"base_channels": 1},
+    "biggan": {"base_channels": 1, "shared_embedding": 3},
+    "biggan_deep": {"base_channels": 1, "shared_embedding": 3},
+    "fastgan": {"base_channels": 4},
 }
 
 

@@ -23,7 +23,9 @@ LATENT = LatentConfig(dim=16)
 
 def generator(classes: int = 0) -> Generator:
     torch.manual_seed(0)
-    network = GENERATORS["dcgan"](NetworkSpec(8, 1, 16, classes), GENERATORS["dcgan"].Options(width=4))
+    network = GENERATORS["dcgan"](
+        NetworkSpec(8, 1, 16, classes), GENERATORS["dcgan"].Options(base_channels=4)
+    )
     with torch.no_grad():  # a fresh network draws nearly grey images: make them differ
         for parameter in network.parameters():
             parameter.mul_(4)
@@ -68,7 +70,9 @@ def test_truncation_draws_the_truncated_normal_and_keeps_what_is_inside(threshol
 def styled() -> Generator:
     torch.manual_seed(0)
     kind = GENERATORS["stylegan2"]
-    network = kind(NetworkSpec(8, 1, 16), kind.Options(base=64, widest=8, style=8, mapping_layers=1))
+    network = kind(
+        NetworkSpec(8, 1, 16), kind.Options(channel_base=64, max_multiplier=8, style=8, mapping_layers=1)
+    )
     for _ in range(20):
         network(torch.randn(64, 16))  # the mean style is not 0
     return network.eval()
@@ -205,7 +209,7 @@ def test_what_is_not_finite_is_refused_and_not_drawn_black(spoilt):
         """Draws well, but for the latent of seed 5."""
 
         def __init__(self):
-            super().__init__(NetworkSpec(8, 1, 16), GENERATORS["dcgan"].Options(width=4))
+            super().__init__(NetworkSpec(8, 1, 16), GENERATORS["dcgan"].Options(base_channels=4))
             self.anywhere = torch.nn.Parameter(torch.zeros(()))
             self.other = latents_of([5], LATENT)[0, 0]
 

@@ -118,7 +118,7 @@ def test_what_it_remembers_is_enough_to_go_on(plays):
 def test_a_fixed_p_follows_its_ramp_and_not_the_discriminator(options, progress, expected, plays):
     ada = TECHNIQUES["ada"](interval=1, **options)
     play = plays(1.0, 1.0, images_seen=int(1000 * progress))
-    assert ada.probability(play.turn).item() == pytest.approx(expected)
+    assert ada.probability(play.context).item() == pytest.approx(expected)
     ada.after_discriminator(play)
     assert probability(ada) == pytest.approx(expected)
 

@@ -47,7 +47,7 @@ def step(**options) -> GANStep:
 
 def written_out(pair, images) -> float:
     """-E[log p(c|x)], in numbers."""
-    logits = pair.discriminator.classifier(pair.discriminator.hidden(images))
+    logits = pair.discriminator.classifier(pair.discriminator.features(images))
     return -sum(row.log_softmax(0)[c].item() for row, c in zip(logits, LABELS, strict=True)) / len(LABELS)
 
 

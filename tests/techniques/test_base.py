@@ -28,7 +28,7 @@ def recipe(loss: str, *techniques: str) -> Recipe:
         name="test",
         image=ImageConfig(size=8, channels=1),
         num_classes=2,
-        latent=LATENT,
+        latent_dim=4,
         generator=generator(*techniques),
         discriminator=ComponentConfig(
             name="dcgan", base_channels=4, conditioning="none" if teachers else "label"
@@ -89,7 +89,7 @@ def fits(technique: str, loss: str) -> bool:
 
 
 def weights(step):
-    return [value.clone() for network in step.players.both() for value in network.state_dict().values()]
+    return [value.clone() for network in step.networks.both() for value in network.state_dict().values()]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_technique_of_styles_is_refused_beside_a_generator_without_a_mapping_n
 @pytest.mark.parametrize("technique", [name for name in TECHNIQUES if "classes" in TECHNIQUES[name].needs])
 def test_a_technique_that_needs_classes_is_refused_without(technique):
     with pytest.raises(RecipeError, match=f"{technique} needs classes, and the recipe draws without"):
-        build_step(recipe("bce", technique).model_copy(update={"classes": 0}), CPU)
+        build_step(recipe("bce", technique).model_copy(update={"num_classes": 0}), CPU)
 
 
 def test_a_technique_of_normal_latents_is_refused_beside_uniform_ones():

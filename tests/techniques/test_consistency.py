@@ -14,7 +14,7 @@ WEIGHTS = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(2))
 def test_the_term_is_the_mean_squared_difference_of_the_logits(make_power_players, make_play):
     consistency = TECHNIQUES["consistency"]()
     play = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
-    varied = consistency.varied(REAL, play.turn, "real")
+    varied = consistency.varied(REAL, play.context, "real")
     expected = ((REAL - varied) * WEIGHTS).sum((1, 2, 3)).square().mean()
     assert expected > 1
     assert consistency.discriminator_term(play).item() == pytest.approx(expected.item(), rel=1e-5)
@@ -24,7 +24,7 @@ def test_the_fakes_count_by_their_own_weight(make_power_players, make_play):
     play = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
     alone = TECHNIQUES["consistency"]().discriminator_term(play)
     both = TECHNIQUES["consistency"](fakes_weight=0.5).discriminator_term(play)
-    varied = TECHNIQUES["consistency"]().varied(FAKE, play.turn, "fake")
+    varied = TECHNIQUES["consistency"]().varied(FAKE, play.context, "fake")
     fakes = ((FAKE - varied) * WEIGHTS).sum((1, 2, 3)).square().mean()
     assert (both - alone).item() == pytest.approx(fakes.item() / 2, rel=1e-5)
 

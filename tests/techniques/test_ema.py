@@ -20,8 +20,8 @@ from kennel.techniques import TECHNIQUES, Networks, StepContext
 def players() -> Networks:
     setting = NetworkSpec(8, 1, 4)
     return Networks(
-        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2)),
-        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2)),
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=2)),
+        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=2)),
     )
 
 
@@ -121,7 +121,7 @@ def averaged():
 
 
 def images_a_step(recipe):
-    return recipe.batch * recipe.turns.discriminator / recipe.turns.generator
+    return recipe.batch_size * recipe.steps.discriminator / recipe.steps.generator
 
 
 def test_the_page_tells_the_average_of_every_recipe_in_steps_of_its_generator():
@@ -185,7 +185,7 @@ def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows
     def watched(self, play):
         with torch.no_grad():
             self.sampling_generator().stem.weight.fill_(1.0)
-            play.players.generator.stem.weight.fill_(0.0)
+            play.networks.generator.stem.weight.fill_(0.0)
         after_turn(self, play)
         kept.append(self.sampling_generator().stem.weight[0, 0].item())
 

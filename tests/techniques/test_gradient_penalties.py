@@ -48,7 +48,7 @@ def test_the_penalty_teaches_the_weights(make_power_players, make_play):
 
 def test_the_penalty_looks_through_a_view(make_power_players, make_play):
     class Doubled(TECHNIQUES["instance_noise"]):
-        def view(self, images, turn, kind):
+        def transform_inputs(self, images, turn, kind):
             return 2 * images
 
     play = make_play(
@@ -153,8 +153,8 @@ def test_the_penalties_reach_the_loss_with_their_weight(make_power_players, make
 def test_a_penalty_of_a_bfloat16_pass_is_close_to_that_of_float32(make_turn):
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4)
-    discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4))
-    generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4))
+    discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=4))
+    generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4))
     real = torch.rand(8, 1, 8, 8) * 2 - 1
     terms = []
     for precision in (torch.float32, torch.bfloat16):

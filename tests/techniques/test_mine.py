@@ -66,8 +66,8 @@ def correlated(count: int, rho: float, dimension: int, seed: int) -> tuple[torch
 @pytest.mark.parametrize(("rho", "dimension"), [(0.0, 1), (0.5, 1), (0.9, 1), (0.9, 2)])
 def test_it_finds_the_information_of_correlated_gaussians(rho, dimension):
     pair = players(channels=dimension, latent=dimension)
-    mine = built(pair, hidden=(64, 64), noise=0, optimiser=FAST)
-    optimiser = build_optimizer(mine.optimiser, mine.network.parameters(), CPU).optimizer
+    mine = built(pair, hidden=(64, 64), noise=0, optimizer=FAST)
+    optimiser = build_optimizer(mine.optimizer, mine.network.parameters(), CPU).optimizer
     for number in range(600):
         loss = mine.companion_loss(
             generators_play(pair, number, *correlated(256, rho, dimension, seed=number))
@@ -124,7 +124,7 @@ def test_a_memory_of_no_time_or_of_all_time_stays_finite(half_life_images):
     mine = built(pair, half_life_images=half_life_images)
     for number in range(2):
         play = generators_play(pair, number, *correlated(8, 0.5, 1, seed=number))
-        assert math.isfinite(mine.companion_loss(play).item())
+        assert math.isfinite(mine.auxiliary_loss(play).item())
 
 
 def test_the_statistics_networks_gradient_is_that_of_equation_12():
@@ -140,7 +140,7 @@ def test_the_statistics_networks_gradient_is_that_of_equation_12():
         weights = [keep ** (number - age) for age in range(number + 1)]
         average = sum(w * a for w, a in zip(weights, averages, strict=True)) / sum(weights)
         wanted = torch.autograd.grad(joint.mean() - marginal.exp().mean() / average, parameters)
-        loss = mine.companion_loss(play)
+        loss = mine.auxiliary_loss(play)
         assert loss.item() == pytest.approx(-donsker_varadhan(joint, marginal).item(), rel=1e-5)
         for one, other in zip(torch.autograd.grad(loss, parameters), wanted, strict=True):
             assert torch.allclose(one, -other, atol=1e-6)
@@ -153,12 +153,12 @@ def test_a_resumed_average_goes_on_where_it_stopped():
     pair = players()
     mine, other = built(pair), built(pair)
     play = generators_play(pair, 0, *correlated(8, 0.5, 1, seed=0))
-    mine.companion_loss(play)
+    mine.auxiliary_loss(play)
     other.load_state_dict({name: value.clone() for name, value in mine.state_dict().items()})
     assert {name.split(".")[1] for name in mine.state_dict()} == {"layers", "log_sum", "log_weight"}
     again = generators_play(pair, 1, *correlated(8, 0.5, 1, seed=1))
     gradients = [
-        torch.autograd.grad(one.companion_loss(again), list(one.network.parameters()))
+        torch.autograd.grad(one.auxiliary_loss(again), list(one.network.parameters()))
         for one in (mine, other)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

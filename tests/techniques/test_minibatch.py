@@ -14,8 +14,8 @@ from kennel.techniques.minibatch import Closeness, MinibatchStddevLayer
 def players(size: int = 8) -> Networks:
     setting = NetworkSpec(size, 1, 4)
     return Networks(
-        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2)),
-        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2)),
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=2)),
+        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=2)),
     )
 
 

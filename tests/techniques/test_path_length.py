@@ -28,7 +28,7 @@ class Linear(StyleGenerator):
 
 def players(scale: float = 1.0, distribution: str = "normal") -> Networks:
     setting = NetworkSpec(SIDE, 1, STYLE, latent_distribution=distribution)
-    discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=2))
+    discriminator = DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=2))
     return Networks(Linear(setting, scale), discriminator)
 
 
@@ -47,7 +47,7 @@ def played(make_play, make_turn, pair: Networks, count: int = 6, number: int = 0
 
 def lengths_of(pair: Networks, play, count: int) -> torch.Tensor:
     """By the matrices: J^T y of layer l is A_l y."""
-    noise = play.turn.random("path_length").normal(count, 1, SIDE, SIDE).flatten(1) / SIDE
+    noise = play.context.random("path_length").normal(count, 1, SIDE, SIDE).flatten(1) / SIDE
     gradients = torch.einsum("lsp,bp->bls", pair.generator.matrices, noise)
     return gradients.square().sum(2).mean(1).sqrt()
 
@@ -67,7 +67,7 @@ def test_the_expected_square_of_a_length_is_that_of_the_matrices(make_play, make
     pair = players()
     technique = built("path_length", pair, shrink=1)
     play = played(make_play, make_turn, pair, count=4000)
-    found = technique.lengths(pair.generator.styles(play.latents), play).square().mean()
+    found = technique.lengths(pair.generator.map_latents(play.latents), play).square().mean()
     assert found.item() == pytest.approx(
         pair.generator.matrices.square().sum().item() / SIDE**2 / LAYERS, rel=0.05
     )
@@ -113,7 +113,7 @@ def test_a_generator_that_ignores_its_styles_has_length_0_and_a_finite_gradient(
 
 def test_by_default_it_is_lazy():
     technique = TECHNIQUES["path_length"]()
-    assert (technique.weight, technique.every, technique.decay, technique.shrink) == (2.0, 4, 0.01, 2)
+    assert (technique.weight, technique.interval, technique.decay, technique.shrink) == (2.0, 4, 0.01, 2)
 
 
 def mixed(pair: Networks, turn, count: int = 4000, **options):
@@ -165,6 +165,6 @@ def test_a_turn_always_mixes_the_same(make_turn):
 @pytest.mark.parametrize("name", ["path_length", "style_mixing"])
 def test_a_generator_without_a_mapping_network_is_refused(name):
     setting = NetworkSpec(SIDE, 1, STYLE)
-    generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=2))
+    generator = GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=2))
     with pytest.raises(RecipeError, match=f"{name} needs a generator with a mapping network"):
         built(name, Networks(generator, players().discriminator))

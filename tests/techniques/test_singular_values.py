@@ -20,8 +20,8 @@ def pair() -> Networks:
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4, 2)
     return Networks(
-        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4)),
-        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(width=4)),
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4)),
+        DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=4)),
     )
 
 

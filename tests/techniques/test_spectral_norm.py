@@ -145,7 +145,7 @@ def test_two_passes_before_one_backward_do_not_disturb_one_another():
 def pair(name: str = "dcgan", classes: int = 2) -> Networks:
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4, classes)
-    options = {"width": 4} if name == "dcgan" else {"hidden": (8, 8)}
+    options = {"base_channels": 4} if name == "dcgan" else {"hidden": (8, 8)}
     return Networks(
         GENERATORS[name](setting, GENERATORS[name].Options(**options)),
         DISCRIMINATORS[name](setting, DISCRIMINATORS[name].Options(**options)),
@@ -355,7 +355,7 @@ def test_the_attention_of_both_players_can_be_exempt_as_in_iyengar_et_al():
     torch.manual_seed(0)
     setting = NetworkSpec(64, 3, 20, 2)
     players = Networks(
-        *(registry["biggan"](setting, registry["biggan"].Options(width=1)) for registry in BOTH)
+        *(registry["biggan"](setting, registry["biggan"].Options(base_channels=1)) for registry in BOTH)
     )
     TECHNIQUES["spectral_norm"](players="both", exempt="attention").modify_networks(players, seeded())
     for network in players.both():

@@ -16,7 +16,7 @@ def build(name: str = "dcgan", classes: int = 0, size: int = 8, **options) -> tu
     """A generator with virtual batch norm, and the one that it was made from."""
     torch.manual_seed(0)
     setting = NetworkSpec(size, 1, 6, classes)
-    small = {"dcgan": {"width": 4}, "mlp": {"hidden": (16, 16)}}[name]
+    small = {"dcgan": {"base_channels": 4}, "mlp": {"hidden": (16, 16)}}[name]
     plain = GENERATORS[name](setting, GENERATORS[name].Options(**small))
     with torch.no_grad():  # gains and biases that can be told from their defaults
         for layer in plain.modules():
@@ -195,7 +195,7 @@ def test_the_reference_is_drawn_from_the_prior_and_from_every_class(distribution
 def test_a_generator_without_batch_norm_is_refused():
     setting = NetworkSpec(8, 1, 6)
     pair = Networks(
-        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(width=4, batch_norm=False)),
+        GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4, batch_norm=False)),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options()),
     )
     with pytest.raises(RecipeError, match="this generator has none: take one that has some"):

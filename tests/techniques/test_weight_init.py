@@ -124,7 +124,7 @@ def test_the_bound_counts_both_fans(layer, fans):
 def test_every_residual_network_tells_the_convolutions_of_its_branches(name):
     for registry in (GENERATORS, DISCRIMINATORS):
         options = {"depth": 1} if "depth" in registry[name].Options.model_fields else {}
-        network = registry[name](NetworkSpec(32, 3, 120), registry[name].Options(width=16, **options))
+        network = registry[name](NetworkSpec(32, 3, 120), registry[name].Options(base_channels=16, **options))
         blocks = [one for one in network.modules() if isinstance(one, Residual)]
         assert blocks
         for block in blocks:

@@ -147,10 +147,10 @@ def test_the_average_is_over_a_tenth_of_the_run_and_no_more_than_the_recipes_own
 
 
 def test_a_gpu_draws_wider_where_there_are_many_images_and_a_cpu_narrower_where_they_are_large():
-    own = choose(DOGS).recipe.generator.options["width"]
+    own = choose(DOGS).recipe.generator.options["base_channels"]
 
     def width(**changed):
-        return choose(replace(DOGS, **changed)).recipe.generator.options["width"]
+        return choose(replace(DOGS, **changed)).recipe.generator.options["base_channels"]
 
     assert width(device="cuda") == own
     assert width(device="cuda", images=10_000) == 2 * own

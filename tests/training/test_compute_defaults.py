@@ -53,7 +53,7 @@ def test_no_flag_of_the_processor_alone_decides_the_precision(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert defaults_for(CPU) == ComputeConfig(
-        precision="float32", layout="channels_last", convolutions="minimal"
+        precision="float32", layout="channels_last", convolutions="winograd"
     )
     assert defaults_for(torch.device("cuda")).precision == "float32"
 

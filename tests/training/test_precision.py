@@ -113,9 +113,9 @@ def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved
     assert len(asked) == 1
     assert set(said) == {"Precision: bfloat16 (bfloat16 is 1.50 times as fast as float32 here)."}
     decide(recipe, replace(plan, batch=16))
-    wider = recipe.generator.model_copy(update={"width": 8})
+    wider = recipe.generator.model_copy(update={"base_channels": 8})
     decide(recipe.model_copy(update={"generator": wider}), plan)
-    other = recipe.speed.model_copy(update={"convolutions": "direct"})
+    other = recipe.compute.model_copy(update={"convolutions": "direct"})
     decide(recipe.model_copy(update={"speed": other}), plan)
     assert len(asked) == 4
 

@@ -32,16 +32,16 @@ TINY = [
     "steps.extra_d_steps=null",
 ]
 WIDTHS = {
-    "dcgan": ["width=4"],
+    "dcgan": ["base_channels=4"],
     "mlp": ["hidden=[8,8]"],
-    "improved": ["width=4"],
-    "modern": ["width=8", "narrowest=4", "group=4"],
-    "stylegan2": ["base=32", "widest=4"],
-    "sngan": ["width=2"],
-    "sagan": ["width=2"],
-    "biggan": ["width=2"],
-    "biggan_deep": ["width=2"],
-    "projected": ["features=untrained", "width=2", "widest=8"],
+    "improved": ["base_channels=4"],
+    "modern": ["base_channels=8", "min_channels=4", "group=4"],
+    "stylegan2": ["base=32", "max_multiplier=4"],
+    "sngan": ["base_channels=2"],
+    "sagan": ["base_channels=2"],
+    "biggan": ["base_channels=2"],
+    "biggan_deep": ["base_channels=2"],
+    "projected": ["features=untrained", "base_channels=2", "max_channels=8"],
 }
 
 

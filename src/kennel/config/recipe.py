@@ -393,7 +393,7 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting
             present = {"name": path[0]}
             techniques.append(present)
         place = present
-        for key in path[1:-1]:  # such as techniques.mine.optimiser.learning_rate
+        for key in path[1:-1]:  # such as techniques.mine.optimizer.learning_rate
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
                 raise RecipeError(f"'{setting}': {key} has no keys below it")

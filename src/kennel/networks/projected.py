@@ -186,7 +186,7 @@ class ProjectedDiscriminator(Discriminator):
     @property
     def mixed_widths(self) -> tuple[int, ...]:
         """The channels of the four mixed maps."""
-        return tuple(self.options.width * 2**level for level in range(len(SCALES)))
+        return tuple(self.options.base_channels * 2**level for level in range(len(SCALES)))
 
     @property
     def embedded_widths(self) -> tuple[int, ...]:

@@ -29,8 +29,8 @@ class FeatureMatching(LossTerm):
     def _on_every_turn(self) -> "FeatureMatching":
         if self.replaces_adversarial and self.interval != 1:
             raise ValueError(
-                f"every={self.interval} would leave the generator without any loss on the other turns: "
-                "set every=1, or adversarial=true"
+                f"interval={self.interval} would leave the generator without any loss on the other turns: "
+                "set interval=1, or adversarial=true"
             )
         return self
 

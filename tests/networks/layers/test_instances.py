@@ -7,7 +7,10 @@ from kennel.config.base import validated
 from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.instances import InstanceEmbedding, InstanceVectors, parts_with_instances
 
-SMALL = {"dcgan": {"width": 4}, "projected": {"features": "untrained", "width": 2, "widest": 8}}
+SMALL = {
+    "dcgan": {"base_channels": 4},
+    "projected": {"features": "untrained", "base_channels": 2, "max_channels": 8},
+}
 KINDS = [
     (registry, name)
     for registry in (GENERATORS, DISCRIMINATORS)
