@@ -217,7 +217,7 @@ def test_other_names_and_groups_of_metrics_are_explained(name):
 
 def test_every_option_of_judging_is_explained_where_metrics_or_the_tutorial_are():
     text = "".join(
-        (DOCS / name).read_text(encoding="utf-8") for name in ("metrics.md", "tutorial.md", "runs.md")
+        (DOCS / name).read_text(encoding="utf-8") for name in ("metrics.md", "quickstart.md", "training.md")
     )
     for one in COMMAND.commands["judge"].params:
         names = [name for name in (*one.opts, *one.secondary_opts) if name.startswith("--")]

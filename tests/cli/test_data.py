@@ -88,7 +88,7 @@ def test_the_tutorial_keeps_what_cameras_take(
     for number, size in enumerate(sizes):
         Image.effect_noise(size, 80).save(tmp_path / "photos" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "quickstart.md").read_text(encoding="utf-8")
     commands = [
         line.split()[1:] for line in text.splitlines() if line.startswith("kennel data prepare photos")
     ]
