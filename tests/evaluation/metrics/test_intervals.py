@@ -24,7 +24,7 @@ def evidence(images: np.ndarray, reference: np.ndarray, settings: Settings | Non
 
 
 SHORT = {("density", 32, 0.8): 0.80}
-"""Where an interval is known to hold less than it promises: docs/evaluation.md says so (84% was measured)."""
+"""Where an interval is known to hold less than it promises: docs/benchmarks.md says so (84% was measured)."""
 
 
 @pytest.mark.slow
