@@ -1,4 +1,4 @@
-"""Does each stated 95% interval hold what it promises? docs/metrics.md shows the table.
+"""Does each stated 95% interval hold what it promises? docs/benchmarks.md shows the table.
 
 Clouds of several dimensions and counts, the same and different distributions, drawn again and again. *Width*
 is the root mean square of the interval's standard deviation (its width by 2 x 1.96) by the true one, that of

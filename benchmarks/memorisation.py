@@ -1,4 +1,4 @@
-"""How many planted copies does the judge find? The proof of docs/metrics.md's section on memorisation.
+"""How many planted copies does the judge find? The proof of docs/benchmarks.md's section on copy detection.
 
 One random half of a packed set is the training set; the other half stands for the fakes, and 5% of it are
 replaced by near-copies of training images, in equal parts

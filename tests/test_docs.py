@@ -181,8 +181,8 @@ NEEDS = {"logits": "logits", "labels": "labels", "pyramid": "squares of 16, 32, 
 
 
 def metric_rows() -> list[list[str]]:
-    """The table of metrics.md, a list of cells for each row."""
-    table = section(DOCS / "metrics.md", "All metrics")
+    """The table of evaluation.md, a list of cells for each row."""
+    table = section(DOCS / "evaluation.md", "All metrics")
     return [
         [cell.strip() for cell in row.split("|")[1:-1]]
         for row in re.findall(r"^\| `.*$", table, re.MULTILINE)
@@ -212,12 +212,13 @@ def test_a_row_of_the_table_of_metrics_is_true(row):
 
 @pytest.mark.parametrize("name", [*ALIASES, *GROUPS])
 def test_other_names_and_groups_of_metrics_are_explained(name):
-    assert f"`{name}`" in section(DOCS / "metrics.md", "All metrics")
+    assert f"`{name}`" in section(DOCS / "evaluation.md", "All metrics")
 
 
 def test_every_option_of_judging_is_explained_where_metrics_or_the_tutorial_are():
     text = "".join(
-        (DOCS / name).read_text(encoding="utf-8") for name in ("metrics.md", "quickstart.md", "training.md")
+        (DOCS / name).read_text(encoding="utf-8")
+        for name in ("evaluation.md", "quickstart.md", "training.md")
     )
     for one in COMMAND.commands["judge"].params:
         names = [name for name in (*one.opts, *one.secondary_opts) if name.startswith("--")]

@@ -32,7 +32,7 @@ def evidence(
 
 
 SHORT = {("density", 32, 0.8): 0.80}
-"""Where an interval is known to hold less than it promises: docs/metrics.md says so (84% was measured)."""
+"""Where an interval is known to hold less than it promises: docs/benchmarks.md says so (84% was measured)."""
 
 
 @pytest.mark.slow
