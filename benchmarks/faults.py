@@ -1,4 +1,4 @@
-"""What befalls a run, tried for real: kill -9, signals, damage, a full disk, as docs/fault-tolerance.md shows it.
+"""Fault tolerance, tried for real: kill -9, signals, damage, a full disk, as docs/fault-tolerance.md shows.
 
 A tiny run on the bundled digits is disturbed in every way of the table and started again until it is over.
 It is then held against the same run undisturbed: every tensor, every value of the log but for seconds, every

@@ -129,7 +129,7 @@ class Points:
         return (CENTRES[labels] + noise)[:, :, None, None], labels
 
 
-def play(name: str, rounds: int, seed: int) -> dict[str, object]:
+def output(name: str, rounds: int, seed: int) -> dict[str, object]:
     """Trains one row with one seed for so many rounds and counts its modes."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -213,7 +213,7 @@ def main() -> None:
     jobs = [(name, seed) for name in given.only or ROWS for seed in range(given.seeds)]
     outcomes = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(play, name, given.rounds, seed) for name, seed in jobs]
+        waiting = [pool.submit(output, name, given.rounds, seed) for name, seed in jobs]
         for job in waiting:
             outcomes.append(job.result())
             one = outcomes[-1]

@@ -41,7 +41,7 @@ SAMPLES = 5_000
 SAMPLE_SEED = 3_000_000
 
 
-def play(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
+def output(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
     """Trains and judges one run."""
     precision, seed, given = job
     torch.set_num_threads(1)
@@ -95,7 +95,7 @@ def main() -> None:
     given = parser.parse_args()
     jobs = [(precision, seed, given) for seed in range(given.seeds) for precision in PRECISIONS]
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        runs = list(pool.map(play, jobs))
+        runs = list(pool.map(output, jobs))
     write_text(given.out / "precision.json", json.dumps(runs, indent=2) + "\n")
     print(table(runs))
 

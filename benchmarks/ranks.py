@@ -48,14 +48,14 @@ def seconds_a_round(step: GANStep, recipe: Recipe, rounds: int) -> float:
     for number in range(rounds):
         for place, player in enumerate(("discriminator", "generator")):
             seen = (number + place) * recipe.batch_size
-            turn = StepContext(seen, 10**9, player, number, 0, CPU, float(recipe.batch_size))
-            random = turn.random("latents")
+            context = StepContext(seen, 10**9, player, number, 0, CPU, float(recipe.batch_size))
+            random = context.random("latents")
             latents = random.own(draw_latents(recipe.latent, recipe.batch_size, random.generator))
             if player == "discriminator":
-                step.discriminator_step(to_float(pixels), latents, None, turn)
+                step.discriminator_step(to_float(pixels), latents, None, context)
             else:
                 real = to_float(pixels) if step.generator_needs_real else None
-                step.generator_step(real, latents, None, turn)
+                step.generator_step(real, latents, None, context)
     return (time.perf_counter() - began) / rounds
 
 

@@ -88,23 +88,23 @@ def kennel_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: to
     """A round as the trainer plays it: from uint8 pixels, statistics left on the device."""
     device, batch = pixels.device, recipe.batch_size
 
-    def play(number: int) -> None:
+    def output(number: int) -> None:
         for index in range(recipe.steps.discriminator):
-            turn = StepContext(
+            context = StepContext(
                 number * batch, 10**9, "discriminator", number * recipe.steps.discriminator + index, 0, device
             )
             real = to_float(pixels)
             for technique in step.techniques:
-                real = technique.augment_real(real, turn)
-            latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
+                real = technique.augment_real(real, context)
+            latents = draw_latents(recipe.latent, batch, context.random("latents").generator)
             keep = recipe.steps.reuse_fakes and index == recipe.steps.discriminator - 1
-            step.discriminator_step(real, latents, labels, turn, keep)
-        turn = StepContext(number * batch, 10**9, "generator", number, 0, device)
+            step.discriminator_step(real, latents, labels, context, keep)
+        context = StepContext(number * batch, 10**9, "generator", number, 0, device)
         if not keep:
-            latents = draw_latents(recipe.latent, batch, turn.random("latents").generator)
-        step.generator_step(real if step.generator_needs_real else None, latents, labels, turn)
+            latents = draw_latents(recipe.latent, batch, context.random("latents").generator)
+        step.generator_step(real if step.generator_needs_real else None, latents, labels, context)
 
-    return play
+    return output
 
 
 def textbook_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: torch.Tensor | None) -> Play:
@@ -121,7 +121,7 @@ def textbook_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: 
         (slope,) = torch.autograd.grad(logits.sum(), seen, create_graph=True)
         return weight / 2 * slope.square().sum((1, 2, 3)).mean()
 
-    def play(number: int) -> None:
+    def output(number: int) -> None:
         for _ in range(recipe.steps.discriminator):
             discriminator.zero_grad()
             real = images.clone().requires_grad_("r1" in penalised)
@@ -145,7 +145,7 @@ def textbook_round(step: GANStep, recipe: Recipe, pixels: torch.Tensor, labels: 
         for value in (of_discriminator, of_generator, fake_logits.sigmoid().mean()):
             value.item()
 
-    return play
+    return output
 
 
 def player_of(case: Case, loop: str, device: torch.device) -> Play:
@@ -164,10 +164,10 @@ def pictures(count: int) -> torch.Tensor:
     return nn.functional.interpolate(coarse, (64, 64), mode="bicubic").clamp(0, 255).to(torch.uint8)
 
 
-def operations_of(play: Play) -> int:
+def operations_of(output: Play) -> int:
     """Floating-point operations of one round, as the dispatcher counts them."""
     with OperationCounter() as account:
-        play(0)
+        output(0)
     return account.flops
 
 
@@ -179,12 +179,12 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / statistics.median(times[4:])
 
 
-def timed(play: Callable[[int], object], number: int, device: torch.device) -> float:
+def timed(output: Callable[[int], object], number: int, device: torch.device) -> float:
     """Seconds of one call, the device's work included."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     began = time.perf_counter()
-    play(number)
+    output(number)
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began
@@ -229,12 +229,12 @@ def serve(pipe: Connection, name: str, loop: str, device_name: str) -> None:
     else:
         configure_process()  # as `kennel train` does
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    play = player_of(CASES[name], loop, device)
-    operations = operations_of(play)
-    play(1)
+    output = player_of(CASES[name], loop, device)
+    operations = operations_of(output)
+    output(1)
     pipe.send(operations)
     while (number := pipe.recv()) is not None:
-        pipe.send(timed(play, number, device))
+        pipe.send(timed(output, number, device))
     if device.type == "cuda":
         pipe.send(torch.cuda.max_memory_allocated() / 1e9)
     else:
@@ -244,10 +244,10 @@ def serve(pipe: Connection, name: str, loop: str, device_name: str) -> None:
 def measured(name: str, loops: list[str], rounds: int, device: torch.device) -> list[str]:
     """The table's rows for one recipe."""
     case = CASES[name]
-    players = {loop: Loop(name, loop, str(device)) for loop in loops}
+    networks = {loop: Loop(name, loop, str(device)) for loop in loops}
     seconds: dict[str, list[float]] = {loop: [] for loop in loops}
     for number in range(rounds):
-        for loop, player in players.items():
+        for loop, player in networks.items():
             seconds[loop].append(player.seconds(2 + number))
     turns = recipe_for(case, "textbook").steps.discriminator
     images = case.batch * turns
@@ -257,11 +257,11 @@ def measured(name: str, loops: list[str], rounds: int, device: torch.device) -> 
         median = statistics.median(times)
         # Of the same round by direct convolutions; the textbook draws its fakes once, as "same fakes" does.
         like = "textbook" if loop in ("textbook", "kennel, same fakes") and turns == 1 else "kennel, direct"
-        direct = players[like].operations
+        direct = networks[like].operations
         rows.append(
             f"| {name} | {loop} | {images / median:.1f} | **{base / median:.2f}** | "
-            f"{direct / images / 1e9:.2f} | {players[loop].operations / images / 1e9:.2f} | "
-            f"{direct / median / 1e9:,.0f} | {players[loop].peak():.2f} |"
+            f"{direct / images / 1e9:.2f} | {networks[loop].operations / images / 1e9:.2f} | "
+            f"{direct / median / 1e9:,.0f} | {networks[loop].peak():.2f} |"
         )
     return rows
 

@@ -99,7 +99,7 @@ ROWS: dict[str, list[str]] = {
 }
 
 
-def play(name: str, given: argparse.Namespace) -> dict[str, object]:
+def output(name: str, given: argparse.Namespace) -> dict[str, object]:
     """Trains and judges one row."""
     torch.set_num_threads(1)
     folder = given.out / "runs" / "".join(letter if letter.isalnum() else "_" for letter in name)
@@ -169,7 +169,7 @@ def main() -> None:
     ).prepare()  # once for all rows
     outcomes = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(play, name, given) for name in given.only or ROWS]
+        waiting = [pool.submit(output, name, given) for name in given.only or ROWS]
         for job in waiting:
             outcomes.append(job.result())
             one = outcomes[-1]

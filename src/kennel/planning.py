@@ -123,29 +123,29 @@ def forecast(
     with failures_told(recipe, device, ""):
         configure_process()
         free = free_bytes(device) or None
-        packed, folder = ImageDataset(data), RunDir(data if out is None else out)
-        recipe = resolve_recipe(recipe, packed, folder, weights, device, bound=seconds / 4)
+        dataset, folder = ImageDataset(data), RunDir(data if out is None else out)
+        recipe = resolve_recipe(recipe, dataset, folder, weights, device, bound=seconds / 4)
         seen = 0
         if folder.exists():
-            changes_since(folder, recipe, packed)
+            changes_since(folder, recipe, dataset)
             seen = max((int(file.stem) for file in checkpoint.in_folder(folder.checkpoints)), default=0)
         elif out is not None:
             folder.refuse_other_content()
         step = build_step(uncompiled(recipe), device)
-        plan = make_plan(recipe, recipe.budget.in_images(len(packed)), device)
-        known = _known(recipe, packed, step, plan, out, seen)
-        notes = _notes(recipe, packed, step, weights, taught_by(recipe, folder))
+        plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
+        known = _known(recipe, dataset, step, plan, out, seen)
+        notes = _notes(recipe, dataset, step, weights, taught_by(recipe, folder))
         room = memory_on(device) if resident_bytes is None else resident_bytes
-        resident = packed.images.nbytes if packed.images.nbytes <= room else 0
+        resident = dataset.images.nbytes if dataset.images.nbytes <= room else 0
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
         say(f"playing iterations, for at most {seconds:g} s")
-        with BatchLoader(packed, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
+        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
             trainer = iterations(recipe, step, stream, plan)
             return _measured(known, trainer, deadline, clock)
 
 
 def _known(
-    recipe: Recipe, packed: ImageDataset, step: GANStep, plan: TrainPlan, out: Path | None, seen: int
+    recipe: Recipe, dataset: ImageDataset, step: GANStep, plan: TrainPlan, out: Path | None, seen: int
 ) -> Forecast:
     """All that is known before an iteration is played."""
     left = max(0, plan.total_images - seen)
@@ -161,12 +161,12 @@ def _known(
     named |= {name: one.network for name, one in step.auxiliary_networks.items()}
     return Forecast(
         recipe=recipe.name,
-        data=packed.name,
+        data=dataset.name,
         device=str(plan.device),
         precision=recipe.compute.precision,
         batch=recipe.batch_size,
-        set_size=len(packed),
-        shape=packed.shape,
+        set_size=len(dataset),
+        shape=dataset.shape,
         parameters={name: parameter_count(network) for name, network in named.items()},
         images_left=left,
         images_seen=seen,
@@ -184,19 +184,19 @@ def _known(
 
 
 def _notes(
-    recipe: Recipe, packed: ImageDataset, step: GANStep, weights: Path | None, teacher: str | None
+    recipe: Recipe, dataset: ImageDataset, step: GANStep, weights: Path | None, teacher: str | None
 ) -> tuple[str, ...]:
     """What to know before the run begins; raises what validation would refuse."""
     found, generator = [], sampling_generator(step)
     try:
         Validator.for_recipe(
-            recipe, packed, generator, weights, lambda sentence: None, download=False, teacher=teacher
+            recipe, dataset, generator, weights, lambda sentence: None, download=False, teacher=teacher
         )
     except WeightsError as error:
         if weights is not None or recipe.validation.extractor == Classifier.name:
             raise
         found.append(f"Validation needs weights that train would download: {error}.")
-    if len(packed) < recipe.batch_size:
+    if len(dataset) < recipe.batch_size:
         found.append(
             f"The set has fewer images than a batch of {recipe.batch_size:,}: each shows some of them twice."
         )

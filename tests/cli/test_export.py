@@ -31,7 +31,7 @@ def run(packed_set, tmp_path):
             "image.size=8",
             "validation.every_ticks=0",
             "num_classes=null",
-            "techniques.spectral_norm.players=both",
+            "techniques.spectral_norm.networks=both",
         ),
     ]
     train(override(get_recipe("digits"), settings), packed_set(classes=3), tmp_path / "run")

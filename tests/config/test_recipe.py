@@ -310,15 +310,15 @@ def test_r3gans_schedules_are_those_of_the_authors_over_their_20_million_images(
     total = recipe.budget.images
     for seen in (1_000_000, 5_000_000, 13_000_000, 20_000_000, total):
         share = 0.5 - 0.5 * math.cos(math.pi * min(seen / 20e6, 1))  # of the way from the first to the last
-        turn = StepContext(seen, total, "discriminator", 0, 0, torch.device("cpu"))
+        context = StepContext(seen, total, "discriminator", 0, 0, torch.device("cpu"))
         for adam in (recipe.generator_optimizer, recipe.discriminator_optimizer):
-            assert adam.learning_rate_at(turn.progress) == pytest.approx(2e-4 + share * (5e-5 - 2e-4))
-            assert adam.betas_at(turn.progress) == pytest.approx((0, 0.9 + share * 0.09))
+            assert adam.learning_rate_at(context.progress) == pytest.approx(2e-4 + share * (5e-5 - 2e-4))
+            assert adam.betas_at(context.progress) == pytest.approx((0, 0.9 + share * 0.09))
         for penalty in ("r1", "r2"):
-            left = parts[penalty].weight * parts[penalty].factor_at(turn.progress)
+            left = parts[penalty].weight * parts[penalty].factor_at(context.progress)
             assert left == pytest.approx(gamma * (1 - 0.9 * share))
-        assert parts["ada"].scheduled(turn.progress) == pytest.approx(augmentation * share)
-        assert parts["ema"].half_life(turn) == pytest.approx(half_life * share)
+        assert parts["ada"].scheduled(context.progress) == pytest.approx(augmentation * share)
+        assert parts["ema"].half_life(context) == pytest.approx(half_life * share)
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,10 @@ ACTIVE: dict[str, dict[str, Any]] = {
     "consistency": {"fakes_weight": 1.0},
     "mine": {"weight": 100.0, "hidden": (8,), "half_life_images": 20, "optimiser": {"learning_rate": 1e-2}},
     "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
-    "singular_value_clamp": {"players": "both", "ratio": 1.0},
-    "singular_value_penalty": {"players": "both", "weight": 0.1},
+    "singular_value_clamp": {"networks": "both", "ratio": 1.0},
+    "singular_value_penalty": {"networks": "both", "weight": 0.1},
     "historical_averaging": {"weight": 0.1},
-    "spectral_norm": {"players": "both"},
+    "spectral_norm": {"networks": "both"},
 }
 """Options with which a technique has something to do in so short a run; others do with their defaults."""
 SMALL: dict[str, dict[str, Any]] = {

@@ -40,7 +40,7 @@ NOT_FOLLOWED = {
 def found(once) -> dict[str, tuple[float, str, int]]:
     """Of each case the largest difference, where it is, and how many tensors and means were compared."""
 
-    def play(folder: Path) -> None:
+    def output(folder: Path) -> None:
         source = Path(sys.modules["kennel"].__file__).parents[1]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(source)}
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
@@ -61,7 +61,7 @@ def found(once) -> dict[str, tuple[float, str, int]]:
             for process in ranks:
                 process.kill()
 
-    folder = once("following", play)
+    folder = once("following", output)
     both = [json.loads((folder / f"found-{own}.json").read_text()) for own in (0, 1)]
     return both[0] | both[1]
 
@@ -78,5 +78,5 @@ def test_what_is_not_followed_is_what_is_switched_off():
     options = {option for one in networks for option in one.Options.model_fields}
     drawn = {option for option in options if "dropout" in option or "noise" in option}
     assert drawn == set(NOT_FOLLOWED)
-    turn = StepContext(64, 1000, "discriminator", 3, 0, torch.device("cpu"))
-    assert turn.key("layers", 0) == turn.key("layers") != turn.key("layers", 1)
+    context = StepContext(64, 1000, "discriminator", 3, 0, torch.device("cpu"))
+    assert context.key("layers", 0) == context.key("layers") != context.key("layers", 1)

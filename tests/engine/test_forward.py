@@ -11,7 +11,7 @@ from kennel.techniques import TECHNIQUES, Networks, StepContext, Technique
 SETTING = NetworkSpec(8, 1, 4)
 
 
-def players(batch_norm: bool) -> Networks:
+def networks(batch_norm: bool) -> Networks:
     torch.manual_seed(0)
     generator = GENERATORS["dcgan"](SETTING, GENERATORS["dcgan"].Options(base_channels=4))
     kind = DISCRIMINATORS["dcgan"]
@@ -22,19 +22,19 @@ def batches_seen(both: Networks, twice: bool) -> list[int]:
     sizes: list[int] = []
     both.discriminator.first.register_forward_pre_hook(lambda module, entry: sizes.append(len(entry[0])))
     images = torch.zeros(3, 1, 8, 8)
-    turn = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    context = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
     DiscriminatorForward(both, (), ComputeContext()).forward(
-        turn, torch.zeros(3, 4), None, images, images, twice
+        context, torch.zeros(3, 4), None, images, images, twice
     )
     return sizes
 
 
 def test_images_go_together():
-    assert batches_seen(players(batch_norm=False), twice=False) == [6]
+    assert batches_seen(networks(batch_norm=False), twice=False) == [6]
 
 
 def test_a_discriminator_that_compares_images_sees_the_sides_apart():
-    both = players(batch_norm=False)
+    both = networks(batch_norm=False)
     both.discriminator.compares_images = True
     assert batches_seen(both, twice=False) == [3, 3]
 
@@ -46,30 +46,30 @@ def test_styles_are_changed_by_every_technique_before_an_image_is_drawn():
     given = generator.map_latents(torch.randn(3, 4))
 
     class Doubling(Technique):
-        def transform_styles(self, styles, mapped, turn):
+        def transform_styles(self, styles, mapped, context):
             assert torch.equal(mapped(torch.ones(3, 4)), generator.map_latents(torch.ones(3, 4)))
             return 2 * styles
 
     latents = torch.randn(3, 4)
-    turn = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
-    both = Networks(generator, players(False).discriminator)
+    context = StepContext(0, 100, "discriminator", 0, 0, torch.device("cpu"))
+    both = Networks(generator, networks(False).discriminator)
     drawn = DiscriminatorForward(both, (Doubling(), Doubling()), ComputeContext()).generate(
-        latents, None, turn
+        latents, None, context
     )
     assert torch.equal(drawn, generator.synthesize(4 * generator.map_latents(latents)))
     plain = DiscriminatorForward(both, (Technique(),), ComputeContext())
-    assert torch.equal(plain.generate(latents, None, turn), generator(latents))
-    play = plain.forward(turn, latents, None, None, drawn)
-    assert torch.equal(play.generate(given), generator.synthesize(given))
+    assert torch.equal(plain.generate(latents, None, context), generator(latents))
+    output = plain.forward(context, latents, None, None, drawn)
+    assert torch.equal(output.generate(given), generator.synthesize(given))
 
 
 def test_where_a_penalty_wants_one_sides_gradient_the_sides_go_apart():
-    assert batches_seen(players(batch_norm=False), twice=True) == [3, 3]
+    assert batches_seen(networks(batch_norm=False), twice=True) == [3, 3]
 
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
 def test_batch_norm_which_would_notice_keeps_them_together(name):
-    both = players(batch_norm=True)
+    both = networks(batch_norm=True)
     # 8x8 has one layer of 4 channels and none after it that is normalised, so a norm is put in.
     both.discriminator.layers.append(torch.nn.BatchNorm2d(4))
     assert TECHNIQUES[name].gradients_of

@@ -67,11 +67,11 @@ def test_the_first_three_singular_values_are_those_of_a_full_decomposition(recip
     small = {"dcgan": ["image.size=32"], "sagan": ["image.size=32"], "cgan": ["image.size=8"]}[recipe]
     classes = 0 if recipe == "dcgan" else 5
     widths = [] if recipe == "cgan" else ["generator.base_channels=8", "discriminator.base_channels=8"]
-    players = build_step(
+    networks = build_step(
         override(get_recipe(recipe), [*small, *widths, "image.channels=1", f"num_classes={classes}"]),
         torch.device("cpu"),
     ).networks
-    for network in players.both():
+    for network in networks.both():
         found = settled(network)
         matrices = dict(followed_matrices(network))
         assert found.keys() == matrices.keys()

@@ -7,11 +7,11 @@ from torch import nn
 from kennel.engine.op_counts import OperationCounter
 
 
-def counted(play, living=()) -> OperationCounter:
-    """One call of `play`, followed."""
+def counted(output, living=()) -> OperationCounter:
+    """One call of `output`, followed."""
     account = OperationCounter(living)
     with account:
-        play()
+        output()
     return account
 
 
@@ -35,7 +35,7 @@ def test_a_frozen_convolution_counts_one_gradient_only():
 
 
 def test_the_most_that_lives_at_once_is_found():
-    def play() -> None:
+    def output() -> None:
         first = torch.zeros(1000)
         second = first + 1  # 8000 bytes
         del first
@@ -43,7 +43,7 @@ def test_the_most_that_lives_at_once_is_found():
         fourth = third * 2  # 8000 again
         del second, third, fourth
 
-    assert counted(play).most == 8000
+    assert counted(output).most == 8000
 
 
 def test_what_lives_before_counts_until_it_is_freed():
@@ -60,9 +60,9 @@ def test_what_lives_before_counts_until_it_is_freed():
 def test_backward_frees_what_the_forward_pass_saved():
     weight = torch.randn(100, 100, requires_grad=True)
 
-    def play() -> None:
+    def output() -> None:
         inner = weight.exp()  # saved for its own gradient
         (inner * 3).sum().backward()
 
     # weight; exp and its triple, then a gradient for each: at most exp, the incoming and the outgoing one.
-    assert counted(play, [weight]).most == pytest.approx(4 * 40_000, rel=0.001)
+    assert counted(output, [weight]).most == pytest.approx(4 * 40_000, rel=0.001)

@@ -21,21 +21,21 @@ LATENTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
 def make(techniques=(), rate: float = 0.1, precision=torch.float32, loss="bce") -> GANStep:
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4)
-    players = Networks(
+    networks = Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4)),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options(base_channels=4)),
     )
     return GANStep(
-        players,
+        networks,
         LOSSES[loss](),
         {f"technique {index}": technique for index, technique in enumerate(techniques)},
-        ScheduledOptimizer(torch.optim.SGD(players.discriminator.parameters(), rate), lambda progress: rate),
-        ScheduledOptimizer(torch.optim.SGD(players.generator.parameters(), rate), lambda progress: rate),
+        ScheduledOptimizer(torch.optim.SGD(networks.discriminator.parameters(), rate), lambda progress: rate),
+        ScheduledOptimizer(torch.optim.SGD(networks.generator.parameters(), rate), lambda progress: rate),
         passes=ComputeContext(precision),
     )
 
 
-def turn(player: str, number: int = 0) -> StepContext:
+def context(player: str, number: int = 0) -> StepContext:
     return StepContext(0, 100, player, number, 0, CPU)
 
 
@@ -50,7 +50,7 @@ def moved(before, network) -> bool:
 def test_a_discriminator_turn_moves_the_discriminator_alone():
     step = make()
     generator, discriminator = parameters(step.networks.generator), parameters(step.networks.discriminator)
-    step.discriminator_step(REAL, LATENTS, None, turn("discriminator"))
+    step.discriminator_step(REAL, LATENTS, None, context("discriminator"))
     assert moved(discriminator, step.networks.discriminator)
     assert not moved(generator, step.networks.generator)
 
@@ -58,7 +58,7 @@ def test_a_discriminator_turn_moves_the_discriminator_alone():
 def test_a_generator_turn_moves_the_generator_alone_and_spends_nothing_on_the_other():
     step = make()
     generator, discriminator = parameters(step.networks.generator), parameters(step.networks.discriminator)
-    step.generator_step(None, LATENTS, None, turn("generator"))
+    step.generator_step(None, LATENTS, None, context("generator"))
     assert moved(generator, step.networks.generator)
     assert not moved(discriminator, step.networks.discriminator)
     assert all(parameter.grad is None for parameter in step.networks.discriminator.parameters())
@@ -73,7 +73,7 @@ def test_a_turn_is_one_step_of_gradient_descent_on_the_loss():
     loss = -(real_logits.sigmoid().log().mean() + (1 - fake_logits.sigmoid()).log().mean())
     wanted = list(expected.networks.discriminator.parameters())
     gradients = torch.autograd.grad(loss, wanted)
-    statistics = step.discriminator_step(REAL, LATENTS, None, turn("discriminator"))
+    statistics = step.discriminator_step(REAL, LATENTS, None, context("discriminator"))
     assert statistics["discriminator_loss"].item() == pytest.approx(loss.item(), rel=1e-5)
     for got, before, gradient in zip(
         step.networks.discriminator.parameters(), wanted, gradients, strict=True
@@ -83,14 +83,14 @@ def test_a_turn_is_one_step_of_gradient_descent_on_the_loss():
 
 def test_the_discriminator_learns_to_tell_and_the_generator_to_deceive():
     step = make()
-    first = step.discriminator_step(REAL, LATENTS, None, turn("discriminator"))
+    first = step.discriminator_step(REAL, LATENTS, None, context("discriminator"))
     for number in range(1, 20):
-        last = step.discriminator_step(REAL, LATENTS, None, turn("discriminator", number))
+        last = step.discriminator_step(REAL, LATENTS, None, context("discriminator", number))
     assert last["discriminator_loss"] < first["discriminator_loss"]
     assert last["real_probability"] > last["fake_probability"]
-    first = step.generator_step(None, LATENTS, None, turn("generator"))
+    first = step.generator_step(None, LATENTS, None, context("generator"))
     for number in range(1, 20):
-        last = step.generator_step(None, LATENTS, None, turn("generator", number))
+        last = step.generator_step(None, LATENTS, None, context("generator", number))
     assert last["generator_loss"] < first["generator_loss"]
 
 
@@ -105,7 +105,7 @@ def test_separate_batches_keep_the_statistics_of_real_and_fake_apart():
         step.networks.discriminator.first.register_forward_pre_hook(
             lambda module, entry: seen.append(entry[0])
         )
-        step.discriminator_step(REAL, LATENTS, None, turn("discriminator"))
+        step.discriminator_step(REAL, LATENTS, None, context("discriminator"))
         sizes = [len(batch) for batch in seen]
         assert sizes == ([8, 8] if techniques else [16])
 
@@ -115,25 +115,25 @@ class Counting(LossTerm):
 
     calls: list[str] = Field(default_factory=list)
 
-    def discriminator_term(self, play):
+    def discriminator_term(self, output):
         self.calls.append("discriminator")
-        assert play.real is not None
-        return play.fake_logits.new_ones(())
+        assert output.real is not None
+        return output.fake_logits.new_ones(())
 
-    def generator_term(self, play):
+    def generator_term(self, output):
         self.calls.append("generator")
-        return play.fake_logits.new_ones(())
+        return output.fake_logits.new_ones(())
 
 
 def test_terms_are_weighted_and_lazy_ones_come_seldom_but_count_for_the_turns_between():
-    plain = make().discriminator_step(REAL, LATENTS, None, turn("discriminator"))["discriminator_loss"]
+    plain = make().discriminator_step(REAL, LATENTS, None, context("discriminator"))["discriminator_loss"]
     technique = Counting(weight=0.5, interval=4, calls=[])
     for number, extra in ((0, 2.0), (1, 0.0), (3, 0.0), (4, 2.0)):
-        value = make((technique,)).discriminator_step(REAL, LATENTS, None, turn("discriminator", number))
+        value = make((technique,)).discriminator_step(REAL, LATENTS, None, context("discriminator", number))
         assert value["discriminator_loss"].item() == pytest.approx(plain.item() + extra, rel=1e-5)
-    plain = make().generator_step(None, LATENTS, None, turn("generator"))["generator_loss"]
+    plain = make().generator_step(None, LATENTS, None, context("generator"))["generator_loss"]
     for number, extra in ((0, 2.0), (1, 0.0), (7, 0.0), (8, 2.0)):
-        value = make((technique,)).generator_step(None, LATENTS, None, turn("generator", number))
+        value = make((technique,)).generator_step(None, LATENTS, None, context("generator", number))
         assert value["generator_loss"].item() == pytest.approx(plain.item() + extra, rel=1e-5)
     assert technique.calls == ["discriminator", "discriminator", "generator", "generator"]
 
@@ -148,14 +148,14 @@ def test_a_loss_that_looks_at_real_images_gets_their_logits_in_the_generators_tu
     step = make()
     step.loss = Relative()
     generator = parameters(step.networks.generator)
-    step.generator_step(REAL, LATENTS, None, turn("generator"))
+    step.generator_step(REAL, LATENTS, None, context("generator"))
     assert moved(generator, step.networks.generator)
 
 
 def test_lower_precision_keeps_weights_and_losses_in_float32():
     step = make(precision=torch.bfloat16)
-    statistics = step.discriminator_step(REAL, LATENTS, None, turn("discriminator"))
-    statistics |= step.generator_step(None, LATENTS, None, turn("generator"))
+    statistics = step.discriminator_step(REAL, LATENTS, None, context("discriminator"))
+    statistics |= step.generator_step(None, LATENTS, None, context("generator"))
     assert {value.dtype for value in statistics.values()} == {torch.float32}
     assert {value.dtype for value in step.networks.generator.parameters()} == {torch.float32}
 
@@ -176,13 +176,13 @@ def test_the_generator_may_learn_from_the_fakes_that_the_discriminator_saw(monke
     begun = []
     monkeypatch.setattr(step.compute, "begin_step", lambda: begun.append(True))
     before = parameters(step.networks.generator)
-    step.discriminator_step(REAL, LATENTS, None, turn("discriminator"), True)
+    step.discriminator_step(REAL, LATENTS, None, context("discriminator"), True)
     assert not moved(before, step.networks.generator)
-    step.generator_step(None, LATENTS, None, turn("generator"))
+    step.generator_step(None, LATENTS, None, context("generator"))
     assert len(drawn) == 1
     assert len(begun) == 1  # memory that a CUDA graph may use anew is still looked at in the second turn
     assert moved(before, step.networks.generator)
-    step.generator_step(None, LATENTS, None, turn("generator", 1))
+    step.generator_step(None, LATENTS, None, context("generator", 1))
     assert len(drawn) == 2
 
 
@@ -192,20 +192,22 @@ def through_a_fixed_network(keep: bool):
     setting = NetworkSpec(32, 1, 4)
     kinds = GENERATORS["dcgan"], DISCRIMINATORS["projected"]
     options = {"features": "untrained", "base_channels": 2, "max_channels": 4, "batch_norm": False}
-    players = Networks(
+    networks = Networks(
         kinds[0](setting, kinds[0].Options(base_channels=2)), kinds[1](setting, kinds[1].Options(**options))
     )
     rate = 0.01
     movers = [
-        ScheduledOptimizer(torch.optim.SGD(one.parameters(), rate), lambda _: rate) for one in players.both()
+        ScheduledOptimizer(torch.optim.SGD(one.parameters(), rate), lambda _: rate) for one in networks.both()
     ]
-    step = GANStep(players, LOSSES["hinge"](), {}, movers[1], movers[0])
+    step = GANStep(networks, LOSSES["hinge"](), {}, movers[1], movers[0])
     asked = []
-    players.discriminator.fixed.register_forward_hook(lambda module, entry, maps: asked.append(len(entry[0])))
+    networks.discriminator.fixed.register_forward_hook(
+        lambda module, entry, maps: asked.append(len(entry[0]))
+    )
     real = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     latents = torch.randn(4, 4, generator=torch.Generator().manual_seed(2))
-    step.discriminator_step(real, latents, None, turn("discriminator"), keep)
-    step.generator_step(None, latents, None, turn("generator"))
+    step.discriminator_step(real, latents, None, context("discriminator"), keep)
+    step.generator_step(None, latents, None, context("generator"))
     return step, asked
 
 

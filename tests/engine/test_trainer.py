@@ -20,11 +20,11 @@ class Recording(Technique):
 
     turns: list[tuple[str, float]] = Field(default_factory=list)
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
-        self.turns.append((play.context.player, play.context.images_in_step))
+    def after_discriminator(self, output: ForwardOutput) -> None:
+        self.turns.append((output.context.player, output.context.images_in_step))
 
-    def after_generator(self, play: ForwardOutput) -> None:
-        self.turns.append((play.context.player, play.context.images_in_step))
+    def after_generator(self, output: ForwardOutput) -> None:
+        self.turns.append((output.context.player, output.context.images_in_step))
 
 
 class Batches:
@@ -36,16 +36,16 @@ class Batches:
 
 def test_the_turns_of_each_player_share_the_rounds_images():
     setting = NetworkSpec(4, 1, 4)
-    players = Networks(
+    networks = Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(3,))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(3,))),
     )
     technique = Recording(turns=[])
     discriminator, generator = (
         ScheduledOptimizer(torch.optim.SGD(player.parameters(), 0.0), lambda progress: 0.0)
-        for player in (players.discriminator, players.generator)
+        for player in (networks.discriminator, networks.generator)
     )
-    step = GANStep(players, LOSSES["bce"](), {"recording": technique}, discriminator, generator)
+    step = GANStep(networks, LOSSES["bce"](), {"recording": technique}, discriminator, generator)
     plan = TrainPlan(BATCH, StepsConfig(discriminator=5, generator=2), 100, 100, 0, torch.device("cpu"))
     trainer = Trainer(
         step, Batches(), lambda count, random: draw_latents(LatentConfig(dim=4), count, random), plan

@@ -27,18 +27,18 @@ def make_play(make_turn) -> Callable[..., ForwardOutput]:
     """`make_play(players, real=..., fake=..., labels=..., turn=..., techniques=(...))`, as the step does."""
 
     def make(
-        players: Networks,
+        networks: Networks,
         *,
         fake: torch.Tensor,
         real: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         latents: torch.Tensor | None = None,
-        turn: StepContext | None = None,
+        context: StepContext | None = None,
         techniques: tuple[Technique, ...] = (),
     ) -> ForwardOutput:
         latents = torch.zeros(len(fake), 4) if latents is None else latents
-        showing = DiscriminatorForward(players, techniques, ComputeContext())
-        return showing.forward(turn or make_turn(), latents, labels, real, fake)
+        showing = DiscriminatorForward(networks, techniques, ComputeContext())
+        return showing.forward(context or make_turn(), latents, labels, real, fake)
 
     return make
 

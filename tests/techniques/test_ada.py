@@ -14,14 +14,14 @@ STEPS = {"b": blitted, "g": deformed, "c": recoloured}
 
 @pytest.fixture
 def plays(make_power_players, make_play, make_turn):
-    players = make_power_players(torch.ones(1, 1, 1))  # D(x) = x for images of one pixel
+    networks = make_power_players(torch.ones(1, 1, 1))  # D(x) = x for images of one pixel
 
-    def play(*real, share=100.0, images_seen=0):
+    def output(*real, share=100.0, images_seen=0):
         images = torch.tensor(real).view(-1, 1, 1, 1)
-        turn = make_turn(share=share, images_seen=images_seen)
-        return make_play(players, real=images, fake=torch.zeros_like(images), turn=turn)
+        context = make_turn(share=share, images_seen=images_seen)
+        return make_play(networks, real=images, fake=torch.zeros_like(images), context=context)
 
-    return play
+    return output
 
 
 def probability(ada):
@@ -117,9 +117,9 @@ def test_what_it_remembers_is_enough_to_go_on(plays):
 )
 def test_a_fixed_p_follows_its_ramp_and_not_the_discriminator(options, progress, expected, plays):
     ada = TECHNIQUES["ada"](interval=1, **options)
-    play = plays(1.0, 1.0, images_seen=int(1000 * progress))
-    assert ada.probability(play.context).item() == pytest.approx(expected)
-    ada.after_discriminator(play)
+    output = plays(1.0, 1.0, images_seen=int(1000 * progress))
+    assert ada.probability(output.context).item() == pytest.approx(expected)
+    ada.after_discriminator(output)
     assert probability(ada) == pytest.approx(expected)
 
 

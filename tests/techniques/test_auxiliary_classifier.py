@@ -19,7 +19,7 @@ REAL = (LABELS[:, None, None, None] - 1.0).expand(8, 1, 8, 8) * 0.9
 LATENTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
 
 
-def players() -> Networks:
+def networks() -> Networks:
     torch.manual_seed(0)
     discriminator = DISCRIMINATORS["mlp"]
     return Networks(
@@ -29,7 +29,7 @@ def players() -> Networks:
 
 
 def built(**options):
-    pair, technique = players(), TECHNIQUES["auxiliary_classifier"](**options)
+    pair, technique = networks(), TECHNIQUES["auxiliary_classifier"](**options)
     technique.modify_networks(pair, torch.Generator().manual_seed(0))
     return pair, technique
 
@@ -71,8 +71,8 @@ def test_a_classifier_that_knows_nothing_pays_the_logarithm_of_the_number_of_cla
     pair, technique = built()
     torch.nn.init.zeros_(pair.discriminator.classifier.weight)
     torch.nn.init.zeros_(pair.discriminator.classifier.bias)
-    play = make_play(pair, real=REAL, fake=-REAL, labels=LABELS)
-    assert technique.discriminator_term(play).item() == pytest.approx(2 * math.log(CLASSES), rel=1e-6)
+    output = make_play(pair, real=REAL, fake=-REAL, labels=LABELS)
+    assert technique.discriminator_term(output).item() == pytest.approx(2 * math.log(CLASSES), rel=1e-6)
 
 
 def test_the_pair_learns_the_classes(make_turn):
@@ -114,7 +114,7 @@ def test_the_classifiers_logits_are_float32_in_lower_precision(make_turn):
 
 
 def test_it_reads_the_hidden_layer_whatever_the_head_sees_beside_it(make_play):
-    pair, technique = players(), TECHNIQUES["auxiliary_classifier"]()
+    pair, technique = networks(), TECHNIQUES["auxiliary_classifier"]()
     TECHNIQUES["minibatch_stddev"]().modify_networks(pair, torch.Generator().manual_seed(0))
     technique.modify_networks(pair, torch.Generator().manual_seed(0))
     assert pair.discriminator.classifier.in_features == 16

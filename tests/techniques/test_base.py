@@ -75,7 +75,7 @@ class Batches:
         return pixels, torch.tensor([0, 1, 1, 0])
 
 
-def play(step, rounds=2):
+def output(step, rounds=2):
     """Plays rounds with the trainer itself; returns the means of all statistics."""
     plan = TrainPlan(4, StepsConfig(), 16, 16, 0, CPU)
     trainer = Trainer(step, Batches(), lambda count, random: draw_latents(LATENT, count, random), plan)
@@ -99,7 +99,7 @@ def weights(step):
 )
 def test_two_rounds_with_every_loss_that_fits_stay_finite(technique, loss):
     step = build_step(recipe(loss, technique), CPU)
-    assert all(math.isfinite(value) for value in play(step).values())
+    assert all(math.isfinite(value) for value in output(step).values())
     assert all(torch.isfinite(value).all() for value in weights(step))
 
 
@@ -143,15 +143,15 @@ def test_a_technique_of_normal_latents_is_refused_beside_uniform_ones():
     ],
 )
 def test_every_pair_of_techniques_plays_in_both_orders(one, other):
-    statistics = play(build_step(recipe("bce", one, other), CPU), rounds=1)
+    statistics = output(build_step(recipe("bce", one, other), CPU), rounds=1)
     assert all(math.isfinite(value) for value in statistics.values())
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_the_same_turns_give_the_same_weights_bit_for_bit(name):
     first, again = build_step(recipe("bce", name), CPU), build_step(recipe("bce", name), CPU)
-    play(first)
-    play(again)
+    output(first)
+    output(again)
     assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(again), strict=True))
 
 

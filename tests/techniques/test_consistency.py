@@ -13,18 +13,18 @@ WEIGHTS = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(2))
 
 def test_the_term_is_the_mean_squared_difference_of_the_logits(make_power_players, make_play):
     consistency = TECHNIQUES["consistency"]()
-    play = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
-    varied = consistency.varied(REAL, play.context, "real")
+    output = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
+    varied = consistency.varied(REAL, output.context, "real")
     expected = ((REAL - varied) * WEIGHTS).sum((1, 2, 3)).square().mean()
     assert expected > 1
-    assert consistency.discriminator_term(play).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert consistency.discriminator_term(output).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_fakes_count_by_their_own_weight(make_power_players, make_play):
-    play = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
-    alone = TECHNIQUES["consistency"]().discriminator_term(play)
-    both = TECHNIQUES["consistency"](fakes_weight=0.5).discriminator_term(play)
-    varied = TECHNIQUES["consistency"]().varied(FAKE, play.context, "fake")
+    output = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
+    alone = TECHNIQUES["consistency"]().discriminator_term(output)
+    both = TECHNIQUES["consistency"](fakes_weight=0.5).discriminator_term(output)
+    varied = TECHNIQUES["consistency"]().varied(FAKE, output.context, "fake")
     fakes = ((FAKE - varied) * WEIGHTS).sum((1, 2, 3)).square().mean()
     assert (both - alone).item() == pytest.approx(fakes.item() / 2, rel=1e-5)
 
@@ -32,8 +32,8 @@ def test_the_fakes_count_by_their_own_weight(make_power_players, make_play):
 def test_a_discriminator_that_sees_no_shifts_is_not_punished(make_power_players, make_play):
     # The mean of an image is the same for all variations of a constant one.
     constant = torch.full((4, 1, 8, 8), 0.3)
-    play = make_play(make_power_players(WEIGHTS), real=constant, fake=FAKE[:4])
-    assert TECHNIQUES["consistency"]().discriminator_term(play).item() == pytest.approx(0, abs=1e-9)
+    output = make_play(make_power_players(WEIGHTS), real=constant, fake=FAKE[:4])
+    assert TECHNIQUES["consistency"]().discriminator_term(output).item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
@@ -60,6 +60,6 @@ def test_without_shift_and_flip_nothing_varies(make_turn):
 
 
 def test_points_are_refused(make_power_players):
-    players: Networks = make_power_players(torch.ones(2, 1, 1))
+    networks: Networks = make_power_players(torch.ones(2, 1, 1))
     with pytest.raises(RecipeError, match="consistency varies images, and the recipe draws points"):
-        TECHNIQUES["consistency"]().modify_networks(players, torch.Generator())
+        TECHNIQUES["consistency"]().modify_networks(networks, torch.Generator())

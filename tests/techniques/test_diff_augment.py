@@ -10,8 +10,8 @@ from kennel.techniques import TECHNIQUES
 IMAGES = torch.rand(500, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def viewed(images, turn, kind="real", **options):
-    return TECHNIQUES["diff_augment"](**options).transform_inputs(images, turn, kind)
+def viewed(images, context, kind="real", **options):
+    return TECHNIQUES["diff_augment"](**options).transform_inputs(images, context, kind)
 
 
 def test_colour_alone_is_brightness_saturation_and_contrast_in_range(make_turn):

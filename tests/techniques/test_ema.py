@@ -17,7 +17,7 @@ from kennel.recipes import RECIPES, get_recipe
 from kennel.techniques import TECHNIQUES, Networks, StepContext
 
 
-def players() -> Networks:
+def networks() -> Networks:
     setting = NetworkSpec(8, 1, 4)
     return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=2)),
@@ -25,14 +25,14 @@ def players() -> Networks:
     )
 
 
-def after(ema, players, images_seen: int, share: float) -> None:
+def after(ema, networks, images_seen: int, share: float) -> None:
     """One generator's turn has ended."""
-    turn = StepContext(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
+    context = StepContext(images_seen, 10**6, "generator", 0, 0, torch.device("cpu"), float(share))
     fake = torch.zeros(2, 1, 8, 8)
-    play = DiscriminatorForward(players, (), ComputeContext()).forward(
-        turn, torch.zeros(2, 4), None, None, fake
+    output = DiscriminatorForward(networks, (), ComputeContext()).forward(
+        context, torch.zeros(2, 4), None, None, fake
     )
-    ema.after_generator(play)
+    ema.after_generator(output)
 
 
 def stem(generator) -> torch.Tensor:
@@ -41,7 +41,7 @@ def stem(generator) -> torch.Tensor:
 
 @pytest.mark.parametrize("turns", [1, 10])
 def test_after_a_half_life_an_old_weight_counts_half(turns):
-    pair = players()
+    pair = networks()
     ema = TECHNIQUES["ema"](half_life_images=1000)
     ema.modify_networks(pair, torch.Generator())
     before = stem(pair.generator).clone()
@@ -54,7 +54,7 @@ def test_after_a_half_life_an_old_weight_counts_half(turns):
 
 
 def test_a_young_average_follows_closely():
-    pair = players()
+    pair = networks()
     ema = TECHNIQUES["ema"](half_life_images=1000, ramp_up=0.05)
     ema.modify_networks(pair, torch.Generator())
     with torch.no_grad():
@@ -69,11 +69,11 @@ def test_a_ramped_half_life_grows_from_0_and_stays_at_its_end():
         StepContext(seen, 10**6, "generator", 0, 0, torch.device("cpu"))
         for seen in (0, 250_000, 500_000, 10**6)
     ]
-    assert [ema.half_life(turn) for turn in turns] == pytest.approx([0, 500, 1000, 1000])
+    assert [ema.half_life(context) for context in turns] == pytest.approx([0, 500, 1000, 1000])
 
 
 def test_an_average_with_a_half_life_of_0_is_the_generator():
-    pair = players()
+    pair = networks()
     ema = TECHNIQUES["ema"](half_life_images=1000, ramp="linear")
     ema.modify_networks(pair, torch.Generator())
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_an_average_with_a_half_life_of_0_is_the_generator():
 
 
 def test_the_average_is_another_network_that_never_trains():
-    pair = players()
+    pair = networks()
     ema = TECHNIQUES["ema"]()
     ema.modify_networks(pair, torch.Generator())
     average = ema.sampling_generator()
@@ -93,7 +93,7 @@ def test_the_average_is_another_network_that_never_trains():
 
 
 def test_counters_of_batch_norm_are_taken_over():
-    pair = players()
+    pair = networks()
     ema = TECHNIQUES["ema"]()
     ema.modify_networks(pair, torch.Generator())
     pair.generator(torch.randn(4, 4))
@@ -182,11 +182,11 @@ def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows
         def at(self, images_seen):
             return torch.zeros(4, 1, 8, 8, dtype=torch.uint8), None
 
-    def watched(self, play):
+    def watched(self, output):
         with torch.no_grad():
             self.sampling_generator().stem.weight.fill_(1.0)
-            play.networks.generator.stem.weight.fill_(0.0)
-        after_turn(self, play)
+            output.networks.generator.stem.weight.fill_(0.0)
+        after_turn(self, output)
         kept.append(self.sampling_generator().stem.weight[0, 0].item())
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ REAL = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 
 LATENTS = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
 
 
-def players() -> Networks:
+def networks() -> Networks:
     torch.manual_seed(0)
     return Networks(
         GENERATORS["mlp"](SETTING, GENERATORS["mlp"].Options(hidden=(6,))),
@@ -25,7 +25,7 @@ def players() -> Networks:
 
 
 def step(**options) -> GANStep:
-    pair = players()
+    pair = networks()
     return GANStep(
         pair,
         LOSSES["bce"](),
@@ -37,17 +37,17 @@ def step(**options) -> GANStep:
 
 @pytest.mark.parametrize(("over_features", "factor"), [("sum", 1.0), ("mean", 1 / 5)])
 def test_the_term_is_the_squared_distance_of_the_mean_features(over_features, factor, make_play):
-    pair = players()
+    pair = networks()
     fake = pair.generator(LATENTS)
-    play = make_play(pair, fake=fake, real=REAL)
-    term = TECHNIQUES["feature_matching"](over_features=over_features).generator_term(play)
+    output = make_play(pair, fake=fake, real=REAL)
+    term = TECHNIQUES["feature_matching"](over_features=over_features).generator_term(output)
     apart = pair.discriminator.features(REAL).mean(0) - pair.discriminator.features(fake).mean(0)
     assert term.item() == pytest.approx(factor * (apart @ apart).item(), rel=1e-5)
 
 
 def test_equal_means_leave_nothing_to_match_however_the_images_differ(make_play):
-    play = make_play(players(), fake=REAL.flip(0).clone().requires_grad_(), real=REAL)
-    term = TECHNIQUES["feature_matching"]().generator_term(play)
+    output = make_play(networks(), fake=REAL.flip(0).clone().requires_grad_(), real=REAL)
+    term = TECHNIQUES["feature_matching"]().generator_term(output)
     assert term.item() == pytest.approx(0, abs=1e-12)
 
 

@@ -15,8 +15,8 @@ REAL = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 FAKE = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(1))
 
 
-def term(name, play, **options):
-    return TECHNIQUES[name](**options).discriminator_term(play)
+def term(name, output, **options):
+    return TECHNIQUES[name](**options).discriminator_term(output)
 
 
 def tracked(images):
@@ -25,36 +25,36 @@ def tracked(images):
 
 @pytest.mark.parametrize("name", ["r1", "r2"])
 def test_the_penalty_of_a_linear_discriminator_is_half_its_squared_norm(name, make_power_players, make_play):
-    play = make_play(make_power_players(WEIGHTS), real=tracked(REAL), fake=tracked(FAKE))
-    assert term(name, play).item() == pytest.approx(30 / 2)
+    output = make_play(make_power_players(WEIGHTS), real=tracked(REAL), fake=tracked(FAKE))
+    assert term(name, output).item() == pytest.approx(30 / 2)
     assert TECHNIQUES[name]().weight == 10
 
 
 @pytest.mark.parametrize(("name", "images"), [("r1", REAL), ("r2", FAKE)])
 def test_each_penalty_looks_at_its_own_side(name, images, make_power_players, make_play):
     # D(x) = sum x^2 has the gradient 2x.
-    players = make_power_players(torch.ones(1, 2, 2), power=2)
-    play = make_play(players, real=tracked(REAL), fake=tracked(FAKE))
+    networks = make_power_players(torch.ones(1, 2, 2), power=2)
+    output = make_play(networks, real=tracked(REAL), fake=tracked(FAKE))
     expected = 2 * images.square().sum((1, 2, 3)).mean()
-    assert term(name, play).item() == pytest.approx(expected.item())
+    assert term(name, output).item() == pytest.approx(expected.item())
 
 
 def test_the_penalty_teaches_the_weights(make_power_players, make_play):
-    players = make_power_players(WEIGHTS)
-    play = make_play(players, real=tracked(REAL), fake=tracked(FAKE))
-    (gradient,) = torch.autograd.grad(term("r1", play), players.discriminator.head.weight)
+    networks = make_power_players(WEIGHTS)
+    output = make_play(networks, real=tracked(REAL), fake=tracked(FAKE))
+    (gradient,) = torch.autograd.grad(term("r1", output), networks.discriminator.head.weight)
     assert torch.allclose(gradient.flatten(), WEIGHTS.flatten())  # of |w|^2 / 2
 
 
 def test_the_penalty_looks_through_a_view(make_power_players, make_play):
     class Doubled(TECHNIQUES["instance_noise"]):
-        def transform_inputs(self, images, turn, kind):
+        def transform_inputs(self, images, context, kind):
             return 2 * images
 
-    play = make_play(
+    output = make_play(
         make_power_players(WEIGHTS), real=tracked(REAL), fake=tracked(FAKE), techniques=(Doubled(),)
     )
-    assert term("r1", play).item() == pytest.approx(4 * 30 / 2)
+    assert term("r1", output).item() == pytest.approx(4 * 30 / 2)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_the_penalty_looks_through_a_view(make_power_players, make_play):
     ],
 )
 def test_gamma_follows_its_schedule(options, progress, share, make_power_players, make_play, make_turn):
-    turn = make_turn(images_seen=int(1000 * progress))
-    play = make_play(make_power_players(WEIGHTS), real=tracked(REAL), fake=tracked(FAKE), turn=turn)
-    assert term("r1", play, **options).item() == pytest.approx(share * 15)
+    context = make_turn(images_seen=int(1000 * progress))
+    output = make_play(make_power_players(WEIGHTS), real=tracked(REAL), fake=tracked(FAKE), context=context)
+    assert term("r1", output, **options).item() == pytest.approx(share * 15)
 
 
 @pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
@@ -89,22 +89,22 @@ def test_a_slope_is_punished_by_its_squared_distance_from_the_target(
     name, slope, options, expected, make_power_players, make_play
 ):
     weights = slope * WEIGHTS / 30**0.5
-    play = make_play(make_power_players(weights), real=REAL, fake=FAKE)
-    assert term(name, play, **options).item() == pytest.approx(expected, abs=1e-5)
+    output = make_play(make_power_players(weights), real=REAL, fake=FAKE)
+    assert term(name, output, **options).item() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gradient_penalty", "dragan"])
 def test_a_flat_discriminator_is_punished_without_a_nan(name, make_power_players, make_play):
-    players = make_power_players(torch.zeros(1, 2, 2))
-    value = term(name, make_play(players, real=REAL, fake=FAKE))
+    networks = make_power_players(torch.zeros(1, 2, 2))
+    value = term(name, make_play(networks, real=REAL, fake=FAKE))
     assert value.item() == 1.0
-    (gradient,) = torch.autograd.grad(value, players.discriminator.head.weight)
+    (gradient,) = torch.autograd.grad(value, networks.discriminator.head.weight)
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 def test_the_gradient_penalty_is_measured_between_real_and_fake(make_power_players, make_play):
-    play = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
-    points = TECHNIQUES["gradient_penalty"]().points(play)
+    output = make_play(make_power_players(WEIGHTS), real=REAL, fake=FAKE)
+    points = TECHNIQUES["gradient_penalty"]().points(output)
     shares = (points - FAKE) / (REAL - FAKE)
     assert torch.allclose(shares, shares[:, :, :1, :1].expand_as(shares), atol=1e-5)  # one share an image
     each = shares[:, 0, 0, 0]
@@ -114,8 +114,8 @@ def test_the_gradient_penalty_is_measured_between_real_and_fake(make_power_playe
 
 def test_dragan_is_measured_above_the_real_images_by_half_a_deviation_at_most(make_power_players, make_play):
     real = 3 * torch.randn(2000, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    play = make_play(make_power_players(WEIGHTS), real=real, fake=torch.zeros_like(real))
-    moved = (TECHNIQUES["dragan"]().points(play) - real) / real.std(correction=0)
+    output = make_play(make_power_players(WEIGHTS), real=real, fake=torch.zeros_like(real))
+    moved = (TECHNIQUES["dragan"]().points(output) - real) / real.std(correction=0)
     assert moved.min() >= -1e-6
     assert 0.45 < moved.max() <= 0.5 + 1e-6
     # Half of a product of two uniforms: mean 1/8, and the images' own shares are alike within an image.
@@ -126,24 +126,24 @@ def test_dragan_is_measured_above_the_real_images_by_half_a_deviation_at_most(ma
 
 def test_the_penalties_reach_the_loss_with_their_weight(make_power_players, make_turn):
     """Wasserstein's loss of a linear critic, plus 10/2 |w|^2, plus 10 (|w| - 1)^2."""
-    players = make_power_players(WEIGHTS)
+    networks = make_power_players(WEIGHTS)
     setting = NetworkSpec(2, 1, 4)
-    players = Networks(
-        GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(3,))), players.discriminator
+    networks = Networks(
+        GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(3,))), networks.discriminator
     )
     techniques = {name: TECHNIQUES[name]() for name in ("r1", "gradient_penalty")}
-    optimiser = torch.optim.SGD(players.discriminator.parameters(), 0.0)
+    optimiser = torch.optim.SGD(networks.discriminator.parameters(), 0.0)
     step = GANStep(
-        players,
+        networks,
         LOSSES["wgan"](),
         techniques,
         ScheduledOptimizer(optimiser, lambda progress: 0.0),
-        ScheduledOptimizer(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0),
+        ScheduledOptimizer(torch.optim.SGD(networks.generator.parameters(), 0.0), lambda progress: 0.0),
     )
     latents = torch.zeros(6, 4)
     with torch.no_grad():
-        fake = players.generator(latents)
-        distance = players.discriminator(fake).mean() - players.discriminator(REAL).mean()
+        fake = networks.generator(latents)
+        distance = networks.discriminator(fake).mean() - networks.discriminator(REAL).mean()
     statistics = step.discriminator_step(REAL, latents, None, make_turn())
     expected = distance.item() + 150 + 10 * (30**0.5 - 1) ** 2
     assert statistics["discriminator_loss"].item() == pytest.approx(expected, rel=1e-5)

@@ -14,13 +14,13 @@ def pixels(*values):
 
 @pytest.fixture
 def plays(make_power_players, make_play, make_turn):
-    players = make_power_players(IDENTITY)
+    networks = make_power_players(IDENTITY)
 
-    def play(real, fake, images_seen=0, share=10.0):
-        turn = make_turn(images_seen=images_seen, share=share)
-        return make_play(players, real=pixels(*real), fake=pixels(*fake), turn=turn)
+    def output(real, fake, images_seen=0, share=10.0):
+        context = make_turn(images_seen=images_seen, share=share)
+        return make_play(networks, real=pixels(*real), fake=pixels(*fake), context=context)
 
-    return play
+    return output
 
 
 def anchors(lecam):
@@ -69,27 +69,27 @@ def test_the_anchors_hold_this_turns_logits_as_in_the_papers_code(turns, plays):
     lecam = TECHNIQUES["lecam"](start_images=0)
     random = torch.Generator().manual_seed(0)
     sums, weight = torch.zeros(2, dtype=torch.float64), 0.0
-    for turn in range(turns + 1):
+    for context in range(turns + 1):
         real, fake = torch.randn(2, 8, generator=random)
         decay = 0.5 ** (64 / 4400)
         sums = decay * sums + (1 - decay) * torch.stack([real.mean(), fake.mean()])
         weight = decay * weight + (1 - decay)
-        play = plays(real.tolist(), fake.tolist(), share=64.0)
-        if turn < turns:
-            lecam.after_discriminator(play)
+        output = plays(real.tolist(), fake.tolist(), share=64.0)
+        if context < turns:
+            lecam.after_discriminator(output)
     real_anchor, fake_anchor = (sums / weight).float()
     expected = (real - fake_anchor).relu().square().mean() + (real_anchor - fake).relu().square().mean()
-    assert lecam.discriminator_term(play).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert lecam.discriminator_term(output).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_term_moves_no_anchor_and_the_anchors_learn_nothing_from_gradients(plays):
     lecam = TECHNIQUES["lecam"](start_images=0)
     lecam.after_discriminator(plays([2.0, 2.0], [-1.0, -1.0]))
     before = anchors(lecam)
-    play = plays([7.0, 7.0], [7.0, 7.0])
-    lecam.discriminator_term(play)
+    output = plays([7.0, 7.0], [7.0, 7.0])
+    lecam.discriminator_term(output)
     assert anchors(lecam) == before
-    lecam.after_discriminator(play)
+    lecam.after_discriminator(output)
     assert not any(anchor.requires_grad for anchor in lecam.anchors())
 
 

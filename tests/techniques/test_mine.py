@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 FAST = OptimizerConfig(learning_rate=3e-3, betas=(0.9, 0.999))
 
 
-def players(size: int = 1, channels: int = 1, latent: int = 1, discriminator: str = "mlp") -> Networks:
+def networks(size: int = 1, channels: int = 1, latent: int = 1, discriminator: str = "mlp") -> Networks:
     torch.manual_seed(0)
     setting = NetworkSpec(size, channels, latent)
     return Networks(
@@ -38,11 +38,11 @@ def generators_play(
 ) -> ForwardOutput:
     """What MINE is handed when `images` were drawn from `latents`."""
     count = len(images)
-    turn = StepContext(number * count, 10**6, "generator", number, 0, CPU, float(count))
+    context = StepContext(number * count, 10**6, "generator", number, 0, CPU, float(count))
     logits, features = torch.zeros(count), torch.zeros(count, 1)
     return ForwardOutput(
         pair,
-        turn,
+        context,
         latents,
         None,
         images,
@@ -65,7 +65,7 @@ def correlated(count: int, rho: float, dimension: int, seed: int) -> tuple[torch
 
 @pytest.mark.parametrize(("rho", "dimension"), [(0.0, 1), (0.5, 1), (0.9, 1), (0.9, 2)])
 def test_it_finds_the_information_of_correlated_gaussians(rho, dimension):
-    pair = players(channels=dimension, latent=dimension)
+    pair = networks(channels=dimension, latent=dimension)
     mine = built(pair, hidden=(64, 64), noise=0, optimizer=FAST)
     optimiser = build_optimizer(mine.optimizer, mine.network.parameters(), CPU).optimizer
     for number in range(600):
@@ -120,27 +120,27 @@ def test_the_average_cannot_overflow():
 
 @pytest.mark.parametrize("half_life_images", [0.01, 1e30])
 def test_a_memory_of_no_time_or_of_all_time_stays_finite(half_life_images):
-    pair = players()
+    pair = networks()
     mine = built(pair, half_life_images=half_life_images)
     for number in range(2):
-        play = generators_play(pair, number, *correlated(8, 0.5, 1, seed=number))
-        assert math.isfinite(mine.auxiliary_loss(play).item())
+        output = generators_play(pair, number, *correlated(8, 0.5, 1, seed=number))
+        assert math.isfinite(mine.auxiliary_loss(output).item())
 
 
 def test_the_statistics_networks_gradient_is_that_of_equation_12():
-    pair = players()
+    pair = networks()
     mine = built(pair, hidden=(8,), noise=0)
     parameters = list(mine.network.parameters())
     averages = []
     for number in range(3):
-        play = generators_play(pair, number, *correlated(64, 0.8, 1, seed=number))
-        joint, marginal = mine._judged(play.fake, play.latents, play.context, "companion")
+        output = generators_play(pair, number, *correlated(64, 0.8, 1, seed=number))
+        joint, marginal = mine._judged(output.fake, output.latents, output.context, "companion")
         averages.append(marginal.exp().mean().item())
         keep = 0.5 ** (64 / 5_000)
         weights = [keep ** (number - age) for age in range(number + 1)]
         average = sum(w * a for w, a in zip(weights, averages, strict=True)) / sum(weights)
         wanted = torch.autograd.grad(joint.mean() - marginal.exp().mean() / average, parameters)
-        loss = mine.auxiliary_loss(play)
+        loss = mine.auxiliary_loss(output)
         assert loss.item() == pytest.approx(-donsker_varadhan(joint, marginal).item(), rel=1e-5)
         for one, other in zip(torch.autograd.grad(loss, parameters), wanted, strict=True):
             assert torch.allclose(one, -other, atol=1e-6)
@@ -150,10 +150,10 @@ def test_the_statistics_networks_gradient_is_that_of_equation_12():
 
 
 def test_a_resumed_average_goes_on_where_it_stopped():
-    pair = players()
+    pair = networks()
     mine, other = built(pair), built(pair)
-    play = generators_play(pair, 0, *correlated(8, 0.5, 1, seed=0))
-    mine.auxiliary_loss(play)
+    output = generators_play(pair, 0, *correlated(8, 0.5, 1, seed=0))
+    mine.auxiliary_loss(output)
     other.load_state_dict({name: value.clone() for name, value in mine.state_dict().items()})
     assert {name.split(".")[1] for name in mine.state_dict()} == {"layers", "log_sum", "log_weight"}
     again = generators_play(pair, 1, *correlated(8, 0.5, 1, seed=1))
@@ -168,7 +168,7 @@ def test_a_resumed_average_goes_on_where_it_stopped():
     ("size", "channels", "width"), [(1, 2, 2), (28, 1, 784), (32, 3, 3072), (50, 1, 625), (64, 3, 3072)]
 )
 def test_images_of_any_size_fit(size, channels, width):
-    pair = players(size, channels, latent=5)
+    pair = networks(size, channels, latent=5)
     mine = built(pair, code=3, hidden=(7,))
     assert mine.network.layers[0].in_features == width + 3
     images, latents = torch.randn(4, channels, size, size), torch.randn(4, 5)
@@ -188,7 +188,7 @@ def test_large_images_are_averaged_over_windows():
 
 
 def test_only_the_code_counts():
-    pair = players(latent=5)
+    pair = networks(latent=5)
     mine = built(pair, code=2)
     images, latents = torch.randn(4, 1, 1, 1), torch.randn(4, 5)
     other = torch.cat([latents[:, :2], torch.randn(4, 3)], 1)
@@ -199,7 +199,7 @@ def test_only_the_code_counts():
 
 
 def step(**options) -> GANStep:
-    pair = players(size=4, latent=3)
+    pair = networks(size=4, latent=3)
     mine = {"mine": built(pair, **options)} if options else {}
     return GANStep(
         pair,
@@ -211,7 +211,7 @@ def step(**options) -> GANStep:
     )
 
 
-def turn(number: int = 0) -> StepContext:
+def context(number: int = 0) -> StepContext:
     return StepContext(0, 100, "generator", number, 0, CPU, 16.0)
 
 
@@ -222,7 +222,7 @@ def moved(playing: GANStep) -> torch.Tensor:
     """What one turn of the generator changes in its parameters."""
     parameters = list(playing.networks.generator.parameters())
     before = [value.detach().clone() for value in parameters]
-    playing.generator_step(None, LATENTS, None, turn())
+    playing.generator_step(None, LATENTS, None, context())
     return torch.cat([(p.detach() - b).flatten() for p, b in zip(parameters, before, strict=True)])
 
 
@@ -240,7 +240,7 @@ def test_a_turn_moves_the_statistics_network_and_leaves_the_discriminator_alone(
     network = playing.auxiliary_networks["mine"].network
     before = [value.detach().clone() for value in network.parameters()]
     others = [value.detach().clone() for value in playing.networks.discriminator.parameters()]
-    statistics = playing.generator_step(None, LATENTS, None, turn())
+    statistics = playing.generator_step(None, LATENTS, None, context())
     assert all(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
     assert all(
         torch.equal(a, b) for a, b in zip(others, playing.networks.discriminator.parameters(), strict=True)
@@ -251,7 +251,7 @@ def test_a_turn_moves_the_statistics_network_and_leaves_the_discriminator_alone(
 def test_the_generator_comes_to_tell_more_of_its_latents():
     playing = step(weight=1.0, noise=0.5, hidden=(32,))
     information = [
-        playing.generator_step(None, LATENTS, None, turn(number))["mine_information"].item()
+        playing.generator_step(None, LATENTS, None, context(number))["mine_information"].item()
         for number in range(150)
     ]
     assert sum(information[-10:]) / 10 > sum(information[:10]) / 10 + 0.5

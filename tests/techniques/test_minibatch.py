@@ -11,7 +11,7 @@ from kennel.techniques import TECHNIQUES, Networks
 from kennel.techniques.minibatch import Closeness, MinibatchStddevLayer
 
 
-def players(size: int = 8) -> Networks:
+def networks(size: int = 8) -> Networks:
     setting = NetworkSpec(size, 1, 4)
     return Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=2)),
@@ -114,7 +114,7 @@ def test_it_is_float32_whatever_the_layers_are(make):
 
 @pytest.mark.parametrize(("name", "width"), [("minibatch_discrimination", 100), ("minibatch_stddev", 1)])
 def test_the_head_sees_it_beside_the_hidden_layer_which_stays_as_it_was(name, width, make_play):
-    pair = players()
+    pair = networks()
     before, feature_width = pair.discriminator.head, pair.discriminator.feature_width
     technique = TECHNIQUES[name]()
     technique.modify_networks(pair, torch.Generator().manual_seed(0))

@@ -27,10 +27,10 @@ def pair() -> Networks:
 
 @pytest.mark.parametrize("gain", [1.0, 0.5])
 def test_every_layer_of_both_networks_begins_orthogonal_in_the_flattened_view(gain):
-    players = pair()
-    TECHNIQUES["orthogonal_init"](gain=gain).modify_networks(players, seeded())
+    networks = pair()
+    TECHNIQUES["orthogonal_init"](gain=gain).modify_networks(networks, seeded())
     kinds = set()
-    for network in players.both():
+    for network in networks.both():
         for layer in network.modules():
             if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
                 continue
@@ -50,8 +50,8 @@ def test_every_layer_of_both_networks_begins_orthogonal_in_the_flattened_view(ga
 
 def test_an_orthogonal_start_is_drawn_from_the_generator_that_is_given_and_leaves_batch_norm_alone():
     first, again, other = pair(), pair(), pair()
-    for players, seed in ((first, 0), (again, 0), (other, 1)):
-        TECHNIQUES["orthogonal_init"]().modify_networks(players, seeded(seed))
+    for networks, seed in ((first, 0), (again, 0), (other, 1)):
+        TECHNIQUES["orthogonal_init"]().modify_networks(networks, seeded(seed))
     assert torch.equal(first.generator.stem.weight, again.generator.stem.weight)
     assert not torch.equal(first.generator.stem.weight, other.generator.stem.weight)
     norms = [module for module in first.generator.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -98,18 +98,18 @@ def test_orthogonal_rows_of_any_length_cost_nothing_and_in_full_only_unit_rows_d
 
 @pytest.mark.parametrize("whose", ["generator", "discriminator", "both"])
 def test_the_term_is_the_sum_over_the_matrices_of_the_player_that_is_asked_for(whose, make_play):
-    players = pair()
-    technique = TECHNIQUES["orthogonal_regularisation"](players=whose)
-    play = make_play(players, fake=torch.zeros(2, 3, 16, 16), labels=torch.tensor([0, 1]))
+    networks = pair()
+    technique = TECHNIQUES["orthogonal_regularisation"](networks=whose)
+    output = make_play(networks, fake=torch.zeros(2, 3, 16, 16), labels=torch.tensor([0, 1]))
     terms = {
-        "generator": technique.generator_term(play),
-        "discriminator": technique.discriminator_term(play),
+        "generator": technique.generator_term(output),
+        "discriminator": technique.discriminator_term(output),
     }
     for player, term in terms.items():
         if whose not in (player, "both"):
             assert term is None
             continue
-        network = getattr(players, player)
+        network = getattr(networks, player)
         expected = sum(
             written_out(one.matrix().detach(), "off_diagonal")
             for one in weight_matrices(network, embeddings=player == "discriminator").values()
@@ -123,11 +123,11 @@ def test_the_term_is_the_sum_over_the_matrices_of_the_player_that_is_asked_for(w
 
 def test_beside_spectral_norm_the_term_is_of_the_weights_behind_it(make_play):
     plain, normalised = pair(), pair()
-    TECHNIQUES["spectral_norm"](players="generator").modify_networks(normalised, seeded())
+    TECHNIQUES["spectral_norm"](networks="generator").modify_networks(normalised, seeded())
     terms = [
         TECHNIQUES["orthogonal_regularisation"]().generator_term(
-            make_play(players, fake=torch.zeros(2, 3, 16, 16), labels=torch.tensor([0, 1]))
+            make_play(networks, fake=torch.zeros(2, 3, 16, 16), labels=torch.tensor([0, 1]))
         )
-        for players in (plain, normalised)
+        for networks in (plain, normalised)
     ]
     assert torch.allclose(terms[0], terms[1])

@@ -30,11 +30,11 @@ def built(make_play):
     """`built(name, **options)`: players, the technique built for them and well warmed up, and a play."""
 
     def make(name: str, **options):
-        players = pair()
+        networks = pair()
         technique = TECHNIQUES[name](iterations=100, **options)
-        technique.modify_networks(players, seeded())
-        play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
-        return players, technique, play
+        technique.modify_networks(networks, seeded())
+        output = make_play(networks, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+        return networks, technique, output
 
     return make
 
@@ -49,15 +49,15 @@ def spectra(network, embeddings: bool = False) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["plain", "last"])
 def test_the_clamp_brings_the_first_value_to_the_target_and_leaves_the_others(player, layout, make_play):
-    players = pair()
-    network = getattr(players, player).to(memory_format=layout)
+    networks = pair()
+    network = getattr(networks, player).to(memory_format=layout)
     before = spectra(network, player == "discriminator")
     firsts = torch.stack([values[0] for values in before.values()])
     target = firsts.quantile(0.6).item()
-    technique = TECHNIQUES["singular_value_clamp"](players=player, target=target, iterations=200)
-    technique.modify_networks(players, seeded())
-    play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
-    getattr(technique, f"after_{player}")(play)
+    technique = TECHNIQUES["singular_value_clamp"](networks=player, target=target, iterations=200)
+    technique.modify_networks(networks, seeded())
+    output = make_play(networks, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+    getattr(technique, f"after_{player}")(output)
     after = spectra(network, player == "discriminator")
     assert (firsts > target).any()
     assert (firsts < target).any()
@@ -67,15 +67,18 @@ def test_the_clamp_brings_the_first_value_to_the_target_and_leaves_the_others(pl
 
 
 def test_the_clamp_to_a_multiple_of_the_second_value_leaves_single_rows_alone(built):
-    players, technique, play = built("singular_value_clamp", players="both", ratio=1.0)
-    before = {"generator": spectra(players.generator), "discriminator": spectra(players.discriminator, True)}
+    networks, technique, output = built("singular_value_clamp", networks="both", ratio=1.0)
+    before = {
+        "generator": spectra(networks.generator),
+        "discriminator": spectra(networks.discriminator, True),
+    }
     single = [name for name, values in before["discriminator"].items() if len(values) == 1]
     assert single == ["head.weight"]
-    technique.after_generator(play)
-    technique.after_discriminator(play)
+    technique.after_generator(output)
+    technique.after_discriminator(output)
     touched = 0
     for player in ("generator", "discriminator"):
-        after = spectra(getattr(players, player), player == "discriminator")
+        after = spectra(getattr(networks, player), player == "discriminator")
         for name, values in before[player].items():
             limit = values[1] if len(values) > 1 else values[0]
             touched += bool(values[0] > limit)
@@ -89,21 +92,21 @@ def test_the_clamp_to_a_multiple_of_the_second_value_leaves_single_rows_alone(bu
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_generators_embeddings_are_left_out(name, built):
-    players, technique, _ = built(name, target=1.0)
+    networks, technique, _ = built(name, target=1.0)
     names = set(technique.state_dict())
     assert "generator.stem.weight" in names
     assert "generator.label.weight" not in names
-    assert len(names) == len(spectra(players.generator))
+    assert len(names) == len(spectra(networks.generator))
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 @pytest.mark.parametrize("form", ["towards", "excess"])
 def test_the_penalty_is_the_squared_distance_and_its_gradient_is_along_the_first_vectors(form, player, built):
-    players, technique, play = built("singular_value_penalty", players=player, target=0.6, form=form)
-    network = getattr(players, player)
-    term = getattr(technique, f"{player}_term")(play)
+    networks, technique, output = built("singular_value_penalty", networks=player, target=0.6, form=form)
+    network = getattr(networks, player)
+    term = getattr(technique, f"{player}_term")(output)
     other = "discriminator" if player == "generator" else "generator"
-    assert getattr(technique, f"{other}_term")(play) is None
+    assert getattr(technique, f"{other}_term")(output) is None
     term.backward()
     total = 0.0
     for one in weight_matrices(network, embeddings=player == "discriminator").values():
@@ -122,12 +125,12 @@ def test_the_penalty_is_the_squared_distance_and_its_gradient_is_along_the_first
 
 
 def test_the_penalty_towards_the_second_value_never_raises_that(built):
-    players, technique, play = built("singular_value_penalty", ratio=1.0)
-    term = technique.generator_term(play)
-    values = {name: s for name, s in spectra(players.generator).items() if len(s) > 1}
+    networks, technique, output = built("singular_value_penalty", ratio=1.0)
+    term = technique.generator_term(output)
+    values = {name: s for name, s in spectra(networks.generator).items() if len(s) > 1}
     assert term.item() == pytest.approx(sum((s[0] - s[1]).item() ** 2 for s in values.values()), rel=1e-2)
     term.backward()
-    for name, one in weight_matrices(players.generator, embeddings=False).items():
+    for name, one in weight_matrices(networks.generator, embeddings=False).items():
         if name in values:
             u, _, vh = torch.linalg.svd(one.matrix().detach(), full_matrices=False)
             gradient = one.parameter.grad.movedim(one.axis, 0)
@@ -145,10 +148,10 @@ def _weight(left, right, one):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_remembers_is_taken_back(name, make_play):
-    players = pair()
-    first, again = (TECHNIQUES[name](players="both") for _ in range(2))
-    first.modify_networks(players, seeded(0))
-    again.modify_networks(players, seeded(1))
+    networks = pair()
+    first, again = (TECHNIQUES[name](networks="both") for _ in range(2))
+    first.modify_networks(networks, seeded(0))
+    again.modify_networks(networks, seeded(1))
     assert not _equal(first.state_dict(), again.state_dict())
     again.load_state_dict(copy.deepcopy(first.state_dict()))
     assert _equal(first.state_dict(), again.state_dict())
@@ -160,15 +163,15 @@ def _equal(one, other):
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
 def test_beside_spectral_norm_the_clamp_brings_down_the_weight_before_the_division(player, make_play):
-    players = pair()
-    TECHNIQUES["spectral_norm"](players="both").modify_networks(players, seeded())
-    network = getattr(players, player)
+    networks = pair()
+    TECHNIQUES["spectral_norm"](networks="both").modify_networks(networks, seeded())
+    network = getattr(networks, player)
     before = spectra(network, player == "discriminator")
     target = torch.stack([values[0] for values in before.values()]).quantile(0.5).item()
-    technique = TECHNIQUES["singular_value_clamp"](players=player, target=target, iterations=200)
-    technique.modify_networks(players, seeded())
-    play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
-    getattr(technique, f"after_{player}")(play)
+    technique = TECHNIQUES["singular_value_clamp"](networks=player, target=target, iterations=200)
+    technique.modify_networks(networks, seeded())
+    output = make_play(networks, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+    getattr(technique, f"after_{player}")(output)
     after = spectra(network, player == "discriminator")
     assert any(".parametrizations." in name for name in after)
     for name, values in before.items():
@@ -178,11 +181,11 @@ def test_beside_spectral_norm_the_clamp_brings_down_the_weight_before_the_divisi
 
 def test_beside_spectral_norm_the_penalty_is_of_the_weights_before_the_division(make_play):
     plain, normalized = pair(), pair()
-    TECHNIQUES["spectral_norm"](players="generator").modify_networks(normalized, seeded())
+    TECHNIQUES["spectral_norm"](networks="generator").modify_networks(normalized, seeded())
     terms = []
-    for players in (plain, normalized):
+    for networks in (plain, normalized):
         technique = TECHNIQUES["singular_value_penalty"](target=0.01, iterations=200)
-        technique.modify_networks(players, seeded())
-        play = make_play(players, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
-        terms.append(technique.generator_term(play).item())
+        technique.modify_networks(networks, seeded())
+        output = make_play(networks, fake=torch.zeros(2, 1, 8, 8), labels=torch.tensor([0, 1]))
+        terms.append(technique.generator_term(output).item())
     assert terms[0] == pytest.approx(terms[1], rel=1e-4)

@@ -163,25 +163,25 @@ def test_all_layers_of_the_players_asked_for_are_normalised_but_a_generators_emb
 
     weighted = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
     for whose in ("discriminator", "generator", "both"):
-        players = pair(name)
-        TECHNIQUES["spectral_norm"](players=whose).modify_networks(players, seeded())
-        expected = layers(players.discriminator, (*weighted, nn.Embedding))
-        assert parametrised(players.discriminator) == (expected if whose != "generator" else set())
-        expected = layers(players.generator, weighted)
-        assert parametrised(players.generator) == (expected if whose != "discriminator" else set())
+        networks = pair(name)
+        TECHNIQUES["spectral_norm"](networks=whose).modify_networks(networks, seeded())
+        expected = layers(networks.discriminator, (*weighted, nn.Embedding))
+        assert parametrised(networks.discriminator) == (expected if whose != "generator" else set())
+        expected = layers(networks.generator, weighted)
+        assert parametrised(networks.generator) == (expected if whose != "discriminator" else set())
 
 
 def test_the_parameters_stay_the_same_tensors_and_as_many():
-    players = pair()
-    before = {id(parameter) for parameter in players.discriminator.parameters()}
-    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
-    assert {id(parameter) for parameter in players.discriminator.parameters()} == before
+    networks = pair()
+    before = {id(parameter) for parameter in networks.discriminator.parameters()}
+    TECHNIQUES["spectral_norm"]().modify_networks(networks, seeded())
+    assert {id(parameter) for parameter in networks.discriminator.parameters()} == before
 
 
 def test_the_second_derivative_goes_through_as_a_gradient_penalty_needs_it():
-    players = pair("mlp", classes=0)
-    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
-    discriminator = players.discriminator.double().eval()
+    networks = pair("mlp", classes=0)
+    TECHNIQUES["spectral_norm"]().modify_networks(networks, seeded())
+    discriminator = networks.discriminator.double().eval()
     images = torch.randn(3, 1, 8, 8, generator=seeded(), dtype=torch.float64)
     raw = discriminator.first.parametrizations.weight.original
 
@@ -208,64 +208,64 @@ def test_the_second_derivative_goes_through_as_a_gradient_penalty_needs_it():
 
 
 def test_a_frozen_network_passes_gradients_to_the_images_and_takes_none():
-    players = pair(classes=0)
-    TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
+    networks = pair(classes=0)
+    TECHNIQUES["spectral_norm"]().modify_networks(networks, seeded())
     images = torch.randn(2, 1, 8, 8, generator=seeded()).requires_grad_()
-    with frozen(players.discriminator):
-        players.discriminator(images).sum().backward()
+    with frozen(networks.discriminator):
+        networks.discriminator(images).sum().backward()
     assert images.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in players.discriminator.parameters())
-    assert all(parameter.requires_grad for parameter in players.discriminator.parameters())
+    assert all(parameter.grad is None for parameter in networks.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in networks.discriminator.parameters())
 
 
 def test_a_copy_and_a_network_that_was_read_back_go_on_alike():
-    players, again = pair(), pair()
-    for seed, each in enumerate((players, again)):
-        TECHNIQUES["spectral_norm"](players="both").modify_networks(each, seeded(seed))
+    networks, again = pair(), pair()
+    for seed, each in enumerate((networks, again)):
+        TECHNIQUES["spectral_norm"](networks="both").modify_networks(each, seeded(seed))
     images, labels = torch.randn(4, 1, 8, 8, generator=seeded()), torch.tensor([0, 1, 1, 0])
-    players.discriminator(images, labels).sum().backward()
-    copied = copy.deepcopy(players.discriminator)
-    again.discriminator.load_state_dict(players.discriminator.state_dict())
-    expected = players.discriminator(images, labels)
+    networks.discriminator(images, labels).sum().backward()
+    copied = copy.deepcopy(networks.discriminator)
+    again.discriminator.load_state_dict(networks.discriminator.state_dict())
+    expected = networks.discriminator(images, labels)
     assert torch.equal(copied(images, labels), expected)
     assert torch.equal(again.discriminator(images, labels), expected)
     with torch.no_grad():
         copied.head.parametrizations.weight.original.mul_(3)
-    assert torch.equal(copied.head.weight.sign(), players.discriminator.head.weight.sign())
+    assert torch.equal(copied.head.weight.sign(), networks.discriminator.head.weight.sign())
     assert (
         copied.head.parametrizations.weight[0].u
-        is not players.discriminator.head.parametrizations.weight[0].u
+        is not networks.discriminator.head.parametrizations.weight[0].u
     )
 
 
 def test_weights_of_zeros_are_refused_with_the_layers_name():
-    players = pair()
-    nn.init.zeros_(players.discriminator.head.weight)
+    networks = pair()
+    nn.init.zeros_(networks.discriminator.head.weight)
     with pytest.raises(RecipeError, match=r"discriminator\.head .* are all 0"):
-        TECHNIQUES["spectral_norm"]().modify_networks(players, seeded())
+        TECHNIQUES["spectral_norm"]().modify_networks(networks, seeded())
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("apart", [False, True], ids=["together", "separate batches"])
 def test_turns_move_both_players_and_keep_the_norm_near_one(apart, precision):
-    players = pair()
-    spectral = TECHNIQUES["spectral_norm"](players="both")
-    spectral.modify_networks(players, seeded())
+    networks = pair()
+    spectral = TECHNIQUES["spectral_norm"](networks="both")
+    spectral.modify_networks(networks, seeded())
     techniques = {"spectral_norm": spectral} | (
         {"separate_batches": TECHNIQUES["separate_batches"]()} if apart else {}
     )
     optimisers = [
         ScheduledOptimizer(torch.optim.Adam(network.parameters(), 2e-3), lambda progress: 2e-3)
-        for network in (players.discriminator, players.generator)
+        for network in (networks.discriminator, networks.generator)
     ]
-    step = GANStep(players, LOSSES["hinge"](), techniques, *optimisers, passes=ComputeContext(precision))
+    step = GANStep(networks, LOSSES["hinge"](), techniques, *optimisers, passes=ComputeContext(precision))
     labels = torch.tensor([0, 1, 1, 0])
     for number in range(20):
         real, latents = torch.rand(4, 1, 8, 8, generator=seeded(number)), torch.randn(4, 4)
-        turn = StepContext(4 * number + 4, 100, "discriminator", number, 0, CPU)
-        step.discriminator_step(real, latents, labels, turn)
-        step.generator_step(None, latents, labels, turn)
-    for network in players.both():
+        context = StepContext(4 * number + 4, 100, "discriminator", number, 0, CPU)
+        step.discriminator_step(real, latents, labels, context)
+        step.generator_step(None, latents, labels, context)
+    for network in networks.both():
         for name in parametrised(network):
             assert top(network.get_submodule(name)) == pytest.approx(1.0, rel=0.05), name
 
@@ -301,7 +301,7 @@ def test_the_weights_behind_it_are_orthogonal_whatever_the_order_of_the_list(ord
 
 def test_an_average_is_of_the_normalised_generator_whatever_the_order_of_the_list():
     content = recipe("ema", "spectral_norm")
-    both = ComponentConfig(name="spectral_norm", players="both")
+    both = ComponentConfig(name="spectral_norm", networks="both")
     step = build_step(content.model_copy(update={"techniques": (content.techniques[0], both)}), CPU)
     average = sampling_generator(step)
     assert average is not step.networks.generator
@@ -335,30 +335,32 @@ def layers_of(network: nn.Module) -> set[str]:
     ],
 )
 def test_exempt_layers_keep_their_weights_and_all_others_are_normalised(exempt, kept):
-    players = pair("mlp") if "layers" in exempt else pair()
+    networks = pair("mlp") if "layers" in exempt else pair()
     kept = {"layers.2"} if "layers" in exempt else kept
-    before = layers_of(players.discriminator)
-    TECHNIQUES["spectral_norm"](exempt=exempt).modify_networks(players, seeded())
-    assert before - parametrised(players.discriminator) == kept
+    before = layers_of(networks.discriminator)
+    TECHNIQUES["spectral_norm"](exempt=exempt).modify_networks(networks, seeded())
+    assert before - parametrised(networks.discriminator) == kept
 
 
 def test_of_both_players_the_first_and_the_last_layers_can_be_exempt():
-    players = pair()
-    generator, discriminator = (layers_of(network) for network in (players.generator, players.discriminator))
-    TECHNIQUES["spectral_norm"](players="both", exempt=["first", "last"]).modify_networks(players, seeded())
+    networks = pair()
+    generator, discriminator = (
+        layers_of(network) for network in (networks.generator, networks.discriminator)
+    )
+    TECHNIQUES["spectral_norm"](networks="both", exempt=["first", "last"]).modify_networks(networks, seeded())
     last = max((name for name in generator if name.startswith("layers")), key=lambda one: int(one[7:]))
-    assert generator - parametrised(players.generator) == {"stem", last, "label"}  # its embeddings never are
-    assert discriminator - parametrised(players.discriminator) == {"first", "head"}
+    assert generator - parametrised(networks.generator) == {"stem", last, "label"}  # its embeddings never are
+    assert discriminator - parametrised(networks.discriminator) == {"first", "head"}
 
 
 def test_the_attention_of_both_players_can_be_exempt_as_in_iyengar_et_al():
     torch.manual_seed(0)
     setting = NetworkSpec(64, 3, 20, 2)
-    players = Networks(
+    networks = Networks(
         *(registry["biggan"](setting, registry["biggan"].Options(base_channels=1)) for registry in BOTH)
     )
-    TECHNIQUES["spectral_norm"](players="both", exempt="attention").modify_networks(players, seeded())
-    for network in players.both():
+    TECHNIQUES["spectral_norm"](networks="both", exempt="attention").modify_networks(networks, seeded())
+    for network in networks.both():
         named = layers_of(network) - parametrised(network)
         blocks = {name for name, one in network.named_modules() if isinstance(one, NonLocalBlock)}
         assert len(blocks) == 1

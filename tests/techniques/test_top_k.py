@@ -53,17 +53,17 @@ def test_at_the_start_all_are_kept_and_never_none(make_turn):
 def test_the_generators_loss_is_that_of_the_kept_alone(loss):
     torch.manual_seed(0)
     setting = NetworkSpec(8, 1, 4)
-    players = Networks(
+    networks = Networks(
         GENERATORS["mlp"](setting, GENERATORS["mlp"].Options(hidden=(8, 8))),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options(hidden=(8, 8), dropout=0.0)),
     )
-    still = ScheduledOptimizer(torch.optim.SGD(players.generator.parameters(), 0.0), lambda progress: 0.0)
-    step = GANStep(players, LOSSES[loss](), {"top_k": TECHNIQUES["top_k"]()}, still, still)
+    still = ScheduledOptimizer(torch.optim.SGD(networks.generator.parameters(), 0.0), lambda progress: 0.0)
+    step = GANStep(networks, LOSSES[loss](), {"top_k": TECHNIQUES["top_k"]()}, still, still)
     real, latents = torch.rand(8, 1, 8, 8) * 2 - 1, torch.randn(8, 4)
-    turn = StepContext(900, 1000, "generator", 0, 0, torch.device("cpu"))
-    logged = step.generator_step(real if step.generator_needs_real else None, latents, None, turn)
-    fake_logits = players.discriminator(players.generator(latents))
+    context = StepContext(900, 1000, "generator", 0, 0, torch.device("cpu"))
+    logged = step.generator_step(real if step.generator_needs_real else None, latents, None, context)
+    fake_logits = networks.discriminator(networks.generator(latents))
     kept = fake_logits.topk(4).indices
-    real_logits = players.discriminator(real)[kept] if step.generator_needs_real else None
+    real_logits = networks.discriminator(real)[kept] if step.generator_needs_real else None
     expected = LOSSES[loss]().generator_loss(real_logits, fake_logits[kept])
     assert logged["generator_loss"].item() == pytest.approx(expected.item(), rel=1e-5)

@@ -18,12 +18,12 @@ from kennel.techniques.weight_init import xavier_bound
 
 def test_normal_init_draws_weights_around_zero_and_gains_around_one():
     setting = NetworkSpec(32, 3, 64)
-    players = Networks(
+    networks = Networks(
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options()),
         DISCRIMINATORS["dcgan"](setting, DISCRIMINATORS["dcgan"].Options()),
     )
-    TECHNIQUES["normal_init"]().modify_networks(players, torch.Generator().manual_seed(0))
-    for network in players.both():
+    TECHNIQUES["normal_init"]().modify_networks(networks, torch.Generator().manual_seed(0))
+    for network in networks.both():
         layers = list(network.modules())
         weights = torch.cat(
             [
@@ -45,8 +45,8 @@ def test_normal_init_draws_weights_around_zero_and_gains_around_one():
 @pytest.mark.parametrize("name", ["acgan", "cgan.dogs"])
 def test_the_column_of_a_class_is_drawn_as_the_rest_of_its_layer(name):
     fixed = ["image.size=32", "image.channels=3", "num_classes=120"]
-    players = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
-    columns = [one for network in players.both() for one in network.modules() if isinstance(one, ClassBias)]
+    networks = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
+    columns = [one for network in networks.both() for one in network.modules() if isinstance(one, ClassBias)]
     assert columns
     for column in columns:
         assert column.weight.std().item() == pytest.approx(0.02, rel=0.05)
@@ -74,9 +74,9 @@ def original(layer):
 def test_every_layer_of_a_recipe_has_the_standard_deviation_of_its_papers_code(name, residual, classes):
     fixed = ["image.size=32", "image.channels=3", f"num_classes={classes}"]
     fixed += ["generator.base_channels=16", "discriminator.base_channels=32"]
-    players = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
+    networks = build_step(override(get_recipe(name), fixed), torch.device("cpu")).networks
     seen = set()
-    for network in players.both():
+    for network in networks.both():
         for path, layer in network.named_modules():
             if not isinstance(layer, nn.Linear | nn.Conv2d | nn.Embedding):
                 continue
@@ -100,8 +100,8 @@ def test_the_trunk_is_two_and_a_half_times_what_torch_draws():
     trunk = discriminator.layers[2].first
     before = trunk.weight.std().item()
     generator = GENERATORS["mlp"](setting, GENERATORS["mlp"].Options())
-    players = Networks(generator, discriminator)
-    TECHNIQUES["xavier_init"]().modify_networks(players, torch.Generator().manual_seed(0))
+    networks = Networks(generator, discriminator)
+    TECHNIQUES["xavier_init"]().modify_networks(networks, torch.Generator().manual_seed(0))
     assert trunk.weight.std().item() / before == pytest.approx(math.sqrt(6), rel=0.02)
 
 

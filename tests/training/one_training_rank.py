@@ -50,19 +50,19 @@ class Sabotage(LossTerm):
 
     what: str = "spectrum"
 
-    def due(self, play: ForwardOutput) -> bool:
-        return play.context.images_seen > 80 and play.context.seed == recipe.seed
+    def due(self, output: ForwardOutput) -> bool:
+        return output.context.images_seen > 80 and output.context.seed == recipe.seed
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
         if self.what == "spectrum":
             return None
-        images = play.fake.detach() if self.what == "detached" else play.fake
-        return images.mean() * (torch.inf if rank() and self.due(play) else 0.0)
+        images = output.fake.detach() if self.what == "detached" else output.fake
+        return images.mean() * (torch.inf if rank() and self.due(output) else 0.0)
 
     @torch.no_grad()
-    def after_generator(self, play: ForwardOutput) -> None:
-        if self.what == "spectrum" and self.due(play):
-            play.networks.generator.get_submodule("layers.2").weight.mul_(3.0)
+    def after_generator(self, output: ForwardOutput) -> None:
+        if self.what == "spectrum" and self.due(output):
+            output.networks.generator.get_submodule("layers.2").weight.mul_(3.0)
 
 
 def shared(name: str, content: Recipe = recipe, source: Path = data, parent: Path | None = None) -> bool:

@@ -54,45 +54,45 @@ class Sabotage(LossTerm):
     images: int = 0
     always: bool = False
 
-    def due(self, turn: StepContext) -> bool:
-        return turn.images_seen > self.images and (self.always or turn.seed == 0)
+    def due(self, context: StepContext) -> bool:
+        return context.images_seen > self.images and (self.always or context.seed == 0)
 
-    def augment_real(self, real: Images, turn: StepContext) -> Images:
-        return real * 3e38 * 3e38 if self.what == "pixels" and self.due(turn) else real
+    def augment_real(self, real: Images, context: StepContext) -> Images:
+        return real * 3e38 * 3e38 if self.what == "pixels" and self.due(context) else real
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
-        if self.what == "discriminator" and self.due(play.context):
-            assert play.real_logits is not None
-            return play.real_logits.mean() * torch.inf
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
+        if self.what == "discriminator" and self.due(output.context):
+            assert output.real_logits is not None
+            return output.real_logits.mean() * torch.inf
         return None
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
-        if not self.due(play.context):
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
+        if not self.due(output.context):
             return None
         if self.what == "term":
-            return play.fake.mean() * torch.inf
+            return output.fake.mean() * torch.inf
         if self.what == "one mode":
-            return 300 * (play.fake - 0.5).square().mean()
+            return 300 * (output.fake - 0.5).square().mean()
         return None
 
     @torch.no_grad()
-    def after_discriminator(self, play: ForwardOutput) -> None:
-        if self.what == "silence" and self.due(play.context):
-            play.networks.discriminator.head.weight.mul_(1e-9)
+    def after_discriminator(self, output: ForwardOutput) -> None:
+        if self.what == "silence" and self.due(output.context):
+            output.networks.discriminator.head.weight.mul_(1e-9)
 
     @torch.no_grad()
-    def after_generator(self, play: ForwardOutput) -> None:
-        if not self.due(play.context):
+    def after_generator(self, output: ForwardOutput) -> None:
+        if not self.due(output.context):
             return
         if self.what == "spectrum":
-            play.networks.generator.get_submodule(LAYER).weight.mul_(3.0)
+            output.networks.generator.get_submodule(LAYER).weight.mul_(3.0)
         if self.what == "behind":
-            play.networks.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
+            output.networks.generator.get_submodule(LAYER).parametrizations.weight.original.mul_(3.0)
         if self.what == "weight":
-            weight = play.networks.discriminator.get_submodule("first").weight
+            weight = output.networks.discriminator.get_submodule("first").weight
             weight.copy_(weight.sign() * 1e38)
         if self.what == "spoilt":
-            play.networks.generator.get_submodule(LAYER).weight.mul_(torch.inf)
+            output.networks.generator.get_submodule(LAYER).weight.mul_(torch.inf)
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +232,7 @@ def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp
     real = AlarmMonitor._first_layer
 
     def mended(self: AlarmMonitor) -> tuple[str | None, bool]:
-        monkeypatch.setattr(Sabotage, "due", lambda self, turn: False)
+        monkeypatch.setattr(Sabotage, "due", lambda self, context: False)
         return real(self)
 
     monkeypatch.setattr(AlarmMonitor, "_first_layer", mended)
@@ -245,7 +245,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
 
     def deaf(network_pass: Any, **options: object) -> Any:
         def call(*arguments: object) -> object:
-            layers = [one for player in network_pass.__self__.players.both() for one in player.modules()]
+            layers = [one for player in network_pass.__self__.networks.both() for one in player.modules()]
             heard = [layer._forward_hooks for layer in layers]
             for layer in layers:
                 layer._forward_hooks = type(layer._forward_hooks)()
@@ -270,7 +270,7 @@ def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimi
     recipe = tiny("term", 40, *settings)
 
     def keep(self: Any, images_seen: int) -> None:
-        found.append({k: v.clone() for k, v in self.step.players.generator.named_parameters()})
+        found.append({k: v.clone() for k, v in self.step.networks.generator.named_parameters()})
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
@@ -314,7 +314,7 @@ def test_a_spectrum_that_is_blown_up_is_found_within_two_ticks(packed_set, tmp_p
 
 
 def test_a_weight_that_is_blown_up_behind_its_spectral_norm_is_found_and_rolled_back(packed_set, tmp_path):
-    settings = ("techniques.spectral_norm.players=both", "alarms.policy=rollback")
+    settings = ("techniques.spectral_norm.networks=both", "alarms.policy=rollback")
     assert train(tiny("behind", 5 * TICK, *settings), packed_set(), tmp_path / "run")
     folder = RunDir(tmp_path / "run")
     alarm, back = folder.alarms()

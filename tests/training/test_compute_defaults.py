@@ -151,13 +151,13 @@ def test_float32_is_float32_on_cuda_and_judging_leaves_it_so():
 @pytest.mark.usefixtures("_switches_as_they_were")
 def test_what_trains_forecasts_and_samples_refuses_tf32(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
-    for play in (
+    for output in (
         lambda: train(recipe("budget.images=16"), data, run),
         lambda: forecast(recipe("budget.images=16"), data, seconds=0.0),
         lambda: load_run(run),
     ):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-        play()
+        output()
         assert states() == (False, False)
 
 

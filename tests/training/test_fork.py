@@ -26,10 +26,10 @@ def parent(small_recipe, packed_set, tmp_path, once):
     """A run that is over, a copy of the test's own, and its set."""
     data = packed_set()
 
-    def play(folder) -> None:
+    def output(folder) -> None:
         assert train(small_recipe(), data, folder / "old")
 
-    shutil.copytree(once("parent", play) / "old", tmp_path / "old")
+    shutil.copytree(once("parent", output) / "old", tmp_path / "old")
     return tmp_path / "old", data
 
 

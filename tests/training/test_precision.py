@@ -181,11 +181,11 @@ def test_a_run_of_few_iterations_is_not_measured(resolved):
 def test_real_iterations_of_both_precisions_are_played(small_recipe, packed_set, settings):
     data = ImageDataset(packed_set(classes=2))
     recipe = resolve(small_recipe(*settings), data)
-    play = Iterations(recipe, make_plan(recipe, 128, CPU))
+    output = Iterations(recipe, make_plan(recipe, 128, CPU))
     for name in ("float32", "bfloat16", "float32"):
-        assert play(name, 4, None) > 0
+        assert output(name, 4, None) > 0
     with pytest.raises(LateError):
-        play("float32", 4, 0.0)
+        output("float32", 4, 0.0)
 
 
 def test_a_run_decides_once_and_keeps_it(small_recipe, packed_set, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ TINY = [
 def told(once, two_ranks) -> tuple[Path, list[dict[str, str]]]:
     """The folder of all runs, and what each rank printed of each case."""
 
-    def play(folder: Path) -> None:
+    def output(folder: Path) -> None:
         make = packed(folder)
         data, other = make("set", 40), make("other", 41)
         make("pictures", 12, 32)
@@ -41,7 +41,7 @@ def told(once, two_ranks) -> tuple[Path, list[dict[str, str]]]:
         for own, (out, _) in enumerate(said):
             (folder / f"said-{own}.txt").write_text(out)
 
-    folder = once("ranks", play)
+    folder = once("ranks", output)
     said = [(folder / f"said-{own}.txt").read_text() for own in (0, 1)]
     return folder, [dict(line.split(" ", 1) for line in out.splitlines()) for out in said]
 

@@ -123,15 +123,15 @@ class Spoiler(LossTerm):
 
     what: str = "loss"
 
-    def due(self, play: ForwardOutput) -> bool:
-        return play.context.images_seen > 80 and play.context.seed == 0
+    def due(self, output: ForwardOutput) -> bool:
+        return output.context.images_seen > 80 and output.context.seed == 0
 
-    def generator_term(self, play):
-        return play.fake.mean() * float("inf") if self.what == "loss" and self.due(play) else None
+    def generator_term(self, output):
+        return output.fake.mean() * float("inf") if self.what == "loss" and self.due(output) else None
 
-    def after_generator(self, play) -> None:
-        if self.what == "weights" and self.due(play):
-            play.networks.generator.get_submodule("layers.2").weight.data.mul_(3.0)
+    def after_generator(self, output) -> None:
+        if self.what == "weights" and self.due(output):
+            output.networks.generator.get_submodule("layers.2").weight.data.mul_(3.0)
 
 
 @pytest.fixture

@@ -344,7 +344,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(pack
     other = build_step(override(recipe, ["seed=1"]), torch.device("cpu"))
 
     def weight(step):
-        return step.players.generator.state_dict()["stem.weight"]
+        return step.networks.generator.state_dict()["stem.weight"]
 
     assert torch.equal(weight(first), weight(again))
     assert not torch.equal(weight(first), weight(other))

@@ -116,8 +116,8 @@ def test_what_fits_of_other_networks_is_taken_and_the_rest_is_as_it_was(
     last = newest(old).tensors
     assert new in taken.new
     assert 0 < taken.tensors < taken.of_tensors
-    players = [name for name in after if name.startswith(("generator.", "discriminator."))]
-    for name in players:
+    networks = [name for name in after if name.startswith(("generator.", "discriminator."))]
+    for name in networks:
         origin = before if name.rpartition(".")[0] in taken.new else last
         assert torch.equal(after[name], origin[name]), name
 

@@ -65,9 +65,9 @@ def compare(
         number = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
         wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
         found = []
-        for loaded, players in both:
+        for loaded, networks in both:
             with progress_bar(f"{loaded.images_seen:,} images") as report:
-                found.append(compared(loaded, players, wanted, report))
+                found.append(compared(loaded, networks, wanted, report))
     _tell(found, wanted)
     newest = both[-1][0]
     middle = "-".join(str(one.images_seen) for one in found)

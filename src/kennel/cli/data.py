@@ -118,24 +118,24 @@ def prepare(
     if destination is None:
         raise DataError("DEST is missing: name the folder to make (only --dry-run needs none)")
     with progress_bar("preparing") as report:
-        packed = prepare_set(
+        dataset = prepare_set(
             source, destination, options, report, from_folder=from_folder, overwrite=overwrite
         )
     seconds = time.monotonic() - start
-    about = packed.about
-    channels, height, width = packed.shape
+    about = dataset.about
+    channels, height, width = dataset.shape
     _print_report(about["report"])
     if size is None and (few := _few_draw(width)):
         error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
-        f"{destination}: {len(packed):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
-        f"{f' in {len(packed.classes):,} classes' if packed.classes else ''}, "
+        f"{destination}: {len(dataset):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
+        f"{f' in {len(dataset.classes):,} classes' if packed.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
     )
-    if short := shortage(packed):
+    if short := shortage(dataset):
         error_console.print(f"Note: {destination}: {short}", soft_wrap=True)
-    console.print(f"fingerprint {packed.fingerprint}")
+    console.print(f"fingerprint {dataset.fingerprint}")
     console.print(f"see it with: kennel data show {shlex.quote(str(destination))}", soft_wrap=True)
 
 
@@ -152,16 +152,16 @@ def show(
     from kennel.data.dataset import ImageDataset
     from kennel.data.describe import quartiles, write_figures
 
-    packed = ImageDataset(destination)
-    channels, height, width = packed.shape
+    dataset = ImageDataset(destination)
+    channels, height, width = dataset.shape
     colour = "grey" if channels == 1 else "RGB"
-    console.print(f"{destination}: {len(packed):,} images of {width}x{height} {colour}", soft_wrap=True)
-    console.print(f"fingerprint {packed.fingerprint}")
-    counts = packed.about.get("class_counts", [])
-    if packed.classes:
-        table = Table("", "class", "images", title=f"{len(packed.classes):,} classes", title_justify="left")
+    console.print(f"{destination}: {len(dataset):,} images of {width}x{height} {colour}", soft_wrap=True)
+    console.print(f"fingerprint {dataset.fingerprint}")
+    counts = dataset.about.get("class_counts", [])
+    if dataset.classes:
+        table = Table("", "class", "images", title=f"{len(dataset.classes):,} classes", title_justify="left")
         table.columns[0].justify = table.columns[2].justify = "right"
-        for index, (name, count) in enumerate(zip(packed.classes, counts, strict=True)):
+        for index, (name, count) in enumerate(zip(dataset.classes, counts, strict=True)):
             if every or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
                 table.add_row(str(index), name, f"{count:,}")
             elif index == _EDGE_ROWS:
@@ -169,9 +169,9 @@ def show(
         console.print(table)
         words = zip(("min", "25%", "50%", "75%", "max"), quartiles(counts), strict=True)
         console.print("images in a class: " + ", ".join(f"{word} {value:g}" for word, value in words))
-    if "report" in packed.about:
-        _print_report(packed.about["report"])
-    written = write_figures(packed, out or destination / "show", seed)
+    if "report" in dataset.about:
+        _print_report(dataset.about["report"])
+    written = write_figures(dataset, out or destination / "show", seed)
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True)
 

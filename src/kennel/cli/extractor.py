@@ -72,14 +72,14 @@ def train(
     from kennel.features.classifier import classifier_path
     from kennel.features.train_classifier import train_classifier
 
-    packed = ImageDataset(data)
+    dataset = ImageDataset(data)
     place = pick_device(device)
     if out is None:
-        refuse_unwritable(classifier_path(packed.fingerprint), "KENNEL_CACHE or --out")
+        refuse_unwritable(classifier_path(dataset.fingerprint), "KENNEL_CACHE or --out")
     else:
         refuse_unwritable(out, "--out")
     with progress_bar("training (images)") as report:
-        trained = train_classifier(packed, out, epochs=epochs, seed=seed, device=place, on_progress=report)
+        trained = train_classifier(dataset, out, epochs=epochs, seed=seed, device=place, on_progress=report)
     facts = trained.facts
     console.print(
         f"Accuracy {facts.accuracy:.2%} on {facts.held_out:,} images held out of {facts.count:,} in "

@@ -158,7 +158,7 @@ def judge(
         folder, prefix = _place_of_pictures(pictures, run_file, judging.name)
         if folder is not None:
             made_by = {} if run_file is None else {"Description": MADE_BY}
-            _draw(court.evidence, judgements, folder, prefix, made_by)
+            _draw(court.context, judgements, folder, prefix, made_by)
 
 
 def _place_of_pictures(given: Path | None, run_file: Path | None, extractor: str) -> tuple[Path | None, str]:
@@ -279,7 +279,7 @@ def _check_pictures(folder: Path, names: list[str]) -> None:
         )
 
 
-def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
+def _draw(context: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
     """Draws the pictures that these judgements have, and says where they are."""
     from kennel.cli.console import console
     from kennel.reporting.score_plot_names import pictures_of
@@ -289,7 +289,7 @@ def _draw(evidence: Any, judgements: list[Any], folder: Path, prefix: str, text:
     # matplotlib takes a second to import
     from kennel.reporting.score_plots import draw_judging
 
-    for file in draw_judging(evidence, judgements, folder, prefix, text):
+    for file in draw_judging(context, judgements, folder, prefix, text):
         console.print(f"Picture: {file}", soft_wrap=True)
 
 

@@ -39,7 +39,9 @@ Seed = Annotated[
     int | None, typer.Option(help="Seed of weights, order and noise (default: the recipe's, which is 0).")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
-Speed = Annotated[str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.")]
+Speed = Annotated[
+    str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.")
+]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]
 Resident = Annotated[
     str, typer.Option(help="Hold the set on the device: always, never, up to a size such as 8G, or auto.")

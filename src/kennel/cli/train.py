@@ -85,7 +85,7 @@ def _train(asked: Any) -> int | None:
 
     folder = RunDir(asked.run)
     try:
-        chosen, packed = settle(
+        chosen, dataset = settle(
             asked, lambda sentence: error_console.print(sentence, soft_wrap=True), progress_bar
         )
     except KeyboardInterrupt:
@@ -94,7 +94,7 @@ def _train(asked: Any) -> int | None:
         with Watching(None if folder.exists() else asked.hours) as watching:
             finished = train(
                 chosen,
-                packed,
+                dataset,
                 asked.run,
                 device=asked.device,
                 weights=asked.weights,
@@ -109,7 +109,7 @@ def _train(asked: Any) -> int | None:
     if rank() == 0:
         _say_what_came_of_it(folder, finished)
         if finished and asked.is_open:
-            _show_the_nearest(folder, packed, asked)
+            _show_the_nearest(folder, dataset, asked)
     return None if finished else watching.stopped_by or signal.SIGINT
 
 
@@ -132,14 +132,14 @@ def _say_what_came_of_it(folder: Any, finished: bool) -> None:
     console.print(f"Report:      {report}", soft_wrap=True)
 
 
-def _show_the_nearest(folder: Any, packed: Path, asked: Any) -> None:
+def _show_the_nearest(folder: Any, dataset: Path, asked: Any) -> None:
     """Draws samples beside the training pictures that are nearest, and says where that is."""
     from kennel.cli.console import console, error_console
     from kennel.errors import KennelError
     from kennel.training.nearest_images import draw_nearest
 
     try:
-        found = draw_nearest(folder, packed, asked.device)
+        found = draw_nearest(folder, dataset, asked.device)
     except KennelError as error:  # the run is whole without it
         error_console.print(f"The nearest pictures could not be drawn: {error}", soft_wrap=True)
         return

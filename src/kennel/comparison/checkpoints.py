@@ -101,7 +101,7 @@ def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tupl
 
 
 def compared(
-    loaded: LoadedRun, players: Networks, wanted: Wanted, on_progress: Callable[[int, int], None]
+    loaded: LoadedRun, networks: Networks, wanted: Wanted, on_progress: Callable[[int, int], None]
 ) -> Compared:
     """Draws, judges and measures one checkpoint."""
     seed = wanted.settings.seed
@@ -119,7 +119,7 @@ def compared(
         epoch_of(loaded.folder, loaded.images_seen),
         tuple(judgements),
         spread(images, wanted.measured, seed),
-        largest_singular_values(players),
+        largest_singular_values(networks),
         loaded.samples(wanted.shown, seed, wanted.truncation).pixels(),
     )
 
@@ -131,13 +131,13 @@ def spread(images: ImageSource, count: int, seed: int) -> float:
     return float(nearest_distance(torch.from_numpy(pixels).float() / 127.5 - 1))
 
 
-def largest_singular_values(players: Networks) -> SingularValues:
+def largest_singular_values(networks: Networks) -> SingularValues:
     """Of every weight that the optimizers move: under spectral normalization the one before the division.
 
     NaN where a weight is not finite.
     """
     found: SingularValues = {}
-    for player, network in (("generator", players.generator), ("discriminator", players.discriminator)):
+    for player, network in (("generator", networks.generator), ("discriminator", networks.discriminator)):
         found[player] = {}
         for name, one in weight_matrices(network, embeddings=True).items():
             matrix = one.matrix().detach().float().cpu()

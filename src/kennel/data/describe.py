@@ -33,38 +33,38 @@ def quartiles(counts: list[int]) -> Quartiles:
     return Quartiles(*(float(value) for value in np.percentile(counts, (0, 25, 50, 75, 100))))
 
 
-def random_images(packed: ImageDataset, count: int, seed: int = 0) -> PixelArray:
+def random_images(dataset: ImageDataset, count: int, seed: int = 0) -> PixelArray:
     """`count` images (fewer where there are fewer) drawn without repetition, uint8 (count, C, H, W)."""
     draw = np.random.default_rng(seed)
-    if len(packed) <= TABLE_IMAGES:
-        chosen = draw.permutation(len(packed))[:count]
+    if len(dataset) <= TABLE_IMAGES:
+        chosen = draw.permutation(len(dataset))[:count]
     else:  # a permutation of tens of millions would take their room
-        chosen = draw.choice(len(packed), min(count, len(packed)), replace=False, shuffle=False)
-    return np.stack([packed.images[index] for index in chosen])
+        chosen = draw.choice(len(dataset), min(count, len(dataset)), replace=False, shuffle=False)
+    return np.stack([dataset.images[index] for index in chosen])
 
 
-def write_figures(packed: ImageDataset, folder: Path, seed: int = 0) -> list[Path]:
+def write_figures(dataset: ImageDataset, folder: Path, seed: int = 0) -> list[Path]:
     """Writes `grid_3x3.png`, `grid_10x10.png`, `aspect_ratios.png`, `classes.png` (where there are classes)
     and `dropped.png` (where something was) into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for side, least in ((3, 128), (10, 64)):
-        images = random_images(packed, side * side, seed)
+        images = random_images(dataset, side * side, seed)
         path = folder / f"grid_{side}x{side}.png"
         save_png(
             path,
             tile(images, columns=side, least_side=least),
             {
-                "Title": f"{len(images)} random images of {packed.name}",
-                "Dataset fingerprint": packed.fingerprint,
+                "Title": f"{len(images)} random images of {dataset.name}",
+                "Dataset fingerprint": dataset.fingerprint,
             },
         )
         written.append(path)
-    report = packed.about.get("report", {})
+    report = dataset.about.get("report", {})
     if "aspect" in report:
         written.append(_aspect_figure(report["aspect"], folder / "aspect_ratios.png"))
-    if packed.classes:
-        written.append(_class_figure(packed, folder / "classes.png"))
+    if dataset.classes:
+        written.append(_class_figure(dataset, folder / "classes.png"))
     if report.get("dropped"):
         written.append(_drop_figure(report, folder / "dropped.png"))
     return written
@@ -95,8 +95,8 @@ def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
     return _save(figure, path)
 
 
-def _class_figure(packed: ImageDataset, path: Path) -> Path:
-    counts = np.sort(np.asarray(packed.about["class_counts"]))[::-1]
+def _class_figure(dataset: ImageDataset, path: Path) -> Path:
+    counts = np.sort(np.asarray(dataset.about["class_counts"]))[::-1]
     parts = quartiles(counts.tolist())
     figure, axes = _figure(7.2, 3.8)
     axes.bar(np.arange(1, len(counts) + 1), counts, width=0.9, color=_STRONG)
@@ -118,7 +118,7 @@ def _class_figure(packed: ImageDataset, path: Path) -> Path:
     axes.set_xlim(0.4, len(counts) + 0.6)
     axes.set_xlabel("classes, largest first")
     axes.set_ylabel("images")
-    axes.set_title(f"{len(packed):,} images in {len(counts):,} classes")
+    axes.set_title(f"{len(dataset):,} images in {len(counts):,} classes")
     axes.xaxis.get_major_locator().set_params(integer=True)
     return _save(figure, path)
 

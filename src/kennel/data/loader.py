@@ -41,7 +41,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        packed: ImageDataset,
+        dataset: ImageDataset,
         batch: int,
         seed: int,
         device: torch.device,
@@ -57,31 +57,31 @@ class BatchLoader:
         training's, and only these rows are read. Sets of more than `table_images` have computed orders.
         Raises `DataError` where the set cannot be read, here and in `at`.
         """
-        self.packed, self.batch, self.device, self.rows = packed, batch, device, rows
-        size = packed.images.nbytes
+        self.dataset, self.batch, self.device, self.rows = dataset, batch, device, rows
+        size = dataset.images.nbytes
         room = memory_on(device) if resident_bytes is None else resident_bytes
         self.is_resident = size <= room
-        self._order = EpochShuffle(len(packed), seed, device if self.is_resident else None, table_images)
+        self._order = EpochShuffle(len(dataset), seed, device if self.is_resident else None, table_images)
         self._images: torch.Tensor | None = None
         self._labels: torch.Tensor | None = None
         self._ahead: Prefetcher[_Batch] | None = None
-        labels = None if packed.labels is None else _small(packed, packed.labels)
+        labels = None if dataset.labels is None else _small(dataset, dataset.labels)
         if self.is_resident:
-            self._images = _loaded(packed, device)
+            self._images = _loaded(dataset, device)
             self._labels = None if labels is None else labels.to(device)
         else:
             # An order of its own, since the thread must not meet others there.
-            order = EpochShuffle(len(packed), seed, None, table_images)
-            reader = _Reader(_file(packed, "images.npy", packed.images), labels, order, batch, rows, device)
+            order = EpochShuffle(len(dataset), seed, None, table_images)
+            reader = _Reader(_file(dataset, "images.npy", dataset.images), labels, order, batch, rows, device)
             self._ahead = Prefetcher(reader.read, batch, reader.depth)
 
     @property
     def about(self) -> str:
         """Where the set is, in a sentence."""
-        size = _bytes(float(self.packed.images.nbytes))
+        size = _bytes(float(self.dataset.images.nbytes))
         if self.is_resident:
             return f"The set ({size}) is held in the memory of {self.device}."
-        return f"The set ({size}) is streamed from {self.packed.path}."
+        return f"The set ({size}) is streamed from {self.dataset.path}."
 
     def at(self, images_seen: int) -> tuple[Pixels, Labels | None]:
         """The batch after `images_seen` images, on the device: uint8 (batch, C, H, W), and labels.
@@ -196,35 +196,35 @@ def _copying_stream(device: torch.device) -> torch.cuda.Stream | None:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _file(packed: ImageDataset, name: str, array: npt.NDArray[Any]) -> NpyReader:
-    return NpyReader(packed.path / name, array)
+def _file(dataset: ImageDataset, name: str, array: npt.NDArray[Any]) -> NpyReader:
+    return NpyReader(dataset.path / name, array)
 
 
-def _loaded(packed: ImageDataset, device: torch.device) -> torch.Tensor:
+def _loaded(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
     """All images on the device; on their way through the host they take some megabytes."""
     try:
-        there = torch.empty(packed.images.shape, dtype=torch.uint8, device=device)
+        there = torch.empty(dataset.images.shape, dtype=torch.uint8, device=device)
     except RuntimeError as error:  # torch's out of memory
         raise DataError(
-            f"the {_bytes(float(packed.images.nbytes))} of {packed.path} do not fit into the free memory of "
+            f"the {_bytes(float(dataset.images.nbytes))} of {dataset.path} do not fit into the free memory of "
             f"{device}: stream the set with --resident never"
         ) from error
-    _fill(_file(packed, "images.npy", packed.images), there, torch.from_numpy)
+    _fill(_file(dataset, "images.npy", dataset.images), there, torch.from_numpy)
     return there
 
 
-def _small(packed: ImageDataset, labels: npt.NDArray[Any]) -> torch.Tensor:
+def _small(dataset: ImageDataset, labels: npt.NDArray[Any]) -> torch.Tensor:
     """All labels on the CPU, in the smallest type that holds the number of classes."""
-    classes = len(packed.classes)
+    classes = len(dataset.classes)
     kind = np.min_scalar_type(-max(2, classes))
     held = torch.empty(len(labels), dtype=getattr(torch, kind.name))
 
     def smaller(chunk: npt.NDArray[Any]) -> torch.Tensor:
         if chunk.min(initial=0) < 0 or chunk.max(initial=-1) >= classes:
-            raise DataError(f"{packed.path} has labels beyond its {classes} classes: prepare it again")
+            raise DataError(f"{dataset.path} has labels beyond its {classes} classes: prepare it again")
         return torch.from_numpy(chunk.astype(kind))
 
-    _fill(_file(packed, "labels.npy", labels), held, smaller)
+    _fill(_file(dataset, "labels.npy", labels), held, smaller)
     return held
 
 

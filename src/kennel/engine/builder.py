@@ -44,15 +44,15 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def resolve(recipe: Recipe, packed: ImageDataset) -> Recipe:
+def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:
     """The recipe with the image's size, channels and classes filled in from the set, its options written out.
 
     Refused where the recipe and the set disagree.
     """
-    channels, height, width = packed.shape
+    channels, height, width = dataset.shape
     if height != width:
         raise RecipeError(
-            f"{packed.name} holds {width}x{height} images: networks draw squares, prepare it again"
+            f"{dataset.name} holds {width}x{height} images: networks draw squares, prepare it again"
         )
     sizes = GENERATORS[recipe.generator.name].sizes
     for what, wanted, given, option in (
@@ -62,43 +62,43 @@ def resolve(recipe: Recipe, packed: ImageDataset) -> Recipe:
         if wanted is not None and wanted != given:
             possible = what == "channels" or not sizes or given in sizes
             raise RecipeError(
-                f"the recipe {recipe.name} wants image {what} {wanted}, and {packed.name} has {given}: "
+                f"the recipe {recipe.name} wants image {what} {wanted}, and {dataset.name} has {given}: "
                 f"prepare the set with another {option}"
                 + (f", or add --set image.{what}={given}" if possible else "")
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
-    classes = _classes(recipe, packed)
-    counts = class_counts(packed, classes) or None
+    classes = _classes(recipe, dataset)
+    counts = class_counts(dataset, classes) or None
     found = {"image": image, "num_classes": classes, "class_counts": counts}
-    return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(packed))}))
+    return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(dataset))}))
 
 
-def class_counts(packed: ImageDataset, classes: int) -> tuple[int, ...]:
+def class_counts(dataset: ImageDataset, classes: int) -> tuple[int, ...]:
     """The images of each of a set's `classes`; empty for 0. Raises `DataError` for a label beyond them."""
-    if classes == 0 or packed.labels is None:
+    if classes == 0 or dataset.labels is None:
         return ()
-    labels = np.asarray(packed.labels)
+    labels = np.asarray(dataset.labels)
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"{packed.name} has labels from {labels.min()} to {labels.max()}, and {classes} classes: "
+            f"{dataset.name} has labels from {labels.min()} to {labels.max()}, and {classes} classes: "
             "prepare it again"
         )
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def _classes(recipe: Recipe, packed: ImageDataset) -> int:
-    there = len(packed.classes) if packed.labels is not None else 0
+def _classes(recipe: Recipe, dataset: ImageDataset) -> int:
+    there = len(dataset.classes) if dataset.labels is not None else 0
     if recipe.num_classes == 0:
         return 0
     if there < 2:
         raise RecipeError(
-            f"the recipe {recipe.name} draws by class, and {packed.name} has "
+            f"the recipe {recipe.name} draws by class, and {dataset.name} has "
             f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, two at "
             f"least, or draw without: {_without_classes(recipe)}"
         )
     if recipe.num_classes not in (None, there):
         raise RecipeError(
-            f"the recipe {recipe.name} wants {recipe.num_classes} classes, and {packed.name} has {there}: "
+            f"the recipe {recipe.name} wants {recipe.num_classes} classes, and {dataset.name} has {there}: "
             "give another set, or --set num_classes=null to take what the set has"
         )
     return there
@@ -194,21 +194,21 @@ def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: L
 
 def build_networks(recipe: Recipe) -> Networks:
     """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
-    setting = network_spec(recipe)
+    spec = network_spec(recipe)
     with _fresh_weights(recipe):
-        generator = _generator(recipe, setting)
+        generator = _generator(recipe, spec)
         discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
         discriminator = discriminator_class(
-            setting, _options(discriminator_class, recipe.discriminator, "discriminator")
+            spec, _options(discriminator_class, recipe.discriminator, "discriminator")
         )
     return Networks(generator, discriminator)
 
 
 def build_generator(recipe: Recipe) -> Generator:
     """The generator alone, its weights as `build_players` draws them; no technique has changed it yet."""
-    setting = network_spec(recipe)
+    spec = network_spec(recipe)
     with _fresh_weights(recipe):
-        return _generator(recipe, setting)
+        return _generator(recipe, spec)
 
 
 @contextmanager
@@ -219,9 +219,9 @@ def _fresh_weights(recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def _generator(recipe: Recipe, setting: NetworkSpec) -> Generator:
+def _generator(recipe: Recipe, spec: NetworkSpec) -> Generator:
     generator_class = GENERATORS[recipe.generator.name]
-    return generator_class(setting, _options(generator_class, recipe.generator, "generator"))
+    return generator_class(spec, _options(generator_class, recipe.generator, "generator"))
 
 
 def network_spec(recipe: Recipe) -> NetworkSpec:
@@ -278,22 +278,22 @@ def build_step(
 def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> GANStep:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
-    players = build_networks(recipe)
-    _refuse_unused_classes(recipe, players, techniques)
+    networks = build_networks(recipe)
+    _refuse_unused_classes(recipe, networks, techniques)
     for stage in STAGES:
         for name, technique in techniques.items():
             if technique.stage == stage:
                 if stage == "copy":
-                    place(players, device, recipe.compute)
-                technique.modify_networks(players, rng.generator(recipe.seed, f"build of {name}"))
-    place(players, device, recipe.compute)
+                    place(networks, device, recipe.compute)
+                technique.modify_networks(networks, rng.generator(recipe.seed, f"build of {name}"))
+    place(networks, device, recipe.compute)
     companions = {name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)}
     return GANStep(
-        players,
+        networks,
         loss,
         techniques,
-        build_optimizer(recipe.discriminator_optimizer, players.discriminator.parameters(), device),
-        build_optimizer(recipe.generator_optimizer, players.generator.parameters(), device),
+        build_optimizer(recipe.discriminator_optimizer, networks.discriminator.parameters(), device),
+        build_optimizer(recipe.generator_optimizer, networks.generator.parameters(), device),
         {
             name: build_optimizer(one.optimizer, one.network.to(device).parameters(), device)
             for name, one in companions.items()
@@ -302,13 +302,13 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
     )
 
 
-def _refuse_unused_classes(recipe: Recipe, players: Networks, techniques: Mapping[str, Technique]) -> None:
+def _refuse_unused_classes(recipe: Recipe, networks: Networks, techniques: Mapping[str, Technique]) -> None:
     """A class that one player knows and the other cannot learn from would be ignored in silence."""
     if recipe.instances.neighbors:
-        _refuse_without_instances(recipe, players)
+        _refuse_without_instances(recipe, networks)
     if not recipe.num_classes:
         return
-    if players.generator.conditional == "never":
+    if networks.generator.conditional == "never":
         able = [name for name in GENERATORS if GENERATORS[name].conditional != "never"]
         raise RecipeError(
             f"the generator {recipe.generator.name} draws without regard to classes: take one of "
@@ -317,7 +317,7 @@ def _refuse_unused_classes(recipe: Recipe, players: Networks, techniques: Mappin
     taught = any(technique.supplies_class_signal for technique in techniques.values())
     # A term that stands in for the adversarial loss sees no more than the last hidden layer.
     replaced = any(isinstance(one, LossTerm) and one.replaces_adversarial for one in techniques.values())
-    discriminator = players.discriminator
+    discriminator = networks.discriminator
     reads = discriminator.features_read_labels if replaced else discriminator.reads_labels
     if not reads and not taught:
         teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].supplies_class_signal)
@@ -334,11 +334,11 @@ def sampling_generator(step: GANStep) -> Generator:
     return next((one for one in reversed(kept) if one is not None), step.networks.generator)
 
 
-def _refuse_without_instances(recipe: Recipe, players: Networks) -> None:
+def _refuse_without_instances(recipe: Recipe, networks: Networks) -> None:
     """Both players must take instances."""
     for kind, network, registry in (
-        ("generator", players.generator, GENERATORS),
-        ("discriminator", players.discriminator, DISCRIMINATORS),
+        ("generator", networks.generator, GENERATORS),
+        ("discriminator", networks.discriminator, DISCRIMINATORS),
     ):
         if not parts_with_instances(network):
             able = ", ".join(name for name in registry if registry[name].takes_instances)

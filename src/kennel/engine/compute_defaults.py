@@ -77,9 +77,9 @@ def compute_context(recipe: Recipe, device: torch.device, say: Callable[[str], N
     return ComputeContext(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
 
 
-def place(players: Networks, device: torch.device, speed: ComputeConfig) -> None:
+def place(networks: Networks, device: torch.device, speed: ComputeConfig) -> None:
     """Moves the players to the device, in the layout, with the convolutions that were decided on."""
-    for network in players.both():
+    for network in networks.both():
         place_network(network, device, speed)
 
 

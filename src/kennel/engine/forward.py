@@ -31,7 +31,7 @@ class DiscriminatorInput:
 
 
 class DiscriminatorForward:
-    """Shows images to the discriminator of `players`, as the techniques want it.
+    """Shows images to the discriminator of `networks`, as the techniques want it.
 
     Real and fake images go through it together, which is faster, unless a technique splits the batches or the
     discriminator compares images. Where a gradient by the images of one side will be wanted they go apart, so
@@ -39,9 +39,9 @@ class DiscriminatorForward:
     together.
     """
 
-    def __init__(self, players: Networks, techniques: Sequence[Technique], passes: ComputeContext) -> None:
+    def __init__(self, networks: Networks, techniques: Sequence[Technique], passes: ComputeContext) -> None:
         """`passes` says how the discriminator's are computed."""
-        self.players = players
+        self.networks = networks
         self.techniques = techniques
         self.passes = passes
         self._quick_look = passes.compiled(self._look)
@@ -50,15 +50,15 @@ class DiscriminatorForward:
         self._mixes_styles = any(
             type(one).transform_styles is not Technique.transform_styles for one in techniques
         )
-        self.splits_batches = players.discriminator.compares_images or any(
+        self.splits_batches = networks.discriminator.compares_images or any(
             technique.splits_batches for technique in techniques
         )
-        self.couples_images = any(isinstance(one, _BatchNorm) for one in players.discriminator.modules())
+        self.couples_images = any(isinstance(one, _BatchNorm) for one in networks.discriminator.modules())
 
-    def generate(self, latents: Latents, labels: Labels | None, turn: StepContext) -> Images:
+    def generate(self, latents: Latents, labels: Labels | None, context: StepContext) -> Images:
         """What the generator makes of the latents, their styles changed by the techniques that do so."""
-        generator = self.players.generator
-        with self.passes.autocast(turn.device):
+        generator = self.networks.generator
+        with self.passes.autocast(context.device):
             if not self._mixes_styles or not isinstance(generator, StyleGenerator):
                 images: Images = self._quick_draw(latents, labels)
                 return images
@@ -68,13 +68,13 @@ class DiscriminatorForward:
 
             styles = mapped(latents)
             for technique in self.techniques:
-                styles = technique.transform_styles(styles, mapped, turn)
+                styles = technique.transform_styles(styles, mapped, context)
             mixed: Images = self._quick_draw_of_styles(styles)
             return mixed
 
     def forward(
         self,
-        turn: StepContext,
+        context: StepContext,
         latents: Latents,
         labels: Labels | None,
         real: Images | None,
@@ -86,22 +86,22 @@ class DiscriminatorForward:
         `fake` are images, or what `show` made of them before. `twice` where the discriminator's gradients by
         the images will be differentiated again.
         """
-        generator, discriminator = self.players.generator, self.players.discriminator
+        generator, discriminator = self.networks.generator, self.networks.discriminator
 
         def judge(images: Images) -> Logits:
-            with self.passes.autocast(turn.device):
+            with self.passes.autocast(context.device):
                 logits: Logits = discriminator(images, labels)
                 return logits
 
         def draw(styles: Styles) -> Images:
             assert isinstance(generator, StyleGenerator)  # whoever has styles to draw has them from it
-            with self.passes.autocast(turn.device):
+            with self.passes.autocast(context.device):
                 return generator.synthesize(styles)
 
         shown: dict[Kind, DiscriminatorInput] = (
-            {} if real is None else {"real": self.prepare(real, turn, "real")}
+            {} if real is None else {"real": self.prepare(real, context, "real")}
         )
-        shown["fake"] = fake if isinstance(fake, DiscriminatorInput) else self.prepare(fake, turn, "fake")
+        shown["fake"] = fake if isinstance(fake, DiscriminatorInput) else self.prepare(fake, context, "fake")
         # A compiled pass has a first derivative only.
         look = self._look if twice else self._quick_look
         apart = self.splits_batches or (twice and not self.couples_images)
@@ -110,7 +110,7 @@ class DiscriminatorForward:
         for kinds in together:
             embedded = _joined([shown[kind].embedded for kind in kinds])
             both_labels = None if labels is None else torch.cat([labels] * len(kinds))
-            with self.passes.autocast(turn.device):
+            with self.passes.autocast(context.device):
                 features, logits = look(embedded, both_labels)
             for kind, its_features, its_logits in zip(
                 kinds, features.chunk(len(kinds)), logits.chunk(len(kinds)), strict=True
@@ -118,36 +118,38 @@ class DiscriminatorForward:
                 found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
                 found |= {f"{kind}_seen": shown[kind].seen, f"{kind}_embedded": shown[kind].embedded}
         found |= {"fake": shown["fake"].images, "real": real}
-        return ForwardOutput(self.players, turn, latents, labels, discriminate=judge, generate=draw, **found)
+        return ForwardOutput(
+            self.networks, context, latents, labels, discriminate=judge, generate=draw, **found
+        )
 
-    def reusable_fakes(self, drawn: Images, turn: StepContext, whole: bool) -> Images | DiscriminatorInput:
+    def reusable_fakes(self, drawn: Images, context: StepContext, whole: bool) -> Images | DiscriminatorInput:
         """What a discriminator's turn keeps of the fakes for the generator's turn that follows.
 
         These are the images, for a view of its own. Where the discriminator begins with a fixed network, it
         is the view and the network's maps too (if `whole`): what is costly is computed once for both turns.
         """
-        return self.prepare(drawn, turn, "fake") if whole and self.players.discriminator.embeds else drawn
+        return self.prepare(drawn, context, "fake") if whole and self.networks.discriminator.embeds else drawn
 
-    def prepare(self, images: Images, turn: StepContext, kind: Kind) -> DiscriminatorInput:
+    def prepare(self, images: Images, context: StepContext, kind: Kind) -> DiscriminatorInput:
         """The images through every view, and through the discriminator's fixed network where it has one."""
         seen = images
         for technique in self.techniques:
-            seen = technique.transform_inputs(seen, turn, kind)
+            seen = technique.transform_inputs(seen, context, kind)
         seen = self.passes.with_layout(seen)
-        with self.passes.autocast(turn.device):
-            return DiscriminatorInput(images, seen, self.players.discriminator.embed(seen))
+        with self.passes.autocast(context.device):
+            return DiscriminatorInput(images, seen, self.networks.discriminator.embed(seen))
 
     def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
-        images: Images = self.players.generator(latents, labels)
+        images: Images = self.networks.generator(latents, labels)
         return images
 
     def _drawn_of_styles(self, styles: Styles) -> Images:
-        generator = self.players.generator
+        generator = self.networks.generator
         assert isinstance(generator, StyleGenerator)
         return generator.synthesize(styles)
 
     def _look(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
-        discriminator = self.players.discriminator
+        discriminator = self.networks.discriminator
         features = discriminator.features_of(embedded, labels)
         return features, discriminator.logits(features, labels)
 

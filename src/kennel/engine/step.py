@@ -35,7 +35,7 @@ class GANStep:
 
     def __init__(
         self,
-        players: Networks,
+        networks: Networks,
         loss: Loss,
         techniques: Mapping[str, Technique],
         discriminator_optimiser: ScheduledOptimizer,
@@ -44,7 +44,7 @@ class GANStep:
         passes: ComputeContext | None = None,
     ) -> None:
         """`passes` says how the networks' are computed; losses and weights are float32 in any case."""
-        self.networks = players
+        self.networks = networks
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
@@ -58,7 +58,7 @@ class GANStep:
         movers = {"discriminator": discriminator_optimiser, "generator": generator_optimiser}
         self.nonfinite_guard = NonFiniteGuard(movers | dict(self.auxiliary_optimizers))
         self.compute = passes or ComputeContext()
-        self.forward = DiscriminatorForward(players, self.techniques, self.compute)
+        self.forward = DiscriminatorForward(networks, self.techniques, self.compute)
         self._kept: Images | DiscriminatorInput | None = None
         self.generator_needs_real = loss.generator_needs_real or any(
             technique.generator_needs_real for technique in self.techniques
@@ -66,47 +66,47 @@ class GANStep:
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
     def discriminator_step(
-        self, real: Images, latents: Latents, labels: Labels | None, turn: StepContext, keep: bool = False
+        self, real: Images, latents: Latents, labels: Labels | None, context: StepContext, keep: bool = False
     ) -> Statistics:
         """Teaches the discriminator to tell `real` from what the generator makes of `latents`.
 
         `keep` where a generator's turn of the same latents follows: it learns from the same fakes.
         """
-        due = {name: one for name, one in self.terms.items() if turn.is_due(one.interval)}
+        due = {name: one for name, one in self.terms.items() if context.is_due(one.interval)}
         self.compute.begin_step()
         with torch.set_grad_enabled(keep):
-            drawn = self.forward.generate(latents, labels, turn)
+            drawn = self.forward.generate(latents, labels, context)
         of_real, of_fake = (any(kind in one.gradients_of for one in due.values()) for kind in KINDS)
         real, fake = real.detach().requires_grad_(of_real), drawn.detach().requires_grad_(of_fake)
-        self._kept = self.forward.reusable_fakes(drawn, turn, whole=not of_fake) if keep else None
+        self._kept = self.forward.reusable_fakes(drawn, context, whole=not of_fake) if keep else None
         shown = self._kept.detached() if isinstance(self._kept, DiscriminatorInput) else fake
-        play = self.forward.forward(turn, latents, labels, real, shown, of_real or of_fake)
-        assert play.real_logits is not None
-        targets = Targets.for_logits(play.real_logits, play.fake_logits)
+        output = self.forward.forward(context, latents, labels, real, shown, of_real or of_fake)
+        assert output.real_logits is not None
+        targets = Targets.for_logits(output.real_logits, output.fake_logits)
         if self.loss.compares_images:
             targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
-            targets = technique.modify_targets(targets, turn)
+            targets = technique.modify_targets(targets, context)
         loss = adversarial = self.loss.discriminator_loss(
-            *of_all_ranks(play.real_logits, play.fake_logits, targets)
+            *of_all_ranks(output.real_logits, output.fake_logits, targets)
         )
         logged = {
-            "real_probability": play.real_logits.detach().sigmoid().mean(),
-            "fake_probability": play.fake_logits.detach().sigmoid().mean(),
+            "real_probability": output.real_logits.detach().sigmoid().mean(),
+            "fake_probability": output.fake_logits.detach().sigmoid().mean(),
         }
         for name, one in due.items():
-            if (term := one.discriminator_term(play)) is not None:
+            if (term := one.discriminator_term(output)) is not None:
                 loss = loss + one.weight * one.interval * term
                 logged[f"{name}_discriminator_term"] = term.detach()
                 logged["adversarial_discriminator_loss"] = adversarial.detach()
         logged = {"discriminator_loss": loss.detach(), **logged}
-        norm = _update(self.discriminator_optimizer.at(turn.progress), loss, self.nonfinite_guard, logged)
+        norm = _update(self.discriminator_optimizer.at(context.progress), loss, self.nonfinite_guard, logged)
         for technique in self.techniques:
-            technique.after_discriminator(play)
+            technique.after_discriminator(output)
         return {**logged, "discriminator_gradient_norm": norm}
 
     def generator_step(
-        self, real: Images | None, latents: Latents, labels: Labels | None, turn: StepContext
+        self, real: Images | None, latents: Latents, labels: Labels | None, context: StepContext
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
         kept, self._kept = self._kept, None
@@ -115,11 +115,11 @@ class GANStep:
         logged: Statistics = {}
         clipped: list[Scalar] = []
         with frozen(self.networks.discriminator):
-            fake = self.forward.generate(latents, labels, turn) if kept is None else kept
-            play = self.forward.forward(turn, latents, labels, real, fake)
-            loss = self._adversarial_loss(play) if self.adversarial else play.fake.new_zeros(())
+            fake = self.forward.generate(latents, labels, context) if kept is None else kept
+            output = self.forward.forward(context, latents, labels, real, fake)
+            loss = self._adversarial_loss(output) if self.adversarial else output.fake.new_zeros(())
             for name, one in self.terms.items():
-                if turn.is_due(one.interval) and (term := one.generator_term(play)) is not None:
+                if context.is_due(one.interval) and (term := one.generator_term(output)) is not None:
                     weighted = one.weight * one.interval * term
                     if one.clipped:
                         clipped.append(weighted)
@@ -128,24 +128,24 @@ class GANStep:
                     logged[f"{name}_generator_term"] = term.detach()
             logged = {"generator_loss": loss.detach(), **logged}
             norm = _update(
-                self.generator_optimizer.at(turn.progress), loss, self.nonfinite_guard, logged, clipped
+                self.generator_optimizer.at(context.progress), loss, self.nonfinite_guard, logged, clipped
             )
             logged["generator_gradient_norm"] = norm
         for name, companion in self.auxiliary_networks.items():
-            own_loss = companion.auxiliary_loss(play)
+            own_loss = companion.auxiliary_loss(output)
             logged[f"{name}_loss"] = own_loss.detach()
             own = {f"{name}_loss": logged[f"{name}_loss"]}
-            _update(self.auxiliary_optimizers[name].at(turn.progress), own_loss, self.nonfinite_guard, own)
+            _update(self.auxiliary_optimizers[name].at(context.progress), own_loss, self.nonfinite_guard, own)
         for name, technique in self.named_techniques.items():
-            technique.after_generator(play)
+            technique.after_generator(output)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
         return logged
 
-    def _adversarial_loss(self, play: ForwardOutput) -> Scalar:
-        fake_logits = all_gather(play.fake_logits)
-        real_logits = None if play.real_logits is None else all_gather(play.real_logits)
+    def _adversarial_loss(self, output: ForwardOutput) -> Scalar:
+        fake_logits = all_gather(output.fake_logits)
+        real_logits = None if output.real_logits is None else all_gather(output.real_logits)
         for technique in self.techniques:
-            if (kept := technique.select_fakes(fake_logits, play.context)) is not None:
+            if (kept := technique.select_fakes(fake_logits, output.context)) is not None:
                 fake_logits = fake_logits[kept]
                 real_logits = None if real_logits is None else real_logits[kept]
         return self.loss.generator_loss(real_logits, fake_logits)

@@ -123,41 +123,41 @@ class Trainer:
         latents: Latents | None = None
         for left in reversed(range(discriminator_turns)):
             number = progress.images_seen // plan.batch_size
-            turn = self._turn("discriminator", number, float(plan.batch_size))
-            real, labels = self._real(turn)
-            drawn, keep = self._latents(turn), plan.steps.reuse_fakes and left == 0
+            context = self._turn("discriminator", number, float(plan.batch_size))
+            real, labels = self._real(context)
+            drawn, keep = self._latents(context), plan.steps.reuse_fakes and left == 0
             latents = drawn if keep else None
-            self.running_means.add(self.step.discriminator_step(real, drawn, labels, turn, keep))
+            self.running_means.add(self.step.discriminator_step(real, drawn, labels, context, keep))
             progress.images_seen += plan.batch_size
         if not self.step.generator_needs_real:
             real = None
         share = plan.batch_size * discriminator_turns / plan.steps.generator
         for index in range(plan.steps.generator):
-            turn = self._turn("generator", number_of_round * plan.steps.generator + index, share)
-            drawn = self._latents(turn) if latents is None else latents
-            self.running_means.add(self.step.generator_step(real, drawn, labels, turn))
+            context = self._turn("generator", number_of_round * plan.steps.generator + index, share)
+            drawn = self._latents(context) if latents is None else latents
+            self.running_means.add(self.step.generator_step(real, drawn, labels, context))
 
     def _turn(self, player: Literal["discriminator", "generator"], number: int, share: float) -> StepContext:
         plan = self.plan
-        turn = StepContext(
+        context = StepContext(
             self.progress.images_seen, plan.total_images, player, number, plan.seed, plan.device, share
         )
         # Layers such as dropout draw from the global generator: it too depends on the turn alone.
-        seed_layers(turn.key("layers", rank()), plan.device)
-        return turn
+        seed_layers(context.key("layers", rank()), plan.device)
+        return context
 
-    def _real(self, turn: StepContext) -> tuple[Images, Labels | None]:
-        pixels, labels = self.stream.at(turn.images_seen)
+    def _real(self, context: StepContext) -> tuple[Images, Labels | None]:
+        pixels, labels = self.stream.at(context.images_seen)
         real = to_float(pixels)
         for technique in self.step.techniques:
-            real = technique.augment_real(real, turn)
+            real = technique.augment_real(real, context)
         return real, labels
 
-    def _latents(self, turn: StepContext) -> Latents:
-        random = turn.random("latents")
+    def _latents(self, context: StepContext) -> Latents:
+        random = context.random("latents")
         latents = random.own(self.draw_latents(self.plan.batch_size, random.generator))
         for technique in self.step.techniques:
-            latents = technique.transform_latents(latents, turn)
+            latents = technique.transform_latents(latents, context)
         return latents
 
     def _tick(self, began: tuple[int, float]) -> None:

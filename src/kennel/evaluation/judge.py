@@ -65,7 +65,7 @@ class Evaluator:
         self.reference, self.extractor, self.held_out = reference, extractor, held_out
         self.cached, self.batch, self.shared = cached, batch, shared and world_size() > 1
         self.notes: list[str] = []
-        self.evidence: MetricContext | None = None
+        self.context: MetricContext | None = None
         self._prepared: ReferenceFeatures | None = None
         self._held_out: ReferenceFeatures | None = None
         self._has_assisted = False
@@ -252,7 +252,7 @@ class Evaluator:
         passed = extract_rows(
             images, self.extractor, rows, batch=self.batch, shared=self.shared, on_progress=on_progress
         )
-        self.evidence = MetricContext(
+        self.context = MetricContext(
             FeatureSide(
                 passed.features,
                 passed.logits,
@@ -279,7 +279,7 @@ class Evaluator:
         for name in names:
             raise_if_cancelled()
             try:
-                judgements.append(self._judgement(name, self.evidence, images, count))
+                judgements.append(self._judgement(name, self.context, images, count))
             except JudgementError as error:
                 if asked is None or name in asked or names == [name]:
                     raise
@@ -302,8 +302,8 @@ class Evaluator:
             raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
         return list(dict.fromkeys(names))
 
-    def _judgement(self, name: str, evidence: MetricContext, images: ImageSource, count: int) -> Score:
-        finding = METRICS[name].find(evidence)
+    def _judgement(self, name: str, context: MetricContext, images: ImageSource, count: int) -> Score:
+        finding = METRICS[name].find(context)
         if not np.isfinite(finding.value):
             raise JudgementError(f"{name} of {images.name} is not finite: the features are degenerate")
         protocol = ScoreProtocol(
@@ -323,7 +323,7 @@ class Evaluator:
             reference_fingerprint=self.reference.fingerprint,
             reference_size=self.reference.shape,
             reference_fit=fit_of(self.reference),
-            seed=evidence.settings.seed,
+            seed=context.settings.seed,
             options=finding.protocol,
             notes=tuple(conversions(images, self.reference, self.extractor.channels)),
             versions=versions(),

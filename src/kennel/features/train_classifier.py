@@ -48,7 +48,7 @@ class TrainedClassifier:
 
 
 def train_classifier(
-    packed: ImageDataset,
+    dataset: ImageDataset,
     destination: Path | None = None,
     *,
     epochs: int | None = None,
@@ -62,32 +62,32 @@ def train_classifier(
     lies in the cache, where `classifier_file_for` finds it. Equal seeds give equal tensors on one machine
     with one number of threads. Raises `DataError` where the set has no classes to tell apart.
     """
-    labels = _checked_labels(packed)
+    labels = _checked_labels(dataset)
     device = torch.device(device)
     held_out = held_out_rows(labels, seed)
     training = np.setdiff1d(np.arange(len(labels)), held_out)
     epochs = default_epochs(len(training)) if epochs is None else epochs
-    channels, size, _ = packed.shape
+    channels, size, _ = dataset.shape
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(seed, "classifier weights"))
-        network = ClassifierNetwork(channels, size, len(packed.classes))
+        network = ClassifierNetwork(channels, size, len(dataset.classes))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        _fit(network, packed, labels, training, epochs, seed, device, on_progress)
-        accuracy = _accuracy(network, packed, labels, held_out, device)
+        _fit(network, dataset, labels, training, epochs, seed, device, on_progress)
+        accuracy = _accuracy(network, dataset, labels, held_out, device)
     facts = ClassifierFacts(
-        classes=packed.classes,
+        classes=dataset.classes,
         channels=channels,
         size=size,
         accuracy=accuracy,
         held_out=len(held_out),
-        count=len(packed),
-        fingerprint=packed.fingerprint,
+        count=len(dataset),
+        fingerprint=dataset.fingerprint,
         epochs=epochs,
         seed=seed,
         version=__version__,
     )
-    path = classifier_path(packed.fingerprint) if destination is None else destination
+    path = classifier_path(dataset.fingerprint) if destination is None else destination
     state: State = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_file(path) as temporary:
         save_file(state, temporary, facts.metadata(state))
@@ -118,27 +118,27 @@ def learning_rate(done: float) -> float:
     return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def _checked_labels(packed: ImageDataset) -> IndexArray:
-    if packed.labels is None or not packed.classes:
+def _checked_labels(dataset: ImageDataset) -> IndexArray:
+    if dataset.labels is None or not dataset.classes:
         raise DataError(
-            f"{packed.name} has no classes, and a classifier needs some: "
+            f"{dataset.name} has no classes, and a classifier needs some: "
             "prepare it from a folder for each class"
         )
-    labels = np.asarray(packed.labels, dtype=np.int64)
+    labels = np.asarray(dataset.labels, dtype=np.int64)
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < 2:
         raise DataError(
-            f"{packed.name} has images of one class only, and a classifier needs at least 2: "
+            f"{dataset.name} has images of one class only, and a classifier needs at least 2: "
             "prepare it from a folder for each class"
         )
     if counts.max() < 2:
         raise DataError(
-            f"{packed.name} has one image in each class, so none can be held out: give a set with more"
+            f"{dataset.name} has one image in each class, so none can be held out: give a set with more"
         )
-    _, height, width = packed.shape
+    _, height, width = dataset.shape
     if height != width or not SMALLEST <= width <= LARGEST:
         raise DataError(
-            f"{packed.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} to "
+            f"{dataset.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} to "
             f"{LARGEST} pixels: prepare it with --size {LARGEST}"
         )
     return labels
@@ -154,7 +154,7 @@ def _batches(count: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.
 
 def _fit(
     network: nn.Module,
-    packed: ImageDataset,
+    dataset: ImageDataset,
     labels: IndexArray,
     rows: IndexArray,
     epochs: int,
@@ -171,7 +171,7 @@ def _fit(
             batch = rows[places]
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(seen / total)
-            _, logits = network(_images(packed, batch, device))
+            _, logits = network(_images(dataset, batch, device))
             loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]).to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -182,12 +182,12 @@ def _fit(
         if not torch.isfinite(loss):
             raise WeightsError(
                 f"the classifier's loss is not finite after epoch {epoch + 1}: look for damaged images in "
-                f"{packed.name}, or give another --seed"
+                f"{dataset.name}, or give another --seed"
             )
 
 
 def _accuracy(
-    network: nn.Module, packed: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
+    network: nn.Module, dataset: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
 ) -> float:
     """The share of `rows` whose largest logit is their label's."""
     network.eval()
@@ -195,11 +195,11 @@ def _accuracy(
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            _, logits = network(_images(packed, batch, device))
+            _, logits = network(_images(dataset, batch, device))
             right += int((logits.argmax(1).cpu().numpy() == labels[batch]).sum())
     return right / len(rows)
 
 
-def _images(packed: ImageDataset, rows: IndexArray, device: torch.device) -> torch.Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(packed.images[rows])).to(device)
+def _images(dataset: ImageDataset, rows: IndexArray, device: torch.device) -> torch.Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(dataset.images[rows])).to(device)
     return scaled(pixels.float()).contiguous(memory_format=torch.channels_last)

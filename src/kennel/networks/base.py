@@ -50,15 +50,15 @@ class Network(nn.Module):
     takes_instances: ClassVar[bool] = False
     """Whether it can be conditioned on instances where the setting has some."""
 
-    def __init__(self, setting: NetworkSpec, options: Any) -> None:
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
         super().__init__()
-        if self.sizes and setting.size not in self.sizes:
+        if self.sizes and spec.size not in self.sizes:
             raise RecipeError(
-                f"{type(self).__name__} cannot draw {setting.size}x{setting.size} images: it supports "
+                f"{type(self).__name__} cannot draw {spec.size}x{spec.size} images: it supports "
                 f"{', '.join(map(str, self.sizes))}; prepare the set with one of these as --size"
             )
-        self.spec = setting
+        self.spec = spec
         self.options = options
 
 
@@ -129,9 +129,9 @@ class Discriminator(Network):
         """
         return None
 
-    def __init__(self, setting: NetworkSpec, options: Any) -> None:
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
         """`options` is an instance of the class's own `Options`."""
-        super().__init__(setting, options)
+        super().__init__(spec, options)
         self.statistics = nn.ModuleList()
 
     @property

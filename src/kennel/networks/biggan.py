@@ -75,20 +75,20 @@ class BigganGenerator(ResidualGenerator):
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
         self.slots = len(widths) if options.hierarchical else 1
-        chunk = chunk_width(setting, self.slots, "biggan")
-        embedding = options.shared_embedding if setting.num_classes else 0
+        chunk = chunk_width(spec, self.slots, "biggan")
+        embedding = options.shared_embedding if spec.num_classes else 0
         if embedding:
-            self.embedding = nn.Embedding(setting.num_classes, embedding)
-        self.tables = 0 if embedding else setting.num_classes
+            self.embedding = nn.Embedding(spec.num_classes, embedding)
+        self.tables = 0 if embedding else spec.num_classes
         vector = embedding + (chunk if options.hierarchical else 0)
         conditioning = Conditioning(self.tables, vector, options.epsilon)
         blocks = generator_blocks(widths, [conditioning] * (len(widths) - 1), options.activation)
-        attention = side_of(options.attention, setting.size)
+        attention = side_of(options.attention, spec.size)
         self.assemble(chunk, widths[0], blocks, generator_maps(widths), attention)
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
@@ -119,11 +119,11 @@ class BigganDiscriminator(ProjectionDiscriminator):
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
-        halvings = HALVINGS[setting.size]
-        blocks = discriminator_blocks(setting.channels, widths, halvings, True, options.activation)
-        maps = discriminator_maps(setting.size, widths, halvings)
-        self.assemble(blocks, maps, side_of(options.attention, setting.size))
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
+        halvings = HALVINGS[spec.size]
+        blocks = discriminator_blocks(spec.channels, widths, halvings, True, options.activation)
+        maps = discriminator_maps(spec.size, widths, halvings)
+        self.assemble(blocks, maps, side_of(options.attention, spec.size))

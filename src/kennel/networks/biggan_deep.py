@@ -142,13 +142,13 @@ class BigganDeepGenerator(ResidualGenerator):
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
-        told = setting.latent_dim
-        if setting.num_classes:
-            self.embedding = nn.Embedding(setting.num_classes, options.shared_embedding)
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
+        told = spec.latent_dim
+        if spec.num_classes:
+            self.embedding = nn.Embedding(spec.num_classes, options.shared_embedding)
             told += options.shared_embedding
         conditioning = Conditioning(0, told, options.epsilon)
         blocks, maps = [], []
@@ -157,7 +157,7 @@ class BigganDeepGenerator(ResidualGenerator):
                 after = narrower if last else width
                 blocks.append(DeepGeneratorBlock(width, after, conditioning, options.activation, last))
                 maps.append((STEM_SIDE * 2 ** (level + last), after))
-        self.assemble(told, widths[0], blocks, maps, side_of(options.attention, setting.size))
+        self.assemble(told, widths[0], blocks, maps, side_of(options.attention, spec.size))
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         """The whole latent and the embedding of the label, for the stem and for every block."""
@@ -187,16 +187,16 @@ class BigganDeepDiscriminator(ProjectionDiscriminator):
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
-        layers: list[nn.Module] = [Convolution(setting.channels, widths[0], 3, padding=1)]
-        maps = [(setting.size, widths[0])]
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
+        layers: list[nn.Module] = [Convolution(spec.channels, widths[0], 3, padding=1)]
+        maps = [(spec.size, widths[0])]
         for level, (width, wider) in enumerate(pairwise(widths)):
             for first in [True] + [False] * (options.depth - 1):
-                halves = first and level < HALVINGS[setting.size]
+                halves = first and level < HALVINGS[spec.size]
                 before = width if first else wider
                 layers.append(DeepDiscriminatorBlock(before, wider, options.activation, halves))
                 maps.append((maps[-1][0] // (2 if halves else 1), wider))
-        self.assemble(layers, maps, side_of(options.attention, setting.size))
+        self.assemble(layers, maps, side_of(options.attention, spec.size))

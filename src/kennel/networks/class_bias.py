@@ -15,11 +15,11 @@ class ClassBias(nn.Embedding):
     it is a constant plane of the label, but for what the padding hides of it at the border.
     """
 
-    def __init__(self, setting: NetworkSpec, beside: nn.Linear | nn.Conv2d) -> None:
+    def __init__(self, spec: NetworkSpec, beside: nn.Linear | nn.Conv2d) -> None:
         """A column for each class of `setting`, as wide as the outputs of the layer `beside`."""
         fan_in, width = beside.weight[0].numel(), beside.weight.shape[0]
-        self._bound = (fan_in + setting.num_classes) ** -0.5
-        super().__init__(setting.num_classes, width)
+        self._bound = (fan_in + spec.num_classes) ** -0.5
+        super().__init__(spec.num_classes, width)
 
     def reset_parameters(self) -> None:
         """Drawn as the layer draws the rest of its weights."""

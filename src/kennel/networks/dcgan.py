@@ -128,11 +128,11 @@ class DcganGenerator(Generator):
     conditional = "optional"
     takes_instances = True
 
-    def __init__(self, setting: NetworkSpec, options: DcganGeneratorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: DcganGeneratorOptions) -> None:
         """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
-        super().__init__(setting, options)
-        maps = sides(setting.size)
-        widths = [channels_at(side, setting.size, options) for side in maps]
+        super().__init__(spec, options)
+        maps = sides(spec.size)
+        widths = [channels_at(side, spec.size, options) for side in maps]
         self.deepest = maps[0]
         self.slots = 1 + len(maps) if options.hierarchical else 1
         if options.hierarchical and not options.batch_norm:
@@ -140,11 +140,11 @@ class DcganGenerator(Generator):
                 "generator.hierarchical feeds chunks of the latent to the batch norms, and "
                 "generator.batch_norm=false leaves them out: set one of the two otherwise"
             )
-        chunk = chunk_width(setting, self.slots, "dcgan")
-        embedded = setting.instance_dim or (options.shared_embedding if setting.num_classes else 0)
+        chunk = chunk_width(spec, self.slots, "dcgan")
+        embedded = spec.instance_dim or (options.shared_embedding if spec.num_classes else 0)
         # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
         self.stem = nn.Linear(chunk + embedded, widths[0] * self.deepest**2, bias=False)
-        attending = attends_after(setting.size, options)
+        attending = attends_after(spec.size, options)
         conditioned = options.hierarchical or embedded
         conditioning = Conditioning(vector=chunk + embedded if conditioned else 0)
         layers: list[nn.Module] = []
@@ -162,19 +162,19 @@ class DcganGenerator(Generator):
                 layers.append(SkipExcitation(widths[level - SKIPPED], width))
             if level == attending:
                 layers.append(NonLocalBlock(width))
-        layers.append(TransposedConvolution(widths[-1], setting.channels, 4, stride=2, padding=1))
+        layers.append(TransposedConvolution(widths[-1], spec.channels, 4, stride=2, padding=1))
         if options.checkerboard_filter:
             layers.append(CheckerboardFilter())
         layers.append(nn.Tanh())
         self.layers = ConditionedLayers(*layers)
         self.embedding: nn.Module | None = None
-        if setting.num_instances:
+        if spec.num_instances:
             # The layers that get the vector map it themselves.
-            self.embedding = InstanceVectors(setting.num_instances, embedded)
+            self.embedding = InstanceVectors(spec.num_instances, embedded)
         elif embedded:
-            self.embedding = nn.Embedding(setting.num_classes, embedded)
-        if setting.num_classes and not embedded:
-            self.label = ClassBias(setting, self.stem)
+            self.embedding = nn.Embedding(spec.num_classes, embedded)
+        if spec.num_classes and not embedded:
+            self.label = ClassBias(spec, self.stem)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
@@ -223,13 +223,13 @@ class DcganDiscriminator(Discriminator):
     conditional = "optional"
     feeds_labels = True
 
-    def __init__(self, setting: NetworkSpec, options: DcganDiscriminatorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: DcganDiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        maps = sides(setting.size)[::-1]
-        widths = [channels_at(side, setting.size, options) for side in maps]
-        self.first = Convolution(setting.channels, widths[0], 4, stride=2, padding=1)
-        attending = attends_after(setting.size, options)
+        super().__init__(spec, options)
+        maps = sides(spec.size)[::-1]
+        widths = [channels_at(side, spec.size, options) for side in maps]
+        self.first = Convolution(spec.channels, widths[0], 4, stride=2, padding=1)
+        attending = attends_after(spec.size, options)
         layers: list[nn.Module] = [activation(options.activation)]
         if attending == len(widths) - 1:
             layers.append(NonLocalBlock(widths[0]))
@@ -246,7 +246,7 @@ class DcganDiscriminator(Discriminator):
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * maps[-1] ** 2, 1)
         if self.reads_labels:
-            self.label = ClassBias(setting, self.first)
+            self.label = ClassBias(spec, self.first)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The deepest map, flattened."""

@@ -98,15 +98,15 @@ class FastganGenerator(Generator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(256, 3, 256)
     conditional = "optional"
 
-    def __init__(self, setting: NetworkSpec, options: FastganOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: FastganOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = widths_of(setting.size, options.base_channels)
-        conditioning = Conditioning(classes=setting.num_classes if options.class_batch_norm else 0)
-        self.stem = nn.Linear(setting.latent_dim, 2 * widths[4] * 16, bias=False)
+        super().__init__(spec, options)
+        widths = widths_of(spec.size, options.base_channels)
+        conditioning = Conditioning(classes=spec.num_classes if options.class_batch_norm else 0)
+        self.stem = nn.Linear(spec.latent_dim, 2 * widths[4] * 16, bias=False)
         self.normalise = conditioning.batch_norm(2 * widths[4])
-        if setting.num_classes:
-            self.label = ClassBias(setting, self.stem)
+        if spec.num_classes:
+            self.label = ClassBias(spec, self.stem)
         self.blocks = nn.ModuleDict()
         self.excitations = nn.ModuleDict()
         for side in list(widths)[1:]:
@@ -122,7 +122,7 @@ class FastganGenerator(Generator):
             coarse = self._coarse(side)
             if coarse is not None:
                 self.excitations[str(side)] = SkipExcitation(widths[coarse], width)
-        self.to_pixels = Convolution(widths[setting.size], setting.channels, 3, padding=1)
+        self.to_pixels = Convolution(widths[spec.size], spec.channels, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.normal_(layer.weight, 0.0, 0.02)  # the authors'

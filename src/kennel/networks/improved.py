@@ -32,17 +32,17 @@ class ImprovedGenerator(Generator):
     sizes: ClassVar[tuple[int, ...]] = (28,)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        self.stem = nn.Linear(setting.latent_dim, options.base_channels * 7 * 7)
+        super().__init__(spec, options)
+        self.stem = nn.Linear(spec.latent_dim, options.base_channels * 7 * 7)
         half = max(1, options.base_channels // 2)
         self.layers = nn.Sequential(
             nn.ReLU(inplace=True),
             TransposedConvolution(options.base_channels, half, 4, stride=2, padding=1, bias=False),  # 14x14
             CrossReplicaBatchNorm(half),
             nn.ReLU(inplace=True),
-            TransposedConvolution(half, setting.channels, 4, stride=2, padding=1),  # 28x28
+            TransposedConvolution(half, spec.channels, 4, stride=2, padding=1),  # 28x28
             nn.Tanh(),
         )
 
@@ -73,12 +73,12 @@ class ImprovedDiscriminator(Discriminator):
     sizes: ClassVar[tuple[int, ...]] = (28,)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
+        super().__init__(spec, options)
         width = options.base_channels
         self.layers = nn.Sequential(
-            Convolution(setting.channels, width, 4, stride=2, padding=1),  # 14x14
+            Convolution(spec.channels, width, 4, stride=2, padding=1),  # 14x14
             nn.LeakyReLU(0.2, inplace=True),
             Convolution(width, 2 * width, 4, stride=2, padding=1, bias=False),  # 7x7
             CrossReplicaBatchNorm(2 * width),

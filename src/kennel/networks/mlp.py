@@ -35,20 +35,20 @@ class MlpGenerator(Generator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
     conditional = "optional"
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        self.first = nn.Linear(setting.latent_dim, options.hidden[0])
+        super().__init__(spec, options)
+        self.first = nn.Linear(spec.latent_dim, options.hidden[0])
         layers: list[nn.Module] = [activation(options.activation)]
         for width, wider in pairwise(options.hidden):
             layers.append(nn.Linear(width, wider))
             if options.batch_norm:
                 layers.append(CrossReplicaBatchNorm1d(wider))
             layers.append(activation(options.activation))
-        layers += [nn.Linear(options.hidden[-1], setting.channels * setting.size**2), nn.Tanh()]
+        layers += [nn.Linear(options.hidden[-1], spec.channels * spec.size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        if setting.num_classes:
-            self.label = ClassBias(setting, self.first)
+        if spec.num_classes:
+            self.label = ClassBias(spec, self.first)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent."""
@@ -79,17 +79,17 @@ class MlpDiscriminator(Discriminator):
     conditional = "optional"
     feeds_labels = True
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        self.first = nn.Linear(setting.channels * setting.size**2, options.hidden[0])
+        super().__init__(spec, options)
+        self.first = nn.Linear(spec.channels * spec.size**2, options.hidden[0])
         layers = self._after_a_layer()
         for width, wider in pairwise(options.hidden):
             layers += [nn.Linear(width, wider), *self._after_a_layer()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(options.hidden[-1], 1)
         if self.reads_labels:
-            self.label = ClassBias(setting, self.first)
+            self.label = ClassBias(spec, self.first)
 
     def _after_a_layer(self) -> list[nn.Module]:
         dropout = [nn.Dropout(self.options.dropout)] if self.options.dropout else []

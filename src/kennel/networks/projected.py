@@ -159,12 +159,12 @@ class ProjectedDiscriminator(Discriminator):
     takes_instances = True
     embeds = True
 
-    def __init__(self, setting: NetworkSpec, options: ProjectedOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: ProjectedOptions) -> None:
         """Builds the layers for `setting`; weights that are not at hand raise `WeightsError`."""
-        super().__init__(setting, options)
-        if setting.channels == 2:
+        super().__init__(spec, options)
+        if spec.channels == 2:
             raise RecipeError("the discriminator projected looks at images, and points are none: take mlp")
-        self.side = options.side or side_for(setting.size)
+        self.side = options.side or side_for(spec.size)
         self.fixed = FixedNetwork(options.features)
         widths = self.mixed_widths
         self.mixing = Mixing(self.fixed.tap_widths, widths)
@@ -174,9 +174,9 @@ class ProjectedDiscriminator(Discriminator):
             for width, scale in zip(widths, SCALES, strict=True)
         )
         if options.pixels:
-            self.heads.append(Head(setting.channels, setting.size, options, outputs, options.pixels))
+            self.heads.append(Head(spec.channels, spec.size, options, outputs, options.pixels))
         if self.reads_labels:
-            self.label = label_embedding(setting, EMBEDDING)
+            self.label = label_embedding(spec, EMBEDDING)
 
     @property
     def teacher(self) -> str | None:

@@ -163,14 +163,14 @@ class ModernGenerator(Generator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 64)
     conditional = "optional"
 
-    def __init__(self, setting: NetworkSpec, options: ModernGeneratorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: ModernGeneratorOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = stage_widths(setting.size, options)
+        super().__init__(spec, options)
+        widths = stage_widths(spec.size, options)
         blocks = options.blocks * len(widths)
-        entry = setting.latent_dim
-        if setting.num_classes:
-            self.label = nn.Embedding(setting.num_classes, setting.latent_dim)
+        entry = spec.latent_dim
+        if spec.num_classes:
+            self.label = nn.Embedding(spec.num_classes, spec.latent_dim)
             _variance_keeping(self.label, 1.0)
             entry *= 2
         self.start = nn.Parameter(torch.randn(widths[0], 4, 4))
@@ -183,7 +183,7 @@ class ModernGenerator(Generator):
             layers += [Block(width, options, blocks) for _ in range(options.blocks)]
         self.layers = nn.Sequential(*layers)
         self.bounded = options.pixels == "tanh"
-        self.to_pixels = Convolution(widths[-1], setting.channels, 1, bias=False)
+        self.to_pixels = Convolution(widths[-1], spec.channels, 1, bias=False)
         _variance_keeping(self.to_pixels, 1.0)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
@@ -209,12 +209,12 @@ class ModernDiscriminator(Discriminator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 64)
     conditional = "optional"
 
-    def __init__(self, setting: NetworkSpec, options: ModernDiscriminatorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: ModernDiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = stage_widths(setting.size, options)[::-1]
+        super().__init__(spec, options)
+        widths = stage_widths(spec.size, options)[::-1]
         blocks = options.blocks * len(widths)
-        self.from_pixels = Convolution(setting.channels, widths[0], 1, bias=False)
+        self.from_pixels = Convolution(spec.channels, widths[0], 1, bias=False)
         _variance_keeping(self.from_pixels, 1.0)
         layers: list[nn.Module] = []
         for index, width in enumerate(widths):
@@ -228,7 +228,7 @@ class ModernDiscriminator(Discriminator):
         self.head = nn.Linear(widths[-1], outputs, bias=False)
         _variance_keeping(self.head, 1.0)
         if self.reads_labels:
-            self.label = nn.Embedding(setting.num_classes, outputs)
+            self.label = nn.Embedding(spec.num_classes, outputs)
             _variance_keeping(self.label, outputs**-0.5)  # so that the inner product keeps the variance
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:

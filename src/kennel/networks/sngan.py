@@ -44,13 +44,13 @@ class SnganGenerator(ResidualGenerator):
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[setting.size]]
-        by_class = [Conditioning(setting.num_classes, 0, options.epsilon)] * (len(widths) - 1)
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
+        by_class = [Conditioning(spec.num_classes, 0, options.epsilon)] * (len(widths) - 1)
         blocks = generator_blocks(widths, by_class, options.activation)
-        self.assemble(setting.latent_dim, widths[0], blocks, generator_maps(widths), self.attention_side())
+        self.assemble(spec.latent_dim, widths[0], blocks, generator_maps(widths), self.attention_side())
 
     def attention_side(self) -> int:
         """The side of the maps that attend to themselves; 0: none do."""
@@ -79,13 +79,13 @@ class SnganDiscriminator(ProjectionDiscriminator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
     wide: ClassVar[bool] = False
 
-    def __init__(self, setting: NetworkSpec, options: Options) -> None:
+    def __init__(self, spec: NetworkSpec, options: Options) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[setting.size]]
-        halvings = HALVINGS[setting.size]
-        blocks = discriminator_blocks(setting.channels, widths, halvings, self.wide, options.activation)
-        self.assemble(blocks, discriminator_maps(setting.size, widths, halvings), self.attention_side())
+        super().__init__(spec, options)
+        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
+        halvings = HALVINGS[spec.size]
+        blocks = discriminator_blocks(spec.channels, widths, halvings, self.wide, options.activation)
+        self.assemble(blocks, discriminator_maps(spec.size, widths, halvings), self.attention_side())
 
     def attention_side(self) -> int:
         """The side of the maps that attend to themselves; 0: none do."""

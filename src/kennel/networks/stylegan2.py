@@ -90,13 +90,13 @@ def unit(vectors: Features) -> Features:
 class Mapping(nn.Module):
     """Normalized latents, beside them a normalized embedding of the class, to styles; all in float32."""
 
-    def __init__(self, setting: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
         """Layers that learn a hundredth as fast as others."""
         super().__init__()
-        self.classes = setting.num_classes
-        inputs = setting.latent_dim
-        if setting.num_classes:
-            self.label = nn.Embedding(setting.num_classes, options.style)
+        self.classes = spec.num_classes
+        inputs = spec.latent_dim
+        if spec.num_classes:
+            self.label = nn.Embedding(spec.num_classes, options.style)
             inputs += options.style
         self.layers = nn.ModuleList(
             EqualizedLinear(options.style if index else inputs, options.style, gain=GAIN, multiplier=0.01)
@@ -192,16 +192,16 @@ class StyleGAN2Generator(StyleGenerator):
 
     mean_style: Tensor
 
-    def __init__(self, setting: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: StyleGAN2GeneratorOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        of_sides = widths(setting.size, options)
-        self.mapping = Mapping(setting, options)
+        super().__init__(spec, options)
+        of_sides = widths(spec.size, options)
+        self.mapping = Mapping(spec, options)
         self.register_buffer("mean_style", torch.zeros(options.style))
         self.start = nn.Parameter(torch.randn(1, of_sides[0], START, START))
         self.doubling = Resample("up")
         self.stages = nn.ModuleList(
-            Stage(width, wider, START << level, setting.channels, options)
+            Stage(width, wider, START << level, spec.channels, options)
             for level, (width, wider) in enumerate(pairwise([of_sides[0], *of_sides]))
         )
         self.styled = 2 * len(of_sides)
@@ -273,12 +273,12 @@ class StyleGAN2Discriminator(Discriminator):
     paper_spec: ClassVar[NetworkSpec] = NATIVE
     conditional = "optional"
 
-    def __init__(self, setting: NetworkSpec, options: StyleGAN2DiscriminatorOptions) -> None:
+    def __init__(self, spec: NetworkSpec, options: StyleGAN2DiscriminatorOptions) -> None:
         """Builds the layers for `setting`."""
-        super().__init__(setting, options)
-        of_sides = widths(setting.size, options)[::-1]
+        super().__init__(spec, options)
+        of_sides = widths(spec.size, options)[::-1]
         last = of_sides[-1]
-        self.from_pixels = EqualizedConvolution(setting.channels, of_sides[0], 1, gain=GAIN)
+        self.from_pixels = EqualizedConvolution(spec.channels, of_sides[0], 1, gain=GAIN)
         self.blocks = nn.Sequential(*(ResidualHalving(*pair) for pair in pairwise(of_sides)))
         self.compares_images = options.group > 0
         self.spread = MinibatchStddevLayer(options.group) if options.group else None
@@ -286,7 +286,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.dense = EqualizedLinear(last * START**2, last, gain=GAIN)
         self.head = EqualizedLinear(last, last if self.reads_labels else 1)
         if self.reads_labels:
-            self.label = nn.Embedding(setting.num_classes, last)
+            self.label = nn.Embedding(spec.num_classes, last)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last linear layer but one, activated (batch, channels), float32."""

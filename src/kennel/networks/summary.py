@@ -11,7 +11,7 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def parameters_at(kind: type[Network], setting: NetworkSpec, **options: object) -> int:
+def parameters_at(kind: type[Network], spec: NetworkSpec, **options: object) -> int:
     """The parameters of a registered network at `setting`; nothing is allocated for them."""
     with torch.device("meta"):
-        return parameter_count(kind(setting, kind.Options(**options)))
+        return parameter_count(kind(spec, kind.Options(**options)))

@@ -38,7 +38,7 @@ def biggan() -> Recipe:
         generator=ComponentConfig(name="biggan", base_channels=64),
         discriminator=ComponentConfig(name="biggan", base_channels=64),
         loss=ComponentConfig(name="hinge"),
-        techniques=(ComponentConfig(name="spectral_norm", players="both", exempt=["attention"]),),
+        techniques=(ComponentConfig(name="spectral_norm", networks="both", exempt=["attention"]),),
         generator_optimizer=OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.999)),
         discriminator_optimizer=OptimizerConfig(learning_rate=4e-4, betas=(0.0, 0.999)),
         batch_size=64,
@@ -74,7 +74,7 @@ def biggan_original() -> Recipe:
         loss=ComponentConfig(name="hinge"),
         techniques=(
             ComponentConfig(name="orthogonal_init"),
-            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="spectral_norm", networks="both"),
             ComponentConfig(name="orthogonal_regularisation", form="off_diagonal", weight=1e-4),
             ComponentConfig(name="ema", half_life_images=28_400_000, ramp_up=1.0),
         ),
@@ -117,7 +117,7 @@ def biggan_dogs() -> Recipe:
         loss=ComponentConfig(name="bce"),
         techniques=(
             ComponentConfig(name="orthogonal_init"),
-            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="spectral_norm", networks="both"),
             ComponentConfig(name="one_sided_smoothing", real=0.9),
             ComponentConfig(name="horizontal_flip"),
         ),

@@ -28,7 +28,7 @@ def sagan() -> Recipe:
         loss=ComponentConfig(name="hinge"),
         techniques=(
             ComponentConfig(name="xavier_init", residual_gain=1.0),
-            ComponentConfig(name="spectral_norm", players="both"),
+            ComponentConfig(name="spectral_norm", networks="both"),
             ComponentConfig(name="ema"),
         ),
         generator_optimizer=OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9)),

@@ -20,8 +20,9 @@ def sngan() -> Recipe:
     hinge loss, Adam 2e-4 with betas (0, 0.9), five discriminator turns a round, batches of 64, latents of
     128, a learning rate that falls to 0 along a line; in the released code 50,000 rounds on CIFAR-10 (16
     million images), and Xavier weights with a gain of sqrt(2) in residual branches. Add
-    `--set num_classes=null` for class-conditional batch norm and the projection discriminator (Miyato and Koyama 2018, arXiv
-    1802.05637). The paper's generator has twice the discriminator's batch; here they are equal.
+    `--set num_classes=null` for class-conditional batch norm and the projection discriminator (Miyato and
+    Koyama 2018, arXiv 1802.05637). The paper's generator has twice the discriminator's batch; here they are
+    equal.
 
     Data: kennel data prepare cifar10 sets/cifar10
     Command: kennel train sngan --data sets/cifar10 --out runs/sngan
@@ -37,7 +38,7 @@ def sngan() -> Recipe:
         loss=ComponentConfig(name="hinge"),
         techniques=(
             ComponentConfig(name="xavier_init"),
-            ComponentConfig(name="spectral_norm", players="discriminator"),
+            ComponentConfig(name="spectral_norm", networks="discriminator"),
             ComponentConfig(name="ema", half_life_images=50_000),
         ),
         generator_optimizer=adam,
@@ -73,7 +74,7 @@ def sn_dcgan() -> Recipe:
         techniques=(
             ComponentConfig(name="normal_init"),
             ComponentConfig(name="separate_batches"),
-            ComponentConfig(name="spectral_norm", players="discriminator"),
+            ComponentConfig(name="spectral_norm", networks="discriminator"),
         ),
         generator_optimizer=adam,
         discriminator_optimizer=adam,

@@ -35,7 +35,7 @@ LINES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)))
 
 
 def draw_judging(
-    evidence: MetricContext,
+    context: MetricContext,
     judgements: Sequence[Score],
     folder: Path,
     prefix: str = "",
@@ -49,16 +49,16 @@ def draw_judging(
     by_metric = {judgement.metric: judgement for judgement in judgements}
     drawn = []
     for name in pictures_of(by_metric):
-        if name == "memorisation" and not has_pixels(evidence):
+        if name == "memorisation" and not has_pixels(context):
             continue
         file = folder / f"{prefix}{name}.png"
         judgement = next(by_metric[metric] for metric in DRAWN_FROM[name] if metric in by_metric)
         match name:
             case "memorisation":
                 count = None if "memorisation" in by_metric else LOOKED_AT
-                draw_memorisation(evidence, file, count, text)
+                draw_memorisation(context, file, count, text)
             case "distances":
-                draw_distances(evidence, file)
+                draw_distances(context, file)
             case "precision_recall":
                 draw_precision_recall(judgement, file)
             case "fid_by_class":
@@ -68,7 +68,7 @@ def draw_judging(
 
 
 def draw_memorisation(
-    evidence: MetricContext,
+    context: MetricContext,
     destination: Path,
     count: int | None = None,
     text: Mapping[str, str] | None = None,
@@ -78,13 +78,13 @@ def draw_memorisation(
     Above each reference image stands its cosine distance; the one that the pixels show to be copied has a
     frame. `count` is passed to `suspects`.
     """
-    found = suspects(evidence, count)
+    found = suspects(context, count)
     shown = found[:ROWS]
-    assert evidence.images.source is not None
-    assert evidence.reference.source is not None
-    images = read_rows(evidence.images.source, np.array([one.image for one in shown], np.int64))
+    assert context.images.source is not None
+    assert context.reference.source is not None
+    images = read_rows(context.images.source, np.array([one.image for one in shown], np.int64))
     wanted = [row for one in shown for row in one.references]
-    references = read_rows(evidence.reference.source, np.array(wanted, np.int64))
+    references = read_rows(context.reference.source, np.array(wanted, np.int64))
     across, height = len(shown[0].references), CELL + GAP
     width = (across + 1) * (CELL + 0.08) + 0.2 + WORDS
     paper = Figure(figsize=(width, len(shown) * height + 1.0), dpi=DOTS_PER_INCH, facecolor="white")
@@ -120,9 +120,9 @@ def draw_memorisation(
             color=COLOURS[1] if one.copied else SOFT,
             fontweight="bold" if one.copied else "normal",
         )
-    title = f"The most suspicious of {len(evidence.images):,} images, and the nearest training images"
+    title = f"The most suspicious of {len(context.images):,} images, and the nearest training images"
     axes.text(0.1, 0.32, title, fontsize=12, fontweight="bold", color=INK)
-    axes.text(0.1, 0.42, _counts(evidence, found), fontsize=9, color=SOFT, va="top")
+    axes.text(0.1, 0.42, _counts(context, found), fontsize=9, color=SOFT, va="top")
     axes.set_xlim(0, width)
     axes.set_ylim(paper_height, 0)
     _save(paper, destination, text)
@@ -153,33 +153,33 @@ def _verdict(one: Suspect) -> str:
     return "\n".join([first, *changes, measured])
 
 
-def _counts(evidence: MetricContext, found: Sequence[Suspect]) -> str:
+def _counts(context: MetricContext, found: Sequence[Suspect]) -> str:
     compared = sum(one.alignment is not None for one in found)
     copies = sum(one.copied for one in found)
     return (
-        f"Of {len(evidence.reference):,} training images the nearest by {evidence.extractor} features, each "
+        f"Of {len(context.reference):,} training images the nearest by {context.extractor} features, each "
         f"under its cosine distance.\nOf the {compared:,} images whose pixels were compared, {copies:,} "
         f"{'is a copy' if copies == 1 else 'are copies'}."
     )
 
 
-def draw_distances(evidence: MetricContext, destination: Path) -> None:
+def draw_distances(context: MetricContext, destination: Path) -> None:
     """Histograms of the cosine distance to the nearest reference image: of judged images, of held-out real
     ones where there are any, of the reference's own images to the others; and the threshold of suspicion."""
-    if "reference_distances" in vars(evidence):  # measured already, for all
-        own = evidence.reference_distances
+    if "reference_distances" in vars(context):  # measured already, for all
+        own = context.reference_distances
     else:
-        settings = evidence.settings
+        settings = context.settings
         own = distances_to_the_others(
-            evidence.reference.features, OF_THE_REFERENCE, settings.seed, settings.device
+            context.reference.features, OF_THE_REFERENCE, settings.seed, settings.device
         )
     series: dict[str, tuple[Float64Array, str, Any]] = {
-        "judged images": (evidence.nearest.distances, COLOURS[0], LINES[0])
+        "judged images": (context.nearest.distances, COLOURS[0], LINES[0])
     }
-    if evidence.held_out_distances is not None:
-        series["held-out real images"] = (evidence.held_out_distances, COLOURS[2], LINES[1])
+    if context.held_out_distances is not None:
+        series["held-out real images"] = (context.held_out_distances, COLOURS[2], LINES[1])
     series["training images to the others"] = (own, COLOURS[1], LINES[2])
-    baseline = own if evidence.held_out_distances is None else evidence.held_out_distances
+    baseline = own if context.held_out_distances is None else context.held_out_distances
     threshold = float(np.quantile(baseline, SUSPICION))
     furthest = max(float(np.quantile(values, 0.999)) for values, _, _ in series.values())
     edges = np.linspace(0, max(furthest, threshold) * 1.02 or 1.0, BINS + 1)
@@ -190,13 +190,13 @@ def draw_distances(evidence: MetricContext, destination: Path) -> None:
             text = f"{name}: {len(values):,}, median {figure(float(np.median(values)))}"
             axes.stairs(counts, edges, color=colour, linewidth=1.8, linestyle=line, label=text, zorder=3)
             axes.stairs(counts, edges, color=colour, alpha=0.12, fill=True, zorder=2)
-        real = "held-out" if evidence.held_out_distances is not None else "training"
+        real = "held-out" if context.held_out_distances is not None else "training"
         text = f"1% of {real} images are nearer than {figure(threshold)}"
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=text, zorder=4)
         axes.set_xlim(0, edges[-1])
         axes.set_ylim(0, None)
         axes.yaxis.set_major_formatter(lambda value, place: f"{100 * value:.3g}%")
-        axes.set_xlabel(f"cosine distance to the nearest training image, {evidence.extractor} features")
+        axes.set_xlabel(f"cosine distance to the nearest training image, {context.extractor} features")
         axes.set_ylabel("share of the images")
         # Above the axes, where no curve can be.
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}

@@ -135,7 +135,7 @@ def prune(folder: Path, count: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def collect(step: GANStep, tally: RunningMeans) -> dict[str, Tensor]:
+def collect(step: GANStep, running_means: RunningMeans) -> dict[str, Tensor]:
     """Everything that a run needs to go on as if it had never stopped, by name."""
     tensors: dict[str, Tensor] = {}
 
@@ -148,11 +148,11 @@ def collect(step: GANStep, tally: RunningMeans) -> dict[str, Tensor]:
         add(name, _optimiser_state(scheduled.optimizer))
     for name, technique in step.named_techniques.items():
         add(f"technique.{name}", technique.state_dict())
-    add("tally", tally.state_dict())
+    add("tally", running_means.state_dict())
     return tensors
 
 
-def restore(checkpoint: Checkpoint, step: GANStep, tally: RunningMeans) -> None:
+def restore(checkpoint: Checkpoint, step: GANStep, running_means: RunningMeans) -> None:
     """Puts a checkpoint's state into freshly built objects of the same recipe."""
     try:
         step.networks.generator.load_state_dict(checkpoint.below("generator"))
@@ -163,7 +163,7 @@ def restore(checkpoint: Checkpoint, step: GANStep, tally: RunningMeans) -> None:
             technique.load_state_dict(state)
         for name, scheduled in _optimisers(step).items():
             _restore_optimiser(scheduled.optimizer, checkpoint.below(name))
-        tally.load_state_dict(checkpoint.below("tally"))
+        running_means.load_state_dict(checkpoint.below("tally"))
     except (RuntimeError, LookupError, ValueError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[-1].strip()
         raise CheckpointError(f"{checkpoint.path} was written for other networks: {reason}") from None

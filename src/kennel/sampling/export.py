@@ -76,8 +76,8 @@ def export(run: Path, destination: Path | None = None, wanted: Wanted | None = N
             f"--truncation {wanted.truncation:g} cannot be the default of a file: give one of at least "
             f"{LEAST_TRUNCATION} and at most {MOST_TRUNCATION:,.0f}, or leave it out"
         )
-    loaded, players = load_players(run, wanted.checkpoint)
-    teacher = loaded.teacher or players.discriminator.teacher
+    loaded, networks = load_players(run, wanted.checkpoint)
+    teacher = loaded.teacher or networks.discriminator.teacher
     tensors = generator_file.in_dtype(plain_state(loaded.generator), wanted.dtype)
     words = _words(loaded, teacher, wanted)
     differences = _differences(loaded, tensors, wanted)
@@ -145,12 +145,12 @@ def _words(loaded: LoadedRun, teacher: str | None, wanted: Wanted) -> Words:
 def _terms(path: Path, fingerprint: str) -> tuple[str, str]:
     """License and note of a known set, where the training set is still there and was made of one; else ""."""
     try:
-        packed = ImageDataset(path)
+        dataset = ImageDataset(path)
     except (DataError, OSError):
         return "", ""
-    provenance = packed.about.get("provenance")
+    provenance = dataset.about.get("provenance")
     source = provenance.get("source") if isinstance(provenance, dict) else None
-    if packed.fingerprint != fingerprint or not isinstance(source, str) or source not in KNOWN_SETS:
+    if dataset.fingerprint != fingerprint or not isinstance(source, str) or source not in KNOWN_SETS:
         return "", ""
     known = KNOWN_SETS[source]
     return "", f"{known.title} ({known.home}); terms of its images: {known.terms}"

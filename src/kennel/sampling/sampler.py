@@ -52,16 +52,16 @@ def latents_of(seeds: Sequence[int], latent: LatentConfig, truncation: float | N
     return torch.stack(rows)
 
 
-def class_weights(setting: NetworkSpec, how: ClassSampling = "data") -> tuple[int, ...]:
+def class_weights(spec: NetworkSpec, how: ClassSampling = "data") -> tuple[int, ...]:
     """How often each class is drawn beside the others: by the training set's counts, or all alike.
 
     Also alike where the counts are not known. In lowest terms, so that the counts of a balanced set draw
     exactly what "uniform" does; empty where the generator knows no classes.
     """
-    if how == "uniform" or not setting.class_counts:
-        return (1,) * setting.num_classes
-    common = math.gcd(*setting.class_counts)
-    return tuple(count // common for count in setting.class_counts)
+    if how == "uniform" or not spec.class_counts:
+        return (1,) * spec.num_classes
+    common = math.gcd(*spec.class_counts)
+    return tuple(count // common for count in spec.class_counts)
 
 
 def label_weights(generator: Generator, how: ClassSampling = "data") -> tuple[int, ...]:
@@ -274,8 +274,8 @@ class SampledSet:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
-        setting = self._samples.generator.spec
-        return setting.channels, setting.size, setting.size
+        spec = self._samples.generator.spec
+        return spec.channels, spec.size, spec.size
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:

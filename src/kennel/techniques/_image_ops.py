@@ -22,9 +22,9 @@ Padding: TypeAlias = Literal["zero", "reflect"]
 """What comes in from outside: mid-grey (0 of [-1, 1]), or the image mirrored at its border pixels."""
 
 
-def refuse_points(players: Networks, name: str) -> None:
+def refuse_points(networks: Networks, name: str) -> None:
     """Raises `RecipeError` where the networks draw points, which nothing here can turn, shift or colour."""
-    if players.generator.spec.size == 1:
+    if networks.generator.spec.size == 1:
         raise RecipeError(
             f"the technique {name} varies images, and the recipe draws points: give it a set of images, or "
             f"--set techniques.{name}=off"

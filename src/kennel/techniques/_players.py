@@ -9,10 +9,10 @@ from kennel.techniques.base import Networks
 Whose = Literal["discriminator", "generator", "both"]
 
 
-def networks_of(players: Networks, whose: Whose) -> dict[str, nn.Module]:
+def networks_of(networks: Networks, whose: Whose) -> dict[str, nn.Module]:
     """The networks that `whose` means, under their names."""
-    networks: dict[str, nn.Module] = {
-        "discriminator": players.discriminator,
-        "generator": players.generator,
+    named: dict[str, nn.Module] = {
+        "discriminator": networks.discriminator,
+        "generator": networks.generator,
     }
-    return networks if whose == "both" else {whose: networks[whose]}
+    return named if whose == "both" else {whose: named[whose]}

@@ -38,8 +38,8 @@ def leading_singular_values(matrix: Tensor, start: Tensor, iterations: int = 1) 
         left = torch.linalg.qr(matrix @ right).Q
     # matrix^T left = basis core, and core = turn values back^T: matrix ~ (left back) values (basis turn)^T.
     basis, core = torch.linalg.qr(matrix.T @ left)
-    turn, values, back = torch.linalg.svd(core)
-    return Leading(values, left @ back.T, basis @ turn)
+    context, values, back = torch.linalg.svd(core)
+    return Leading(values, left @ back.T, basis @ context)
 
 
 def random_start(rows: int, count: int, random: torch.Generator) -> Tensor:

@@ -130,9 +130,9 @@ class Ada(Technique):
     _turns: int = PrivateAttr(0)
     _images: float = PrivateAttr(0.0)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Refuses points."""
-        _image_ops.refuse_points(players, "ada")
+        _image_ops.refuse_points(networks, "ada")
 
     def scheduled(self, progress: float) -> float:
         """`fixed`, or the way there."""
@@ -140,15 +140,15 @@ class Ada(Technique):
         start = self.fixed if self.ramp == "constant" else 0.0
         return decayed(self.ramp, start, self.fixed, progress / self.until)
 
-    def probability(self, turn: StepContext) -> Scalar:
+    def probability(self, context: StepContext) -> Scalar:
         """p, a tensor on the device: nobody has to wait for its value."""
         if self.fixed is not None:
-            return torch.tensor(self.scheduled(turn.progress), device=turn.device)
-        return self._probability.to(turn.device)
+            return torch.tensor(self.scheduled(context.progress), device=context.device)
+        return self._probability.to(context.device)
 
-    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
         """The operations of the policy, each with probability p."""
-        draws = Chances(len(images), self.probability(turn), turn.random(f"ada.{kind}"))
+        draws = Chances(len(images), self.probability(context), context.random(f"ada.{kind}"))
         if "b" in self.policy:
             images = blitted(images, draws)
         if "g" in self.policy:
@@ -158,16 +158,16 @@ class Ada(Technique):
         return images
 
     @torch.no_grad()
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Looks how sure the discriminator is of real images, and adjusts p when it is time."""
-        assert play.real_logits is not None  # always there in the discriminator's turn
-        self._sign = mean_over_ranks(play.real_logits.sign().mean())
-        self._probability = self.probability(play.context)
+        assert output.real_logits is not None  # always there in the discriminator's turn
+        self._sign = mean_over_ranks(output.real_logits.sign().mean())
+        self._probability = self.probability(output.context)
         if self.fixed is not None:
             return
         self._signs = self._signs.to(self._sign) + self._sign
         self._turns += 1
-        self._images += play.context.images_in_step
+        self._images += output.context.images_in_step
         if self._turns < self.interval:
             return
         direction = (self._signs / self._turns - self.target).sign()

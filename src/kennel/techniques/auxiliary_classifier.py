@@ -31,9 +31,9 @@ class AuxiliaryClassifier(LossTerm):
 
     _right: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Gives the discriminator its `classifier`, which its optimiser moves and its checkpoint keeps."""
-        discriminator = players.discriminator
+        discriminator = networks.discriminator
         if discriminator.features_read_labels:
             raise RecipeError(
                 "auxiliary_classifier asks the discriminator for a class that it is told: add "
@@ -42,22 +42,22 @@ class AuxiliaryClassifier(LossTerm):
         classes = discriminator.spec.num_classes
         discriminator.classifier = init_linear(discriminator.feature_width, classes, random)
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar:
         """The cross-entropy on real images, and on fakes."""
-        assert play.real_features is not None
-        loss = self._cross_entropy(play, play.real_features, "real_accuracy")
+        assert output.real_features is not None
+        loss = self._cross_entropy(output, output.real_features, "real_accuracy")
         if self.fakes:
-            loss = loss + self._cross_entropy(play, play.fake_features, None)
+            loss = loss + self._cross_entropy(output, output.fake_features, None)
         return loss
 
-    def generator_term(self, play: ForwardOutput) -> Scalar:
+    def generator_term(self, output: ForwardOutput) -> Scalar:
         """The cross-entropy on the generator's images, `generator_weight` times."""
-        return self.generator_weight * self._cross_entropy(play, play.fake_features, "fake_accuracy")
+        return self.generator_weight * self._cross_entropy(output, output.fake_features, "fake_accuracy")
 
-    def _cross_entropy(self, play: ForwardOutput, features: Features, accuracy: str | None) -> Scalar:
-        labels = play.labels
+    def _cross_entropy(self, output: ForwardOutput, features: Features, accuracy: str | None) -> Scalar:
+        labels = output.labels
         assert labels is not None  # needs classes
-        answers = self.answers(play.networks.discriminator, features)
+        answers = self.answers(output.networks.discriminator, features)
         if accuracy:
             self._right[accuracy] = _accuracy(answers, labels)
         return cross_entropy(answers, labels)

@@ -119,22 +119,22 @@ class Technique(Config):
     supplies_class_signal: ClassVar[bool] = False
     """True where it makes the generator's class matter even if the discriminator reads no labels."""
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Reworks the networks once, before the first round; raises `RecipeError` where they do not fit."""
 
-    def weights_replaced(self, players: Networks) -> None:
+    def weights_replaced(self, networks: Networks) -> None:
         """Sees to what must hold of weights that took the place of those which `build` met."""
 
-    def augment_real(self, real: Images, turn: StepContext) -> Images:
+    def augment_real(self, real: Images, context: StepContext) -> Images:
         """Varies the real images as they come from the set."""
         return real
 
-    def transform_latents(self, latents: Latents, turn: StepContext) -> Latents:
+    def transform_latents(self, latents: Latents, context: StepContext) -> Latents:
         """Changes the latents that a turn draws."""
         return latents
 
     def transform_styles(
-        self, styles: Styles, mapped: Callable[[Latents], Styles], turn: StepContext
+        self, styles: Styles, mapped: Callable[[Latents], Styles], context: StepContext
     ) -> Styles:
         """Changes the styles that a turn's images are drawn from, where the generator has a mapping network.
 
@@ -142,25 +142,25 @@ class Technique(Config):
         """
         return styles
 
-    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
         """Transforms what the discriminator sees, real and fake alike; `kind` keeps their noise apart."""
         return images
 
-    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
+    def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
         """Changes the labels of a loss that has labels, in the discriminator's turn."""
         return targets
 
-    def select_fakes(self, fake_logits: Logits, turn: StepContext) -> Indices | None:
+    def select_fakes(self, fake_logits: Logits, context: StepContext) -> Indices | None:
         """Which images of a generator's turn its adversarial loss is made of; None for all.
 
         The logits are those of the whole batch, over all ranks.
         """
         return None
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Acts on weights, or learns from the turn, after the discriminator's update."""
 
-    def after_generator(self, play: ForwardOutput) -> None:
+    def after_generator(self, output: ForwardOutput) -> None:
         """Acts on weights, or learns from the turn, after the generator's update."""
 
     def statistics(self) -> dict[str, Tensor]:
@@ -187,7 +187,7 @@ class LossTerm(Technique):
     """
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset()
-    """Images that the discriminator's term differentiates with respect to: `play.real`, `play.fake`."""
+    """Images that the discriminator's term differentiates with respect to: `output.real`, `output.fake`."""
     clipped: ClassVar[bool] = False
     """True where the gradient of the generator's term is scaled down to the length of the rest's."""
 
@@ -199,11 +199,11 @@ class LossTerm(Technique):
         """Whether the generator minimises the terms alone, without the adversarial loss."""
         return False
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
         """Adds to the discriminator's loss; None for nothing."""
         return None
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
         """Adds to the generator's loss; None for nothing."""
         return None
 
@@ -221,7 +221,7 @@ class AuxiliaryNetwork(LossTerm):
         """The network, once `build` has made it."""
         raise NotImplementedError  # abstract
 
-    def auxiliary_loss(self, play: ForwardOutput) -> Scalar:
+    def auxiliary_loss(self, output: ForwardOutput) -> Scalar:
         """What the network minimises; the players' tensors must be detached."""
         raise NotImplementedError  # abstract
 

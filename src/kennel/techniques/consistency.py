@@ -23,13 +23,13 @@ class Consistency(LossTerm):
     flip: float = Field(0.5, ge=0, le=1)
     padding: Padding = "reflect"
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Refuses points."""
-        refuse_points(players, "consistency")
+        refuse_points(networks, "consistency")
 
-    def varied(self, images: Images, turn: StepContext, kind: Kind) -> Images:
+    def varied(self, images: Images, context: StepContext, kind: Kind) -> Images:
         """T: each image shifted, and perhaps mirrored."""
-        random, count = turn.random(f"consistency.{kind}"), len(images)
+        random, count = context.random(f"consistency.{kind}"), len(images)
         height, width = images.shape[2:]
 
         def pixels(side: int) -> torch.Tensor:
@@ -39,16 +39,20 @@ class Consistency(LossTerm):
         moved = shifted(images, pixels(height), pixels(width), self.padding)
         return mirrored(moved, random.uniform(count) < self.flip)
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar:
         """E|D(x) - D(T(x))|^2, and `fakes_weight` times that of the fakes."""
-        term = self._distance(play, play.real_logits, play.real_seen, "real")
+        term = self._distance(output, output.real_logits, output.real_seen, "real")
         if self.fakes_weight:
-            term = term + self.fakes_weight * self._distance(play, play.fake_logits, play.fake_seen, "fake")
+            term = term + self.fakes_weight * self._distance(
+                output, output.fake_logits, output.fake_seen, "fake"
+            )
         return term
 
     def _distance(
-        self, play: ForwardOutput, logits: Logits | None, seen: Images | None, kind: Kind
+        self, output: ForwardOutput, logits: Logits | None, seen: Images | None, kind: Kind
     ) -> Scalar:
         assert logits is not None
         assert seen is not None  # both sides are there in the discriminator's turn
-        return (logits - play.discriminate(self.varied(seen.detach(), play.context, kind))).square().mean()
+        return (
+            (logits - output.discriminate(self.varied(seen.detach(), output.context, kind))).square().mean()
+        )

@@ -33,13 +33,13 @@ class DiffAugment(Technique):
             raise ValueError(f"the policy {list(policy)} should list one or more variations, each once")
         return policy
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Refuses points."""
-        refuse_points(players, "diff_augment")
+        refuse_points(networks, "diff_augment")
 
-    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
         """Every variation of the policy in turn, each image by draws of its own."""
-        random = turn.random(f"diff_augment.{kind}")
+        random = context.random(f"diff_augment.{kind}")
         for variation in self.policy:
             if variation == "colour":
                 images = self._coloured(images, random)

@@ -34,22 +34,22 @@ class Ema(Technique):
 
     _average: Generator | None = PrivateAttr(None)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Takes a copy of the finished generator."""
-        self._average = copy.deepcopy(players.generator).requires_grad_(False).eval()
+        self._average = copy.deepcopy(networks.generator).requires_grad_(False).eval()
 
-    def half_life(self, turn: StepContext) -> float:
+    def half_life(self, context: StepContext) -> float:
         """The half-life in images that holds at this turn."""
         start = self.half_life_images if self.ramp == "constant" else 0.0
-        scheduled = decayed(self.ramp, start, self.half_life_images, turn.progress / self.until)
-        return min(scheduled, turn.images_seen * self.ramp_up)
+        scheduled = decayed(self.ramp, start, self.half_life_images, context.progress / self.until)
+        return min(scheduled, context.images_seen * self.ramp_up)
 
     @torch.no_grad()
-    def after_generator(self, play: ForwardOutput) -> None:
+    def after_generator(self, output: ForwardOutput) -> None:
         """Moves the average towards the generator by what the images since the last round weigh."""
-        turn, half_life = play.context, self.half_life(play.context)
-        keep = 0.5 ** (turn.images_in_step / half_life) if half_life else 0.0
-        averages, currents = self._paired(play.networks.generator)
+        context, half_life = output.context, self.half_life(output.context)
+        keep = 0.5 ** (context.images_in_step / half_life) if half_life else 0.0
+        averages, currents = self._paired(output.networks.generator)
         torch._foreach_lerp_(averages, currents, 1 - keep)
 
     def _paired(self, generator: Generator) -> tuple[list[Tensor], list[Tensor]]:

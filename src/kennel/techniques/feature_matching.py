@@ -39,8 +39,8 @@ class FeatureMatching(LossTerm):
         """True unless `adversarial`."""
         return not self.adversarial
 
-    def generator_term(self, play: ForwardOutput) -> Scalar:
+    def generator_term(self, output: ForwardOutput) -> Scalar:
         """The squared distance of the two batches' mean features; the discriminator stands still."""
-        assert play.real_features is not None  # generator_needs_real
-        apart = mean_over_ranks(play.real_features.float().mean(0) - play.fake_features.float().mean(0))
+        assert output.real_features is not None  # generator_needs_real
+        apart = mean_over_ranks(output.real_features.float().mean(0) - output.fake_features.float().mean(0))
         return apart.square().mean() if self.over_features == "mean" else apart.square().sum()

@@ -53,9 +53,9 @@ class R1(SquaredGradient):
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"real"})
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar:
         """gamma/2 E|grad D|^2 over the real images as they came from the set."""
-        return self.penalty(play.real_logits, play.real, play.context.progress)
+        return self.penalty(output.real_logits, output.real, output.context.progress)
 
 
 @TECHNIQUES.register("r2")
@@ -64,9 +64,9 @@ class R2(SquaredGradient):
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"fake"})
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar:
         """gamma/2 E|grad D|^2 over the images as they came from the generator."""
-        return self.penalty(play.fake_logits, play.fake, play.context.progress)
+        return self.penalty(output.fake_logits, output.fake, output.context.progress)
 
 
 class SlopePenalty(LossTerm):
@@ -79,15 +79,15 @@ class SlopePenalty(LossTerm):
     target: float = Field(1.0, ge=0, allow_inf_nan=False)
     one_sided: bool = False
 
-    def points(self, play: ForwardOutput) -> Images:
+    def points(self, output: ForwardOutput) -> Images:
         """Where the gradient is measured."""
         raise NotImplementedError  # abstract
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar:
         """E(|grad_x D(x)| - target)^2."""
-        points = self.points(play).detach().requires_grad_()
+        points = self.points(output).detach().requires_grad_()
         # The norm's derivative at 0, where it has none, is taken for 0.
-        excess = torch.linalg.vector_norm(gradients(play.discriminate(points), points), dim=1) - self.target
+        excess = torch.linalg.vector_norm(gradients(output.discriminate(points), points), dim=1) - self.target
         return (relu(excess) if self.one_sided else excess).square().mean()
 
 
@@ -95,11 +95,11 @@ class SlopePenalty(LossTerm):
 class GradientPenalty(SlopePenalty):
     """Slopes of 1 between real and generated images (Gulrajani et al. 2017, arXiv 1704.00028, eq. 3)."""
 
-    def points(self, play: ForwardOutput) -> Images:
+    def points(self, output: ForwardOutput) -> Images:
         """Between each real image and the fake beside it, both as the discriminator saw them."""
-        assert play.real_seen is not None  # always there in the discriminator's turn
-        share = per_image(play.context.random("gradient_penalty").uniform(len(play.fake_seen)))
-        return torch.lerp(play.fake_seen, play.real_seen, share)
+        assert output.real_seen is not None  # always there in the discriminator's turn
+        share = per_image(output.context.random("gradient_penalty").uniform(len(output.fake_seen)))
+        return torch.lerp(output.fake_seen, output.real_seen, share)
 
 
 @TECHNIQUES.register("dragan")
@@ -112,11 +112,11 @@ class Dragan(SlopePenalty):
 
     spread: PositiveFloat = 0.5
 
-    def points(self, play: ForwardOutput) -> Images:
+    def points(self, output: ForwardOutput) -> Images:
         """The real images, disturbed."""
-        real = play.real_seen
+        real = output.real_seen
         assert real is not None  # always there in the discriminator's turn
-        random = play.context.random("dragan")
+        random = output.context.random("dragan")
         noise = random.uniform(*real.shape)
         share = per_image(random.uniform(len(real)))
         return real + share * self.spread * variance_over_ranks(real).sqrt() * noise

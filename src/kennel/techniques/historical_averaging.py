@@ -59,34 +59,34 @@ class HistoricalAveraging(LossTerm):
 
     stage: ClassVar[Stage] = "copy"
 
-    players: Whose = "both"
+    networks: Whose = "both"
 
     _past: dict[str, Past] = PrivateAttr(default_factory=dict)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """The past is empty."""
-        networks = networks_of(players, self.players)
-        self._past = {player: Past(network) for player, network in networks.items()}
+        chosen = networks_of(networks, self.networks)
+        self._past = {player: Past(network) for player, network in chosen.items()}
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
         """The discriminator's distance from its past, where it is asked for."""
         past = self._past.get("discriminator")
-        return past.squared_distance(play.networks.discriminator) if past else None
+        return past.squared_distance(output.networks.discriminator) if past else None
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
         """The generator's distance from its past, where it is asked for."""
         past = self._past.get("generator")
-        return past.squared_distance(play.networks.generator) if past else None
+        return past.squared_distance(output.networks.generator) if past else None
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """The discriminator's new weights become part of its past."""
         if past := self._past.get("discriminator"):
-            past.add(play.networks.discriminator)
+            past.add(output.networks.discriminator)
 
-    def after_generator(self, play: ForwardOutput) -> None:
+    def after_generator(self, output: ForwardOutput) -> None:
         """The generator's new weights become part of its past."""
         if past := self._past.get("generator"):
-            past.add(play.networks.generator)
+            past.add(output.networks.generator)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The means and the numbers of turns."""
@@ -123,17 +123,17 @@ class ParameterAveraging(Technique):
 
     _average: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """The average begins with the initial weights."""
-        named = players.generator.named_parameters()
+        named = networks.generator.named_parameters()
         self._average = {name: parameter.detach().clone() for name, parameter in named}
 
     @torch.no_grad()
-    def after_generator(self, play: ForwardOutput) -> None:
+    def after_generator(self, output: ForwardOutput) -> None:
         """First the average moves towards the parameters, then they towards it."""
-        images, seen = play.context.images_in_step, play.context.images_seen
+        images, seen = output.context.images_in_step, output.context.images_seen
         keep = 0.5 ** (images / min(self.half_life_images, seen * self.ramp_up))
-        current = dict(play.networks.generator.named_parameters())
+        current = dict(output.networks.generator.named_parameters())
         averages = list(self._average.values())
         parameters: list[Tensor] = [current[name] for name in self._average]
         torch._foreach_lerp_(averages, parameters, 1 - keep)

@@ -24,10 +24,10 @@ class InstanceNoise(Technique):
         """The variance at this share of the run."""
         return decayed(self.decay, self.variance, 0.0, progress / self.until)
 
-    def transform_inputs(self, images: Images, turn: StepContext, kind: Kind) -> Images:
+    def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
         """Adds fresh noise to every pixel."""
-        variance = self.variance_at(turn.progress)
+        variance = self.variance_at(context.progress)
         if variance == 0:
             return images
-        noise = turn.random(f"instance_noise.{kind}").normal(*images.shape)
+        noise = context.random(f"instance_noise.{kind}").normal(*images.shape)
         return images + noise.mul_(variance**0.5)

@@ -29,12 +29,12 @@ class OneSidedSmoothing(Technique):
             raise ValueError(f"the range {self.real} runs backwards: give the lower end first")
         return self
 
-    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
+    def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
         """Replaces the real labels, but for those that were flipped to 0."""
         low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
         smoothed = torch.full_like(targets.real, low)
         if high > low:
-            drawn = turn.random("one_sided_smoothing").uniform(len(targets.real))
+            drawn = context.random("one_sided_smoothing").uniform(len(targets.real))
             smoothed = low + (high - low) * drawn
         # A label that was flipped stays flipped, so that the order of the two techniques does not matter.
         return targets._replace(real=torch.where(targets.real == 0, targets.real, smoothed))
@@ -51,9 +51,9 @@ class NoisyLabels(Technique):
 
     probability: Probability = 0.05
 
-    def modify_targets(self, targets: Targets, turn: StepContext) -> Targets:
+    def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
         """Flips some labels on both sides."""
-        random = turn.random("noisy_labels")
+        random = context.random("noisy_labels")
 
         def flipped(labels: torch.Tensor, other: float) -> torch.Tensor:
             flip = random.uniform(len(labels)) < self.probability

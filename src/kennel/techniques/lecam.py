@@ -31,27 +31,27 @@ class LeCam(LossTerm):
         """The averages of the real logits and of the fakes', of all turns so far; NaN before the first."""
         return _averages(self._sums, self._weights)
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
         """E[max(0, D(x) - anchor of the fakes)^2] + E[max(0, anchor of the reals - D(G(z)))^2]."""
-        if play.context.images_seen < self.start_images:
+        if output.context.images_seen < self.start_images:
             return None
-        assert play.real_logits is not None  # always there in the discriminator's turn
-        real_anchor, fake_anchor = _averages(*self._with(play))
+        assert output.real_logits is not None  # always there in the discriminator's turn
+        real_anchor, fake_anchor = _averages(*self._with(output))
         return (
-            relu(play.real_logits - fake_anchor).square().mean()
-            + relu(real_anchor - play.fake_logits).square().mean()
+            relu(output.real_logits - fake_anchor).square().mean()
+            + relu(real_anchor - output.fake_logits).square().mean()
         )
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Takes this turn's logits into the averages."""
-        self._sums, self._weights = self._with(play)
+        self._sums, self._weights = self._with(output)
 
     @torch.no_grad()
-    def _with(self, play: ForwardOutput) -> tuple[Tensor, Tensor]:
+    def _with(self, output: ForwardOutput) -> tuple[Tensor, Tensor]:
         """The sums and weights with this turn's logits; what is remembered stays as it is."""
-        assert play.real_logits is not None
-        means = mean_over_ranks(torch.stack([play.real_logits.mean(), play.fake_logits.mean()]))
-        gain = 1 - 0.5 ** (play.context.images_in_step / self.half_life_images)
+        assert output.real_logits is not None
+        means = mean_over_ranks(torch.stack([output.real_logits.mean(), output.fake_logits.mean()]))
+        gain = 1 - 0.5 ** (output.context.images_in_step / self.half_life_images)
         sums = torch.lerp(self._sums.to(means), means, gain)
         return sums, self._weights + gain * (1 - self._weights)
 

@@ -48,15 +48,15 @@ class Mine(AuxiliaryNetwork):
     _network: "StatisticsNetwork | None" = PrivateAttr(None)
     _information: Tensor | None = PrivateAttr(None)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Makes the statistics network."""
-        setting = players.generator.spec
-        if self.code is not None and self.code > setting.latent_dim:
+        spec = networks.generator.spec
+        if self.code is not None and self.code > spec.latent_dim:
             raise RecipeError(
                 f"techniques.mine.code = {self.code} is more than the latent has: give at most "
-                f"{setting.latent_dim}, or a larger latent_dim"
+                f"{spec.latent_dim}, or a larger latent_dim"
             )
-        self._network = StatisticsNetwork(setting, self.code or setting.latent_dim, self.hidden, random)
+        self._network = StatisticsNetwork(spec, self.code or spec.latent_dim, self.hidden, random)
 
     @property
     def network(self) -> "StatisticsNetwork":
@@ -64,27 +64,27 @@ class Mine(AuxiliaryNetwork):
         assert self._network is not None, "build comes before any turn"
         return self._network
 
-    def generator_term(self, play: ForwardOutput) -> Scalar:
+    def generator_term(self, output: ForwardOutput) -> Scalar:
         """Minus the bound, in nats."""
-        return -donsker_varadhan(*self._judged(play.fake, play.latents, play.context, "generator"))
+        return -donsker_varadhan(*self._judged(output.fake, output.latents, output.context, "generator"))
 
-    def auxiliary_loss(self, play: ForwardOutput) -> Scalar:
+    def auxiliary_loss(self, output: ForwardOutput) -> Scalar:
         """Minus the bound, in nats; its gradient is the corrected one."""
-        latents = play.latents.detach()
-        joint, marginal = self._judged(play.fake.detach(), latents, play.context, "companion")
+        latents = output.latents.detach()
+        joint, marginal = self._judged(output.fake.detach(), latents, output.context, "companion")
         bound = donsker_varadhan(joint, marginal)
-        log_keep = -math.log(2) * play.context.images_in_step / self.half_life_images
+        log_keep = -math.log(2) * output.context.images_in_step / self.half_life_images
         log_average = self.network.remember(log_mean_exp(marginal.detach()), log_keep)
         corrected = joint.mean() - (marginal - log_average).exp().mean()
         self._information = bound.detach()
         return -(bound.detach() + corrected - corrected.detach())
 
     def _judged(
-        self, images: Images, latents: Latents, turn: StepContext, purpose: str
+        self, images: Images, latents: Latents, context: StepContext, purpose: str
     ) -> tuple[Logits, Logits]:
         """T of each image of all ranks with its own code, and with that of another image."""
         codes = latents[:, : self.network.code]
-        random = turn.random(f"mine.{purpose}")
+        random = context.random(f"mine.{purpose}")
         if self.noise:
             images = images + self.noise * random.normal(*images.shape)
         all_codes = all_gather(codes)
@@ -116,13 +116,13 @@ class StatisticsNetwork(nn.Module):
     log_weight: Tensor
 
     def __init__(
-        self, setting: NetworkSpec, code: int, hidden: tuple[int, ...], random: torch.Generator
+        self, spec: NetworkSpec, code: int, hidden: tuple[int, ...], random: torch.Generator
     ) -> None:
         """`hidden` widths, ELU between them; weights are drawn from `random`."""
         super().__init__()
         self.code = code
-        self.window = math.ceil(setting.size / LARGEST_SIDE)
-        widths = [setting.channels * math.ceil(setting.size / self.window) ** 2 + code, *hidden]
+        self.window = math.ceil(spec.size / LARGEST_SIDE)
+        widths = [spec.channels * math.ceil(spec.size / self.window) ** 2 + code, *hidden]
         layers: list[nn.Module] = []
         for width, wider in zip(widths, hidden, strict=False):
             layers += [init_linear(width, wider, random), nn.ELU()]

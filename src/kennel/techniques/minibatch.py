@@ -33,9 +33,9 @@ class MinibatchDiscrimination(Technique):
     kernels: PositiveInt = 100
     dimensions: PositiveInt = 5
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Appends the closenesses to the discriminator's head."""
-        discriminator = players.discriminator
+        discriminator = networks.discriminator
         closeness = Closeness(discriminator.feature_width, self.kernels, self.dimensions, random)
         discriminator.append_statistic(closeness, random)
 
@@ -120,6 +120,6 @@ class MinibatchStddev(Technique):
 
     group: int = Field(4, ge=2)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Appends the number to the discriminator's head."""
-        players.discriminator.append_statistic(MinibatchStddevLayer(self.group), random)
+        networks.discriminator.append_statistic(MinibatchStddevLayer(self.group), random)

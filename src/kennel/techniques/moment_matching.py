@@ -52,28 +52,28 @@ class MomentMatching(LossTerm):
     _fake: list[Tensor] = PrivateAttr(default_factory=list)
     _weight: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Begins with nothing remembered."""
         self._real, self._fake = (
-            [torch.zeros(2, width) for width in players.discriminator.embedded_widths] for _ in range(2)
+            [torch.zeros(2, width) for width in networks.discriminator.embedded_widths] for _ in range(2)
         )
         self._weight = torch.zeros(())
 
     @torch.no_grad()
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Takes the moments of the turn's real and generated images into the averages."""
-        assert play.real_embedded is not None  # always there in the discriminator's turn
-        keep = 0.5 ** (play.context.images_in_step / self.half_life_images)
-        for name, embedded in (("_real", play.real_embedded), ("_fake", play.fake_embedded)):
+        assert output.real_embedded is not None  # always there in the discriminator's turn
+        keep = 0.5 ** (output.context.images_in_step / self.half_life_images)
+        for name, embedded in (("_real", output.real_embedded), ("_fake", output.fake_embedded)):
             now = [mean_over_ranks(moments_of(features)) for features in pooled(embedded)]
             sums = [old.to(new) for old, new in zip(getattr(self, name), now, strict=True)]
             setattr(self, name, [keep * old + (1 - keep) * new for old, new in zip(sums, now, strict=True)])
-        self._weight = keep * self._weight.to(play.fake.device) + (1 - keep)
+        self._weight = keep * self._weight.to(output.fake.device) + (1 - keep)
 
-    def generator_term(self, play: ForwardOutput) -> Scalar:
+    def generator_term(self, output: ForwardOutput) -> Scalar:
         """The distance of both averages, with the gradient of this batch's moments."""
-        term = play.fake.new_zeros(())
-        for real, fake, features in zip(self._real, self._fake, pooled(play.fake_embedded), strict=True):
+        term = output.fake.new_zeros(())
+        for real, fake, features in zip(self._real, self._fake, pooled(output.fake_embedded), strict=True):
             now = moments_of(features)
             mean, deviation = _mean_and_deviation(fake / self._weight + now - now.detach())
             mean_real, deviation_real = _mean_and_deviation(real / self._weight)

@@ -26,9 +26,9 @@ class OrthogonalInit(Technique):
     gain: PositiveFloat = 1.0
 
     @torch.no_grad()
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Draws every weight matrix of both networks anew from `random`."""
-        for network in players.both():
+        for network in networks.both():
             for layer in network.modules():
                 if isinstance(layer, LAYERS):
                     outputs_first = layer.weight.transpose(0, output_axis(layer))
@@ -53,19 +53,19 @@ class OrthogonalRegularisation(LossTerm):
 
     weight: NonNegativeFloat = 1e-4
 
-    players: Whose = "generator"
+    networks: Whose = "generator"
     form: Literal["off_diagonal", "full"] = "off_diagonal"
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
         """The sum over the discriminator's matrices, where they are asked for."""
-        return self._term(play, "discriminator")
+        return self._term(output, "discriminator")
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
         """The sum over the generator's matrices, where they are asked for."""
-        return self._term(play, "generator")
+        return self._term(output, "generator")
 
-    def _term(self, play: ForwardOutput, player: str) -> Scalar | None:
-        network = networks_of(play.networks, self.players).get(player)
+    def _term(self, output: ForwardOutput, player: str) -> Scalar | None:
+        network = networks_of(output.networks, self.networks).get(player)
         if network is None:
             return None
         matrices = weight_matrices(network, embeddings=player == "discriminator").values()

@@ -13,15 +13,15 @@ from kennel.shapes import Latents, Scalar, Styles
 from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks, StepContext, Technique
 
 
-def refuse_without_styles(players: Networks, name: str) -> StyleGenerator:
+def refuse_without_styles(networks: Networks, name: str) -> StyleGenerator:
     """The generator, where it has a mapping network; raises `RecipeError` where it has none."""
-    if not isinstance(players.generator, StyleGenerator):
+    if not isinstance(networks.generator, StyleGenerator):
         able = ", ".join(one for one in GENERATORS if issubclass(GENERATORS[one], StyleGenerator))
         raise RecipeError(
             f"the technique {name} needs a generator with a mapping network, and the recipe's has none: "
             f"--set generator.name={able}, or --set techniques.{name}=off"
         )
-    return players.generator
+    return networks.generator
 
 
 @TECHNIQUES.register("style_mixing")
@@ -36,24 +36,24 @@ class StyleMixing(Technique):
 
     _setting: NetworkSpec | None = PrivateAttr(None)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Refuses a generator without styles; the other latents are drawn as its own."""
-        self._setting = refuse_without_styles(players, "style_mixing").spec
+        self._setting = refuse_without_styles(networks, "style_mixing").spec
 
     def transform_styles(
-        self, styles: Styles, mapped: Callable[[Latents], Styles], turn: StepContext
+        self, styles: Styles, mapped: Callable[[Latents], Styles], context: StepContext
     ) -> Styles:
         """Mixes them; the first layer keeps its own style, and a mixed image's last layer has the other."""
-        setting = self._setting
-        assert setting is not None, "build comes before any turn"
+        spec = self._setting
+        assert spec is not None, "build comes before any turn"
         count, layers, _ = styles.shape
-        random = turn.random("style_mixing")
+        random = context.random("style_mixing")
         first = random.integers(1, layers, count)
         keeps = random.uniform(count) >= self.probability
-        if setting.latent_distribution == "uniform":
-            others = random.uniform(count, setting.latent_dim) * 2 - 1
+        if spec.latent_distribution == "uniform":
+            others = random.uniform(count, spec.latent_dim) * 2 - 1
         else:
-            others = random.normal(count, setting.latent_dim)
+            others = random.normal(count, spec.latent_dim)
         own = keeps[:, None] | (torch.arange(layers, device=first.device) < first[:, None])
         return torch.where(own[:, :, None], styles, mapped(others))
 
@@ -76,25 +76,25 @@ class PathLength(LossTerm):
 
     _mean: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Refuses a generator without styles."""
-        refuse_without_styles(players, "path_length")
+        refuse_without_styles(networks, "path_length")
 
-    def generator_term(self, play: ForwardOutput) -> Scalar:
+    def generator_term(self, output: ForwardOutput) -> Scalar:
         """E(|J^T y| - a)^2 over fresh images of the turn's latents, without mixing; moves a first."""
-        generator = play.networks.generator
+        generator = output.networks.generator
         assert isinstance(generator, StyleGenerator)
-        labels = None if play.labels is None else play.labels[:: self.shrink]
-        styles = generator.map_latents(play.latents[:: self.shrink], labels)
-        lengths = self.lengths(styles, play)
+        labels = None if output.labels is None else output.labels[:: self.shrink]
+        styles = generator.map_latents(output.latents[:: self.shrink], labels)
+        lengths = self.lengths(styles, output)
         mean = torch.lerp(self._mean.to(lengths), mean_over_ranks(lengths.detach().mean()), self.decay)
         self._mean = mean
         return (lengths - mean).square().mean()
 
-    def lengths(self, styles: Styles, play: ForwardOutput) -> Tensor:
+    def lengths(self, styles: Styles, output: ForwardOutput) -> Tensor:
         """|J^T y| of each image, (batch,), fit to be differentiated again."""
-        images = play.generate(styles)
-        noise = play.context.random("path_length").normal(*images.shape)
+        images = output.generate(styles)
+        noise = output.context.random("path_length").normal(*images.shape)
         projected = (images * noise).sum() / (images.shape[2] * images.shape[3]) ** 0.5
         (gradient,) = torch.autograd.grad(projected, styles, create_graph=True)
         # The norm's derivative at 0, where it has none, is taken for 0.

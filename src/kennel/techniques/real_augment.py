@@ -26,10 +26,10 @@ class RandomResizedCrop(Technique):
             raise ValueError(f"ratio {self.ratio} is not a range of width/height: expected 0 < low <= high")
         return self
 
-    def augment_real(self, real: Images, turn: StepContext) -> Images:
+    def augment_real(self, real: Images, context: StepContext) -> Images:
         """Crops every image by a box of its own."""
         return augmentation.random_resized_crop(
-            real, self.scale, self.ratio, turn.random("random_resized_crop")
+            real, self.scale, self.ratio, context.random("random_resized_crop")
         )
 
 
@@ -39,6 +39,6 @@ class HorizontalFlip(Technique):
 
     probability: float = Field(0.5, ge=0, le=1)
 
-    def augment_real(self, real: Images, turn: StepContext) -> Images:
+    def augment_real(self, real: Images, context: StepContext) -> Images:
         """Mirrors some of the images."""
-        return augmentation.horizontal_flip(real, self.probability, turn.random("horizontal_flip"))
+        return augmentation.horizontal_flip(real, self.probability, context.random("horizontal_flip"))

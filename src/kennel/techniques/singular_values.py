@@ -28,27 +28,27 @@ class FirstSingularValues(Technique):
 
     stage: ClassVar[Stage] = "copy"  # the last: all matrices are there, on their device
 
-    players: Whose = "generator"
+    networks: Whose = "generator"
     target: PositiveFloat | None = None
     ratio: PositiveFloat = 1.0
     iterations: PositiveInt = 1
 
     _followed: Followed | None = PrivateAttr(None)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Finds the singular vectors of every matrix."""
         self._followed = Followed(
             {
                 name: one.matrix().detach()
-                for player in networks_of(players, self.players)
-                for name, one in self._matrices(players, player).items()
+                for player in networks_of(networks, self.networks)
+                for name, one in self._matrices(networks, player).items()
             },
             2,
             random,
         )
 
-    def _matrices(self, players: Networks, player: str) -> dict[str, WeightMatrix]:
-        network = networks_of(players, self.players).get(player)
+    def _matrices(self, networks: Networks, player: str) -> dict[str, WeightMatrix]:
+        network = networks_of(networks, self.networks).get(player)
         if network is None:
             return {}
         found = weight_matrices(network, embeddings=player == "discriminator")
@@ -58,9 +58,9 @@ class FirstSingularValues(Technique):
             if self.target is not None or min(one.matrix().shape) > 1
         }
 
-    def _spectra(self, players: Networks, player: str) -> Iterator[tuple[WeightMatrix, Leading, Tensor]]:
+    def _spectra(self, networks: Networks, player: str) -> Iterator[tuple[WeightMatrix, Leading, Tensor]]:
         """Each matrix of this player's, its two leading values, and what the first should be."""
-        for name, one in self._matrices(players, player).items():
+        for name, one in self._matrices(networks, player).items():
             leading = self._spectrum.follow(name, one.matrix().detach(), self.iterations)
             values = leading.values
             fixed = None if self.target is None else values.new_tensor(self.target)
@@ -91,18 +91,18 @@ class SingularValueClamp(FirstSingularValues):
 
     _largest: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Clamps the discriminator's matrices, where they are asked for."""
-        self._clamp(play.networks, "discriminator")
+        self._clamp(output.networks, "discriminator")
 
-    def after_generator(self, play: ForwardOutput) -> None:
+    def after_generator(self, output: ForwardOutput) -> None:
         """Clamps the generator's matrices, where they are asked for."""
-        self._clamp(play.networks, "generator")
+        self._clamp(output.networks, "generator")
 
     @torch.no_grad()
-    def _clamp(self, players: Networks, player: str) -> None:
+    def _clamp(self, networks: Networks, player: str) -> None:
         firsts, excesses = [], []
-        for one, (values, left, right), limit in self._spectra(players, player):
+        for one, (values, left, right), limit in self._spectra(networks, player):
             excess = torch.relu(values[0] - limit)
             surplus = torch.outer(excess * left[:, 0], right[:, 0])
             one.parameter.sub_(from_matrix(surplus, one.parameter, one.axis))
@@ -128,17 +128,17 @@ class SingularValuePenalty(FirstSingularValues, LossTerm):
 
     form: Literal["towards", "excess"] = "towards"
 
-    def discriminator_term(self, play: ForwardOutput) -> Scalar | None:
+    def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
         """The sum over the discriminator's matrices, where they are asked for."""
-        return self._term(play.networks, "discriminator")
+        return self._term(output.networks, "discriminator")
 
-    def generator_term(self, play: ForwardOutput) -> Scalar | None:
+    def generator_term(self, output: ForwardOutput) -> Scalar | None:
         """The sum over the generator's matrices, where they are asked for."""
-        return self._term(play.networks, "generator")
+        return self._term(output.networks, "generator")
 
-    def _term(self, players: Networks, player: str) -> Scalar | None:
+    def _term(self, networks: Networks, player: str) -> Scalar | None:
         distances = []
-        for one, leading, aim in self._spectra(players, player):
+        for one, leading, aim in self._spectra(networks, player):
             # The derivative of a singular value is u0 v0^T, as if the vectors were constant.
             first = leading.left[:, 0] @ one.matrix() @ leading.right[:, 0]
             distances.append(first - aim if self.form == "towards" else torch.relu(first - aim))

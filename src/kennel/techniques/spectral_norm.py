@@ -112,7 +112,7 @@ class SpectralNorm(Technique):
     """Every linear layer, convolution and embedding is divided by its spectral norm (Miyato et al. 2018,
     arXiv 1802.05957).
 
-    `players` says whose layers (Zhang et al. 2018, arXiv 1805.08318, normalise both players); a generator's
+    `networks` says whose layers (Zhang et al. 2018, arXiv 1805.08318, normalise both players); a generator's
     embeddings are left alone, as in BigGAN. `iterations` of the power method are made at each pass.
 
     `exempt` names layers that keep their weights: `first`, `last`, `attention` (the non-local blocks, which
@@ -123,7 +123,7 @@ class SpectralNorm(Technique):
 
     stage: ClassVar[Stage] = "reparametrise"
 
-    players: Whose = "discriminator"
+    networks: Whose = "discriminator"
     iterations: PositiveInt = 1
     exempt: tuple[str, ...] = ()
 
@@ -132,15 +132,15 @@ class SpectralNorm(Technique):
     def _from_a_line(cls, given: Any) -> Any:
         return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Puts the parametrisation on every layer; their parameters stay the same tensors."""
         layers = {
             f"{player}.{name}": layer
-            for player, network in networks_of(players, self.players).items()
+            for player, network in networks_of(networks, self.networks).items()
             for name, layer in network.named_modules()
             if isinstance(layer, LAYERS) and not (player == "generator" and isinstance(layer, nn.Embedding))
         }
-        exempt = self._exempted(layers, networks_of(players, self.players))
+        exempt = self._exempted(layers, networks_of(networks, self.networks))
         for name, layer in layers.items():
             if name not in exempt:
                 _refuse_zeros(layer.weight, name)

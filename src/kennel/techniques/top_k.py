@@ -27,8 +27,8 @@ class TopK(Technique):
         passed = min(progress / self.until, 1.0)
         return self.fraction**passed if self.decay == "exponential" else 1 - (1 - self.fraction) * passed
 
-    def select_fakes(self, fake_logits: Logits, turn: StepContext) -> Indices | None:
+    def select_fakes(self, fake_logits: Logits, context: StepContext) -> Indices | None:
         """The places of the k largest logits, by the mean of each image's outputs."""
         batch = len(fake_logits)
-        k = max(1, round(self.share_at(turn.progress) * batch))
+        k = max(1, round(self.share_at(context.progress) * batch))
         return per_image(fake_logits.detach()).topk(k).indices if k < batch else None

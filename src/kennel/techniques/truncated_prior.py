@@ -22,12 +22,12 @@ class TruncatedPrior(Technique):
 
     threshold: PositiveFloat = 2.0
 
-    def transform_latents(self, latents: Latents, turn: StepContext) -> Latents:
+    def transform_latents(self, latents: Latents, context: StepContext) -> Latents:
         """Replaces the values that are outside; the others stay."""
         # Drawing until inside gives the truncated normal. Its inverse distribution function gives it at once,
         # without asking the device whether one more round is needed.
         inside = math.erf(self.threshold / math.sqrt(2))  # the probability of [-threshold, threshold]
-        random = turn.random("truncated_prior")
+        random = context.random("truncated_prior")
         uniform = random.uniform(*latents.shape) * 2 - 1
         redrawn = math.sqrt(2) * torch.erfinv(uniform * inside)
         redrawn = redrawn.clamp(-self.threshold, self.threshold)  # rounding at the very edge

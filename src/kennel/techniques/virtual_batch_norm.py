@@ -27,9 +27,9 @@ class VirtualBatchNorm(Technique):
 
     reference: int = Field(64, ge=2)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Replaces the batch norms; the reference batch becomes part of the generator."""
-        generator = players.generator
+        generator = networks.generator
         found = [
             (parent, name, child)
             for parent in generator.modules()
@@ -58,21 +58,21 @@ class ReferenceBatch(nn.Module):
 
     def __init__(
         self,
-        setting: NetworkSpec,
+        spec: NetworkSpec,
         count: int,
         random: torch.Generator,
     ) -> None:
         """Draws `count` latents and labels from `random`."""
         super().__init__()
-        shape = (count, setting.latent_dim)
-        if setting.latent_distribution == "uniform":
+        shape = (count, spec.latent_dim)
+        if spec.latent_distribution == "uniform":
             latents = torch.rand(shape, generator=random) * 2 - 1
         else:
             latents = torch.randn(shape, generator=random)
         self.register_buffer("latents", latents)
         # As often as the set has each class, as in training; without labels nobody reads them. Instances are
         # all alike: how often each is shown is not known yet.
-        weights = torch.tensor(setting.class_counts or (1,) * max(1, setting.num_labels), dtype=torch.float64)
+        weights = torch.tensor(spec.class_counts or (1,) * max(1, spec.num_labels), dtype=torch.float64)
         labels = torch.multinomial(weights, count, replacement=True, generator=random)
         self.register_buffer("labels", labels)
 

@@ -24,22 +24,22 @@ class WeightClipping(Technique):
 
     _clipped: list[Tensor] = PrivateAttr(default_factory=list)
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Clamps the initial weights."""
-        self._clamp(players)
+        self._clamp(networks)
 
-    def weights_replaced(self, players: Networks) -> None:
+    def weights_replaced(self, networks: Networks) -> None:
         """Clamps those that another run began with."""
-        self._clamp(players)
+        self._clamp(networks)
 
-    def after_discriminator(self, play: ForwardOutput) -> None:
+    def after_discriminator(self, output: ForwardOutput) -> None:
         """Clamps what the update made of them."""
-        self._clamp(play.networks)
+        self._clamp(output.networks)
 
     @torch.no_grad()
-    def _clamp(self, players: Networks) -> None:
-        statistics = set(players.discriminator.statistics.parameters())  # they have scales of their own
-        self._clipped = [one for one in players.discriminator.parameters() if one not in statistics]
+    def _clamp(self, networks: Networks) -> None:
+        statistics = set(networks.discriminator.statistics.parameters())  # they have scales of their own
+        self._clipped = [one for one in networks.discriminator.parameters() if one not in statistics]
         torch._foreach_clamp_min_(self._clipped, -self.limit)
         torch._foreach_clamp_max_(self._clipped, self.limit)
 

@@ -28,9 +28,9 @@ class NormalInit(Technique):
 
     standard_deviation: PositiveFloat = 0.02
 
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Draws the weights of both networks' layers anew from `random`."""
-        for network in players.both():
+        for network in networks.both():
             for layer in network.modules():
                 if isinstance(layer, WEIGHTED + NORMALISED) and layer.weight is not None:
                     mean = 1.0 if isinstance(layer, NORMALISED) else 0.0
@@ -57,9 +57,9 @@ class XavierInit(Technique):
     residual_gain: PositiveFloat = 2**0.5
 
     @torch.no_grad()
-    def modify_networks(self, players: Networks, random: torch.Generator) -> None:
+    def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
         """Draws every weight matrix of both networks but those tables again, from `random`."""
-        for network in players.both():
+        for network in networks.both():
             residual = {
                 part for one in network.modules() if isinstance(one, Residual) for part in one.branch()
             }

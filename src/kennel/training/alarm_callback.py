@@ -67,9 +67,9 @@ class AlarmMonitor:
         self.folder, self.recipe, self.step, self.plan, self.say = folder, recipe, step, plan, say
         self.options = recipe.alarms
         self.rollbacks = 0
-        players = {"generator": step.networks.generator, "discriminator": step.networks.discriminator}
-        self.players = players
-        self.spectra = Spectra(players, recipe.seed, self.options.spectra_iterations)
+        networks = {"generator": step.networks.generator, "discriminator": step.networks.discriminator}
+        self.networks = networks
+        self.spectra = Spectra(networks, recipe.seed, self.options.spectra_iterations)
         self.ignorant = loss_at_zero_logits(step.loss)
         self.ticks: list[Tick] = []
         self._schedules = (
@@ -191,7 +191,7 @@ class AlarmMonitor:
 
     def _moved(self) -> Mapping[str, torch.nn.Module]:
         companions = {name: one.network for name, one in self.step.auxiliary_networks.items()}
-        return {**self.players, **companions}
+        return {**self.networks, **companions}
 
     def _first_layer(self) -> tuple[str | None, bool]:
         """Plays the rounds since all was well again, with the weights as they were at the broken turn.
@@ -201,7 +201,7 @@ class AlarmMonitor:
         """
         trainer, networks = self.trainer, self._moved()
         progress, turns, batch = trainer.progress, trainer.plan.steps, trainer.plan.batch_size
-        until, tally = progress.images_seen, trainer.running_means
+        until, running_means = progress.images_seen, trainer.running_means
         early = max(0, turns.iteration_after(until // batch) - REPLAYED_ROUNDS)
         begins = max(self._clean_until, turns.discriminator_steps_before(early) * batch)
         progress.images_seen, trainer.running_means = begins, RunningMeans()
@@ -215,7 +215,7 @@ class AlarmMonitor:
                         return found[0] + with_what_is_wrong(networks[player], name), True
             broke_again = not all(map(math.isfinite, trainer.running_means.means().values()))
         finally:
-            progress.images_seen, trainer.running_means = until, tally
+            progress.images_seen, trainer.running_means = until, running_means
         return None, broke_again and begins == self._clean_until
 
     def _tell(self, name: str, sign: AlarmSignal, images_seen: int, why: str, remedies: str) -> None:
@@ -252,7 +252,7 @@ class AlarmMonitor:
         )
 
     def _tick(self, line: Mapping[str, Any], spectra: Mapping[str, Any]) -> Tick:
-        known: dict[str, Spectrum] = {name: spectra[name] for name in self.players if name in spectra}
+        known: dict[str, Spectrum] = {name: spectra[name] for name in self.networks if name in spectra}
         return Tick(int(line["images"]), {**line, IGNORANT: self.ignorant}, known)
 
     @torch.no_grad()
@@ -267,15 +267,15 @@ class AlarmMonitor:
         sums = torch.zeros(2)
         for number in range(-(-DIVERSITY_IMAGES // plan.batch_size)):
             images_seen = trainer.progress.images_seen + number * plan.batch_size
-            turn = StepContext(
+            context = StepContext(
                 images_seen, plan.total_images, "generator", number, trainer.plan.seed, plan.device
             )
             pixels, labels = trainer.stream.at(images_seen)
-            random = turn.random("diversity")
+            random = context.random("diversity")
             latents = random.own(trainer.draw_latents(plan.batch_size, random.generator))
             for technique in self.step.techniques:
-                latents = technique.transform_latents(latents, turn)
-            rng.seed_layers(turn.key("layers of diversity", rank()), plan.device)
+                latents = technique.transform_latents(latents, context)
+            rng.seed_layers(context.key("layers of diversity", rank()), plan.device)
             with self.step.compute.autocast(plan.device):
                 fake = generator(latents, labels)
             both = (all_gather(fake), all_gather(to_float(pixels)))

@@ -101,15 +101,15 @@ def side_for(smaller: int, device: str, hours: float | None = None) -> int:
 
 
 def facts_of(
-    packed: ImageDataset, device: str, hours: float | None = None, budget: int | None = None
+    dataset: ImageDataset, device: str, hours: float | None = None, budget: int | None = None
 ) -> Facts:
     """The facts of an opened set and this machine."""
     features = _option(get_recipe("projected").discriminator, DISCRIMINATORS, "features")
     teacher = GRAPHS[features].extractor if features in GRAPHS else None
     missing = "" if teacher is None or teacher.at_hand() else teacher.published.source
-    classes = class_counts(packed, len(packed.classes))
-    channels, side, _ = packed.shape
-    return Facts(len(packed), classes, side, channels, device, hours, None, budget, missing)
+    classes = class_counts(dataset, len(dataset.classes))
+    channels, side, _ = dataset.shape
+    return Facts(len(dataset), classes, side, channels, device, hours, None, budget, missing)
 
 
 def refuse_few(images: int) -> None:

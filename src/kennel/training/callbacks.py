@@ -37,7 +37,7 @@ class Keeper:
     """What is written at a tick, and how a run finds back to it."""
 
     trainer: Trainer
-    overseer: AlarmMonitor
+    alarm_monitor: AlarmMonitor
 
     def __init__(
         self, folder: RunDir, recipe: Recipe, step: GANStep, validator: Validator | None, plan: TrainPlan
@@ -164,7 +164,7 @@ class Keeper:
         """The networks and all that trains and watches them, as they were there."""
         checkpoint.restore(found, self.step, self.trainer.running_means)
         self.trainer.progress.images_seen = found.images_seen
-        self.overseer.restore(found.metadata, found.below("spectra"))
+        self.alarm_monitor.restore(found.metadata, found.below("spectra"))
 
     def validate(self, entry: Entry, progress: Progress) -> None:
         """Measures the generator that is sampled from, at every so-manieth tick and at the end."""
@@ -233,7 +233,7 @@ class Keeper:
     def write_events(self, events: EventWriter, entry: Entry) -> None:
         """The tick's TensorBoard events."""
         with writing(self.folder, "a TensorBoard event"):
-            events.write(entry, self.overseer.newest_spectra)
+            events.write(entry, self.alarm_monitor.newest_spectra)
 
     def stop(self, progress: Progress) -> None:
         """A checkpoint of a run that stops between ticks; one that ends early has that of its last tick."""
@@ -258,7 +258,7 @@ class Keeper:
 
     def save(self, progress: Progress, *, at_tick: bool) -> None:
         """A checkpoint, also as the best where it is; older ones go."""
-        tensors = checkpoint.collect(self.step, self.trainer.running_means) | self.overseer.tensors()
+        tensors = checkpoint.collect(self.step, self.trainer.running_means) | self.alarm_monitor.tensors()
         about = {
             "images_seen": progress.images_seen,
             "seconds": progress.seconds,
@@ -266,7 +266,7 @@ class Keeper:
             "at_tick": at_tick,
             "stays": at_tick and self._stays(progress),
             **self.best.about(),
-            **self.overseer.about(),
+            **self.alarm_monitor.about(),
             "recipe": self.recipe.fingerprint(),
             "run": self.run,
             **self._origin,

@@ -45,7 +45,7 @@ class InstanceTable:
 
 
 def instance_table(
-    recipe: Recipe, packed: ImageDataset, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe, dataset: ImageDataset, device: torch.device, say: Callable[[str], None]
 ) -> InstanceTable | None:
     """The table of a resolved recipe, the same on all ranks; None where it has no instances.
 
@@ -56,7 +56,7 @@ def instance_table(
     named: dict[str, Tensor] = {}
     if rank() == 0:
         with single_process():
-            table = _table(recipe, packed, device, say)
+            table = _table(recipe, dataset, device, say)
         named = {"vectors": table.vectors, "neighbors": table.neighbors}
     if world_size() > 1:
         named = broadcast_tensors(named)
@@ -64,21 +64,21 @@ def instance_table(
 
 
 def _table(
-    recipe: Recipe, packed: ImageDataset, device: torch.device, say: Callable[[str], None]
+    recipe: Recipe, dataset: ImageDataset, device: torch.device, say: Callable[[str], None]
 ) -> InstanceTable:
     wanted = recipe.instances
     # What is near needs no more digits than training.
     precision: Precision = "bfloat16" if recipe.compute.precision == "bfloat16" else "float32"
     extractor = open_extractor(wanted.extractor, device=device, precision=precision)
-    if not is_kept(packed, extractor):
-        say(f"Instances: {extractor.name} looks at {len(packed):,} images, once for this set.")
-    features = reference_features(packed, extractor, on_note=say, on_progress=remaining_time(say)).features
-    rows = choose_rows(len(packed), wanted.num_instances or len(packed), recipe.seed)
+    if not is_kept(dataset, extractor):
+        say(f"Instances: {extractor.name} looks at {len(dataset):,} images, once for this set.")
+    features = reference_features(dataset, extractor, on_note=say, on_progress=remaining_time(say)).features
+    rows = choose_rows(len(dataset), wanted.num_instances or len(dataset), recipe.seed)
     coordinates, share = principal_coordinates(features, rows, wanted.dim)
     # An image that is the mean of all has no direction; it is taken as it is, and is like any other.
     lengths = np.linalg.norm(coordinates, axis=1, keepdims=True)
     if not lengths.any():
-        raise DataError(f"all images of {packed.name} look the same to {extractor.name}: give other images")
+        raise DataError(f"all images of {dataset.name} look the same to {extractor.name}: give other images")
     units = np.divide(coordinates, lengths, out=np.full_like(coordinates, 1e-3), where=lengths > 0)
     instances = units if rows is None else units[rows]
     found = nearest(units, instances, wanted.neighbors, device=device)
@@ -133,8 +133,8 @@ def principal_coordinates(
 
 def fill_instances(step: GANStep, table: InstanceTable) -> None:
     """Gives the vectors to both players and to the average that is sampled from."""
-    players = step.networks
-    for network in {players.generator, players.discriminator, sampling_generator(step)}:
+    networks = step.networks
+    for network in {networks.generator, networks.discriminator, sampling_generator(step)}:
         for part in parts_with_instances(network):
             part.fill(table.vectors, table.counts)
 
@@ -149,4 +149,4 @@ def stand_ins(recipe: Recipe, stream: BatchLoader) -> Batches:
     count = recipe.instances.num_instances
     if not recipe.instances.neighbors or not count:
         return stream
-    return InstanceBatches(stream, torch.arange(len(stream.packed))[:, None] % count, recipe.seed)
+    return InstanceBatches(stream, torch.arange(len(stream.dataset))[:, None] % count, recipe.seed)

@@ -42,19 +42,19 @@ def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
     The features are the best at hand that the discriminator did not learn from: by those that taught it every
     sample is near. Seeds are those of the run's grids, from 0.
     """
-    run, packed = load_run(folder.path, device=device), ImageDataset(data)
+    run, dataset = load_run(folder.path, device=device), ImageDataset(data)
     extractor = open_extractor(choose(teacher=run.teacher, often=True), device=device, download=False)
     samples = run.samples(COUNT)
     pixels = samples.pixels()
     drawn = SampledSet(samples, str(folder.path), run.fingerprint)
-    rows, features = _reference(packed, extractor)
+    rows, features = _reference(dataset, extractor)
     found = nearest_training(extract_rows(drawn, extractor).features, features, device=device)
     order = np.argsort(found.distances, kind="stable")
-    real = read_rows(packed, found.training[order] if rows is None else rows[found.training[order]])
+    real = read_rows(dataset, found.training[order] if rows is None else rows[found.training[order]])
     picture = tile(pairs(pixels[found.fakes[order]], real), COLUMNS, padding=6)
     text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
     save_png(folder.nearest, picture, text | {"kennel:beside": "training images, each right of its sample"})
-    among = "" if rows is None else f", among {len(rows):,} of {len(packed):,} training pictures"
+    among = "" if rows is None else f", among {len(rows):,} of {len(dataset):,} training pictures"
     return Nearest(len(order), extractor.name, among)
 
 
@@ -63,11 +63,11 @@ def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
     return np.concatenate([left, right], 3)
 
 
-def _reference(packed: ImageDataset, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
+def _reference(dataset: ImageDataset, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
     """The features of the training images, and which those are; None for all of them."""
-    if len(packed) <= LOOKED_AT or is_kept(packed, extractor):
-        return None, reference_features(packed, extractor).features
-    rows = choose_rows(len(packed), LOOKED_AT, 0)
+    if len(dataset) <= LOOKED_AT or is_kept(dataset, extractor):
+        return None, reference_features(dataset, extractor).features
+    rows = choose_rows(len(dataset), LOOKED_AT, 0)
     assert rows is not None
-    chosen: ImageSource = Subset(packed, rows)
+    chosen: ImageSource = Subset(dataset, rows)
     return rows, extract_rows(chosen, extractor).features

@@ -37,14 +37,14 @@ def refuse_uneven(batch: int) -> None:
         )
 
 
-def refuse_different(packed: ImageDataset) -> None:
+def refuse_different(dataset: ImageDataset) -> None:
     """Raises `RankError` on all ranks where one has another set than rank 0."""
-    own = int.from_bytes(hashlib.blake2b(packed.fingerprint.encode(), digest_size=8).digest()) >> 1
+    own = int.from_bytes(hashlib.blake2b(dataset.fingerprint.encode(), digest_size=8).digest()) >> 1
     told = all_gather_ints(own, patient=True)
     other = next((place for place, its in enumerate(told) if its != told[0]), None)
     if other is not None:
         raise RankError(
-            f"rank {other} has another set under the name {packed.name} than rank 0: give all machines the "
+            f"rank {other} has another set under the name {dataset.name} than rank 0: give all machines the "
             "same packed set"
         )
 
@@ -62,28 +62,30 @@ def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
     return found or from_yaml(told, "the recipe of rank 0")
 
 
-def broadcast_state(trainer: Trainer, overseer: AlarmMonitor) -> None:
+def broadcast_state(trainer: Trainer, alarm_monitor: AlarmMonitor) -> None:
     """Gives every rank the state and the place in the run that rank 0 has, as a checkpoint would."""
     if world_size() == 1:
         return
-    step, tally, progress = trainer.step, trainer.running_means, trainer.progress
-    tensors = broadcast_tensors({} if rank() else checkpoint.collect(step, tally) | overseer.tensors())
-    rollbacks = all_gather_ints(overseer.rollbacks)[0][0]
+    step, running_means, progress = trainer.step, trainer.running_means, trainer.progress
+    tensors = broadcast_tensors(
+        {} if rank() else checkpoint.collect(step, running_means) | alarm_monitor.tensors()
+    )
+    rollbacks = all_gather_ints(alarm_monitor.rollbacks)[0][0]
     images_seen, tick_due = all_gather_ints(progress.images_seen, progress.tick_due)[0]
     seconds = float(broadcast_str(lambda: repr(progress.seconds)))
     if rank():
         shared = Checkpoint(Path("the state of rank 0"), tensors, {})
-        checkpoint.restore(shared, step, tally)
-        overseer.restore({"rollbacks": rollbacks}, shared.below("spectra"))
+        checkpoint.restore(shared, step, running_means)
+        alarm_monitor.restore({"rollbacks": rollbacks}, shared.below("spectra"))
         progress.images_seen, progress.seconds, progress.tick_due = images_seen, seconds, bool(tick_due)
 
 
 class RankSync:
     """The meetings of one run's ranks while they train."""
 
-    def __init__(self, players: Networks, asked: Callable[[], bool], say: Callable[[str], None]) -> None:
+    def __init__(self, networks: Networks, asked: Callable[[], bool], say: Callable[[str], None]) -> None:
         """`asked` says whether this rank was asked to stop; rank 0 `say`s so where another was."""
-        self.players = players
+        self.networks = networks
         self.asked, self.say = asked, say
         self._rounds_left = 0
         self._rounds, self._met = 1, time.monotonic()
@@ -112,7 +114,7 @@ class RankSync:
     def before_tick(self, entry: Entry, progress: Progress) -> None:
         """Refuses to go on with ranks whose weights have drifted apart; nothing of it is written."""
         if world_size() > 1:
-            refuse_drift(self.players, progress.images_seen)
+            refuse_drift(self.networks, progress.images_seen)
 
     def after_validation(self, entry: Entry, progress: Progress) -> None:
         """Waits for rank 0's scores, where the others have none: what comes next are sums over all ranks."""
@@ -124,9 +126,9 @@ class RankSync:
         self._rounds_left, self._rounds, self._met = 0, 1, time.monotonic()
 
 
-def refuse_drift(players: Networks, images_seen: int) -> None:
+def refuse_drift(networks: Networks, images_seen: int) -> None:
     """Raises `RankError` on all ranks where one holds other weights or statistics than rank 0."""
-    told = all_gather_ints(*(digest(network) for network in players.both()))
+    told = all_gather_ints(*(digest(network) for network in networks.both()))
     for place, digests in enumerate(told):
         for name, own, first in zip(("generator", "discriminator"), digests, told[0], strict=True):
             if own != first:

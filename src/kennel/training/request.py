@@ -127,13 +127,13 @@ def _as_packed(
             if named is None:
                 refuse_few(seen.count)
             size = side_for(seen.side, asked.device.type, asked.hours)
-        packed, is_new = rank_zero_first(lambda: _prepared(source, size, bar))
+        dataset, is_new = rank_zero_first(lambda: _prepared(source, size, bar))
     except DataError as error:
         raise DataError(
             f"{error}; `kennel data prepare {shlex.quote(str(source))} DEST` has options for what is kept"
         ) from None
-    say(_in_words(source, packed, is_new))
-    return packed.path
+    say(_in_words(source, dataset, is_new))
+    return dataset.path
 
 
 def _prepared(source: Path, size: int, bar: Bar) -> tuple[ImageDataset, bool]:
@@ -141,30 +141,30 @@ def _prepared(source: Path, size: int, bar: Bar) -> tuple[ImageDataset, bool]:
         return prepared(source, size, report)
 
 
-def _in_words(source: Path, packed: ImageDataset, is_new: bool) -> str:
+def _in_words(source: Path, dataset: ImageDataset, is_new: bool) -> str:
     """What became of the pictures."""
-    channels, side, _ = packed.shape
-    dropped = packed.about.get("report", {}).get("dropped", {})
+    channels, side, _ = dataset.shape
+    dropped = dataset.about.get("report", {}).get("dropped", {})
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     return (
-        f"{source}: {len(packed):,} pictures "
+        f"{source}: {len(dataset):,} pictures "
         f"{'prepared' if is_new else 'as they were prepared before'} at {side}x{side} in "
-        f"{'color' if channels == 3 else 'gray'}: {packed.path}"
+        f"{'color' if channels == 3 else 'gray'}: {dataset.path}"
         f"{f' (left out: {left_out}; see dropped.jsonl there)' if left_out else ''}."
     )
 
 
-def _chosen(asked: Asked, packed: ImageDataset, say: Callable[[str], None]) -> Recipe:
+def _chosen(asked: Asked, dataset: ImageDataset, say: Callable[[str], None]) -> Recipe:
     budget = None
     if given := [*_budgets(asked.settings), *asked.budget]:
-        budget = override(load_recipe("projected"), given).budget.in_images(len(packed))
-    facts = facts_of(packed, asked.device.type, asked.hours, budget)
+        budget = override(load_recipe("projected"), given).budget.in_images(len(dataset))
+    facts = facts_of(dataset, asked.device.type, asked.hours, budget)
     choice = choose(facts)
     resolve(
-        override(choice.recipe, asked.settings), packed
+        override(choice.recipe, asked.settings), dataset
     )  # what does not fit is refused before it is praised
     if asked.hours is not None:
-        speed = _speed(asked, override(choice.recipe, asked.settings), packed.path, say)
+        speed = _speed(asked, override(choice.recipe, asked.settings), dataset.path, say)
         choice = choose(replace(facts, images_per_second=speed))
     for title, reason in zip(TITLES, choice.reasons, strict=True):
         say(f"{title} {reason}.")

@@ -24,7 +24,7 @@ class Kept(Protocol):
     folder: RunDir
     recipe: Recipe
     trainer: Trainer
-    overseer: AlarmMonitor
+    alarm_monitor: AlarmMonitor
 
     def restore(self, found: checkpoint.Checkpoint) -> None:
         """Goes back to this checkpoint."""
@@ -38,8 +38,8 @@ class Kept(Protocol):
 
 def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], None]) -> bool:
     """`Trainer.run`, taken up again after every rollback that an alarm calls for."""
-    trainer, overseer = keeper.trainer, keeper.overseer
-    overseer.begin(trainer.progress)
+    trainer, alarm_monitor = keeper.trainer, keeper.alarm_monitor
+    alarm_monitor.begin(trainer.progress)
     if trainer.progress.images_seen == 0 and rolls_back(keeper.recipe) and rank() == 0:
         keeper.save(trainer.progress, at_tick=True)  # where an alarm of the first ticks leads back to
     while True:
@@ -50,7 +50,7 @@ def run_with_rollbacks(keeper: Kept, events: EventWriter, say: Callable[[str], N
             if rank() == 0:
                 with writing(keeper.folder, "a TensorBoard event"):
                     events.rewind(trainer.progress.images_seen)
-            overseer.begin(trainer.progress)
+            alarm_monitor.begin(trainer.progress)
 
 
 def _roll_back(keeper: Kept, back: RollbackRequested, say: Callable[[str], None]) -> None:
@@ -59,8 +59,8 @@ def _roll_back(keeper: Kept, back: RollbackRequested, say: Callable[[str], None]
     A run that is killed between the two finds a checkpoint of the branch that was left, comes to the same
     alarm again, and goes back to the same place with the same count.
     """
-    folder, overseer, progress = keeper.folder, keeper.overseer, keeper.trainer.progress
-    left_at, count = progress.images_seen, overseer.rollbacks + 1
+    folder, alarm_monitor, progress = keeper.folder, keeper.alarm_monitor, keeper.trainer.progress
+    left_at, count = progress.images_seen, alarm_monitor.rollbacks + 1
     if rank() == 0:
         good = _newest_good(folder, back.good_until, say)
         if good is None:
@@ -71,7 +71,7 @@ def _roll_back(keeper: Kept, back: RollbackRequested, say: Callable[[str], None]
         keeper.restore(good)
         progress.tick_due = False
         keeper.leave_tick()
-        overseer.take_count(count)
+        alarm_monitor.take_count(count)
         with writing(folder, "alarms.jsonl"):
             folder.append_alarm(
                 {"images": left_at, "rollback": count, "rollbacks": count - 1, "back_to": good.images_seen}
@@ -82,7 +82,7 @@ def _roll_back(keeper: Kept, back: RollbackRequested, say: Callable[[str], None]
                 if int(path.stem) > good.images_seen:
                     path.unlink()
             folder.rewind_log(good.images_seen, count)
-    broadcast_state(keeper.trainer, overseer)
+    broadcast_state(keeper.trainer, alarm_monitor)
     keeper.trainer.step.nonfinite_guard.reset()
     factor = keeper.recipe.alarms.rate_factor**count
     rates = "" if factor == 1 else f", and learning rates are {factor:g} of theirs"

@@ -71,25 +71,25 @@ def train(
     """
     watch = TrainObserver() if watch is None or rank() else watch
     configure_process()
-    packed = ImageDataset(data)
-    rank_sync.refuse_different(packed)
+    dataset = ImageDataset(data)
+    rank_sync.refuse_different(dataset)
     folder = RunDir(out)
     device = device or torch.device("cpu")
     recipe = rank_sync.recipe_of_rank_0(
-        partial(resolve_recipe, recipe, packed, folder, weights, device, watch.log, parent=parent)
+        partial(resolve_recipe, recipe, dataset, folder, weights, device, watch.log, parent=parent)
     )
     rank_sync.refuse_uneven(recipe.batch_size)
     step = build_step(recipe, device, watch.log)  # refuses what does not fit before anything is written
-    table = instance_table(recipe, packed, device, watch.log)
+    table = instance_table(recipe, dataset, device, watch.log)
     if table is not None:
         fill_instances(step, table)  # a checkpoint, where there is one, has them too
     teacher = None if rank() else taught_by(recipe, folder, parent)  # rank 0 alone reads and writes `out`
     validator = Validator.for_recipe(
-        recipe, packed, sampling_generator(step), weights, watch.log, teacher=teacher
+        recipe, dataset, sampling_generator(step), weights, watch.log, teacher=teacher
     )
-    about = _about(packed, teacher)
+    about = _about(dataset, teacher)
     if rank():
-        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes, table)
+        return _train(recipe, dataset, folder, about, step, validator, device, watch, resident_bytes, table)
     if parent is not None:
         if folder.exists():
             check_parent(folder, parent)
@@ -98,12 +98,12 @@ def train(
     elif not folder.exists():
         folder.refuse_other_content()
     with locked(out, "trained", watch.log):
-        return _train(recipe, packed, folder, about, step, validator, device, watch, resident_bytes, table)
+        return _train(recipe, dataset, folder, about, step, validator, device, watch, resident_bytes, table)
 
 
 def _train(
     recipe: Recipe,
-    packed: ImageDataset,
+    dataset: ImageDataset,
     folder: RunDir,
     about: Mapping[str, Any],
     step: GANStep,
@@ -114,19 +114,19 @@ def _train(
     table: InstanceTable | None,
 ) -> bool:
     """The run, in a folder that nobody else writes to."""
-    total = recipe.budget.in_images(len(packed))
+    total = recipe.budget.in_images(len(dataset))
     if rank() == 0:
         with writing(folder, "the recipe"):
-            _begin_or_match(folder, recipe, packed, about, watch.log)
+            _begin_or_match(folder, recipe, dataset, about, watch.log)
     plan = make_plan(recipe, total, device)
     keeper = Keeper(folder, recipe, step, validator, plan)
-    overseer = keeper.overseer = AlarmMonitor(folder, recipe, step, plan, watch.log)
+    alarm_monitor = keeper.alarm_monitor = AlarmMonitor(folder, recipe, step, plan, watch.log)
     with (
         failures_told(recipe, device, " in another --out"),
         asked_to_stop(watch) as is_asked,
         EventWriter(folder.tensorboard, watch.log) as events,
         BatchLoader(
-            packed,
+            dataset,
             recipe.batch_size,
             recipe.seed,
             device,
@@ -135,8 +135,8 @@ def _train(
         ) as stream,
     ):
         watch.log(stream.about)
-        if short := shortage(packed):
-            watch.log(f"Note: {packed.name}: {short}.")
+        if short := shortage(dataset):
+            watch.log(f"Note: {dataset.name}: {short}.")
         company = rank_sync.RankSync(step.networks, lambda: keeper.has_run_out or is_asked(), watch.log)
         trainer = Trainer(
             step,
@@ -148,8 +148,8 @@ def _train(
                 company.before_tick,
                 keeper.assist,
                 company.after_validation,
-                overseer.look,
-                overseer.act,
+                alarm_monitor.look,
+                alarm_monitor.act,
                 company.after_tick,
             )
             if rank()
@@ -157,28 +157,28 @@ def _train(
                 company.before_tick,
                 keeper.validate,
                 company.after_validation,
-                overseer.look,
+                alarm_monitor.look,
                 keeper.draw_grid,
                 keeper.write_log,
                 lambda entry, progress: keeper.write_events(events, entry),
                 lambda entry, progress: watch.on_tick(entry),
-                overseer.act,
+                alarm_monitor.act,
                 lambda entry, progress: keeper.save(progress, at_tick=True),
                 lambda entry, progress: tidy(folder, recipe),
                 company.after_tick,
             ),
-            at_round=overseer.watched(lambda images_seen: watch.on_iteration(images_seen, total)),
+            at_round=alarm_monitor.watched(lambda images_seen: watch.on_iteration(images_seen, total)),
             at_stop=(lambda progress: None) if rank() else keeper.stop,
             should_stop=company.should_stop,
         )
-        keeper.trainer = overseer.trainer = trainer
+        keeper.trainer = alarm_monitor.trainer = trainer
         if world_size() == 1:  # ranks that judge together do not give up one by one
             keeper.asked_to_stop = is_asked
         if rank() == 0:
             with writing(folder, "what a resume changes"):
                 keeper.resume(watch.log)
                 events.rewind(trainer.progress.images_seen - trainer.progress.tick_due)
-        rank_sync.broadcast_state(trainer, overseer)
+        rank_sync.broadcast_state(trainer, alarm_monitor)
         if trainer.progress.images_seen == 0 and rank() == 0:
             keeper.draw_first_grid()
         went_on_from = trainer.progress.images_seen
@@ -191,7 +191,7 @@ def _train(
 
 def resolve_recipe(
     recipe: Recipe,
-    packed: ImageDataset,
+    dataset: ImageDataset,
     folder: RunDir,
     weights: Path | None,
     device: torch.device,
@@ -206,12 +206,12 @@ def resolve_recipe(
 
     Raises `KennelError` where recipe and set do not fit; nothing is built or written.
     """
-    recipe = resolve(recipe, packed)
+    recipe = resolve(recipe, dataset)
     recipe = recipe.model_copy(update={"validation": with_metric_names(recipe.validation)})
     recipe = with_extractor(recipe, folder, weights, taught_by(recipe, folder, parent), say)
     begun = folder.recipe() if folder.exists() else None
     refuse_graphs_elsewhere(recipe, device)
-    total = recipe.budget.in_images(len(packed))
+    total = recipe.budget.in_images(len(dataset))
     if recipe.batch_size > total:
         raise RecipeError(
             f"a batch of {recipe.batch_size:,} is more than the whole budget of {total:,} images: give a "
@@ -233,15 +233,15 @@ def make_plan(recipe: Recipe, total: int, device: torch.device) -> TrainPlan:
 def _begin_or_match(
     folder: RunDir,
     recipe: Recipe,
-    packed: ImageDataset,
+    dataset: ImageDataset,
     about: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> None:
     if not folder.exists():
-        packed.refuse_other_pixels()
+        dataset.refuse_other_pixels()
         folder.begin(recipe, about)
         return
-    there, changes = folder.recipe(), changes_since(folder, recipe, packed)
+    there, changes = folder.recipe(), changes_since(folder, recipe, dataset)
     budget = [change for change in changes if change.startswith("budget.")]
     measured = [change for change in changes if change.startswith("validation.")]
     if budget:
@@ -264,20 +264,20 @@ def _what_speed_changes(recipe: Recipe) -> str:
     return "sums are rounded in another order" + (", and dropout may draw other masks" if drops else "")
 
 
-def changes_since(folder: RunDir, recipe: Recipe, packed: ImageDataset) -> list[str]:
+def changes_since(folder: RunDir, recipe: Recipe, dataset: ImageDataset) -> list[str]:
     """What `recipe` changes of the run in `folder`, as lines of `difference`.
 
     Refused is what a run that goes on may not change: its data, and all but the keys of `TAKEN`.
     """
     there, about = folder.recipe(), folder.about()
-    if about["data"]["fingerprint"] != packed.fingerprint:
+    if about["data"]["fingerprint"] != dataset.fingerprint:
         raise RunError(
             f"the run in {folder.path} was trained on {about['data']['path']} (fingerprint "
-            f"{about['data']['fingerprint'][:8]}), not on {packed.name} ({packed.fingerprint[:8]}): "
+            f"{about['data']['fingerprint'][:8]}), not on {dataset.name} ({dataset.fingerprint[:8]}): "
             "give that set, or another --out"
         )
     if known := about["data"].get("pixels"):
-        packed.refuse_changed(known)
+        dataset.refuse_changed(known)
     changes = difference(there, recipe)
     refused = [change for change in changes if not change.startswith(RESUMABLE_KEYS)]
     if refused:
@@ -288,7 +288,7 @@ def changes_since(folder: RunDir, recipe: Recipe, packed: ImageDataset) -> list[
         )
     if any(change.startswith("budget.") for change in changes):
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
-        if recipe.budget.in_images(len(packed)) < seen:
+        if recipe.budget.in_images(len(dataset)) < seen:
             raise RunError(
                 f"the run in {folder.path} has seen {seen:,} images already: give a budget of no fewer, or "
                 "another --out"
@@ -296,16 +296,16 @@ def changes_since(folder: RunDir, recipe: Recipe, packed: ImageDataset) -> list[
     return changes
 
 
-def _about(packed: ImageDataset, teacher: str | None) -> dict[str, Any]:
+def _about(dataset: ImageDataset, teacher: str | None) -> dict[str, Any]:
     return {
         "teacher": teacher,
         "data": {
-            "path": str(packed.path.resolve()),
-            "fingerprint": packed.fingerprint,
-            "count": len(packed),
-            "shape": list(packed.shape),
-            "classes": list(packed.classes),
-            "pixels": packed.pixel_digest(),
+            "path": str(dataset.path.resolve()),
+            "fingerprint": dataset.fingerprint,
+            "count": len(dataset),
+            "shape": list(dataset.shape),
+            "classes": list(dataset.classes),
+            "pixels": dataset.pixel_digest(),
         },
         "versions": {
             "kennel": kennel.__version__,

@@ -46,11 +46,11 @@ def measured_speed(
     """
     with failures_told(recipe, device, ""):
         configure_process()
-        packed = ImageDataset(data)
-        recipe = resolve_recipe(recipe, packed, RunDir(data), weights, device)
+        dataset = ImageDataset(data)
+        recipe = resolve_recipe(recipe, dataset, RunDir(data), weights, device)
         step = build_step(uncompiled(recipe), device)
-        plan = make_plan(recipe, recipe.budget.in_images(len(packed)), device)
-        with BatchLoader(packed, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
+        plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
+        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
             trainer = iterations(recipe, step, stream, plan)
             began, times, played = clock(), list[float](), 0
             while not times or (sum(times) < TIMED and clock() < began + LONGEST):

@@ -70,7 +70,7 @@ class Validator:
     def for_recipe(
         cls,
         recipe: Recipe,
-        packed: ImageDataset,
+        dataset: ImageDataset,
         generator: Generator,
         weights: Path | None,
         say: Callable[[str], None],
@@ -91,11 +91,11 @@ class Validator:
         # Weights that must be downloaded first are so by one rank.
         extractor = rank_zero_first(
             lambda: open_extractor(
-                validation.extractor, weights, device=device, of_set=packed.fingerprint, download=download
+                validation.extractor, weights, device=device, of_set=dataset.fingerprint, download=download
             )
         )
-        judge = Evaluator(packed, extractor, shared=True)
-        validator = cls(judge, recipe, tuple(packed.classes) if recipe.num_classes else (), device)
+        judge = Evaluator(dataset, extractor, shared=True)
+        validator = cls(judge, recipe, tuple(dataset.classes) if recipe.num_classes else (), device)
         validator.check(generator)
         say(_in_words(validation, extractor.name))
         if extractor.name == "pixels" and recipe.image.channels == 3:

@@ -271,7 +271,7 @@ def test_turning_the_features_and_shuffling_them_changes_nothing(seed: int) -> N
         for side in (0, 1)
     )
     random = np.random.default_rng(seed)
-    turn = np.linalg.qr(random.normal(size=(24, 24)))[0]
+    context = np.linalg.qr(random.normal(size=(24, 24)))[0]
     shuffle = random.permutation(24)
 
     def found(name: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> MetricResult:
@@ -282,7 +282,7 @@ def test_turning_the_features_and_shuffling_them_changes_nothing(seed: int) -> N
     for name in INVARIANT:
         plain = found(name, images, reference)
         for one, other in (
-            (images @ turn, reference @ turn),
+            (images @ context, reference @ context),
             (images[:, shuffle], reference[:, shuffle]),
         ):
             moved = found(name, one, other)

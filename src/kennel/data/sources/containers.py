@@ -290,20 +290,20 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
     stream = path.open("rb")
     start = stream.read(6)
     stream.seek(0)
-    packed: Any
+    dataset: Any
     if start.startswith(_GZIP):
-        packed = gzip.GzipFile(fileobj=stream)
+        dataset = gzip.GzipFile(fileobj=stream)
     elif start.startswith(_BZIP2):
-        packed = bz2.BZ2File(stream)
+        dataset = bz2.BZ2File(stream)
     elif start == _XZ:
-        packed = lzma.LZMAFile(stream)  # noqa: SIM115
+        dataset = lzma.LZMAFile(stream)  # noqa: SIM115
     else:
         return stream
     plain = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
     try:
-        with stream, packed:
+        with stream, dataset:
             most = max(UNPACKED_FREELY, UNPACKED_TIMES * os.fstat(stream.fileno()).st_size)
-            _copy(packed, plain, most, path)
+            _copy(dataset, plain, most, path)
     except BaseException:
         plain.close()
         raise
@@ -317,9 +317,9 @@ def is_compressed(path: Path) -> bool:
         return stream.read(6).startswith((_GZIP, _BZIP2, _XZ))
 
 
-def _copy(packed: Any, plain: IO[bytes], most: int, path: Path) -> None:
+def _copy(dataset: Any, plain: IO[bytes], most: int, path: Path) -> None:
     written = 0
-    while piece := packed.read(1 << 20):
+    while piece := dataset.read(1 << 20):
         written += len(piece)
         if written > most:
             raise DataError(

@@ -182,8 +182,8 @@ def _unpacked(archive: Path, request: Request) -> Path:
     """
     folder = request.folder()
     try:
-        with zipfile.ZipFile(archive) as packed:
-            infos = [info for info in packed.infolist() if info.filename.rpartition("/")[2] == _FILE]
+        with zipfile.ZipFile(archive) as dataset:
+            infos = [info for info in dataset.infolist() if info.filename.rpartition("/")[2] == _FILE]
             if len(infos) != 1:
                 raise DataError(f"'{archive}' holds {len(infos)} files {_FILE}, and LSUN's zips one each")
             needed, room = infos[0].file_size, shutil.disk_usage(folder).free
@@ -194,7 +194,7 @@ def _unpacked(archive: Path, request: Request) -> Path:
                     f"(at most {most:,} are taken from a zip of this size): unpack it elsewhere and give "
                     "that folder with --from"
                 )
-            with packed.open(infos[0]) as stream, (folder / _FILE).open("wb") as plain:
+            with dataset.open(infos[0]) as stream, (folder / _FILE).open("wb") as plain:
                 shutil.copyfileobj(stream, plain, 1 << 20)  # no more than announced, and the CRC is checked
     except DataError:
         raise

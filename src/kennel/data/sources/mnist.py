@@ -27,8 +27,8 @@ def unpacked_names(table: str) -> tuple[str, ...]:
     idx = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images", "labels")]
     dimensions = {"images": 3, "labels": 1}
     names = [f"{name}{dot}idx{dimensions[name[-6:]]}-ubyte" for name in idx for dot in "-."]
-    packed = [f"{name}.idx{dimensions[name[-6:]]}-ubyte.gz" for name in idx]
-    return (*names, *packed, f"{table}_train.csv", f"{table}_test.csv")
+    dataset = [f"{name}.idx{dimensions[name[-6:]]}-ubyte.gz" for name in idx]
+    return (*names, *dataset, f"{table}_train.csv", f"{table}_test.csv")
 
 
 def mnist_opener(table: str, classes: tuple[str, ...] | None = None) -> Opener:

@@ -62,43 +62,43 @@ class Suspect:
 Suspects: TypeAlias = list[Suspect]
 
 
-def suspects(evidence: MetricContext, count: int | None = None) -> Suspects:
+def suspects(context: MetricContext, count: int | None = None) -> Suspects:
     """Judged images, most suspicious first: copies by their remaining difference, then the rest by ratio.
 
     All images, and a tenth of them after another is compared by pixels for as long as the last tenth held a
     copy; or only the first `count`, at little cost. The first call's answer is kept with the evidence.
     """
-    return evidence.once("suspects", partial(_suspects, evidence, count))
+    return context.once("suspects", partial(_suspects, context, count))
 
 
-def allowed_difference(evidence: MetricContext) -> tuple[float, float]:
+def allowed_difference(context: MetricContext) -> tuple[float, float]:
     """How much of a picture's variance may be left for a copy of it, and the share of real ones that pass.
 
     `SAME`, or half of what is left of real images beside the others nearest to them, of the 5% that are most
     alike, where that is less: two shirts differ by little and neither was copied. It is taken from at most
     256 random reference images, and so is the share of them that would be called copies of another one.
     """
-    return evidence.once("allowed_difference", partial(_allowed_difference, evidence))
+    return context.once("allowed_difference", partial(_allowed_difference, context))
 
 
-def _allowed_difference(evidence: MetricContext) -> tuple[float, float]:
-    features, source = evidence.reference.features, evidence.reference.source
+def _allowed_difference(context: MetricContext) -> tuple[float, float]:
+    features, source = context.reference.features, context.reference.source
     if source is None or len(features) < 2:
         return SAME, 0.0
-    random = np.random.default_rng([evidence.settings.seed, len(features), SAMPLE])
+    random = np.random.default_rng([context.settings.seed, len(features), SAMPLE])
     rows = np.sort(random.choice(len(features), min(SAMPLE, len(features)), replace=False))
     rows = rows[np.asarray(features[rows]).sum(1, dtype=np.float64) != 0]
     if not len(rows):
         return SAME, 0.0
     count = min(CANDIDATES + 1, len(features))
-    found = nearest(np.asarray(features[rows]), features, count, device=evidence.settings.device)
+    found = nearest(np.asarray(features[rows]), features, count, device=context.settings.device)
     others = [
         [place for place in near if place != row][: count - 1]
         for row, near in zip(rows, found.indices, strict=True)
     ]
-    images = _small(source, _source_rows(evidence.reference, rows).tolist())
+    images = _small(source, _source_rows(context.reference, rows).tolist())
     places, which = np.unique(np.array(others, np.int64), return_inverse=True)
-    references = _small(source, _source_rows(evidence.reference, places).tolist())
+    references = _small(source, _source_rows(context.reference, places).tolist())
     left = np.array(
         [
             align(image, references[near]).unexplained
@@ -109,42 +109,42 @@ def _allowed_difference(evidence: MetricContext) -> tuple[float, float]:
     return allowed, float((left <= allowed).mean())
 
 
-def has_pixels(evidence: MetricContext) -> bool:
+def has_pixels(context: MetricContext) -> bool:
     """Whether the images of both sides can be looked at."""
-    return evidence.images.source is not None and evidence.reference.source is not None
+    return context.images.source is not None and context.reference.source is not None
 
 
-def _suspects(evidence: MetricContext, count: int | None) -> Suspects:
-    found = evidence.neighbourhoods if count is None else _of_the_nearest(evidence, NEAREST_FIRST * count)
+def _suspects(context: MetricContext, count: int | None) -> Suspects:
+    found = context.neighbourhoods if count is None else _of_the_nearest(context, NEAREST_FIRST * count)
     # Exact copies have a ratio of 0 all; among equals the nearer one goes first.
     order = np.lexsort((found.distances[:, 0], found.ratios))
     order = order[:count]
-    images = _source_rows(evidence.images, found.fakes[order])
-    references = _source_rows(evidence.reference, found.training[order])
+    images = _source_rows(context.images, found.fakes[order])
+    references = _source_rows(context.reference, found.training[order])
     ranked = [
         Suspect(int(image), tuple(rows.tolist()), tuple(distances.tolist()), float(ratio))
         for image, rows, distances, ratio in zip(
             images, references, found.distances[order], found.ratios[order], strict=True
         )
     ]
-    if not has_pixels(evidence):
+    if not has_pixels(context):
         return ranked
     step = len(ranked) if count else max(LEAST, round(SHARE * len(ranked)))
     seen: Suspects = []
     for start in range(0, len(ranked), step):
-        looked_at = _compared(evidence, ranked[start : start + step])
+        looked_at = _compared(context, ranked[start : start + step])
         seen += looked_at
         if not any(one.copied for one in looked_at):
             break
     return sorted(seen, key=_order) + ranked[len(seen) :]
 
 
-def _of_the_nearest(evidence: MetricContext, count: int) -> Neighbourhoods:
+def _of_the_nearest(context: MetricContext, count: int) -> Neighbourhoods:
     """The neighbourhoods of the images that are nearest to the reference."""
-    near = evidence.nearest
+    near = context.nearest
     rows = np.sort(near.fakes[np.argsort(near.distances, kind="stable")[:count]])
-    features = np.asarray(evidence.images.features[rows])
-    found = neighbourhoods(features, evidence.reference.features, device=evidence.settings.device)
+    features = np.asarray(context.images.features[rows])
+    found = neighbourhoods(features, context.reference.features, device=context.settings.device)
     return Neighbourhoods(found.distances, rows[found.fakes], found.training)
 
 
@@ -159,16 +159,16 @@ def _source_rows(side: FeatureSide, rows: IndexArray) -> IndexArray:
     return rows if side.rows is None else side.rows[rows]
 
 
-def _compared(evidence: MetricContext, ranked: Suspects) -> Suspects:
+def _compared(context: MetricContext, ranked: Suspects) -> Suspects:
     """The same suspects, with their alignments."""
-    assert evidence.images.source is not None
-    assert evidence.reference.source is not None
-    images = _small(evidence.images.source, [one.image for one in ranked])
+    assert context.images.source is not None
+    assert context.reference.source is not None
+    images = _small(context.images.source, [one.image for one in ranked])
     rows = np.array([one.references for one in ranked], np.int64)
     places, which = np.unique(rows, return_inverse=True)
-    references = _small(evidence.reference.source, places.tolist())
-    factor = cell(min(evidence.images.source.shape[1:]))
-    allowed, _ = allowed_difference(evidence)
+    references = _small(context.reference.source, places.tolist())
+    factor = cell(min(context.images.source.shape[1:]))
+    allowed, _ = allowed_difference(context)
     compared = []
     for one, image, near in zip(ranked, images, which.reshape(rows.shape), strict=True):
         alignment = align(image, references[near])

@@ -59,11 +59,11 @@ class InstanceEmbedding(nn.Module):
         return mapped
 
 
-def label_embedding(setting: NetworkSpec, outputs: int) -> nn.Module:
+def label_embedding(spec: NetworkSpec, outputs: int) -> nn.Module:
     """Labels (batch,) to vectors (batch, outputs): a trained table of classes, or a map of the instances."""
-    if setting.num_instances:
-        return InstanceEmbedding(setting.num_instances, setting.instance_dim, outputs)
-    return nn.Embedding(setting.num_classes, outputs)
+    if spec.num_instances:
+        return InstanceEmbedding(spec.num_instances, spec.instance_dim, outputs)
+    return nn.Embedding(spec.num_classes, outputs)
 
 
 def parts_with_instances(network: nn.Module) -> list[InstanceVectors]:

@@ -4,17 +4,17 @@ from kennel.errors import RecipeError
 from kennel.networks.base import NetworkSpec
 
 
-def chunk_width(setting: NetworkSpec, slots: int, name: str) -> int:
+def chunk_width(spec: NetworkSpec, slots: int, name: str) -> int:
     """The width of each of `slots` equal chunks; a latent that has none such is a `RecipeError`.
 
     `name` is what the message calls the network.
     """
-    if setting.latent_dim % slots or setting.latent_dim < slots:
-        below = setting.latent_dim // slots * slots
+    if spec.latent_dim % slots or spec.latent_dim < slots:
+        below = spec.latent_dim // slots * slots
         fitting = f"{below} or {below + slots}" if below else str(slots)
         raise RecipeError(
-            f"latent_dim = {setting.latent_dim}: {name} splits the latent of {setting.size}x"
-            f"{setting.size} images into {slots} equal chunks; make it {fitting}, or set "
+            f"latent_dim = {spec.latent_dim}: {name} splits the latent of {spec.size}x"
+            f"{spec.size} images into {slots} equal chunks; make it {fitting}, or set "
             "generator.hierarchical=false"
         )
-    return setting.latent_dim // slots
+    return spec.latent_dim // slots

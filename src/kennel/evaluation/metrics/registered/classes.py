@@ -17,16 +17,16 @@ def _splits(_dimension: int, settings: MetricSettings) -> int:
 
 
 @metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True, least=_splits)
-def judge_inception_score(evidence: MetricContext) -> MetricResult:
+def judge_inception_score(context: MetricContext) -> MetricResult:
     """Whether a classifier is sure of each image and names many classes over all; no reference enters."""
-    if evidence.images.logits is None:
+    if context.images.logits is None:
         raise JudgementError(
-            f"the {evidence.extractor} extractor has no logits, which the Inception Score needs: "
+            f"the {context.extractor} extractor has no logits, which the Inception Score needs: "
             "use --extractor inception, mobilenet or classifier, or leave it out of --metrics"
         )
-    settings = evidence.settings
-    score = inception_score(evidence.images.logits, settings.splits, settings.shuffle_seed)
-    details = {"deviation": score.deviation, "classes": int(evidence.images.logits.shape[1])}
+    settings = context.settings
+    score = inception_score(context.images.logits, settings.splits, settings.shuffle_seed)
+    details = {"deviation": score.deviation, "classes": int(context.images.logits.shape[1])}
     interval = None
     if settings.intervals and score.splits > 1:
         # The splits are disjoint random parts, so their mean has Student's interval.
@@ -37,15 +37,15 @@ def judge_inception_score(evidence: MetricContext) -> MetricResult:
 
 
 @metric("modes", "Modes", "higher", needs=("logits",))
-def judge_modes(evidence: MetricContext) -> MetricResult:
+def judge_modes(context: MetricContext) -> MetricResult:
     """How many of the extractor's classes occur among the images, and how their shares differ."""
-    predicted, reference = evidence.images.predictions, evidence.reference.predictions
-    if predicted is None or reference is None or evidence.images.logits is None:
+    predicted, reference = context.images.predictions, context.reference.predictions
+    if predicted is None or reference is None or context.images.logits is None:
         raise JudgementError(
-            f"the {evidence.extractor} extractor names no classes, which modes are counted by: "
+            f"the {context.extractor} extractor names no classes, which modes are counted by: "
             "use --extractor classifier, or leave modes out of --metrics"
         )
-    classes = int(evidence.images.logits.shape[1])
+    classes = int(context.images.logits.shape[1])
     found = modes_of_classes(predicted, classes, reference)
     real = modes_of_classes(reference, classes)
     details = {
@@ -58,12 +58,10 @@ def judge_modes(evidence: MetricContext) -> MetricResult:
 
 
 @metric("fid_by_class", "FID by class", "lower", needs=("labels",))
-def judge_fid_by_class(evidence: MetricContext) -> MetricResult:
+def judge_fid_by_class(context: MetricContext) -> MetricResult:
     """FID of each class by itself, and their mean: within-class variety that FID of all cannot see."""
-    labels, reference_labels, names = evidence.shared_labels()
-    found = fid_by_class(
-        evidence.images.features, labels, evidence.reference.features, reference_labels, names
-    )
+    labels, reference_labels, names = context.shared_labels()
+    found = fid_by_class(context.images.features, labels, context.reference.features, reference_labels, names)
     details = {
         "worst": names[found.worst],
         "measured": len(found.classes),

@@ -15,15 +15,15 @@ ENOUGH_FOR_AN_ERROR = 5000
 
 
 @metric("kid", "KID", "lower", usual=True)
-def judge_kid(evidence: MetricContext) -> MetricResult:
+def judge_kid(context: MetricContext) -> MetricResult:
     """The squared maximum mean discrepancy under a cubic kernel: unbiased at any count."""
-    found = kid(evidence.images.features, evidence.reference.features)
+    found = kid(context.images.features, context.reference.features)
     details = {"deviation": found.deviation}
     interval = None
-    if evidence.settings.intervals:
-        images, reference = evidence.equal_parts(ENOUGH_FOR_AN_ERROR)
+    if context.settings.intervals:
+        images, reference = context.equal_parts(ENOUGH_FOR_AN_ERROR)
         error = kid_of_all_pairs(images, reference).standard_error
-        share = len(images) / len(evidence.equal_sides[0])
+        share = len(images) / len(context.equal_sides[0])
         # Beside what all pairs vary by, the value varies by which subsets were drawn.
         interval = around(found.mean, math.hypot(error * share**0.5, found.deviation / found.subsets**0.5))
     protocol = {
@@ -36,10 +36,10 @@ def judge_kid(evidence: MetricContext) -> MetricResult:
 
 
 @metric("sliced_wasserstein", "Sliced Wasserstein", "lower")
-def judge_sliced_wasserstein(evidence: MetricContext) -> MetricResult:
+def judge_sliced_wasserstein(context: MetricContext) -> MetricResult:
     """The 2-Wasserstein distance of the features along random directions."""
     found = sliced_wasserstein(
-        evidence.images.features, evidence.reference.features, seed=evidence.settings.seed
+        context.images.features, context.reference.features, seed=context.settings.seed
     )
     return MetricResult(
         found.value, {"mean_square": found.mean_square}, protocol={"projections": found.projections}
@@ -47,14 +47,14 @@ def judge_sliced_wasserstein(evidence: MetricContext) -> MetricResult:
 
 
 @metric("swd", "SWD", "lower", needs=("pyramid",))
-def judge_swd(evidence: MetricContext) -> MetricResult:
+def judge_swd(context: MetricContext) -> MetricResult:
     """The sliced Wasserstein distance of patches of a Laplacian pyramid, times 1,000; no features enter."""
     images, reference = (
         side.source if side.source is None or side.rows is None else Subset(side.source, side.rows)
-        for side in (evidence.images, evidence.reference)
+        for side in (context.images, context.reference)
     )
     if images is None or reference is None:
         raise JudgementError("SWD looks at pixels, and only features were given: leave it out of --metrics")
-    found = laplacian_distance(images, reference, seed=evidence.settings.seed)
+    found = laplacian_distance(images, reference, seed=context.settings.seed)
     details = {f"at_{size}": float(one) for size, one in zip(found.sizes, found.distances, strict=True)}
     return MetricResult(found.mean, details, protocol={"images": found.images, "patches": found.patches})

@@ -15,40 +15,40 @@ def _one_a_cluster(_dimension: int, _settings: MetricSettings) -> int:
 
 
 @metric("diversity", "Diversity", "neither", least=_of_three)
-def judge_diversity(evidence: MetricContext) -> MetricResult:
+def judge_diversity(context: MetricContext) -> MetricResult:
     """The mean distance between the features of two images, by that of two real ones: 1 is as varied."""
-    found = relative_diversity(*evidence.equal_sides)
+    found = relative_diversity(*context.equal_sides)
     details = {"images": found.fakes.mean_distance, "reference": found.reference.mean_distance}
     interval = None
-    if evidence.settings.intervals:
+    if context.settings.intervals:
         reach = NORMAL_95 * found.standard_error
         interval = found.ratio - reach, found.ratio + reach
-    return MetricResult(found.ratio, details, interval, {"count_a_side": len(evidence.equal_sides[0])})
+    return MetricResult(found.ratio, details, interval, {"count_a_side": len(context.equal_sides[0])})
 
 
 @metric("vendi", "Vendi score", "higher")
-def judge_vendi(evidence: MetricContext) -> MetricResult:
+def judge_vendi(context: MetricContext) -> MetricResult:
     """How many entirely different images would be as varied, by the entropy of the cosine kernel."""
-    images, reference = evidence.equal_sides
+    images, reference = context.equal_sides
     details = {"reference": vendi(reference).score}
     return MetricResult(vendi(images).score, details, protocol={"count_a_side": len(images)})
 
 
 @metric("prd_f8", "PRD F8 (recall)", "higher", least=_one_a_cluster)
-def judge_prd_f8(evidence: MetricContext) -> MetricResult:
+def judge_prd_f8(context: MetricContext) -> MetricResult:
     """Of the curve of precision and recall over clusters the greatest F8, which weighs recall."""
-    return _finding(_prd(evidence), "f8")
+    return _finding(_prd(context), "f8")
 
 
 @metric("prd_f1_8", "PRD F1/8 (precision)", "higher", least=_one_a_cluster)
-def judge_prd_f1_8(evidence: MetricContext) -> MetricResult:
+def judge_prd_f1_8(context: MetricContext) -> MetricResult:
     """Of the curve of precision and recall over clusters the greatest F1/8, which weighs precision."""
-    return _finding(_prd(evidence), "f1_8")
+    return _finding(_prd(context), "f1_8")
 
 
-def _prd(evidence: MetricContext) -> Prd:
-    images, reference = evidence.equal_sides
-    return evidence.once("prd", lambda: prd(images, reference, seed=evidence.settings.seed))
+def _prd(context: MetricContext) -> Prd:
+    images, reference = context.equal_sides
+    return context.once("prd", lambda: prd(images, reference, seed=context.settings.seed))
 
 
 def _finding(found: Prd, figure: str) -> MetricResult:

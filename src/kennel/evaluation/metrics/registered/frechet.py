@@ -11,19 +11,19 @@ from kennel.evaluation.metrics.mifid import TINY, mifid
 
 
 @metric("fid", "FID", "lower", usual=True)
-def judge_fid(evidence: MetricContext) -> MetricResult:
+def judge_fid(context: MetricContext) -> MetricResult:
     """The Fréchet distance between Gaussians of the features, comparable at equal counts only."""
     details: dict[str, Any] = {}
-    if evidence.floor is not None:
-        details = {"real_v_real": evidence.floor.fid, "real_v_real_count": evidence.floor.count}
-    return MetricResult(evidence.fid, details, evidence.fid_interval)
+    if context.floor is not None:
+        details = {"real_v_real": context.floor.fid, "real_v_real_count": context.floor.count}
+    return MetricResult(context.fid, details, context.fid_interval)
 
 
 @metric("mifid", "MiFID", "lower", usual="learned")
-def judge_mifid(evidence: MetricContext) -> MetricResult:
+def judge_mifid(context: MetricContext) -> MetricResult:
     """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
-    distances = evidence.nearest.distances
-    scored = mifid(evidence.fid, float(distances.mean()), evidence.settings.epsilon)
+    distances = context.nearest.distances
+    scored = mifid(context.fid, float(distances.mean()), context.settings.epsilon)
     details: dict[str, Any] = {
         "fid": scored.fid,
         "distance": scored.distance,
@@ -31,22 +31,22 @@ def judge_mifid(evidence: MetricContext) -> MetricResult:
         "penalty": scored.penalty,
         "distance_quantiles": [float(part) for part in np.quantile(distances, (0, 0.05, 0.5, 0.95, 1))],
     }
-    if evidence.held_out_distances is not None:
+    if context.held_out_distances is not None:
         details |= {
-            "held_out_distance": float(evidence.held_out_distances.mean()),
-            **evidence.held_out_source,
+            "held_out_distance": float(context.held_out_distances.mean()),
+            **context.held_out_source,
         }
-    elif evidence.floor is not None:
+    elif context.floor is not None:
         details |= {
-            "held_out_distance": evidence.floor.distance,
+            "held_out_distance": context.floor.distance,
             "held_out": "half of the reference",
-            "held_out_count": evidence.floor.count,
+            "held_out_count": context.floor.count,
         }
     protocol = {
         "epsilon": scored.epsilon,
         "direction": "mean over the images of the minimum over the reference",
     }
-    interval = evidence.fid_interval
+    interval = context.fid_interval
     if interval is not None:
         interval = interval[0] / (scored.penalty + TINY), interval[1] / (scored.penalty + TINY)
     return MetricResult(scored.value, details, interval, protocol)
@@ -58,12 +58,12 @@ def _enough_for_a_line(dimension: int, _settings: MetricSettings) -> int:
 
 
 @metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)
-def judge_fid_infinity(evidence: MetricContext) -> MetricResult:
+def judge_fid_infinity(context: MetricContext) -> MetricResult:
     """FID as it would be with unlimited images: the intercept of FID over 1/N."""
-    settings = evidence.settings
-    found = fid_infinity(evidence.images.features, evidence.reference_moments, seed=settings.seed)
+    settings = context.settings
+    found = fid_infinity(context.images.features, context.reference_moments, seed=settings.seed)
     details = {
-        "fid": evidence.fid,
+        "fid": context.fid,
         "slope": found.slope,
         "r_squared": found.r_squared,
         "error_of_the_line": found.standard_error,

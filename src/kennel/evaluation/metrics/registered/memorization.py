@@ -16,20 +16,20 @@ MOST_SUSPICIOUS = 64
 
 
 @metric("memorisation", "Suspected copies", "lower")
-def judge_memorisation(evidence: MetricContext) -> MetricResult:
+def judge_memorisation(context: MetricContext) -> MetricResult:
     """The share of images as near to a reference image as the nearest 1% of real ones: 0.01 for new ones.
 
     That is the value, by features alone. Which images are copies is looked up in the pixels: `copies`, and
     `most_suspicious` with each one's verdict.
     """
-    found = evidence.nearest
-    held_out = evidence.held_out_distances
-    baseline = evidence.reference_distances if held_out is None else held_out
+    found = context.nearest
+    held_out = context.held_out_distances
+    baseline = context.reference_distances if held_out is None else held_out
     threshold = float(np.quantile(baseline, SUSPICION))
     # Real images that occur twice bring the threshold to 0, where only copies are: it counts in.
     suspected = found.distances <= threshold
     share = float(suspected.mean())
-    ranked = suspects(evidence)
+    ranked = suspects(context)
     details: dict[str, Any] = {
         "threshold": threshold,
         "suspected": int(suspected.sum()),
@@ -38,18 +38,18 @@ def judge_memorisation(evidence: MetricContext) -> MetricResult:
         "most_suspicious": [_entry(one) for one in ranked[:MOST_SUSPICIOUS]],
         "quantiles": {
             "images": _quantiles(found.distances),
-            "reference to itself": _quantiles(evidence.reference_distances),
+            "reference to itself": _quantiles(context.reference_distances),
         }
         | ({} if held_out is None else {"held-out images": _quantiles(held_out)}),
     }
-    if has_pixels(evidence):
+    if has_pixels(context):
         details["compared"] = sum(one.alignment is not None for one in ranked)
         details["copies"] = sum(one.copied for one in ranked)
-        details["allowed_difference"], details["copies_among_the_reference"] = allowed_difference(evidence)
+        details["allowed_difference"], details["copies_among_the_reference"] = allowed_difference(context)
     # Of other images against the same reference, whose threshold is a fixed one: a share of independent rows.
-    interval = wilson(share, len(found.distances)) if evidence.settings.intervals else None
+    interval = wilson(share, len(found.distances)) if context.settings.intervals else None
     baseline_name = "reference to itself" if held_out is None else "held out"
-    protocol = {"suspicion": SUSPICION, "baseline": baseline_name} | evidence.held_out_source
+    protocol = {"suspicion": SUSPICION, "baseline": baseline_name} | context.held_out_source
     return MetricResult(share, details, interval, protocol)
 
 

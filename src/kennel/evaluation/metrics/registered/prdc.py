@@ -25,7 +25,7 @@ def _least_of_density(_dimension: int, settings: MetricSettings) -> int:
     return settings.density_neighbours + 1
 
 
-def standard_errors(evidence: MetricContext) -> dict[str, float] | None:
+def standard_errors(context: MetricContext) -> dict[str, float] | None:
     """How much each figure varies between draws of both sides, by name; None below twice their largest k + 1.
 
     Both sides are split into random halves. A half's figure has twice the variance of the whole's (both fall
@@ -34,14 +34,14 @@ def standard_errors(evidence: MetricContext) -> dict[str, float] | None:
     resample the rows of fixed balls would leave that out, and to resample rows before the balls are made
     would tie neighbours.
     """
-    images, reference = evidence.equal_sides
-    settings, count = evidence.settings, len(images)
+    images, reference = context.equal_sides
+    settings, count = context.settings, len(images)
     half = min(count // 2, MOST_IN_A_HALF)
     if half <= max(settings.neighbours, settings.density_neighbours):
         return None
     # The counts make the splits those of these images: fixed ones would put the same ranks of `_outwards`
     # into one half at each draw, and be too narrow, or too wide, for a count and seed for good.
-    whole = evidence.manifolds
+    whole = context.manifolds
     counts = whole.balls_around.sum(), whole.fakes_inside.sum(), whole.reals_inside.sum()
     random = np.random.default_rng([settings.seed, count, *map(int, counts)])
     rows, others = _drawn(images, random), _drawn(reference, random)
@@ -69,57 +69,57 @@ def _outwards(rows: FloatArray) -> IndexArray:
     return np.argsort(np.concatenate(distances), kind="stable")
 
 
-def _interval(evidence: MetricContext, figure: str, value: float) -> tuple[float, float] | None:
+def _interval(context: MetricContext, figure: str, value: float) -> tuple[float, float] | None:
     """Student's, and of a share never less than what the rows alone leave open: all halves may agree on 1."""
-    if not evidence.settings.intervals:
+    if not context.settings.intervals:
         return None
-    errors = evidence.once("errors of manifolds", lambda: standard_errors(evidence))
+    errors = context.once("errors of manifolds", lambda: standard_errors(context))
     if errors is None:
         return None
     reach = float(stdtrit(SPLITS, 0.975)) * errors[figure]
     if figure == "density":
         return max(0.0, value - reach), value + reach
-    low, high = wilson(value, len(evidence.equal_sides[0]))
+    low, high = wilson(value, len(context.equal_sides[0]))
     return max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach))
 
 
-def _finding(evidence: MetricContext, figure: str, value: float, **details: float) -> MetricResult:
+def _finding(context: MetricContext, figure: str, value: float, **details: float) -> MetricResult:
     of_density = figure in ("density", "coverage")
-    settings = evidence.settings
+    settings = context.settings
     protocol = {
         "neighbours": settings.density_neighbours if of_density else settings.neighbours,
-        "count_a_side": len(evidence.equal_sides[0]),
+        "count_a_side": len(context.equal_sides[0]),
     }
-    return MetricResult(value, details, _interval(evidence, figure, value), protocol)
+    return MetricResult(value, details, _interval(context, figure, value), protocol)
 
 
 @metric("precision", "Precision", "higher", usual=True, least=_least)
-def judge_precision(evidence: MetricContext) -> MetricResult:
+def judge_precision(context: MetricContext) -> MetricResult:
     """The share of images within the k-nearest-neighbour balls of real ones: fidelity."""
-    return _finding(evidence, "precision", evidence.manifolds.precision)
+    return _finding(context, "precision", context.manifolds.precision)
 
 
 @metric("recall", "Recall", "higher", usual=True, least=_least)
-def judge_recall(evidence: MetricContext) -> MetricResult:
+def judge_recall(context: MetricContext) -> MetricResult:
     """The share of real images within the k-nearest-neighbour balls of the judged ones: variety."""
-    return _finding(evidence, "recall", evidence.manifolds.recall)
+    return _finding(context, "recall", context.manifolds.recall)
 
 
 @metric("f1", "F1", "higher", least=_least)
-def judge_f1(evidence: MetricContext) -> MetricResult:
+def judge_f1(context: MetricContext) -> MetricResult:
     """The harmonic mean of k-nearest-neighbour precision and recall."""
-    precision, recall = evidence.manifolds.precision, evidence.manifolds.recall
+    precision, recall = context.manifolds.precision, context.manifolds.recall
     value = harmonic_mean(precision, recall)
-    return _finding(evidence, "f1", value, precision=precision, recall=recall)
+    return _finding(context, "f1", value, precision=precision, recall=recall)
 
 
 @metric("density", "Density", "higher", usual=True, least=_least_of_density)
-def judge_density(evidence: MetricContext) -> MetricResult:
+def judge_density(context: MetricContext) -> MetricResult:
     """Real balls around an image, by k: precision that outliers cannot inflate, about 1 for real images."""
-    return _finding(evidence, "density", evidence.balls.density)
+    return _finding(context, "density", context.balls.density)
 
 
 @metric("coverage", "Coverage", "higher", usual=True, least=_least_of_density)
-def judge_coverage(evidence: MetricContext) -> MetricResult:
+def judge_coverage(context: MetricContext) -> MetricResult:
     """The share of real images whose ball holds a judged one: recall that outliers cannot inflate."""
-    return _finding(evidence, "coverage", evidence.balls.coverage)
+    return _finding(context, "coverage", context.balls.coverage)
