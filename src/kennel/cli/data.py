@@ -129,7 +129,7 @@ def prepare(
         error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
         f"{destination}: {len(dataset):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
-        f"{f' in {len(dataset.classes):,} classes' if packed.classes else ''}, "
+        f"{f' in {len(dataset.classes):,} classes' if dataset.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
     )

@@ -206,8 +206,8 @@ def _loaded(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
         there = torch.empty(dataset.images.shape, dtype=torch.uint8, device=device)
     except RuntimeError as error:  # torch's out of memory
         raise DataError(
-            f"the {_bytes(float(dataset.images.nbytes))} of {dataset.path} do not fit into the free memory of "
-            f"{device}: stream the set with --resident never"
+            f"the {_bytes(float(dataset.images.nbytes))} of {dataset.path} do not fit into the free memory "
+            f"of {device}: stream the set with --resident never"
         ) from error
     _fill(_file(dataset, "images.npy", dataset.images), there, torch.from_numpy)
     return there

@@ -138,8 +138,8 @@ def _checked_labels(dataset: ImageDataset) -> IndexArray:
     _, height, width = dataset.shape
     if height != width or not SMALLEST <= width <= LARGEST:
         raise DataError(
-            f"{dataset.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} to "
-            f"{LARGEST} pixels: prepare it with --size {LARGEST}"
+            f"{dataset.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} "
+            f"to {LARGEST} pixels: prepare it with --size {LARGEST}"
         )
     return labels
 
