@@ -40,8 +40,9 @@ from kennel.data.loader import BatchLoader
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.options import PrepareOptions
 from kennel.engine.builder import build_step
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.images import to_float
 from kennel.recipes import get_recipe
 from kennel.rng import Draws, generator
@@ -284,7 +285,7 @@ def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
     }
     step = build_step(recipe, CPU)  # one for all, so that all train the same networks
     trainers = {
-        name: Trainer(step, source, lambda count, draw: draw_latents(recipe.latent, count, draw), plan)
+        name: TrainState(step, plan, source, lambda count, draw: draw_latents(recipe.latent, count, draw))
         for name, source in sources.items()
     }
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
@@ -293,7 +294,7 @@ def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
         for name, trainer in trainers.items():
             (forget if "cold" in name else warm)(packed)
             began = time.perf_counter()
-            trainer.iteration()
+            iterate(trainer)
             taken = time.perf_counter() - began
             if number:
                 seconds[name].append(taken)

@@ -84,7 +84,7 @@ def life(recipe: Recipe, data: Path, out: Path, file: Path, shown: Any, options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     watch = Told(file, shown)
     try:
-        finished = train(recipe, data, out, watch=watch, **options)
+        finished = train(recipe, data, out, observer=watch, **options)
     except KennelError as error:
         file.open("a").write(json.dumps(str(error)) + "\n")
         sys.exit(2)

@@ -33,7 +33,8 @@ from kennel.config.recipe import (
 )
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
+from kennel.engine.trainer import Trainer
 from kennel.evaluation.metrics.mode_coverage import modes_of_centres
 from kennel.sampling.sampler import labels_of, latents_of
 from kennel.storage.atomic_io import write_text
@@ -138,10 +139,12 @@ def output(name: str, rounds: int, seed: int) -> dict[str, object]:
     step = build_step(recipe, torch.device("cpu"))
     plan = TrainPlan(recipe.batch_size, recipe.steps, images, images, seed, torch.device("cpu"))
     trainer = Trainer(
-        step,
-        Points(recipe.batch_size, seed),
-        lambda count, random: draw_latents(recipe.latent, count, random),
-        plan,
+        TrainState(
+            step,
+            plan,
+            Points(recipe.batch_size, seed),
+            lambda count, random: draw_latents(recipe.latent, count, random),
+        )
     )
     began = time.perf_counter()
     trainer.run()

@@ -16,20 +16,21 @@ from kennel.data.loader import BatchLoader
 from kennel.data.memory_budget import free_bytes, memory_on
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.compute_defaults import configure_process, uncompiled, wait_for
+from kennel.engine.iteration import iterate
 from kennel.engine.op_counts import OperationCounter
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.engine.step import GANStep
-from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import WeightsError
 from kennel.features.classifier import Classifier
 from kennel.networks.summary import parameter_count
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.runs.teacher import taught_by
+from kennel.training.checkpointing import kept_ticks, rolls_back
 from kennel.training.disk_errors import free_disk
 from kennel.training.oom import failures_told
-from kennel.training.rollback import of_ticks_to_keep, rolls_back
-from kennel.training.run import changes_since, make_plan, resolve_recipe
-from kennel.training.time_budget import iterations
+from kennel.training.resolve import changes_since, make_plan, resolve_recipe
+from kennel.training.time_budget import untrained_state
 from kennel.training.validation import Validator
 
 BOUND = 20.0
@@ -140,8 +141,8 @@ def forecast(
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
         say(f"playing iterations, for at most {seconds:g} s")
         with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
-            trainer = iterations(recipe, step, stream, plan)
-            return _measured(known, trainer, deadline, clock)
+            state = untrained_state(recipe, step, stream, plan)
+            return _measured(known, state, deadline, clock)
 
 
 def _known(
@@ -152,7 +153,7 @@ def _known(
     ticks, every = ceil(left / plan.tick_images), recipe.validation.every_ticks
     validations = ceil(ticks / every) if every else 0
     first = 1 if rolls_back(recipe) and not seen else 0  # before any tick
-    newest = min(of_ticks_to_keep(recipe), ticks + first)
+    newest = min(kept_ticks(recipe), ticks + first)
     staying = max(0, ticks - newest) // recipe.keep_every_ticks if recipe.keep_every_ticks else 0
     named: dict[str, nn.Module] = {
         "generator": step.networks.generator,
@@ -205,9 +206,9 @@ def _notes(
     return tuple(found)
 
 
-def _measured(known: Forecast, trainer: Trainer, deadline: float, clock: Callable[[], float]) -> Forecast:
+def _measured(known: Forecast, state: TrainState, deadline: float, clock: Callable[[], float]) -> Forecast:
     """Plays one iteration that is counted and then some that are timed, until the deadline."""
-    step, device = trainer.step, trainer.plan.device
+    step, device = state.step, state.plan.device
     room = None if known.memory_free is None else known.memory_free - known.resident
 
     def check(living: int) -> None:
@@ -218,19 +219,19 @@ def _measured(known: Forecast, trainer: Trainer, deadline: float, clock: Callabl
 
     if room is None or 4 * _bytes(living_tensors(step)) <= room:  # gradients and two moments more
         _fill_optimizers(step)
-    saved = sum(one.nbytes for one in checkpoint.collect(step, trainer.running_means).values())
+    saved = sum(one.nbytes for one in checkpoint.collect(step, state.running_means).values())
     known = replace(known, state=_bytes(living_tensors(step)), checkpoint_bytes=saved)
     began = clock()
     try:
         account = OperationCounter(living_tensors(step), check)
         with account:
-            trainer.iteration()
+            iterate(state)
         wait_for(device)
     except _StoppedError as stopped:
         known = replace(known, stopped=str(stopped))
     else:
         first = clock() - began
-        times = _times(trainer, deadline, clock, first)
+        times = _times(state, deadline, clock, first)
         rate = known.iteration_images * max(1, len(times)) / (sum(times) or first)
         known = replace(
             known,
@@ -246,13 +247,13 @@ def _measured(known: Forecast, trainer: Trainer, deadline: float, clock: Callabl
     return known
 
 
-def _times(trainer: Trainer, deadline: float, clock: Callable[[], float], first: float) -> list[float]:
+def _times(state: TrainState, deadline: float, clock: Callable[[], float], first: float) -> list[float]:
     """Seconds of iterations, each begun only where it would end before the deadline; perhaps of none."""
     times: list[float] = []
     while sum(times) < TIMED and clock() + (max(times) if times else first) < deadline:
         began = clock()
-        trainer.iteration()
-        wait_for(trainer.plan.device)
+        iterate(state)
+        wait_for(state.plan.device)
         times.append(clock() - began)
     return times
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, Recipe, StepsConfig
 from kennel.distributed import rank, shard_slice, single_process
 from kennel.engine.builder import build_step
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
 from kennel.engine.running_means import RunningMeans
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
 from kennel.runs import checkpoint
@@ -173,14 +174,14 @@ def played(case: Case) -> tuple[dict[str, Tensor], dict[str, float]]:
     content = case.recipe
     step = build_step(content, CPU)
     plan = TrainPlan(BATCH, content.steps, IMAGES, IMAGES, 0, CPU)
-    trainer = Trainer(
-        step, Batches(content.image), lambda count, random: draw_latents(content.latent, count, random), plan
+    state = TrainState(
+        step, plan, Batches(content.image), lambda count, random: draw_latents(content.latent, count, random)
     )
     for _ in range(case.rounds):
-        trainer.iteration()
-    means = trainer.running_means.read()
+        iterate(state)
+    means = state.running_means.read()
     return {
-        name: value.clone() for name, value in checkpoint.collect(step, trainer.running_means).items()
+        name: value.clone() for name, value in checkpoint.collect(step, state.running_means).items()
     }, means
 
 

@@ -4,10 +4,11 @@ import torch
 from pydantic import Field
 
 from kennel.config.recipe import LatentConfig, StepsConfig
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
 from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.engine.step import GANStep
-from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.techniques import ForwardOutput, Networks, Technique
@@ -47,8 +48,9 @@ def test_the_turns_of_each_player_share_the_rounds_images():
     )
     step = GANStep(networks, LOSSES["bce"](), {"recording": technique}, discriminator, generator)
     plan = TrainPlan(BATCH, StepsConfig(discriminator=5, generator=2), 100, 100, 0, torch.device("cpu"))
-    trainer = Trainer(
-        step, Batches(), lambda count, random: draw_latents(LatentConfig(dim=4), count, random), plan
+    iterate(
+        TrainState(
+            step, plan, Batches(), lambda count, random: draw_latents(LatentConfig(dim=4), count, random)
+        )
     )
-    trainer.iteration()
     assert technique.turns == 5 * [("discriminator", BATCH)] + 2 * [("generator", BATCH * 5 / 2)]

@@ -8,8 +8,9 @@ import torch
 
 from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, LatentConfig, Recipe, StepsConfig
 from kennel.engine.builder import build_step
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.techniques import TECHNIQUES, Technique
@@ -78,10 +79,10 @@ class Batches:
 def output(step, rounds=2):
     """Plays rounds with the trainer itself; returns the means of all statistics."""
     plan = TrainPlan(4, StepsConfig(), 16, 16, 0, CPU)
-    trainer = Trainer(step, Batches(), lambda count, random: draw_latents(LATENT, count, random), plan)
+    state = TrainState(step, plan, Batches(), lambda count, random: draw_latents(LATENT, count, random))
     for _ in range(rounds):
-        trainer.iteration()
-    return trainer.running_means.means()
+        iterate(state)
+    return state.running_means.means()
 
 
 def fits(technique: str, loss: str) -> bool:

@@ -10,8 +10,9 @@ from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, Recipe, S
 from kennel.engine.builder import build_step
 from kennel.engine.compute import ComputeContext
 from kennel.engine.forward import DiscriminatorForward
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.recipes import RECIPES, get_recipe
 from kennel.techniques import TECHNIQUES, Networks, StepContext
@@ -192,7 +193,9 @@ def test_a_step_of_training_moves_the_average_by_the_images_that_its_round_shows
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(ema), "after_generator", watched)
         plan = TrainPlan(4, content.steps, 400, 400, 0, torch.device("cpu"))
-        Trainer(
-            step, Batches(), lambda count, random: draw_latents(content.latent, count, random), plan
-        ).iteration()
+        iterate(
+            TrainState(
+                step, plan, Batches(), lambda count, random: draw_latents(content.latent, count, random)
+            )
+        )
     assert kept == pytest.approx([0.5 ** (4 * discriminator / generator / 100)] * generator)

@@ -67,7 +67,7 @@ class Sabotage(LossTerm):
 
 def shared(name: str, content: Recipe = recipe, source: Path = data, parent: Path | None = None) -> bool:
     """A run in `FOLDER/name`."""
-    return train(content, source, folder / name, watch=Listening(), parent=parent)
+    return train(content, source, folder / name, observer=Listening(), parent=parent)
 
 
 def stop_in_round(number: int) -> None:
@@ -145,7 +145,7 @@ def drift() -> bool:
 
     def disturb(trainer: Trainer) -> None:
         with torch.no_grad():
-            next(trainer.step.networks.generator.parameters()).view(-1)[0].add_(1e-3)
+            next(trainer.state.step.networks.generator.parameters()).view(-1)[0].add_(1e-3)
 
     if rank():
         at_round(2, disturb)
@@ -180,11 +180,11 @@ def rolled_back() -> str:
     trainers: list[Trainer] = []
     at_round(1, trainers.append)
     done = shared("rolled back", spoilt("spectrum", *ROLLBACK))
-    step, tally = trainers[0].step, trainers[0].running_means
+    step, tally = trainers[0].state.step, trainers[0].state.running_means
     state = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(checkpoint.collect(step, tally).items()):
         state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return f"{done} {state.hexdigest()} {trainers[0].plan.seed} {step.generator_optimizer.rate(0.0):g}"
+    return f"{done} {state.hexdigest()} {trainers[0].state.plan.seed} {step.generator_optimizer.rate(0.0):g}"
 
 
 def rolled_back_in_sittings() -> bool:
@@ -211,7 +211,9 @@ def detached() -> bool:
     """One rank's loss is not finite and all gradients are; tells the weights after some more rounds."""
 
     def tell(trainer: Trainer) -> None:
-        print("detached_weights", *(rank_sync.digest(network) for network in trainer.step.networks.both()))
+        print(
+            "detached_weights", *(rank_sync.digest(network) for network in trainer.state.step.networks.both())
+        )
 
     at_round(14, tell)
     return shared("detached", spoilt("detached"))
@@ -251,7 +253,7 @@ def dropout() -> bool:
     masks: list[torch.Tensor] = []
 
     def listen(trainer: Trainer) -> None:
-        for layer in trainer.step.networks.discriminator.modules():
+        for layer in trainer.state.step.networks.discriminator.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.register_forward_hook(lambda layer, given, dropped: masks.append(dropped == 0))
 

@@ -11,6 +11,7 @@ import torch
 from kennel.config.recipe import Recipe, override
 from kennel.engine.observer import TrainObserver
 from kennel.engine.optim import ScheduledOptimizer
+from kennel.engine.state import TrainState
 from kennel.errors import AlarmError
 from kennel.losses import LOSSES
 from kennel.recipes import get_recipe
@@ -18,8 +19,9 @@ from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.shapes import Images, Scalar
 from kennel.techniques import TECHNIQUES, ForwardOutput, LossTerm, StepContext
-from kennel.training.alarm_callback import AlarmMonitor, key_after, loss_at_zero_logits
+from kennel.training.alarm_callback import AlarmMonitor, loss_at_zero_logits
 from kennel.training.alarms.rules import DIVERSITY
+from kennel.training.restore import seed_after
 from kennel.training.run import train
 
 BATCH, TICK = 8, 16
@@ -179,7 +181,7 @@ def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
 ):
     hearing = Hearing()
     with pytest.raises(AlarmError, match="its last checkpoint is kept") as error:
-        train(tiny(what, 32, f"alarms.policy={policy}"), packed_set(), tmp_path / "run", watch=hearing)
+        train(tiny(what, 32, f"alarms.policy={policy}"), packed_set(), tmp_path / "run", observer=hearing)
     assert "\n" not in str(error.value)
     assert words in str(error.value)
     # After 32 images comes the tick; the generator's turn of the next round is the first after more than 32.
@@ -195,14 +197,14 @@ def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
 
 def seen_late(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     """As on a device where nothing is noticed before the tick; so many rounds are played again at most."""
-    at_round = AlarmMonitor.at_round
+    on_iteration_end = AlarmMonitor.on_iteration_end
 
-    def late(self: AlarmMonitor, images_seen: int) -> None:
-        if images_seen % self.plan.tick_images == 0:
-            at_round(self, images_seen)
+    def late(self: AlarmMonitor, state: TrainState) -> None:
+        if state.images_seen % state.plan.tick_images == 0:
+            on_iteration_end(self, state)
 
-    monkeypatch.setattr(AlarmMonitor, "at_round", late)
-    monkeypatch.setattr("kennel.training.alarm_callback.REPLAYED_ROUNDS", rounds)
+    monkeypatch.setattr(AlarmMonitor, "on_iteration_end", late)
+    monkeypatch.setattr("kennel.training.alarm_callback.REPEATED_ITERATIONS", rounds)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +233,9 @@ def test_layers_are_called_finite_only_where_all_were_looked_at(
 def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp_path, monkeypatch):
     real = AlarmMonitor._first_layer
 
-    def mended(self: AlarmMonitor) -> tuple[str | None, bool]:
+    def mended(self: AlarmMonitor, state: TrainState) -> tuple[str | None, bool]:
         monkeypatch.setattr(Sabotage, "due", lambda self, context: False)
-        return real(self)
+        return real(self, state)
 
     monkeypatch.setattr(AlarmMonitor, "_first_layer", mended)
     with pytest.raises(AlarmError, match="it was first seen in the term of sabotage"):
@@ -276,7 +278,7 @@ def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kennel.training.alarm_callback.Overseer._broken", keep)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, packed_set(), tmp_path / "run", watch=hearing)
+            train(recipe, packed_set(), tmp_path / "run", observer=hearing)
     assert all(torch.isfinite(weight).all() for weight in found[0].values())
 
 
@@ -389,7 +391,7 @@ def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_
 def test_a_rollback_goes_back_before_the_signs_and_on_with_new_draws(what, packed_set, tmp_path):
     settings = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
     hearing, data = Hearing(), packed_set()
-    assert train(tiny(what, 5 * TICK, *settings), data, tmp_path / "run", watch=hearing)
+    assert train(tiny(what, 5 * TICK, *settings), data, tmp_path / "run", observer=hearing)
     folder = RunDir(tmp_path / "run")
     alarm, back = folder.alarms()
     assert back["rollback"] == 1
@@ -422,7 +424,7 @@ def test_a_run_resumes_bit_for_bit_across_its_rollback(what, images, back_to, st
     back = RunDir(tmp_path / "whole").alarms()[-1]
     assert (back["rollback"], back["back_to"]) == (1, back_to)
     for stop in stops:
-        assert not train(recipe, data, tmp_path / "stopped", watch=Hearing(stop))
+        assert not train(recipe, data, tmp_path / "stopped", observer=Hearing(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -467,7 +469,7 @@ def test_a_run_that_is_always_spoilt_ends_after_the_rollbacks_that_it_has(packed
 
 
 def test_the_first_key_is_the_recipes_seed_and_each_rollback_has_its_own():
-    keys = [key_after(7, count) for count in range(4)]
+    keys = [seed_after(7, count) for count in range(4)]
     assert keys[0] == 7
     assert len(set(keys)) == 4
 
@@ -500,9 +502,9 @@ def test_what_a_discriminator_that_knows_nothing_pays(name, loss):
 
 def test_alarms_may_change_when_a_run_goes_on(packed_set, tmp_path):
     data, hearing = packed_set(), Hearing()
-    assert not train(tiny("nothing", 0), data, tmp_path / "run", watch=Hearing(40))
+    assert not train(tiny("nothing", 0), data, tmp_path / "run", observer=Hearing(40))
     changed = tiny("nothing", 0, "alarms.falling_diversity.below=0.4")
-    assert train(changed, data, tmp_path / "run", watch=hearing)
+    assert train(changed, data, tmp_path / "run", observer=hearing)
     assert any("alarms.falling_diversity.below: 0.6 -> 0.4" in sentence for sentence in hearing.said)
 
 

@@ -104,7 +104,7 @@ def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(pa
     data, run, heard = packed_set(), tmp_path / "run", Heard()
     train(recipe("budget.images=16"), data, run)
     assert RunDir(run).recipe().compute == defaults_for(CPU)
-    train(recipe("compute.layout=contiguous"), data, run, watch=heard)
+    train(recipe("compute.layout=contiguous"), data, run, observer=heard)
     assert any(sentence.startswith("Speed changed: compute.layout") for sentence in heard.said)
     with pytest.raises(RecipeError, match=r"speed\.precision"):
         train(recipe("compute.precision=bfloat16"), data, run)
@@ -118,7 +118,7 @@ def test_a_changed_speed_says_what_else_changes(dropout, ends, packed_set, tmp_p
     data, run, heard = packed_set(), tmp_path / "run", Heard()
     settings = [f"discriminator.dropout={dropout}"]
     train(recipe(*settings, "compute.layout=channels_last", "budget.images=16"), data, run)
-    train(recipe(*settings, "compute.layout=contiguous"), data, run, watch=heard)
+    train(recipe(*settings, "compute.layout=contiguous"), data, run, observer=heard)
     (told,) = [sentence for sentence in heard.said if sentence.startswith("Speed changed")]
     assert told.endswith(ends)
 

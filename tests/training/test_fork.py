@@ -57,7 +57,7 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
     recipe = kept_first(
         small_recipe("batch_size=16", "loss.name=lsgan", "generator_optimizer.learning_rate=1e-3")
     )
-    assert train(recipe, data, tmp_path / "new", parent=old, watch=watch)
+    assert train(recipe, data, tmp_path / "new", parent=old, observer=watch)
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
     last, first = checkpoint.newest(RunDir(old).checkpoints), first_checkpoint(tmp_path / "new")
     assert last is not None
@@ -103,7 +103,7 @@ def test_the_same_command_again_goes_on_with_the_fork(parent, small_recipe, tmp_
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, data, tmp_path / "new", parent=old, watch=Enough())
+        train(recipe, data, tmp_path / "new", parent=old, observer=Enough())
     assert train(recipe, data, tmp_path / "new", parent=old)
     assert train(recipe, data, tmp_path / "new")  # it is a run like any other
     assert outcome(tmp_path / "new") == outcome(tmp_path / "whole")
@@ -117,7 +117,7 @@ def test_a_technique_that_begins_anew_is_named_and_its_copies_are_of_the_forked_
     assert train(bare, data, tmp_path / "bare", parent=old)
     watch = Listening()
     recipe = kept_first(small_recipe("techniques.historical_averaging=on"))
-    assert train(recipe, data, tmp_path / "new", parent=tmp_path / "bare", watch=watch)
+    assert train(recipe, data, tmp_path / "new", parent=tmp_path / "bare", observer=watch)
     assert any("; ema, historical_averaging begin anew." in sentence for sentence in watch.said), watch.said
     first = first_checkpoint(tmp_path / "new")
     average, generator = first.below("technique.ema.average"), first.below("generator")
@@ -170,7 +170,7 @@ def test_a_damaged_newest_of_the_parent_is_told_and_the_one_before_is_taken(pare
     newest = checkpoint.in_folder(RunDir(old).checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     watch = Listening()
-    assert train(small_recipe(), data, tmp_path / "new", parent=old, watch=watch)
+    assert train(small_recipe(), data, tmp_path / "new", parent=old, observer=watch)
     assert json.loads((tmp_path / "new" / "run.json").read_text())["parent"]["images_seen"] == 96
     assert any("the one before is taken" in sentence for sentence in watch.said)
     assert newest.exists()  # the parent's folder is only read

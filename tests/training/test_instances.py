@@ -133,7 +133,7 @@ def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(data, tmp_
 
     assert train(recipe(), data, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(recipe(), data, tmp_path / "stopped", watch=Stopping())
+        train(recipe(), data, tmp_path / "stopped", observer=Stopping())
     assert train(recipe(), data, tmp_path / "stopped")
     whole, stopped = outcome(tmp_path / "whole"), outcome(tmp_path / "stopped")
     for one in (whole, stopped):

@@ -8,7 +8,7 @@ from kennel.config.recipe import override
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
-from kennel.training.alarm_callback import key_after
+from kennel.training.restore import seed_after
 
 SCRIPT = str(Path(__file__).with_name("one_training_rank.py"))
 TINY = [
@@ -154,7 +154,7 @@ def test_a_rollback_ends_with_one_state_one_key_and_one_rate_on_all_ranks(told):
     done, _, key, rate = own
     assert done == "True"
     recipe = override(get_recipe("digits"), TINY)
-    assert int(key) == key_after(recipe.seed, 1)
+    assert int(key) == seed_after(recipe.seed, 1)
     assert float(rate) == recipe.generator_optimizer.learning_rate / 2
     run = RunDir(folder / "rolled back")
     alarm, back = run.alarms()

@@ -43,7 +43,7 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_never_trained_on(
     data = packed_set()
     assert train(small_recipe("seed=5"), data, tmp_path / "other")
     assert train(small_recipe(), data, tmp_path / "whole")
-    assert not train(small_recipe(), data, tmp_path / "run", watch=Hearing(64))
+    assert not train(small_recipe(), data, tmp_path / "run", observer=Hearing(64))
     foreign = checkpoint.in_folder(RunDir(tmp_path / "other").checkpoints)[0]
     place = RunDir(tmp_path / "run").checkpoints / foreign.name
     place.write_bytes(foreign.read_bytes())
@@ -51,7 +51,7 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_never_trained_on(
         checkpoint.load(place, checkpoint.newest(RunDir(tmp_path / "whole").checkpoints).metadata["run"])
     assert load_run(tmp_path / "run").images_seen == 64
     watch = Hearing()
-    assert train(small_recipe(), data, tmp_path / "run", watch=watch)
+    assert train(small_recipe(), data, tmp_path / "run", observer=watch)
     assert any("of another run" in sentence and "set aside" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
@@ -63,7 +63,7 @@ def test_a_checkpoint_under_a_wrong_name_is_set_aside(small_recipe, packed_set, 
     newest = checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints)[0]
     newest.rename(newest.with_name(checkpoint.name_for(9999)))
     watch = Hearing()
-    assert train(small_recipe(), data, tmp_path / "run", watch=watch)
+    assert train(small_recipe(), data, tmp_path / "run", observer=watch)
     assert any("of 128 images by another name: it is set aside" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == before
 
@@ -84,7 +84,7 @@ def test_where_no_numbered_checkpoint_is_left_the_best_is_gone_on_from(
     for path in checkpoint.in_folder(folder.checkpoints):
         path.unlink()
     watch = Hearing()
-    assert train(recipe, data, tmp_path / "run", watch=watch)
+    assert train(recipe, data, tmp_path / "run", observer=watch)
     assert f"No numbered checkpoint is left: the best, of {best:,} images, is taken." in watch.said
     assert [line["images"] for line in folder.log()] == [32, 64, 96, 128]
     assert outcome(tmp_path / "run") == before
@@ -113,7 +113,7 @@ def test_a_damaged_best_is_not_made_again_from_one_that_is_not_the_best(small_re
     changed = small_recipe(
         *VALIDATED, "keep_checkpoints=100", "alarms.policy=rollback", "validation.metric=recall"
     )
-    assert train(changed, data, tmp_path / "run", watch=watch)
+    assert train(changed, data, tmp_path / "run", observer=watch)
     assert any("the next best takes its place" in sentence for sentence in watch.said)
     assert best.read_bytes() == damaged
 
@@ -159,7 +159,7 @@ def test_a_rollback_leaves_the_best_as_it_is(small_recipe, packed_set, tmp_path,
                 seen.extend([(best.images_seen, best.metadata["best"]), newest.metadata["best"]])
                 values[128] = 8.0
 
-    assert train(recipe, packed_set(), tmp_path / "run", watch=Looking())
+    assert train(recipe, packed_set(), tmp_path / "run", observer=Looking())
     (rollback,) = [line for line in folder.alarms() if "rollback" in line]
     assert (rollback["images"], rollback["back_to"]) == (128, 32)
     assert seen == [(96, 7.0), 7.0]
@@ -170,7 +170,7 @@ def test_a_rollback_leaves_the_best_as_it_is(small_recipe, packed_set, tmp_path,
 
 def test_a_log_that_is_lost_costs_a_run_that_rolls_back_no_checkpoint(small_recipe, packed_set, tmp_path):
     recipe, data = small_recipe("alarms.policy=rollback"), packed_set()
-    assert not train(recipe, data, tmp_path / "run", watch=Hearing(72))
+    assert not train(recipe, data, tmp_path / "run", observer=Hearing(72))
     folder = RunDir(tmp_path / "run")
     folder.log_file.unlink()
     assert train(recipe, data, tmp_path / "run")

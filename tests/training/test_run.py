@@ -92,7 +92,7 @@ def outcome(run: Path) -> dict[str, object]:
 def assert_resumes(recipe: Recipe, data: Path, tmp_path: Path, stops: tuple[int, ...]) -> None:
     assert train(recipe, data, tmp_path / "whole")
     for stop in stops:
-        assert not train(recipe, data, tmp_path / "stopped", watch=StopAt(stop))
+        assert not train(recipe, data, tmp_path / "stopped", observer=StopAt(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -168,11 +168,11 @@ def test_validation_and_the_best_checkpoint_resume_too(packed_set, tmp_path, mon
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tmp_path):
     recipe, data = tiny("digits"), packed_set()
     train(recipe, data, tmp_path / "whole")
-    assert not train(recipe, data, tmp_path / "run", watch=StopAt(72))
+    assert not train(recipe, data, tmp_path / "run", observer=StopAt(72))
     newest = checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     watch = StopAt(10**9)
-    assert train(recipe, data, tmp_path / "run", watch=watch)
+    assert train(recipe, data, tmp_path / "run", observer=watch)
     assert any("cannot be read" in sentence and "before it" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
@@ -188,7 +188,7 @@ def test_a_longer_budget_goes_on(packed_set, tmp_path):
     data = packed_set()
     train(tiny("digits"), data, tmp_path / "run")
     watch = StopAt(10**9)
-    assert train(tiny("digits", "budget.images=192"), data, tmp_path / "run", watch=watch)
+    assert train(tiny("digits", "budget.images=192"), data, tmp_path / "run", observer=watch)
     assert RunDir(tmp_path / "run").log()[-1]["images"] == 192
     assert any("budget.images: 128 -> 192" in sentence for sentence in watch.said)
 
@@ -304,7 +304,7 @@ def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):
 def test_the_log_and_the_events_agree(packed_set, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data = packed_set()
-    assert not train(tiny("digits"), data, tmp_path / "run", watch=StopAt(72))
+    assert not train(tiny("digits"), data, tmp_path / "run", observer=StopAt(72))
     train(tiny("digits"), data, tmp_path / "run")
     events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
@@ -366,7 +366,7 @@ def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp
         "validation.num_samples=20",
         "validation.every_ticks=1",
     )
-    assert not train(recipe, packed_set(), tmp_path / "run", watch=StopAt(40))
+    assert not train(recipe, packed_set(), tmp_path / "run", observer=StopAt(40))
     validation = RunDir(tmp_path / "run").recipe().validation
     assert (validation.extractor, validation.metric) == ("pixels", "fid")
     monkeypatch.setattr("kennel.runs.teacher.choose", lambda *given, **rules: "mobilenet")
@@ -378,5 +378,5 @@ def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
 ):
     monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
     with pytest.raises(RunError, match="not finite in the generator's turn"):
-        train(tiny("digits", "num_ticks=1"), packed_set(), tmp_path / "run", watch=StopAt(40))
+        train(tiny("digits", "num_ticks=1"), packed_set(), tmp_path / "run", observer=StopAt(40))
     assert checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints) == []

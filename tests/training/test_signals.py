@@ -106,7 +106,7 @@ class Heard(TrainObserver):
     def __init__(self) -> None:
         self.by: list[int] = []
 
-    def should_stop(self, by: int) -> None:
+    def on_stop_requested(self, by: int) -> None:
         self.by.append(by)
 
 
@@ -174,7 +174,7 @@ def test_a_hang_up_that_nohup_switched_off_stays_off():
 
 def test_a_watch_that_cannot_speak_any_more_stops_nothing():
     class Gone(TrainObserver):
-        def should_stop(self, by: int) -> None:
+        def on_stop_requested(self, by: int) -> None:
             raise OSError(5, "Input/output error")
 
     with asked_to_stop(Gone()) as asked:

@@ -51,7 +51,7 @@ def test_a_recipe_that_was_edited_by_hand_is_told_as_such(two_runs, small_recipe
     shutil.copy(other.recipe_file, own.recipe_file)
     watch = Listener()
     with pytest.raises(OtherRunError, match=r"2 checkpoints in .* are whole and of another recipe"):
-        train(small_recipe("seed=2"), data, own.path, watch=watch)
+        train(small_recipe("seed=2"), data, own.path, observer=watch)
     assert not list(own.checkpoints.glob("*.damaged"))
     assert not any("set aside" in sentence for sentence in watch.said)
 

@@ -54,8 +54,8 @@ def no_thread_is_left():
 def test_streamed_and_resident_runs_are_the_same_and_say_which_they_are(packed_set, tmp_path):
     data = packed_set(count=37)
     resident, streamed = Meddler(), Meddler()
-    assert train(RECIPE, data, tmp_path / "resident", watch=resident, resident_bytes=1 << 30)
-    assert train(RECIPE, data, tmp_path / "streamed", watch=streamed, resident_bytes=0)
+    assert train(RECIPE, data, tmp_path / "resident", observer=resident, resident_bytes=1 << 30)
+    assert train(RECIPE, data, tmp_path / "streamed", observer=streamed, resident_bytes=0)
     assert checksum(tmp_path / "streamed") == checksum(tmp_path / "resident")
     assert "The set (2.37 kB) is held in the memory of cpu." in resident.said
     assert f"The set (2.37 kB) is streamed from {data}." in streamed.said
@@ -72,7 +72,7 @@ def test_a_set_that_is_cut_off_meanwhile_ends_the_run_in_a_sentence_and_it_goes_
     # 16 batches are announced and made ahead: the cut is met after those that are ready.
     recipe = override(RECIPE, ["budget.images=512"])
     with pytest.raises(DataError, match=r"images\.npy' can no longer be read \(it ends before image"):
-        train(recipe, data, tmp_path / "cut", watch=cut, resident_bytes=0)
+        train(recipe, data, tmp_path / "cut", observer=cut, resident_bytes=0)
     assert no_thread_is_left()
     file.write_bytes(content)
     assert train(recipe, data, tmp_path / "cut", resident_bytes=0)
@@ -84,5 +84,5 @@ def test_a_set_that_is_replaced_meanwhile_is_read_to_the_end_as_it_was(packed_se
     data, other = packed_set(count=200), packed_set(count=100, name="other")
     assert train(RECIPE, data, tmp_path / "whole", resident_bytes=0)
     replace = Meddler(lambda: (data.rename(tmp_path / "old"), other.rename(data)))
-    assert train(RECIPE, data, tmp_path / "replaced", watch=replace, resident_bytes=0)
+    assert train(RECIPE, data, tmp_path / "replaced", observer=replace, resident_bytes=0)
     assert checksum(tmp_path / "replaced") == checksum(tmp_path / "whole")

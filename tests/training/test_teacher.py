@@ -59,7 +59,7 @@ def taught(small_recipe, packed_set, tmp_path):
         recipe = small_recipe(
             BY_A_TEACHER, "discriminator.base_channels=4", "budget.images=32", "num_ticks=2", *settings
         )
-        assert train(recipe, data, tmp_path / out, watch=watch, **options)
+        assert train(recipe, data, tmp_path / out, observer=watch, **options)
         return RunDir(tmp_path / out), watch.said
 
     return make

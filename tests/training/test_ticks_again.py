@@ -83,7 +83,14 @@ def test_a_validation_that_was_given_up_changes_no_alarm_spectrum_event_or_tenso
     assert watched(tmp_path / "stopped") == watched(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("place", ["write_log", "write_events", "save"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "callbacks.LogWriter.on_tick",
+        "callbacks.TensorBoardWriter.on_tick",
+        "checkpointing.CheckpointWriter.save",
+    ],
+)
 def test_a_due_tick_that_is_killed_leaves_no_line_twice(
     place, small_recipe, packed_set, tmp_path, given_up, monkeypatch
 ):
@@ -99,7 +106,7 @@ def test_a_due_tick_that_is_killed_leaves_no_line_twice(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"kennel.training.callbacks.Keeper.{place}", killed)
+        patch.setattr(f"kennel.training.{place}", killed)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, data, tmp_path / "killed")
     assert RunDir(tmp_path / "killed").spectra()[-1]["images"] == due
@@ -113,7 +120,7 @@ def test_a_run_that_stops_before_its_first_round_looks_at_its_first_weights_once
     recipe, data = small_recipe(*WATCHED), packed_set()
     assert train(recipe, data, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("kennel.training.rank_sync.Company.should_stop", lambda self: True)
+        patch.setattr("kennel.training.rank_sync.RankSync.should_stop", lambda self: True)
         for _ in range(2):
             assert not train(recipe, data, tmp_path / "stopped")
     assert train(recipe, data, tmp_path / "stopped")

@@ -5,13 +5,13 @@ import signal
 import pytest
 
 from kennel.config.recipe import override
+from kennel.engine.best_metric import BestMetric
 from kennel.engine.observer import TrainObserver
 from kennel.errors import KennelError, RecipeError
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
-from kennel.training.best_metric import BestMetric
 from kennel.training.run import train
 from kennel.training.validation import Validator
 
@@ -81,7 +81,7 @@ def outcome(run):
 def test_any_metric_decides_and_others_are_logged_beside_it(packed_set, tmp_path):
     recipe = tiny("validation.metric=kid", "validation.extra_metrics=prdc,fid", "num_ticks=4")
     watch = Listener()
-    assert train(recipe, packed_set(), tmp_path / "run", watch=watch)
+    assert train(recipe, packed_set(), tmp_path / "run", observer=watch)
     log = RunDir(tmp_path / "run").log()
     measured = [
         name for name in log[0] if name in ("kid", "precision", "recall", "density", "coverage", "fid")
@@ -110,7 +110,7 @@ def test_a_run_ends_when_its_metric_has_not_improved_for_so_many_validations(
     scripted(metric, values)
     watch = Listener()
     recipe = tiny(f"validation.metric={metric}", "validation.patience=2")
-    assert train(recipe, packed_set(), tmp_path / "run", watch=watch)
+    assert train(recipe, packed_set(), tmp_path / "run", observer=watch)
     folder = RunDir(tmp_path / "run")
     assert [line["images"] for line in folder.log()] == [TICK * tick for tick in range(1, 7)]
     assert checkpoint.newest(folder.checkpoints).images_seen == 6 * TICK
@@ -134,7 +134,7 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     train(tiny("validation.patience=2"), data, run)
     before = outcome(run)
     watch = Listener()
-    assert train(tiny("validation.patience=2"), data, run, watch=watch)
+    assert train(tiny("validation.patience=2"), data, run, observer=watch)
     assert outcome(run) == before
     assert watch.said[-1].startswith(
         "The run has stopped early: FID has not improved for 2 validations (best 5.00 at 32 images)."
@@ -142,7 +142,7 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     assert not watch.heard("Going on")
 
     watch = Listener()
-    assert train(tiny("validation.patience=null"), data, run, watch=watch)
+    assert train(tiny("validation.patience=null"), data, run, observer=watch)
     assert watch.heard("validation.patience: 2 -> None. The training itself is the same.")
     assert RunDir(run).log()[-1]["images"] == 128
     assert load_run(run, "best").images_seen == 7 * TICK
@@ -159,7 +159,7 @@ def test_a_run_stopped_by_hand_ends_early_where_one_that_never_stopped_does(
     data, recipe = packed_set(), tiny("validation.patience=4")
     train(recipe, data, tmp_path / "whole")
     assert RunDir(tmp_path / "whole").log()[-1]["images"] == 6 * TICK
-    assert not train(recipe, data, tmp_path / "stopped", watch=Listener(stop))
+    assert not train(recipe, data, tmp_path / "stopped", observer=Listener(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -169,10 +169,10 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 ):
     data, run = packed_set(), tmp_path / "run"
     scripted("fid", [1, 2, 2, 2, 2, 2, 2, 2])
-    assert not train(tiny(), data, run, watch=Listener(3 * TICK))
+    assert not train(tiny(), data, run, observer=Listener(3 * TICK))
     scripted("kid", [9, 9, 9, 8, 7, 8, 9, 9])
     watch = Listener()
-    assert train(tiny("validation.metric=kid", "validation.extra_metrics=recall"), data, run, watch=watch)
+    assert train(tiny("validation.metric=kid", "validation.extra_metrics=recall"), data, run, observer=watch)
     assert watch.heard(
         "Validation changed: validation.metric: fid -> kid; validation.extra_metrics: [] -> ['recall']"
     )
@@ -183,7 +183,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
-    assert not train(tiny(), data, run, watch=Listener(TICK))
+    assert not train(tiny(), data, run, observer=Listener(TICK))
     with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.count: 30 -> 31\)"):
         train(tiny("validation.num_samples=31"), data, run)
 

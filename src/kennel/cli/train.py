@@ -98,7 +98,7 @@ def _train(asked: Any) -> int | None:
                 asked.run,
                 device=asked.device,
                 weights=asked.weights,
-                watch=watching,
+                observer=watching,
                 resident_bytes=asked.resident_bytes,
                 parent=asked.parent,
             )
@@ -209,7 +209,7 @@ class Watching(TrainObserver):
     def log(self, sentence: str) -> None:
         self._progress.console.print(sentence, soft_wrap=True)
 
-    def should_stop(self, by: int) -> None:
+    def on_stop_requested(self, by: int) -> None:
         self.stopped_by = by
         if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
             be_silent()

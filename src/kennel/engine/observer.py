@@ -19,10 +19,10 @@ class TrainObserver:
         """Something worth a line: a resume, an extractor chosen, a damaged checkpoint."""
 
     def on_iteration(self, images_seen: int, total: int) -> None:
-        """After every round."""
+        """After every iteration."""
 
     def on_tick(self, entry: Entry) -> None:
         """After every tick, with its line of the log."""
 
-    def should_stop(self, by: int) -> None:
+    def on_stop_requested(self, by: int) -> None:
         """The run was asked to stop, by the signal of this number; it says so, and ends soon."""

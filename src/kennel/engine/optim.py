@@ -1,7 +1,7 @@
 """Optimisers by name, with the schedules of their learning rates and of Adam's second beta."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,10 @@ class ScheduledOptimizer:
         for group in self.optimizer.param_groups:
             group.update(moved)
         return self.optimizer
+
+    def scaled(self, factor: float) -> "ScheduledOptimizer":
+        """The same with learning rates of `factor` times these."""
+        return self if factor == 1 else replace(self, rate=lambda share: factor * self.rate(share))
 
 
 def build_optimizer(

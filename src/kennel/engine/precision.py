@@ -21,8 +21,9 @@ from kennel.config.training import Budget
 from kennel.distributed import single_process, world_size
 from kennel.engine.builder import build_step, network_spec
 from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_compute_defaults
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
-from kennel.engine.trainer import Trainer, TrainPlan
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.features.fused_conv import cpu_has_bfloat16
 from kennel.shapes import Labels, Pixels
 from kennel.storage.atomic_io import write_text
@@ -164,14 +165,16 @@ class Iterations:
         plan = replace(self._plan, batch_size=batch)
         stream = _Rows(self._pixels[:batch], None if self._labels is None else self._labels[:batch])
         latent = self._recipe.latent
-        trainer = Trainer(self._step, stream, lambda count, random: draw_latents(latent, count, random), plan)
+        state = TrainState(
+            self._step, plan, stream, lambda count, random: draw_latents(latent, count, random)
+        )
         played = self._played.get(precision, 0)
         self._played[precision] = played + 1
-        trainer.progress.images_seen = played * batch * plan.steps.discriminator
+        state.images_seen = played * batch * plan.steps.discriminator
         wait_for(plan.device)
         began = time.perf_counter()
         with nullcontext() if deadline is None else _Until(deadline):
-            trainer.iteration()
+            iterate(state)
         wait_for(plan.device)
         return time.perf_counter() - began
 

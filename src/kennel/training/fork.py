@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from kennel.config.recipe import Recipe
+from kennel.engine.best_metric import BestMetric
 from kennel.engine.running_means import RunningMeans
 from kennel.engine.step import GANStep
 from kennel.errors import RunError
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
 from kennel.runs.run_dir import RunDir
-from kennel.training.best_metric import BestMetric
 from kennel.training.weight_transfer import transfer_weights
 
 

@@ -14,8 +14,8 @@ from kennel.data.instances import InstanceBatches
 from kennel.data.loader import BatchLoader
 from kennel.distributed import broadcast_tensors, rank, single_process, world_size
 from kennel.engine.builder import sampling_generator
+from kennel.engine.state import Batches
 from kennel.engine.step import GANStep
-from kennel.engine.trainer import Batches
 from kennel.errors import DataError
 from kennel.evaluation.metrics._nearest import nearest
 from kennel.features.base import Precision

@@ -13,13 +13,13 @@ import torch
 from kennel.config.recipe import Recipe, from_yaml
 from kennel.data.dataset import ImageDataset
 from kennel.distributed import all_gather_ints, broadcast_str, broadcast_tensors, rank, world_size
-from kennel.engine.observer import Entry
-from kennel.engine.trainer import Progress, Trainer
+from kennel.engine.singular_values import Spectra
+from kennel.engine.state import TrainState
 from kennel.errors import RankError, RecipeError
 from kennel.runs import checkpoint
 from kennel.runs.checkpoint import Checkpoint
 from kennel.techniques import Networks
-from kennel.training.alarm_callback import AlarmMonitor
+from kennel.training.restore import restore, spectra_tensors
 
 APART = 1.0
 """Seconds between two meetings at which ranks tell whether they were asked to stop, about."""
@@ -62,31 +62,27 @@ def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
     return found or from_yaml(told, "the recipe of rank 0")
 
 
-def broadcast_state(trainer: Trainer, alarm_monitor: AlarmMonitor) -> None:
+def broadcast_state(state: TrainState, recipe: Recipe, spectra: Spectra) -> None:
     """Gives every rank the state and the place in the run that rank 0 has, as a checkpoint would."""
     if world_size() == 1:
         return
-    step, running_means, progress = trainer.step, trainer.running_means, trainer.progress
-    tensors = broadcast_tensors(
-        {} if rank() else checkpoint.collect(step, running_means) | alarm_monitor.tensors()
-    )
-    rollbacks = all_gather_ints(alarm_monitor.rollbacks)[0][0]
-    images_seen, tick_due = all_gather_ints(progress.images_seen, progress.tick_due)[0]
-    seconds = float(broadcast_str(lambda: repr(progress.seconds)))
+    own = {} if rank() else checkpoint.collect(state.step, state.running_means) | spectra_tensors(spectra)
+    tensors = broadcast_tensors(own)
+    rollbacks, images_seen, tick_due = all_gather_ints(state.rollbacks, state.images_seen, state.tick_due)[0]
+    seconds = float(broadcast_str(lambda: repr(state.seconds)))
     if rank():
-        shared = Checkpoint(Path("the state of rank 0"), tensors, {})
-        checkpoint.restore(shared, step, running_means)
-        alarm_monitor.restore({"rollbacks": rollbacks}, shared.below("spectra"))
-        progress.images_seen, progress.seconds, progress.tick_due = images_seen, seconds, bool(tick_due)
+        metadata = {"images_seen": images_seen, "rollbacks": rollbacks}
+        restore(state, Checkpoint(Path("the state of rank 0"), tensors, metadata), recipe, spectra)
+        state.seconds, state.tick_due = seconds, bool(tick_due)
 
 
 class RankSync:
     """The meetings of one run's ranks while they train."""
 
-    def __init__(self, networks: Networks, asked: Callable[[], bool], say: Callable[[str], None]) -> None:
-        """`asked` says whether this rank was asked to stop; rank 0 `say`s so where another was."""
+    def __init__(self, networks: Networks, asked: Callable[[], bool], log: Callable[[str], None]) -> None:
+        """`asked` says whether this rank was asked to stop; rank 0 logs it where another was."""
         self.networks = networks
-        self.asked, self.say = asked, say
+        self.asked, self.log = asked, log
         self._rounds_left = 0
         self._rounds, self._met = 1, time.monotonic()
 
@@ -108,21 +104,20 @@ class RankSync:
         self._rounds_left, self._met = self._rounds - 1, time.monotonic()
         askers = [place for place, (asked, _) in enumerate(told) if asked]
         if askers and not own:
-            self.say(f"Rank {askers[0]} was asked to stop: all stop after this round, with a checkpoint.")
+            self.log(f"Rank {askers[0]} was asked to stop: all stop after this round, with a checkpoint.")
         return bool(askers)
 
-    def before_tick(self, entry: Entry, progress: Progress) -> None:
-        """Refuses to go on with ranks whose weights have drifted apart; nothing of it is written."""
+    def refuse_drift(self, state: TrainState) -> None:
+        """Raises `RankError` on all ranks where their weights have drifted apart."""
         if world_size() > 1:
-            refuse_drift(self.networks, progress.images_seen)
+            refuse_drift(self.networks, state.images_seen)
 
-    def after_validation(self, entry: Entry, progress: Progress) -> None:
-        """Waits for rank 0's scores, where the others have none: what comes next are sums over all ranks."""
+    def wait(self) -> None:
+        """Waits until all ranks are here, however long rank 0 takes."""
         all_gather_ints(patient=True)
 
-    def after_tick(self, entry: Entry, progress: Progress) -> None:
-        """Waits for what rank 0 has to do at a tick; whether all go on is asked before the next round."""
-        all_gather_ints(patient=True)
+    def ask_at_once(self) -> None:
+        """Whether all go on is asked before the next iteration."""
         self._rounds_left, self._rounds, self._met = 0, 1, time.monotonic()
 
 

@@ -14,7 +14,7 @@ they got."""
 
 
 @contextmanager
-def asked_to_stop(watch: TrainObserver) -> Iterator[Callable[[], bool]]:
+def asked_to_stop(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
     """Ctrl-C, SIGTERM and SIGHUP become a flag that is read between rounds and at the seams of a validation.
 
     A second one ends the process at once: Ctrl-C as `KeyboardInterrupt`, the others as `SystemExit` with the
@@ -32,7 +32,7 @@ def asked_to_stop(watch: TrainObserver) -> Iterator[Callable[[], bool]]:
             return
         asked_at = time.monotonic()
         with suppress(OSError):  # after a hang-up there is nobody to tell
-            watch.should_stop(number)
+            observer.on_stop_requested(number)
 
     try:
         before = {number: signal.signal(number, note) for number in _signals()}

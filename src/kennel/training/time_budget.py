@@ -15,14 +15,15 @@ from kennel.data.loader import BatchLoader
 from kennel.distributed import world_size
 from kennel.engine.builder import build_step
 from kennel.engine.compute_defaults import configure_process, uncompiled, wait_for
+from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
+from kennel.engine.state import TrainPlan, TrainState
 from kennel.engine.step import GANStep
-from kennel.engine.trainer import Trainer, TrainPlan
 from kennel.errors import RecipeError
 from kennel.runs.run_dir import RunDir
 from kennel.training.instances import stand_ins
 from kennel.training.oom import failures_told
-from kennel.training.run import make_plan, resolve_recipe
+from kennel.training.resolve import make_plan, resolve_recipe
 
 WHOLE = 100
 """Budgets from measured speeds are whole hundreds."""
@@ -51,11 +52,11 @@ def measured_speed(
         step = build_step(uncompiled(recipe), device)
         plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
         with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
-            trainer = iterations(recipe, step, stream, plan)
+            state = untrained_state(recipe, step, stream, plan)
             began, times, played = clock(), list[float](), 0
             while not times or (sum(times) < TIMED and clock() < began + LONGEST):
                 start = clock()
-                trainer.iteration()
+                iterate(state)
                 wait_for(device)
                 played += 1
                 if played > WARM_UP or clock() > began + LONGEST / 2:
@@ -63,16 +64,16 @@ def measured_speed(
     return plan.batch_size * plan.steps.discriminator / statistics.median(times)
 
 
-def iterations(recipe: Recipe, step: GANStep, stream: BatchLoader, plan: TrainPlan) -> Trainer:
-    """What plays iterations of a run that is not begun.
+def untrained_state(recipe: Recipe, step: GANStep, stream: BatchLoader, plan: TrainPlan) -> TrainState:
+    """The state of a run that is not begun, for `iterate`.
 
-    Rounds that `boost` makes longer show more images too: images per second are those of others.
+    Iterations with extra discriminator steps show more images too: images per second are those of others.
     """
-    return Trainer(
+    return TrainState(
         step,
+        replace(plan, steps=plan.steps.model_copy(update={"extra_d_steps": None})),
         stand_ins(recipe, stream),
         lambda count, random: draw_latents(recipe.latent, count, random),
-        replace(plan, steps=plan.steps.model_copy(update={"extra_d_steps": None})),
     )
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST
 from kennel.evaluation.metrics.base import METRICS
-from kennel.reporting.format import figure
 
 
 class BestMetric:
@@ -35,14 +34,6 @@ class BestMetric:
     def should_stop_early(self, patience: int | None) -> bool:
         """Whether so many validations came without an improvement; never with None."""
         return patience is not None and self.since >= patience
-
-    def words(self) -> str:
-        """How it stands, as a sentence without its end."""
-        validations = f"{self.since} validation{'' if self.since == 1 else 's'}"
-        return (
-            f"{METRICS[self.metric].label} has not improved for {validations} "
-            f"(best {figure(self.value)} at {self.images_seen:,} images)"
-        )
 
     def about(self) -> dict[str, Any]:
         """Plain values for a checkpoint, for `restore`."""
