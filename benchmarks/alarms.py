@@ -152,7 +152,7 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         [
             *MLP,
             "techniques.ema=off",
-            *(f"{player}_optimiser.learning_rate=3e-4" for player in ("generator", "discriminator")),
+            *(f"{player}_optimizer.learning_rate=3e-4" for player in ("generator", "discriminator")),
             "generator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 200}",
             "discriminator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 10}",
         ],

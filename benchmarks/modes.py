@@ -43,7 +43,7 @@ SPREAD = 0.01
 CENTRES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
 SAMPLES = 2_500
 CRITIC = ["steps.discriminator=5", "loss.name=wgan"]
-SLOW = [f"{player}_optimiser.betas=[0.0, 0.9]" for player in ("generator", "discriminator")]
+SLOW = [f"{player}_optimizer.betas=[0.0, 0.9]" for player in ("generator", "discriminator")]
 
 ROWS: dict[str, list[str]] = {
     "baseline (bce)": [],

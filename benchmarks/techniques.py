@@ -39,7 +39,7 @@ SMALL_AND_FAST = [
     "discriminator.base_channels=16",
     "discriminator.hidden=256",
     "batch_size=50",
-    *(f"{player}_optimiser.learning_rate=1e-3" for player in ("generator", "discriminator")),
+    *(f"{player}_optimizer.learning_rate=1e-3" for player in ("generator", "discriminator")),
 ]
 
 ROWS: dict[str, list[str]] = {
@@ -67,8 +67,8 @@ ROWS: dict[str, list[str]] = {
         "techniques.weight_clipping=on",
         "loss.name=wgan",
         "steps.discriminator=5",
-        *(f"{player}_optimiser.name=rmsprop" for player in ("generator", "discriminator")),
-        *(f"{player}_optimiser.learning_rate=2e-4" for player in ("generator", "discriminator")),
+        *(f"{player}_optimizer.name=rmsprop" for player in ("generator", "discriminator")),
+        *(f"{player}_optimizer.learning_rate=2e-4" for player in ("generator", "discriminator")),
     ],
     "singular_value_clamp": ["techniques.singular_value_clamp=on"],
     "singular_value_penalty": ["techniques.singular_value_penalty=on"],
@@ -86,7 +86,7 @@ ROWS: dict[str, list[str]] = {
         "discriminator_optimizer.learning_rate=2e-3",
     ],
     "linear decay of the rates": [
-        f"{player}_optimiser.schedule.decay=linear" for player in ("generator", "discriminator")
+        f"{player}_optimizer.schedule.decay=linear" for player in ("generator", "discriminator")
     ],
     "without separate_batches": ["techniques.separate_batches=off"],
     "all five of the report": [

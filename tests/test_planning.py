@@ -161,7 +161,7 @@ def test_fakes_that_both_players_see_are_drawn_once(packed_set):
 
 
 def test_an_iteration_without_the_boost_is_measured(packed_set):
-    boost = "steps.extra_d_steps={discriminator: 5, first: 2, every: 3}"
+    boost = "steps.extra_d_steps={steps: 5, first: 2, interval: 3}"
     data = packed_set()
     assert quick(small(boost), data).operations == quick(small(), data).operations
 

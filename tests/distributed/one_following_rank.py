@@ -36,7 +36,7 @@ ACTIVE: dict[str, dict[str, Any]] = {
     "one_sided_smoothing": {"real": (0.7, 1.0)},
     "noisy_labels": {"probability": 0.3},
     "consistency": {"fakes_weight": 1.0},
-    "mine": {"weight": 100.0, "hidden": (8,), "half_life_images": 20, "optimiser": {"learning_rate": 1e-2}},
+    "mine": {"weight": 100.0, "hidden": (8,), "half_life_images": 20, "optimizer": {"learning_rate": 1e-2}},
     "minibatch_discrimination": {"kernels": 3, "dimensions": 2},
     "singular_value_clamp": {"networks": "both", "ratio": 1.0},
     "singular_value_penalty": {"networks": "both", "weight": 0.1},

@@ -31,7 +31,7 @@ def make(techniques=(), rate: float = 0.1, precision=torch.float32, loss="bce") 
         {f"technique {index}": technique for index, technique in enumerate(techniques)},
         ScheduledOptimizer(torch.optim.SGD(networks.discriminator.parameters(), rate), lambda progress: rate),
         ScheduledOptimizer(torch.optim.SGD(networks.generator.parameters(), rate), lambda progress: rate),
-        passes=ComputeContext(precision),
+        compute=ComputeContext(precision),
     )
 
 

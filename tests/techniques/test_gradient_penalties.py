@@ -168,7 +168,7 @@ def test_a_penalty_of_a_bfloat16_pass_is_close_to_that_of_float32(make_turn):
             LOSSES["bce"](),
             techniques,
             *optimisers,
-            passes=ComputeContext(precision),
+            compute=ComputeContext(precision),
         )
         statistics = step.discriminator_step(real, torch.zeros(8, 4), None, make_turn())
         terms.append(statistics["r1_discriminator_term"].item())

@@ -258,7 +258,7 @@ def test_turns_move_both_players_and_keep_the_norm_near_one(apart, precision):
         ScheduledOptimizer(torch.optim.Adam(network.parameters(), 2e-3), lambda progress: 2e-3)
         for network in (networks.discriminator, networks.generator)
     ]
-    step = GANStep(networks, LOSSES["hinge"](), techniques, *optimisers, passes=ComputeContext(precision))
+    step = GANStep(networks, LOSSES["hinge"](), techniques, *optimisers, compute=ComputeContext(precision))
     labels = torch.tensor([0, 1, 1, 0])
     for number in range(20):
         real, latents = torch.rand(4, 1, 8, 8, generator=seeded(number)), torch.randn(4, 4)

@@ -203,7 +203,7 @@ def rolled_back_from_a_loss() -> bool:
 
 def rolled_back_from_a_boosted_round() -> bool:
     """The same where a tick ends in the middle of a round's many turns."""
-    boost = "steps.extra_d_steps={discriminator: 3, first: 100, every: 0}"
+    boost = "steps.extra_d_steps={steps: 3, first: 100, interval: 0}"
     return shared("rolled back from a boosted round", spoilt("loss", boost, *ROLLBACK))
 
 

@@ -160,7 +160,7 @@ def test_a_run_that_goes_well_raises_nothing_and_logs_what_is_watched(packed_set
 def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypatch):
     data = packed_set()
     train(tiny("nothing", 0), data, tmp_path / "watched")
-    monkeypatch.setattr("kennel.training.alarm_callback.Overseer._diversity", lambda self: 1.0)
+    monkeypatch.setattr("kennel.training.alarm_callback.AlarmMonitor._diversity", lambda self: 1.0)
     train(tiny("nothing", 0, "alarms.spectra=off"), data, tmp_path / "blind")
     watched, blind = (checkpoint.newest(RunDir(tmp_path / run).checkpoints) for run in ("watched", "blind"))
     for name, tensor in blind.tensors.items():
@@ -207,9 +207,7 @@ def seen_late(monkeypatch: pytest.MonkeyPatch, rounds: int) -> None:
     monkeypatch.setattr("kennel.training.alarm_callback.REPEATED_ITERATIONS", rounds)
 
 
-@pytest.mark.parametrize(
-    ("rounds", "boost"), [(4, "null"), (64, "null"), (4, "{discriminator: 2, first: 3}")]
-)
+@pytest.mark.parametrize(("rounds", "boost"), [(4, "null"), (64, "null"), (4, "{steps: 2, first: 3}")])
 def test_what_is_noticed_late_is_looked_for_in_the_last_rounds(
     rounds, boost, packed_set, tmp_path, monkeypatch
 ):
@@ -266,7 +264,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
 
 @pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "sgd"])
 def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimiser, packed_set, tmp_path):
-    settings = [f"{player}_optimiser.name={optimiser}" for player in ("generator", "discriminator")]
+    settings = [f"{player}_optimizer.name={optimiser}" for player in ("generator", "discriminator")]
     found: list[dict[str, torch.Tensor]] = []
     hearing = Hearing()
     recipe = tiny("term", 40, *settings)
@@ -276,7 +274,7 @@ def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimi
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kennel.training.alarm_callback.Overseer._broken", keep)
+        patch.setattr("kennel.training.alarm_callback.AlarmMonitor._broken", keep)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, packed_set(), tmp_path / "run", observer=hearing)
     assert all(torch.isfinite(weight).all() for weight in found[0].values())

@@ -62,7 +62,7 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
     last, first = checkpoint.newest(RunDir(old).checkpoints), first_checkpoint(tmp_path / "new")
     assert last is not None
     for name, value in first.tensors.items():
-        assert "optimiser" not in name
+        assert "optimizer" not in name
         assert torch.equal(value, last.tensors[name]), name
     assert any(name.startswith("technique.ema.") for name in first.tensors)
     assert (first.images_seen, first.metadata["seconds"], first.metadata["best"]) == (0, 0.0, None)

@@ -184,8 +184,8 @@ def test_a_longer_round_that_ends_a_tick_hides_nothing_from_the_alarms(
     small_recipe, packed_set, tmp_path, monkeypatch
 ):
     # As on a device where nothing is noticed before the tick's end.
-    monkeypatch.setattr("kennel.engine.nonfinite.Sentinel.has_noticed", lambda self: False)
-    boost = "steps.extra_d_steps={discriminator: 5, first: 2, every: 4}"
+    monkeypatch.setattr("kennel.engine.nonfinite.NonFiniteGuard.has_noticed", lambda self: False)
+    boost = "steps.extra_d_steps={steps: 5, first: 2, interval: 4}"
     settings = (
         boost,
         "alarms.policy=rollback",

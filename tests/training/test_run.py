@@ -143,7 +143,7 @@ def test_every_loss_resumes_bit_for_bit_with_several_turns_and_low_precision(nam
 def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp_path):
     momentum = ["second_beta.final=0.5"] if name == "adam" else ["momentum=0.5"]
     settings = [
-        f"{player}_optimiser.{setting}"
+        f"{player}_optimizer.{setting}"
         for player in ("generator", "discriminator")
         for setting in (f"name={name}", "schedule.decay=cosine", "schedule.warmup=0.2", *momentum)
     ]
@@ -151,7 +151,7 @@ def test_every_optimiser_resumes_bit_for_bit_on_a_schedule(name, packed_set, tmp
 
 
 def test_rounds_of_different_length_resume_bit_for_bit(packed_set, tmp_path):
-    boost = "steps.extra_d_steps={discriminator: 3, first: 2, every: 4}"
+    boost = "steps.extra_d_steps={steps: 3, first: 2, interval: 4}"
     assert_resumes(bare("digits", boost), packed_set(), tmp_path, stops=(24, 56))
 
 

@@ -65,7 +65,7 @@ def given_up(monkeypatch):
             cancellation.raise_if_cancelled()
 
         with monkeypatch.context() as patch:
-            patch.setattr("kennel.evaluation.judge.seam", seam)
+            patch.setattr("kennel.evaluation.judge.raise_if_cancelled", seam)
             return call()
 
     return at

@@ -77,7 +77,7 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
     folder = RunDir(tmp_path / "new")
     first, last = checkpoint.load(folder.checkpoints / checkpoint.name_for(0)), newest(old)
     for name, value in first.tensors.items():
-        assert "optimiser" not in name
+        assert "optimizer" not in name
         if ".label." not in name:
             assert torch.equal(value, last.tensors[name]), name
     average = first.tensors["technique.ema.average.label.weight"]

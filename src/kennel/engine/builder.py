@@ -287,7 +287,7 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
                     place(networks, device, recipe.compute)
                 technique.modify_networks(networks, rng.generator(recipe.seed, f"build of {name}"))
     place(networks, device, recipe.compute)
-    companions = {name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)}
+    auxiliary = {name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)}
     return GANStep(
         networks,
         loss,
@@ -296,7 +296,7 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
         build_optimizer(recipe.generator_optimizer, networks.generator.parameters(), device),
         {
             name: build_optimizer(one.optimizer, one.network.to(device).parameters(), device)
-            for name, one in companions.items()
+            for name, one in auxiliary.items()
         },
         compute_context(recipe, device, say),
     )

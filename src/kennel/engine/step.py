@@ -1,6 +1,6 @@
-"""One discriminator turn and one generator turn: the whole game, and the only `backward()` of kennel.
+"""One discriminator step and one generator step, and the only `backward()` of kennel.
 
-Techniques enter through their seams and are never asked for by name.
+Techniques enter through their methods and are never asked for by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,42 +27,41 @@ from kennel.techniques import (
 )
 
 Statistics = dict[str, Tensor]
-"""Detached scalars on the device, named as the log names them; nobody waits for their values here."""
+"""Detached scalars on the device, named as the log names them; no step waits for their values."""
 
 
 class GANStep:
-    """The two turns, for a pair of players, a loss and a list of techniques."""
+    """The two steps, for a pair of networks, a loss and a list of techniques."""
 
     def __init__(
         self,
         networks: Networks,
         loss: Loss,
         techniques: Mapping[str, Technique],
-        discriminator_optimiser: ScheduledOptimizer,
-        generator_optimiser: ScheduledOptimizer,
-        companion_optimisers: Mapping[str, ScheduledOptimizer] | None = None,
-        passes: ComputeContext | None = None,
+        discriminator_optimizer: ScheduledOptimizer,
+        generator_optimizer: ScheduledOptimizer,
+        auxiliary_optimizers: Mapping[str, ScheduledOptimizer] | None = None,
+        compute: ComputeContext | None = None,
     ) -> None:
-        """`passes` says how the networks' are computed; losses and weights are float32 in any case."""
+        """`compute` says how the networks are computed; losses and weights are float32 in any case."""
         self.networks = networks
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
         self.terms = {name: one for name, one in techniques.items() if isinstance(one, LossTerm)}
         self.auxiliary_networks = {
-            name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)
+            k: one for k, one in techniques.items() if isinstance(one, AuxiliaryNetwork)
         }
-        self.discriminator_optimizer = discriminator_optimiser
-        self.generator_optimizer = generator_optimiser
-        self.auxiliary_optimizers = companion_optimisers or {}
-        movers = {"discriminator": discriminator_optimiser, "generator": generator_optimiser}
-        self.nonfinite_guard = NonFiniteGuard(movers | dict(self.auxiliary_optimizers))
-        self.compute = passes or ComputeContext()
+        self.discriminator_optimizer = discriminator_optimizer
+        self.generator_optimizer = generator_optimizer
+        self.auxiliary_optimizers = auxiliary_optimizers or {}
+        both = {"discriminator": discriminator_optimizer, "generator": generator_optimizer}
+        self.nonfinite_guard = NonFiniteGuard(both | dict(self.auxiliary_optimizers))
+        self.compute = compute or ComputeContext()
         self.forward = DiscriminatorForward(networks, self.techniques, self.compute)
         self._kept: Images | DiscriminatorInput | None = None
-        self.generator_needs_real = loss.generator_needs_real or any(
-            technique.generator_needs_real for technique in self.techniques
-        )
+        needing = (loss, *self.techniques)
+        self.generator_needs_real = any(one.generator_needs_real for one in needing)
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
     def discriminator_step(
@@ -70,7 +69,7 @@ class GANStep:
     ) -> Statistics:
         """Teaches the discriminator to tell `real` from what the generator makes of `latents`.
 
-        `keep` where a generator's turn of the same latents follows: it learns from the same fakes.
+        `keep` where a generator step of the same latents follows: it learns from the same fakes.
         """
         due = {name: one for name, one in self.terms.items() if context.is_due(one.interval)}
         self.compute.begin_step()
@@ -87,9 +86,8 @@ class GANStep:
             targets = targets._replace(distances=(real - fake).detach().abs().flatten(1).mean(1))
         for technique in self.techniques:
             targets = technique.modify_targets(targets, context)
-        loss = adversarial = self.loss.discriminator_loss(
-            *of_all_ranks(output.real_logits, output.fake_logits, targets)
-        )
+        of_all = of_all_ranks(output.real_logits, output.fake_logits, targets)
+        loss = adversarial = self.loss.discriminator_loss(*of_all)
         logged = {
             "real_probability": output.real_logits.detach().sigmoid().mean(),
             "fake_probability": output.fake_logits.detach().sigmoid().mean(),
@@ -100,7 +98,7 @@ class GANStep:
                 logged[f"{name}_discriminator_term"] = term.detach()
                 logged["adversarial_discriminator_loss"] = adversarial.detach()
         logged = {"discriminator_loss": loss.detach(), **logged}
-        norm = _update(self.discriminator_optimizer.at(context.progress), loss, self.nonfinite_guard, logged)
+        norm = self._update(self.discriminator_optimizer.at(context.progress), loss, logged)
         for technique in self.techniques:
             technique.after_discriminator(output)
         return {**logged, "discriminator_gradient_norm": norm}
@@ -110,7 +108,7 @@ class GANStep:
     ) -> Statistics:
         """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
         kept, self._kept = self._kept, None
-        if kept is None:  # kept fakes, and what leads back through them, belong to the turn that drew them
+        if kept is None:  # a new step would invalidate the CUDA-graph outputs that kept fakes hold
             self.compute.begin_step()
         logged: Statistics = {}
         clipped: list[Scalar] = []
@@ -121,21 +119,17 @@ class GANStep:
             for name, one in self.terms.items():
                 if context.is_due(one.interval) and (term := one.generator_term(output)) is not None:
                     weighted = one.weight * one.interval * term
-                    if one.clipped:
-                        clipped.append(weighted)
-                    else:
-                        loss = loss + weighted
+                    clipped += [weighted] if one.clipped else []
+                    loss = loss if one.clipped else loss + weighted
                     logged[f"{name}_generator_term"] = term.detach()
             logged = {"generator_loss": loss.detach(), **logged}
-            norm = _update(
-                self.generator_optimizer.at(context.progress), loss, self.nonfinite_guard, logged, clipped
-            )
-            logged["generator_gradient_norm"] = norm
-        for name, companion in self.auxiliary_networks.items():
-            own_loss = companion.auxiliary_loss(output)
-            logged[f"{name}_loss"] = own_loss.detach()
-            own = {f"{name}_loss": logged[f"{name}_loss"]}
-            _update(self.auxiliary_optimizers[name].at(context.progress), own_loss, self.nonfinite_guard, own)
+            optimizer = self.generator_optimizer.at(context.progress)
+            logged["generator_gradient_norm"] = self._update(optimizer, loss, logged, clipped)
+        for name, auxiliary in self.auxiliary_networks.items():
+            own_loss = auxiliary.auxiliary_loss(output)
+            own = {f"{name}_loss": own_loss.detach()}
+            self._update(self.auxiliary_optimizers[name].at(context.progress), own_loss, own)
+            logged |= own
         for name, technique in self.named_techniques.items():
             technique.after_generator(output)
             logged |= {f"{name}_{key}": value.detach() for key, value in technique.statistics().items()}
@@ -150,23 +144,18 @@ class GANStep:
                 real_logits = None if real_logits is None else real_logits[kept]
         return self.loss.generator_loss(real_logits, fake_logits)
 
+    def _update(
+        self, optimizer: Optimizer, loss: Scalar, logged: Statistics, clipped: Sequence[Scalar] = ()
+    ) -> Scalar:
+        """Goes along the gradient of `loss`, and of each `clipped` term made no longer than that.
 
-def _update(
-    optimiser: Optimizer,
-    loss: Scalar,
-    guard: NonFiniteGuard,
-    logged: Statistics,
-    clipped: Sequence[Scalar] = (),
-) -> Scalar:
-    """One step along the gradient of `loss`, and of each `clipped` term made no longer than that.
-
-    Returns the gradient's length. What is not finite, there or in `logged`, keeps weights as they are.
-    """
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]
-    average_gradients(optimiser)
-    for term in clipped:
-        add_clipped_gradient(optimiser, term)
-    norm = guard.examine(optimiser, logged)
-    optimiser.step()
-    return norm
+        Returns the gradient's norm. What is not finite, there or in `logged`, keeps weights as they are.
+        """
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]
+        average_gradients(optimizer)
+        for term in clipped:
+            add_clipped_gradient(optimizer, term)
+        norm = self.nonfinite_guard.examine(optimizer, logged)
+        optimizer.step()
+        return norm

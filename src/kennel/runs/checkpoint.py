@@ -173,7 +173,7 @@ def _optimisers(step: GANStep) -> dict[str, ScheduledOptimizer]:
     return {
         "generator_optimizer": step.generator_optimizer,
         "discriminator_optimizer": step.discriminator_optimizer,
-        **{f"companion_optimiser.{name}": one for name, one in step.auxiliary_optimizers.items()},
+        **{f"auxiliary_optimizer.{name}": one for name, one in step.auxiliary_optimizers.items()},
     }
 
 
