@@ -60,17 +60,14 @@ class GANStep:
         self.compute = compute or ComputeContext()
         self.forward = DiscriminatorForward(networks, self.techniques, self.compute)
         self._kept: Images | DiscriminatorInput | None = None
-        needing = (loss, *self.techniques)
-        self.generator_needs_real = any(one.generator_needs_real for one in needing)
+        need_real = [one.generator_needs_real for one in self.techniques]
+        self.generator_needs_real = loss.generator_needs_real or any(need_real)
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
 
     def discriminator_step(
         self, real: Images, latents: Latents, labels: Labels | None, context: StepContext, keep: bool = False
     ) -> Statistics:
-        """Teaches the discriminator to tell `real` from what the generator makes of `latents`.
-
-        `keep` where a generator step of the same latents follows: it learns from the same fakes.
-        """
+        """Trains the discriminator on `real` and on fakes; `keep` where a generator step reuses these."""
         due = {name: one for name, one in self.terms.items() if context.is_due(one.interval)}
         self.compute.begin_step()
         with torch.set_grad_enabled(keep):
