@@ -130,7 +130,7 @@ def test_sizes_have_their_unit():
     ("arguments", "message"),
     [
         (["digts"], "there is no recipe 'digts': did you mean 'digits'"),
-        (["digits", "--set", "bach=3"], "did you mean 'batch'"),
+        (["digits", "--set", "batch_siz=3"], "did you mean 'batch_size'"),
         (["digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["digits", "--images", "1000000001M", "--set", "image.size=8"], "a budget is at most"),
         (["digits", "--epochs", "1e300"], "a budget is at most"),

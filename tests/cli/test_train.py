@@ -102,20 +102,20 @@ def test_a_finished_run_without_its_log_and_grids_is_still_told_of(kennel, packe
 def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):
     module = importlib.import_module("kennel.cli.train")
 
-    at_round = module.Watching.at_round
+    at_round = module.Watching.on_iteration
 
     def interrupt(self, images_seen, total):
         at_round(self, images_seen, total)
         if images_seen == 40:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Watching, "at_round", interrupt)
+    monkeypatch.setattr(module.Watching, "on_iteration", interrupt)
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command)
     assert outcome.code == 130
     assert "same command again" in outcome.out
     assert (tmp_path / "run" / "checkpoints" / "000000000040.safetensors").is_file()
-    monkeypatch.setattr(module.Watching, "at_round", at_round)
+    monkeypatch.setattr(module.Watching, "on_iteration", at_round)
     assert kennel(*command).code == 0
     assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
 
@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
     ("arguments", "message"),
     [
         (["train", "digts"], "there is no recipe 'digts': did you mean 'digits'"),
-        (["train", "digits", "--set", "bach=3"], "did you mean 'batch'"),
+        (["train", "digits", "--set", "batch_siz=3"], "did you mean 'batch_size'"),
         (["train", "digits", "--images", "many"], "'many' is not a count"),
         (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["train", "digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),
@@ -227,7 +227,7 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     changed = (*command, "--set", "batch_size=16")
     refusal = kennel(*changed)
     assert refusal.code == 2
-    assert "batch: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
+    assert "batch_size: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
     outcome = kennel(*changed, "--fork", tmp_path / "new")
     assert outcome.code == 0, outcome.err
     assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
@@ -264,7 +264,7 @@ def test_a_run_that_takes_much_longer_or_shorter_than_asked_says_so_once(monkeyp
     with train.Watching(hours=1.0) as watching:
         for images in range(0, 20_001, 1_000):
             now[0] = images / 100_000 * seconds
-            watching.at_round(images, 100_000)
+            watching.on_iteration(images, 100_000)
             if images:
                 watching.at_tick({"images": images})
     said = capfd.readouterr().err

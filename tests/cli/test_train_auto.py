@@ -90,19 +90,19 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
 
 def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packed_set, tmp_path, monkeypatch):
     module = importlib.import_module("kennel.cli.train")
-    at_round = module.Watching.at_round
+    at_round = module.Watching.on_iteration
 
     def interrupt(self, images_seen, total):
         at_round(self, images_seen, total)
         if images_seen == 40:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Watching, "at_round", interrupt)
+    monkeypatch.setattr(module.Watching, "on_iteration", interrupt)
     command = ("train", "--data", packed_set(120, 3, 32), "--out", tmp_path / "run")
     stopped = kennel(*command, *SHORT)
     assert stopped.code == 130
     assert "Nearest:" not in stopped.out
-    monkeypatch.setattr(module.Watching, "at_round", at_round)
+    monkeypatch.setattr(module.Watching, "on_iteration", at_round)
     # Without the settings too: the run has its recipe, whatever would be chosen by now.
     monkeypatch.setattr(auto_recipe, "LEAST_OF_A_CLASS", 1_000_000)
     outcome = kennel(*command, "--device", "cpu")
@@ -116,7 +116,7 @@ def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packe
     assert finished.code == 0, finished.err
     assert "Done: 64 images" in finished.out
     changed = kennel(*command, "--set", "batch_size=16", "--device", "cpu")
-    assert "was begun with another recipe (batch: 8 -> 16)" in refused_last(changed)
+    assert "was begun with another recipe (batch_size: 8 -> 16)" in refused_last(changed)
 
 
 def refused_last(outcome) -> str:
@@ -218,8 +218,8 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
         (["digits", "--hours", "1", "--set", "budget.epochs=2"], "--hours and --set budget.epochs=2 are two"),
         (["--data", "photoz"], "there is no photoz: give --data a packed set, or a folder, zip or tar"),
         (["aut"], "there is no recipe 'aut': did you mean 'auto'?"),
-        (["--set", "discriminator.widht=3"], "did you mean 'width'?"),
-        (["--set", "bach=3"], "did you mean 'batch'"),
+        (["--set", "discriminator.base_chanels=3"], "did you mean 'base_channels'?"),
+        (["--set", "batch_siz=3"], "did you mean 'batch_size'"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, packed_set, tmp_path, arguments, message):

@@ -160,7 +160,7 @@ def test_a_run_that_goes_well_raises_nothing_and_logs_what_is_watched(packed_set
 def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypatch):
     data = packed_set()
     train(tiny("nothing", 0), data, tmp_path / "watched")
-    monkeypatch.setattr("kennel.training.alarm_callback.AlarmMonitor._diversity", lambda self: 1.0)
+    monkeypatch.setattr("kennel.training.alarm_callback.AlarmMonitor._diversity", lambda self, state: 1.0)
     train(tiny("nothing", 0, "alarms.spectra=off"), data, tmp_path / "blind")
     watched, blind = (checkpoint.newest(RunDir(tmp_path / run).checkpoints) for run in ("watched", "blind"))
     for name, tensor in blind.tensors.items():
@@ -269,12 +269,12 @@ def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimi
     hearing = Hearing()
     recipe = tiny("term", 40, *settings)
 
-    def keep(self: Any, images_seen: int) -> None:
+    def keep(self: AlarmMonitor, state: TrainState) -> None:
         found.append({k: v.clone() for k, v in self.step.networks.generator.named_parameters()})
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kennel.training.alarm_callback.AlarmMonitor._broken", keep)
+        patch.setattr("kennel.training.alarm_callback.AlarmMonitor._diagnosis", keep)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, packed_set(), tmp_path / "run", observer=hearing)
     assert all(torch.isfinite(weight).all() for weight in found[0].values())

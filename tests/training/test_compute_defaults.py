@@ -89,7 +89,7 @@ def test_cuda_graphs_are_refused_elsewhere():
 
 
 def test_the_networks_are_told_their_convolutions(packed_set):
-    for way in ("direct", "minimal"):
+    for way in ("direct", "winograd"):
         step = build_step(
             recipe(f"compute.convolutions={way}", "image.size=8", "image.channels=1", "techniques.ema=on"),
             CPU,
@@ -97,7 +97,7 @@ def test_the_networks_are_told_their_convolutions(packed_set):
         kept = step.named_techniques["ema"].sampling_generator()
         for network in (*step.networks.both(), kept):
             found = [one.minimal for one in network.modules() if isinstance(one, Convolution)]
-            assert all(one == (way == "minimal") for one in found)
+            assert all(one == (way == "winograd") for one in found)
 
 
 def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(packed_set, tmp_path):
@@ -106,7 +106,7 @@ def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(pa
     assert RunDir(run).recipe().compute == defaults_for(CPU)
     train(recipe("compute.layout=contiguous"), data, run, observer=heard)
     assert any(sentence.startswith("Speed changed: compute.layout") for sentence in heard.said)
-    with pytest.raises(RecipeError, match=r"speed\.precision"):
+    with pytest.raises(RecipeError, match=r"compute\.precision"):
         train(recipe("compute.precision=bfloat16"), data, run)
 
 

@@ -73,7 +73,7 @@ def test_a_run_whose_memory_runs_out_says_so_and_ends_its_threads(packed_set, tm
     def full(*given: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(GANStep, "generator_turn", full)
+    monkeypatch.setattr(GANStep, "generator_step", full)
     small = [
         "generator.base_channels=4",
         "discriminator.base_channels=4",

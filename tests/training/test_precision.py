@@ -113,7 +113,7 @@ def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved
     assert decide(same, plan) == "bfloat16"
     assert len(asked) == 1
     assert set(said) == {"Precision: bfloat16 (bfloat16 is 1.50 times as fast as float32 here)."}
-    decide(recipe, replace(plan, batch=16))
+    decide(recipe, replace(plan, batch_size=16))
     wider = recipe.generator.model_copy(update={"base_channels": 8})
     decide(recipe.model_copy(update={"generator": wider}), plan)
     other = recipe.compute.model_copy(update={"convolutions": "direct"})
@@ -203,6 +203,6 @@ def test_a_run_decides_once_and_keeps_it(small_recipe, packed_set, tmp_path, mon
     monkeypatch.setattr("kennel.training.resolve.precision_for", lambda *given: "float32")
     train(small_recipe("budget.images=128"), data, run)
     assert RunDir(run).recipe().compute.precision == "bfloat16"
-    with pytest.raises(RecipeError, match=r"speed\.precision"):
+    with pytest.raises(RecipeError, match=r"compute\.precision"):
         train(small_recipe("compute.precision=float32"), data, run)
     assert asked == [64]

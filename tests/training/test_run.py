@@ -36,7 +36,7 @@ WIDTHS = {
     "mlp": ["hidden=[8,8]"],
     "improved": ["base_channels=4"],
     "modern": ["base_channels=8", "min_channels=4", "group=4"],
-    "stylegan2": ["base=32", "max_multiplier=4"],
+    "stylegan2": ["channel_base=32", "channel_max=4"],
     "sngan": ["base_channels=2"],
     "sagan": ["base_channels=2"],
     "biggan": ["base_channels=2"],
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(packed_set, tm
 def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(packed_set, tmp_path):
     data = packed_set()
     train(tiny("digits"), data, tmp_path / "run")
-    with pytest.raises(RecipeError, match="batch: 8 -> 16"):
+    with pytest.raises(RecipeError, match="batch_size: 8 -> 16"):
         train(tiny("digits", "batch_size=16"), data, tmp_path / "run")
 
 
@@ -202,7 +202,7 @@ def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["generator.widht=3"], "did you mean 'width'"),
+        (["generator.base_chanels=3"], "did you mean 'base_channels'"),
         (["generator.name=dcgam"], "did you mean 'dcgan'"),
         (["loss.name=bse"], "did you mean 'bce'"),
         (["generator.activation=rellu"], "'leaky_relu'"),

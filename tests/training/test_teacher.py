@@ -31,7 +31,7 @@ class LooksThrough(DcganDiscriminator):
 
     @property
     def teacher(self):
-        return "mobilenet" if self.options.width < 100 else None
+        return "mobilenet" if self.options.base_channels < 100 else None
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from kennel.engine.trainer import Trainer
 from kennel.errors import RecipeError
 from kennel.training.time_budget import LONGEST, check_hours, images_of, measured_speed
 
@@ -15,7 +14,7 @@ class FakeTime:
 
     def __init__(self, monkeypatch, *seconds):
         self.now, self.played, self.seconds = 0.0, 0, seconds
-        monkeypatch.setattr(Trainer, "round", lambda trainer: self._round())
+        monkeypatch.setattr("kennel.training.time_budget.iterate", lambda state: self._round())
 
     def _round(self):
         self.now += self.seconds[min(self.played, len(self.seconds) - 1)]

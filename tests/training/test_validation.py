@@ -184,7 +184,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
     assert not train(tiny(), data, run, observer=Listener(TICK))
-    with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.count: 30 -> 31\)"):
+    with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.num_samples: 30 -> 31\)"):
         train(tiny("validation.num_samples=31"), data, run)
 
 
@@ -192,7 +192,7 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
     ("settings", "message"),
     [
         (["metric=fidd"], "there is no metric 'fidd': did you mean 'fid'"),
-        (["also=fid,recal"], "there is no metric 'recal': did you mean 'recall'"),
+        (["extra_metrics=fid,recal"], "there is no metric 'recal': did you mean 'recall'"),
         (["metric=prdc"], "stands for several metrics, .*: name one of precision, recall, density, coverage"),
         (["metric=all"], "stands for several metrics, .*: name one, and list the others"),
         (["metric=diversity"], "since neither more nor less Diversity is better: name another, such as fid"),
@@ -200,17 +200,20 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
             ["metric=is"],
             r"pixels extractor has no logits, .* \(validation\.metric\): give --set .*name another$",
         ),
-        (["also=modes"], r"has no logits, which Modes needs \(validation\.also\): .*leave it out$"),
+        (
+            ["extra_metrics=modes"],
+            r"has no logits, which Modes needs \(validation\.extra_metrics\): .*leave it out$",
+        ),
         (
             ["metric=fid_by_class"],
             r"no labels, .*: give a set with classes and --set num_classes=null, or name",
         ),
         (
-            ["also=recall", "count=3"],
+            ["extra_metrics=recall", "num_samples=3"],
             r"Recall needs at least 4 images on a side, and there are 3 images \(vali",
         ),
-        (["also=swd"], r"has images of 8x8, and SWD needs squares of 16"),
-        (["also=kid", "patience=0"], "patience = 0 does not fit"),
+        (["extra_metrics=swd"], r"has images of 8x8, and SWD needs squares of 16"),
+        (["extra_metrics=kid", "patience=0"], "patience = 0 does not fit"),
         (["every_ticks=0", "patience=3"], "patience counts validations, and every_ticks 0 turns them off"),
     ],
 )
@@ -258,4 +261,3 @@ def test_the_best_survives_its_own_words_and_refuses_those_of_another_metric():
     other = BestMetric("fid")
     other.restore(best.about())
     assert other.value is None
-    assert best.words() == "Recall has not improved for 1 validation (best 0.5 at 24 images)"

@@ -68,7 +68,8 @@ def broadcast_state(state: TrainState, recipe: Recipe, spectra: Spectra) -> None
         return
     own = {} if rank() else checkpoint.collect(state.step, state.running_means) | spectra_tensors(spectra)
     tensors = broadcast_tensors(own)
-    rollbacks, images_seen, tick_due = all_gather_ints(state.rollbacks, state.images_seen, state.tick_due)[0]
+    rollbacks = all_gather_ints(state.rollbacks)[0][0]
+    images_seen, tick_due = all_gather_ints(state.images_seen, state.tick_due)[0]
     seconds = float(broadcast_str(lambda: repr(state.seconds)))
     if rank():
         metadata = {"images_seen": images_seen, "rollbacks": rollbacks}

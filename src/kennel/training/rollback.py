@@ -51,7 +51,7 @@ class Rollback:
         state, run_dir = trainer.state, self.run_dir
         left_at, count = state.images_seen, state.rollbacks + 1
         if rank() == 0:
-            good = self._newest_good(request.good_until, log)
+            good = _newest_good(run_dir, request.good_until, log)
             if good is None:
                 raise AlarmError(
                     f"{request.why}: the run cannot be rolled back, for no whole checkpoint of at most "
@@ -87,13 +87,16 @@ class Rollback:
             f"{state.images_seen:,} images. Every draw from there has a new key{rates}."
         )
 
-    def _newest_good(self, good_until: int, log: Callable[[str], None]) -> checkpoint.Checkpoint | None:
-        """Of this run's checkpoints that were written at ticks, the newest that is old enough and whole."""
-        run = identity_of(self.run_dir)
-        for path in checkpoints_of_ticks(self.run_dir):
-            if int(path.stem) <= good_until:
-                try:
-                    return checkpoint.load(path, run)
-                except CheckpointError as error:
-                    log(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
-        return None
+
+def _newest_good(
+    run_dir: RunDir, good_until: int, log: Callable[[str], None]
+) -> checkpoint.Checkpoint | None:
+    """Of this run's checkpoints that were written at ticks, the newest that is old enough and whole."""
+    run = identity_of(run_dir)
+    for path in checkpoints_of_ticks(run_dir):
+        if int(path.stem) <= good_until:
+            try:
+                return checkpoint.load(path, run)
+            except CheckpointError as error:
+                log(f"{str(error)[0].upper()}{str(error)[1:]}: the one before it is taken.")
+    return None
