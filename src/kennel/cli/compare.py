@@ -14,8 +14,8 @@ def compare(
     checkpoints: list[str] = typer.Argument(
         ..., help="At least two of its checkpoints: epoch:N, a count of images, best, newest."
     ),
-    data: Path | None = typer.Option(
-        None, "--data", help="The reference: a packed set, a folder or an archive (the run's own set)."
+    reference: Path | None = typer.Option(
+        None, "--reference", help="The reference: a packed set, a folder or an archive (the run's own set)."
     ),
     metrics: str | None = typer.Option(None, help="Comma-separated names or groups (default: the usual)."),
     extractor: str = typer.Option("auto", help="A name of `kennel extractor list`, or auto."),
@@ -53,16 +53,16 @@ def compare(
     place = pick_device(device)
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
         both = load_all(run, checkpoints, place)
-        reference = open_images(data or Path(RunDir(run).about()["data"]["path"]))
+        real = open_images(reference or Path(RunDir(run).about()["data"]["path"]))
         judging = open_extractor(
-            extractor, weights, device=place, of_set=reference.fingerprint, teacher=both[0][0].teacher
+            extractor, weights, device=place, of_set=real.fingerprint, teacher=both[0][0].teacher
         )
         if extractor == "auto" and (note := better_extractor_note(judging.name)):
             console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
-        court = Evaluator(reference, judging, batch=batch)
+        court = Evaluator(real, judging, batch=batch)
         with progress_bar("reference") as report:
             court.prepare(report)
-        number = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
+        number = count or min(DEFAULT_COUNT, max(len(real), ENOUGH))
         wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
         found = []
         for loaded, networks in both:
@@ -100,7 +100,7 @@ def _tell(found: list[Any], wanted: Any) -> None:
         values = [_number(one.judgements[number].value) for one in found]
         table.add_row(metric.label, *values, "" if metric.direction == "neither" else metric.direction)
     table.add_row("distance to nearest other sample", *(_number(one.distance) for one in found), "")
-    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of grey and colour they differ in scale
+    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of gray and color they differ in scale
         real = spread(wanted.court.reference, wanted.measured, wanted.settings.seed)
         shares = [f"{one.distance / real:.0%}" if real else "" for one in found]
         table.add_row("as a share of real images'", *shares, "100%")

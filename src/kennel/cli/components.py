@@ -60,7 +60,7 @@ def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")
         console.print(f"\nIt {better}. It needs {_needs(metric.needs)}.", soft_wrap=True)
         if others := [alias for alias, known in ALIASES.items() if known == one]:
             console.print(f"Also called {', '.join(others)}.")
-        console.print(f"\n  kennel judge RUN --data SET --metrics {one}")
+        console.print(f"\n  kennel judge RUN --reference SET --metrics {one}")
 
 
 def _needs(needs: Iterable[str]) -> str:

@@ -25,16 +25,14 @@ def prepare(
     ),
     crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
     boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
-    centre_crop: int | None = typer.Option(
-        None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
-    ),
+    center_crop: int | None = typer.Option(None, help="Cut out the center square of this many pixels first."),
     aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
     min_side: int | None = typer.Option(
         None, help="Least shorter side of the crop, in pixels of the source (half of --size)."
     ),
     fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
     resample: str = typer.Option("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
-    colour: str = typer.Option("auto", "--colour", "--color", help="auto, rgb or grey."),
+    color: str = typer.Option("auto", help="auto, rgb or gray."),
     limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
     seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
     split: str | None = typer.Option(None, help="train, val, test or all, where a set has parts (train)."),
@@ -80,11 +78,11 @@ def prepare(
         crop=crop,
         boxes=boxes,
         aspect=parse_aspect(aspect) if aspect else None,
-        centre_crop=centre_crop,
+        centre_crop=center_crop,
         min_side=min_side,
         fit=fit,
         resample=resample,
-        colour="grey" if colour == "gray" else colour,
+        colour=_color_word(color),
         limit=limit,
         seed=seed,
         split=split,
@@ -128,7 +126,7 @@ def prepare(
     if size is None and (few := _few_draw(width)):
         error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
-        f"{destination}: {len(dataset):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
+        f"{destination}: {len(dataset):,} images of {width}x{height} {'gray' if channels == 1 else 'RGB'}"
         f"{f' in {len(dataset.classes):,} classes' if dataset.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
@@ -143,7 +141,9 @@ def prepare(
 def show(
     destination: Path = typer.Argument(metavar="DEST", help="A packed set."),
     out: Path | None = typer.Option(None, help="Where the pictures go (DEST/show)."),
-    every: bool = typer.Option(False, "--all", help="List every class."),
+    all_classes: bool = typer.Option(
+        False, "--all-classes", help="List every class, not only the first and last."
+    ),
     seed: int = typer.Option(0, help="Draws the images of the grids."),
 ) -> None:
     """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
@@ -154,15 +154,15 @@ def show(
 
     dataset = ImageDataset(destination)
     channels, height, width = dataset.shape
-    colour = "grey" if channels == 1 else "RGB"
-    console.print(f"{destination}: {len(dataset):,} images of {width}x{height} {colour}", soft_wrap=True)
+    color = "gray" if channels == 1 else "RGB"
+    console.print(f"{destination}: {len(dataset):,} images of {width}x{height} {color}", soft_wrap=True)
     console.print(f"fingerprint {dataset.fingerprint}")
     counts = dataset.about.get("class_counts", [])
     if dataset.classes:
         table = Table("", "class", "images", title=f"{len(dataset.classes):,} classes", title_justify="left")
         table.columns[0].justify = table.columns[2].justify = "right"
         for index, (name, count) in enumerate(zip(dataset.classes, counts, strict=True)):
-            if every or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
+            if all_classes or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
                 table.add_row(str(index), name, f"{count:,}")
             elif index == _EDGE_ROWS:
                 table.add_row("…", "…", "…")
@@ -225,6 +225,14 @@ def _few_draw(side: int) -> str:
     below, above = [one for one in sides if one < side][-1:], [one for one in sides if one > side][:1]
     nearest = " or ".join(map(str, below + above))
     return f"{side}, which no network draws but those of any size ({of_any}): give {nearest}"
+
+
+def _color_word(color: str) -> str:
+    """The word for `--color` that `dataset.json` records."""
+    words = {"auto": "auto", "rgb": "rgb", "gray": "grey"}
+    if color not in words:
+        raise DataError(f"--color is '{color}': it can be auto, rgb or gray")
+    return words[color]
 
 
 def _names(given: list[str]) -> tuple[str, ...]:

@@ -19,10 +19,11 @@ def demo(
     began = time.monotonic()
     data, run, grid, scores = out / "digits", out / "run", out / "grid.png", out / "judgement.json"
     budget = [] if images is None else ["--images", images]
+    judge = ["judge", str(run), "--reference", str(data)]
     steps = [
         ["train", "digits", "--data", str(data), "--out", str(run), "--device", "cpu", *budget],
         ["sample", str(run), "--count", "100", "--grid", str(grid), "--device", "cpu"],
-        ["judge", str(run), "--data", str(data), "--extractor", "pixels", "--floor", "--json", str(scores)],
+        [*judge, "--extractor", "pixels", "--reference-split", "--json", str(scores)],
         ["report", str(run)],
     ]
     if not (data / "dataset.json").is_file():

@@ -65,7 +65,7 @@ def train(
     seed: int = typer.Option(0, min=0, help="Draws the weights, the order and the tenth held out."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Train the classifier extractor on a labelled packed set."""
+    """Train the classifier extractor on a labeled packed set."""
     from kennel.cli.console import console, progress_bar
     from kennel.data.dataset import ImageDataset
     from kennel.engine.builder import pick_device
@@ -90,7 +90,7 @@ def train(
 
 
 def _lines(entry: Any, read_facts: Any) -> list[str]:
-    """What an extractor gives, and its weights: size, licence, address, where they are."""
+    """What an extractor gives, and its weights: size, license, address, where they are."""
     lines = [f"{entry.dimension:,} features, {entry.logits or 'no logits'}"]
     if not entry.needs_weights:
         return [*lines, "no weights needed"]

@@ -46,7 +46,7 @@ def _ignore(_: Any) -> None:
 
 
 def _list() -> None:
-    """The catalogue, and what else has been fetched."""
+    """The catalog, and what else has been fetched."""
     from rich.table import Table
     from rich.text import Text
 

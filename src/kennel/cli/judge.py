@@ -23,7 +23,7 @@ def judge(
         "tar or npz of images.",
     ),
     data: Path = typer.Option(
-        ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
+        ..., "--reference", help="The reference: a packed set, or a folder, zip, tar or npz of images."
     ),
     metrics: str | None = typer.Option(
         None,
@@ -51,19 +51,19 @@ def judge(
         0, min=0, help="Of every random choice; for a run, also the first sample's seed."
     ),
     splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
-    neighbours: int = typer.Option(3, min=1, help="k of precision, recall and F1."),
-    density_neighbours: int = typer.Option(5, min=1, help="k of density and coverage."),
+    neighbors: int = typer.Option(3, min=1, help="k of precision, recall and F1."),
+    density_neighbors: int = typer.Option(5, min=1, help="k of density and coverage."),
     size: int | None = typer.Option(
         None, min=1, help="Bring all images to squares of this side first (default: they must have one size)."
     ),
     fit: str | None = typer.Option(
-        None, help="With --size: crop (the centre square), squash or pad (default: crop)."
+        None, help="With --size: crop (the center square), squash or pad (default: crop)."
     ),
     held_out: Path | None = typer.Option(
         None, "--held-out", help="Real images outside the reference: the baseline of nearest distances."
     ),
-    floor: bool = typer.Option(
-        False, "--floor", help="Also judge half of the reference by the other: a perfect score."
+    reference_split: bool = typer.Option(
+        False, "--reference-split", help="Also score one half of the reference against the other."
     ),
     intervals: bool = typer.Option(True, help="Compute 95% intervals."),
     pictures: Path | None = typer.Option(
@@ -132,9 +132,9 @@ def judge(
         _warn_of(judging, extractor)
         settings = MetricSettings(
             splits=splits,
-            neighbours=neighbours,
-            density_neighbours=density_neighbours,
-            floor=floor,
+            neighbours=neighbors,
+            density_neighbours=density_neighbors,
+            floor=reference_split,
             intervals=intervals,
             seed=seed,
             device=place,
@@ -198,9 +198,9 @@ def _sizes_told(target: Path, data: Path, size: int | None, fit: str | None) -> 
         yield _resize(size, fit)
     except SizesError as error:
         side = 1 << (error.side.bit_length() - 1)
-        command = shlex.join(["kennel", "judge", str(target), "--data", str(data), "--size", str(side)])
+        command = shlex.join(["kennel", "judge", str(target), "--reference", str(data), "--size", str(side)])
         raise JudgementError(
-            f"{error.problem}: `{command}` judges their centre squares at one size (--fit squash the whole "
+            f"{error.problem}: `{command}` judges their center squares at one size (--fit squash the whole "
             "pictures)"
         ) from error
 

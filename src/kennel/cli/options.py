@@ -8,20 +8,26 @@ import typer
 RecipeName = Annotated[
     str, typer.Argument(help="A built-in recipe (see `kennel recipes`), or a recipe.yaml.")
 ]
-TrainedName = Annotated[
-    str,
+FirstWord = Annotated[
+    str | None,
     typer.Argument(
+        metavar="RECIPE",
+        show_default=False,
         help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: one that is chosen and sized "
-        "for the set, the device and the hours; a run that has begun keeps its own."
+        "for the set, the device and the hours; a run that has begun keeps its own.  [default: auto]",
     ),
 ]
-TrainedData = Annotated[
-    Path,
-    typer.Option(
-        help="A packed set, made by `kennel data prepare`; or a folder, zip or tar of pictures, which is "
-        "prepared first (and kept in the cache)."
+SecondWord = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A folder, zip or tar of images or a known set, which are prepared first (and kept in the "
+        "cache); or a packed set of `kennel data prepare`.",
     ),
 ]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="RECIPE, as an option.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="DATA, as an option.")]
 Data = Annotated[Path, typer.Option(help="A packed set, made by `kennel data prepare`.")]
 Settings = Annotated[
     list[str],
@@ -39,11 +45,11 @@ Seed = Annotated[
     int | None, typer.Option(help="Seed of weights, order and noise (default: the recipe's, which is 0).")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
-Speed = Annotated[
+Compute = Annotated[
     str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.")
 ]
 Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]
-Resident = Annotated[
+DeviceCache = Annotated[
     str, typer.Option(help="Hold the set on the device: always, never, up to a size such as 8G, or auto.")
 ]
 Classes = Annotated[

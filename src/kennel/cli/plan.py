@@ -22,9 +22,9 @@ def plan(
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    speed: options.Speed = "auto",
+    compute: options.Compute = "auto",
     weights: options.Weights = None,
-    resident: options.Resident = "auto",
+    device_cache: options.DeviceCache = "auto",
     seconds: float = typer.Option(20.0, min=0, max=3600, help="How long measuring may take at most."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
 ) -> None:
@@ -47,7 +47,7 @@ def plan(
         refuse_unwritable(json_file, "--json")
     chosen = override(
         load_recipe(recipe),
-        [*preset(speed), *options.seed_settings(seed), *settings, *budget_of(images, epochs)],
+        [*preset(compute), *options.seed_settings(seed), *settings, *budget_of(images, epochs)],
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     live = error_console.is_terminal
@@ -66,7 +66,7 @@ def plan(
                 out=out,
                 device=pick_device(device),
                 weights=weights,
-                resident_bytes=parse_memory(resident),
+                resident_bytes=parse_memory(device_cache),
                 seconds=seconds,
                 say=say,
             )
@@ -88,7 +88,7 @@ def plan(
 def _heading(found: Any) -> str:
     """What would be trained on what."""
     channels, height, width = found.shape
-    kind = "grey" if channels == 1 else "colour"
+    kind = "gray" if channels == 1 else "color"
     return (
         f"{found.recipe} on {found.data} ({found.set_size:,} images, {width}x{height}, {kind}), "
         f"{found.device}, {found.precision}, batch {found.batch}"

@@ -21,22 +21,26 @@ OFF_BY = 1.5
 
 
 def train(
-    recipe: options.TrainedName = "auto",
-    data: options.TrainedData = ...,  # type: ignore[assignment]  # required, after an argument that is not
-    out: Path = typer.Option(..., help="The run's folder; where it holds this run already, it goes on."),
+    first: options.FirstWord = None,
+    second: options.SecondWord = None,
+    recipe: options.RecipeOption = None,
+    data: options.DataOption = None,
+    out: Path | None = typer.Option(
+        None, help="The run's folder (runs/RECIPE-DATA); a run that is there already is resumed."
+    ),
     settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
     images: options.Images = None,
     epochs: options.Epochs = None,
     hours: options.Hours = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    speed: options.Speed = "auto",
+    compute: options.Compute = "auto",
     weights: options.Weights = None,
-    resident: options.Resident = "auto",
-    fork: Path | None = typer.Option(
+    device_cache: options.DeviceCache = "auto",
+    init_from: Path | None = typer.Option(
         None,
-        metavar="NEW",
-        help="Begin a new run in NEW from the weights of the one in --out; those that do not fit are new.",
+        metavar="RUN",
+        help="Begin a new run, in --out, from the weights of RUN; layers that do not fit are new.",
     ),
 ) -> None:
     """Train a recipe on a set, or on pictures as they lie. The same command again goes on where it stopped.
@@ -45,28 +49,29 @@ def train(
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
     from kennel.cli.console import error_sentence, report_error
+    from kennel.cli.recipe_and_data import recipe_and_data
     from kennel.config.compute import preset
     from kennel.data.memory_budget import parse_memory
     from kennel.distributed import rank, ranks_together
     from kennel.distributed.devices import training_device
     from kennel.engine.builder import pick_device
-    from kennel.training.request import Asked
+    from kennel.training.request import Asked, default_run_dir
 
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
-        run, parent = (out, None) if fork is None else (fork, out)
+        name, source = recipe_and_data("kennel train", (first, second), recipe, data)
         asked = Asked(
-            recipe,
-            data,
-            run,
-            parent,
-            [*preset(speed), *options.seed_settings(seed), *settings],
+            name,
+            source,
+            out or default_run_dir(name, source),
+            init_from,
+            [*preset(compute), *options.seed_settings(seed), *settings],
             budget_of(images, epochs, hours),
             hours,
             training_device(pick_device(device)),
             weights,
-            parse_memory(resident),
+            parse_memory(device_cache),
         )
         stopped_by = _train(asked)
     if stopped_by is not None:
@@ -90,6 +95,7 @@ def _train(asked: Any) -> int | None:
         )
     except KeyboardInterrupt:
         return signal.SIGINT
+    error_console.print(f"Run: {asked.run}", soft_wrap=True)
     try:
         with Watching(None if folder.exists() else asked.hours) as watching:
             finished = train(
