@@ -44,7 +44,9 @@ def kept_first(recipe):
 
 def test_a_changed_recipe_is_refused_with_the_way_to_fork(parent, small_recipe):
     old, data = parent
-    with pytest.raises(RecipeError, match=r"batch_size: 8 -> 16.*--out NEW --init-from .* to begin a new run"):
+    with pytest.raises(
+        RecipeError, match=r"batch_size: 8 -> 16.*--out NEW --init-from .* to begin a new run"
+    ):
         train(small_recipe("batch_size=16"), data, old)
 
 

@@ -14,6 +14,8 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 """Settings of the whole command: sub-commands take `-h` from it; lines as wide as the terminal, up to 120."""
 
 
+SECTIONS = ("Data", "Train", "Look", "Measure", "Share", "Learn")
+"""The sections of `kennel --help`, in their order: typer lists groups such as `kennel data` last."""
 OTHER_WORDS = {
     "--data": ("--reference",),
     "--floor": ("--reference-split",),
@@ -93,6 +95,7 @@ class Group(TyperGroup):
                 (_panel_of(command) or "Commands", (name, first_sentence(command.help or "")))
                 for name, command in self.commands.items()
             ),
+            first=SECTIONS,
         )
 
 

@@ -1,18 +1,23 @@
 """`kennel compare`: checkpoints of one run side by side, as before and after a collapse."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from kennel.cli.checks import refuse_unwritable
+from kennel.cli.newest import or_newest
+from kennel.errors import RunError
 
 
 def compare(
-    run: Path = typer.Argument(..., help="A run's folder."),
-    checkpoints: list[str] = typer.Argument(
-        ..., help="At least two of its checkpoints: epoch:N, a count of images, best, newest."
+    words: list[str] = typer.Argument(
+        ...,
+        metavar="[RUN] CHECKPOINT...",
+        help="A run's folder (the newest in runs/), and at least two of its checkpoints: epoch:N, a count of "
+        "images, best, newest.",
     ),
     reference: Path | None = typer.Option(
         None, "--reference", help="The reference: a packed set, a folder or an archive (the run's own set)."
@@ -31,7 +36,10 @@ def compare(
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values."""
+    """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values.
+
+    Example: kennel compare best newest
+    """
     from kennel.cli.console import console, progress_bar
     from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
     from kennel.data.image_files import open_images
@@ -49,6 +57,7 @@ def compare(
             refuse_unwritable(file, option)
     if out is not None:
         refuse_other_kinds(out)
+    run, checkpoints = _run_and_checkpoints(words)
     names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
     place = pick_device(device)
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
@@ -79,6 +88,17 @@ def compare(
 
         write_text(json_file, json.dumps([one.to_json() for one in found], indent=2) + "\n")
         console.print(f"JSON: {json_file}", soft_wrap=True)
+
+
+def _run_and_checkpoints(words: list[str]) -> tuple[Path, list[str]]:
+    """The first word is the run, unless it names a checkpoint and no folder."""
+    if re.fullmatch(r"newest|best|epoch:.+|[\d,_]+", words[0]) and not Path(words[0]).is_dir():
+        return or_newest(None), words
+    if len(words) == 1:
+        raise RunError(
+            f"{words[0]} is a run alone: name at least two of its checkpoints, such as best newest"
+        )
+    return Path(words[0]), words[1:]
 
 
 def _tell(found: list[Any], wanted: Any) -> None:

@@ -1,4 +1,4 @@
-"""`kennel demo`: the whole way on real handwritten digits, in two minutes, without a download."""
+"""`kennel demo`: all steps on real handwritten digits, in two minutes, without a download."""
 
 import json
 import shlex
@@ -12,7 +12,10 @@ def demo(
     out: Path = typer.Option(Path("demo"), help="Where the set and the run go."),
     images: str | None = typer.Option(None, help="Another budget than the recipe's, such as 20k."),
 ) -> None:
-    """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores)."""
+    """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores).
+
+    Example: kennel demo
+    """
     from kennel.cli import app
     from kennel.cli.console import console
 

@@ -15,6 +15,8 @@ def fetch(
     """Download a released generator, checked, to be sampled from by its name.
 
     It is kept in the cache ($KENNEL_CACHE): `kennel sample NAME` and `kennel judge NAME` take it like a run.
+
+    Example: kennel fetch
     """
     from kennel.cli.console import console, progress_bar
     from kennel.errors import ReleaseError

@@ -43,9 +43,10 @@ def train(
         help="Begin a new run, in --out, from the weights of RUN; layers that do not fit are new.",
     ),
 ) -> None:
-    """Train a recipe on a set, or on pictures as they lie. The same command again goes on where it stopped.
+    """Train on images. The same command again resumes.
 
-    Without a recipe (or with `auto`) one is chosen for the set and the device, and written as any other.
+    Example: kennel train photos/ --hours 1
+
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
     from kennel.cli.console import error_sentence, report_error

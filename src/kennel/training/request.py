@@ -19,6 +19,7 @@ from kennel.engine.builder import resolve
 from kennel.errors import DataError, RecipeError
 from kennel.recipes import RECIPES, load_recipe
 from kennel.registry import unknown_name
+from kennel.runs.newest import RUNS
 from kennel.runs.run_dir import RunDir
 from kennel.training.auto_recipe import AUTO, choose, facts_of, refuse_few, side_for
 from kennel.training.time_budget import check_hours, images_of, measured_speed, speed_words
@@ -64,7 +65,7 @@ def default_run_dir(recipe_name: str, data: Path) -> Path:
     """Where a run goes that is given no folder: `runs/RECIPE-SET`, from the recipe's name or file, and the
     folder, archive or known set."""
     recipe = Path(recipe_name).stem if recipe_name.endswith(FILES) else recipe_name
-    return Path("runs") / re.sub(r"[^\w.-]+", "-", f"{recipe}-{source_name(data)}")
+    return RUNS / re.sub(r"[^\w.-]+", "-", f"{recipe}-{source_name(data)}")
 
 
 def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
