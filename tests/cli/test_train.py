@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
     ("arguments", "message"),
     [
         (["train", "digts"], "there is no recipe 'digts': did you mean 'digits'"),
-        (["train", "digits", "--set", "bach=3"], "did you mean 'batch_size'"),
+        (["train", "digits", "--set", "bach_size=3"], "did you mean 'batch_size'"),
         (["train", "digits", "--images", "many"], "'many' is not a count"),
         (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["train", "digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),

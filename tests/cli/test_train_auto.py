@@ -218,8 +218,8 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
         (["digits", "--hours", "1", "--set", "budget.epochs=2"], "--hours and --set budget.epochs=2 are two"),
         (["--data", "photoz"], "there is no photoz: give a folder, zip or tar of images, a known set"),
         (["aut"], "there is no recipe 'aut': did you mean 'auto'?"),
-        (["--set", "discriminator.widht=3"], "did you mean 'width'?"),
-        (["--set", "bach=3"], "did you mean 'batch_size'"),
+        (["--set", "discriminator.base_chanels=3"], "did you mean 'base_channels'?"),
+        (["--set", "bach_size=3"], "did you mean 'batch_size'"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, packed_set, tmp_path, arguments, message):

@@ -68,7 +68,7 @@ def _check_single(command: str, word: str) -> None:
                 f"the data, `{command} {quoted} DATA` as the recipe"
             )
         raise DataError(f"{word} is a recipe, and DATA is missing: `{command} {quoted} DATA`")
-    if not is_path and len(path.parts) == 1 and not path.suffix and word not in KNOWN_SETS:
+    if not is_path and "/" not in word and not path.suffix and word not in KNOWN_SETS:
         error: KennelError = unknown_name(
             "folder, archive, known set or recipe", word, [*KNOWN_SETS, *RECIPES]
         )

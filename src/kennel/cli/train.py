@@ -96,9 +96,8 @@ def _train(asked: Any) -> int | None:
         )
     except KeyboardInterrupt:
         return signal.SIGINT
-    error_console.print(f"Run: {asked.run}", soft_wrap=True)
     try:
-        with Watching(None if folder.exists() else asked.hours) as watching:
+        with Watching(None if folder.exists() else asked.hours, f"Run: {asked.run}") as watching:
             finished = train(
                 chosen,
                 dataset,
@@ -178,12 +177,13 @@ def clock(seconds: float) -> str:
 
 
 class Watching(TrainObserver):
-    """A `Watch` with a live bar with images/s and the time left, and a line for every tick.
+    """An observer with a live bar with images/s and the time left, and a line for every tick.
 
+    The first line that is printed has the `heading` before it, so that a refusal stays one sentence.
     Where the run was to take some `hours` and its first ticks show that it will not, it says so once.
     """
 
-    def __init__(self, hours: float | None = None) -> None:
+    def __init__(self, hours: float | None = None, heading: str = "") -> None:
         """The bar appears on entering."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -204,6 +204,7 @@ class Watching(TrainObserver):
         self._started: tuple[float, int] | None = None
         self._total = 0
         self._hours = hours
+        self._heading = heading
         self.stopped_by: int | None = None
 
     def __enter__(self) -> "Watching":
@@ -214,6 +215,9 @@ class Watching(TrainObserver):
         self._progress.stop()
 
     def log(self, sentence: str) -> None:
+        if self._heading:
+            self._progress.console.print(self._heading, soft_wrap=True)
+            self._heading = ""
         self._progress.console.print(sentence, soft_wrap=True)
 
     def should_stop(self, by: int) -> None:
