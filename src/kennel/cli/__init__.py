@@ -9,7 +9,6 @@ from kennel.cli import data, extractor
 from kennel.cli.commands import SECTIONS, Command, new_app
 from kennel.cli.compare import compare
 from kennel.cli.components import losses, metrics, techniques
-from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
@@ -71,9 +70,12 @@ def main() -> None:
         try:
             app(prog_name="kennel")
         except SystemExit:
-            if console.lost is not None:
-                raise console.lost from None
+            printed = sys.modules.get("kennel.cli.console")  # importing it takes as long as all of `--help`
+            if printed is not None and printed.console.lost is not None:
+                raise printed.console.lost from None
             raise
     except (KennelError, OSError) as error:
+        from kennel.cli.console import report_error
+
         report_error(error)
         sys.exit(2)

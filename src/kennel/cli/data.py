@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 from kennel.cli.commands import Command, new_app
-from kennel.cli.console import console, error_console, progress_bar
 from kennel.errors import DataError
 
 app = new_app(name="data", help="Prepare image collections, look at them, and list the ones known by name.")
@@ -69,6 +68,7 @@ def prepare(
     """
     import time
 
+    from kennel.cli.console import console, error_console, progress_bar
     from kennel.data.prepare.pipeline import dry_run as look_only
     from kennel.data.prepare.pipeline import prepare as prepare_set
     from kennel.data.set_checks import shortage
@@ -161,6 +161,7 @@ def show(
     """
     from rich.table import Table
 
+    from kennel.cli.console import console
     from kennel.data.dataset import ImageDataset
     from kennel.data.describe import quartiles, write_figures
 
@@ -196,6 +197,7 @@ def list_sets() -> None:
     """
     from rich.table import Table
 
+    from kennel.cli.console import console
     from kennel.data.sources.catalog import KNOWN_SETS
     from kennel.storage.cache import cache_folder
 
@@ -222,6 +224,7 @@ def list_sets() -> None:
 
 def _fetch_first(source: str, from_folder: Path | None) -> None:
     """Downloads what a known set needs, with a bar of its own."""
+    from kennel.cli.console import progress_bar
     from kennel.data.sources.catalog import KNOWN_SETS, fetch
 
     if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
@@ -268,6 +271,8 @@ def _names(given: list[str]) -> tuple[str, ...]:
 
 def _print_report(report: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from kennel.cli.console import console, error_console
 
     table = Table("images", "", "such as", title_justify="left")
     table.columns[0].justify = "right"

@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 from kennel.cli import options
-from kennel.cli.console import be_silent
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, TrainObserver
 
 BY_SIGNAL = 128
@@ -49,7 +48,7 @@ def train(
 
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
-    from kennel.cli.console import error_sentence, report_error
+    from kennel.cli.console import be_silent, error_sentence, report_error
     from kennel.cli.recipe_and_data import recipe_and_data
     from kennel.config.compute import preset
     from kennel.data.memory_budget import parse_memory
@@ -221,6 +220,8 @@ class Watching(TrainObserver):
         self._progress.console.print(sentence, soft_wrap=True)
 
     def should_stop(self, by: int) -> None:
+        from kennel.cli.console import be_silent
+
         self.stopped_by = by
         if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
             be_silent()
