@@ -254,7 +254,9 @@ def changed_recipe(bench: Bench) -> list[Row]:
     forked = bench.live(bench.folder / "new", recipe=other, parent=run)
     assert forked.code == 0
     words = next(one for one in forked.said if "begins with" in one)
-    rows.append(Row("the same with `--fork`", 1, "nothing: the old run is only read", bench.in_words(words)))
+    rows.append(
+        Row("the same with `--init-from`", 1, "nothing: the old run is only read", bench.in_words(words))
+    )
     others = override(bench.recipe, ["generator.name=mlp", "discriminator.name=mlp"])
     ended = bench.live(bench.folder / "others", recipe=others, parent=run)
     assert ended.code == 2

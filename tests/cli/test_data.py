@@ -42,7 +42,7 @@ def test_prepare_then_show(
     assert "9 images of 32x32 RGB in 2 classes" in said
     assert "aspect" in said
     assert packed.fingerprint in said
-    assert kennel(monkeypatch, "data", "show", destination, "--all", "--out", tmp_path / "out") == 0
+    assert kennel(monkeypatch, "data", "show", destination, "--all-classes", "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert "[0] class" in said
     assert "min 4, 25% 4.25, 50% 4.5, 75% 4.75, max 5" in said
@@ -173,8 +173,8 @@ def test_names_to_exclude_can_come_from_a_file(
         (["lsun", "SET", "--from", "SOURCE"], "holds no LMDB"),
         (["imagenet", "SET", "--from", "SOURCE", "--subset", "birdz"], "did you mean 'bird'?"),
         (["SOURCE", "SET", "--category", "bridge"], "--category goes with lsun"),
-        (["SOURCE", "SET", "--centre-crop", "20", "--crop", "box"], "are two crops"),
-        (["SOURCE", "SET", "--centre-crop", "31"], "none is kept"),
+        (["SOURCE", "SET", "--center-crop", "20", "--crop", "box"], "are two crops"),
+        (["SOURCE", "SET", "--center-crop", "31"], "none is kept"),
         (["SOURCE", "SET", "--range", "12"], "--range is '12'"),
         (["SOURCE", "SET", "--range", "9:9"], "--range 9:9 holds nothing"),
         (["SOURCE", "SET", "--background", "blue"], "--background is 'blue'"),

@@ -70,7 +70,9 @@ def test_the_same_run_gives_the_same_bytes_and_they_hold_no_path(kennel, run, tm
 
 def test_a_file_carries_scores_license_note_and_default_truncation(kennel, run, packed_set, tmp_path):
     data = packed_set(classes=3, name="reference")
-    judged = kennel("judge", run, "--data", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40)
+    judged = kennel(
+        "judge", run, "--reference", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40
+    )
     assert judged.code == 0, judged.err
     file = tmp_path / "a.safetensors"
     options = ("--truncation", 0.5, "--license", "MIT", "--data-note", "noise of our own")
@@ -91,7 +93,7 @@ def test_a_file_carries_scores_license_note_and_default_truncation(kennel, run, 
 def test_a_file_is_judged_like_its_run(kennel, run, packed_set, tmp_path):
     data, file = packed_set(classes=3, name="reference"), tmp_path / "a.safetensors"
     kennel("export", run, "--out", file, "--dtype", "float32")
-    options = ("--data", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40)
+    options = ("--reference", data, "--extractor", "pixels", "--metrics", "fid", "--count", 40)
     values = []
     for target, scores in ((run, tmp_path / "run.json"), (file, tmp_path / "file.json")):
         outcome = kennel("judge", target, *options, "--json", scores)

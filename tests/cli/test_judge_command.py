@@ -25,13 +25,15 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, packed_set: Callable[..., Path]) -> Callable[..., Any]:
-    """Runs `kennel judge TARGET --data REFERENCE ...` with a reference of 40 grey images of 8x8."""
+    """Runs `kennel judge TARGET --reference REFERENCE ...` with a reference of 40 grey images of 8x8."""
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(judge)
     reference = packed_set(count=40, channels=1, size=8, name="reference")
 
     def invoke(target: Path | str, *options: str) -> Any:
-        return CliRunner().invoke(app, [str(target), "--data", str(reference), "--device", "cpu", *options])
+        return CliRunner().invoke(
+            app, [str(target), "--reference", str(reference), "--device", "cpu", *options]
+        )
 
     return invoke
 
@@ -54,7 +56,7 @@ def refused(result: Any, kind: type[KennelError]) -> str:
 def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     run: Callable[..., Any], folder: Path, tmp_path: Path
 ) -> None:
-    result = run(folder, "--floor", "--json", str(tmp_path / "scores.json"))
+    result = run(folder, "--reference-split", "--json", str(tmp_path / "scores.json"))
     assert result.exit_code == 0, result.output
     for part in (
         "real v real, 20 a side",
@@ -90,8 +92,8 @@ def test_each_pair_of_figures_has_its_own_k_on_the_command_line(
 ) -> None:
     for options, expected in (
         ((), {"precision": 3, "recall": 3, "density": 5, "coverage": 5}),
-        (("--neighbours", "2"), {"precision": 2, "recall": 2, "density": 5, "coverage": 5}),
-        (("--density-neighbours", "4"), {"precision": 3, "recall": 3, "density": 4, "coverage": 4}),
+        (("--neighbors", "2"), {"precision": 2, "recall": 2, "density": 5, "coverage": 5}),
+        (("--density-neighbors", "4"), {"precision": 3, "recall": 3, "density": 4, "coverage": 4}),
     ):
         result = run(folder, "--metrics", "prdc", *options, "--json", str(tmp_path / "scores.json"))
         assert result.exit_code == 0, result.output

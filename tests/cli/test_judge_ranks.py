@@ -40,7 +40,7 @@ def start(*command: str, cache: Path, **environment: str) -> "subprocess.Popen[s
 def judging(sides: tuple[str, str], *more: str) -> tuple[str, ...]:
     fakes, reals = sides
     options = ("--extractor", "tiny", "--device", "cpu", "--batch", "16")
-    return SCRIPT, "judge", fakes, "--data", reals, *options, *more
+    return SCRIPT, "judge", fakes, "--reference", reals, *options, *more
 
 
 def test_two_ranks_share_the_images_and_give_the_numbers_of_one_bit_for_bit(

@@ -276,7 +276,7 @@ def test_weights_that_are_nan_draw_no_black_pictures(kennel, run, packed_set, tm
         ("sample", run, "--grid", tmp_path / "grid.png"),
         ("sample", run, "--out", tmp_path / "fakes"),
         ("sample", run, "--playing", "--out", tmp_path / "fakes.zip"),
-        ("judge", run, "--data", data, "--extractor", "pixels", "--json", tmp_path / "scores.json"),
+        ("judge", run, "--reference", data, "--extractor", "pixels", "--json", tmp_path / "scores.json"),
     ):
         outcome = kennel(*command)
         assert outcome.code == 2, outcome.out

@@ -102,10 +102,10 @@ def test_a_finished_run_without_its_log_and_grids_is_still_told_of(kennel, packe
 def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):
     module = importlib.import_module("kennel.cli.train")
 
-    at_round = module.Watching.on_iteration
+    on_iteration = module.Watching.on_iteration
 
     def interrupt(self, images_seen, total):
-        at_round(self, images_seen, total)
+        on_iteration(self, images_seen, total)
         if images_seen == 40:
             signal.raise_signal(signal.SIGINT)
 
@@ -115,7 +115,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
     assert outcome.code == 130
     assert "same command again" in outcome.out
     assert (tmp_path / "run" / "checkpoints" / "000000000040.safetensors").is_file()
-    monkeypatch.setattr(module.Watching, "on_iteration", at_round)
+    monkeypatch.setattr(module.Watching, "on_iteration", on_iteration)
     assert kennel(*command).code == 0
     assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
 
@@ -124,7 +124,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
     ("arguments", "message"),
     [
         (["train", "digts"], "there is no recipe 'digts': did you mean 'digits'"),
-        (["train", "digits", "--set", "batch_siz=3"], "did you mean 'batch_size'"),
+        (["train", "digits", "--set", "bach_size=3"], "did you mean 'batch_size'"),
         (["train", "digits", "--images", "many"], "'many' is not a count"),
         (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["train", "digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),
@@ -142,7 +142,7 @@ def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_written(
 
 def test_a_set_that_is_not_there_is_answered_with_what_data_may_be(kennel, tmp_path):
     outcome = kennel("train", "digits", "--data", tmp_path / "none", "--out", tmp_path / "run")
-    sentence = "give --data a packed set, or a folder, zip or tar of pictures"
+    sentence = "give a folder, zip or tar of images, a known set"
     assert sentence in refused(outcome)
 
 
@@ -211,10 +211,10 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
 def test_the_user_says_how_much_of_the_set_may_be_held(kennel, packed_set, tmp_path):
     data = packed_set()
     command = ("train", "digits", "--data", data, "--out", tmp_path / "run", *QUICK)
-    assert refused(kennel(*command, "--resident", "plenty")) == (
-        "Error: --resident is 'plenty': give auto, always, never, or how much it may fill, such as 8G"
+    assert refused(kennel(*command, "--device-cache", "plenty")) == (
+        "Error: --device-cache is 'plenty': give auto, always, never, or how much it may fill, such as 8G"
     )
-    outcome = kennel(*command, "--resident", "never")
+    outcome = kennel(*command, "--device-cache", "never")
     assert outcome.code == 0, outcome.err
     assert f"is streamed from {data}." in outcome.err
 
@@ -227,16 +227,18 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     changed = (*command, "--set", "batch_size=16")
     refusal = kennel(*changed)
     assert refusal.code == 2
-    assert "batch_size: 8 -> 16): give the same settings to go on with it, --fork NEW" in refusal.err
-    outcome = kennel(*changed, "--fork", tmp_path / "new")
+    assert "batch_size: 8 -> 16): give the same settings to go on with it, another" in refusal.err
+    assert f"--out NEW --init-from {tmp_path / 'old'}" in refusal.err
+    begun = [tmp_path / "new" if word == tmp_path / "old" else word for word in changed]
+    outcome = kennel(*begun, "--init-from", tmp_path / "old")
     assert outcome.code == 0, outcome.err
     assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
     assert str(tmp_path / "new" / "report.html") in outcome.out
     assert [line["images"] for line in RunDir(tmp_path / "new").log()] == [32, 64]
-    again = kennel(*changed, "--fork", tmp_path / "new")
+    again = kennel(*begun, "--init-from", tmp_path / "old")
     assert again.code == 0
     assert "Going on from 64 images" in again.err
-    elsewhere = kennel(*changed, "--fork", tmp_path / "old")
+    elsewhere = kennel(*changed, "--init-from", tmp_path / "new")
     assert elsewhere.code == 2
     assert "did not begin from" in elsewhere.err
 
@@ -266,7 +268,7 @@ def test_a_run_that_takes_much_longer_or_shorter_than_asked_says_so_once(monkeyp
             now[0] = images / 100_000 * seconds
             watching.on_iteration(images, 100_000)
             if images:
-                watching.at_tick({"images": images})
+                watching.on_tick({"images": images})
     said = capfd.readouterr().err
     assert said.count("At this speed") == (words is not None)
     assert words is None or re.search(words, said)

@@ -158,7 +158,7 @@ def test_a_device_without_room_is_told_with_the_remedy(packed_set, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("kennel.data.loader.torch.empty", no_room)
-    with pytest.raises(DataError, match="--resident never"):
+    with pytest.raises(DataError, match="--device-cache never"):
         BatchLoader(packed, 8, 0, CPU, 1 << 40)
 
 

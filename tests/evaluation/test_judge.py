@@ -227,7 +227,7 @@ def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> Non
     assert "would punish real images" in warnings_about(mifid)[1]
     unknown = court.judge(make("fakes", 30, seed=1), ("mifid",))[0]
     assert unknown.details["penalty"] < 1
-    assert "--held-out or --floor shows how near they are" in warnings_about(unknown)[1]
+    assert "--held-out or --reference-split shows how near they are" in warnings_about(unknown)[1]
     lenient = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(epsilon=1e-9))[0]
     assert len(warnings_about(lenient)) == 1, "no penalty, no warning"
 
@@ -251,8 +251,8 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
 @pytest.mark.parametrize(
     ("name", "given"),
     [
-        ("recall", "Recall needs at least 71 images on a side, .*: give more, lower --neighbours, or leave"),
-        ("coverage", "Coverage needs at least 81 images .*: give more, lower --density-neighbours, or leave"),
+        ("recall", "Recall needs at least 71 images on a side, .*: give more, lower --neighbors, or leave"),
+        ("coverage", "Coverage needs at least 81 images .*: give more, lower --density-neighbors, or leave"),
         ("fid_infinity", "FID at infinity needs at least 27 images on a side, .*: give more, or leave"),
     ],
 )

@@ -45,7 +45,7 @@ def kept_first(recipe):
 def test_a_changed_recipe_is_refused_with_the_way_to_fork(parent, small_recipe):
     old, data = parent
     with pytest.raises(
-        RecipeError, match=r"batch_size: 8 -> 16.*--fork NEW with this --out to begin a new run"
+        RecipeError, match=r"batch_size: 8 -> 16.*--out NEW --init-from .* to begin a new run"
     ):
         train(small_recipe("batch_size=16"), data, old)
 
@@ -158,7 +158,7 @@ def test_a_folder_that_is_in_use_and_a_parent_that_is_no_run_are_refused(
     with pytest.raises(RunError, match="is not a run"):
         train(small_recipe(), data, tmp_path / "new", parent=tmp_path / "mine")
     assert train(small_recipe(), data, tmp_path / "another")
-    with pytest.raises(RunError, match=r"did not begin from .*: give --fork a new folder"):
+    with pytest.raises(RunError, match=r"did not begin from .*: give another --out"):
         train(small_recipe(), data, tmp_path / "another", parent=old)
     for path in checkpoint.in_folder(RunDir(old).checkpoints):
         path.unlink()

@@ -162,7 +162,7 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     folder, _ = taught()
     data = folder.about()["data"]["path"]
     options = ["--extractor", "pixels", "--count", "20", "--metrics", "kid", "--device", "cpu"]
-    result = CliRunner().invoke(app, ["judge", str(folder.path), "--data", data, *options])
+    result = CliRunner().invoke(app, ["judge", str(folder.path), "--reference", data, *options])
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
     assert "not a fair one" in output

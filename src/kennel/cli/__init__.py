@@ -1,14 +1,14 @@
-"""The `kennel` command: one file per command, each a thin door to the rooms below."""
+"""The `kennel` command: one file per subcommand."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 
 from kennel.cli import data, extractor
-from kennel.cli.commands import Command, new_app
+from kennel.cli.commands import SECTIONS, Command, new_app
 from kennel.cli.compare import compare
 from kennel.cli.components import losses, metrics, techniques
-from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
@@ -23,15 +23,19 @@ from kennel.errors import KennelError
 
 app = new_app(
     name="kennel",
-    help="A toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison.",
+    help="Train GANs on your images, sample from them, and measure how good they are.\n\n"
+    "Example: kennel train photos/ --hours 1",
 )
 
 
 @app.callback(invoke_without_command=True)
 def version(
-    show: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    show: bool = typer.Option(False, "--version", help="Print the version and exit."),
 ) -> None:
-    """A toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison."""
+    """Train GANs on your images, sample from them, and measure how good they are.
+
+    Example: kennel train photos/ --hours 1
+    """
     if show:
         from kennel import __version__
 
@@ -39,25 +43,22 @@ def version(
         raise typer.Exit
 
 
-for command in (
-    plan,
-    train,
-    sample,
-    judge,
-    compare,
-    report,
-    export,
-    fetch,
-    recipes,
-    networks,
-    techniques,
-    losses,
-    metrics,
-    demo,
-):
-    app.command(cls=Command)(command)
-app.add_typer(data.app, name="data")
-app.add_typer(extractor.app, name="extractor")
+COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
+    (data.app,),
+    (train, plan),
+    (sample, report),
+    (judge, compare, extractor.app),
+    (export, fetch),
+    (demo, recipes, networks, techniques, losses, metrics),
+)
+"""The commands of each of the `SECTIONS`."""
+
+for panel, commands in zip(SECTIONS, COMMANDS, strict=True):
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=panel)
+        else:
+            app.command(cls=Command, rich_help_panel=panel)(command)
 
 
 def main() -> None:
@@ -69,9 +70,12 @@ def main() -> None:
         try:
             app(prog_name="kennel")
         except SystemExit:
-            if console.lost is not None:
-                raise console.lost from None
+            printed = sys.modules.get("kennel.cli.console")  # importing it takes as long as all of `--help`
+            if printed is not None and printed.console.lost is not None:
+                raise printed.console.lost from None
             raise
     except (KennelError, OSError) as error:
+        from kennel.cli.console import report_error
+
         report_error(error)
         sys.exit(2)

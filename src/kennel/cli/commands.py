@@ -1,7 +1,7 @@
-"""How the command line is set up: plain help, and misspelt commands and options answered with the nearest."""
+"""How the command line is set up: help in sections, and the nearest name for one that is unknown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,16 +14,34 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 """Settings of the whole command: sub-commands take `-h` from it; lines as wide as the terminal, up to 120."""
 
 
+SECTIONS = ("Data", "Train", "Look", "Measure", "Share", "Learn")
+"""The sections of `kennel --help`, in their order: typer lists groups such as `kennel data` last."""
+OTHER_WORDS = {
+    "--data": ("--reference",),
+    "--floor": ("--reference-split",),
+    "--resident": ("--device-cache",),
+    "--speed": ("--compute",),
+    "--precision": ("--compute",),
+    "--fork": ("--init-from",),
+    "--resume": ("--out",),
+    "--output": ("--out",),
+    "--number": ("--count",),
+    "--batch-size": ("--batch", "--set"),
+    "--lr": ("--set",),
+}
+"""Words for an option whose letters do not lead to its name; a command is offered those that it has."""
+
+
 def new_app(**settings: Any) -> typer.Typer:
     """A group of commands; `settings` are those of `typer.Typer`.
 
-    Its help is plain text: the tables that typer draws with rich cut options in a narrow terminal.
+    Its help is plain text, with a section for each `rich_help_panel`: the tables that typer draws with rich
+    cut options in a narrow terminal, and importing rich's part of them takes a third of the time of `--help`.
     """
     return typer.Typer(
         cls=Group,
         context_settings=HELP,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         suggest_commands=False,
@@ -32,7 +50,19 @@ def new_app(**settings: Any) -> typer.Typer:
 
 
 class Command(TyperCommand):
-    """A command that knows its options when one is misspelt."""
+    """A command with its options in sections, which knows them when one is misspelt."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, then the options by `rich_help_panel`, those without one first."""
+        _write_sections(
+            formatter,
+            (
+                (_panel_of(parameter), record)
+                for parameter in self.get_params(ctx)
+                if (record := parameter.get_help_record(ctx)) is not None
+            ),
+            first=("Arguments", "Options"),
+        )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does; an unknown option is answered with the nearest."""
@@ -58,10 +88,37 @@ class Group(TyperGroup):
             raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Each with the first sentence of its help, which typer would cut."""
-        lines = [(name, first_sentence(command.help or "")) for name, command in self.commands.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(lines)
+        """By `rich_help_panel`, each with the first sentence of its help, which typer would cut."""
+        _write_sections(
+            formatter,
+            (
+                (_panel_of(command) or "Commands", (name, first_sentence(command.help or "")))
+                for name, command in self.commands.items()
+            ),
+            first=SECTIONS,
+        )
+
+
+def _panel_of(part: Any) -> str:
+    """The section of a command or parameter."""
+    panel = getattr(part, "rich_help_panel", None)
+    if isinstance(panel, str):
+        return panel
+    kind = getattr(part, "param_type_name", "")
+    return {"argument": "Arguments", "option": "Options"}.get(kind, "")
+
+
+def _write_sections(
+    formatter: Any, lines: Iterable[tuple[str, tuple[str, str]]], first: Sequence[str] = ()
+) -> None:
+    """Writes (section, (name, help)) by section, in the order in which sections occur, `first` ones first."""
+    sections: dict[str, list[tuple[str, str]]] = {name: [] for name in first}
+    for section, line in lines:
+        sections.setdefault(section, []).append(line)
+    for section, records in sections.items():
+        if records:
+            with formatter.section(section):
+                formatter.write_dl(records)
 
 
 @contextmanager
@@ -73,7 +130,9 @@ def _options_named(command: Any, ctx: Any) -> Iterator[None]:
         name = getattr(error, "option_name", "")
         if name and hasattr(error, "possibilities"):
             named = [one for part in command.get_params(ctx) for one in (*part.opts, *part.secondary_opts)]
-            _ask(error, f"there is no option {name}", name, [one for one in named if one.startswith("--")])
+            options = [one for one in named if one.startswith("--")]
+            meant = [one for one in OTHER_WORDS.get(name, ()) if one in options][:1]
+            _ask(error, f"there is no option {name}", meant[0] if meant else name, meant or options)
             error.possibilities = None
         raise
 

@@ -1,21 +1,26 @@
 """`kennel compare`: checkpoints of one run side by side, as before and after a collapse."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from kennel.cli.checks import refuse_unwritable
+from kennel.cli.newest import or_newest
+from kennel.errors import RunError
 
 
 def compare(
-    run: Path = typer.Argument(..., help="A run's folder."),
-    checkpoints: list[str] = typer.Argument(
-        ..., help="At least two of its checkpoints: epoch:N, a count of images, best, newest."
+    words: list[str] = typer.Argument(
+        ...,
+        metavar="[RUN] CHECKPOINT...",
+        help="A run's folder (the newest in runs/), and at least two of its checkpoints: epoch:N, a count of "
+        "images, best, newest.",
     ),
-    data: Path | None = typer.Option(
-        None, "--data", help="The reference: a packed set, a folder or an archive (the run's own set)."
+    reference: Path | None = typer.Option(
+        None, "--reference", help="The reference: a packed set, a folder or an archive (the run's own set)."
     ),
     metrics: str | None = typer.Option(None, help="Comma-separated names or groups (default: the usual)."),
     extractor: str = typer.Option("auto", help="A name of `kennel extractor list`, or auto."),
@@ -31,7 +36,10 @@ def compare(
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values."""
+    """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values.
+
+    Example: kennel compare best newest
+    """
     from kennel.cli.console import console, progress_bar
     from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
     from kennel.data.image_files import open_images
@@ -49,20 +57,21 @@ def compare(
             refuse_unwritable(file, option)
     if out is not None:
         refuse_other_kinds(out)
+    run, checkpoints = _run_and_checkpoints(words)
     names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
     place = pick_device(device)
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
         both = load_all(run, checkpoints, place)
-        reference = open_images(data or Path(RunDir(run).about()["data"]["path"]))
+        real = open_images(reference or Path(RunDir(run).about()["data"]["path"]))
         judging = open_extractor(
-            extractor, weights, device=place, of_set=reference.fingerprint, teacher=both[0][0].teacher
+            extractor, weights, device=place, of_set=real.fingerprint, teacher=both[0][0].teacher
         )
         if extractor == "auto" and (note := better_extractor_note(judging.name)):
             console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
-        court = Evaluator(reference, judging, batch=batch)
+        court = Evaluator(real, judging, batch=batch)
         with progress_bar("reference") as report:
             court.prepare(report)
-        number = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
+        number = count or min(DEFAULT_COUNT, max(len(real), ENOUGH))
         wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
         found = []
         for loaded, networks in both:
@@ -79,6 +88,17 @@ def compare(
 
         write_text(json_file, json.dumps([one.to_json() for one in found], indent=2) + "\n")
         console.print(f"JSON: {json_file}", soft_wrap=True)
+
+
+def _run_and_checkpoints(words: list[str]) -> tuple[Path, list[str]]:
+    """The first word is the run, unless it names a checkpoint and no folder."""
+    if re.fullmatch(r"newest|best|epoch:.+|[\d,_]+", words[0]) and not Path(words[0]).is_dir():
+        return or_newest(None), words
+    if len(words) == 1:
+        raise RunError(
+            f"{words[0]} is a run alone: name at least two of its checkpoints, such as best newest"
+        )
+    return Path(words[0]), words[1:]
 
 
 def _tell(found: list[Any], wanted: Any) -> None:
@@ -100,7 +120,7 @@ def _tell(found: list[Any], wanted: Any) -> None:
         values = [_number(one.judgements[number].value) for one in found]
         table.add_row(metric.label, *values, "" if metric.direction == "neither" else metric.direction)
     table.add_row("distance to nearest other sample", *(_number(one.distance) for one in found), "")
-    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of grey and colour they differ in scale
+    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of gray and color they differ in scale
         real = spread(wanted.court.reference, wanted.measured, wanted.settings.seed)
         shares = [f"{one.distance / real:.0%}" if real else "" for one in found]
         table.add_row("as a share of real images'", *shares, "100%")

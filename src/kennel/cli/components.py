@@ -12,7 +12,10 @@ from kennel.cli.recipes import reflowed
 
 
 def techniques(name: str | None = typer.Argument(None, help="A technique to explain.")) -> None:
-    """List the techniques, or explain one with its options."""
+    """List the techniques, or explain one with its options.
+
+    Example: kennel techniques ema
+    """
     from kennel.techniques import TECHNIQUES
 
     if name is None:
@@ -23,7 +26,10 @@ def techniques(name: str | None = typer.Argument(None, help="A technique to expl
 
 
 def losses(name: str | None = typer.Argument(None, help="A loss to explain.")) -> None:
-    """List the adversarial losses, or explain one with its options."""
+    """List the adversarial losses, or explain one with its options.
+
+    Example: kennel losses hinge
+    """
     from kennel.losses import LOSSES
 
     if name is None:
@@ -34,7 +40,10 @@ def losses(name: str | None = typer.Argument(None, help="A loss to explain.")) -
 
 
 def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")) -> None:
-    """List the metrics of `kennel judge`, or explain one."""
+    """List the metrics of `kennel judge`, or explain one.
+
+    Example: kennel metrics fid
+    """
     from kennel.cli.console import console
     from kennel.evaluation.metrics import registered  # noqa: F401 - they register
     from kennel.evaluation.metrics.base import ALIASES, GROUPS, METRICS, in_order, metric_names
@@ -60,7 +69,7 @@ def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")
         console.print(f"\nIt {better}. It needs {_needs(metric.needs)}.", soft_wrap=True)
         if others := [alias for alias, known in ALIASES.items() if known == one]:
             console.print(f"Also called {', '.join(others)}.")
-        console.print(f"\n  kennel judge RUN --data SET --metrics {one}")
+        console.print(f"\n  kennel judge RUN --reference SET --metrics {one}")
 
 
 def _needs(needs: Iterable[str]) -> str:

@@ -1,67 +1,74 @@
 """`kennel data prepare`, `kennel data show`, `kennel data list`."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from kennel.cli.commands import Command, new_app
-from kennel.cli.console import console, error_console, progress_bar
 from kennel.errors import DataError
 
-app = new_app(help="Prepare image collections, look at them, and list the ones known by name.")
+app = new_app(name="data", help="Prepare image collections, look at them, and list the ones known by name.")
 
 _EDGE_ROWS = 5
+_image = partial(typer.Option, rich_help_panel="Size, crop and color")
+_choice = partial(typer.Option, rich_help_panel="Which images are kept")
+_set = partial(typer.Option, rich_help_panel="Classes, splits and known sets")
 
 
 @app.command(cls=Command)
 def prepare(
-    source: str = typer.Argument(help="A folder, zip or tar of images, idx files, or a known set's name."),
+    source: str = typer.Argument(
+        metavar="SOURCE", help="A folder, zip or tar of images, idx files, or a known set's name."
+    ),
     destination: Path | None = typer.Argument(None, metavar="DEST", help="The packed set to make."),
-    size: int | None = typer.Option(None, help="Side in pixels (64; idx, CIFAR-10, digits: their own)."),
-    any_size: bool = typer.Option(
+    size: int | None = _image(None, help="Side in pixels (64; idx, CIFAR-10, digits: their own)."),
+    any_size: bool = _image(
         False, "--any-size", help="Also a --size that only fully connected networks take."
     ),
-    crop: str | None = typer.Option(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
-    boxes: str = typer.Option("first", help="first or all: which boxes of an image."),
-    centre_crop: int | None = typer.Option(
-        None, "--centre-crop", "--center-crop", help="Cut out the centre square of this many pixels first."
-    ),
-    aspect: str | None = typer.Option(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
-    min_side: int | None = typer.Option(
+    crop: str | None = _image(None, help="none or box: crop to annotated boxes (stanford_dogs: box)."),
+    boxes: str = _image("first", help="first or all: which boxes of an image."),
+    center_crop: int | None = _image(None, help="Cut out the center square of this many pixels first."),
+    aspect: str | None = _choice(None, help="Keep width/height within, as 0.8:1.25 (inclusive)."),
+    min_side: int | None = _choice(
         None, help="Least shorter side of the crop, in pixels of the source (half of --size)."
     ),
-    fit: str = typer.Option("crop", help="crop, squash or pad: how an image becomes square."),
-    resample: str = typer.Option("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
-    colour: str = typer.Option("auto", "--colour", "--color", help="auto, rgb or grey."),
-    limit: int | None = typer.Option(None, help="Keep this many images, drawn at random by --seed."),
-    seed: int = typer.Option(0, help="Draws the images that --limit keeps."),
-    split: str | None = typer.Option(None, help="train, val, test or all, where a set has parts (train)."),
-    labels: str = typer.Option("auto", help="auto, folders, none, or a CSV of names and labels."),
-    levels: str | None = typer.Option(None, "--range", help="0:4095: black and white of 12 or 16 bits."),
-    background: str = typer.Option("white", help="white, black, #rrggbb: behind transparent images."),
-    attribute: str | None = typer.Option(None, help="celeba: two classes, without and with it: Smiling."),
-    category: str | None = typer.Option(None, help="lsun: church_outdoor,bridge (all that are there)."),
-    subset: str | None = typer.Option(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
-    classes: str = typer.Option("synset", help="imagenet: a class per synset, or per name of the subset."),
-    class_count: int | None = typer.Option(None, help="imagenet: keep so many synsets, drawn by --seed."),
-    exclude: list[str] = typer.Option([], help="Leave this image out (repeatable); @FILE: a name a line."),
-    duplicates: bool | None = typer.Option(
+    fit: str = _image("crop", help="crop, squash or pad: how an image becomes square."),
+    resample: str = _image("lanczos", help="lanczos, bicubic, bilinear, box or nearest."),
+    color: str = _image("auto", help="auto, rgb or gray."),
+    limit: int | None = _choice(None, help="Keep this many images, drawn at random by --seed."),
+    seed: int = _choice(0, help="Draws the images that --limit keeps."),
+    split: str | None = _set(None, help="train, val, test or all, where a set has parts (train)."),
+    labels: str = _set("auto", help="auto, folders, none, or a CSV of names and labels."),
+    levels: str | None = _image(None, "--range", help="0:4095: black and white of 12 or 16 bits."),
+    background: str = _image("white", help="white, black, #rrggbb: behind transparent images."),
+    attribute: str | None = _set(None, help="celeba: two classes, without and with it: Smiling."),
+    category: str | None = _set(None, help="lsun: church_outdoor,bridge (all that are there)."),
+    subset: str | None = _set(None, help="imagenet: what lies below dogs,cats,... in WordNet (all)."),
+    classes: str = _set("synset", help="imagenet: a class per synset, or per name of the subset."),
+    class_count: int | None = _set(None, help="imagenet: keep so many synsets, drawn by --seed."),
+    exclude: list[str] = _choice([], help="Leave this image out (repeatable); @FILE: a name a line."),
+    duplicates: bool | None = _choice(
         None,
         "--keep-duplicates/--drop-duplicates",
         help="Images of equal pixels (dropped; idx, CIFAR-10, digits: kept).",
     ),
-    max_bad: str = typer.Option("5%", help="Stop where more of the files than this are broken."),
-    max_pixels: int | None = typer.Option(None, help="Refuse larger images unread (178,956,970)."),
-    from_folder: Path | None = typer.Option(None, "--from", help="Where a known set's files are at hand."),
+    max_bad: str = _choice("5%", help="Stop where more of the files than this are broken."),
+    max_pixels: int | None = _choice(None, help="Refuse larger images unread (178,956,970)."),
+    from_folder: Path | None = _set(None, "--from", help="Where a known set's files are at hand."),
     workers: int | None = typer.Option(None, help="Threads (one per core); changes no result."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a packed set at DEST."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only say what would be kept and dropped."),
 ) -> None:
-    """Clean and pack images for training: SOURCE in, the packed set DEST out."""
+    """Clean and pack images for training: SOURCE in, the packed set DEST out.
+
+    Example: kennel data prepare photos/ sets/mine --size 64
+    """
     import time
 
+    from kennel.cli.console import console, error_console, progress_bar
     from kennel.data.prepare.pipeline import dry_run as look_only
     from kennel.data.prepare.pipeline import prepare as prepare_set
     from kennel.data.set_checks import shortage
@@ -80,11 +87,11 @@ def prepare(
         crop=crop,
         boxes=boxes,
         aspect=parse_aspect(aspect) if aspect else None,
-        centre_crop=centre_crop,
+        centre_crop=center_crop,
         min_side=min_side,
         fit=fit,
         resample=resample,
-        colour="grey" if colour == "gray" else colour,
+        colour=_color_word(color),
         limit=limit,
         seed=seed,
         split=split,
@@ -128,7 +135,7 @@ def prepare(
     if size is None and (few := _few_draw(width)):
         error_console.print(f"Note: the images' own side is {few} as --size to train others", soft_wrap=True)
     console.print(
-        f"{destination}: {len(dataset):,} images of {width}x{height} {'grey' if channels == 1 else 'RGB'}"
+        f"{destination}: {len(dataset):,} images of {width}x{height} {'gray' if channels == 1 else 'RGB'}"
         f"{f' in {len(dataset.classes):,} classes' if dataset.classes else ''}, "
         f"{about['report']['images'] / max(seconds, 1e-9):,.0f} images/s, {seconds:.1f} s",
         soft_wrap=True,
@@ -143,26 +150,32 @@ def prepare(
 def show(
     destination: Path = typer.Argument(metavar="DEST", help="A packed set."),
     out: Path | None = typer.Option(None, help="Where the pictures go (DEST/show)."),
-    every: bool = typer.Option(False, "--all", help="List every class."),
+    all_classes: bool = typer.Option(
+        False, "--all-classes", help="List every class, not only the first and last."
+    ),
     seed: int = typer.Option(0, help="Draws the images of the grids."),
 ) -> None:
-    """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs."""
+    """Show a packed set: classes, quartiles, what was dropped; grids and histograms as PNGs.
+
+    Example: kennel data show sets/mine
+    """
     from rich.table import Table
 
+    from kennel.cli.console import console
     from kennel.data.dataset import ImageDataset
     from kennel.data.describe import quartiles, write_figures
 
     dataset = ImageDataset(destination)
     channels, height, width = dataset.shape
-    colour = "grey" if channels == 1 else "RGB"
-    console.print(f"{destination}: {len(dataset):,} images of {width}x{height} {colour}", soft_wrap=True)
+    color = "gray" if channels == 1 else "RGB"
+    console.print(f"{destination}: {len(dataset):,} images of {width}x{height} {color}", soft_wrap=True)
     console.print(f"fingerprint {dataset.fingerprint}")
     counts = dataset.about.get("class_counts", [])
     if dataset.classes:
         table = Table("", "class", "images", title=f"{len(dataset.classes):,} classes", title_justify="left")
         table.columns[0].justify = table.columns[2].justify = "right"
         for index, (name, count) in enumerate(zip(dataset.classes, counts, strict=True)):
-            if every or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
+            if all_classes or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
                 table.add_row(str(index), name, f"{count:,}")
             elif index == _EDGE_ROWS:
                 table.add_row("…", "…", "…")
@@ -178,9 +191,13 @@ def show(
 
 @app.command("list", cls=Command)
 def list_sets() -> None:
-    """List the collections that are known by name, and where they would be taken from."""
+    """List the collections that are known by name, and where they would be taken from.
+
+    Example: kennel data list
+    """
     from rich.table import Table
 
+    from kennel.cli.console import console
     from kennel.data.sources.catalog import KNOWN_SETS
     from kennel.storage.cache import cache_folder
 
@@ -207,6 +224,7 @@ def list_sets() -> None:
 
 def _fetch_first(source: str, from_folder: Path | None) -> None:
     """Downloads what a known set needs, with a bar of its own."""
+    from kennel.cli.console import progress_bar
     from kennel.data.sources.catalog import KNOWN_SETS, fetch
 
     if source in KNOWN_SETS and from_folder is None and KNOWN_SETS[source].files:
@@ -227,6 +245,14 @@ def _few_draw(side: int) -> str:
     return f"{side}, which no network draws but those of any size ({of_any}): give {nearest}"
 
 
+def _color_word(color: str) -> str:
+    """The word for `--color` that `dataset.json` records."""
+    words = {"auto": "auto", "rgb": "rgb", "gray": "grey"}
+    if color not in words:
+        raise DataError(f"--color is '{color}': it can be auto, rgb or gray")
+    return words[color]
+
+
 def _names(given: list[str]) -> tuple[str, ...]:
     names: list[str] = []
     for name in given:
@@ -245,6 +271,8 @@ def _names(given: list[str]) -> tuple[str, ...]:
 
 def _print_report(report: dict[str, Any]) -> None:
     from rich.table import Table
+
+    from kennel.cli.console import console, error_console
 
     table = Table("images", "", "such as", title_justify="left")
     table.columns[0].justify = "right"

@@ -1,4 +1,4 @@
-"""`kennel demo`: the whole way on real handwritten digits, in two minutes, without a download."""
+"""`kennel demo`: all steps on real handwritten digits, in two minutes, without a download."""
 
 import json
 import shlex
@@ -12,17 +12,21 @@ def demo(
     out: Path = typer.Option(Path("demo"), help="Where the set and the run go."),
     images: str | None = typer.Option(None, help="Another budget than the recipe's, such as 20k."),
 ) -> None:
-    """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores)."""
+    """Prepare, train, sample and judge a small GAN on handwritten digits (about two minutes on 2 cores).
+
+    Example: kennel demo
+    """
     from kennel.cli import app
     from kennel.cli.console import console
 
     began = time.monotonic()
     data, run, grid, scores = out / "digits", out / "run", out / "grid.png", out / "judgement.json"
     budget = [] if images is None else ["--images", images]
+    judge = ["judge", str(run), "--reference", str(data)]
     steps = [
         ["train", "digits", "--data", str(data), "--out", str(run), "--device", "cpu", *budget],
         ["sample", str(run), "--count", "100", "--grid", str(grid), "--device", "cpu"],
-        ["judge", str(run), "--data", str(data), "--extractor", "pixels", "--floor", "--json", str(scores)],
+        [*judge, "--extractor", "pixels", "--reference-split", "--json", str(scores)],
         ["report", str(run)],
     ]
     if not (data / "dataset.json").is_file():

@@ -5,13 +5,14 @@ from pathlib import Path
 import typer
 
 from kennel.cli.checks import refuse_unwritable
+from kennel.cli.newest import or_newest
 
 LARGE = 20_000_000
 """Bytes from which on smaller numbers are offered."""
 
 
 def export(
-    run: Path = typer.Argument(..., help="A run's folder."),
+    run: Path | None = typer.Argument(None, metavar="RUN", help="A run's folder (the newest in runs/)."),
     out: Path | None = typer.Option(
         None, help="The file to write, a .safetensors (default: in the run's folder, exports/)."
     ),
@@ -31,6 +32,8 @@ def export(
     """Write a run's generator as one file: weights, recipe, classes, scores and a model card.
 
     No training image is in it. `kennel sample FILE` and `kennel judge FILE` take it like a run.
+
+    Example: kennel export runs/mine --out mine.safetensors
     """
     from kennel.cli.console import console
     from kennel.errors import RunError
@@ -42,7 +45,7 @@ def export(
             refuse_unwritable(file, option)
     if out is not None and card is not None and out.resolve() == card.resolve():
         raise RunError(f"--out and --card are both {out}: give two names")
-    written = export(run, out, Wanted(checkpoint, dtype, truncation, license_, data_note))
+    written = export(or_newest(run), out, Wanted(checkpoint, dtype, truncation, license_, data_note))
     kind = "averaged weights (EMA)" if written.words.averaged else "playing weights"
     console.print(
         f"Generator by the {kind} at {written.words.images_seen:,} images, {dtype}, {written.size:,} bytes: "

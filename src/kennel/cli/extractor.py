@@ -9,13 +9,17 @@ from kennel.cli.checks import refuse_unwritable
 from kennel.cli.commands import Command, new_app
 
 app = new_app(
+    name="extractor",
     help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
 )
 
 
 @app.command("list", cls=Command)
 def list_extractors() -> None:
-    """List the extractors, what each needs, and whether that is at hand."""
+    """List the extractors, what each needs, and whether that is at hand.
+
+    Example: kennel extractor list
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -39,7 +43,10 @@ def fetch(
         None, help="The published file, its safetensors conversion, or a folder, got by hand."
     ),
 ) -> None:
-    """Bring an extractor's published weights into the cache, checked."""
+    """Bring an extractor's published weights into the cache, checked.
+
+    Example: kennel extractor fetch inception
+    """
     from kennel.cli.console import console
     from kennel.features.base import EXTRACTORS
     from kennel.features.catalog import fetch as fetch_weights
@@ -65,7 +72,10 @@ def train(
     seed: int = typer.Option(0, min=0, help="Draws the weights, the order and the tenth held out."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Train the classifier extractor on a labelled packed set."""
+    """Train the classifier extractor on a labeled packed set.
+
+    Example: kennel extractor train sets/mnist
+    """
     from kennel.cli.console import console, progress_bar
     from kennel.data.dataset import ImageDataset
     from kennel.engine.builder import pick_device
@@ -90,7 +100,7 @@ def train(
 
 
 def _lines(entry: Any, read_facts: Any) -> list[str]:
-    """What an extractor gives, and its weights: size, licence, address, where they are."""
+    """What an extractor gives, and its weights: size, license, address, where they are."""
     lines = [f"{entry.dimension:,} features, {entry.logits or 'no logits'}"]
     if not entry.needs_weights:
         return [*lines, "no weights needed"]

@@ -15,6 +15,8 @@ def fetch(
     """Download a released generator, checked, to be sampled from by its name.
 
     It is kept in the cache ($KENNEL_CACHE): `kennel sample NAME` and `kennel judge NAME` take it like a run.
+
+    Example: kennel fetch
     """
     from kennel.cli.console import console, progress_bar
     from kennel.errors import ReleaseError
@@ -46,7 +48,7 @@ def _ignore(_: Any) -> None:
 
 
 def _list() -> None:
-    """The catalogue, and what else has been fetched."""
+    """The catalog, and what else has been fetched."""
     from rich.table import Table
     from rich.text import Text
 

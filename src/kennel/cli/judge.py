@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,79 +12,88 @@ import typer
 
 from kennel.cli import options
 from kennel.cli.checks import refuse_unwritable
+from kennel.cli.newest import or_newest
 from kennel.cli.score_output import print_judgements
 
+_images = partial(typer.Option, rich_help_panel="Images")
+_scores = partial(typer.Option, rich_help_panel="Metrics")
+_features = partial(typer.Option, rich_help_panel="Extractor")
+_output = partial(typer.Option, rich_help_panel="Output")
 MADE_BY = "Images made by a generative adversarial network, beside real training images"
 
 
 def judge(
-    target: Path = typer.Argument(
-        ...,
-        help="What to judge: a run, an exported generator (file or name), a packed set, or a folder, zip, "
-        "tar or npz of images.",
+    given: Path | None = typer.Argument(
+        None,
+        metavar="TARGET",
+        help="What to judge: a run (the newest in runs/), an exported generator (file or name), a packed "
+        "set, or a folder, zip, tar or npz of images.",
     ),
-    data: Path = typer.Option(
-        ..., "--data", help="The reference: a packed set, or a folder, zip, tar or npz of images."
+    given_reference: Path | None = typer.Option(
+        None,
+        "--reference",
+        help="Real images to compare with: a packed set, or a folder, zip, tar or npz (of a run: the set "
+        "that it was trained on).",
     ),
-    metrics: str | None = typer.Option(
+    metrics: str | None = _scores(
         None,
         help="Comma-separated names or groups (prdc, prd), or `all` possible ones (default: the usual).",
     ),
-    extractor: str = typer.Option(
+    extractor: str = _features(
         "auto", help="A name of `kennel extractor list`, or auto: the best one whose weights are at hand."
     ),
-    protocol: str | None = typer.Option(
+    protocol: str | None = _features(
         None, help="How images are resized for the extractor: tf1, clean, pytorch (default: the extractor's)."
     ),
-    biased_logits: bool = typer.Option(
+    biased_logits: bool = _features(
         False, "--biased-logits", help="Keep the bias of Inception's last layer for the Inception Score."
     ),
-    weights: Path | None = typer.Option(
+    weights: Path | None = _features(
         None, help="A file or folder with the extractor's weights, as published or as safetensors."
     ),
-    count: int | None = typer.Option(
+    count: int | None = _images(
         None,
         min=1,
         help="How many images to judge (default: all up to 10,000; of a run as many as the reference has, "
         "2,048 at least).",
     ),
-    seed: int = typer.Option(
-        0, min=0, help="Of every random choice; for a run, also the first sample's seed."
-    ),
-    splits: int = typer.Option(10, min=1, help="Parts of the Inception Score."),
-    neighbours: int = typer.Option(3, min=1, help="k of precision, recall and F1."),
-    density_neighbours: int = typer.Option(5, min=1, help="k of density and coverage."),
-    size: int | None = typer.Option(
+    seed: int = _images(0, min=0, help="Of every random choice; for a run, also the first sample's seed."),
+    splits: int = _scores(10, min=1, help="Parts of the Inception Score."),
+    neighbors: int = _scores(3, min=1, help="k of precision, recall and F1."),
+    density_neighbors: int = _scores(5, min=1, help="k of density and coverage."),
+    size: int | None = _images(
         None, min=1, help="Bring all images to squares of this side first (default: they must have one size)."
     ),
-    fit: str | None = typer.Option(
-        None, help="With --size: crop (the centre square), squash or pad (default: crop)."
+    fit: str | None = _images(
+        None, help="With --size: crop (the center square), squash or pad (default: crop)."
     ),
-    held_out: Path | None = typer.Option(
+    held_out: Path | None = _scores(
         None, "--held-out", help="Real images outside the reference: the baseline of nearest distances."
     ),
-    floor: bool = typer.Option(
-        False, "--floor", help="Also judge half of the reference by the other: a perfect score."
+    reference_split: bool = _scores(
+        False, "--reference-split", help="Also score one half of the reference against the other."
     ),
-    intervals: bool = typer.Option(True, help="Compute 95% intervals."),
-    pictures: Path | None = typer.Option(
+    intervals: bool = _scores(True, help="Compute 95% intervals."),
+    pictures: Path | None = _output(
         None, "--pictures", help="Draw suspected copies, distances and curves into this folder."
     ),
-    json_file: Path | None = typer.Option(None, "--json", help="Write the judgements as a JSON list."),
-    checkpoint: str = typer.Option("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
-    truncation: float | None = typer.Option(None, help="Of a run: as in `kennel sample`."),
+    json_file: Path | None = _output(None, "--json", help="Write the judgements as a JSON list."),
+    checkpoint: str = _images("newest", help="Of a run: newest, best, epoch:N, or a count of images."),
+    truncation: float | None = _images(None, help="Of a run: as in `kennel sample`."),
     classes: options.Classes = None,
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option(
         "auto", help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each."
     ),
-    precision: str = typer.Option("float32", help="float32, or bfloat16: faster where the machine has it."),
+    precision: str = _features("float32", help="float32, or bfloat16: faster where the machine has it."),
 ) -> None:
-    """Judge images honestly: FID, MiFID, KID, precision, recall and more, each with its protocol.
+    """Measure FID, MiFID, KID, precision, recall and more of a run or any images, each with its protocol.
+
+    Example: kennel judge runs/mine --reference-split
 
     Under `torchrun --nproc-per-node N -m kennel judge ...` N processes share the images.
     """
-    from kennel.cli.console import be_silent, error_sentence, progress_bar, report_error
+    from kennel.cli.console import error_sentence, progress_bar, report_error
     from kennel.data.image_files import open_images
     from kennel.distributed import rank, rank_zero_first, ranks_together
     from kennel.distributed.devices import own_device
@@ -98,15 +108,13 @@ def judge(
     with (
         ranks_together(report_error, error_sentence),
         _shortage_told(batch, device),
-        _sizes_told(target, data, size, fit) as resize,
+        _sides(given, given_reference, size, fit) as (target, source, resize),
     ):
-        if rank():
-            be_silent()
         names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
         if json_file is not None:
             refuse_unwritable(json_file, "--json")
         place = own_device(pick_device(device))
-        reference = open_images(data, resize)
+        reference = open_images(source, resize)
         run_file = None
         if (target / "recipe.yaml").is_file() or exported_file(target) is not None:
             images, run_file = _samples(
@@ -132,9 +140,9 @@ def judge(
         _warn_of(judging, extractor)
         settings = MetricSettings(
             splits=splits,
-            neighbours=neighbours,
-            density_neighbours=density_neighbours,
-            floor=floor,
+            neighbours=neighbors,
+            density_neighbours=density_neighbors,
+            floor=reference_split,
             intervals=intervals,
             seed=seed,
             device=place,
@@ -159,6 +167,25 @@ def judge(
         if folder is not None:
             made_by = {} if run_file is None else {"Description": MADE_BY}
             _draw(court.context, judgements, folder, prefix, made_by)
+
+
+def _set_of(target: Path) -> Path:
+    """The set that a run was trained on; what is no run has none, and a reference must be named."""
+    from kennel.cli.console import error_console
+    from kennel.errors import JudgementError
+    from kennel.runs.run_dir import RunDir
+
+    run = RunDir(target)
+    if not run.exists():
+        raise JudgementError(
+            "--reference is missing: give the real images to compare with, a packed set, or a folder, zip, "
+            "tar or npz"
+        )
+    source = Path(run.about()["data"]["path"])
+    if not source.exists():
+        raise JudgementError(f"the run's set {source} is not there any more: give --reference")
+    error_console.print(f"Reference: {source}, the run's training set.", soft_wrap=True)
+    return source
 
 
 def _place_of_pictures(given: Path | None, run_file: Path | None, extractor: str) -> tuple[Path | None, str]:
@@ -188,19 +215,30 @@ def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _sizes_told(target: Path, data: Path, size: int | None, fit: str | None) -> Iterator[Any]:
-    """Gives the `Resize` that is asked for, or None; sizes that differ in it are answered with the command
-    that judges these pictures."""
+def _sides(
+    target: Path | None, reference: Path | None, size: int | None, fit: str | None
+) -> Iterator[tuple[Path, Path, Any]]:
+    """Gives what is judged, what it is compared with, and the `Resize` that is asked for, or None.
+
+    What is not named is filled in. Sizes that differ in the block are answered with the command that judges
+    these images. All ranks but the first are silent from here on.
+    """
+    from kennel.cli.console import be_silent
     from kennel.data.resize import SizesError
+    from kennel.distributed import rank
     from kennel.errors import JudgementError
 
+    if rank():
+        be_silent()
+    target = or_newest(target)
+    data = reference or _set_of(target)
     try:
-        yield _resize(size, fit)
+        yield target, data, _resize(size, fit)
     except SizesError as error:
         side = 1 << (error.side.bit_length() - 1)
-        command = shlex.join(["kennel", "judge", str(target), "--data", str(data), "--size", str(side)])
+        command = shlex.join(["kennel", "judge", str(target), "--reference", str(data), "--size", str(side)])
         raise JudgementError(
-            f"{error.problem}: `{command}` judges their centre squares at one size (--fit squash the whole "
+            f"{error.problem}: `{command}` judges their center squares at one size (--fit squash the whole "
             "pictures)"
         ) from error
 

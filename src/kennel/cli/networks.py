@@ -2,7 +2,10 @@
 
 
 def networks() -> None:
-    """List the networks with their sizes and their parameters at their native setting."""
+    """List the networks with their sizes and their parameters at their native setting.
+
+    Example: kennel networks
+    """
     from rich.table import Table
 
     from kennel.cli.console import console

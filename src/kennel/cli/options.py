@@ -5,46 +5,91 @@ from typing import Annotated, Any
 
 import typer
 
-RecipeName = Annotated[
-    str, typer.Argument(help="A built-in recipe (see `kennel recipes`), or a recipe.yaml.")
-]
-TrainedName = Annotated[
-    str,
+BUDGET, RECIPE, MACHINE = "Budget (one of them)", "Recipe", "Device and speed"
+"""Sections of the help."""
+
+PlannedRecipe = Annotated[
+    str | None,
     typer.Argument(
+        metavar="RECIPE",
+        show_default=False,
+        help="A built-in recipe (see `kennel recipes`), or a recipe.yaml.",
+    ),
+]
+PlannedData = Annotated[
+    str | None,
+    typer.Argument(metavar="DATA", show_default=False, help="A packed set, made by `kennel data prepare`."),
+]
+FirstWord = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        show_default=False,
         help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: one that is chosen and sized "
-        "for the set, the device and the hours; a run that has begun keeps its own."
+        "for the set, the device and the hours; a run that has begun keeps its own.  [default: auto]",
     ),
 ]
-TrainedData = Annotated[
-    Path,
-    typer.Option(
-        help="A packed set, made by `kennel data prepare`; or a folder, zip or tar of pictures, which is "
-        "prepared first (and kept in the cache)."
+SecondWord = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A folder, zip or tar of images or a known set, which are prepared first (and kept in the "
+        "cache); or a packed set of `kennel data prepare`.",
     ),
 ]
-Data = Annotated[Path, typer.Option(help="A packed set, made by `kennel data prepare`.")]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="RECIPE, as an option.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="DATA, as an option.")]
 Settings = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change the recipe: batch_size=32, techniques.ema=off, ..."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change the recipe: batch_size=32, techniques.ema=off, ...",
+        rich_help_panel=RECIPE,
     ),
 ]
-Images = Annotated[str | None, typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.")]
-Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.")]
+Images = Annotated[
+    str | None,
+    typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.", rich_help_panel=BUDGET),
+]
+Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.", rich_help_panel=BUDGET)]
 Hours = Annotated[
     float | None,
-    typer.Option(metavar="H", help="Budget in hours of training, at a speed that is measured first."),
+    typer.Option(
+        metavar="H",
+        help="Budget in hours of training, at a speed that is measured first.",
+        rich_help_panel=BUDGET,
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Seed of weights, order and noise (default: the recipe's, which is 0).")
+    int | None,
+    typer.Option(
+        help="Seed of weights, order and noise (default: the recipe's, which is 0).", rich_help_panel=RECIPE
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.")]
-Speed = Annotated[
-    str, typer.Option(help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.")
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.", rich_help_panel=MACHINE
+    ),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Weights file of the validation's extractor.")]
-Resident = Annotated[
-    str, typer.Option(help="Hold the set on the device: always, never, up to a size such as 8G, or auto.")
+Compute = Annotated[
+    str,
+    typer.Option(
+        help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="Weights file of the validation's extractor.", rich_help_panel=RECIPE)
+]
+DeviceCache = Annotated[
+    str,
+    typer.Option(
+        help="Hold the set on the device: always, never, up to a size such as 8G, or auto.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Classes = Annotated[
     str | None,

@@ -1,5 +1,6 @@
 """`kennel plan`: what a run will take, before anyone commits a night to it. No run is begun."""
 
+import shlex
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,40 +15,51 @@ from kennel.cli.train import BY_SIGNAL, budget_of
 
 
 def plan(
-    recipe: options.RecipeName,
-    data: options.Data,
+    first: options.PlannedRecipe = None,
+    second: options.PlannedData = None,
+    recipe: options.RecipeOption = None,
+    data: options.DataOption = None,
     out: Path | None = typer.Option(None, help="A run's folder: the plan is of what is left of it."),
     settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
     images: options.Images = None,
     epochs: options.Epochs = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    speed: options.Speed = "auto",
+    compute: options.Compute = "auto",
     weights: options.Weights = None,
-    resident: options.Resident = "auto",
+    device_cache: options.DeviceCache = "auto",
     seconds: float = typer.Option(20.0, min=0, max=3600, help="How long measuring may take at most."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures to this file."),
 ) -> None:
-    """Tell what a run will take: parameters, operations, memory, disk and time."""
+    """Estimate what a run takes: parameters, operations, memory, disk and time.
+
+    Example: kennel plan dcgan sets/mine --images 500k
+    """
     import json
 
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
     from kennel.cli.console import console, error_console
+    from kennel.cli.recipe_and_data import recipe_and_data
     from kennel.config.compute import preset
     from kennel.config.recipe import override
     from kennel.data.memory_budget import parse_memory
     from kennel.engine.builder import pick_device
+    from kennel.errors import RecipeError
     from kennel.planning import forecast
     from kennel.recipes import load_recipe
     from kennel.storage.atomic_io import write_text
+    from kennel.training.auto_recipe import AUTO
 
     if json_file is not None:
         refuse_unwritable(json_file, "--json")
+    name, source = recipe_and_data("kennel plan", (first, second), recipe, data)
+    if name == AUTO:
+        raise RecipeError(f"a plan needs a recipe's name: `kennel plan dcgan {shlex.quote(str(source))}`")
     chosen = override(
-        load_recipe(recipe),
-        [*preset(speed), *options.seed_settings(seed), *settings, *budget_of(images, epochs)],
+        load_recipe(name),
+        [*preset(compute), *options.seed_settings(seed), *settings, *budget_of(images, epochs)],
     )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     live = error_console.is_terminal
@@ -62,11 +74,11 @@ def plan(
 
             found = forecast(
                 chosen,
-                data,
+                source,
                 out=out,
                 device=pick_device(device),
                 weights=weights,
-                resident_bytes=parse_memory(resident),
+                resident_bytes=parse_memory(device_cache),
                 seconds=seconds,
                 say=say,
             )
@@ -88,7 +100,7 @@ def plan(
 def _heading(found: Any) -> str:
     """What would be trained on what."""
     channels, height, width = found.shape
-    kind = "grey" if channels == 1 else "colour"
+    kind = "gray" if channels == 1 else "color"
     return (
         f"{found.recipe} on {found.data} ({found.set_size:,} images, {width}x{height}, {kind}), "
         f"{found.device}, {found.precision}, batch {found.batch}"

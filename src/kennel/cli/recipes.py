@@ -8,7 +8,10 @@ import typer
 def recipes(
     name: str | None = typer.Argument(None, help="A recipe to print in full, with its paper."),
 ) -> None:
-    """List the built-in recipes, or print one in full."""
+    """List the built-in recipes, or print one in full.
+
+    Example: kennel recipes dcgan
+    """
     from rich.syntax import Syntax
     from rich.table import Table
 
@@ -27,9 +30,7 @@ def recipes(
     for one in RECIPES:
         table.add_row(one, reflowed(recipe_doc(one)).splitlines()[0])
     console.print(table)
-    console.print(
-        "\n`kennel recipes NAME` prints one in full; `kennel train NAME --data SET --out RUN` runs it."
-    )
+    console.print("\n`kennel recipes NAME` prints one in full; `kennel train NAME DATA` trains it.")
 
 
 def reflowed(text: str) -> str:

@@ -1,45 +1,55 @@
 """`kennel sample`: images from a run or an exported generator, as a grid, a folder, a zip or an npz."""
 
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from kennel.cli import options
+from kennel.cli.newest import or_newest
+
+_output = partial(typer.Option, rich_help_panel="Output")
+_classes = partial(typer.Option, rich_help_panel="Classes")
+_generator = partial(typer.Option, rich_help_panel="Generator")
 
 
 def sample(
-    run: Path = typer.Argument(
-        ..., help="A run's folder, a .safetensors file of `kennel export`, or a name of `kennel fetch`."
+    run: Path | None = typer.Argument(
+        None,
+        metavar="RUN",
+        help="A run's folder (the newest in runs/), a .safetensors file of `kennel export`, or a name of "
+        "`kennel fetch`.",
     ),
     count: int | None = typer.Option(None, min=1, help="How many images; 64 where it is not given."),
     seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
-    truncation: float | None = typer.Option(
+    truncation: float | None = _generator(
         None,
         help="Redraw latent values beyond this or, with a mapping network, the share of the way from the "
         "mean style; smaller is safer, less varied.",
     ),
-    class_: str | None = typer.Option(
+    class_: str | None = _classes(
         None, "--class", help="A class, by name or number, of a conditional generator."
     ),
     classes: options.Classes = None,
-    per_class: int | None = typer.Option(
+    per_class: int | None = _classes(
         None, min=1, help="So many images of every class; the grid has a row for each."
     ),
-    grid: Path | None = typer.Option(None, help="Write all samples as one PNG."),
-    columns: int | None = typer.Option(
+    grid: Path | None = _output(None, help="Write all samples as one PNG."),
+    columns: int | None = _output(
         None, min=1, help="Columns of the grid; by default it is as square as it can be."
     ),
-    out: Path | None = typer.Option(
-        None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."
-    ),
-    checkpoint: str = typer.Option("newest", help="newest, best, epoch:N, or a count of images."),
-    playing: bool = typer.Option(
+    out: Path | None = _output(None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."),
+    checkpoint: str = _generator("newest", help="newest, best, epoch:N, or a count of images."),
+    playing: bool = _generator(
         False, "--playing", help="The playing generator in place of its average (EMA)."
     ),
-    batch: int = typer.Option(64, min=1, help="Images drawn at a time; it changes no image."),
-    device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
+    batch: int = _generator(64, min=1, help="Images drawn at a time; it changes no image."),
+    device: str = _generator("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Draw images from a run or an exported generator. Each image is a function of its seed alone."""
+    """Draw images from a run or an exported generator. Each image is a function of its seed alone.
+
+    Example: kennel sample --count 100 --grid grid.png
+    """
     from kennel.cli.console import console, progress_bar
     from kennel.engine.builder import pick_device
     from kennel.errors import RunError
@@ -51,6 +61,7 @@ def sample(
         raise RunError("--per-class makes a row for each class, --columns asks otherwise: give one of them")
     if columns is not None and grid is None and out is not None:
         raise RunError("--columns is of a grid, and --out writes images: give --grid too, or leave it out")
+    run = or_newest(run)
     place = pick_device(device)
     loaded = load_generator(run, checkpoint, place, averaged=not playing)
     label = None if class_ is None else class_number(class_, loaded)

@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 from kennel.cli import options
-from kennel.cli.console import be_silent
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, TrainObserver
 
 BY_SIGNAL = 128
@@ -21,52 +20,58 @@ OFF_BY = 1.5
 
 
 def train(
-    recipe: options.TrainedName = "auto",
-    data: options.TrainedData = ...,  # type: ignore[assignment]  # required, after an argument that is not
-    out: Path = typer.Option(..., help="The run's folder; where it holds this run already, it goes on."),
+    first: options.FirstWord = None,
+    second: options.SecondWord = None,
+    recipe: options.RecipeOption = None,
+    data: options.DataOption = None,
+    out: Path | None = typer.Option(
+        None, help="The run's folder (runs/RECIPE-DATA); a run that is there already is resumed."
+    ),
     settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
     images: options.Images = None,
     epochs: options.Epochs = None,
     hours: options.Hours = None,
     seed: options.Seed = None,
     device: options.Device = "auto",
-    speed: options.Speed = "auto",
+    compute: options.Compute = "auto",
     weights: options.Weights = None,
-    resident: options.Resident = "auto",
-    fork: Path | None = typer.Option(
+    device_cache: options.DeviceCache = "auto",
+    init_from: Path | None = typer.Option(
         None,
-        metavar="NEW",
-        help="Begin a new run in NEW from the weights of the one in --out; those that do not fit are new.",
+        metavar="RUN",
+        help="Begin a new run, in --out, from the weights of RUN; layers that do not fit are new.",
     ),
 ) -> None:
-    """Train a recipe on a set, or on pictures as they lie. The same command again goes on where it stopped.
+    """Train on images. The same command again resumes.
 
-    Without a recipe (or with `auto`) one is chosen for the set and the device, and written as any other.
+    Example: kennel train photos/ --hours 1
+
     Under `torchrun --nproc-per-node N -m kennel train ...` N processes share every batch.
     """
-    from kennel.cli.console import error_sentence, report_error
+    from kennel.cli.console import be_silent, error_sentence, report_error
+    from kennel.cli.recipe_and_data import recipe_and_data
     from kennel.config.compute import preset
     from kennel.data.memory_budget import parse_memory
     from kennel.distributed import rank, ranks_together
     from kennel.distributed.devices import training_device
     from kennel.engine.builder import pick_device
-    from kennel.training.request import Asked
+    from kennel.training.request import Asked, default_run_dir
 
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
-        run, parent = (out, None) if fork is None else (fork, out)
+        name, source = recipe_and_data("kennel train", (first, second), recipe, data)
         asked = Asked(
-            recipe,
-            data,
-            run,
-            parent,
-            [*preset(speed), *options.seed_settings(seed), *settings],
+            name,
+            source,
+            out or default_run_dir(name, source),
+            init_from,
+            [*preset(compute), *options.seed_settings(seed), *settings],
             budget_of(images, epochs, hours),
             hours,
             training_device(pick_device(device)),
             weights,
-            parse_memory(resident),
+            parse_memory(device_cache),
         )
         stopped_by = _train(asked)
     if stopped_by is not None:
@@ -91,7 +96,7 @@ def _train(asked: Any) -> int | None:
     except KeyboardInterrupt:
         return signal.SIGINT
     try:
-        with Watching(None if folder.exists() else asked.hours) as watching:
+        with Watching(None if folder.exists() else asked.hours, f"Run: {asked.run}") as watching:
             finished = train(
                 chosen,
                 dataset,
@@ -171,12 +176,13 @@ def clock(seconds: float) -> str:
 
 
 class Watching(TrainObserver):
-    """A `Watch` with a live bar with images/s and the time left, and a line for every tick.
+    """An observer with a live bar with images/s and the time left, and a line for every tick.
 
+    The first line that is printed has the `heading` before it, so that a refusal stays one sentence.
     Where the run was to take some `hours` and its first ticks show that it will not, it says so once.
     """
 
-    def __init__(self, hours: float | None = None) -> None:
+    def __init__(self, hours: float | None = None, heading: str = "") -> None:
         """The bar appears on entering."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -197,6 +203,7 @@ class Watching(TrainObserver):
         self._started: tuple[float, int] | None = None
         self._total = 0
         self._hours = hours
+        self._heading = heading
         self.stopped_by: int | None = None
 
     def __enter__(self) -> "Watching":
@@ -207,9 +214,14 @@ class Watching(TrainObserver):
         self._progress.stop()
 
     def log(self, sentence: str) -> None:
+        if self._heading:
+            self._progress.console.print(self._heading, soft_wrap=True)
+            self._heading = ""
         self._progress.console.print(sentence, soft_wrap=True)
 
     def on_stop_requested(self, by: int) -> None:
+        from kennel.cli.console import be_silent
+
         self.stopped_by = by
         if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
             be_silent()

@@ -207,7 +207,7 @@ def _loaded(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
     except RuntimeError as error:  # torch's out of memory
         raise DataError(
             f"the {_bytes(float(dataset.images.nbytes))} of {dataset.path} do not fit into the free memory "
-            f"of {device}: stream the set with --resident never"
+            f"of {device}: stream the set with --device-cache never"
         ) from error
     _fill(_file(dataset, "images.npy", dataset.images), there, torch.from_numpy)
     return there

@@ -32,7 +32,7 @@ def parse_memory(text: str) -> int | None:
         return int(float(number) * _UNITS[unit])
     except (ValueError, KeyError, OverflowError):
         raise DataError(
-            f"--resident is '{text}': give auto, always, never, or how much it may fill, such as 8G"
+            f"--device-cache is '{text}': give auto, always, never, or how much it may fill, such as 8G"
         ) from None
 
 

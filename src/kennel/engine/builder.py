@@ -57,7 +57,7 @@ def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:
     sizes = GENERATORS[recipe.generator.name].sizes
     for what, wanted, given, option in (
         ("size", recipe.image.size, height, "--size"),
-        ("channels", recipe.image.channels, channels, "--colour"),
+        ("channels", recipe.image.channels, channels, "--color"),
     ):
         if wanted is not None and wanted != given:
             possible = what == "channels" or not sizes or given in sizes

@@ -161,8 +161,8 @@ class Evaluator:
         asked = least(self.extractor.dimension, settings)
         lowest = {
             "--splits": replace(settings, splits=1),
-            "--neighbours": replace(settings, neighbours=1),
-            "--density-neighbours": replace(settings, density_neighbours=1),
+            "--neighbors": replace(settings, neighbours=1),
+            "--density-neighbors": replace(settings, density_neighbours=1),
         }
         for option, lower in lowest.items():
             if least(self.extractor.dimension, lower) < asked:

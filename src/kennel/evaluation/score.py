@@ -148,7 +148,8 @@ def _warnings(judgement: Score) -> list[str]:
     if punished and "held_out_distance" not in details and protocol.extractor != "inception":
         found.append(
             f"epsilon {details['epsilon']} was chosen for Inception features; by the {protocol.extractor} "
-            "extractor real images may be nearer than that: --held-out or --floor shows how near they are."
+            "extractor real images may be nearer than that: --held-out or --reference-split shows how near "
+            "they are."
         )
     if judgement.metric == "memorisation" and details["threshold"] < COPIED:
         held_out = protocol.options["baseline"] == "held out"

@@ -287,7 +287,7 @@ def _commands(folder: RunDir, about: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Go on where it stopped", f"kennel train {recipe} --data {data} --out {run}"),
         ("Draw new samples", f"kennel sample {run} --count 64 --seed 1000"),
-        ("Judge it", f"kennel judge {run} --data {data}"),
+        ("Judge it", f"kennel judge {run} --reference {data}"),
         ("Write this page anew", f"kennel report {run}"),
     ]
 

@@ -88,7 +88,7 @@ def check_parent(folder: RunDir, parent: Path) -> None:
     )
     if not known:
         raise RunError(
-            f"{folder.path} is a run already, and it did not begin from {parent}: give --fork a new folder"
+            f"{folder.path} is a run already, and it did not begin from {parent}: give another --out"
         )
 
 

@@ -1,6 +1,7 @@
 """What `kennel train` is asked for becomes a recipe and a packed set: pictures are prepared, a recipe that
 is not named is chosen, hours become images."""
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,12 +12,14 @@ import torch
 
 from kennel.config.recipe import Recipe, override
 from kennel.data.dataset import ImageDataset
-from kennel.data.prepare.cached import is_plain, look, prepared
+from kennel.data.prepare.cached import is_known, is_plain, look, place_of, prepared, source_name
+from kennel.data.sources.catalog import KNOWN_SETS, fetch
 from kennel.distributed import rank_zero_first
 from kennel.engine.builder import resolve
 from kennel.errors import DataError, RecipeError
 from kennel.recipes import RECIPES, load_recipe
 from kennel.registry import unknown_name
+from kennel.runs.newest import RUNS
 from kennel.runs.run_dir import RunDir
 from kennel.training.auto_recipe import AUTO, choose, facts_of, refuse_few, side_for
 from kennel.training.time_budget import check_hours, images_of, measured_speed, speed_words
@@ -56,6 +59,13 @@ class Asked:
         """The run that is gone on with, or the one whose weights begin a new one; None for a new run."""
         folders = [RunDir(path) for path in (self.run, self.parent) if path is not None]
         return next((folder for folder in folders if folder.exists()), None)
+
+
+def default_run_dir(recipe_name: str, data: Path) -> Path:
+    """Where a run goes that is given no folder: `runs/RECIPE-SET`, from the recipe's name or file, and the
+    folder, archive or known set."""
+    recipe = Path(recipe_name).stem if recipe_name.endswith(FILES) else recipe_name
+    return RUNS / re.sub(r"[^\w.-]+", "-", f"{recipe}-{source_name(data)}")
 
 
 def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
@@ -108,25 +118,34 @@ def _as_packed(
 ) -> Path:
     """The set to train on; pictures as they lie are prepared first."""
     source = asked.data
-    if not source.exists():
+    known = is_known(source)
+    if not source.exists() and not known:
         raise DataError(
-            f"there is no {source}: give --data a packed set, or a folder, zip or tar of pictures"
+            f"there is no {source}: give a folder, zip or tar of images, a known set (`kennel data list`) or "
+            "a packed set"
         )
-    if not is_plain(source):
+    _refuse_run(source)
+    if not is_plain(source) and not known:
         return source
+    if str(source) in KNOWN_SETS and not known:
+        source = source.absolute()  # a folder here, which its name alone would not tell from the known set
     for folder in (asked.run, asked.parent):
         if folder is not None and folder.resolve().is_relative_to(source.resolve()):
             raise DataError(
-                f"the run's folder {folder} lies inside --data {source}, and its samples would become "
+                f"the run's folder {folder} lies inside {source}, and its samples would become "
                 "training pictures: give a folder outside of it"
             )
     try:
         size = begun.recipe().image.size if begun is not None else named.image.size if named else None
         if size is None:
+            if known:
+                _fetched(source, bar)
             seen = look(source)
             if named is None:
                 refuse_few(seen.count)
             size = side_for(seen.side, asked.device.type, asked.hours)
+        if known and not (place_of(source, size) / "dataset.json").is_file():
+            _fetched(source, bar)
         dataset, is_new = rank_zero_first(lambda: _prepared(source, size, bar))
     except DataError as error:
         raise DataError(
@@ -134,6 +153,27 @@ def _as_packed(
         ) from None
     say(_in_words(source, dataset, is_new))
     return dataset.path
+
+
+def _refuse_run(source: Path) -> None:
+    """A run in the place of data is answered with the command that resumes it."""
+    run = RunDir(source)
+    if run.exists():
+        data = shlex.quote(run.about()["data"]["path"])
+        raise DataError(
+            f"{source} is a run and no set of images: `kennel train {data} --out {shlex.quote(str(source))}` "
+            "resumes it"
+        )
+
+
+def _fetched(source: Path, bar: Bar) -> None:
+    """Downloads a known set's files into the cache where they are missing."""
+
+    def download() -> None:
+        with bar(f"downloading {source} (bytes)") as report:
+            fetch(KNOWN_SETS[str(source)], None, report)
+
+    rank_zero_first(download)
 
 
 def _prepared(source: Path, size: int, bar: Bar) -> tuple[ImageDataset, bool]:

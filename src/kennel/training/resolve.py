@@ -2,6 +2,7 @@
 
 import math
 import platform
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,8 @@ def changes_since(folder: RunDir, recipe: Recipe, dataset: ImageDataset) -> list
     if refused:
         raise RecipeError(
             f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
-            "give the same settings to go on with it, --fork NEW with this --out to begin a new run in NEW "
-            "from its weights, or another --out to begin anew"
+            f"give the same settings to go on with it, another --out to begin anew, or --out NEW --init-from "
+            f"{shlex.quote(str(folder.path))} to begin a new run from its weights"
         )
     if any(change.startswith("budget.") for change in changes):
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)

@@ -74,7 +74,7 @@ def transfer_weights(
         there, here = (f"{one.generator.name} against {one.discriminator.name}" for one in (parent, recipe))
         raise CheckpointError(
             f"no layer of the networks of {found.path} ({there}) fits those of this recipe ({here}): take "
-            "its networks, with their options and the size of its images, or begin without --fork"
+            "its networks, with their options and the size of its images, or leave out --init-from"
         )
     for name, technique in step.named_techniques.items():
         own, given = technique.state_dict(), found.below(f"technique.{name}")

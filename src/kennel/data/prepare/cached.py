@@ -1,10 +1,12 @@
-"""A folder, zip or tar of pictures that is trained on as it lies: packed once, and kept in the cache.
+"""A folder, zip or tar of pictures, or a known set, that is trained on as it lies: packed once, and kept in
+the cache.
 
 A packed set is found again by the pictures' names and content and by its side, so that the same command opens
 the same set, and pictures that were added make another.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import kennel
 from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
+from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.data.sources.containers import FolderContainer, sha256_of
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
 from kennel.data.sources.index import Collection
@@ -27,6 +30,7 @@ LOOKED_AT = 256
 SMALLER = 0.1
 """The share of pictures that may be smaller than the side that is told: one thumbnail decides nothing."""
 
+_SUFFIXES = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz|npz))+$", re.IGNORECASE)
 _OWN = ("dataset.json", "images.npy", "run.json")
 """Files of a packed set, whole or not, and of a run: such a folder is no collection of pictures."""
 
@@ -46,6 +50,17 @@ def is_plain(path: Path) -> bool:
     if path.is_dir():
         return not any((path / name).exists() for name in _OWN) and any(path.iterdir())
     return path.is_file()
+
+
+def is_known(path: Path) -> bool:
+    """Whether this names a known set, and no file or folder."""
+    return str(path) in KNOWN_SETS and not path.exists()
+
+
+def source_name(data: Path) -> str:
+    """What a set is called after: its folder or file, without the suffix of an archive; or a known set."""
+    path = data.resolve()
+    return _SUFFIXES.sub("", path.name) if path.is_file() else path.name
 
 
 def look(source: Path) -> Look:
@@ -75,7 +90,7 @@ def prepared(
 
     It is what `kennel data prepare SOURCE DEST --size N` makes. Raises `DataError` where that does.
     """
-    place = cache_folder() / "prepared" / f"{_digest(source)}-{size}"
+    place = place_of(source, size)
     if (place / "dataset.json").is_file():
         try:
             return ImageDataset(place), False
@@ -84,9 +99,17 @@ def prepared(
     return prepare(source, place, PrepareOptions(size=size), on_progress, overwrite=True), True
 
 
+def place_of(source: Path, size: int) -> Path:
+    """The folder in the cache of the packed set of `source` at this side, made or not."""
+    return cache_folder() / "prepared" / f"{_digest(source)}-{size}"
+
+
 def _digest(source: Path) -> str:
     """Of the names and contents of all files, and of what makes a packed set of them."""
     digest = hashlib.blake2b(f"{FORMAT} {kennel.__version__}".encode(), digest_size=12)
+    if is_known(source):
+        digest.update(f"the known set {source}".encode())
+        return digest.hexdigest()
     if not source.is_dir():
         digest.update(sha256_of(source).encode())
         return digest.hexdigest()

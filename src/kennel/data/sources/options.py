@@ -21,6 +21,9 @@ WORDS = {
 
 _NUMBER = r"[-+]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})(?:[eE][-+]?\d{1,2})?"
 
+_SPELLED = {"colour": "color", "centre_crop": "center-crop"}
+"""Options whose name differs from that of the field, which `dataset.json` records."""
+
 _LEAST = {
     "size": 1,
     "limit": 1,
@@ -31,6 +34,10 @@ _LEAST = {
     "class_count": 1,
 }
 """The least that numbers may be."""
+
+
+def _option(name: str) -> str:
+    return _SPELLED.get(name, name.replace("_", "-"))
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,13 @@ class PrepareOptions:
         for name, words in WORDS.items():
             word = getattr(self, name)
             if word not in words and not (name in ("crop", "split") and word is None):
-                raise DataError(f"--{name} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}")
+                raise DataError(
+                    f"--{_option(name)} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}"
+                )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise DataError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
+                raise DataError(f"--{_option(name)} is {value}: it must be at least {least}")
         if self.size is not None and self.size > 4096:
             raise DataError(f"--size is {self.size}: images of at most 4096 pixels a side can be packed")
         if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1]:
@@ -105,7 +114,7 @@ class PrepareOptions:
             raise DataError(f"--aspect {low:g}:{high:g} holds nothing: give the smaller one first, above 0")
         if self.centre_crop is not None and self.crop == "box":
             raise DataError(
-                "--centre-crop and --crop box are two crops: give one, and --crop none with the first"
+                "--center-crop and --crop box are two crops: give one, and --crop none with the first"
             )
         if self.levels is not None and not self.levels[0] < self.levels[1]:
             low, high = self.levels

@@ -15,7 +15,7 @@ WHY = "such numbers spread to every weight at the next update, and nothing bring
 REMEDIES = (
     "lower learning rates, techniques.r1=on or techniques.spectral_norm=on for the discriminator, "
     "techniques.instance_noise=on, techniques.singular_value_clamp=on for the generator, or "
-    "compute.precision=float32 where it is lower (in another --out, or by --fork)"
+    "compute.precision=float32 where it is lower (in another --out, with or without --init-from)"
 )
 """What to try."""
 
