@@ -12,6 +12,7 @@ from kennel.cli.console import console, report_error
 from kennel.cli.demo import demo
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
+from kennel.cli.imports import Imports, import_all
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
 from kennel.cli.plan import plan
@@ -30,6 +31,7 @@ app = new_app(
 @app.callback(invoke_without_command=True)
 def version(
     show: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    imports: Imports = [],  # noqa: B006 - typer makes a new list of it
 ) -> None:
     """A toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison."""
     if show:
@@ -37,6 +39,7 @@ def version(
 
         typer.echo(f"kennel {__version__}")
         raise typer.Exit
+    import_all(imports)
 
 
 for command in (

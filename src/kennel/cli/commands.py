@@ -1,17 +1,32 @@
 """How the command line is set up: plain help, and misspelt commands and options answered with the nearest."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from kennel.cli.imports import with_imports
 from kennel.registry import did_you_mean
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 """Settings of the whole command: sub-commands take `-h` from it; lines as wide as the terminal, up to 120."""
+
+
+class App(typer.Typer):
+    """A group of commands that all have the option `--import`."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """As `typer.Typer.command`; the decorated function stays as it is."""
+        register = super().command(name, **settings)
+
+        def add(command: Any) -> Any:
+            register(with_imports(command))
+            return command
+
+        return add
 
 
 def new_app(**settings: Any) -> typer.Typer:
@@ -19,7 +34,7 @@ def new_app(**settings: Any) -> typer.Typer:
 
     Its help is plain text: the tables that typer draws with rich cut options in a narrow terminal.
     """
-    return typer.Typer(
+    return App(
         cls=Group,
         context_settings=HELP,
         no_args_is_help=True,

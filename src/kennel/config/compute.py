@@ -48,7 +48,7 @@ def preset(name: str) -> list[str]:
     """The settings of a recipe that `--compute NAME` stands for; raises `RecipeError` for an unknown name."""
     if name not in PRESETS:
         raise RecipeError(str(unknown_name("compute preset", name, PRESETS)))
-    return [f"speed.{key}={str(value).lower()}" for key, value in PRESETS[name].items()]
+    return [f"compute.{key}={str(value).lower()}" for key, value in PRESETS[name].items()]
 
 
 def fingerprint_fields(content: dict[str, Any]) -> dict[str, Any]:

@@ -246,7 +246,7 @@ def _begin_or_match(
     measured = [change for change in changes if change.startswith("validation.")]
     if budget:
         say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
-    if faster := [change for change in changes if change.startswith("speed.")]:
+    if faster := [change for change in changes if change.startswith("compute.")]:
         say(f"Speed changed: {'; '.join(faster)}. From here on {_what_speed_changes(recipe)}.")
     if measured:
         anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."

@@ -5,8 +5,10 @@ the same set, and pictures that were added make another.
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 import kennel
 from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
+from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.data.sources.containers import FolderContainer, sha256_of
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
 from kennel.data.sources.index import Collection
@@ -27,6 +30,7 @@ LOOKED_AT = 256
 SMALLER = 0.1
 """The share of pictures that may be smaller than the side that is told: one thumbnail decides nothing."""
 
+_SUFFIXES = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz|npz))+$", re.IGNORECASE)
 _OWN = ("dataset.json", "images.npy", "run.json")
 """Files of a packed set, whole or not, and of a run: such a folder is no collection of pictures."""
 
@@ -69,24 +73,46 @@ def _side(collection: Collection, index: int) -> int:
 
 
 def prepared(
-    source: Path, size: int, on_progress: Callable[[int, int], None] | None = None
+    source: str | Path,
+    size: int | None,
+    on_progress: Callable[[int, int], None] | None = None,
+    options: PrepareOptions | None = None,
 ) -> tuple[ImageDataset, bool]:
     """The packed set of `source` at a side of `size` pixels, and whether it was made now.
 
-    It is what `kennel data prepare SOURCE DEST --size N` makes. Raises `DataError` where that does.
+    It is what `kennel data prepare SOURCE DEST --size N` makes, with `options` where they are given; `source`
+    is a path or a known set's name. Raises `DataError` where that does.
     """
-    place = cache_folder() / "prepared" / f"{_digest(source)}-{size}"
+    options = replace(options or PrepareOptions(), size=size)
+    digest = _digest(options, source)
+    place = cache_folder() / "prepared" / f"{digest}-{size or 'own'}"
     if (place / "dataset.json").is_file():
         try:
             return ImageDataset(place), False
         except DataError:  # damaged, or of another kennel: it is made again
             pass
-    return prepare(source, place, PrepareOptions(size=size), on_progress, overwrite=True), True
+    return prepare(source, place, options, on_progress, overwrite=True), True
 
 
-def _digest(source: Path) -> str:
+def source_name(data: Path) -> str:
+    """What a set is called after: its folder or file; of one in the cache, what it was made of."""
+    path = data.resolve()
+    if path.parent == (cache_folder() / "prepared").resolve() and (path / "dataset.json").is_file():
+        provenance = ImageDataset(path).about.get("provenance", {})
+        name = Path(str(provenance.get("source", ""))).name
+        return _SUFFIXES.sub("", name).replace(" ", "-") or path.name
+    return _SUFFIXES.sub("", path.name) if path.is_file() else path.name
+
+
+def _digest(options: PrepareOptions, source: str | Path) -> str:
     """Of the names and contents of all files, and of what makes a packed set of them."""
     digest = hashlib.blake2b(f"{FORMAT} {kennel.__version__}".encode(), digest_size=12)
+    if options != PrepareOptions(size=options.size):
+        digest.update(json.dumps(options.to_json(), sort_keys=True).encode())
+    if str(source) in KNOWN_SETS:
+        digest.update(f"the known set {source}".encode())
+        return digest.hexdigest()
+    source = Path(source)
     if not source.is_dir():
         digest.update(sha256_of(source).encode())
         return digest.hexdigest()
