@@ -1,4 +1,4 @@
-"""`--import MODULE_OR_FILE.py`, on every command: one's own networks, losses, techniques, recipes, metrics."""
+"""`--import MODULE_OR_FILE.py`, on every command: one's own networks, losses, techniques, recipes, ..."""
 
 import inspect
 import sys

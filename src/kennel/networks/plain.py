@@ -20,7 +20,7 @@ from kennel.networks.base import (
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 Plain: TypeAlias = nn.Module | Callable[[NetworkSpec], nn.Module]
-"""A module, of which every run begins with a copy, or what makes one: a class or function of a `NetworkSpec`."""
+"""A module, of which each run begins with a copy; or a class or function that makes one from a spec."""
 
 
 class PlainGenerator(Generator):
@@ -41,15 +41,15 @@ class PlainGenerator(Generator):
         wanted = (len(latents), self.spec.channels, self.spec.size, self.spec.size)
         if not isinstance(images, Tensor) or tuple(images.shape) != wanted:
             raise RecipeError(
-                f"the generator {type(self).__qualname__} returns {_shape(images)} where the set needs images "
-                f"of {wanted} (batch, channels, height, width)"
+                f"the generator {type(self).__qualname__} returns {_shape(images)} where the set needs "
+                f"images of {wanted} (batch, channels, height, width)"
             )
         return images.float()
 
 
 class PlainDiscriminator(Discriminator):
-    """A module that maps images, and labels where its `forward` has a second argument, to raw logits: (batch),
-    (batch, outputs), or a map of them.
+    """A module that maps images, and labels where its `forward` has a second argument, to raw logits:
+    (batch), (batch, outputs), or a map of them.
 
     What it computes before its logits is not known: techniques that look at the last hidden layer need a
     subclass of `Discriminator`.
@@ -78,8 +78,8 @@ class PlainDiscriminator(Discriminator):
         given = self.module(images, labels) if self.conditional == "optional" else self.module(images)
         if not isinstance(given, Tensor) or given.ndim < 1 or len(given) != len(images):
             raise RecipeError(
-                f"the discriminator {type(self).__qualname__} returns {_shape(given)} for {len(images)} images: "
-                "expected one logit an image, (batch) or (batch, outputs)"
+                f"the discriminator {type(self).__qualname__} returns {_shape(given)} for {len(images)} "
+                "images: expected one logit an image, (batch) or (batch, outputs)"
             )
         return given.reshape(len(given), -1)
 
@@ -104,14 +104,16 @@ def generator_class(given: Plain | type[Generator]) -> type[Generator]:
     """`given` as a class to register: itself where it is a `Generator`, else one that wraps it."""
     if isinstance(given, type) and issubclass(given, Generator):
         return given
-    return _wrapper(PlainGenerator, given)
+    wrapped: type[Generator] = _wrapper(PlainGenerator, given)
+    return wrapped
 
 
 def discriminator_class(given: Plain | type[Discriminator]) -> type[Discriminator]:
     """`given` as a class to register: itself where it is a `Discriminator`, else one that wraps it."""
     if isinstance(given, type) and issubclass(given, Discriminator):
         return given
-    return _wrapper(PlainDiscriminator, given)
+    wrapped: type[Discriminator] = _wrapper(PlainDiscriminator, given)
+    return wrapped
 
 
 def register_pair(generator: Plain, discriminator: Plain) -> tuple[str, str]:
@@ -146,7 +148,8 @@ def _wrapper(base: Any, given: Any) -> Any:
         origin, make = given, given
     if not callable(given) or not hasattr(origin, "__qualname__"):
         raise RecipeError(
-            f"{given!r} is no network: give an nn.Module, or a class or function that makes one of a NetworkSpec"
+            f"{given!r} is no network: give an nn.Module, or a class or function that makes one from a "
+            "NetworkSpec"
         )
     about = {
         "make": staticmethod(make),
@@ -163,7 +166,8 @@ def _made(make: Callable[[NetworkSpec], nn.Module], spec: NetworkSpec, kind: str
     module = make(spec)
     if not isinstance(module, nn.Module):
         raise RecipeError(
-            f"the {kind} {getattr(make, '__qualname__', make)} made {type(module).__name__}: expected an nn.Module"
+            f"the {kind} {getattr(make, '__qualname__', make)} made {type(module).__name__}: "
+            "expected an nn.Module"
         )
     return module
 

@@ -1,6 +1,7 @@
 """What `kennel train` is asked for becomes a recipe and a packed set: pictures are prepared, a recipe that
 is not named is chosen, hours become images."""
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from kennel.config.recipe import Recipe, override
+from kennel.config.recipe import Recipe, override, parse_count
 from kennel.data.dataset import ImageDataset
-from kennel.data.prepare.cached import is_plain, look, prepared
+from kennel.data.prepare.cached import is_plain, look, prepared, source_name
 from kennel.distributed import rank_zero_first
 from kennel.engine.builder import resolve
 from kennel.errors import DataError, RecipeError
@@ -31,12 +32,12 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 class Asked:
     """What `kennel train` was told.
 
-    `recipe` is a name, a file or `auto`; `run` the folder that the run is in or will be, `parent` the one of
-    which it takes the weights. `settings` are applied to the recipe, `budget` after them: what `--images` or
-    `--epochs` stand for; `hours` is the third way to say it.
+    `recipe` is a name, a file, `auto` or a recipe itself; `run` the folder that the run is in or will be,
+    `parent` the one of which it takes the weights. `settings` are applied to the recipe, `budget` after them:
+    what `--images` or `--epochs` stand for; `hours` is the third way to say it.
     """
 
-    recipe: str
+    recipe: str | Recipe
     data: Path
     run: Path
     parent: Path | None
@@ -56,6 +57,27 @@ class Asked:
         """The run that is gone on with, or the one whose weights begin a new one; None for a new run."""
         folders = [RunDir(path) for path in (self.run, self.parent) if path is not None]
         return next((folder for folder in folders if folder.exists()), None)
+
+
+def default_run_dir(recipe_name: str, data: Path) -> Path:
+    """Where a run goes that is given no folder: `runs/RECIPE-SET`.
+
+    The set is called after the pictures' folder or file, also where these were prepared into the cache.
+    """
+    return Path("runs") / re.sub(r"[^\w.-]+", "-", f"{recipe_name}-{source_name(data)}")
+
+
+def budget_settings(images: str | int | None, epochs: float | None, hours: float | None = None) -> list[str]:
+    """The settings that a budget in images (500000, "500k") or epochs stands for; hours have none yet.
+
+    Raises `RecipeError` where two of them are given.
+    """
+    given = {"--images": images, "--epochs": epochs, "--hours": hours}
+    if len(ways := [name for name, value in given.items() if value is not None]) > 1:
+        raise RecipeError(f"{' and '.join(ways)} are ways to say how long: give one of them")
+    if images is not None:
+        return [f"budget.images={parse_count(str(images))}"]
+    return [] if epochs is None else [f"budget.epochs={epochs}"]
 
 
 def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
@@ -96,8 +118,10 @@ def _budgets(settings: Sequence[str]) -> list[str]:
     return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
 
 
-def _find(recipe: str) -> Recipe:
+def _find(recipe: str | Recipe) -> Recipe:
     """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
+    if isinstance(recipe, Recipe):
+        return recipe
     if Path(recipe).suffix not in FILES and recipe not in RECIPES:
         raise unknown_name("recipe", recipe, [*RECIPES, AUTO])
     return load_recipe(recipe)

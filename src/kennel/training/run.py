@@ -15,7 +15,7 @@ from kennel.data.dataset import ImageDataset
 from kennel.data.loader import BatchLoader
 from kennel.data.set_checks import shortage
 from kennel.distributed import all_gather_ints, rank, shard_slice, world_size
-from kennel.engine.builder import build_step, resolve, sampling_generator
+from kennel.engine.builder import build_step, refuse_unregistered, resolve, sampling_generator
 from kennel.engine.compute_defaults import configure_process, refuse_graphs_elsewhere, with_compute_defaults
 from kennel.engine.latents import draw_latents
 from kennel.engine.observer import TrainObserver
@@ -206,6 +206,8 @@ def resolve_recipe(
 
     Raises `KennelError` where recipe and set do not fit; nothing is built or written.
     """
+    if folder.exists():
+        refuse_unregistered(folder.recipe(), f"the run in {folder.path}")
     recipe = resolve(recipe, dataset)
     recipe = recipe.model_copy(update={"validation": with_metric_names(recipe.validation)})
     recipe = with_extractor(recipe, folder, weights, taught_by(recipe, folder, parent), say)

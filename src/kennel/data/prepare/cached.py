@@ -30,6 +30,8 @@ LOOKED_AT = 256
 SMALLER = 0.1
 """The share of pictures that may be smaller than the side that is told: one thumbnail decides nothing."""
 
+IN_MEMORY = "images in memory"
+"""The kind of a packed set that was made of an array or a data set of PyTorch."""
 _SUFFIXES = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz|npz))+$", re.IGNORECASE)
 _OWN = ("dataset.json", "images.npy", "run.json")
 """Files of a packed set, whole or not, and of a run: such a folder is no collection of pictures."""
@@ -100,6 +102,8 @@ def source_name(data: Path) -> str:
     if path.parent == (cache_folder() / "prepared").resolve() and (path / "dataset.json").is_file():
         provenance = ImageDataset(path).about.get("provenance", {})
         name = Path(str(provenance.get("source", ""))).name
+        if provenance.get("kind") == IN_MEMORY:  # its name alone tells no two of them apart
+            return f"{name}-{path.name.rpartition('-')[2][:8]}"
         return _SUFFIXES.sub("", name).replace(" ", "-") or path.name
     return _SUFFIXES.sub("", path.name) if path.is_file() else path.name
 

@@ -14,6 +14,7 @@ from PIL import Image
 import kennel
 from kennel.data.dataset import ImageDataset
 from kennel.data.images import PixelArray
+from kennel.data.prepare.cached import IN_MEMORY
 from kennel.data.prepare.writer import PackedWriter
 from kennel.data.resize import Resize
 from kennel.errors import DataError
@@ -41,9 +42,9 @@ def from_array(
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise DataError(
-            f"the array is {images.dtype} of shape {images.shape}: expected uint8 (N, C, H, W), C being 1 or 3"
+            f"the array is {images.dtype} of shape {images.shape}: expected uint8 (N, C, H, W), C 1 or 3"
         )
-    return _packed(((image, -1) for image in images), None, size, "an array", destination)
+    return _packed(((image, -1) for image in images), None, size, "array", destination)
 
 
 def from_dataset(dataset: Indexed, size: int | None = None, destination: Path | None = None) -> ImageDataset:
@@ -80,11 +81,14 @@ def _pixels(image: Any, index: int) -> PixelArray:
         if array.dtype == np.uint8:
             return array
         if array.dtype.kind == "f" and array.size and 0 <= array.min() <= array.max() <= 1:
-            return np.rint(array * 255).astype(np.uint8)
-    levels = f" with values {array.min():g} to {array.max():g}" if array.dtype.kind in "iuf" and array.size else ""
+            levels_of_255: PixelArray = np.rint(array * 255).astype(np.uint8)
+            return levels_of_255
+    levels = (
+        f" with values {array.min():g} to {array.max():g}" if array.dtype.kind in "iuf" and array.size else ""
+    )
     raise DataError(
-        f"item {index} of the data set is {array.dtype} of shape {array.shape}{levels}: expected a Pillow image, "
-        "or (C, H, W) with C 1 or 3, uint8 or float in [0, 1] (before any Normalize)"
+        f"item {index} of the data set is {array.dtype} of shape {array.shape}{levels}: expected a Pillow "
+        "image, or (C, H, W) with C 1 or 3, uint8 or float in [0, 1] (before any Normalize)"
     )
 
 
@@ -142,18 +146,19 @@ def _written(
                 pixels = resize.pixels(pixels) if resize.changes(*pixels.shape[:0:-1]) else pixels  # noqa: PLW2901
             elif pixels.shape[1:] != shape or shape[0] != shape[1]:
                 raise DataError(
-                    f"{name} has images of {shape[1]}x{shape[0]} and {pixels.shape[2]}x{pixels.shape[1]}: "
-                    "networks draw squares of one size, give size=... to crop and resize them"
+                    f"the {name} has images of {shape[1]}x{shape[0]} and "
+                    f"{pixels.shape[2]}x{pixels.shape[1]}: networks draw squares of one size, give size=... "
+                    "to crop and resize them"
                 )
             writer.add(pixels, label, str(len(labels)), keep_duplicate=True)
             labels.append(label)
         if writer is None:
-            raise DataError(f"{name} has no images")
+            raise DataError(f"the {name} has no images")
         labelled = min(labels) >= 0
         if labelled and classes is not None and max(labels) >= len(classes):
-            raise DataError(f"{name} has labels up to {max(labels)} and {len(classes)} classes")
+            raise DataError(f"the {name} has labels up to {max(labels)} and {len(classes)} classes")
         names = tuple(classes or map(str, range(max(labels) + 1))) if labelled else ()
-        about = {"source": name, "kind": "images in memory", "kennel": kennel.__version__}
+        about = {"source": name, "kind": IN_MEMORY, "kennel": kennel.__version__}
         return writer.finish({"provenance": about}, names)
     finally:
         if writer is not None:
