@@ -116,8 +116,9 @@ def train(
     watch = observer or (TrainObserver() if quiet else _Printer())
     place = training_device(device_of(device))
     chosen = _recipe(recipe, networks)
-    wanted = size or (chosen.image.size if isinstance(chosen, Recipe) else _size_of(chosen))
-    path = path_of(prepare(data, size=size) if size is not None else data, wanted)
+    changes = _settings(settings, seed, compute)
+    wanted = _size_wanted(chosen, changes)
+    path = path_of(data if size is None else prepare(data, size=size), wanted)
     name = chosen.name if isinstance(chosen, Recipe) else Path(chosen).stem if _is_file(chosen) else chosen
     run = default_run_dir(name, path) if out is None else Path(out)
     first = parent.path if isinstance(parent, Run) else None if parent is None else Path(parent)
@@ -126,7 +127,7 @@ def train(
         path,
         run,
         first,
-        _settings(settings, seed, compute),
+        changes,
         budget_settings(images, epochs, hours),
         hours,
         place,
@@ -250,9 +251,13 @@ def _recipe(recipe: PathLike | Recipe, networks: tuple[Plain, Plain] | None) -> 
     return chosen.model_copy(update=parts)
 
 
-def _size_of(recipe: str) -> int | None:
-    """The size that a recipe by name or file wants."""
-    return load_recipe(recipe).image.size if _is_file(recipe) or recipe in RECIPES else None
+def _size_wanted(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
+    """The size of images that a recipe asks for with these settings; None where it takes any."""
+    if isinstance(recipe, str):
+        if not (_is_file(recipe) or recipe in RECIPES):
+            return None
+        recipe = load_recipe(recipe)
+    return override(recipe, settings).image.size
 
 
 def _is_file(recipe: str) -> bool:
