@@ -216,7 +216,7 @@ def test_a_definition_that_is_run_again_takes_the_place_of_the_old_one():
 
 def test_a_plan_tells_time_and_memory(packed_set):
     found = kennel.plan(
-        "digits", packed_set(size=8), settings={"image.size": 8, **SMALL}, device="cpu", seconds=2
+        "digits", packed_set(size=8), settings={"image.size": 8, **SMALL}, device="cpu", seconds=2.0
     )
     assert found.images_left == 64
     assert found.memory > 0

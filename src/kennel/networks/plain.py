@@ -15,6 +15,7 @@ from kennel.networks.base import (
     BatchStatistic,
     Discriminator,
     Generator,
+    Network,
     NetworkSpec,
 )
 from kennel.shapes import Features, Images, Labels, Latents, Logits
@@ -34,6 +35,7 @@ class PlainGenerator(Generator):
         super().__init__(spec, options)
         self.module = _made(type(self).make, spec, "generator")
         type(self).conditional = "optional" if _takes_labels(self.module) else "never"
+        _try(self, torch.zeros(2, spec.latent_dim), "latents")
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """Draws one image for each latent; raises `RecipeError` where their shape is not the set's."""
@@ -41,7 +43,7 @@ class PlainGenerator(Generator):
         wanted = (len(latents), self.spec.channels, self.spec.size, self.spec.size)
         if not isinstance(images, Tensor) or tuple(images.shape) != wanted:
             raise RecipeError(
-                f"the generator {type(self).__qualname__} returns {_shape(images)} where the set needs "
+                f"the generator {name_of(type(self))} returns {_shape(images)} where the set needs "
                 f"images of {wanted} (batch, channels, height, width)"
             )
         return images.float()
@@ -62,6 +64,7 @@ class PlainDiscriminator(Discriminator):
         super().__init__(spec, options)
         self.module = _made(type(self).make, spec, "discriminator")
         type(self).conditional = "optional" if _takes_labels(self.module) else "never"
+        _try(self, torch.zeros(2, spec.channels, spec.size, spec.size), "images")
 
     @property
     def features_read_labels(self) -> bool:
@@ -78,7 +81,7 @@ class PlainDiscriminator(Discriminator):
         given = self.module(images, labels) if self.conditional == "optional" else self.module(images)
         if not isinstance(given, Tensor) or given.ndim < 1 or len(given) != len(images):
             raise RecipeError(
-                f"the discriminator {type(self).__qualname__} returns {_shape(given)} for {len(images)} "
+                f"the discriminator {name_of(type(self))} returns {_shape(given)} for {len(images)} "
                 "images: expected one logit an image, (batch) or (batch, outputs)"
             )
         return given.reshape(len(given), -1)
@@ -95,7 +98,7 @@ class PlainDiscriminator(Discriminator):
     def _refuse(self) -> NoReturn:
         raise RecipeError(
             f"a technique of this recipe needs the last hidden layer of the discriminator "
-            f"{type(self).__qualname__}, which a plain module does not tell: make it a subclass of "
+            f"{name_of(type(self))}, which a plain module does not tell: make it a subclass of "
             "kennel.Discriminator (with `features` and `head`), or leave the technique out"
         )
 
@@ -170,6 +173,20 @@ def _made(make: Callable[[NetworkSpec], nn.Module], spec: NetworkSpec, kind: str
             "expected an nn.Module"
         )
     return module
+
+
+def _try(network: Network, inputs: Tensor, what: str) -> None:
+    """One pass, so that what does not fit is refused before a run begins; raises `RecipeError`."""
+    labels = torch.zeros(len(inputs), dtype=torch.int64) if network.spec.num_labels else None
+    try:
+        with torch.no_grad():
+            network.eval()(inputs, labels)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RecipeError(
+            f"{name_of(type(network))} fails on {what} of shape {tuple(inputs.shape)}: {reason}"
+        ) from error
+    network.train()
 
 
 def _takes_labels(module: Any) -> bool:
