@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sampling",),
     ("training",),
     ("planning", "comparison"),
+    ("api",),
     ("cli",),
 )
 """Packages and root modules: each may import those of the rows above it, and never one of its own row."""

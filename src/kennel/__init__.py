@@ -1,3 +1,104 @@
-"""kennel, a toolkit for GANs: prepare images, train, sample, judge honestly, and see the comparison."""
+"""kennel trains GANs: it prepares images, trains, samples, evaluates, and reports.
+
+    import kennel
+
+    data = kennel.prepare("photos/", size=64)             # cleaned and packed, kept in the cache
+    run = kennel.train("dcgan", data, images="500k")      # in runs/dcgan-photos; called again, it continues
+    run.sample(16, seed=0).show()                         # a grid; a notebook displays it
+    print(run.judge(metrics=["fid", "recall"]))           # scores as a table
+    generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
+
+Main functions: `prepare`, `train`, `load`, `judge`, `report`, `plan`. Recipes: `get_recipe`, `load_recipe`,
+`Recipe`. One's own parts: `register_network`, `register_loss`, `register_technique`, `register_recipe`,
+`register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`, `LossTerm`; a
+`Callback` acts at the iterations and ticks of a run. What a
+user can mend raises `KennelError`, with one sentence that says how.
+
+`docs/api.md` explains them by examples, and the command `kennel --help` does the same from a terminal.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kennel.api import (
+        Callback,
+        Dataset,
+        Discriminator,
+        Generator,
+        Loss,
+        LossTerm,
+        Run,
+        Score,
+        Technique,
+        TrainedGenerator,
+        TrainState,
+        judge,
+        load,
+        plan,
+        prepare,
+        register_loss,
+        register_metric,
+        register_network,
+        register_recipe,
+        register_technique,
+        report,
+        train,
+    )
+    from kennel.config.recipe import Recipe
+    from kennel.errors import KennelError
+    from kennel.recipes import get_recipe, load_recipe
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Callback",
+    "Dataset",
+    "Discriminator",
+    "Generator",
+    "KennelError",
+    "Loss",
+    "LossTerm",
+    "Recipe",
+    "Run",
+    "Score",
+    "Technique",
+    "TrainState",
+    "TrainedGenerator",
+    "__version__",
+    "get_recipe",
+    "judge",
+    "load",
+    "load_recipe",
+    "plan",
+    "prepare",
+    "register_loss",
+    "register_metric",
+    "register_network",
+    "register_recipe",
+    "register_technique",
+    "report",
+    "train",
+]
+
+_ELSEWHERE = {
+    "KennelError": "kennel.errors",
+    "Recipe": "kennel.config.recipe",
+    "get_recipe": "kennel.recipes",
+    "load_recipe": "kennel.recipes",
+}
+"""Names that need not wait for PyTorch; all others come from `kennel.api`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: PyTorch takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'kennel' has no attribute '{name}'")
+    value = getattr(import_module(_ELSEWHERE.get(name, "kennel.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, and the modules that are imported by now."""
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,10 @@ class UnknownNameError(KennelError):
     """A name that no registry, recipe or option knows."""
 
 
+class PluginError(KennelError):
+    """A module or file of `--import` that is not there or cannot be imported."""
+
+
 class RecipeError(KennelError):
     """A recipe that cannot be what was meant: an unknown key, a wrong value, two parts that do not fit."""
 

@@ -1,12 +1,22 @@
-"""Typed registries: a name is asked for once, never twice given, and helped when it is misspelt."""
+"""Typed registries: each name is given once, and a misspelt one is answered with the nearest.
+
+What other packages add comes from plugins: entry points of the group `kennel.plugins`, each a module that
+registers on import. They are loaded once, before the first unknown name is refused or names are listed.
+"""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from kennel.errors import UnknownNameError
 
 T = TypeVar("T")
+
+PLUGINS = "kennel.plugins"
+"""The group of entry points whose values are modules that register networks, losses, techniques, ..."""
+_plugins_asked: list[None] = []
+"""Not empty once plugins were looked for."""
 
 
 MOST_NAMED = 3
@@ -82,11 +92,32 @@ def _typed(a: str, b: str) -> float:
     return 1 - row[-1] / max(len(a), len(b), 1)
 
 
+def load_plugins() -> None:
+    """Imports the modules of all installed plugins, at the first call; one that fails is a warning.
+
+    The warning is one line on standard error: a broken plugin does not keep the others, or kennel, from
+    working.
+    """
+    if _plugins_asked:
+        return
+    _plugins_asked.append(None)  # first: a plugin may ask a registry itself
+    from importlib.metadata import entry_points
+
+    for plugin in sorted(entry_points(group=PLUGINS), key=lambda plugin: plugin.name):
+        try:
+            plugin.load()
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            print(f"Warning: the plugin {plugin.name} ({plugin.value}) failed: {reason}", file=sys.stderr)
+
+
 class Registry(Generic[T]):
     """Names to things of one kind, for example `Registry[type[Loss]]("loss")`.
 
-    A name is given once: a second registration under it raises `ValueError`. Asking for an unknown name
-    raises `UnknownNameError` with the nearest known one.
+    A name is given once: a second registration under it raises `ValueError`, unless it is the same class or
+    function defined again (a cell of a notebook that is run twice). Asking for an unknown name raises
+    `UnknownNameError` with the nearest known one. Plugins are loaded before a name is called unknown, and
+    before names are listed.
     """
 
     def __init__(self, kind: str) -> None:
@@ -94,31 +125,48 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: `@LOSSES.register("hinge")`."""
+    @property
+    def registered(self) -> Mapping[str, T]:
+        """What is registered by now, plugins that are not loaded yet left out."""
+        return self._entries
+
+    def register(self, name: str, *, replace: bool = False) -> Callable[[T], T]:
+        """Decorator: `@LOSSES.register("hinge")`; with `replace` it takes the place of what has the name."""
 
         def add(entry: T) -> T:
-            if name in self._entries:
-                raise ValueError(f"{self.kind} '{name}' is registered twice")
+            there = self._entries.get(name)
+            if there is not None and not replace and not same_definition(there, entry):
+                raise ValueError(f"{self.kind} '{name}' is registered twice: give another name")
             self._entries[name] = entry
             return entry
 
         return add
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries:
+        if name not in self:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
+        if name not in self._entries:
+            load_plugins()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
+        load_plugins()
         return iter(sorted(self._entries))
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Names and entries, by name."""
+        load_plugins()
         return iter(sorted(self._entries.items(), key=lambda item: item[0]))
 
     def __len__(self) -> int:
+        load_plugins()
         return len(self._entries)
+
+
+def same_definition(one: object, other: object) -> bool:
+    """Whether two classes or functions come from the same place of a module: one was defined again."""
+    places = [(getattr(it, "__module__", None), getattr(it, "__qualname__", None)) for it in (one, other)]
+    return places[0] == places[1] and None not in places[0]

@@ -12,6 +12,7 @@ from kennel.cli.components import losses, metrics, techniques
 from kennel.cli.demo import demo
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
+from kennel.cli.imports import Imports, import_all
 from kennel.cli.judge import judge
 from kennel.cli.networks import networks
 from kennel.cli.plan import plan
@@ -31,6 +32,7 @@ app = new_app(
 @app.callback(invoke_without_command=True)
 def version(
     show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    imports: Imports = [],  # noqa: B006 - typer makes a new list of it
 ) -> None:
     """Train GANs on your images, sample from them, and measure how good they are.
 
@@ -41,6 +43,7 @@ def version(
 
         typer.echo(f"kennel {__version__}")
         raise typer.Exit
+    import_all(imports)
 
 
 COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (

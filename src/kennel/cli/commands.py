@@ -1,13 +1,14 @@
 """How the command line is set up: help in sections, and the nearest name for one that is unknown."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from kennel.cli.imports import with_imports
 from kennel.registry import did_you_mean
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
@@ -32,13 +33,27 @@ OTHER_WORDS = {
 """Words for an option whose letters do not lead to its name; a command is offered those that it has."""
 
 
+class App(typer.Typer):
+    """A group of commands that all have the option `--import`."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """As `typer.Typer.command`; the decorated function stays as it is."""
+        register = super().command(name, **settings)
+
+        def add(command: Any) -> Any:
+            register(with_imports(command))
+            return command
+
+        return add
+
+
 def new_app(**settings: Any) -> typer.Typer:
     """A group of commands; `settings` are those of `typer.Typer`.
 
     Its help is plain text, with a section for each `rich_help_panel`: the tables that typer draws with rich
     cut options in a narrow terminal, and importing rich's part of them takes a third of the time of `--help`.
     """
-    return typer.Typer(
+    return App(
         cls=Group,
         context_settings=HELP,
         no_args_is_help=True,

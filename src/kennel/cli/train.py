@@ -157,15 +157,9 @@ def _show_the_nearest(folder: Any, dataset: Path, asked: Any) -> None:
 
 def budget_of(images: str | None, epochs: float | None, hours: float | None = None) -> list[str]:
     """The settings that `--images` and `--epochs` stand for; with `--hours` there are none yet."""
-    from kennel.config.recipe import parse_count
-    from kennel.errors import RecipeError
+    from kennel.training.request import budget_settings
 
-    given = {"--images": images, "--epochs": epochs, "--hours": hours}
-    if len(ways := [name for name, value in given.items() if value is not None]) > 1:
-        raise RecipeError(f"{' and '.join(ways)} are ways to say how long: give one of them")
-    if images is not None:
-        return [f"budget.images={parse_count(images)}"]
-    return [] if epochs is None else [f"budget.epochs={epochs}"]
+    return budget_settings(images, epochs, hours)
 
 
 def clock(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,30 @@ def pick_device(name: str = "auto") -> torch.device:
             f"the device '{name}' cannot be used here: give {', '.join(here[:-1])} or {here[-1]}"
         ) from None
     return device
+
+
+def refuse_unregistered(
+    recipe: Recipe, where: str, kinds: Sequence[str] = ("generator", "discriminator", "loss", "technique")
+) -> None:
+    """Raises `RecipeError` where a part of a recipe that was built before is not registered in this process.
+
+    It was registered by code of the user's or by a plugin; `where` says whose recipe it is.
+    """
+    parts: dict[str, tuple[Container[object], list[str]]] = {
+        "generator": (GENERATORS, [recipe.generator.name]),
+        "discriminator": (DISCRIMINATORS, [recipe.discriminator.name]),
+        "loss": (LOSSES, [recipe.loss.name]),
+        "technique": (TECHNIQUES, [part.name for part in recipe.techniques]),
+    }
+    for kind in kinds:
+        registry, names = parts[kind]
+        for name in names:
+            if name not in registry:
+                raise RecipeError(
+                    f"{where} has the {kind} '{name}', which is not registered here: give --import with the "
+                    "module or file that registers it (in Python import that first, or give "
+                    "train(networks=...) again), or install its plugin"
+                )
 
 
 def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from kennel.config.recipe import ClassSampling, Recipe
-from kennel.engine.builder import build_step, sampling_generator
+from kennel.engine.builder import build_step, refuse_unregistered, sampling_generator
 from kennel.engine.compute_defaults import refuse_tf32, uncompiled
 from kennel.engine.running_means import RunningMeans
 from kennel.errors import RunError
@@ -67,6 +67,7 @@ def load_players(
     refuse_tf32()
     folder = RunDir(run)
     recipe = folder.recipe()
+    refuse_unregistered(recipe, f"the run in {folder.path}")
     found = _find_checkpoint(folder, which)
     step = build_step(uncompiled(recipe), device or torch.device("cpu"))
     checkpoint.restore(found, step, RunningMeans())

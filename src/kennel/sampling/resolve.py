@@ -15,7 +15,7 @@ from torch.nn.modules.module import (
 
 from kennel.config.base import validated
 from kennel.config.recipe import Recipe, from_yaml
-from kennel.engine.builder import build_generator
+from kennel.engine.builder import build_generator, refuse_unregistered
 from kennel.engine.compute_defaults import place_network, refuse_tf32, uncompiled, with_compute_defaults
 from kennel.errors import GeneratorFileError, KennelError, RunError
 from kennel.networks import GENERATORS, Generator
@@ -159,6 +159,7 @@ def _recipe(words: Words, name: str) -> Recipe:
     """The file's recipe, resolved, its numbers within bounds."""
     try:
         recipe = from_yaml(words.recipe, f"the recipe in {name}")
+        refuse_unregistered(recipe, "its recipe", ("generator",))
         kind = GENERATORS[recipe.generator.name]
         options = validated(kind.Options, recipe.generator.options, f"generator {recipe.generator.name}")
     except KennelError as error:

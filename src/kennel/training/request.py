@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from kennel.config.recipe import Recipe, override
+from kennel.config.recipe import Recipe, override, parse_count
 from kennel.data.dataset import ImageDataset
 from kennel.data.prepare.cached import is_known, is_plain, look, place_of, prepared, source_name
 from kennel.data.sources.catalog import KNOWN_SETS, fetch
@@ -34,12 +34,12 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 class Asked:
     """What `kennel train` was told.
 
-    `recipe` is a name, a file or `auto`; `run` the folder that the run is in or will be, `parent` the one of
-    which it takes the weights. `settings` are applied to the recipe, `budget` after them: what `--images` or
-    `--epochs` stand for; `hours` is the third way to say it.
+    `recipe` is a name, a file, `auto` or a recipe itself; `run` the folder that the run is in or will be,
+    `parent` the one of which it takes the weights. `settings` are applied to the recipe, `budget` after them:
+    what `--images` or `--epochs` stand for; `hours` is the third way to say it.
     """
 
-    recipe: str
+    recipe: str | Recipe
     data: Path
     run: Path
     parent: Path | None
@@ -66,6 +66,19 @@ def default_run_dir(recipe_name: str, data: Path) -> Path:
     folder, archive or known set."""
     recipe = Path(recipe_name).stem if recipe_name.endswith(FILES) else recipe_name
     return RUNS / re.sub(r"[^\w.-]+", "-", f"{recipe}-{source_name(data)}")
+
+
+def budget_settings(images: str | int | None, epochs: float | None, hours: float | None = None) -> list[str]:
+    """The settings that a budget in images (500000, "500k") or epochs stands for; hours have none yet.
+
+    Raises `RecipeError` where two of them are given.
+    """
+    given = {"--images": images, "--epochs": epochs, "--hours": hours}
+    if len(ways := [name for name, value in given.items() if value is not None]) > 1:
+        raise RecipeError(f"{' and '.join(ways)} are ways to say how long: give one of them")
+    if images is not None:
+        return [f"budget.images={parse_count(str(images))}"]
+    return [] if epochs is None else [f"budget.epochs={epochs}"]
 
 
 def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
@@ -106,8 +119,10 @@ def _budgets(settings: Sequence[str]) -> list[str]:
     return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
 
 
-def _find(recipe: str) -> Recipe:
+def _find(recipe: str | Recipe) -> Recipe:
     """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
+    if isinstance(recipe, Recipe):
+        return recipe
     if Path(recipe).suffix not in FILES and recipe not in RECIPES:
         raise unknown_name("recipe", recipe, [*RECIPES, AUTO])
     return load_recipe(recipe)

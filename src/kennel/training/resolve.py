@@ -12,7 +12,7 @@ import torch
 import kennel
 from kennel.config.recipe import Recipe, difference
 from kennel.data.dataset import ImageDataset
-from kennel.engine.builder import resolve
+from kennel.engine.builder import refuse_unregistered, resolve
 from kennel.engine.compute_defaults import refuse_graphs_elsewhere, with_compute_defaults
 from kennel.engine.precision import BOUND, precision_for
 from kennel.engine.state import TrainPlan
@@ -42,6 +42,8 @@ def resolve_recipe(
 
     Raises `KennelError` where recipe and set do not fit; nothing is built or written.
     """
+    if folder.exists():
+        refuse_unregistered(folder.recipe(), f"the run in {folder.path}")
     recipe = resolve(recipe, dataset)
     recipe = recipe.model_copy(update={"validation": with_metric_names(recipe.validation)})
     recipe = with_extractor(recipe, folder, weights, taught_by(recipe, folder, parent), say)

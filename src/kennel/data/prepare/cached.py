@@ -1,14 +1,14 @@
-"""A folder, zip or tar of pictures, or a known set, that is trained on as it lies: packed once, and kept in
-the cache.
+"""A folder, zip or tar of pictures, or a known set: prepared once, and kept in the cache.
 
 A packed set is found again by the pictures' names and content and by its side, so that the same command opens
 the same set, and pictures that were added make another.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ LOOKED_AT = 256
 SMALLER = 0.1
 """The share of pictures that may be smaller than the side that is told: one thumbnail decides nothing."""
 
+IN_MEMORY = "images in memory"
+"""The kind of a packed set that was made of an array or a data set of PyTorch."""
 _SUFFIXES = re.compile(r"(\.(zip|tar|tgz|gz|bz2|xz|npz))+$", re.IGNORECASE)
 _OWN = ("dataset.json", "images.npy", "run.json")
 """Files of a packed set, whole or not, and of a run: such a folder is no collection of pictures."""
@@ -57,12 +59,6 @@ def is_known(path: Path) -> bool:
     return str(path) in KNOWN_SETS and not path.exists()
 
 
-def source_name(data: Path) -> str:
-    """What a set is called after: its folder or file, without the suffix of an archive; or a known set."""
-    path = data.resolve()
-    return _SUFFIXES.sub("", path.name) if path.is_file() else path.name
-
-
 def look(source: Path) -> Look:
     """Counts the pictures and reads headers; decodes nothing. Raises `DataError` for an unreadable source."""
     with open_source(source, PrepareOptions()) as opened:
@@ -84,32 +80,53 @@ def _side(collection: Collection, index: int) -> int:
 
 
 def prepared(
-    source: Path, size: int, on_progress: Callable[[int, int], None] | None = None
+    source: str | Path,
+    size: int | None,
+    on_progress: Callable[[int, int], None] | None = None,
+    options: PrepareOptions | None = None,
 ) -> tuple[ImageDataset, bool]:
     """The packed set of `source` at a side of `size` pixels, and whether it was made now.
 
-    It is what `kennel data prepare SOURCE DEST --size N` makes. Raises `DataError` where that does.
+    It is what `kennel data prepare SOURCE DEST --size N` makes, with `options` where they are given; `source`
+    is a path or a known set's name. Raises `DataError` where that does.
     """
-    place = place_of(source, size)
+    options = replace(options or PrepareOptions(), size=size)
+    place = place_of(source, size, options)
     if (place / "dataset.json").is_file():
         try:
             return ImageDataset(place), False
         except DataError:  # damaged, or of another kennel: it is made again
             pass
-    return prepare(source, place, PrepareOptions(size=size), on_progress, overwrite=True), True
+    return prepare(source, place, options, on_progress, overwrite=True), True
 
 
-def place_of(source: Path, size: int) -> Path:
-    """The folder in the cache of the packed set of `source` at this side, made or not."""
-    return cache_folder() / "prepared" / f"{_digest(source)}-{size}"
+def place_of(source: str | Path, size: int | None, options: PrepareOptions | None = None) -> Path:
+    """The folder in the cache of the prepared set of `source` at this side, made or not."""
+    digest = _digest(replace(options or PrepareOptions(), size=size), source)
+    return cache_folder() / "prepared" / f"{digest}-{size or 'own'}"
 
 
-def _digest(source: Path) -> str:
+def source_name(data: Path) -> str:
+    """What a set is called after: its folder or file; of one in the cache, what it was made of."""
+    path = data.resolve()
+    if path.parent == (cache_folder() / "prepared").resolve() and (path / "dataset.json").is_file():
+        provenance = ImageDataset(path).about.get("provenance", {})
+        name = Path(str(provenance.get("source", ""))).name
+        if provenance.get("kind") == IN_MEMORY:  # its name alone tells no two of them apart
+            return f"{name}-{path.name.rpartition('-')[2][:8]}"
+        return _SUFFIXES.sub("", name).replace(" ", "-") or path.name
+    return _SUFFIXES.sub("", path.name) if path.is_file() else path.name
+
+
+def _digest(options: PrepareOptions, source: str | Path) -> str:
     """Of the names and contents of all files, and of what makes a packed set of them."""
     digest = hashlib.blake2b(f"{FORMAT} {kennel.__version__}".encode(), digest_size=12)
-    if is_known(source):
+    if options != PrepareOptions(size=options.size):
+        digest.update(json.dumps(options.to_json(), sort_keys=True).encode())
+    if str(source) in KNOWN_SETS:
         digest.update(f"the known set {source}".encode())
         return digest.hexdigest()
+    source = Path(source)
     if not source.is_dir():
         digest.update(sha256_of(source).encode())
         return digest.hexdigest()

@@ -116,8 +116,12 @@ class PackedWriter:
         self._names.write(name + "\n")
         return True
 
-    def finish(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Completes the folder; returns the content of dataset.json: `about` and what is known only now."""
+    def finish(self, about: dict[str, Any], classes: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """Completes the folder; returns the content of dataset.json: `about` and what is known only now.
+
+        `classes` are their names, where these were not known at the beginning.
+        """
+        self._classes = self._classes if classes is None else classes
         self._names.close()
         if self._auto and self._all_grey:
             self._take_one_channel()

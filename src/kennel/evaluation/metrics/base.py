@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from kennel.evaluation.metrics.context import MetricContext, MetricSettings
-from kennel.registry import Registry
+from kennel.registry import Registry, same_definition
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 Usual: TypeAlias = bool | Literal["learned"]
@@ -80,7 +80,10 @@ def metric(
 
     def register(find: Callable[[MetricContext], MetricResult]) -> Callable[[MetricContext], MetricResult]:
         summary = (find.__doc__ or "").partition("\n")[0].rstrip(".")
-        METRICS.register(name)(Metric(name, label, better, summary, find, frozenset(needs), usual, least))
+        replace = name in METRICS.registered and same_definition(METRICS.registered[name].find, find)
+        METRICS.register(name, replace=replace)(
+            Metric(name, label, better, summary, find, frozenset(needs), usual, least)
+        )
         return find
 
     return register

@@ -1,0 +1,43 @@
+"""What `import kennel` offers: the commands as functions, runs as objects, one's own parts by name."""
+
+from kennel.api.functions import judge, load, plan, prepare, report, train
+from kennel.api.register import (
+    register_loss,
+    register_metric,
+    register_network,
+    register_recipe,
+    register_technique,
+)
+from kennel.api.run import Run, TrainedGenerator
+from kennel.data.dataset import ImageDataset as Dataset
+from kennel.engine.callback import Callback
+from kennel.engine.state import TrainState
+from kennel.evaluation.score import Score
+from kennel.losses import Loss
+from kennel.networks import Discriminator, Generator
+from kennel.techniques import LossTerm, Technique
+
+__all__ = [
+    "Callback",
+    "Dataset",
+    "Discriminator",
+    "Generator",
+    "Loss",
+    "LossTerm",
+    "Run",
+    "Score",
+    "Technique",
+    "TrainState",
+    "TrainedGenerator",
+    "judge",
+    "load",
+    "plan",
+    "prepare",
+    "register_loss",
+    "register_metric",
+    "register_network",
+    "register_recipe",
+    "register_technique",
+    "report",
+    "train",
+]

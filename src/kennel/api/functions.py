@@ -1,0 +1,288 @@
+"""The main functions: prepare, train, load, judge, report, plan."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kennel.api.display import Scores
+from kennel.api.images import (
+    Data,
+    Images,
+    PathLike,
+    device_of,
+    evaluated,
+    generator_at,
+    in_memory,
+    packed_from_memory,
+    path_of,
+)
+from kennel.api.run import Run, TrainedGenerator
+from kennel.config.compute import preset
+from kennel.config.recipe import ComponentConfig, Recipe, override
+from kennel.data.dataset import ImageDataset
+from kennel.data.memory_budget import parse_memory
+from kennel.data.prepare.cached import prepared
+from kennel.data.prepare.pipeline import prepare as prepare_to
+from kennel.data.sources.options import PrepareOptions
+from kennel.distributed.devices import training_device
+from kennel.engine.callback import Callback
+from kennel.engine.observer import Entry, TrainObserver
+from kennel.errors import DataError, RecipeError
+from kennel.networks.plain import Plain, register_pair
+from kennel.planning import Forecast, forecast
+from kennel.recipes import RECIPES, load_recipe
+from kennel.registry import unknown_name
+from kennel.reporting import write_report
+from kennel.runs.run_dir import RunDir
+from kennel.sampling.resolve import exported_file
+from kennel.training.request import FILES, Asked, budget_settings, default_run_dir, settle
+from kennel.training.run import train as train_run
+
+Settings = Sequence[str] | Mapping[str, Any]
+"""Changes to a recipe: `["batch_size=32", "techniques.ema=off"]`, or `{"batch_size": 32}`."""
+
+
+def prepare(
+    source: Data,
+    destination: PathLike | None = None,
+    *,
+    size: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> ImageDataset:
+    """Cleans pictures and packs them into a prepared set of `size` x `size` pixels, and opens it.
+
+    `source` is a folder, zip or tar of pictures, a known set's name, an array or tensor (N, C, H, W) of
+    uint8, or a data set of PyTorch whose items are images or (image, label). Without a `destination` the
+    set lies in the cache, under its content: a second call finds it there. `size` None is 64 for photographs
+    and for others the size that they have. `options` are those of `kennel data prepare` (`PrepareOptions`).
+    A prepared set is opened as it is. Raises `DataError`.
+    """
+    known = [one.name for one in fields(PrepareOptions)]
+    for name in options:
+        if name not in known:
+            raise DataError(str(unknown_name("option of prepare", name, known)))
+    place = None if destination is None else Path(destination)
+    if in_memory(source):
+        if options:
+            raise DataError(
+                f"{next(iter(options))} is for files of pictures: give images in memory only a size"
+            )
+        return packed_from_memory(source, size, place)
+    if isinstance(source, ImageDataset) or (place is None and (Path(str(source)) / "dataset.json").is_file()):
+        return source if isinstance(source, ImageDataset) else ImageDataset(Path(str(source)))
+    chosen = PrepareOptions(size=size, **options)
+    if place is None:
+        return prepared(_path_or_name(source), size, on_progress, chosen)[0]
+    return prepare_to(_path_or_name(source), place, chosen, on_progress, overwrite=overwrite)
+
+
+def train(
+    recipe: PathLike | Recipe,
+    data: Data,
+    out: PathLike | None = None,
+    *,
+    images: int | str | None = None,
+    epochs: float | None = None,
+    hours: float | None = None,
+    seed: int | None = None,
+    device: str | torch.device = "auto",
+    settings: Settings = (),
+    compute: str = "auto",
+    networks: tuple[Plain, Plain] | None = None,
+    size: int | None = None,
+    parent: PathLike | Run | None = None,
+    weights: PathLike | None = None,
+    resident: str = "auto",
+    quiet: bool = False,
+    observer: TrainObserver | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Trains a recipe on images and returns the run; the same call again continues where it stopped.
+
+    `recipe` is a name, a file, a `Recipe`, or "auto". `data`: see `prepare`; pictures are prepared into the
+    cache first, at `size` or what the recipe wants. `out` is the run's folder, by default `runs/RECIPE-SET`.
+    One of `images` (500_000, "500k"), `epochs` and `hours` is the budget, by default the recipe's.
+    `settings` change the recipe, `compute` is a preset of precision and speed. `networks` are one's own
+    generator and discriminator, as of `register_network`, in place of the recipe's; give them again to
+    continue. `parent` is a run whose weights a new one begins with. A line is printed at each tick, unless
+    `quiet`; an `observer` hears more, and `callbacks` act after each iteration and at each tick. Ctrl-C leaves a checkpoint and a run that is not `finished`. Raises
+    `KennelError`.
+    """
+    listener = observer or (TrainObserver() if quiet else _Printer())
+    place = training_device(device_of(device))
+    chosen = _recipe(recipe, networks)
+    changes = _settings(settings, seed, compute)
+    wanted = _size_wanted(chosen, changes)
+    path = path_of(data if size is None else prepare(data, size=size), wanted)
+    name = chosen.name if isinstance(chosen, Recipe) else Path(chosen).stem if _is_file(chosen) else chosen
+    run = default_run_dir(name, path) if out is None else Path(out)
+    first = parent.path if isinstance(parent, Run) else None if parent is None else Path(parent)
+    asked = Asked(
+        chosen,
+        path,
+        run,
+        first,
+        changes,
+        budget_settings(images, epochs, hours),
+        hours,
+        place,
+        None if weights is None else Path(weights),
+        parse_memory(resident),
+    )
+    settled, packed = settle(asked, listener.log, _no_bar)
+    finished = train_run(
+        settled,
+        packed,
+        run,
+        device=place,
+        weights=asked.weights,
+        observer=listener,
+        resident_bytes=asked.resident_bytes,
+        parent=first,
+        callbacks=callbacks,
+    )
+    return Run(run, place, finished=finished)
+
+
+def load(path: PathLike, *, device: str | torch.device = "auto", averaged: bool = True) -> TrainedGenerator:
+    """A run (as a `Run`), an exported .safetensors file, or a fetched generator by its name.
+
+    `averaged` False takes a run's weights as they were trained, without their average (EMA). Raises
+    `RunError` where there is none.
+    """
+    target, place = Path(path), device_of(device)
+    if exported_file(target) is not None:
+        return TrainedGenerator(target, place, averaged=averaged)
+    if not RunDir(target).exists():
+        TrainedGenerator(target, place).loaded()  # says what is wrong
+    return Run(target, place, averaged=averaged)
+
+
+def judge(
+    images: Images | TrainedGenerator,
+    data: Images,
+    metrics: str | Iterable[str] | None = None,
+    *,
+    checkpoint: str = "newest",
+    device: str | torch.device = "auto",
+    **settings: Any,
+) -> Scores:
+    """Scores of images, or of a generator's samples, against the real images `data`.
+
+    `images` and `data` are paths (a run's or an exported file's too), sets, or arrays (N, C, H, W) of uint8.
+    `metrics` are names, such as ["fid", "recall"]; None for the usual ones, "all" for all possible.
+    Keyword `settings`: `extractor` ("auto"), `weights` of it, `count` of images, `seed`, `truncation` of
+    samples, `size` and `fit` to bring all images to one size first, `held_out` real images, `precision`,
+    `batch_size`, and `settings`, a mapping of `MetricSettings`. Raises `JudgementError`, `DataError`,
+    `UnknownNameError`.
+    """
+    place = device_of(device)
+    if isinstance(images, TrainedGenerator):
+        return images.judge(data, metrics, checkpoint=checkpoint, **settings)
+    if isinstance(images, str | Path) and (loaded := generator_at(images, checkpoint, place)) is not None:
+        return evaluated(loaded, data, metrics, device=place, **settings)
+    return evaluated(images, data, metrics, device=place, **settings)
+
+
+def report(run: PathLike | Run) -> Path:
+    """Writes a run's `report.html` and `curves.png`; returns the page's path."""
+    return write_report(RunDir(run.path if isinstance(run, Run) else run))
+
+
+def plan(
+    recipe: PathLike | Recipe,
+    data: Data,
+    *,
+    out: PathLike | None = None,
+    images: int | str | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    device: str | torch.device = "auto",
+    settings: Settings = (),
+    compute: str = "auto",
+    seconds: float = 20.0,
+) -> Forecast:
+    """What `train` with the same arguments would take, measured for at most `seconds`; no run is begun.
+
+    The `Forecast` has `parameters`, `memory` and `disk` in bytes, `images_per_second`, `training_seconds`.
+    With `out`, the folder of a run, it is of what is left of that.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+    chosen = override(chosen, [*_settings(settings, seed, compute), *budget_settings(images, epochs)])
+    path = path_of(data, chosen.image.size)
+    if not (path / "dataset.json").is_file():
+        path = prepare(path, size=chosen.image.size).path
+    folder = None if out is None else Path(out)
+    return forecast(chosen, path, out=folder, device=device_of(device), seconds=seconds)
+
+
+class _Printer(TrainObserver):
+    """Prints what a run says, and a line at each tick."""
+
+    def log(self, sentence: str) -> None:
+        """Prints the sentence."""
+        print(sentence, flush=True)
+
+    def on_tick(self, entry: Entry) -> None:
+        """Prints the tick's images, speed and losses."""
+        names = {"images_per_second": "images/s", "discriminator_loss": "loss D", "generator_loss": "loss G"}
+        parts = [f"{title} {entry[name]:.4g}" for name, title in names.items() if name in entry]
+        print(f"{entry['images']:>11,} images  {'  '.join(parts)}", flush=True)
+
+
+@contextmanager
+def _no_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    yield lambda done, total: None
+
+
+def _recipe(recipe: PathLike | Recipe, networks: tuple[Plain, Plain] | None) -> str | Recipe:
+    """The recipe as it was given, with one's own networks where there are some."""
+    if networks is None:
+        return recipe if isinstance(recipe, Recipe) else str(recipe)
+    if not isinstance(networks, tuple) or len(networks) != 2:
+        raise RecipeError("networks is not a pair: give networks=(generator, discriminator)")
+    names = register_pair(*networks)
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+    parts = {"generator": ComponentConfig(name=names[0]), "discriminator": ComponentConfig(name=names[1])}
+    return chosen.model_copy(update=parts)
+
+
+def _size_wanted(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
+    """The size of images that a recipe asks for with these settings; None where it takes any."""
+    if isinstance(recipe, str):
+        if not (_is_file(recipe) or recipe in RECIPES):
+            return None
+        recipe = load_recipe(recipe)
+    return override(recipe, settings).image.size
+
+
+def _is_file(recipe: str) -> bool:
+    return Path(recipe).suffix in FILES
+
+
+def _settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
+    if isinstance(settings, str):
+        raise RecipeError(f"settings is '{settings}': give a list of them, or a dictionary")
+    if isinstance(settings, Mapping):
+        settings = [f"{key}={_as_text(value)}" for key, value in settings.items()]
+    return [*preset(compute), *([] if seed is None else [f"seed={seed}"]), *settings]
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _path_or_name(source: object) -> PathLike:
+    if isinstance(source, str | Path):
+        return source
+    raise DataError(
+        f"{type(source).__name__} cannot be prepared: give a path, a known set's name, an array "
+        "(N, C, H, W) of uint8 or a data set of PyTorch"
+    )

@@ -1,0 +1,133 @@
+"""Data in all forms that a user may have, as a packed set to train on or a source of images to evaluate."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kennel.api.display import Scores
+from kennel.data.dataset import ImageDataset
+from kennel.data.image_files import open_images
+from kennel.data.images import ArrayImages, ImageSource
+from kennel.data.prepare.cached import prepared
+from kennel.data.prepare.from_images import Indexed, from_array, from_dataset
+from kennel.data.resize import Resize, resized
+from kennel.data.sources.catalog import KNOWN_SETS
+from kennel.engine.builder import pick_device
+from kennel.errors import JudgementError
+from kennel.evaluation.checks import teacher_of
+from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
+from kennel.evaluation.metrics.base import metric_names
+from kennel.evaluation.metrics.context import MetricSettings
+from kennel.evaluation.score import ENOUGH
+from kennel.features.base import Precision
+from kennel.features.factory import better_extractor_note, open_extractor
+from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.resolve import exported_file, load_generator
+
+PathLike: TypeAlias = str | Path
+Data: TypeAlias = PathLike | ImageDataset | npt.NDArray[Any] | torch.Tensor | Indexed
+"""What can be trained on: a path to pictures or a prepared set, a known set's name, an opened set, an
+array or tensor (N, C, H, W) of uint8, or a data set of PyTorch whose items are images or (image, label)."""
+Images: TypeAlias = PathLike | ImageSource | npt.NDArray[Any] | torch.Tensor
+"""What can be evaluated or compared with: a path to pictures or a prepared set, a set, an array."""
+
+
+def device_of(device: str | torch.device) -> torch.device:
+    """The device of this name; "auto" takes CUDA, then MPS, then the CPU."""
+    return pick_device(str(device))
+
+
+def in_memory(data: object) -> bool:
+    """Whether this is an array, a tensor or a data set of PyTorch, and no path or set of kennel's."""
+    return not isinstance(data, str | Path | ImageDataset) and isinstance(data, Indexed)
+
+
+def packed_from_memory(data: Any, size: int | None, destination: Path | None = None) -> ImageDataset:
+    """The packed set of an array, tensor or data set of PyTorch."""
+    if isinstance(data, torch.Tensor):
+        data = data.cpu().numpy()
+    if isinstance(data, np.ndarray):
+        return from_array(data, size, destination)
+    return from_dataset(data, size, destination)
+
+
+def path_of(data: Data, size: int | None) -> Path:
+    """Where the data lie; what is in memory or known by name is prepared into the cache first."""
+    if isinstance(data, ImageDataset):
+        return data.path
+    if isinstance(data, str | Path):
+        if str(data) in KNOWN_SETS and not Path(data).exists():
+            return prepared(data, size)[0].path
+        return Path(data)
+    return packed_from_memory(data, size).path
+
+
+def source_of(images: Images, resize: Resize | None, name: str) -> ImageSource:
+    """Images to evaluate or to compare with."""
+    if isinstance(images, str | Path):
+        return open_images(images, resize)
+    if isinstance(images, torch.Tensor):
+        images = images.cpu().numpy()
+    if isinstance(images, np.ndarray):
+        return resized(ArrayImages(images, name), resize)
+    return resized(images, resize)
+
+
+def evaluated(
+    images: Images | LoadedGenerator,
+    data: Images,
+    metrics: str | Iterable[str] | None,
+    *,
+    extractor: str = "auto",
+    weights: PathLike | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    truncation: float | None = None,
+    size: int | None = None,
+    fit: str = "crop",
+    held_out: Images | None = None,
+    precision: Precision = "float32",
+    batch_size: int = 64,
+    settings: MetricSettings | Mapping[str, Any] | None = None,
+    device: torch.device | None = None,
+) -> Scores:
+    """What `kennel.judge` does once it knows its device and what is to be judged."""
+    device = device or torch.device("cpu")
+    names = metric_names(metrics.split(",") if isinstance(metrics, str) else metrics or ()) or None
+    resize = None if size is None else Resize(size, fit)
+    reference = source_of(data, resize, "the reference array")
+    if isinstance(images, LoadedGenerator):
+        # As many as the reference, up to Kaggle's number, and enough for FID's bias to matter less.
+        count = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
+        source = resized(images.sampled_set(count, seed, truncation), resize)
+    elif truncation is not None:
+        raise JudgementError("truncation is for samples of a generator, and these are images: leave it out")
+    else:
+        source = source_of(images, resize, "the array")
+    judging = open_extractor(
+        extractor,
+        None if weights is None else Path(weights),
+        device=device,
+        precision=precision,
+        of_set=reference.fingerprint,
+        teacher=teacher_of(source),
+    )
+    if not isinstance(settings, MetricSettings):
+        settings = MetricSettings(**{"seed": seed, "device": device, **(settings or {})})
+    unseen = None if held_out is None else source_of(held_out, resize, "the held-out array")
+    evaluator = Evaluator(reference, judging, held_out=unseen, batch=batch_size)
+    scores = evaluator.judge(source, names, count=count, settings=settings)
+    note = better_extractor_note(judging.name) if extractor == "auto" else ""
+    return Scores(scores, [*([note] if note else []), *evaluator.notes])
+
+
+def generator_at(path: PathLike, checkpoint: str, device: torch.device) -> LoadedGenerator | None:
+    """The generator of a run, an exported file or a fetched release; None where the path is none of these."""
+    target = Path(path)
+    if (target / "recipe.yaml").is_file() or exported_file(target) is not None:
+        return load_generator(target, checkpoint, device)
+    return None

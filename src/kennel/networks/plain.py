@@ -1,0 +1,200 @@
+"""Any `nn.Module` as a registered network: what `kennel.register_network` makes of a plain class."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from kennel.errors import RecipeError
+from kennel.networks.base import (
+    DISCRIMINATORS,
+    GENERATORS,
+    BatchStatistic,
+    Discriminator,
+    Generator,
+    Network,
+    NetworkSpec,
+)
+from kennel.shapes import Features, Images, Labels, Latents, Logits
+
+Plain: TypeAlias = nn.Module | Callable[[NetworkSpec], nn.Module]
+"""A module, of which each run begins with a copy; or a class or function that makes one from a spec."""
+
+
+class PlainGenerator(Generator):
+    """A module that maps latents (batch, latent), and labels where its `forward` has a second argument, to
+    images (batch, channels, size, size) in [-1, 1]."""
+
+    make: ClassVar[Callable[[NetworkSpec], nn.Module]]
+
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
+        """Makes the module for `spec`; raises `RecipeError` where that fails."""
+        super().__init__(spec, options)
+        self.module = _made(type(self).make, spec, "generator")
+        type(self).conditional = "optional" if _takes_labels(self.module) else "never"
+        _try(self, torch.zeros(2, spec.latent_dim), "latents")
+
+    def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
+        """Draws one image for each latent; raises `RecipeError` where their shape is not the set's."""
+        images = self.module(latents, labels) if self.conditional == "optional" else self.module(latents)
+        wanted = (len(latents), self.spec.channels, self.spec.size, self.spec.size)
+        if not isinstance(images, Tensor) or tuple(images.shape) != wanted:
+            raise RecipeError(
+                f"the generator {name_of(type(self))} returns {_shape(images)} where the set needs "
+                f"images of {wanted} (batch, channels, height, width)"
+            )
+        return images.float()
+
+
+class PlainDiscriminator(Discriminator):
+    """A module that maps images, and labels where its `forward` has a second argument, to raw logits:
+    (batch), (batch, outputs), or a map of them.
+
+    What it computes before its logits is not known: techniques that look at the last hidden layer need a
+    subclass of `Discriminator`.
+    """
+
+    make: ClassVar[Callable[[NetworkSpec], nn.Module]]
+
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
+        """Makes the module for `spec`; raises `RecipeError` where that fails."""
+        super().__init__(spec, options)
+        self.module = _made(type(self).make, spec, "discriminator")
+        type(self).conditional = "optional" if _takes_labels(self.module) else "never"
+        _try(self, torch.zeros(2, spec.channels, spec.size, spec.size), "images")
+
+    @property
+    def features_read_labels(self) -> bool:
+        """Whether the logits depend on the class: there is nothing between."""
+        return self.reads_labels
+
+    @property
+    def feature_width(self) -> int:
+        """Raises `RecipeError`: it is not known."""
+        self._refuse()
+
+    def features(self, images: Images, labels: Labels | None = None) -> Features:
+        """The logits themselves (batch, outputs), in place of the hidden layer that is not known."""
+        given = self.module(images, labels) if self.conditional == "optional" else self.module(images)
+        if not isinstance(given, Tensor) or given.ndim < 1 or len(given) != len(images):
+            raise RecipeError(
+                f"the discriminator {name_of(type(self))} returns {_shape(given)} for {len(images)} "
+                "images: expected one logit an image, (batch) or (batch, outputs)"
+            )
+        return given.reshape(len(given), -1)
+
+    def logits(self, features: Features, labels: Labels | None = None) -> Logits:
+        """What `features` gave, float32: (batch), or (batch, outputs) where there are several."""
+        values = features.float()
+        return values.squeeze(1) if values.shape[1] == 1 else values
+
+    def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
+        """Raises `RecipeError`: there is no head that could see it."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise RecipeError(
+            f"a technique of this recipe needs the last hidden layer of the discriminator "
+            f"{name_of(type(self))}, which a plain module does not tell: make it a subclass of "
+            "kennel.Discriminator (with `features` and `head`), or leave the technique out"
+        )
+
+
+def generator_class(given: Plain | type[Generator]) -> type[Generator]:
+    """`given` as a class to register: itself where it is a `Generator`, else one that wraps it."""
+    if isinstance(given, type) and issubclass(given, Generator):
+        return given
+    wrapped: type[Generator] = _wrapper(PlainGenerator, given)
+    return wrapped
+
+
+def discriminator_class(given: Plain | type[Discriminator]) -> type[Discriminator]:
+    """`given` as a class to register: itself where it is a `Discriminator`, else one that wraps it."""
+    if isinstance(given, type) and issubclass(given, Discriminator):
+        return given
+    wrapped: type[Discriminator] = _wrapper(PlainDiscriminator, given)
+    return wrapped
+
+
+def register_pair(generator: Plain, discriminator: Plain) -> tuple[str, str]:
+    """Registers both under the names of their classes, in place of earlier plain ones; returns the names.
+
+    Raises `ValueError` where a network that is no plain module has such a name.
+    """
+    player, opponent = generator_class(generator), discriminator_class(discriminator)
+    names = name_of(player), name_of(opponent)
+    GENERATORS.register(names[0], replace=_is_plain(GENERATORS.registered.get(names[0])))(player)
+    DISCRIMINATORS.register(names[1], replace=_is_plain(DISCRIMINATORS.registered.get(names[1])))(opponent)
+    return names
+
+
+def name_of(kind: type[nn.Module]) -> str:
+    """The name of a class or function without what it is defined in."""
+    return kind.__qualname__.rpartition(".")[2]
+
+
+def _is_plain(kind: type[nn.Module] | None) -> bool:
+    return kind is not None and issubclass(kind, PlainGenerator | PlainDiscriminator)
+
+
+def _wrapper(base: Any, given: Any) -> Any:
+    """A subclass of `base` that makes the module, and is called as what was given."""
+    if isinstance(given, nn.Module):
+        origin: Any = type(given)
+
+        def make(spec: NetworkSpec) -> nn.Module:
+            return copy.deepcopy(given)
+    else:
+        origin, make = given, given
+    if not callable(given) or not hasattr(origin, "__qualname__"):
+        raise RecipeError(
+            f"{given!r} is no network: give an nn.Module, or a class or function that makes one from a "
+            "NetworkSpec"
+        )
+    about = {
+        "make": staticmethod(make),
+        "__module__": origin.__module__,
+        "__qualname__": origin.__qualname__,
+        "__doc__": origin.__doc__,
+    }
+    if isinstance(origin, type) and _takes_labels(origin):
+        about["conditional"] = "optional"
+    return type(origin.__qualname__.rpartition(".")[2], (base,), about)
+
+
+def _made(make: Callable[[NetworkSpec], nn.Module], spec: NetworkSpec, kind: str) -> nn.Module:
+    module = make(spec)
+    if not isinstance(module, nn.Module):
+        raise RecipeError(
+            f"the {kind} {getattr(make, '__qualname__', make)} made {type(module).__name__}: "
+            "expected an nn.Module"
+        )
+    return module
+
+
+def _try(network: Network, inputs: Tensor, what: str) -> None:
+    """One pass, so that what does not fit is refused before a run begins; raises `RecipeError`."""
+    labels = torch.zeros(len(inputs), dtype=torch.int64) if network.spec.num_labels else None
+    try:
+        with torch.no_grad():
+            network.eval()(inputs, labels)
+    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RecipeError(
+            f"{name_of(type(network))} fails on {what} of shape {tuple(inputs.shape)}: {reason}"
+        ) from error
+    network.train()
+
+
+def _takes_labels(module: Any) -> bool:
+    """Whether `forward` has a second argument (beside `self`, of a class)."""
+    parameters = list(inspect.signature(module.forward).parameters.values())[isinstance(module, type) :]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in positional for parameter in parameters) >= 2
+
+
+def _shape(given: object) -> str:
+    return str(tuple(given.shape)) if isinstance(given, Tensor) else type(given).__name__
