@@ -23,12 +23,12 @@ from kennel.features.weights import (
     Package,
     Published,
     available,
-    file_sha256,
     load_weights,
     read_pickle_safely,
     tensors_digest,
     weights_folder,
 )
+from kennel.storage.hashing import file_sha256
 
 WHOLE_PREFERENCE = (Inception, Dinov2, Dinov2Base, Clip, MobileNet, EfficientNetLite0, EfficientNetLite1)
 """As `opening` has it: the tests' own conftest takes away what an installation brings."""

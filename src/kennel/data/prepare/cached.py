@@ -14,13 +14,14 @@ import numpy as np
 import kennel
 from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
-from kennel.data.sources.containers import FolderContainer, sha256_of
+from kennel.data.sources.containers import FolderContainer
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
 from kennel.data.sources.index import Collection
 from kennel.data.sources.options import PrepareOptions
 from kennel.data.sources.resolve import open_source
 from kennel.errors import DataError
 from kennel.storage.cache import cache_folder
+from kennel.storage.hashing import file_sha256
 
 LOOKED_AT = 256
 """Pictures, evenly among all, whose sides are looked at."""
@@ -88,7 +89,7 @@ def _digest(source: Path) -> str:
     """Of the names and contents of all files, and of what makes a packed set of them."""
     digest = hashlib.blake2b(f"{FORMAT} {kennel.__version__}".encode(), digest_size=12)
     if not source.is_dir():
-        digest.update(sha256_of(source).encode())
+        digest.update(file_sha256(source).encode())
         return digest.hexdigest()
     container = FolderContainer(source)
     for member in sorted(container.members(), key=lambda one: one.name):
