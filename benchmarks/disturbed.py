@@ -41,7 +41,7 @@ SETTINGS = (
 TICK = 16
 SERVED = (
     *("kennel.training.run", "kennel.evaluation.metrics.registered", "PIL.PngImagePlugin", "torch._dynamo"),
-    *("tensorboard.summary.writer.record_writer", "tensorboard.compat.proto.event_pb2"),
+    "torch.utils.tensorboard",
 )
 """What the server imports once for all processes."""
 
@@ -72,7 +72,7 @@ class Told(TrainObserver):
         """How far it came."""
         self.shown.value = images_seen
 
-    def should_stop(self, by: int) -> None:
+    def on_stop_requested(self, by: int) -> None:
         """The signal that asked."""
         self.by = by
 

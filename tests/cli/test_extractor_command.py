@@ -12,7 +12,8 @@ from kennel.features.catalog import DOWNLOADS
 from kennel.features.classifier import classifier_file_for, read_facts
 from kennel.features.inception import INCEPTION_WEIGHTS, Inception
 from kennel.features.mobilenet import MOBILENET_WEIGHTS
-from kennel.features.weights import file_sha256, weights_folder
+from kennel.features.weights import weights_folder
+from kennel.storage.hashing import file_sha256
 
 
 @pytest.fixture

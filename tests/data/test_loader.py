@@ -45,8 +45,8 @@ def test_a_batch_is_a_function_of_the_position_alone(stream):
 def test_pixels_and_labels_are_those_of_the_set_in_the_order_of_the_indices(stream):
     pixels, labels = stream.at(32)
     indices = stream.indices(32).numpy()
-    assert np.array_equal(pixels.numpy(), stream.packed.images[indices])
-    assert np.array_equal(labels.numpy(), stream.packed.labels[indices])
+    assert np.array_equal(pixels.numpy(), stream.dataset.images[indices])
+    assert np.array_equal(labels.numpy(), stream.dataset.labels[indices])
     assert pixels.dtype == torch.uint8
 
 
@@ -77,8 +77,8 @@ def test_streamed_and_resident_batches_are_identical_wherever_one_begins(packed_
 def test_a_process_may_take_its_rows_of_every_batch(packed_set, stream):
     whole, labels = stream.at(24)
     for rows in (slice(0, 3), slice(3, 8), slice(1, None, 2)):
-        room = stream.packed.images.nbytes if stream.is_resident else 0
-        with BatchLoader(stream.packed, 8, 0, CPU, resident_bytes=room, rows=rows) as part:
+        room = stream.dataset.images.nbytes if stream.is_resident else 0
+        with BatchLoader(stream.dataset, 8, 0, CPU, resident_bytes=room, rows=rows) as part:
             pixels, its_labels = part.at(24)
             assert torch.equal(pixels, whole[rows])
             assert torch.equal(its_labels, labels[rows])
@@ -165,15 +165,15 @@ def test_a_device_without_room_is_told_with_the_remedy(packed_set, monkeypatch):
 TEN_MILLION = """
 import resource, sys, time
 import torch
-from kennel.data.dataset import PackedSet
-from kennel.data.loader import Stream
+from kennel.data.dataset import ImageDataset
+from kennel.data.loader import BatchLoader
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) << 10
 
 before = peak()
-packed = PackedSet(sys.argv[1])
-with Stream(packed, 64, 0, torch.device("cpu"), 0) as stream:
+packed = ImageDataset(sys.argv[1])
+with BatchLoader(packed, 64, 0, torch.device("cpu"), 0) as stream:
     for position in (0, len(packed) - 64, 7 * len(packed)):
         for batch in range(12):
             pixels, labels = stream.at(position + 64 * batch)

@@ -18,7 +18,8 @@ from kennel.features.factory import open_extractor
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
 from kennel.features.hub_cache import CONFIG, TENSORS, Repository, fetch_repository, hub_folder_at_hand
 from kennel.features.pillow_bicubic import pillow_bicubic
-from kennel.features.weights import file_sha256, weights_folder
+from kennel.features.weights import weights_folder
+from kennel.storage.hashing import file_sha256
 
 Folders = dict[str, Path]
 

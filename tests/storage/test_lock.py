@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from kennel.errors import RunError
-from kennel.storage.lock import NAME, locked
+from kennel.storage.lock import HOLDER, NAME, locked
 
 HOLD = """
 import sys
@@ -86,8 +86,8 @@ def test_a_forked_child_does_not_hold_it_for_its_dead_parent(late, tmp_path):
 def test_a_dead_process_is_not_waited_for_longer_than_its_children_need(tmp_path, monkeypatch):
     monkeypatch.setattr("kennel.storage.lock.PATIENCE_SECONDS", 0.1)
     with holder(tmp_path) as child:
-        words = json.loads((tmp_path / NAME).read_text())
-        (tmp_path / NAME).write_text(json.dumps(words | {"pid": 2**22 + 1}))  # more than Linux gives
+        words = json.loads((tmp_path / HOLDER).read_text())
+        (tmp_path / HOLDER).write_text(json.dumps(words | {"pid": 2**22 + 1}))  # more than Linux gives
         with pytest.raises(RunError, match="wait for its end"), locked(tmp_path, "trained", print):
             pass
         child.stdin.close()
@@ -121,7 +121,7 @@ def test_of_many_that_come_and_go_only_one_is_inside(tmp_path):
 )
 def test_a_holder_that_has_not_said_who_it_is_is_another_process(tmp_path, words):
     with holder(tmp_path) as child:
-        (tmp_path / NAME).write_text(words)
+        (tmp_path / HOLDER).write_text(words)
         with pytest.raises(RunError, match="by another process: wait"), locked(tmp_path, "trained", print):
             pass
         child.stdin.close()
@@ -130,10 +130,10 @@ def test_a_holder_that_has_not_said_who_it_is_is_another_process(tmp_path, words
 def test_where_files_cannot_be_locked_it_is_said_and_the_block_runs(tmp_path, monkeypatch):
     import errno
 
-    def none_here(file):
+    def none_here(*given):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("kennel.storage.lock._lock", none_here)
+    monkeypatch.setattr("fcntl.flock", none_here)
     said = []
     with locked(tmp_path, "trained", said.append):
         said.append("inside")
@@ -148,4 +148,12 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
     (tmp_path / NAME).symlink_to("mine")
     with pytest.raises(OSError, match="symbolic links"), locked(tmp_path, "trained", print):
         pass
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_the_holders_words_is_replaced(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / HOLDER).symlink_to("mine")
+    with locked(tmp_path, "trained", print):
+        assert not (tmp_path / HOLDER).is_symlink()
     assert (tmp_path / "mine").read_text() == "precious"

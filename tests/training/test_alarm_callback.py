@@ -1,6 +1,5 @@
 """A run that goes wrong is told at once, and why; policies end it or take it back, repeatably."""
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from kennel.config.recipe import Recipe, override
-from kennel.engine.observer import TrainObserver
 from kennel.engine.optim import ScheduledOptimizer
 from kennel.engine.state import TrainState
 from kennel.errors import AlarmError
@@ -23,26 +21,11 @@ from kennel.training.alarm_callback import AlarmMonitor, loss_at_zero_logits
 from kennel.training.alarms.rules import DIVERSITY
 from kennel.training.restore import seed_after
 from kennel.training.run import train
+from observers import StopAt
 
 BATCH, TICK = 8, 16
 LAYER = "layers.2"
 """The generator's transposed convolution."""
-
-
-class Hearing(TrainObserver):
-    """Remembers what was said, and raises a Ctrl-C at the round that ends at `stop`."""
-
-    def __init__(self, stop: int = 0) -> None:
-        self.said: list[str] = []
-        self.stop = stop
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def on_iteration(self, images_seen: int, total: int) -> None:
-        if self.stop and images_seen >= self.stop:
-            self.stop = 0
-            signal.raise_signal(signal.SIGINT)
 
 
 class Sabotage(LossTerm):
@@ -179,7 +162,7 @@ def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypa
 def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
     what, words, policy, packed_set, tmp_path
 ):
-    hearing = Hearing()
+    hearing = StopAt()
     with pytest.raises(AlarmError, match="its last checkpoint is kept") as error:
         train(tiny(what, 32, f"alarms.policy={policy}"), packed_set(), tmp_path / "run", observer=hearing)
     assert "\n" not in str(error.value)
@@ -266,7 +249,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
 def test_no_optimiser_lets_a_gradient_that_is_not_finite_into_the_weights(optimiser, packed_set, tmp_path):
     settings = [f"{player}_optimizer.name={optimiser}" for player in ("generator", "discriminator")]
     found: list[dict[str, torch.Tensor]] = []
-    hearing = Hearing()
+    hearing = StopAt()
     recipe = tiny("term", 40, *settings)
 
     def keep(self: AlarmMonitor, state: TrainState) -> None:
@@ -388,7 +371,7 @@ def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_
 @pytest.mark.parametrize("what", ["spectrum", "weight"])
 def test_a_rollback_goes_back_before_the_signs_and_on_with_new_draws(what, packed_set, tmp_path):
     settings = ("alarms.policy=rollback", "alarms.rate_factor=0.5")
-    hearing, data = Hearing(), packed_set()
+    hearing, data = StopAt(), packed_set()
     assert train(tiny(what, 5 * TICK, *settings), data, tmp_path / "run", observer=hearing)
     folder = RunDir(tmp_path / "run")
     alarm, back = folder.alarms()
@@ -422,7 +405,7 @@ def test_a_run_resumes_bit_for_bit_across_its_rollback(what, images, back_to, st
     back = RunDir(tmp_path / "whole").alarms()[-1]
     assert (back["rollback"], back["back_to"]) == (1, back_to)
     for stop in stops:
-        assert not train(recipe, data, tmp_path / "stopped", observer=Hearing(stop))
+        assert not train(recipe, data, tmp_path / "stopped", observer=StopAt(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -499,8 +482,8 @@ def test_what_a_discriminator_that_knows_nothing_pays(name, loss):
 
 
 def test_alarms_may_change_when_a_run_goes_on(packed_set, tmp_path):
-    data, hearing = packed_set(), Hearing()
-    assert not train(tiny("nothing", 0), data, tmp_path / "run", observer=Hearing(40))
+    data, hearing = packed_set(), StopAt()
+    assert not train(tiny("nothing", 0), data, tmp_path / "run", observer=StopAt(40))
     changed = tiny("nothing", 0, "alarms.falling_diversity.below=0.4")
     assert train(changed, data, tmp_path / "run", observer=hearing)
     assert any("alarms.falling_diversity.below: 0.6 -> 0.4" in sentence for sentence in hearing.said)

@@ -15,7 +15,6 @@ from kennel.engine.compute_defaults import (
     refuse_graphs_elsewhere,
     with_compute_defaults,
 )
-from kennel.engine.observer import TrainObserver
 from kennel.errors import RecipeError
 from kennel.features.base import exact_inference
 from kennel.networks.layers.conv import Convolution
@@ -23,16 +22,9 @@ from kennel.planning import forecast
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
+from observers import StopAt
 
 CPU = torch.device("cpu")
-
-
-class Heard(TrainObserver):
-    def __init__(self):
-        self.said = []
-
-    def log(self, sentence):
-        self.said.append(sentence)
 
 
 def recipe(*settings: str) -> Recipe:
@@ -101,7 +93,7 @@ def test_the_networks_are_told_their_convolutions(packed_set):
 
 
 def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(packed_set, tmp_path):
-    data, run, heard = packed_set(), tmp_path / "run", Heard()
+    data, run, heard = packed_set(), tmp_path / "run", StopAt()
     train(recipe("budget.images=16"), data, run)
     assert RunDir(run).recipe().compute == defaults_for(CPU)
     train(recipe("compute.layout=contiguous"), data, run, observer=heard)
@@ -115,7 +107,7 @@ def test_a_run_writes_what_it_was_computed_by_and_may_change_what_only_rounds(pa
     [("0.5", "in another order, and dropout may draw other masks."), ("0", "rounded in another order.")],
 )
 def test_a_changed_speed_says_what_else_changes(dropout, ends, packed_set, tmp_path):
-    data, run, heard = packed_set(), tmp_path / "run", Heard()
+    data, run, heard = packed_set(), tmp_path / "run", StopAt()
     settings = [f"discriminator.dropout={dropout}"]
     train(recipe(*settings, "compute.layout=channels_last", "budget.images=16"), data, run)
     train(recipe(*settings, "compute.layout=contiguous"), data, run, observer=heard)

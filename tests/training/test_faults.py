@@ -3,11 +3,11 @@
 import json
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
 
-from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, CheckpointFormatError, RunError
 from kennel.reporting import write_report
 from kennel.runs import checkpoint
@@ -16,22 +16,9 @@ from kennel.sampling.load import load_run
 from kennel.storage import safetensors_io
 from kennel.storage.lock import locked
 from kennel.training.run import train
+from observers import StopAt
 
-
-class StopAt(TrainObserver):
-    """Asks the run to stop when it has shown so many images; remembers what was said."""
-
-    def __init__(self, images: int = 10**9) -> None:
-        self.images = images
-        self.said: list[str] = []
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def on_iteration(self, images_seen: int, total: int) -> None:
-        if images_seen >= self.images:
-            self.images = 10**9
-            signal.raise_signal(signal.SIGTERM)
+Terminated = partial(StopAt, by=signal.SIGTERM)
 
 
 def damage(path) -> None:
@@ -45,11 +32,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
 ):
     recipe, data = small_recipe("keep_checkpoints=1", "validation.every_ticks=0"), packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    assert not train(small_recipe("keep_checkpoints=2"), data, tmp_path / "run", observer=StopAt(72))
+    assert not train(small_recipe("keep_checkpoints=2"), data, tmp_path / "run", observer=Terminated(72))
     folder = RunDir(tmp_path / "run")
     newest, before = checkpoint.in_folder(folder.checkpoints)
     damage(newest)
-    watch = StopAt(72)  # stops again where the damaged one stood
+    watch = Terminated(72)  # stops again where the damaged one stood
     assert not train(recipe, data, tmp_path / "run", observer=watch)
     assert (
         f"The checkpoint {newest} is damaged: its checksum does not match: it is set aside, and the one "
@@ -74,12 +61,12 @@ def test_a_damaged_best_is_told_and_made_again_where_its_checkpoint_is_kept(
 ):
     recipe, data = small_recipe(*VALIDATED, "keep_checkpoints=100"), packed_set()
     assert train(recipe, data, tmp_path / "whole")
-    assert not train(recipe, data, tmp_path / "run", observer=StopAt(72))
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(72))
     best = RunDir(tmp_path / "run").best_checkpoint
     before = best.read_bytes()
     damage(best)
-    watch = StopAt()
-    assert not train(recipe, data, tmp_path / "run", observer=StopAt(80))
+    watch = Terminated()
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(80))
     assert checkpoint.load(best).metadata["checksum"] == checksum_in(before, tmp_path)
     damage(best)
     assert train(recipe, data, tmp_path / "run", observer=watch)
@@ -103,10 +90,10 @@ def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
     values = {32: 5.0, 64: 6.0, 96: 7.0, 128: 4.0}
     monkeypatch.setattr(Validator, "values", lambda self, generator, images: {"fid": values[images]})
     recipe, data = small_recipe(*VALIDATED, "keep_checkpoints=1"), packed_set()
-    assert not train(recipe, data, tmp_path / "run", observer=StopAt(104))
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(104))
     best = RunDir(tmp_path / "run").best_checkpoint
     best.write_bytes(b"nothing of use")
-    watch = StopAt()
+    watch = Terminated()
     assert train(recipe, data, tmp_path / "run", observer=watch)
     assert any("the run goes on, and the next best takes its place" in sentence for sentence in watch.said)
     assert load_run(tmp_path / "run", "best").images_seen == 128
@@ -116,7 +103,7 @@ def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
 
 def test_what_a_killed_process_left_is_swept_and_nothing_else(small_recipe, packed_set, tmp_path):
     data = packed_set()
-    assert not train(small_recipe(), data, tmp_path / "run", observer=StopAt(72))
+    assert not train(small_recipe(), data, tmp_path / "run", observer=Terminated(72))
     folder = RunDir(tmp_path / "run")
     left = [
         folder.checkpoints / ".000000000096.safetensors.4711.part",
@@ -139,7 +126,7 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(small_recipe, pack
 
 def test_a_second_process_is_refused_and_reading_is_not(small_recipe, packed_set, tmp_path):
     recipe, data, out = small_recipe(), packed_set(), tmp_path / "run"
-    assert not train(recipe, data, out, observer=StopAt(72))
+    assert not train(recipe, data, out, observer=Terminated(72))
     there = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with locked(out, "trained", print):
         with pytest.raises(
@@ -169,7 +156,7 @@ def test_a_checkpoint_of_a_newer_kennel_is_refused_and_left_alone(
     with monkeypatch.context() as newer:
         newer.setattr(safetensors_io, "FORMAT", 3)
         newer.setattr("kennel.__version__", "9.1")
-        assert not train(recipe, data, tmp_path / "run", observer=StopAt(72))
+        assert not train(recipe, data, tmp_path / "run", observer=Terminated(72))
     there = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
     with pytest.raises(
         CheckpointFormatError, match=r"has format 3, written by kennel 9\.1, .*: update kennel"
@@ -183,7 +170,7 @@ def test_a_checkpoint_without_what_a_resume_needs_is_refused_by_name(
     small_recipe, packed_set, tmp_path, lacking
 ):
     recipe, data = small_recipe(), packed_set()
-    assert not train(recipe, data, tmp_path / "run", observer=StopAt(72))
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(72))
     newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
     about = {name: value for name, value in newest.metadata.items() if name not in (lacking, "checksum")}
     checkpoint.save(newest.path, newest.tensors, about)
@@ -214,7 +201,7 @@ def test_a_state_that_does_not_fit_is_refused_in_one_sentence_before_a_kernel_tr
     small_recipe, packed_set, tmp_path, name, shape
 ):
     recipe, data = small_recipe(), packed_set()
-    assert not train(recipe, data, tmp_path / "run", observer=StopAt(72))
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(72))
     newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
     about = {key: value for key, value in newest.metadata.items() if key != "checksum"}
     tensors = {key: value for key, value in newest.tensors.items() if key != name}
@@ -230,7 +217,7 @@ def test_a_state_that_does_not_fit_is_refused_in_one_sentence_before_a_kernel_tr
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"data": 5}', "[" * 100_000])
 def test_a_damaged_run_json_is_told_in_one_sentence(small_recipe, packed_set, tmp_path, text):
     data = packed_set()
-    assert not train(small_recipe(), data, tmp_path / "run", observer=StopAt(72))
+    assert not train(small_recipe(), data, tmp_path / "run", observer=Terminated(72))
     (tmp_path / "run" / "run.json").write_text(text)
     with pytest.raises(RunError, match=r"run\.json is damaged: bring it back from a copy, or begin anew"):
         train(small_recipe(), data, tmp_path / "run")
@@ -251,14 +238,14 @@ def test_events_after_the_point_of_return_are_void_at_once_and_for_any_length_of
     def killed(*given: object) -> None:
         raise KeyboardInterrupt
 
-    assert not train(small_recipe(), data, out, observer=StopAt(40))
+    assert not train(small_recipe(), data, out, observer=Terminated(40))
     with monkeypatch.context() as dying:  # after the tick's line and its events, before its checkpoint
         dying.setattr("kennel.training.checkpointing.checkpoint.save", killed)
         with pytest.raises(KeyboardInterrupt):
             train(small_recipe(), data, out)
     assert steps("generator_loss") == [32, 64]
     # Stopped again before the next tick, so that nothing is written in place of what is void.
-    assert not train(small_recipe(), data, out, observer=StopAt(48))
+    assert not train(small_recipe(), data, out, observer=Terminated(48))
     assert steps("generator_loss") == [line["images"] for line in folder.log()] == [32]
     # A clock that was set back, and other ticks: 40 images each from here on.
     monkeypatch.setattr("kennel.training.tensorboard.time.time", lambda: 1_000_000_000.0)
@@ -270,7 +257,7 @@ def test_events_after_the_point_of_return_are_void_at_once_and_for_any_length_of
 def test_a_record_that_a_crash_cut_off_hides_no_later_event(small_recipe, packed_set, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data, out = packed_set(), tmp_path / "run"
-    assert not train(small_recipe(), data, out, observer=StopAt(72))
+    assert not train(small_recipe(), data, out, observer=Terminated(72))
     (events,) = RunDir(out).tensorboard.iterdir()
     with events.open("ab") as file:
         file.write(b"\x20\0\0\0\0\0")
@@ -284,7 +271,7 @@ def test_events_of_an_older_kennels_writer_are_gone_on_from(small_recipe, packed
     writers = pytest.importorskip("torch.utils.tensorboard")
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data, out = packed_set(), tmp_path / "run"
-    assert not train(small_recipe(), data, out, observer=StopAt(72))
+    assert not train(small_recipe(), data, out, observer=Terminated(72))
     folder = RunDir(out)
     for path in folder.tensorboard.iterdir():
         path.unlink()

@@ -11,14 +11,7 @@ from kennel.errors import CheckpointError, RecipeError, RunError
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
-
-
-class Listening(TrainObserver):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
+from observers import StopAt
 
 
 @pytest.fixture
@@ -55,7 +48,7 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
 ):
     old, data = parent
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    watch = Listening()
+    watch = StopAt()
     recipe = kept_first(
         small_recipe("batch_size=16", "loss.name=lsgan", "generator_optimizer.learning_rate=1e-3")
     )
@@ -117,7 +110,7 @@ def test_a_technique_that_begins_anew_is_named_and_its_copies_are_of_the_forked_
     old, data = parent
     bare = kept_first(small_recipe().model_copy(update={"techniques": ()}))
     assert train(bare, data, tmp_path / "bare", parent=old)
-    watch = Listening()
+    watch = StopAt()
     recipe = kept_first(small_recipe("techniques.historical_averaging=on"))
     assert train(recipe, data, tmp_path / "new", parent=tmp_path / "bare", observer=watch)
     assert any("; ema, historical_averaging begin anew." in sentence for sentence in watch.said), watch.said
@@ -171,7 +164,7 @@ def test_a_damaged_newest_of_the_parent_is_told_and_the_one_before_is_taken(pare
     old, data = parent
     newest = checkpoint.in_folder(RunDir(old).checkpoints)[0]
     newest.write_bytes(newest.read_bytes()[:-1])
-    watch = Listening()
+    watch = StopAt()
     assert train(small_recipe(), data, tmp_path / "new", parent=old, observer=watch)
     assert json.loads((tmp_path / "new" / "run.json").read_text())["parent"]["images_seen"] == 96
     assert any("the one before is taken" in sentence for sentence in watch.said)

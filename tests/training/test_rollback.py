@@ -2,6 +2,7 @@
 
 import json
 import signal
+from functools import partial
 
 import pytest
 
@@ -12,23 +13,12 @@ from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.techniques import TECHNIQUES, ForwardOutput, LossTerm
 from kennel.training.run import train
+from observers import StopAt
 
 VALIDATED = ("validation.every_ticks=1", "validation.num_samples=20")
 
 
-class Hearing(TrainObserver):
-    """Remembers what was said, and asks the run to stop where it has shown `stop` images."""
-
-    def __init__(self, stop: int = 0) -> None:
-        self.said: list[str] = []
-        self.stop = stop
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def on_iteration(self, images_seen: int, total: int) -> None:
-        if images_seen == self.stop:
-            signal.raise_signal(signal.SIGTERM)
+Terminated = partial(StopAt, by=signal.SIGTERM)
 
 
 def flip(path) -> None:
@@ -43,14 +33,14 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_never_trained_on(
     data = packed_set()
     assert train(small_recipe("seed=5"), data, tmp_path / "other")
     assert train(small_recipe(), data, tmp_path / "whole")
-    assert not train(small_recipe(), data, tmp_path / "run", observer=Hearing(64))
+    assert not train(small_recipe(), data, tmp_path / "run", observer=Terminated(64))
     foreign = checkpoint.in_folder(RunDir(tmp_path / "other").checkpoints)[0]
     place = RunDir(tmp_path / "run").checkpoints / foreign.name
     place.write_bytes(foreign.read_bytes())
     with pytest.raises(CheckpointError, match="of another run, with another recipe or other data"):
         checkpoint.load(place, checkpoint.newest(RunDir(tmp_path / "whole").checkpoints).metadata["run"])
     assert load_run(tmp_path / "run").images_seen == 64
-    watch = Hearing()
+    watch = Terminated()
     assert train(small_recipe(), data, tmp_path / "run", observer=watch)
     assert any("of another run" in sentence and "set aside" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
@@ -62,7 +52,7 @@ def test_a_checkpoint_under_a_wrong_name_is_set_aside(small_recipe, packed_set, 
     before = outcome(tmp_path / "run")
     newest = checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints)[0]
     newest.rename(newest.with_name(checkpoint.name_for(9999)))
-    watch = Hearing()
+    watch = Terminated()
     assert train(small_recipe(), data, tmp_path / "run", observer=watch)
     assert any("of 128 images by another name: it is set aside" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == before
@@ -83,7 +73,7 @@ def test_where_no_numbered_checkpoint_is_left_the_best_is_gone_on_from(
     assert best == 64
     for path in checkpoint.in_folder(folder.checkpoints):
         path.unlink()
-    watch = Hearing()
+    watch = Terminated()
     assert train(recipe, data, tmp_path / "run", observer=watch)
     assert f"No numbered checkpoint is left: the best, of {best:,} images, is taken." in watch.said
     assert [line["images"] for line in folder.log()] == [32, 64, 96, 128]
@@ -108,7 +98,7 @@ def test_a_damaged_best_is_not_made_again_from_one_that_is_not_the_best(small_re
     best = RunDir(tmp_path / "run").best_checkpoint
     flip(best)
     damaged = best.read_bytes()
-    watch = Hearing()
+    watch = Terminated()
     # By another metric the best is sought anew: "at 0 images" is where nothing was measured yet.
     changed = small_recipe(
         *VALIDATED, "keep_checkpoints=100", "alarms.policy=rollback", "validation.metric=recall"
@@ -170,7 +160,7 @@ def test_a_rollback_leaves_the_best_as_it_is(small_recipe, packed_set, tmp_path,
 
 def test_a_log_that_is_lost_costs_a_run_that_rolls_back_no_checkpoint(small_recipe, packed_set, tmp_path):
     recipe, data = small_recipe("alarms.policy=rollback"), packed_set()
-    assert not train(recipe, data, tmp_path / "run", observer=Hearing(72))
+    assert not train(recipe, data, tmp_path / "run", observer=Terminated(72))
     folder = RunDir(tmp_path / "run")
     folder.log_file.unlink()
     assert train(recipe, data, tmp_path / "run")

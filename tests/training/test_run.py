@@ -1,7 +1,6 @@
 """A run that stopped and went on is bit for bit the run that never stopped; nothing half-fits."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from kennel.config.recipe import Recipe, override
 from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_step, pick_device, resolve
 from kennel.engine.compute_defaults import with_compute_defaults
-from kennel.engine.observer import TrainObserver
 from kennel.errors import DataError, RecipeError, RunError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS
@@ -22,6 +20,7 @@ from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.techniques import TECHNIQUES
 from kennel.training.run import train
+from observers import StopAt
 
 TINY = [
     "batch_size=8",
@@ -62,22 +61,6 @@ def tiny(name: str, *settings: str) -> Recipe:
 def bare(name: str, *settings: str) -> Recipe:
     """A tiny recipe without its techniques."""
     return override(tiny(name).model_copy(update={"techniques": ()}), settings)
-
-
-class StopAt(TrainObserver):
-    """Raises a Ctrl-C when the run has shown so many images; remembers what was said."""
-
-    def __init__(self, images: int) -> None:
-        self.images = images
-        self.said: list[str] = []
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-    def on_iteration(self, images_seen: int, total: int) -> None:
-        if images_seen >= self.images:
-            self.images = 10**9
-            signal.raise_signal(signal.SIGINT)
 
 
 def outcome(run: Path) -> dict[str, object]:

@@ -6,21 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, DataError, OtherRunError, RunError
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.rollback import _newest_good
 from kennel.training.run import train
-
-
-class Listener(TrainObserver):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
+from observers import StopAt
 
 
 @pytest.fixture
@@ -49,7 +41,7 @@ def test_another_runs_checkpoint_is_refused_by_sample_judge_and_rollback(two_run
 def test_a_recipe_that_was_edited_by_hand_is_told_as_such(two_runs, small_recipe, tmp_path):
     own, other, data = two_runs
     shutil.copy(other.recipe_file, own.recipe_file)
-    watch = Listener()
+    watch = StopAt()
     with pytest.raises(OtherRunError, match=r"2 checkpoints in .* are whole and of another recipe"):
         train(small_recipe("seed=2"), data, own.path, observer=watch)
     assert not list(own.checkpoints.glob("*.damaged"))

@@ -6,12 +6,12 @@ import threading
 import pytest
 
 from kennel.config.recipe import override
-from kennel.engine.observer import TrainObserver
 from kennel.errors import DataError
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
+from observers import StopAt
 
 RECIPE = override(
     get_recipe("dcgan"),
@@ -29,14 +29,12 @@ RECIPE = override(
 )
 
 
-class Meddler(TrainObserver):
+class Meddler(StopAt):
     """Does something once, when the run has shown 64 images; remembers what was said."""
 
     def __init__(self, act=lambda: None):
-        self.act, self.said = act, []
-
-    def log(self, sentence):
-        self.said.append(sentence)
+        super().__init__()
+        self.act = act
 
     def on_iteration(self, images_seen, total):
         if images_seen == 64:

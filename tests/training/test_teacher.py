@@ -22,6 +22,7 @@ from kennel.runs.teacher import teacher_of
 from kennel.sampling.load import load_run, sampled_set
 from kennel.sampling.sample_files import write_samples
 from kennel.training.run import train
+from observers import StopAt
 
 BY_A_TEACHER = "discriminator.name=looks_through"
 
@@ -46,16 +47,7 @@ def taught(small_recipe, packed_set, tmp_path):
     data = packed_set(size=8)
 
     def make(*settings, out="run", **options):
-        from kennel.engine.observer import TrainObserver
-
-        class Listener(TrainObserver):
-            def __init__(self):
-                self.said = []
-
-            def log(self, sentence):
-                self.said.append(sentence)
-
-        watch = Listener()
+        watch = StopAt()
         recipe = small_recipe(
             BY_A_TEACHER, "discriminator.base_channels=4", "budget.images=32", "num_ticks=2", *settings
         )

@@ -43,7 +43,7 @@ def events(run) -> list[tuple[int, str, object]]:
     shown = []
     for tag in found.Tags()["tensors"]:
         plugin = found.SummaryMetadata(tag).plugin_data.plugin_name
-        assert plugin == ("text" if tag == "alarms" else "scalars")
+        assert plugin == ("text" if tag == "alarms/text_summary" else "scalars")
         for one in found.Tensors(tag):
             value = make_ndarray(one.tensor_proto).item()
             shown.append((one.step, tag, value.decode() if plugin == "text" else value))
@@ -130,7 +130,7 @@ def test_a_run_that_stops_before_its_first_round_looks_at_its_first_weights_once
 def test_tensorboard_reads_alarms_as_text_and_spectra_in_groups(small_recipe, packed_set, tmp_path):
     assert train(small_recipe(*WATCHED), packed_set(), tmp_path / "run")
     folder, read = RunDir(tmp_path / "run"), events(tmp_path / "run")
-    texts = [(step, value) for step, tag, value in read if tag == "alarms"]
+    texts = [(step, value) for step, tag, value in read if tag == "alarms/text_summary"]
     assert texts == [(line["images"], line["alarms"]) for line in folder.log() if "alarms" in line]
     for line in folder.spectra()[1:]:  # that of 0 images has no tick
         for player in ("generator", "discriminator"):

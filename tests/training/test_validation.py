@@ -1,12 +1,9 @@
 """Validation while training: any metric decides, others are logged, no improvement ends a run."""
 
-import signal
-
 import pytest
 
 from kennel.config.recipe import override
 from kennel.engine.best_metric import BestMetric
-from kennel.engine.observer import TrainObserver
 from kennel.errors import KennelError, RecipeError
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
@@ -14,6 +11,7 @@ from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
 from kennel.training.validation import Validator
+from observers import StopAt
 
 TINY = (
     *(
@@ -28,32 +26,8 @@ TINY = (
 TICK = 16
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "cache"))
-
-
 def tiny(*settings):
     return override(get_recipe("digits"), [*TINY, *settings])
-
-
-class Listener(TrainObserver):
-    """Remembers what was said; asks the run to stop when it has shown so many images."""
-
-    def __init__(self, stop_at=10**9):
-        self.stop_at = stop_at
-        self.said = []
-
-    def log(self, sentence):
-        self.said.append(sentence)
-
-    def on_iteration(self, images_seen, total):
-        if images_seen >= self.stop_at:
-            self.stop_at = 10**9
-            signal.raise_signal(signal.SIGINT)
-
-    def heard(self, words):
-        return any(words in sentence for sentence in self.said)
 
 
 @pytest.fixture
@@ -80,7 +54,7 @@ def outcome(run):
 
 def test_any_metric_decides_and_others_are_logged_beside_it(packed_set, tmp_path):
     recipe = tiny("validation.metric=kid", "validation.extra_metrics=prdc,fid", "num_ticks=4")
-    watch = Listener()
+    watch = StopAt()
     assert train(recipe, packed_set(), tmp_path / "run", observer=watch)
     log = RunDir(tmp_path / "run").log()
     measured = [
@@ -108,7 +82,7 @@ def test_a_run_ends_when_its_metric_has_not_improved_for_so_many_validations(
     metric, values, packed_set, tmp_path, scripted
 ):
     scripted(metric, values)
-    watch = Listener()
+    watch = StopAt()
     recipe = tiny(f"validation.metric={metric}", "validation.patience=2")
     assert train(recipe, packed_set(), tmp_path / "run", observer=watch)
     folder = RunDir(tmp_path / "run")
@@ -133,7 +107,7 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     data, run = packed_set(), tmp_path / "run"
     train(tiny("validation.patience=2"), data, run)
     before = outcome(run)
-    watch = Listener()
+    watch = StopAt()
     assert train(tiny("validation.patience=2"), data, run, observer=watch)
     assert outcome(run) == before
     assert watch.said[-1].startswith(
@@ -141,7 +115,7 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     )
     assert not watch.heard("Going on")
 
-    watch = Listener()
+    watch = StopAt()
     assert train(tiny("validation.patience=null"), data, run, observer=watch)
     assert watch.heard("validation.patience: 2 -> None. The training itself is the same.")
     assert RunDir(run).log()[-1]["images"] == 128
@@ -159,7 +133,7 @@ def test_a_run_stopped_by_hand_ends_early_where_one_that_never_stopped_does(
     data, recipe = packed_set(), tiny("validation.patience=4")
     train(recipe, data, tmp_path / "whole")
     assert RunDir(tmp_path / "whole").log()[-1]["images"] == 6 * TICK
-    assert not train(recipe, data, tmp_path / "stopped", observer=Listener(stop))
+    assert not train(recipe, data, tmp_path / "stopped", observer=StopAt(stop))
     assert train(recipe, data, tmp_path / "stopped")
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 
@@ -169,9 +143,9 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 ):
     data, run = packed_set(), tmp_path / "run"
     scripted("fid", [1, 2, 2, 2, 2, 2, 2, 2])
-    assert not train(tiny(), data, run, observer=Listener(3 * TICK))
+    assert not train(tiny(), data, run, observer=StopAt(3 * TICK))
     scripted("kid", [9, 9, 9, 8, 7, 8, 9, 9])
-    watch = Listener()
+    watch = StopAt()
     assert train(tiny("validation.metric=kid", "validation.extra_metrics=recall"), data, run, observer=watch)
     assert watch.heard(
         "Validation changed: validation.metric: fid -> kid; validation.extra_metrics: [] -> ['recall']"
@@ -183,7 +157,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
-    assert not train(tiny(), data, run, observer=Listener(TICK))
+    assert not train(tiny(), data, run, observer=StopAt(TICK))
     with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.num_samples: 30 -> 31\)"):
         train(tiny("validation.num_samples=31"), data, run)
 

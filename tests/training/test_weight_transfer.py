@@ -7,7 +7,6 @@ import torch
 
 from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import build_step, resolve
-from kennel.engine.observer import TrainObserver
 from kennel.errors import CheckpointError, RunError
 from kennel.reporting import write_report
 from kennel.runs import checkpoint
@@ -15,16 +14,9 @@ from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
 from kennel.training.run import train
 from kennel.training.weight_transfer import transfer_weights
+from observers import StopAt
 
 CPU = torch.device("cpu")
-
-
-class Listening(TrainObserver):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def log(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 def by_class(recipe):
@@ -68,7 +60,7 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
 ):
     old = parent()
     data = packed_set(name="children", classes=3, count=50)
-    watch = Listening()
+    watch = StopAt()
     recipe = by_class(small_recipe("num_classes=null"))
     assert train(recipe, data, tmp_path / "new", parent=old, observer=watch)
     (sentence,) = [one for one in watch.said if "begins with the weights of" in one]

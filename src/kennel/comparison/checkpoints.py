@@ -151,11 +151,11 @@ def largest_singular_values(networks: Networks) -> SingularValues:
     return found
 
 
-def grown(before: Compared, after: Compared, player: str, most: int = 3) -> list[tuple[str, float, float]]:
-    """The layers of a player that grew by the largest factor: name, value before, value after."""
+def grown(before: Compared, after: Compared, player: str) -> list[tuple[str, float, float]]:
+    """The three layers of a player that grew by the largest factor: name, value before, value after."""
     old, new = before.singular_values[player], after.singular_values[player]
     by_factor = sorted(old, key=lambda layer: -_factor(old[layer], new[layer]))
-    return [(layer, old[layer], new[layer]) for layer in by_factor[:most]]
+    return [(layer, old[layer], new[layer]) for layer in by_factor[:3]]
 
 
 def _factor(before: float, after: float) -> float:

@@ -76,7 +76,7 @@ def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
     # Room for a bin on each side, and always for a square in the middle.
     low = max(0, min(int(filled.min(initial=20)), 16) - 2)
     high = min(len(before), max(int(filled.max(initial=20)), 24) + 3)
-    figure, axes = _figure(7.2, 3.8)
+    figure, axes = _figure(3.8)
     width = edges[1] - edges[0]
     for counts, colour, word in ((before, _PALE, "before"), (after, _STRONG, "after")):
         axes.bar(
@@ -98,7 +98,7 @@ def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
 def _class_figure(dataset: ImageDataset, path: Path) -> Path:
     counts = np.sort(np.asarray(dataset.about["class_counts"]))[::-1]
     parts = quartiles(counts.tolist())
-    figure, axes = _figure(7.2, 3.8)
+    figure, axes = _figure(3.8)
     axes.bar(np.arange(1, len(counts) + 1), counts, width=0.9, color=_STRONG)
     for value, word in ((parts.lower, "25%"), (parts.median, "50%"), (parts.upper, "75%")):
         axes.axhline(value, color=_INK, linewidth=0.8, linestyle=":")
@@ -127,7 +127,7 @@ def _drop_figure(report: dict[str, Any], path: Path) -> Path:
     rows = [("kept", report["kept"]), *report["dropped"].items()][::-1]
     names = [name for name, _ in rows]
     counts: npt.NDArray[np.int64] = np.array([count for _, count in rows], np.int64)
-    figure, axes = _figure(7.2, 1.2 + 0.36 * len(rows))
+    figure, axes = _figure(1.2 + 0.36 * len(rows))
     colours = [_STRONG if name == "kept" else _PALE for name in names]
     bars = axes.barh(names, counts, color=colours, height=0.72)
     axes.bar_label(
@@ -141,12 +141,12 @@ def _drop_figure(report: dict[str, Any], path: Path) -> Path:
     return _save(figure, path)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(height: float) -> tuple[Any, Any]:
     """A figure without a window, whatever the machine has (and no state shared with the caller's pyplot)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(7.2, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):

@@ -10,7 +10,6 @@ Both give the same batches, bit for bit.
 """
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,9 +107,7 @@ class BatchLoader:
     def __enter__(self) -> "BatchLoader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

@@ -4,12 +4,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 _CLOSING_SECONDS = 1.0
-"""How long closing waits for a read that hangs. The thread is a daemon: the process never waits for it."""
+"""How long closing waits for a read that hangs."""
 
 
 class Prefetcher(Generic[T]):
@@ -21,82 +23,59 @@ class Prefetcher(Generic[T]):
 
     def __init__(self, make: Callable[[int], T], step: int, depth: int) -> None:
         """`make` is called in the thread alone, which begins with the first question."""
-        self._work = _Work(make, step, depth)
-        self._thread: threading.Thread | None = None
+        self._step, self._depth = step, depth
+        self._tasks: SimpleQueue[tuple[int, Future[T]] | None] = SimpleQueue()
+        self._ahead: deque[tuple[int, Future[T]]] = deque()
+        # A daemon, unlike the threads of an executor: a read that hangs does not keep the process.
+        self._thread = threading.Thread(
+            target=_work, args=(make, self._tasks), name="kennel-ahead", daemon=True
+        )
         # Whoever forgets to close still leaves no thread behind: it does not hold this object.
-        weakref.finalize(self, self._work.stop)
+        self._stop = weakref.finalize(self, _stop, self._ahead, self._tasks)
 
     def at(self, position: int) -> T:
         """The value at `position`, waited for where it is not ready; a signal's handler runs meanwhile."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work.run, name="kennel-ahead", daemon=True)
+        if not self._stop.alive:
+            raise RuntimeError("what is made ahead was closed: open it anew")
+        if not self._thread.ident:
             self._thread.start()
-        return self._work.take(position)
+        if not self._ahead or self._ahead[0][0] != position:
+            _drop(self._ahead)
+            self._add(position)
+        value = self._ahead[0][1].result()
+        self._ahead.popleft()
+        for number in range(len(self._ahead), self._depth):
+            self._add(position + (number + 1) * self._step)
+        return value
+
+    def _add(self, position: int) -> None:
+        self._ahead.append((position, Future()))
+        self._tasks.put(self._ahead[-1])
 
     def close(self) -> None:
         """Ends the thread and drops what is ready; afterwards nothing may be asked for."""
-        self._work.stop()
-        if self._thread is not None:
+        self._stop()
+        if self._thread.ident:
             self._thread.join(_CLOSING_SECONDS)
 
 
-class _Work(Generic[T]):
-    """What the thread and its owner share; all of it is guarded by `_changed`."""
-
-    def __init__(self, make: Callable[[int], T], step: int, depth: int) -> None:
-        self._make, self._step, self._depth = make, step, depth
-        self._changed = threading.Condition()
-        self._ready: deque[T] = deque()
-        self._first: int | None = None
-        """The position of the first that is ready or being made; None before the first question."""
-        self._error: BaseException | None = None
-        self._beginnings = 0
-        self._stopped = False
-
-    def take(self, position: int) -> T:
-        with self._changed:
-            if position != self._first:
-                self._first, self._error = position, None
-                self._ready.clear()
-                self._beginnings += 1
-                self._changed.notify_all()
-            while not self._ready:
-                if self._error is not None:
-                    raise self._error
-                if self._stopped:
-                    raise RuntimeError("what is made ahead was closed: open it anew")
-                self._changed.wait()
-            self._first = position + self._step
-            self._changed.notify_all()
-            return self._ready.popleft()
-
-    def run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._stopped and not self._wanted():
-                    self._changed.wait()
-                if self._stopped:
-                    return
-                assert self._first is not None
-                beginning, position = self._beginnings, self._first + len(self._ready) * self._step
-            error = None
+def _work(make: Callable[[int], T], tasks: "SimpleQueue[tuple[int, Future[T]] | None]") -> None:
+    while task := tasks.get():
+        position, future = task
+        if future.set_running_or_notify_cancel():
             try:
-                made = self._make(position)
-            except BaseException as raised:  # whatever it is, it belongs to the one who asks
-                error = raised
-            with self._changed:
-                if beginning == self._beginnings:
-                    if error is None:
-                        self._ready.append(made)
-                    else:
-                        self._error = error
-                    self._changed.notify_all()
+                future.set_result(make(position))
+            except BaseException as error:  # whatever it is, it belongs to the one who asks
+                future.set_exception(error)
+        del task, future  # a value belongs to the one who asks, and its memory is freed by them
 
-    def _wanted(self) -> bool:
-        return self._first is not None and self._error is None and len(self._ready) < self._depth
 
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._ready.clear()
-            self._changed.notify_all()
+def _drop(ahead: "deque[tuple[int, Future[T]]]") -> None:
+    for _, future in ahead:
+        future.cancel()
+    ahead.clear()
+
+
+def _stop(ahead: "deque[tuple[int, Future[T]]]", tasks: "SimpleQueue[tuple[int, Future[T]] | None]") -> None:
+    _drop(ahead)
+    tasks.put(None)

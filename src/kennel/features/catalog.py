@@ -13,7 +13,8 @@ from kennel.features.hub_cache import TENSORS, fetch_repository, hub_folder_at_h
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
 from kennel.features.network_extractor import NetworkExtractor
-from kennel.features.weights import at_hand, file_sha256, keep, load_weights, weights_folder
+from kennel.features.weights import at_hand, keep, load_weights, weights_folder
+from kennel.storage.hashing import file_sha256
 
 DOWNLOADS = {
     Inception.name: 95_628_359,

@@ -6,7 +6,6 @@ never comparable: the digest of the tensors in the protocol says which one judge
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from kennel.errors import WeightsError
 from kennel.features.base import DTYPES, EXTRACTORS, Extracted, Extractor, Precision
 from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
 from kennel.features.resize import half_pixel_bilinear
-from kennel.features.weights import State, tensors_digest, weights_folder
+from kennel.features.weights import State, file_at_hand, tensors_digest, weights_folder
 from kennel.shapes import Pixels
 from kennel.storage.untrusted import UntrustedError, parse_json
 
@@ -205,15 +204,7 @@ def classifier_path(fingerprint: str) -> Path:
 
 def classifier_file_for(fingerprint: str) -> Path | None:
     """The classifier trained on the set with this fingerprint: in `$KENNEL_WEIGHTS`, then in the cache."""
-    name = classifier_path(fingerprint).name
-    chosen = os.environ.get("KENNEL_WEIGHTS")
-    if chosen:
-        place = Path(chosen).expanduser()
-        given = place if place.name == name else place / name
-        if given.is_file():
-            return given
-    path = classifier_path(fingerprint)
-    return path if path.is_file() else None
+    return file_at_hand(classifier_path(fingerprint).name)
 
 
 def trained_classifiers() -> list[Path]:

@@ -34,8 +34,9 @@ from kennel.features.hub_cache import (
     library,
 )
 from kennel.features.pillow_bicubic import pillow_bicubic
-from kennel.features.weights import file_sha256, tensors_digest
+from kennel.features.weights import tensors_digest
 from kennel.shapes import Features, Pixels
+from kennel.storage.hashing import file_sha256
 
 INPUT_SIDE = 224
 CPU_CHUNK = 8

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kennel.errors import WeightsError
-from kennel.features.weights import file_sha256, weights_folder
+from kennel.features.weights import weights_folder, weights_places
+from kennel.storage.hashing import file_sha256
 from kennel.storage.untrusted import UntrustedError, read_json
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
@@ -79,11 +80,7 @@ def library(module: str, extractor: str) -> Any:
 
 def hub_folder_at_hand(repository: Repository) -> Path | None:
     """The folder with the repository's files: in `$KENNEL_WEIGHTS`, then in the cache; else None."""
-    places = [weights_folder()]
-    chosen = os.environ.get("KENNEL_WEIGHTS")
-    if chosen:
-        places.insert(0, Path(chosen).expanduser())
-    for place in places:
+    for place in weights_places():
         folder = place / repository.stored
         if all((folder / name).is_file() for name in (CONFIG, TENSORS)):
             return folder

@@ -163,9 +163,9 @@ def _reduce_to_17(channels: int) -> Mixed:
     )
 
 
-def _mixed_17(channels: int, inner: int) -> Mixed:
+def _mixed_17(inner: int) -> Mixed:
     return Mixed(
-        channels,
+        768,
         (
             (Convolve("branch1x1", 192),),
             (
@@ -235,10 +235,10 @@ class InceptionGraph(nn.Module):
         self.Mixed_5c = _mixed_35(256, pool_width=64)
         self.Mixed_5d = _mixed_35(288, pool_width=64)
         self.Mixed_6a = _reduce_to_17(288)  # 17
-        self.Mixed_6b = _mixed_17(768, inner=128)
-        self.Mixed_6c = _mixed_17(768, inner=160)
-        self.Mixed_6d = _mixed_17(768, inner=160)
-        self.Mixed_6e = _mixed_17(768, inner=192)
+        self.Mixed_6b = _mixed_17(inner=128)
+        self.Mixed_6c = _mixed_17(inner=160)
+        self.Mixed_6d = _mixed_17(inner=160)
+        self.Mixed_6e = _mixed_17(inner=192)
         self.Mixed_7a = _reduce_to_8(768)  # 8
         self.Mixed_7b = _mixed_8(1280, pool="average")
         self.Mixed_7c = _mixed_8(2048, pool="maximum")

@@ -12,7 +12,7 @@ from kennel.errors import WeightsError
 from kennel.features.base import DTYPES, Extracted, Extractor, Precision, as_rgb, exact_inference
 from kennel.features.fused_conv import pack_convolutions
 from kennel.features.resize import PROTOCOLS
-from kennel.features.weights import LoadedWeights, Published, available, load_weights
+from kennel.features.weights import LoadedWeights, Published, at_hand, load_weights
 from kennel.shapes import Pixels
 
 CPU_CHUNK = 8
@@ -80,7 +80,7 @@ class NetworkExtractor(Extractor):
     @classmethod
     def at_hand(cls) -> bool:
         """Whether its weights are here."""
-        return available(cls.published)
+        return at_hand(cls.published) is not None
 
     @classmethod
     def fill(cls, network: nn.Module, weights: LoadedWeights) -> None:

@@ -25,6 +25,7 @@ from kennel.storage.atomic_io import atomic_file
 from kennel.storage.cache import cache_folder
 from kennel.storage.download import DownloadError
 from kennel.storage.download import download as download_file
+from kennel.storage.hashing import file_sha256
 
 State = dict[str, Tensor]
 
@@ -101,10 +102,18 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def weights_places() -> list[Path]:
+    """Where weights are looked for: `$KENNEL_WEIGHTS` (a file or a folder), then `weights_folder()`.
+
+    Raises `WeightsError` where the former does not exist.
+    """
+    chosen = os.environ.get("KENNEL_WEIGHTS")
+    if not chosen:
+        return [weights_folder()]
+    place = Path(chosen).expanduser()
+    if not place.exists():
+        raise WeightsError(f"KENNEL_WEIGHTS names {place}, which does not exist: unset it or mend the path")
+    return [place, weights_folder()]
 
 
 def tensors_digest(state: State) -> str:
@@ -126,11 +135,6 @@ def read_pickle_safely(path: Path) -> State:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds something else than named tensors: give the published weights file")
     return state
-
-
-def available(published: Published, given: Path | None = None) -> bool:
-    """Whether the weights are at hand without a download."""
-    return given is not None or at_hand(published) is not None
 
 
 def load_weights(published: Published, given: Path | None = None, download: bool = True) -> LoadedWeights:
@@ -159,25 +163,22 @@ def load_weights(published: Published, given: Path | None = None, download: bool
 
 def at_hand(published: Published) -> Path | None:
     """The first of the known names in `$KENNEL_WEIGHTS`, then in the cache; then the package's file."""
-    places = [weights_folder()]
-    chosen = os.environ.get("KENNEL_WEIGHTS")
-    if chosen:
-        place = Path(chosen).expanduser()
+    found = file_at_hand(published.stored, *published.names)
+    return found or (published.package.path() if published.package is not None else None)
+
+
+def file_at_hand(*names: str) -> Path | None:
+    """The first file of these names in `weights_places()`. One that `$KENNEL_WEIGHTS` names itself serves
+    one extractor; the others go on looking in the cache."""
+    for place in weights_places():
         if place.is_file():
-            # One file serves one extractor; the others go on looking in the cache.
-            if place.name in (published.stored, *published.names):
+            if place.name in names:
                 return place
-        elif place.is_dir():
-            places.insert(0, place)
-        else:
-            raise WeightsError(
-                f"KENNEL_WEIGHTS names {place}, which does not exist: unset it or mend the path"
-            )
-    for place in places:
-        for name in (published.stored, *published.names):
+            continue
+        for name in names:
             if (place / name).is_file():
                 return place / name
-    return published.package.path() if published.package is not None else None
+    return None
 
 
 def _load_safetensors(published: Published, path: Path) -> LoadedWeights:

@@ -25,7 +25,8 @@ from kennel.networks.residual import (
 )
 from kennel.shapes import Features, Labels, Latents
 
-# Channels, as multiples of `width`: of the stem and after each block; after each block.
+# Channels, as multiples of `base_channels`: of the stem and after each block (of BigGAN-deep: resolution);
+# after each block.
 GENERATOR_CHANNELS = {
     32: (4, 4, 4, 4),
     64: (16, 16, 8, 4, 2),
@@ -39,7 +40,7 @@ DISCRIMINATOR_CHANNELS = {
     256: (1, 2, 4, 8, 8, 16, 16),
 }
 HALVINGS = {32: 2, 64: 4, 128: 5, 256: 6}
-"""How many of the discriminator's blocks halve the side, from the first on."""
+"""How many of the discriminator's blocks (of BigGAN-deep: resolutions) halve the side, from the first on."""
 ATTENTION = {32: 0, 64: 32, 128: 64, 256: 64}
 """The side of the maps that attend to themselves, by the size of the images."""
 

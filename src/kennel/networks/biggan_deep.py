@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kennel.config import base
 from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
-from kennel.networks.biggan import side_of
+from kennel.networks.biggan import DISCRIMINATOR_CHANNELS, GENERATOR_CHANNELS, HALVINGS, side_of
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.conv import Convolution, doubled, halved
 from kennel.networks.layers.normalization import Condition, Conditioning, given, normalised
@@ -26,21 +26,6 @@ from kennel.networks.residual import (
 )
 from kennel.shapes import Features, Labels, Latents
 
-# Channels, as multiples of `width`: of the stem and after each resolution.
-GENERATOR_CHANNELS = {
-    32: (4, 4, 4, 4),
-    64: (16, 16, 8, 4, 2),
-    128: (16, 16, 8, 4, 2, 1),
-    256: (16, 16, 8, 8, 4, 2, 1),
-}
-DISCRIMINATOR_CHANNELS = {
-    32: (4, 4, 4, 4),
-    64: (1, 2, 4, 8, 16),
-    128: (1, 2, 4, 8, 16, 16),
-    256: (1, 2, 4, 8, 8, 16, 16),
-}
-HALVINGS = {32: 2, 64: 4, 128: 5, 256: 6}
-"""At how many resolutions the discriminator's first block halves the side."""
 BOTTLENECK = 4
 """A block's hidden channels are a quarter of the more of its inputs and outputs."""
 

@@ -3,7 +3,6 @@
 The addresses and checksums of `RELEASES` are all that a new release changes.
 """
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from kennel.registry import Registry, unknown_name
 from kennel.storage.atomic_io import atomic_file
 from kennel.storage.cache import cache_folder
 from kennel.storage.download import DownloadError, download
+from kennel.storage.hashing import file_sha256
 
 MOST_BYTES = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -118,9 +118,9 @@ def fetch(
     wanted = _checksum(name, release, sha256)
     source = given or (release.address if release else None)
     path = place_of(name)
-    if given is None and path.is_file() and (wanted is None or _sha256(path) == wanted):
+    if given is None and path.is_file() and (wanted is None or file_sha256(path) == wanted):
         check(path, str(path))
-        return Fetched(path, _sha256(path), wanted is not None, already=True)
+        return Fetched(path, file_sha256(path), wanted is not None, already=True)
     if source is None:
         raise ReleaseError(
             f"no release of {name} is published yet: give a file that `kennel export` wrote with "
@@ -129,7 +129,7 @@ def fetch(
     size = release.size if release is not None and wanted == release.sha256 else None
 
     def checked(temporary: Path) -> None:
-        found = _sha256(temporary)
+        found = file_sha256(temporary)
         if wanted is not None and found != wanted:
             raise ReleaseError(
                 f"{source} is not the generator {name} (sha256 {found[:16]}…, expected {wanted[:16]}…): "
@@ -147,7 +147,7 @@ def fetch(
             ) from error
     else:
         _copy(_without_tilde(source), path, checked)
-    return Fetched(path, _sha256(path), wanted is not None, already=False)
+    return Fetched(path, file_sha256(path), wanted is not None, already=False)
 
 
 def _checksum(name: str, release: Release | None, given: str | None) -> str | None:
@@ -178,8 +178,3 @@ def _copy(source: Path, destination: Path, check: Callable[[Path], None]) -> Non
     with atomic_file(destination) as temporary:
         shutil.copyfile(source, temporary)
         check(temporary)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

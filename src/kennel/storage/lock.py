@@ -1,26 +1,29 @@
-"""One process at a time: a lock that the system itself holds, so that a killed process frees it."""
+"""One process at a time in a folder, by a lock of the system's: a killed process frees it."""
 
 import errno
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from kennel.errors import RunError
+from kennel.storage.atomic_io import write_text
 from kennel.storage.untrusted import UntrustedError, read_json
 
 NAME = ".lock"
-_FAR = 1 << 30
-"""Windows locks a byte against reading too: one far behind the words."""
+HOLDER = ".lock.json"
+"""Who holds it. A file of its own: Windows locks the other one against reading too."""
 PATIENCE_SECONDS = 10.0
 """How long to wait for the children of a holder that is dead: each lets go as soon as it runs again."""
-_held: set[int] = set()
-"""File descriptors of this process's locks."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What a file system says that knows no locks."""
 
 
 @contextmanager
@@ -30,98 +33,72 @@ def locked(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[Non
     `doing` completes "the run in FOLDER is being ...". Where the file system knows no locks, it is said and
     the block runs without one.
     """
-    path = folder / NAME
     folder.mkdir(parents=True, exist_ok=True)
-    file = _acquired(path, folder, doing, say)
-    if file is None:
+    lock = FileLock(folder / NAME, fallback_to_soft=False)
+    try:
+        _acquire(lock, folder)
+    except Timeout:
+        raise RunError(
+            f"the run in {folder} is being {doing} by {_holder(folder)}: wait for its end or stop it, "
+            "or give another --out"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        say(f"Files in {folder} cannot be locked ({error.strerror}): start only one process on it.")
         yield
         return
-    _held.add(file)
+    pid = os.getpid()
     try:
-        words = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        os.ftruncate(file, 0)
+        words = {"pid": pid, "host": socket.gethostname(), "since": time.time()}
         with suppress(OSError):  # on a full disk the lock holds without its words
-            os.write(file, json.dumps(words).encode())
+            write_text(folder / HOLDER, json.dumps(words))
         yield
     finally:
-        if file in _held:  # else this is a forked child, to whom it does not belong
-            _held.discard(file)
+        if os.getpid() == pid:  # else this is a forked child, to whom it does not belong
             with suppress(OSError):  # Windows removes no open file: the next one takes it over
-                path.unlink(missing_ok=True)
-            os.close(file)
+                (folder / HOLDER).unlink(missing_ok=True)
+                (folder / NAME).unlink(missing_ok=True)
+            lock.release()
 
 
-def _acquired(path: Path, folder: Path, doing: str, say: Callable[[str], None]) -> int | None:
-    """A locked descriptor of the file that bears the name now; None where there are no locks."""
-    patience = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-        try:
-            _lock(file)
-        except OSError as error:
-            os.close(file)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-                if _is_dead(path) and time.monotonic() < patience:
-                    time.sleep(0.02)
-                    continue
-                raise RunError(
-                    f"the run in {folder} is being {doing} by {_holder(path)}: wait for its end or stop it, "
-                    "or give another --out"
-                ) from None
-            say(f"Files in {folder} cannot be locked ({error.strerror}): start only one process on it.")
-            return None
-        # The holder before us may have removed the file between our opening and our locking.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        os.close(file)
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """At once, or raises `Timeout`, unless the holder is dead.
 
-
-def _holder(path: Path) -> str:
+    A child that it had forked a moment before shares the lock until it first runs, and then closes it.
+    """
     try:
-        words = read_json(path, 10_000)
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not _is_dead(_words(folder)):
+            raise
+        lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.02)
+
+
+def _words(folder: Path) -> dict[str, Any]:
+    """What the holder says of itself; empty where it has locked and not yet said it, or it is damaged."""
+    try:
+        words = read_json(folder / HOLDER, 10_000)
+        return {"pid": int(words["pid"]), "host": str(words["host"]), "since": float(words["since"])}
+    except (UntrustedError, OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _holder(folder: Path) -> str:
+    words = _words(folder)
+    with suppress(LookupError, ValueError, OverflowError, OSError):
         since = datetime.fromtimestamp(words["since"]).astimezone().isoformat(" ", "seconds")
         return f"process {words['pid']} on {words['host']} (since {since})"
-    except (UntrustedError, OSError, ValueError, LookupError, TypeError, OverflowError):
-        return "another process"  # it has locked and not yet said who it is
+    return "another process"
 
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: int) -> None:
-        os.lseek(file, _FAR, os.SEEK_SET)
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        os.lseek(file, 0, os.SEEK_SET)
-
-    def _is_dead(path: Path) -> bool:
-        return False  # there is no fork, and the lock ends with its process
-
-else:
-    import fcntl
-
-    def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _is_dead(path: Path) -> bool:
-        """Whether the holder ran on this machine and does not any more.
-
-        A child that it had forked a moment before shares the lock until it first runs, and then closes it.
-        """
+def _is_dead(words: dict[str, Any]) -> bool:
+    """Whether the holder ran on this machine and does not any more."""
+    if os.name == "nt" or words.get("host") != socket.gethostname():
+        return False  # Windows has no fork, and the lock ends with its process
+    with suppress(PermissionError, OverflowError):
         try:
-            words = read_json(path, 10_000)
-            if words["host"] == socket.gethostname():
-                os.kill(int(words["pid"]), 0)
+            os.kill(words["pid"], 0)
         except ProcessLookupError:
             return True
-        except (UntrustedError, OSError, ValueError, LookupError, TypeError, OverflowError):
-            return False
-        return False
-
-    def _forget() -> None:
-        """A forked child shares the lock: it would hold it for a parent that was killed."""
-        for file in _held:
-            os.close(file)
-        _held.clear()
-
-    os.register_at_fork(after_in_child=_forget)
+    return False

@@ -19,7 +19,6 @@ from kennel.data.sources.decode import (
     Reading,
     TooManyPixelsError,
     decode,
-    decode_as_stored,
     read_header,
     read_picture,
     read_span,
@@ -155,8 +154,8 @@ def test_exif_orientation_is_applied_and_the_stored_pixels_can_be_had() -> None:
     picture = decode(content)
     assert picture.size == (30, 40)
     assert np.array_equal(np.asarray(picture), np.rot90(np.asarray(gradient(40, 30)), -1))
-    stored, orientation = decode_as_stored(content)
-    assert (stored.size, orientation) == ((40, 30), 6)
+    stored = read_picture(content)
+    assert (stored.image.size, stored.orientation) == ((40, 30), 6)
     assert read_header(content) == (40, 30, 6)
 
 

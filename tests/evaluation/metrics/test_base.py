@@ -1,7 +1,7 @@
 """What every registered metric has to keep, whichever it is: a new one is tested from the day it is named."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from kennel.evaluation.metrics.context import FeatureSide, MetricContext, Metric
 from kennel.features.base import Extracted, Extractor
 from kennel.features.moments import moments
 from kennel.shapes import Pixels
+from pictures import Pictures
 
 Rows = npt.NDArray[np.float32]
 NAMES = tuple(METRICS)
@@ -34,28 +35,6 @@ CLASSES = ("pug", "boxer", "collie", "husky")
 DIMENSION = 8
 CENTRES = 2.5 * np.random.default_rng(100).normal(size=(len(CLASSES), DIMENSION))
 FIELDS = np.random.default_rng(101).normal(size=(DIMENSION, 3 * 16 * 16))
-
-
-class Pictures:
-    """Images held in memory; an `ImageSet`."""
-
-    name = fingerprint = "pictures"
-    classes = CLASSES
-
-    def __init__(self, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None) -> None:
-        self.pixels, self.labels = pixels, labels
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def batches(self, size: int) -> Iterator[npt.NDArray[np.uint8]]:
-        for start in range(0, len(self.pixels), size):
-            yield self.pixels[start : start + size]
 
 
 def breeds(count: int, seed: int) -> Rows:
@@ -71,7 +50,7 @@ def side(features: Rows, classes: int = len(CLASSES)) -> FeatureSide:
     pixels = (128 + 100 * np.tanh(shown @ FIELDS / 8)).astype(np.uint8).reshape(-1, 3, 16, 16)
     logits = (np.clip(shown, -1e3, 1e3) @ CENTRES.T).astype(np.float32)
     labels = np.arange(len(features)) % classes
-    return FeatureSide(features, logits, logits.argmax(1), labels, CLASSES, Pictures(pixels, labels))
+    return FeatureSide(features, logits, logits.argmax(1), labels, CLASSES, Pictures(pixels, labels, CLASSES))
 
 
 def judged(
@@ -175,7 +154,7 @@ def in_another_order(given: FeatureSide, seed: int) -> FeatureSide:
         given.predictions[order],
         given.labels[order],
         given.classes,
-        Pictures(given.source.pixels[order]),
+        Pictures(given.source.pixels[order], classes=CLASSES),
     )
 
 
@@ -410,7 +389,7 @@ class Corners(Extractor):
 def test_the_judge_refuses_one_image_on_either_side(name: str) -> None:
     source = side(breeds(80, 1)).source
     assert isinstance(source, Pictures)
-    one = Pictures(source.pixels[:1], np.zeros(1, np.int64))
+    one = Pictures(source.pixels[:1], np.zeros(1, np.int64), CLASSES)
     for images, reference in ((one, source), (source, one)):
         with pytest.raises(JudgementError, match=r"gives 1 image to judge: at least 2"):
             Evaluator(reference, Corners(), cached=False).judge(images, (name,))
@@ -422,7 +401,7 @@ def test_all_that_the_judge_calls_possible_it_can_do(tmp_path: Path) -> None:
     assert isinstance(other, Pictures)
     # Not by class: how many images each class has is not asked before they are counted.
     for count in (2, 3, 4, 10, 19, 20, 26, 27, 40):
-        some = Pictures(source.pixels[:count])
+        some = Pictures(source.pixels[:count], classes=CLASSES)
         court = Evaluator(other, Corners(), cached=False)
         names = [judgement.metric for judgement in court.judge(some, ("all",))]
         assert names == court.possible(some), f"of {count} images"

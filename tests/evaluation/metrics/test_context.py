@@ -3,23 +3,10 @@
 import numpy as np
 import pytest
 
+from evidence import evidence
 from kennel.evaluation.metrics.base import METRICS
-from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings
 from kennel.evaluation.metrics.kid import kid_of_all_pairs
 from kennel.evaluation.metrics.registered import distances
-from kennel.features.moments import moments
-
-
-def evidence(
-    images: np.ndarray, reference: np.ndarray, settings: MetricSettings | None = None
-) -> MetricContext:
-    return MetricContext(
-        FeatureSide(images),
-        FeatureSide(reference),
-        moments(reference),
-        "made-up",
-        settings or MetricSettings(),
-    )
 
 
 def clouds(count: int, dimension: int, seed: int) -> np.ndarray:

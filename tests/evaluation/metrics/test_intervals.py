@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from evidence import evidence
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import registered
 from kennel.evaluation.metrics.base import METRICS, MetricResult
-from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings, wilson
+from kennel.evaluation.metrics.context import MetricSettings, wilson
 from kennel.evaluation.metrics.prdc import manifolds
-from kennel.features.moments import moments
 
 assert registered  # they register themselves
 SHARES = ("precision", "recall", "f1", "density", "coverage")
@@ -17,18 +17,6 @@ SHARES = ("precision", "recall", "f1", "density", "coverage")
 def cloud(count: int, dimension: int, seed: int, scale: float = 1.0) -> np.ndarray:
     random = np.random.default_rng([seed, dimension])
     return (scale * random.standard_normal((count, dimension))).astype(np.float32)
-
-
-def evidence(
-    images: np.ndarray, reference: np.ndarray, settings: MetricSettings | None = None
-) -> MetricContext:
-    return MetricContext(
-        FeatureSide(images),
-        FeatureSide(reference),
-        moments(reference),
-        "made-up",
-        settings or MetricSettings(),
-    )
 
 
 SHORT = {("density", 32, 0.8): 0.80}

@@ -1,6 +1,6 @@
 """What the scores must do whatever the pictures are: drawn pictures, judged from their pixels to the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from kennel.features.base import Extracted, Extractor
 from kennel.features.moments import moments
 from kennel.features.pixels import PixelCells
 from kennel.shapes import Pixels
+from pictures import Pictures
 
 PixelArray = npt.NDArray[np.uint8]
 KINDS = 5
@@ -27,23 +28,6 @@ DRAWS = settings(max_examples=4, deadline=None, derandomize=True)
 """What is true of samples is true of most: the same ones are drawn each time."""
 FEW_DRAWS = settings(DRAWS, max_examples=2)
 """For what takes a second or more a draw."""
-
-
-class Pictures:
-    """Images held in memory; an `ImageSet`."""
-
-    name = fingerprint = "pictures"
-    shape = (3, SIZE, SIZE)
-
-    def __init__(self, pixels: PixelArray) -> None:
-        self.pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def batches(self, size: int) -> Iterator[PixelArray]:
-        for start in range(0, len(self.pixels), size):
-            yield self.pixels[start : start + size]
 
 
 class RandomNetwork(Extractor):

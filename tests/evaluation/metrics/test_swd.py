@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,28 +7,9 @@ from hypothesis import strategies as st
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import swd
 from kennel.evaluation.metrics.swd import enlarged, laplacian_distance, laplacian_pyramid, shrunk
+from pictures import Pictures
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
-
-
-class Pictures:
-    """Images held in memory."""
-
-    name, fingerprint = "pictures", "pictures"
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return tuple(self.pixels.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.pixels), size):
-            yield self.pixels[start : start + size]
 
 
 def noise(count: int, size: int, seed: int, channels: int = 3, smooth: float = 0.0) -> Pictures:

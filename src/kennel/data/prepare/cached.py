@@ -17,13 +17,14 @@ import kennel
 from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.catalog import KNOWN_SETS
-from kennel.data.sources.containers import FolderContainer, sha256_of
+from kennel.data.sources.containers import FolderContainer
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
 from kennel.data.sources.index import Collection
 from kennel.data.sources.options import PrepareOptions
 from kennel.data.sources.resolve import open_source
 from kennel.errors import DataError
 from kennel.storage.cache import cache_folder
+from kennel.storage.hashing import file_sha256
 
 LOOKED_AT = 256
 """Pictures, evenly among all, whose sides are looked at."""
@@ -128,7 +129,7 @@ def _digest(options: PrepareOptions, source: str | Path) -> str:
         return digest.hexdigest()
     source = Path(source)
     if not source.is_dir():
-        digest.update(sha256_of(source).encode())
+        digest.update(file_sha256(source).encode())
         return digest.hexdigest()
     container = FolderContainer(source)
     for member in sorted(container.members(), key=lambda one: one.name):

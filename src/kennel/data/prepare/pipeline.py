@@ -27,13 +27,13 @@ from kennel.data.prepare.clean import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, 
 from kennel.data.prepare.messages import notes_of
 from kennel.data.prepare.writer import DropReport, PackedWriter
 from kennel.data.sources.bit_depth import SetRange, Span
-from kennel.data.sources.containers import sha256_of
 from kennel.data.sources.decode import Reading, pillow_at_ease
 from kennel.data.sources.index import UNREAD
 from kennel.data.sources.options import PrepareOptions
 from kennel.data.sources.resolve import Source, folder_of, names_of, open_source
 from kennel.errors import DataError
 from kennel.storage.atomic_io import atomic_folder
+from kennel.storage.hashing import file_sha256
 
 Progress = Callable[[int, int], None]
 
@@ -144,7 +144,7 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
             "source": source.name,
             "kind": source.kind,
             "files": [
-                {"name": name, "sha256": sha256_of(archive)} for name, archive in source.archives.items()
+                {"name": name, "sha256": file_sha256(archive)} for name, archive in source.archives.items()
             ],
             "options": options.to_json(),
             "kennel": kennel.__version__,

@@ -15,6 +15,8 @@ from kennel.data.sources.compact_index import SeenPixels
 
 _HEADER_BYTES = 128
 _ROWS_AT_ONCE = 1024
+_EXAMPLES = 20
+"""So many of each reason are kept."""
 
 NO_IMAGE = "not an image"
 
@@ -25,7 +27,7 @@ ASPECT_EDGES = [edge / 20 for edge in range(81)]
 class DropReport:
     """Counts what is dropped and why, keeps some examples of each reason, and writes all to a file."""
 
-    def __init__(self, file: Path | None, examples: int = 20) -> None:
+    def __init__(self, file: Path | None) -> None:
         """`file` is where every dropped name goes, one JSON object a line; None keeps the examples alone."""
         self.dropped: Counter[str] = Counter()
         self.examples: dict[str, list[dict[str, str]]] = {}
@@ -34,7 +36,6 @@ class DropReport:
         self.kept = 0
         self.remarks: Counter[str] = Counter()
         """How many of the kept images something was decided about, by what."""
-        self._most = examples
         self._file: IO[str] | None = file.open("w", encoding="utf-8") if file else None
 
     def drop(self, name: str, reason: str, detail: str) -> None:
@@ -42,7 +43,7 @@ class DropReport:
         self.dropped[reason] += 1
         entry = {"name": name, "detail": detail}
         examples = self.examples.setdefault(reason, [])
-        if len(examples) < self._most:
+        if len(examples) < _EXAMPLES:
             examples.append(entry)
         if self._file:
             self._file.write(json.dumps({"reason": reason, **entry}, ensure_ascii=False) + "\n")

@@ -1,6 +1,6 @@
 """A collection of pictures that come as one array."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,15 @@ class ArrayCollection:
         images: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.integer[Any]] | None,
         classes: tuple[str, ...],
-        close: Callable[[], None] = lambda: None,
     ) -> None:
-        """`labels` (N,) number into `classes`; `close` releases what the array lies in."""
+        """`labels` (N,) number into `classes`."""
         self._images = images
         self._labels = labels
         self.classes = classes
         self.native_size: int | None = int(images.shape[-1]) if images.shape[-1] == images.shape[-2] else None
-        self.close = close
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def __len__(self) -> int:
         return len(self._images)

@@ -7,7 +7,6 @@ Nothing is ever extracted: a member's name is only a word, so no name can lead o
 
 import bz2
 import gzip
-import hashlib
 import lzma
 import os
 import stat
@@ -347,9 +346,3 @@ def _plain_tar(path: Path, scratch: Path | None) -> IO[bytes]:
         plain.close()
         raise
     return plain
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -97,13 +97,6 @@ def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str = "") 
     return upright(image, orientation)
 
 
-def decode_as_stored(data: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, int]:
-    """As `decode`, before EXIF orientation is applied: the stored pixels, in which boxes are given, and the
-    orientation (1 to 8) for `upright`."""
-    picture = read_picture(data, Reading(max_pixels))
-    return picture.image, picture.orientation
-
-
 def read_picture(data: bytes | Path, reading: Reading = AS_IT_IS, name: str = "") -> Picture:
     """The picture in stored pixels, decoded as `reading` says. Raises as `decode`."""
     with (

@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -159,11 +158,6 @@ class NpzFile:
     def __enter__(self) -> "NpzFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Closes the file."""
         self._zip.close()

@@ -249,11 +249,9 @@ class MetricContext:
         return places[self.images.labels], self.reference.labels, names
 
 
-def around(
-    value: float, error: float, *, least: float = -np.inf, most: float = np.inf
-) -> tuple[float, float]:
-    """The 95% interval of a value with this standard error, within its possible range."""
-    return max(least, value - NORMAL_95 * error), min(most, value + NORMAL_95 * error)
+def around(value: float, error: float, *, least: float = -np.inf) -> tuple[float, float]:
+    """The 95% interval of a value with this standard error, not below `least`."""
+    return max(least, value - NORMAL_95 * error), value + NORMAL_95 * error
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
