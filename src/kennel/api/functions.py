@@ -112,8 +112,8 @@ def train(
     `settings` change the recipe, `compute` is a preset of precision and speed. `networks` are one's own
     generator and discriminator, as of `register_network`, in place of the recipe's; give them again to
     continue. `parent` is a run whose weights a new one begins with. A line is printed at each tick, unless
-    `quiet`; an `observer` hears more, and `callbacks` act after each iteration and at each tick. Ctrl-C leaves
-    a checkpoint and a run that is not `finished`. Raises `KennelError`.
+    `quiet`; an `observer` hears more, and `callbacks` act after each iteration and at each tick. Ctrl-C
+    leaves a checkpoint and a run that is not `finished`. Raises `KennelError`.
     """
     listener = observer or (TrainObserver() if quiet else _Printer())
     place = training_device(device_of(device))
