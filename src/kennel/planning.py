@@ -24,12 +24,12 @@ from kennel.errors import WeightsError
 from kennel.features.classifier import Classifier
 from kennel.networks.summary import parameter_count
 from kennel.runs import checkpoint
+from kennel.runs.pretrained_teacher import taught_by
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import taught_by
 from kennel.training.checkpointing import kept_ticks, rolls_back
 from kennel.training.disk_errors import free_disk
 from kennel.training.oom import failures_told
-from kennel.training.resolve import changes_since, make_plan, resolve_recipe
+from kennel.training.resolve_recipe import changes_since, make_plan, resolve_recipe
 from kennel.training.time_budget import untrained_state
 from kennel.training.validation import Validator
 

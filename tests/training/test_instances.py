@@ -12,8 +12,8 @@ from kennel.errors import DataError, RecipeError, RunError, UnknownNameError
 from kennel.planning import forecast
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
+from kennel.runs.pretrained_teacher import teacher_of
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import teacher_of
 from kennel.sampling.export import export
 from kennel.sampling.load import load_run
 from kennel.sampling.resolve import load_file

@@ -12,7 +12,7 @@ from kennel.engine.builder import resolve
 from kennel.engine.precision import Iterations, LateError, measure, precision_for, recall, remembered_in
 from kennel.errors import RecipeError
 from kennel.runs.run_dir import RunDir
-from kennel.training.resolve import make_plan
+from kennel.training.resolve_recipe import make_plan
 from kennel.training.run import train
 
 CPU = torch.device("cpu")
@@ -196,11 +196,11 @@ def test_a_run_decides_once_and_keeps_it(small_recipe, packed_set, tmp_path, mon
         asked.append(plan.total_images)
         return "bfloat16"
 
-    monkeypatch.setattr("kennel.training.resolve.precision_for", decide)
+    monkeypatch.setattr("kennel.training.resolve_recipe.precision_for", decide)
     data, run = packed_set(), tmp_path / "run"
     train(small_recipe("budget.images=64"), data, run)
     assert RunDir(run).recipe().compute.precision == "bfloat16"
-    monkeypatch.setattr("kennel.training.resolve.precision_for", lambda *given: "float32")
+    monkeypatch.setattr("kennel.training.resolve_recipe.precision_for", lambda *given: "float32")
     train(small_recipe("budget.images=128"), data, run)
     assert RunDir(run).recipe().compute.precision == "bfloat16"
     with pytest.raises(RecipeError, match=r"compute\.precision"):

@@ -17,8 +17,8 @@ from kennel.networks import DISCRIMINATORS
 from kennel.networks.dcgan import DcganDiscriminator
 from kennel.reporting.html import write_report
 from kennel.runs import checkpoint
+from kennel.runs.pretrained_teacher import teacher_of
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import teacher_of
 from kennel.sampling.load import load_run, sampled_set
 from kennel.sampling.sample_files import write_samples
 from kennel.training.run import train
@@ -147,9 +147,10 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     from typer.testing import CliRunner
 
     from kennel.cli import app
-    from kennel.features import fairness
 
-    monkeypatch.setitem(fairness.ARCHITECTURES, "pixels", fairness.ARCHITECTURES["mobilenet"])
+    monkeypatch.setitem(
+        related_extractors.ARCHITECTURES, "pixels", related_extractors.ARCHITECTURES["mobilenet"]
+    )
     monkeypatch.setenv("COLUMNS", "200")
     folder, _ = taught()
     data = folder.about()["data"]["path"]

@@ -33,7 +33,7 @@ from kennel.distributed.devices import training_device
 from kennel.engine.callback import Callback
 from kennel.engine.observer import Entry, TrainObserver
 from kennel.errors import DataError, RecipeError
-from kennel.networks.plain import Plain, register_pair
+from kennel.networks.user_modules import Plain, register_pair
 from kennel.planning import Forecast, forecast
 from kennel.recipes import RECIPES, load_recipe
 from kennel.registry import unknown_name

@@ -10,7 +10,7 @@ from kennel.evaluation.metrics.base import Better, Least, MetricResult, Need, Us
 from kennel.evaluation.metrics.context import MetricContext
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator
-from kennel.networks.plain import Plain, discriminator_class, generator_class
+from kennel.networks.user_modules import Plain, discriminator_class, generator_class
 from kennel.recipes import RECIPES
 from kennel.techniques import TECHNIQUES, Technique
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationEr
 from kennel.config.alarms import AlarmsConfig
 from kennel.config.base import Config, sentence
 from kennel.config.compute import ComputeConfig, fingerprint_fields
+from kennel.config.optim import OptimizerConfig, ScheduleConfig, SecondBeta
 from kennel.config.sections import (
     ClassSampling,
     ComponentConfig,
@@ -24,14 +25,7 @@ from kennel.config.sections import (
     SamplingConfig,
     ValidationConfig,
 )
-from kennel.config.training import (
-    Budget,
-    ExtraDiscriminatorSteps,
-    OptimizerConfig,
-    ScheduleConfig,
-    SecondBeta,
-    StepsConfig,
-)
+from kennel.config.steps import Budget, ExtraDiscriminatorSteps, StepsConfig
 from kennel.errors import RecipeError
 from kennel.registry import MOST_NAMED, nearest, unknown_name
 from kennel.storage.untrusted import UntrustedError, parse_yaml

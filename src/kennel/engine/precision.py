@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kennel.config.alarms import AlarmsConfig
 from kennel.config.recipe import Recipe, ValidationConfig
-from kennel.config.training import Budget
+from kennel.config.steps import Budget
 from kennel.distributed import single_process, world_size
 from kennel.engine.builder import build_step, network_spec
 from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_compute_defaults

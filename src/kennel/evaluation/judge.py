@@ -34,7 +34,7 @@ from kennel.evaluation.score import Score, ScoreProtocol, versions
 from kennel.features.base import Extractor
 from kennel.features.cache import ReferenceFeatures, contribute_reference, reference_features
 from kennel.features.extract import BATCH, Progress, choose_rows, contribute, extract_rows
-from kennel.features.fairness import unfair
+from kennel.features.related_extractors import unfair
 
 DEFAULT_COUNT = 10_000
 """Images that are judged where nothing else is said: Kaggle's number."""

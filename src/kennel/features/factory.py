@@ -9,12 +9,12 @@ from kennel.errors import WeightsError
 from kennel.features.base import EXTRACTORS, Extractor, Precision
 from kennel.features.classifier import Classifier, classifier_file_for
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
-from kennel.features.fairness import Kinship, kinship
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
 from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.pixels import PixelCells
+from kennel.features.related_extractors import Kinship, kinship
 
 PREFERENCE: tuple[type[Extractor], ...] = (
     Inception,
@@ -70,8 +70,8 @@ def choose(weights: Path | None = None, *, teacher: str | None = None, often: bo
     """The name that "auto" stands for here; `open_extractor` says by what rule.
 
     Never the `teacher`; of the others first those that are no kin of it, then those that were trained on the
-    same data, then its siblings (`kennel.features.fairness`). `often` leaves out what is too slow for every
-    validation of a run.
+    same data, then its siblings (`features.related_extractors`). `often` leaves out what is too slow for
+    every validation of a run.
     """
     if weights is not None:
         return _named_by(weights)

@@ -17,7 +17,7 @@ from kennel.config.recipe import Recipe
 from kennel.data.sources.decode import MAX_FILE_BYTES, decode, pillow_at_ease
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST
 from kennel.errors import KennelError, RunError
-from kennel.features.fairness import unfair
+from kennel.features.related_extractors import unfair
 from kennel.images import png_text
 from kennel.reporting.format import duration, figure, label, shape_in_words
 from kennel.reporting.panels import Panel, draw_curves, marks_of

@@ -4,7 +4,7 @@ import hashlib
 
 from kennel.config.alarms import AlarmsConfig
 from kennel.config.recipe import Recipe
-from kennel.config.training import Budget
+from kennel.config.steps import Budget
 from kennel.runs.run_dir import RunDir
 
 RESUMABLE_KEYS = (

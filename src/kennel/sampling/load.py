@@ -15,8 +15,8 @@ from kennel.errors import RunError
 from kennel.networks import Generator
 from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
+from kennel.runs.pretrained_teacher import recorded_teacher
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import recorded_teacher
 from kennel.sampling.loaded import LoadedGenerator
 from kennel.sampling.sampler import SampledSet
 from kennel.techniques import Networks

@@ -24,8 +24,8 @@ from kennel.engine.step import GANStep
 from kennel.engine.trainer import Trainer
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
+from kennel.runs.pretrained_teacher import taught_by
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import taught_by
 from kennel.storage.lock import locked
 from kennel.training import rank_sync
 from kennel.training.alarm_callback import AlarmMonitor, AlarmPolicy
@@ -45,7 +45,7 @@ from kennel.training.fork import begin_fork, check_parent
 from kennel.training.instances import InstanceTable, fill_instances, instance_table, with_instances
 from kennel.training.oom import failures_told
 from kennel.training.rank_sync import RankSync, broadcast_state
-from kennel.training.resolve import begin_or_match, make_plan, resolve_recipe, run_metadata
+from kennel.training.resolve_recipe import begin_or_match, make_plan, resolve_recipe, run_metadata
 from kennel.training.resume import resume
 from kennel.training.rollback import Rollback
 from kennel.training.signals import asked_to_stop

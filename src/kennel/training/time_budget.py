@@ -23,7 +23,7 @@ from kennel.errors import RecipeError
 from kennel.runs.run_dir import RunDir
 from kennel.training.instances import stand_ins
 from kennel.training.oom import failures_told
-from kennel.training.resolve import make_plan, resolve_recipe
+from kennel.training.resolve_recipe import make_plan, resolve_recipe
 
 WHOLE = 100
 """Budgets from measured speeds are whole hundreds."""

@@ -13,7 +13,7 @@ from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.base import METRICS, metric_names
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.factory import open_extractor
-from kennel.features.fairness import unfair
+from kennel.features.related_extractors import unfair
 from kennel.networks import Generator
 from kennel.sampling.sampler import SampledSet, Samples
 

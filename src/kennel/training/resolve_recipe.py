@@ -19,8 +19,8 @@ from kennel.engine.state import TrainPlan
 from kennel.errors import RecipeError, RunError
 from kennel.runs import checkpoint
 from kennel.runs.identity import RESUMABLE_KEYS
+from kennel.runs.pretrained_teacher import taught_by, with_extractor
 from kennel.runs.run_dir import RunDir
-from kennel.runs.teacher import taught_by, with_extractor
 from kennel.storage.atomic_io import write_text
 from kennel.training.validation import with_metric_names
 

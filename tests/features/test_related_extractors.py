@@ -4,10 +4,10 @@ from kennel.features import factory
 from kennel.features.base import EXTRACTORS
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
 from kennel.features.factory import choose
-from kennel.features.fairness import ARCHITECTURES, kinship, unfair
 from kennel.features.hub import Clip
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
+from kennel.features.related_extractors import ARCHITECTURES, kinship, unfair
 
 
 def test_only_registered_extractors_are_in_the_table() -> None:
