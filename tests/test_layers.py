@@ -142,7 +142,7 @@ def test_no_code_can_load_a_pickle():
     assert wrong == []
 
 
-LONG_FUNCTIONS = {"cli.data.prepare", "cli.judge.judge", "training.run._train"}
+LONG_FUNCTIONS = {"cli.data.prepare", "cli.judge.judge"}
 """Those that are still to be split: this may only shrink."""
 
 

@@ -7,7 +7,7 @@ PAPER = "Bek and Aljanabi, Improved Techniques for Training GANs Implementation,
 ADAM = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
 
 
-def _pair(name: str, epochs: int, techniques: tuple[ComponentConfig, ...]) -> Recipe:
+def _pair(name: str, techniques: tuple[ComponentConfig, ...]) -> Recipe:
     return Recipe(
         name=name,
         paper=PAPER,
@@ -20,7 +20,7 @@ def _pair(name: str, epochs: int, techniques: tuple[ComponentConfig, ...]) -> Re
         generator_optimizer=ADAM,
         discriminator_optimizer=ADAM,
         batch_size=100,
-        budget=Budget(epochs=epochs),
+        budget=Budget(epochs=600),
         num_ticks=60,
     )
 
@@ -49,7 +49,7 @@ def improved_mnist() -> Recipe:
     Command: kennel train improved.mnist --data sets/mnist --out runs/improved.mnist
     Cost: 36 million images at 28x28 in grey; at the 267 images/s of 2 CPU cores, about 37 hours.
     """
-    return _pair("improved.mnist", 600, IMPROVEMENTS)
+    return _pair("improved.mnist", IMPROVEMENTS)
 
 
 @RECIPES.register("improved.mnist.baseline")
@@ -64,7 +64,7 @@ def improved_mnist_baseline() -> Recipe:
     Command: kennel train improved.mnist.baseline --data sets/mnist --out runs/improved.mnist.baseline
     Cost: 36 million images at 28x28 in grey; at the 476 images/s of 2 CPU cores, about 21 hours.
     """
-    return _pair("improved.mnist.baseline", 600, ())
+    return _pair("improved.mnist.baseline", ())
 
 
 @RECIPES.register("improved.fashion_mnist")
@@ -77,7 +77,7 @@ def improved_fashion_mnist() -> Recipe:
     Command: kennel train improved.fashion_mnist --data sets/fashion_mnist --out runs/improved.fashion_mnist
     Cost: 36 million images at 28x28 in grey; at the 281 images/s of 2 CPU cores, about 36 hours.
     """
-    return _pair("improved.fashion_mnist", 600, IMPROVEMENTS)
+    return _pair("improved.fashion_mnist", IMPROVEMENTS)
 
 
 @RECIPES.register("improved.fashion_mnist.baseline")
@@ -90,4 +90,4 @@ def improved_fashion_mnist_baseline() -> Recipe:
     Command: kennel train improved.fashion_mnist.baseline --data sets/fashion_mnist --out runs/baseline
     Cost: 36 million images at 28x28 in grey; at the 468 images/s of 2 CPU cores, about 21 hours.
     """
-    return _pair("improved.fashion_mnist.baseline", 600, ())
+    return _pair("improved.fashion_mnist.baseline", ())
