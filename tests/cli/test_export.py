@@ -146,9 +146,9 @@ def spoil(file, how) -> None:
     content = bytearray(file.read_bytes())
     replace = {
         "unknown network": ("name: dcgan", "name: dcgna"),
-        "other width": ("width: 4", "width: 8"),
-        "huge": ("width: 4", "width: 60000"),
-        "standing": ("standing_passes: 0", "standing_passes: 999999999"),
+        "other width": ("base_channels: 4", "base_channels: 8"),
+        "huge": ("base_channels: 4", "base_channels: 60000"),
+        "standing": ("standing_stats_batches: 0", "standing_stats_batches: 999999999"),
     }
     match how:
         case "cut off":
