@@ -35,7 +35,7 @@ def test_the_page_is_short_and_has_a_row_for_each_thing(kennel, packed_set, tmp_
     assert outcome.err == "planning: playing iterations, for at most 100 s\n"
     lines = outcome.out.splitlines()
     assert len(lines) < 15
-    assert "40 images, 8x8, grey), cpu, float32, batch 8" in lines[0]
+    assert "40 images, 8x8, gray), cpu, float32, batch 8" in lines[0]
     rows = [line.split()[0] for line in lines[1:] if not line.startswith((" ", "-"))]
     assert rows == ROWS
     content = json.loads(figures.read_text())
@@ -130,7 +130,7 @@ def test_sizes_have_their_unit():
     ("arguments", "message"),
     [
         (["digts"], "there is no recipe 'digts': did you mean 'digits'"),
-        (["digits", "--set", "batch_siz=3"], "did you mean 'batch_size'"),
+        (["digits", "--set", "bach_size=3"], "did you mean 'batch_size'"),
         (["digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["digits", "--images", "1000000001M", "--set", "image.size=8"], "a budget is at most"),
         (["digits", "--epochs", "1e300"], "a budget is at most"),
@@ -157,7 +157,7 @@ def test_the_options_that_train_has_too_have_the_same_words(kennel):
     commands = typer.main.get_command(app).commands
     train, plan = ({one.name: one for one in commands[name].params} for name in ("train", "plan"))
     # A forecast takes any folder, and begins none; its recipe is named and its set is prepared.
-    shared = set(train) - {"out", "fork", "recipe", "data", "hours"}
+    shared = set(train) - {"out", "init_from", "first", "second", "hours"}
     assert shared <= set(plan)
     for name in shared:
         assert (plan[name].opts, plan[name].help) == (train[name].opts, train[name].help)
