@@ -34,6 +34,8 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND = typer.main.get_command(kennel.cli.app)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
+OWN_TECHNIQUE = re.compile(r'@(?:TECHNIQUES\.register|kennel\.register_technique)\("(\w+)"\)')
+
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
@@ -137,7 +139,7 @@ def test_every_setting_in_the_text_is_accepted(page):
         ],
     )
     text = page.read_text(encoding="utf-8")
-    own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)
+    own = re.findall(OWN_TECHNIQUE, text)
     for found in re.findall(r'--set ("[^"\n]+=[^"\n]+"|[\w.]+=[^\s`"]+)', FENCE.sub("", text)):
         setting = found.strip('"').rstrip(",;:)")
         if re.search(r"\b[A-Z]{2,}\b", setting) or any(f"techniques.{name}" in setting for name in own):
@@ -151,7 +153,7 @@ def test_every_setting_in_the_text_is_accepted(page):
 @pages
 def test_every_technique_that_is_addressed_exists_with_its_option(page):
     text = page.read_text(encoding="utf-8")
-    own = re.findall(r'@TECHNIQUES\.register\("(\w+)"\)', text)
+    own = re.findall(OWN_TECHNIQUE, text)
     for name, option in re.findall(r"(?<!/)\btechniques\.([a-z]\w*)(?:\.([a-z]\w*))?\b(?!\()", text):
         if name in own or f"import {name}" in text:
             continue

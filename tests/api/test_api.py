@@ -169,10 +169,12 @@ def test_a_generator_of_another_size_is_refused_with_both_shapes():
         def forward(self, latents):
             return super().forward(latents)[:, :, :4, :4]
 
-    with pytest.raises(
-        RecipeError, match=r"Wrong returns \(8, 1, 4, 4\) where the set needs .* \(8, 1, 8, 8\)"
-    ):
+    message = r"Wrong returns \(2, 1, 4, 4\) where the set needs .* \(2, 1, 8, 8\)"
+    with pytest.raises(RecipeError, match=message):
         small(networks=(Wrong, Looks))
+    with pytest.raises(RecipeError, match=r"Draws fails on latents of shape \(2, 32\): "):
+        small(networks=(Draws, Looks), settings={"latent_dim": 32})
+    assert not Path("runs").exists()
 
 
 def test_a_technique_that_needs_the_last_hidden_layer_refuses_a_plain_module():

@@ -25,7 +25,7 @@ def biggan() -> Recipe:
     They sample with truncated latents (`kennel sample --truncation`).
 
     Data: kennel data prepare lsun sets/lsun --from FOLDER --category church_outdoor,bridge --size 128
-    Command: kennel train biggan --data sets/lsun --out runs/biggan
+    Command: kennel train biggan sets/lsun --out runs/biggan
     Cost: 12.8 million images at 128x128 in colour; at the 0.9 images/s of 2 CPU cores (measured with batches
     of 8), about 167 days.
     """
@@ -59,7 +59,7 @@ def biggan_original() -> Recipe:
     it is here to start from and to compare with.
 
     Data: kennel data prepare imagenet sets/imagenet --from FOLDER --size 128
-    Command: kennel train biggan.original --data sets/imagenet --out runs/biggan.original
+    Command: kennel train biggan.original sets/imagenet --out runs/biggan.original
     Cost: 614.4 million images at 128x128 in colour; at the 0.4 images/s of 2 CPU cores (measured with batches
     of 8), about 50 years.
     """
@@ -101,7 +101,7 @@ def biggan_dogs() -> Recipe:
     orthogonal initialisation and breeds as classes are assumed, as they come with BigGAN.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.2:4 --size 64
-    Command: kennel train biggan.dogs --data sets/dogs --out runs/biggan.dogs
+    Command: kennel train biggan.dogs sets/dogs --out runs/biggan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 4.9 images/s of 2 CPU cores (measured with batches of
     8), about 6 days.
     """

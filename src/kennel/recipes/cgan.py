@@ -14,7 +14,7 @@ def cgan() -> Recipe:
     discriminator are given the label beside their input. Where the paper has maxout, sigmoids, dropout and
     SGD from 0.1, this recipe has the networks and Adam of `gan`, whose conditional twin it is.
 
-    Command: kennel train cgan --data sets/mnist --out runs/cgan
+    Command: kennel train cgan sets/mnist --out runs/cgan
     Cost: 3 million images at 28x28 in grey; at the 1801 images/s of 2 CPU cores, about 28 minutes.
     """
     return Recipe(
@@ -42,7 +42,7 @@ def cgan_dogs() -> Recipe:
     dogs; Adam 2e-4 (0.5, 0.999), batches of 64, mirrored images, an average to sample from.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train cgan.dogs --data sets/dogs --out runs/cgan.dogs
+    Command: kennel train cgan.dogs sets/dogs --out runs/cgan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 60 images/s of 2 CPU cores, about 13 hours.
     """
     return Recipe(

@@ -15,7 +15,7 @@ def dcgan() -> Recipe:
     kernels, 128 channels and an L2 penalty of 1e-5, this recipe has 4x4, 64 and none, as most of its heirs
     do; and it keeps an average of the generator (`ema`) to sample from.
 
-    Command: kennel train dcgan --data sets/mine --out runs/dcgan
+    Command: kennel train dcgan sets/mine --out runs/dcgan
     Cost: at 64x64 in colour, one million images take about three and a half hours on 2 CPU cores.
     """
     optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -56,7 +56,7 @@ def dcgan_dogs() -> Recipe:
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64 \
           --exclude n02105855_2933
-    Command: kennel train dcgan.dogs --data sets/dogs --out runs/dcgan.dogs
+    Command: kennel train dcgan.dogs sets/dogs --out runs/dcgan.dogs
     Cost: 6.8 million images; at the 70 images/s of 2 CPU cores, about 27 hours.
     """
     optimiser = OptimizerConfig(learning_rate=5e-4, betas=(0.5, 0.999))

@@ -21,7 +21,7 @@ def digits() -> Recipe:
     since no weights have to be fetched for that.
 
     Data: kennel data prepare digits sets/digits --size 16
-    Command: kennel train digits --data sets/digits --out runs/digits
+    Command: kennel train digits sets/digits --out runs/digits
     Cost: about a minute and a half on 2 CPU cores.
     """
     optimiser = OptimizerConfig(learning_rate=5e-4, betas=(0.5, 0.999))

@@ -14,7 +14,7 @@ def gan() -> Recipe:
     label keeps the discriminator from certainty. Best at 28x28 and below: without convolutions larger
     pictures stay blurred and speckled.
 
-    Command: kennel train gan --data sets/mnist --out runs/gan
+    Command: kennel train gan sets/mnist --out runs/gan
     Cost: 50 epochs of MNIST take about 20 minutes on 2 CPU cores.
     """
     optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -42,7 +42,7 @@ def gan_dogs() -> Recipe:
     Generative Adversarial Networks", whose pictures stay blurred. Networks, loss and Adam are those of `gan`.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train gan.dogs --data sets/dogs --out runs/gan.dogs
+    Command: kennel train gan.dogs sets/dogs --out runs/gan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 415 images/s of 2 CPU cores, about 2 hours.
     """
     optimiser = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))

@@ -46,7 +46,7 @@ def improved_mnist() -> Recipe:
     `--set techniques.feature_matching=off`.
 
     Data: kennel data prepare mnist sets/mnist
-    Command: kennel train improved.mnist --data sets/mnist --out runs/improved.mnist
+    Command: kennel train improved.mnist sets/mnist --out runs/improved.mnist
     Cost: 36 million images at 28x28 in grey; at the 267 images/s of 2 CPU cores, about 37 hours.
     """
     return _pair("improved.mnist", IMPROVEMENTS)
@@ -61,7 +61,7 @@ def improved_mnist_baseline() -> Recipe:
     (`--epochs 9000` for the report's).
 
     Data: kennel data prepare mnist sets/mnist
-    Command: kennel train improved.mnist.baseline --data sets/mnist --out runs/improved.mnist.baseline
+    Command: kennel train improved.mnist.baseline sets/mnist --out runs/improved.mnist.baseline
     Cost: 36 million images at 28x28 in grey; at the 476 images/s of 2 CPU cores, about 21 hours.
     """
     return _pair("improved.mnist.baseline", ())
@@ -74,7 +74,7 @@ def improved_fashion_mnist() -> Recipe:
     Paper: as `improved.mnist`; the report says nothing of other settings for this set.
 
     Data: kennel data prepare fashion_mnist sets/fashion_mnist
-    Command: kennel train improved.fashion_mnist --data sets/fashion_mnist --out runs/improved.fashion_mnist
+    Command: kennel train improved.fashion_mnist sets/fashion_mnist --out runs/improved.fashion_mnist
     Cost: 36 million images at 28x28 in grey; at the 281 images/s of 2 CPU cores, about 36 hours.
     """
     return _pair("improved.fashion_mnist", IMPROVEMENTS)
@@ -87,7 +87,7 @@ def improved_fashion_mnist_baseline() -> Recipe:
     Paper: as `improved.mnist.baseline`.
 
     Data: kennel data prepare fashion_mnist sets/fashion_mnist
-    Command: kennel train improved.fashion_mnist.baseline --data sets/fashion_mnist --out runs/baseline
+    Command: kennel train improved.fashion_mnist.baseline sets/fashion_mnist --out runs/baseline
     Cost: 36 million images at 28x28 in grey; at the 468 images/s of 2 CPU cores, about 21 hours.
     """
     return _pair("improved.fashion_mnist.baseline", ())

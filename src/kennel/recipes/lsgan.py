@@ -13,7 +13,7 @@ def lsgan() -> Recipe:
     of 64, rates of 1e-3 (scenes) and 2e-4 (characters); 2e-4 here. The other coding is
     `--set loss.a=-1 --set loss.c=0`. The paper's networks are those of DCGAN for 112x112.
 
-    Command: kennel train lsgan --data sets/mine --out runs/lsgan
+    Command: kennel train lsgan sets/mine --out runs/lsgan
     Cost: 1 million images at 64x64 in colour; at the 60 images/s of 2 CPU cores, about 5 hours.
     """
     adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -45,7 +45,7 @@ def ralsgan() -> Recipe:
     a spectrally normalised discriminator without batch norm, latents of 128, 100,000 rounds (3.2 million
     images).
 
-    Command: kennel train ralsgan --data sets/mine --out runs/ralsgan
+    Command: kennel train ralsgan sets/mine --out runs/ralsgan
     Cost: 3.2 million images at 64x64 in colour; at the 50 images/s of 2 CPU cores, about 18 hours.
     """
     adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -79,7 +79,7 @@ def ralsgan_dogs() -> Recipe:
     epochs, mirrored images. The label 0.95 that they give to real images has no place in this loss.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train ralsgan.dogs --data sets/dogs --out runs/ralsgan.dogs
+    Command: kennel train ralsgan.dogs sets/dogs --out runs/ralsgan.dogs
     Cost: 2.7 million images at 64x64 in colour; at the 30 images/s of 2 CPU cores, about 25 hours.
     """
     schedule = ScheduleConfig(decay="cosine", final_factor=0.2, warmup=0.02, warmup_factor=0.02)

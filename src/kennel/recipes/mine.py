@@ -13,7 +13,7 @@ def mine() -> Recipe:
     against mode collapse. A statistics network estimates the information between samples and latents, the
     generator raises it, and its gradient is clipped to the length of the adversarial one.
 
-    Command: kennel train mine --data sets/mine --out runs/mine
+    Command: kennel train mine sets/mine --out runs/mine
     Cost: 1 million images at 64x64 in colour; at the 46 images/s of 2 CPU cores, about 6 hours.
     """
     adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))

@@ -30,7 +30,7 @@ def projected() -> Recipe:
     a training image (instances: Casanova et al. 2021, "Instance-Conditioned GAN", arXiv 2109.05070), and
     `moment_matching` helps. Each image is its own instance, so classes are not used.
 
-    Command: kennel train projected --data sets/mine --out runs/projected
+    Command: kennel train projected sets/mine --out runs/projected
     Cost: 200,000 images; at 64x64, at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
     adam = OptimizerConfig(
@@ -79,7 +79,7 @@ def projected_dogs() -> Recipe:
     are not used: conditioned on the breed in place of an instance, the generator drew one dog for each.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train projected.dogs --data sets/dogs --out runs/projected.dogs
+    Command: kennel train projected.dogs sets/dogs --out runs/projected.dogs
     Cost: 200,000 images; at the 50 to 100 images/s of 2 CPU cores, 35 to 70 minutes.
     """
     return projected().model_copy(

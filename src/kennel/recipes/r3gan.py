@@ -77,7 +77,7 @@ def r3gan_cifar10() -> Recipe:
     reports FID 1.96. Here colors are augmented as often as shapes, and nothing is cut out.
 
     Data: kennel data prepare cifar10 sets/cifar10
-    Command: kennel train r3gan.cifar10 --data sets/cifar10 --out runs/r3gan.cifar10
+    Command: kennel train r3gan.cifar10 sets/cifar10 --out runs/r3gan.cifar10
     Cost: 250 million images; the authors' took 4 days on 8 L40 GPUs. Nothing for a CPU.
     """
     return _as_published("r3gan.cifar10", 32, None, 512, 250_000_000, gamma=0.05, augment=0.55, ema=5_000_000)
@@ -93,7 +93,7 @@ def r3gan_64() -> Recipe:
     half-life grows to 500,000 images and the augmentation's probability to 0.3. The paper reports FID 1.95.
     The length is this recipe's. Other photographs of 64x64 are trained in the same way.
 
-    Command: kennel train r3gan.64 --data sets/faces --out runs/r3gan.64
+    Command: kennel train r3gan.64 sets/faces --out runs/r3gan.64
     Cost: 200 million images at 64x64 in color: days on several GPUs. Nothing for a CPU.
     """
     return _as_published("r3gan.64", 64, 0, 256, 200_000_000, gamma=2.0, augment=0.3, ema=500_000)
@@ -112,7 +112,7 @@ def r3gan_dogs() -> Recipe:
     fan-in.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train r3gan.dogs --data sets/dogs --out runs/r3gan.dogs
+    Command: kennel train r3gan.dogs sets/dogs --out runs/r3gan.dogs
     Cost: 2 million images at 64x64 in color; at the 24 images/s of 2 CPU cores (measured without ADA and the
     average), about a day.
     """
@@ -150,7 +150,7 @@ def r3gan_mnist() -> Recipe:
     turned digits are others.
 
     Data: kennel data prepare mnist sets/mnist --size 32
-    Command: kennel train r3gan.mnist --data sets/mnist --out runs/r3gan.mnist
+    Command: kennel train r3gan.mnist sets/mnist --out runs/r3gan.mnist
     Cost: 200,000 images at 32x32; at 75 images/s of one CPU core, about 45 minutes. After 94,000 images most
     digits can be read.
     """

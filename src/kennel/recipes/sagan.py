@@ -14,7 +14,7 @@ def sagan() -> Recipe:
     discriminator; the attention block and the Xavier weights are those of the released code. The paper's
     batch is 256; here 64.
 
-    Command: kennel train sagan --data sets/mine --out runs/sagan
+    Command: kennel train sagan sets/mine --out runs/sagan
     Cost: 10 million images at 64x64 in colour; at the 4.4 images/s of 2 CPU cores (measured with batches of
     8), about 26 days.
     """

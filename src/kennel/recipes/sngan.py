@@ -25,7 +25,7 @@ def sngan() -> Recipe:
     equal.
 
     Data: kennel data prepare cifar10 sets/cifar10
-    Command: kennel train sngan --data sets/cifar10 --out runs/sngan
+    Command: kennel train sngan sets/cifar10 --out runs/sngan
     Cost: 16 million images at 32x32 in colour; at the 22 images/s of 2 CPU cores, about 8 days.
     """
     adam = OptimizerConfig(learning_rate=2e-4, betas=(0.0, 0.9), schedule=ScheduleConfig(decay="linear"))
@@ -60,7 +60,7 @@ def sn_dcgan() -> Recipe:
     `--set techniques.spectral_norm=off` gives their plain DCGAN.
 
     Data: kennel data prepare celeba sets/celeba --from FOLDER --size 64
-    Command: kennel train sn_dcgan --data sets/celeba --out runs/sn_dcgan
+    Command: kennel train sn_dcgan sets/celeba --out runs/sn_dcgan
     Cost: 2 million images at 64x64 in colour; at the 61 images/s of 2 CPU cores, about 9 hours.
     """
     adam = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
@@ -92,7 +92,7 @@ def sn_dcgan_128() -> Recipe:
     the last. Their Figure 13 compares the two; `--set discriminator.dropout=0` is the one that collapses.
 
     Data: kennel data prepare celeba_hq sets/celeba_hq --from FOLDER --size 128
-    Command: kennel train sn_dcgan.128 --data sets/celeba_hq --out runs/sn_dcgan.128
+    Command: kennel train sn_dcgan.128 sets/celeba_hq --out runs/sn_dcgan.128
     Cost: 2 million images at 128x128 in colour; at the 7.0 images/s of 2 CPU cores (measured with batches of
     8), about 3 days.
     """

@@ -37,7 +37,7 @@ def soft_dcgan_dogs() -> Recipe:
     share of noisy labels given: here it is 5%, the default of `noisy_labels`.
 
     Data: kennel data prepare stanford_dogs sets/dogs.box --crop box --size 64
-    Command: kennel train soft_dcgan.dogs --data sets/dogs.box --out runs/soft_dcgan.dogs
+    Command: kennel train soft_dcgan.dogs sets/dogs.box --out runs/soft_dcgan.dogs
     Cost: 1.2 million images at 64x64 in colour; at the 70 images/s that `dcgan.dogs` has with the same
     networks on 2 CPU cores, about 5 hours.
     """
@@ -56,7 +56,7 @@ def soft_dcgan_dogs_untuned() -> Recipe:
     and not like dogs. What else was tuned between the two is not given, so only the labels differ here.
 
     Data: kennel data prepare stanford_dogs sets/dogs.box --crop box --size 64
-    Command: kennel train soft_dcgan.dogs.untuned --data sets/dogs.box --out runs/soft_dcgan.untuned
+    Command: kennel train soft_dcgan.dogs.untuned sets/dogs.box --out runs/soft_dcgan.untuned
     Cost: 1.2 million images at 64x64 in colour; at the 70 images/s that `dcgan.dogs` has with the same
     networks on 2 CPU cores, about 5 hours.
     """

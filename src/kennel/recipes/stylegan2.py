@@ -32,7 +32,7 @@ def stylegan2_dogs() -> Recipe:
     styles of 128 in place of 512. Both players see the same fakes in a round, which saves one drawing.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train stylegan2.dogs --data sets/dogs --out runs/stylegan2.dogs
+    Command: kennel train stylegan2.dogs sets/dogs --out runs/stylegan2.dogs
     Cost: 2 million images at 64x64 in colour; at 29 images/s a CPU core (measured on one, in
     bfloat16), about 10 hours on two.
     """
@@ -73,7 +73,7 @@ def stylegan2_original() -> Recipe:
     penalties, gamma 1, an average with a half-life of 20,000 images from the start, 25 million images. It is
     for 256x256; at 128 and 64 pixels the same layers are left out at the fine end.
 
-    Command: kennel train stylegan2.original --data sets/mine --out runs/stylegan2.original
+    Command: kennel train stylegan2.original sets/mine --out runs/stylegan2.original
     Cost: 25 million images; for GPUs. A player's networks have 24.8 and 24.0 million parameters at 256x256.
     """
     return Recipe(

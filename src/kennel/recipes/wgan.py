@@ -24,7 +24,7 @@ def wgan() -> Recipe:
     DCGAN networks. As in the released code, the critic has 100 turns in the first 25 rounds and in every
     500th.
 
-    Command: kennel train wgan --data sets/mine --out runs/wgan
+    Command: kennel train wgan sets/mine --out runs/wgan
     Cost: 5 million images at 64x64 in colour; at the 100 images/s of 2 CPU cores, about 14 hours.
     """
     return Recipe(
@@ -56,7 +56,7 @@ def wgan_dogs() -> Recipe:
     sample from.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
-    Command: kennel train wgan.dogs --data sets/dogs --out runs/wgan.dogs
+    Command: kennel train wgan.dogs sets/dogs --out runs/wgan.dogs
     Cost: 6.8 million images at 64x64 in colour; at the 92 images/s of 2 CPU cores, about 21 hours.
     """
     return Recipe(
@@ -92,7 +92,7 @@ def wgan_gp() -> Recipe:
     the generator and none in the critic, whose images must be judged one by one. The paper plays 200,000
     rounds at 64x64 (64 million images).
 
-    Command: kennel train wgan_gp --data sets/mine --out runs/wgan_gp
+    Command: kennel train wgan_gp sets/mine --out runs/wgan_gp
     Cost: 5 million images at 64x64 in colour; at the 52 images/s of 2 CPU cores, about 27 hours.
     """
     adam = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9))
