@@ -28,8 +28,8 @@ def recipe(name, **options):
     content = {
         "name": "small",
         "image": {"size": kind.sizes[0] if kind.sizes else 8, "channels": 3},
-        "classes": classes,
-        "latent": {"dimension": 420},  # biggan splits it in 4, 5, 6 or 7
+        "num_classes": classes,
+        "latent_dim": 420,  # biggan splits it in 4, 5, 6 or 7
         "generator": {"name": name, **SMALL.get(name, {}), **options},
         "discriminator": {"name": "mlp"},
         "budget": {"images": 1},
@@ -69,7 +69,7 @@ def test_weights_of_other_names_or_shapes_are_refused():
 @pytest.mark.parametrize("counts", [[0, 0, 0], [1, -1, 2], [1, 1, 1 << 40]])
 def test_instances_that_are_counted_as_no_set_counts_them_are_refused(counts):
     told = recipe("dcgan").model_dump() | {
-        "classes": 0,
+        "num_classes": 0,
         "instances": {"neighbors": 1, "dimension": 2, "count": 3},
     }
     small = recipe_from(told)
