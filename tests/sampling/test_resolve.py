@@ -60,7 +60,7 @@ def test_a_recipe_that_asks_for_more_layers_than_there_are_weights_ends_soon():
 def test_weights_of_other_names_or_shapes_are_refused():
     state = build_generator(recipe("dcgan")).state_dict()
     with pytest.raises(GeneratorFileError, match="of shape"):
-        assembled(recipe("dcgan", width=4), state, "file")
+        assembled(recipe("dcgan", base_channels=4), state, "file")
     state.pop(next(iter(state)))
     with pytest.raises(GeneratorFileError, match="file lacks the weights"):
         assembled(recipe("dcgan"), state, "file")
@@ -70,7 +70,7 @@ def test_weights_of_other_names_or_shapes_are_refused():
 def test_instances_that_are_counted_as_no_set_counts_them_are_refused(counts):
     told = recipe("dcgan").model_dump() | {
         "num_classes": 0,
-        "instances": {"neighbors": 1, "dimension": 2, "count": 3},
+        "instances": {"neighbors": 1, "dim": 2, "num_instances": 3},
     }
     small = recipe_from(told)
     state = build_generator(small).state_dict()
