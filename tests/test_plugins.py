@@ -120,7 +120,7 @@ def test_what_cannot_be_imported_is_one_sentence(name, content, message, tmp_pat
 def test_a_file_is_imported_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     file = tmp_path / "counted.py"
-    file.write_text(f"open({str(tmp_path / 'count')!r}, 'a').write('x')")
+    file.write_text(f"with open({str(tmp_path / 'count')!r}, 'a') as file:\n    file.write('x')\n")
     import_all([str(file), str(file)])
     assert (tmp_path / "count").read_text() == "x"
     del sys.modules[PREFIX + "counted"]

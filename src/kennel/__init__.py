@@ -17,9 +17,7 @@ user can mend raises `KennelError`, with one sentence that says how.
 `docs/api.md` explains them by examples, and the command `kennel --help` does the same from a terminal.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
 if TYPE_CHECKING:
     from kennel.api import (
         Callback,
@@ -90,13 +88,17 @@ _ELSEWHERE = {
 """Names that need not wait for PyTorch; all others come from `kennel.api`."""
 
 
-def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used: PyTorch takes seconds."""
-    if name not in __all__:
-        raise AttributeError(f"module 'kennel' has no attribute '{name}'")
-    value = getattr(import_module(_ELSEWHERE.get(name, "kennel.api")), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker knows all names from above, and that there are no others
+
+    def __getattr__(name: str) -> object:
+        """Imports a public name when it is first used: PyTorch takes seconds."""
+        if name not in __all__:
+            raise AttributeError(f"module 'kennel' has no attribute '{name}'")
+        from importlib import import_module
+
+        value: object = getattr(import_module(_ELSEWHERE.get(name, "kennel.api")), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

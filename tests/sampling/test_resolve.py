@@ -28,8 +28,8 @@ def recipe(name, **options):
     content = {
         "name": "small",
         "image": {"size": kind.sizes[0] if kind.sizes else 8, "channels": 3},
-        "classes": classes,
-        "latent": {"dimension": 420},  # biggan splits it in 4, 5, 6 or 7
+        "num_classes": classes,
+        "latent_dim": 420,  # biggan splits it in 4, 5, 6 or 7
         "generator": {"name": name, **SMALL.get(name, {}), **options},
         "discriminator": {"name": "mlp"},
         "budget": {"images": 1},
@@ -60,7 +60,7 @@ def test_a_recipe_that_asks_for_more_layers_than_there_are_weights_ends_soon():
 def test_weights_of_other_names_or_shapes_are_refused():
     state = build_generator(recipe("dcgan")).state_dict()
     with pytest.raises(GeneratorFileError, match="of shape"):
-        assembled(recipe("dcgan", width=4), state, "file")
+        assembled(recipe("dcgan", base_channels=4), state, "file")
     state.pop(next(iter(state)))
     with pytest.raises(GeneratorFileError, match="file lacks the weights"):
         assembled(recipe("dcgan"), state, "file")
@@ -69,8 +69,8 @@ def test_weights_of_other_names_or_shapes_are_refused():
 @pytest.mark.parametrize("counts", [[0, 0, 0], [1, -1, 2], [1, 1, 1 << 40]])
 def test_instances_that_are_counted_as_no_set_counts_them_are_refused(counts):
     told = recipe("dcgan").model_dump() | {
-        "classes": 0,
-        "instances": {"neighbors": 1, "dimension": 2, "count": 3},
+        "num_classes": 0,
+        "instances": {"neighbors": 1, "dim": 2, "num_instances": 3},
     }
     small = recipe_from(told)
     state = build_generator(small).state_dict()
