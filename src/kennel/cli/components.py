@@ -100,7 +100,7 @@ def _close(command: str, use: str) -> None:
     console.print(f"\n`kennel {command} NAME` explains one. {use}", soft_wrap=True)
 
 
-def _explain(kind: Any, spec: str, first: str) -> None:
+def _explain(kind: Any, setting: str, first: str) -> None:
     """A part's docstring, and its options with their defaults; `first` is the setting that chooses it."""
     from rich.table import Table
 
@@ -116,7 +116,7 @@ def _explain(kind: Any, spec: str, first: str) -> None:
     if table.row_count:
         console.print(table)
         example = next(option for option, _, _ in _options(kind))
-        console.print(f"\nAn option is set as --set {spec}.{example}=VALUE.", soft_wrap=True)
+        console.print(f"\nAn option is set as --set {setting}.{example}=VALUE.", soft_wrap=True)
     else:
         console.print("It has no options.")
 

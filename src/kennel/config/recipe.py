@@ -151,11 +151,11 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     removes it. Naming another network or loss (`loss.name=...`) drops the former one's options.
     """
     content = recipe.model_dump(mode="json")
-    for spec in settings:
-        path, equals, text = spec.partition("=")
+    for setting in settings:
+        path, equals, text = setting.partition("=")
         if not equals or not path:
-            raise RecipeError(f"'{spec}' is not a setting: write it as key.subkey=value")
-        _set(content, path.split("."), parse_value(text), spec)
+            raise RecipeError(f"'{setting}' is not a setting: write it as key.subkey=value")
+        _set(content, path.split("."), parse_value(text), setting)
     return recipe_from(content)
 
 
@@ -248,10 +248,10 @@ def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
             yield from ((name, key) for key in inner.model_fields)
 
 
-def _set(content: dict[str, Any], path: list[str], value: Any, spec: str) -> None:
+def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
     """Sets one dotted key in a dumped recipe. `recipe_from` checks the outcome."""
     if path[0] == "techniques":
-        _set_technique(content, path[1:], value, spec)
+        _set_technique(content, path[1:], value, setting)
         return
     place = content
     for depth, key in enumerate(path[:-1]):
@@ -260,15 +260,15 @@ def _set(content: dict[str, Any], path: list[str], value: Any, spec: str) -> Non
         if place[key] is None:
             place[key] = {}
         if not isinstance(place[key], dict):
-            raise RecipeError(f"'{spec}': {'.'.join(path[: depth + 1])} has no keys below it")
+            raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
         place = place[key]
     group = place.get(path[-1])
     if len(path) == 1 and isinstance(group, dict) and not isinstance(value, dict | None):
         if isinstance(value, str) and "name" in group:  # loss=hinge
-            _set(content, [*path, "name"], value, spec)
+            _set(content, [*path, "name"], value, setting)
             return
         names = [".".join([*path, key]) for key in group]
-        raise RecipeError(f"'{spec}': {'.'.join(path)} is a group of keys: set {' or '.join(names)}")
+        raise RecipeError(f"'{setting}': {'.'.join(path)} is a group of keys: set {' or '.join(names)}")
     if path[-1] == "name" and path[0] in ("generator", "discriminator", "loss") and place["name"] != value:
         place.clear()  # another network's or loss's options would not fit the new one
     if path[0] == "budget" and len(path) == 2:
@@ -276,16 +276,16 @@ def _set(content: dict[str, Any], path: list[str], value: Any, spec: str) -> Non
     place[path[-1]] = value
 
 
-def _set_technique(content: dict[str, Any], path: list[str], value: Any, spec: str) -> None:
+def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
     techniques: list[dict[str, Any]] = content["techniques"]
     if not path:
         raise RecipeError(
-            f"'{spec}' is not a technique's setting: write techniques.NAME=on, techniques.NAME=off "
+            f"'{setting}' is not a technique's setting: write techniques.NAME=on, techniques.NAME=off "
             "or techniques.NAME.option=value"
         )
     present = next((part for part in techniques if part["name"] == path[0]), None)
     if len(path) == 2 and path[1] == "name":
-        raise RecipeError(f"'{spec}': a technique keeps its name; add another with techniques.NAME=on")
+        raise RecipeError(f"'{setting}': a technique keeps its name; add another with techniques.NAME=on")
     if len(path) > 1:
         if present is None:
             present = {"name": path[0]}
@@ -294,7 +294,7 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, spec: s
         for key in path[1:-1]:  # such as techniques.mine.optimizer.learning_rate
             place = place.setdefault(key, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"'{spec}': {key} has no keys below it")
+                raise RecipeError(f"'{setting}': {key} has no keys below it")
         place[path[-1]] = value
     elif value is True and present is None:
         techniques.append({"name": path[0]})
@@ -304,4 +304,4 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, spec: s
             raise RecipeError(str(unknown_name("technique in this recipe", path[0], known)))
         techniques.remove(present)
     elif value is not True:
-        raise RecipeError(f"'{spec}' is neither on nor off: write techniques.{path[0]}=on or =off")
+        raise RecipeError(f"'{setting}' is neither on nor off: write techniques.{path[0]}=on or =off")

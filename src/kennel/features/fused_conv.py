@@ -32,7 +32,7 @@ class FusedConv2d(nn.Conv2d):
     """
 
     activation: Activation = "none"
-    dataset: Tensor | None = None
+    packed: Tensor | None = None
 
     def pack(self, shape: tuple[int, ...]) -> None:
         """Lays the weights out for inputs of about this shape (any batch works); they must not change any
@@ -41,7 +41,7 @@ class FusedConv2d(nn.Conv2d):
         if reorder is None or self.bias is None or not _computes(self.weight.dtype):
             return
         weight: Any = self.weight.detach().contiguous().to_mkldnn()
-        self.dataset = reorder(weight, *self._geometry(), list(shape))
+        self.packed = reorder(weight, *self._geometry(), list(shape))
 
     def _geometry(self) -> tuple[list[int], list[int], list[int], int]:
         padding = [0, 0] if isinstance(self.padding, str) else list(self.padding)
@@ -60,7 +60,7 @@ class FusedConv2d(nn.Conv2d):
 
     def _packed_serves(self, maps: Maps, added: Maps | None) -> bool:
         """Whether oneDNN's operators give what the plain ones would: they know no gradient, no autocast."""
-        if self.dataset is None or maps.dtype != self.dataset.dtype or maps.device.type != "cpu":
+        if self.packed is None or maps.dtype != self.packed.dtype or maps.device.type != "cpu":
             return False
         if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != maps.dtype:
             return False
@@ -69,7 +69,7 @@ class FusedConv2d(nn.Conv2d):
 
     def _fused(self, maps: Maps, added: Maps | None) -> Maps:
         attribute, scalars = _ATTRIBUTES[self.activation]
-        arguments = (self.dataset, self.bias, *self._geometry())
+        arguments = (self.packed, self.bias, *self._geometry())
         operators: Any = torch.ops.mkldnn
         result: Tensor
         if added is None:
@@ -145,4 +145,4 @@ def pack_convolutions(network: nn.Module, example: Maps) -> None:
             network(example)
     except (RuntimeError, AttributeError):  # built with the layout; the operators do not run, or are no names
         for module in shapes:
-            module.dataset = None
+            module.packed = None
