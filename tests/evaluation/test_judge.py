@@ -324,12 +324,12 @@ def test_many_features_lie_in_a_mapped_file_and_score_the_same(
     monkeypatch.setattr(passes, "HELD_BYTES", 40 * 12 * 4 - 1)
     mapped = Evaluator(reference, Counted(), cached=False)
     assert mapped.judge(fakes, count=40) == expected
-    assert in_memory.evidence is not None
-    assert mapped.evidence is not None
+    assert in_memory.context is not None
+    assert mapped.context is not None
     for of_file, of_memory in (
-        (mapped.evidence.images.features, in_memory.evidence.images.features),
-        (mapped.evidence.images.logits, in_memory.evidence.images.logits),
-        (mapped.evidence.reference.features, in_memory.evidence.reference.features),
+        (mapped.context.images.features, in_memory.context.images.features),
+        (mapped.context.images.logits, in_memory.context.images.logits),
+        (mapped.context.reference.features, in_memory.context.reference.features),
     ):
         assert isinstance(of_file, np.memmap)
         assert not isinstance(of_memory, np.memmap)
@@ -345,7 +345,7 @@ def test_ranks_with_other_images_options_or_weights_are_refused(
         told.append(digest)
         return [(told[0],), (digest,)]
 
-    monkeypatch.setattr(passes, "meet", meeting)
+    monkeypatch.setattr(passes, "all_gather_ints", meeting)
     own, extractor, other = make("own"), Counted(), Counted()
     other.weights_digest = "others"
     rows = np.arange(30)

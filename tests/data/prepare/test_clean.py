@@ -60,7 +60,8 @@ def test_shares_are_read_with_and_without_a_percent_sign() -> None:
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused_by_its_name(wrong: dict[str, object]) -> None:
-    with pytest.raises(DataError, match=next(iter(wrong)).replace("_", "-")):
+    option = next(iter(wrong)).replace("_", "-").replace("colour", "color").replace("centre", "center")
+    with pytest.raises(DataError, match=f"--{option} "):
         PrepareOptions(**wrong)  # type: ignore[arg-type]
 
 
