@@ -61,7 +61,7 @@ def test_an_installed_plugin_trains_samples_and_judges(call, site, packed_set, t
     assert "logit_penalty" in (run / "log.jsonl").read_text()
     sampled = call("sample", run, "--count", "4", "--grid", tmp_path / "grid.png", "--device", "cpu")
     assert sampled.returncode == 0, sampled.stderr
-    judged = call("judge", run, "--data", data, "--metrics", "mean_shift", "--extractor", "pixels",
+    judged = call("judge", run, "--reference", data, "--metrics", "mean_shift", "--extractor", "pixels",
                   "--count", "20", "--device", "cpu")  # fmt: skip
     assert judged.returncode == 0, judged.stderr
     assert "Mean shift" in judged.stdout

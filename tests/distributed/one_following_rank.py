@@ -49,7 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"base_channels": 4},
     "improved": {"base_channels": 4},
     "modern": {"base_channels": 8, "min_channels": 4, "group": 4, "blocks": 1},
-    "stylegan2": {"base": 256, "max_multiplier": 4, "style": 8, "mapping_layers": 2},
+    "stylegan2": {"channel_base": 256, "channel_max": 4, "style": 8, "mapping_layers": 2},
     "biggan": {"base_channels": 1, "shared_embedding": 3},
     "biggan_deep": {"base_channels": 1, "shared_embedding": 3},
     "sngan": {"base_channels": 1},
@@ -92,7 +92,7 @@ def cases() -> dict[str, Case]:
     found |= {name: Case(recipe("ragan", *techniques), 8) for name, techniques in BESIDE.items()}
     found["several turns"] = Case(
         recipe("rahinge", "feature_matching").model_copy(
-            update={"turns": StepsConfig(discriminator=2, generator=3)}
+            update={"steps": StepsConfig(discriminator=2, generator=3)}
         )
     )
     return found

@@ -18,7 +18,7 @@ SMALL = {
     "dcgan": {"base_channels": 2, "max_multiplier": 4},
     "improved": {"base_channels": 4},
     "modern": {"base_channels": 8, "min_channels": 4, "group": 4, "blocks": 1},
-    "stylegan2": {"base": 256, "max_multiplier": 4, "style": 8, "mapping_layers": 2},
+    "stylegan2": {"channel_base": 256, "channel_max": 4, "style": 8, "mapping_layers": 2},
     "sngan": {"base_channels": 1},
     "sagan": {"base_channels": 1},
     "biggan": {"base_channels": 1, "shared_embedding": 3},

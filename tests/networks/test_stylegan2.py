@@ -13,7 +13,7 @@ from kennel.networks.base import BatchStatistic
 from kennel.networks.stylegan2 import ResidualHalving
 from kennel.networks.summary import parameters_at
 
-SMALL = {"base": 128, "max_multiplier": 8}
+SMALL = {"channel_base": 128, "channel_max": 8}
 CLASSES = 3
 
 

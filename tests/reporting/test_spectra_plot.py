@@ -55,7 +55,7 @@ def test_alarms_at_one_place_share_a_mark_and_rollbacks_have_none():
     ]
     assert marks_of(alarms) == (
         Mark(200, "exploding spectrum"),
-        Mark(300, "falling diversity\ncertain discriminator"),
+        Mark(300, "falling diversity\ndiscriminator saturation"),
     )
 
 

@@ -71,7 +71,7 @@ def styled() -> Generator:
     torch.manual_seed(0)
     kind = GENERATORS["stylegan2"]
     network = kind(
-        NetworkSpec(8, 1, 16), kind.Options(channel_base=64, max_multiplier=8, style=8, mapping_layers=1)
+        NetworkSpec(8, 1, 16), kind.Options(channel_base=64, channel_max=8, style=8, mapping_layers=1)
     )
     for _ in range(20):
         network(torch.randn(64, 16))  # the mean style is not 0
@@ -82,10 +82,10 @@ def test_truncation_moves_the_styles_of_a_mapping_network_towards_their_mean():
     network = styled()
     free = images_of(network, LATENT, range(8), None)
     assert torch.equal(images_of(network, LATENT, range(8), None, 1.0), free)
-    mean = network.drawn(network.mean_style.expand(8, network.styled, -1))
+    mean = network.synthesize(network.mean_style.expand(8, network.styled, -1))
     assert torch.allclose(images_of(network, LATENT, range(8), None, 0.0), mean)
-    styles = network.styles(latents_of(range(8), LATENT))
-    halfway = network.drawn(network.mean_style + 0.3 * (styles - network.mean_style))
+    styles = network.map_latents(latents_of(range(8), LATENT))
+    halfway = network.synthesize(network.mean_style + 0.3 * (styles - network.mean_style))
     assert torch.allclose(images_of(network, LATENT, range(8), None, 0.3), halfway, atol=1e-5)
 
 

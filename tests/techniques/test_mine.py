@@ -69,7 +69,7 @@ def test_it_finds_the_information_of_correlated_gaussians(rho, dimension):
     mine = built(pair, hidden=(64, 64), noise=0, optimizer=FAST)
     optimiser = build_optimizer(mine.optimizer, mine.network.parameters(), CPU).optimizer
     for number in range(600):
-        loss = mine.companion_loss(
+        loss = mine.auxiliary_loss(
             generators_play(pair, number, *correlated(256, rho, dimension, seed=number))
         )
         optimiser.zero_grad()
@@ -78,7 +78,7 @@ def test_it_finds_the_information_of_correlated_gaussians(rho, dimension):
     truth = -dimension / 2 * math.log(1 - rho**2)
     images, codes = correlated(50_000, rho, dimension, seed=10**6)
     with torch.no_grad():
-        mine.companion_loss(generators_play(pair, 600, images, codes))
+        mine.auxiliary_loss(generators_play(pair, 600, images, codes))
     found = mine.statistics()["information"].item()
     # Never more than there is, but for the noise of the sample; and most of it is found.
     assert truth - 0.05 - 0.05 * truth < found < truth + 0.02

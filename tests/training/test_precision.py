@@ -109,7 +109,7 @@ def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved
         return precision_for(recipe, plan, said.append, timer=timers, clock=clock)
 
     assert decide(recipe, plan) == decide(recipe, plan) == "bfloat16"
-    same = recipe.model_copy(update={"seed": 3, "name": "another", "ticks": 7})
+    same = recipe.model_copy(update={"seed": 3, "name": "another", "num_ticks": 7})
     assert decide(same, plan) == "bfloat16"
     assert len(asked) == 1
     assert set(said) == {"Precision: bfloat16 (bfloat16 is 1.50 times as fast as float32 here)."}
@@ -117,7 +117,7 @@ def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved
     wider = recipe.generator.model_copy(update={"base_channels": 8})
     decide(recipe.model_copy(update={"generator": wider}), plan)
     other = recipe.compute.model_copy(update={"convolutions": "direct"})
-    decide(recipe.model_copy(update={"speed": other}), plan)
+    decide(recipe.model_copy(update={"compute": other}), plan)
     assert len(asked) == 4
 
 

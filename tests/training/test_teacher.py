@@ -60,7 +60,7 @@ def taught(small_recipe, packed_set, tmp_path):
 def test_the_teacher_of_a_recipe_is_what_its_discriminator_says(small_recipe):
     named = small_recipe(BY_A_TEACHER)
     assert teacher_of(small_recipe()) is None
-    assert teacher_of(named.model_copy(update={"classes": 0})) == "mobilenet"
+    assert teacher_of(named.model_copy(update={"num_classes": 0})) == "mobilenet"
 
 
 def test_a_run_its_checkpoints_and_its_samples_say_what_taught_it(taught, tmp_path):

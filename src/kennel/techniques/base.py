@@ -211,7 +211,8 @@ class LossTerm(Technique):
 class AuxiliaryNetwork(LossTerm):
     """A technique with a network of its own, which is trained after each of the generator's turns.
 
-    `build` makes the network from `random`; the step moves it by `optimiser` and its `companion_loss`.
+    `modify_networks` makes the network from `random`; the step trains it by `optimizer` and its
+    `auxiliary_loss`.
     """
 
     optimizer: OptimizerConfig = OptimizerConfig()
