@@ -148,7 +148,7 @@ def _of_network(name: str) -> Recipe:
     return recipe("hinge").model_copy(
         update={
             "image": ImageConfig(size=size, channels=1),
-            "classes": 0 if networks[0].conditional == "never" else 2,
+            "num_classes": 0 if networks[0].conditional == "never" else 2,
             "latent_dim": 420,
             "generator": ComponentConfig(name=names[0], **options[0]),
             "discriminator": ComponentConfig(name=names[1], **options[1]),

@@ -185,7 +185,7 @@ def test_a_discriminator_compares_images_unless_it_is_told_not_to():
 
 def test_signals_begin_neither_vanishing_nor_exploding_in_both_networks():
     torch.manual_seed(1)
-    generator = built(GENERATORS, size=64, base=4096, widest=64, style=64)
+    generator = built(GENERATORS, size=64, channel_base=4096, channel_max=64, style=64)
     seen = []
     for module in generator.modules():
         if type(module).__name__ == "StyledLayer":

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from kennel.data.image_files import open_images
 from kennel.errors import RecipeError
-from kennel.features import factory
+from kennel.features import factory, related_extractors
 from kennel.features.mobilenet import MOBILENET_WEIGHTS, MobileNet
 from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.weights import weights_folder
