@@ -62,7 +62,11 @@ RESIDUAL = [
 MODERN = [
     "image.size=32",
     "image.channels=1",
-    *(f"{player}.{key}" for player in ("generator", "discriminator") for key in ("base_channels=32", "min_channels=16")),
+    *(
+        f"{player}.{key}"
+        for player in ("generator", "discriminator")
+        for key in ("base_channels=32", "min_channels=16")
+    ),
 ]
 
 HEALTHY: dict[str, tuple[str, str, str, list[str]]] = {
