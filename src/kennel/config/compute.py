@@ -10,7 +10,7 @@ from kennel.registry import unknown_name
 class ComputeConfig(Config):
     """How the networks' layers are computed. "auto" is what suits the device, decided when a run begins.
 
-    - `precision`: float32, or bfloat16 by autocast (weights, losses and optimisers stay float32).
+    - `precision`: float32, or bfloat16 by autocast (weights, losses and optimizers stay float32).
     - `layout` of maps in memory.
     - `convolutions`: "direct", or "winograd" by fewer products where that is faster (float32 on a CPU): the
       same but for rounding.

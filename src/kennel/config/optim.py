@@ -66,7 +66,7 @@ class SecondBeta(Config):
 
 
 class OptimizerConfig(Config):
-    """An optimiser with its published names: learning rate, its schedule, epsilon, L2 weight decay.
+    """An optimizer with its published names: learning rate, its schedule, epsilon, L2 weight decay.
 
     `betas` and `second_beta`, the schedule of the second of them (`None`: it stays), belong to adam,
     `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.

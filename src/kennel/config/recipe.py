@@ -1,4 +1,4 @@
-"""A recipe: a pair of networks, a loss, a list of techniques, two optimisers, and how long.
+"""A recipe: a pair of networks, a loss, a list of techniques, two optimizers, and how long.
 
 Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round trip; fingerprint; difference.
 """

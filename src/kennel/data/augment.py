@@ -67,7 +67,7 @@ def resampling_matrices(
     """Weights that resample `length` pixels from `start` on, of `source`, to `target` pixels.
 
     A triangle filter, as wide as a target pixel where the crop shrinks (antialiasing) and as a source pixel
-    where it grows; what would fall outside the crop is left out and the rest normalised.
+    where it grows; what would fall outside the crop is left out and the rest normalized.
     """
     device = start.device
     step = (length / target)[:, None, None]  # source pixels a target pixel

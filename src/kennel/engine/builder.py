@@ -1,4 +1,4 @@
-"""A recipe becomes objects: networks, loss, techniques, optimisers, on their device."""
+"""A recipe becomes objects: networks, loss, techniques, optimizers, on their device."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager

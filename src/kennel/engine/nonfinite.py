@@ -17,8 +17,8 @@ from kennel.shapes import Scalar
 class NonFiniteReport:
     """What the first turn that was not finite left behind.
 
-    `player` is whose optimiser it was; `statistics` are the names of the losses and terms that were not
-    finite; `parameters` are the places, in the optimiser's order, of those whose gradient was not, out of
+    `player` is whose optimizer it was; `statistics` are the names of the losses and terms that were not
+    finite; `parameters` are the places, in the optimizer's order, of those whose gradient was not, out of
     `examined` that had one.
     """
 
@@ -39,10 +39,10 @@ class _Record:
 
 
 class NonFiniteGuard:
-    """Looks at every gradient before its optimiser's step, without a wait for the device.
+    """Looks at every gradient before its optimizer's step, without a wait for the device.
 
     The first loss, term or gradient that is NaN or infinite sets a flag on the device. From then on no
-    optimiser moves a weight: the fused ones read the flag themselves (the `found_inf` of gradient scaling),
+    optimizer moves a weight: the fused ones read the flag themselves (the `found_inf` of gradient scaling),
     others are handed gradients of 0. So the weights are still those that made the first such turn when
     somebody asks, however late that is. The records of each kind of turn stop at it too.
     """

@@ -1,4 +1,4 @@
-"""Optimisers by name, with the schedules of their learning rates and of Adam's second beta."""
+"""Optimizers by name, with the schedules of their learning rates and of Adam's second beta."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from kennel.shapes import Scalar
 
 @dataclass(frozen=True)
 class ScheduledOptimizer:
-    """An optimiser whose learning rate is a function of the run's progress, and Adam's betas where given.
+    """An optimizer whose learning rate is a function of the run's progress, and Adam's betas where given.
 
     Neither is stored: a run that is resumed computes them from where it is.
     """
@@ -24,7 +24,7 @@ class ScheduledOptimizer:
     betas: Callable[[float], tuple[float, float]] | None = None
 
     def at(self, progress: float) -> Optimizer:
-        """The optimiser, with the learning rate and the betas that belong to `progress`."""
+        """The optimizer, with the learning rate and the betas that belong to `progress`."""
         moved: dict[str, object] = {"lr": self.rate(progress)}
         if self.betas is not None:
             moved["betas"] = self.betas(progress)
@@ -40,7 +40,7 @@ class ScheduledOptimizer:
 def build_optimizer(
     options: OptimizerConfig, parameters: Iterable[Tensor], device: torch.device
 ) -> ScheduledOptimizer:
-    """The optimiser that `options` describe, for `parameters`."""
+    """The optimizer that `options` describe, for `parameters`."""
     parameters, rate, decay = list(parameters), options.learning_rate, options.weight_decay
     made: Optimizer
     match options.name:
@@ -57,7 +57,7 @@ def build_optimizer(
 
 
 def parameters_of(optimiser: Optimizer) -> list[Tensor]:
-    """All that the optimiser moves, in its order."""
+    """All that the optimizer moves, in its order."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 

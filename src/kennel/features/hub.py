@@ -42,7 +42,7 @@ INPUT_SIDE = 224
 CPU_CHUNK = 8
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and deviation of red, green and blue on [0, 1], as the publishers normalise."""
+"""Mean and deviation of red, green and blue on [0, 1], as the publishers normalize."""
 
 Maps = Float[Tensor, "batch 3 rows columns"]
 """RGB at the network's size, which is another than that of the pixels."""
@@ -103,7 +103,7 @@ class HubExtractor(Extractor):
 
     @abstractmethod
     def _features(self, images: Maps) -> Features:
-        """Features of normalised images."""
+        """Features of normalized images."""
 
     @abstractmethod
     def _resized(self, pixels: Pixels) -> Maps:

@@ -1,6 +1,6 @@
 """BigGAN (Brock et al. 2019, arXiv 1809.11096): SAGAN widened, with a shared embedding and a split latent.
 
-Spectral normalisation, orthogonal initialisation and the moving average of the generator's weights, which
+Spectral normalization, orthogonal initialization and the moving average of the generator's weights, which
 belong to it, are techniques.
 """
 

@@ -46,7 +46,7 @@ SKIPPED = 2
 class DcganOptions(base.Config):
     """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`.
 
-    `batch_norm` False leaves the normalisation out, as a critic with a gradient penalty wants it.
+    `batch_norm` False leaves the normalization out, as a critic with a gradient penalty wants it.
     `attention` is the side of the maps that attend to themselves (SAGAN: Zhang et al. 2018, arXiv
     1805.08318): an even one from 4 to half the image's side; 0 for none.
     """

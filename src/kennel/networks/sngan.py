@@ -1,7 +1,7 @@
 """SNGAN's residual networks (Miyato et al. 2018, arXiv 1802.05957) as its authors published them.
 
 With classes they are those of Miyato and Koyama (2018, arXiv 1802.05637): gains and biases of batch norm for
-each class in the generator, a projection in the discriminator. Spectral normalisation, after which they are
+each class in the generator, a projection in the discriminator. Spectral normalization, after which they are
 named, is a technique and not a part of them.
 """
 

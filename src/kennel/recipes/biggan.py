@@ -18,7 +18,7 @@ def biggan() -> Recipe:
 
     Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
     techniques", sections 2.1 and 3.1, after Brock et al. 2019: shared class embedding, class-conditional
-    batch norm, hierarchical latents, a non-local block at 64x64, projection, spectral normalisation in both
+    batch norm, hierarchical latents, a non-local block at 64x64, projection, spectral normalization in both
     networks but for the non-local blocks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the
     discriminator, one discriminator turn a round, weights as PyTorch draws them; 200,000 rounds (12.8 million
     images), ten days on four K80s. Their data: LSUN church_outdoor and bridge, and 100 classes of ImageNet.
@@ -53,7 +53,7 @@ def biggan_original() -> Recipe:
 
     Paper: Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
     arXiv 1809.11096: 96 channels, shared embedding of 128, hierarchical latents of 120, orthogonal
-    initialisation and regularisation of 1e-4, hinge loss, Adam 5e-5 and 2e-4 with betas (0, 0.999), two
+    initialization and regularisation of 1e-4, hinge loss, Adam 5e-5 and 2e-4 with betas (0, 0.999), two
     discriminator turns a round, batches of 2048, an average that keeps 0.9999 a round (a half-life of 6,931
     rounds: 28.4 million images), standing statistics. With 158 million parameters it needs many accelerators;
     it is here to start from and to compare with.
@@ -97,8 +97,8 @@ def biggan_dogs() -> Recipe:
     were told: BigGAN with LeakyReLU and attention at 32x32, crops to the boxes without extreme shapes,
     latents of 120, cross-entropy with a softened label, Adam 3e-4 for both players with betas (0, 0.999),
     batches of 32, 130 epochs, mirrored images, no average, samples truncated at 0.8. Widths are of another of
-    the best: 32 channels in the generator and 64 in the discriminator. The winner's spectral normalisation,
-    orthogonal initialisation and breeds as classes are assumed, as they come with BigGAN.
+    the best: 32 channels in the generator and 64 in the discriminator. The winner's spectral normalization,
+    orthogonal initialization and breeds as classes are assumed, as they come with BigGAN.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.2:4 --size 64
     Command: kennel train biggan.dogs sets/dogs --out runs/biggan.dogs

@@ -15,7 +15,7 @@ from kennel.recipes.registry import RECIPES
 def digits() -> Recipe:
     """A small DCGAN on scikit-learn's handwritten digits: real data, no download, two minutes on a CPU.
 
-    Networks and optimiser as in `dcgan` (Radford et al. 2015), two levels deep on the 8x8 scans enlarged to
+    Networks and optimizer as in `dcgan` (Radford et al. 2015), two levels deep on the 8x8 scans enlarged to
     16x16, with a softened real label and lasting instance noise against a discriminator that learns 1,797
     images by heart (were the noise to fade, FID would rise again towards the end). Judged on plain pixels,
     since no weights have to be fetched for that.

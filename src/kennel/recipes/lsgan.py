@@ -42,7 +42,7 @@ def ralsgan() -> Recipe:
 
     Paper: Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard
     GAN", arXiv 1807.00734; its CIFAR-10 runs: Adam 2e-4 (0.5, 0.999), batches of 32, one discriminator turn,
-    a spectrally normalised discriminator without batch norm, latents of 128, 100,000 rounds (3.2 million
+    a spectrally normalized discriminator without batch norm, latents of 128, 100,000 rounds (3.2 million
     images).
 
     Command: kennel train ralsgan sets/mine --out runs/ralsgan

@@ -9,7 +9,7 @@ def sagan() -> Recipe:
     """SAGAN: residual networks with self-attention and classes, at 32, 64 or 128 pixels.
 
     Paper: Zhang et al. 2018, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318: spectral
-    normalisation in both networks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the discriminator
+    normalization in both networks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the discriminator
     with betas (0, 0.9), one turn each, latents of 128, class-conditional batch norm and a projection
     discriminator; the attention block and the Xavier weights are those of the released code. The paper's
     batch is 256; here 64.

@@ -1,4 +1,4 @@
-"""Spectral normalisation: residual networks, and a DCGAN."""
+"""Spectral normalization: residual networks, and a DCGAN."""
 
 from kennel.config.recipe import (
     Budget,
@@ -14,7 +14,7 @@ from kennel.recipes.registry import RECIPES
 
 @RECIPES.register("sngan")
 def sngan() -> Recipe:
-    """SNGAN: residual networks with a spectrally normalised discriminator, at 32, 64 or 128 pixels.
+    """SNGAN: residual networks with a spectrally normalized discriminator, at 32, 64 or 128 pixels.
 
     Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv 1802.05957:
     hinge loss, Adam 2e-4 with betas (0, 0.9), five discriminator turns a round, batches of 64, latents of
@@ -54,9 +54,9 @@ def sn_dcgan() -> Recipe:
     """The SN-DCGAN of Iyengar, Pandey and Mehta, on any image set up to 64 pixels.
 
     Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
-    techniques", sections 2.2 and 3.2: a DCGAN with spectral normalisation after every convolution, Adam 2e-4,
+    techniques", sections 2.2 and 3.2: a DCGAN with spectral normalization after every convolution, Adam 2e-4,
     batches of 64 (and 32, their Tables 1 and 2: Inception Score 4.41 and FID 95.07 on CIFAR-10 at 64, IS 3.22
-    and FID 59.1 on CelebA-HQ; without spectral normalisation 4.65 and 79.24, 3.47 and 58.77).
+    and FID 59.1 on CelebA-HQ; without spectral normalization 4.65 and 79.24, 3.47 and 58.77).
     `--set techniques.spectral_norm=off` gives their plain DCGAN.
 
     Data: kennel data prepare celeba sets/celeba --from FOLDER --size 64
@@ -88,7 +88,7 @@ def sn_dcgan_128() -> Recipe:
     """The SN-DCGAN of Iyengar, Pandey and Mehta at 128x128, which dropout keeps from collapsing.
 
     Paper: as `sn_dcgan`; section 3.2, "Dropout": at 128x128 training collapses at once, with spectral
-    normalisation too, until dropout of 0.5 follows every convolution of the discriminator but the first and
+    normalization too, until dropout of 0.5 follows every convolution of the discriminator but the first and
     the last. Their Figure 13 compares the two; `--set discriminator.dropout=0` is the one that collapses.
 
     Data: kennel data prepare celeba_hq sets/celeba_hq --from FOLDER --size 128

@@ -191,8 +191,8 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
 
     Fused kernels walk parameter and state side by side in memory: a state read back contiguous beside a
     channels-last parameter would pair the wrong numbers, and a shorter one would lead them out of it. They
-    want the count of steps on the device, too; the others want it on the CPU. What the optimiser remembered
-    before is forgotten: a checkpoint from before the first step leads back to an optimiser that is new.
+    want the count of steps on the device, too; the others want it on the CPU. What the optimizer remembered
+    before is forgotten: a checkpoint from before the first step leads back to an optimizer that is new.
     """
     optimiser.state.clear()
     groups = [(one, group) for group in optimiser.param_groups for one in group["params"]]
@@ -216,7 +216,7 @@ def _restore_optimiser(optimiser: Optimizer, state: Mapping[str, Tensor]) -> Non
 
 
 def _state_names(optimiser: Optimizer) -> set[str]:
-    """What an optimiser of this kind and these options remembers of a parameter."""
+    """What an optimizer of this kind and these options remembers of a parameter."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     one = type(optimiser)([parameter], **optimiser.defaults)

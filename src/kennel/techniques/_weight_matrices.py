@@ -50,7 +50,7 @@ class WeightMatrix:
 def weight_matrices(network: nn.Module, *, embeddings: bool) -> dict[str, WeightMatrix]:
     """The weight of every layer, by its name; with `embeddings` False not those of embeddings.
 
-    Of a reparametrised layer it is the parameter behind the weight, which is what an optimiser moves.
+    Of a reparametrised layer it is the parameter behind the weight, which is what an optimizer moves.
     """
     found = {}
     for name, module in network.named_modules():

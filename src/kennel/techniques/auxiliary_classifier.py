@@ -32,7 +32,7 @@ class AuxiliaryClassifier(LossTerm):
     _right: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Gives the discriminator its `classifier`, which its optimiser moves and its checkpoint keeps."""
+        """Gives the discriminator its `classifier`, which its optimizer moves and its checkpoint keeps."""
         discriminator = networks.discriminator
         if discriminator.features_read_labels:
             raise RecipeError(

@@ -21,8 +21,8 @@ Kind = Literal["real", "fake"]
 KINDS: tuple[Kind, Kind] = ("real", "fake")
 Stage = Literal["initialise", "replace", "reparametrise", "copy"]
 STAGES: tuple[Stage, ...] = ("initialise", "replace", "reparametrise", "copy")
-"""Surgery happens in this order whatever the list says: spectral norm before an initialisation would leave
-weights that are not what the initialisation promised, and a copy taken early copies the wrong network."""
+"""Surgery happens in this order whatever the list says: spectral norm before an initialization would leave
+weights that are not what the initialization promised, and a copy taken early copies the wrong network."""
 
 
 @dataclass

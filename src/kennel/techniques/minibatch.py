@@ -44,7 +44,7 @@ class Closeness(BatchStatistic):
     """o_b(x_i) = sum over j != i of exp(-| M_ib - M_jb |_1), M = f T, centred by a bias for each kernel.
 
     T (features, kernels, dimensions) is drawn from N(0, 0.05), and each of its columns is divided by its
-    length and multiplied by the exponential of a learned log scale (weight normalisation, Salimans and Kingma
+    length and multiplied by the exponential of a learned log scale (weight normalization, Salimans and Kingma
     2016). Without that the distances grow with the width of the layer: at 8192 features every exp(-distance)
     is 0, and so is its gradient. The lengths alone would not do, because features may be of any size. So the
     first training batch, which is real, sets scale and bias, as in the authors' code: the mean distance to

@@ -1,4 +1,4 @@
-"""Spectral normalisation: every weight matrix divided by its largest singular value."""
+"""Spectral normalization: every weight matrix divided by its largest singular value."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -112,11 +112,11 @@ class SpectralNorm(Technique):
     """Every linear layer, convolution and embedding is divided by its spectral norm (Miyato et al. 2018,
     arXiv 1802.05957).
 
-    `networks` says whose layers (Zhang et al. 2018, arXiv 1805.08318, normalise both players); a generator's
+    `networks` says whose layers (Zhang et al. 2018, arXiv 1805.08318, normalize both players); a generator's
     embeddings are left alone, as in BigGAN. `iterations` of the power method are made at each pass.
 
     `exempt` names layers that keep their weights: `first`, `last`, `attention` (the non-local blocks, which
-    Iyengar, Pandey and Mehta, section 2.1, do not normalise), `embeddings`, or a pattern of module names as
+    Iyengar, Pandey and Mehta, section 2.1, do not normalize), `embeddings`, or a pattern of module names as
     `nn.Module.named_modules` has them (`head`, `layers.*`, `generator.stem`). A pattern that matches a module
     exempts all layers in it; one that matches no layer raises `RecipeError`.
     """
@@ -171,7 +171,7 @@ def _kinds(networks: Mapping[str, nn.Module]) -> dict[str, set[str]]:
     """What each word of `exempt` that is no pattern means: names of layers, each after its player's.
 
     A network's layers are registered in the order of its forward pass, but for embeddings and non-local
-    blocks: `tests/networks/test_contract.py` holds every network to that.
+    blocks: `tests/networks/test_base.py` holds every network to that.
     """
     kinds: dict[str, set[str]] = {"first": set(), "last": set(), "attention": set(), "embeddings": set()}
     for player, network in networks.items():

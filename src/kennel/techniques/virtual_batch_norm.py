@@ -91,7 +91,7 @@ class ReferenceBatch(nn.Module):
 
 
 class ReferenceNorm(nn.Module):
-    """Normalises maps whose first `reference` rows are the reference batch.
+    """Normalizes maps whose first `reference` rows are the reference batch.
 
     Those go by their own mean and variance, as in batch norm. Every other image has, for each channel,
 
@@ -126,7 +126,7 @@ class ReferenceNorm(nn.Module):
         return torch.addcmul(shift[spatial], exact, scale[spatial]).to(maps.dtype)
 
     def _mixed(self, mean: Features, variance: Features) -> tuple[Features, Features]:
-        """What each row is normalised by, from each row's own mean and variance (both rows, channels)."""
+        """What each row is normalized by, from each row's own mean and variance (both rows, channels)."""
         own, of_reference = mean[self.reference :], mean[: self.reference]
         middle = of_reference.mean(0)
         spread = variance[: self.reference].mean(0) + of_reference.var(0, correction=0)

@@ -29,7 +29,7 @@ def begin_fork(
     """Begins the run of `folder` with the weights of the newest whole checkpoint of `parent`.
 
     They are its checkpoint at 0 images: the layers that fit, as `take_weights` says, and the state of each
-    technique that is the same in both; optimisers are new. What was not taken is named to `say` and in
+    technique that is the same in both; optimizers are new. What was not taken is named to `say` and in
     `run.json`. The folder appears whole or not at all. Raises `RunError` where the folder is in use, and
     `CheckpointError` where nothing fits.
     """

@@ -67,7 +67,7 @@ def sentence(
 ) -> str:
     """What is told of a broken turn, without its end.
 
-    `parameters` are the names of what each optimiser moves, in its order; `layer` is the first whose output
+    `parameters` are the names of what each optimizer moves, in its order; `layer` is the first whose output
     was not finite, if one was; `of_rank` is the first rank whose losses were not, where ranks share a run;
     `looked` says whether all layers were seen to be finite where `layer` is None.
     """
