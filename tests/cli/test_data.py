@@ -65,7 +65,7 @@ def test_labels_splits_and_backgrounds_are_options_and_what_cannot_come_of_it_is
     said = capsys.readouterr().err
     assert "folders of splits: train (2), val (2); taken: val" in said
     assert "composited on #0a141e" in said
-    assert "its 2 images are one and the same, and nothing but this image can come of it" in said
+    assert "its 2 images are all equal, and training can only reproduce this image" in said
     assert "2 of its 2 classes have a single image" in said
 
 

@@ -144,7 +144,7 @@ def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
     with pytest.raises(DataError, match="holds no images"):
         open_images(tmp_path / "empty")
-    with pytest.raises(DataError, match="is no collection of images"):
+    with pytest.raises(DataError, match="is not a collection of images"):
         open_images(tmp_path / "text.txt")
     with pytest.raises(DataError, match="does not exist"):
         open_images(tmp_path / "absent")

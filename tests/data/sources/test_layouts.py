@@ -83,7 +83,7 @@ def test_labels_that_are_null_are_no_labels_and_the_folders_are_no_classes(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"labels": [', "it is no JSON"),
+        (b'{"labels": [', "it is not JSON"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b'{"labels": [["a.png"]]}', "entry 0 of its labels is no pair"),
         (b'{"labels": [["a.png", [0.5, 0.5]]]}', "not one-hot"),
@@ -91,7 +91,7 @@ def test_labels_that_are_null_are_no_labels_and_the_folders_are_no_classes(
         (b'{"labels": [["a.png", {}]]}', "a label is a mapping"),
         (b'{"labels": [["a.png", 1], ["a.png", 2]]}', "has two labels, 1 and 2"),
         (b'{"labels": ' + b"[" * 100_000, "nested"),
-        (b'{"labels": [["a.png", 1e999]]}', "it is no JSON"),
+        (b'{"labels": [["a.png", 1e999]]}', "it is not JSON"),
         (b'{"labels": [["a.png", "' + b"x" * 300 + b'"]]}', "as captions have"),
         (b'{"labels": 5}', "no list"),
     ],
