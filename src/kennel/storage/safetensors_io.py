@@ -6,6 +6,7 @@ Reading runs no code. A truncated, altered or foreign file raises a `CheckpointE
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -9,10 +9,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kennel.errors import KennelError
+from kennel.errors import DataError, KennelError
 
 MAX_DEPTH = 32
 """Levels of nested lists and mappings."""
@@ -45,6 +46,20 @@ def printable(text: str, keep: str = "") -> str:
 def reason_of(error: BaseException, most: int = 120) -> str:
     """The error's text, else its type, printable and at most `most` characters long."""
     return printable(str(error) or type(error).__name__)[:most]
+
+
+@contextmanager
+def as_data_error(problem: str, remedy: str = "") -> Iterator[None]:
+    """Any exception in the block becomes `DataError("problem (reason): remedy")`; a `DataError` is kept.
+
+    For readers that raise nearly anything on damaged files.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{problem} ({reason_of(error)}){': ' if remedy else ''}{remedy}") from error
 
 
 def leads_out(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The files of labels in a source, or the one that the user gives, held against the pictures."""
+"""Labels from the label files of a source, or from one that the user gives."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,34 +15,34 @@ from kennel.data.sources.label_files import (
     parse_labels,
     read_labels,
 )
-from kennel.data.sources.layouts import Asked
+from kennel.data.sources.layouts import LayoutOptions
 from kennel.errors import DataError
 
 
 @dataclass(frozen=True)
-class Found:
-    """Where the classes come from."""
+class LabelSource:
+    """The origin of the classes.
+
+    `name` is for messages. `class_of` maps an image's path to its class, "" for none, or raises `DataError`.
+    `unconditional`: the file declares that there are no labels.
+    """
 
     name: str
-    """Of the file, for messages."""
     class_of: Callable[[str], str]
-    """A picture's path to its class, "" for none. Raises `DataError`."""
     unconditional: bool = False
-    """Whether the file says that there are no labels."""
 
 
 class LabelFiles:
-    """The files of labels among the members of some containers."""
+    """The label files among the members of some containers. `used` is set if labels come from a file."""
 
     def __init__(self, containers: Sequence[Container]) -> None:
-        """None yet."""
         self._containers = containers
         self._tables: list[tuple[str, int, Member]] = []
         self._stems, self._places = CompactStrings(), FileIndex()
         self.used = False
 
     def take(self, path: str, container: int, member: Member) -> bool:
-        """Whether the member is a file of labels, which is then remembered."""
+        """Whether the member is a label file, which is then recorded."""
         name = path.rpartition("/")[2]
         if name == STYLEGAN or name in METADATA:
             self._tables.append((path, container, member))
@@ -53,49 +53,47 @@ class LabelFiles:
         self._places.add(container, member.where, member.size)
         return True
 
-    def found(self, asked: Asked, paths: CompactStrings) -> tuple[Found | None, list[str]]:
-        """What gives the classes of the pictures at `paths`, None where their folders are to, and notes.
+    def find(self, options: LayoutOptions, paths: CompactStrings) -> tuple[LabelSource | None, list[str]]:
+        """The label source of the images at `paths`, None to use their folders; and notes.
 
-        Raises `DataError` where a file cannot be read, or the one that is given says nothing of them.
+        Raises `DataError` if a file cannot be read, or the user's file has no labels for the images.
         """
-        if asked.labels in ("folders", "none"):
+        if options.labels in ("folders", "none"):
             return None, []
-        found = self._among(paths) if asked.labels == "auto" else _given(asked, paths)
-        if not isinstance(found, Found):
+        found = self._among(paths) if options.labels == "auto" else _given(options, paths)
+        if not isinstance(found, LabelSource):
             return None, [found] if found else []
         self.used = True
         if found.unconditional:
-            return found, [f"no classes: {found.name} says that there are no labels"]
+            return found, [f"no classes: {found.name} declares that there are no labels"]
         return found, [f"the classes are those of {found.name}"]
 
-    def _among(self, paths: CompactStrings) -> Found | str | None:
-        """What the files in the source give, a note where they say nothing, None without any."""
+    def _among(self, paths: CompactStrings) -> LabelSource | str | None:
+        """The label source in the containers; a note if its files have no labels; None without files."""
         labels: Labels = {}
         names: list[str] = []
-        silent: list[str] = []
+        without_labels: list[str] = []
         unlabelled = False
         for path, container, member in self._tables:
             if member.size > MAX_BYTES:
                 raise DataError(
                     f"'{path}' has more than {MAX_BYTES:,} bytes: add --labels folders or --labels none"
                 )
-            said = parse_labels(self._containers[container].read(member), path)
+            parsed = parse_labels(self._containers[container].read(member), path)
             folder = path[: len(path) - len(path.rpartition("/")[2])]
-            unlabelled = unlabelled or said is None
-            here = {folder + name: label for name, label in (said or {}).items()}
-            (names if here else silent).append(path)
-            labels |= here
+            unlabelled = unlabelled or parsed is None
+            (names if parsed else without_labels).append(path)
+            labels |= {folder + name: label for name, label in (parsed or {}).items()}
         if labels and any(path in labels for path in paths):
-            return Found(" and ".join(names[:3]), lambda path: labels.get(path, ""))
+            return LabelSource(" and ".join(names[:3]), lambda path: labels.get(path, ""))
         if unlabelled:
-            return Found(silent[0], lambda path: "", unconditional=True)
+            return LabelSource(without_labels[0], lambda path: "", unconditional=True)
         if len(self._stems):
             places = {stem: index for index, stem in enumerate(self._stems)}
-            return Found("the .cls files", lambda path: self._of_cls(places.get(_stem(path))))
-        if names or silent:
-            why = "names no image that is here" if names else "has no labels"
-            return f"{(names or silent)[0]} {why}: it is not used"
-        return None
+            return LabelSource("the .cls files", lambda path: self._of_cls(places.get(_stem(path))))
+        if names:
+            return f"{names[0]} is not used: it names none of the images"
+        return f"{without_labels[0]} is not used: it has no labels" if without_labels else None
 
     def _of_cls(self, index: int | None) -> str:
         if index is None:
@@ -104,13 +102,13 @@ class LabelFiles:
         return class_of(self._containers[self._places.container[index]].read(member))
 
 
-def _given(asked: Asked, paths: CompactStrings) -> Found:
-    """By the file that the user names: pictures are found by path, by file name, or without a suffix."""
-    labels = read_labels(Path(asked.labels))
+def _given(options: LayoutOptions, paths: CompactStrings) -> LabelSource:
+    """The user's label file; it names images by path or file name, with or without a suffix."""
+    labels = read_labels(Path(options.labels))
     if labels is None:
-        return Found(asked.labels, lambda path: "", unconditional=True)
+        return LabelSource(options.labels, lambda path: "", unconditional=True)
     if not labels:
-        raise DataError(f"--labels '{asked.labels}' has no column of labels: give a CSV of name and label")
+        raise DataError(f"--labels '{options.labels}' has no column of labels: give a CSV of name and label")
     ends: dict[str, str] = {}
     shared: set[str] = set()
     for path in paths:
@@ -122,26 +120,26 @@ def _given(asked: Asked, paths: CompactStrings) -> Found:
         for end in _ends(path):
             if end in labels:
                 if end in shared:
-                    raise DataError(f"{asked.labels} says '{end}', and several images are called so")
+                    raise DataError(f"several images match '{end}' in {options.labels}")
                 return labels[end]
         return ""
 
     if not any(end in labels for end in ends):
         raise DataError(
-            f"--labels '{asked.labels}' names none of the images of '{asked.source}': it has "
-            f"'{next(iter(labels))}', and they are called '{next(iter(paths), 'nothing')}'"
+            f"--labels '{options.labels}' names none of the images of '{options.source}': it has "
+            f"'{next(iter(labels))}', and the images have names such as '{next(iter(paths), 'nothing')}'"
         )
-    return Found(asked.labels, class_of_path)
+    return LabelSource(options.labels, class_of_path)
 
 
 def _ends(path: str) -> list[str]:
-    """The path without its first folders, one by one, then all of these without a suffix."""
+    """The path with fewer and fewer of its first folders, then all of these without a suffix."""
     parts = path.split("/")
-    whole = ["/".join(parts[start:]) for start in range(len(parts))]
-    return whole + [one.rpartition(".")[0] for one in whole]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return ends + [end.rpartition(".")[0] for end in ends]
 
 
 def _stem(path: str) -> str:
-    """The path up to the first dot of the file's name, by which WebDataset groups files."""
+    """The path up to the first dot of the file name, by which WebDataset groups files."""
     folder, slash, name = path.rpartition("/")
     return folder + slash + name.partition(".")[0]
