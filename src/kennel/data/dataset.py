@@ -182,11 +182,7 @@ class ImageDataset:
             yield np.array(self.images[start : start + size])
 
     def pixel_digest(self) -> str:
-        """A digest of shape, pixels and labels as they are in the files now.
-
-        All pixels up to `CHECKED_BYTES`; of a larger set `SAMPLED_BYTES`, evenly from the first image to the
-        last.
-        """
+        """A digest of shape, labels and pixels; of a large set `SAMPLED_BYTES` of pixels, evenly."""
         row_bytes = int(np.prod(self.shape))
         whole = self.images.nbytes <= CHECKED_BYTES
         count = len(self) if whole else min(len(self), max(2, SAMPLED_BYTES // row_bytes))
@@ -208,10 +204,7 @@ class ImageDataset:
             )
 
     def refuse_other_pixels(self) -> None:
-        """Raises `DataError` if the pixels do not match the fingerprint in `dataset.json`.
-
-        Sets of more than `CHECKED_BYTES` are not checked.
-        """
+        """Raises `DataError` if pixels do not match `dataset.json`; skips sets above `CHECKED_BYTES`."""
         if self.images.nbytes > CHECKED_BYTES:
             return
         if set_fingerprint(self.images, self.labels, self.classes) != self.fingerprint:

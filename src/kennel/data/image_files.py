@@ -5,11 +5,8 @@ Every image is used. All images must have one size, unless a `Resize` is given.
 
 import hashlib
 import weakref
-import zipfile
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,19 +14,15 @@ from PIL import Image
 from kennel.data.dataset import ImageDataset
 from kennel.data.images import ArrayImages, ImageSource, PixelArray, batch_starts, channels_first
 from kennel.data.resize import Resize, SizesError, resized
-from kennel.data.sources.containers import open_container
-from kennel.data.sources.decode import MAX_FILE_BYTES, decode
+from kennel.data.sources.containers import Member, TarContainer, is_archive, open_container
+from kennel.data.sources.decode import decode
 from kennel.data.sources.formats import IMAGE_SUFFIXES
 from kennel.data.sources.npy import NpzFile
 from kennel.errors import DataError
-from kennel.storage.untrusted import UntrustedError, printable, read_bytes, reason_of
+from kennel.storage.untrusted import printable
 
-T = TypeVar("T")
-IndexFilter: TypeAlias = Callable[[int], bool]
-"""Whether the file at this index is needed."""
 TEACHER_TEXT = "kennel:teacher"
 """The PNG text that names the pretrained network which taught the generator of a sample."""
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def open_images(path: Path | str, resize: Resize | None = None) -> ImageSource:
@@ -42,27 +35,23 @@ def open_images(path: Path | str, resize: Resize | None = None) -> ImageSource:
         raise DataError(
             f"{path} does not exist: give a packed set, a folder, a zip, a tar or an npz of images"
         )
-    name = path.name.lower()
     if (path / "dataset.json").is_file():
         return resized(ImageDataset(path), resize)
-    if path.is_dir():
-        return FolderSet(path, resize)
-    if name.endswith(".npz"):
+    if path.is_dir() or is_archive(path):
+        return FileSet(path, resize)
+    if path.name.lower().endswith(".npz"):
         return resized(NpzSet(path), resize)
-    if name.endswith(".zip"):
-        return ZipSet(path, resize)
-    if name.endswith(TAR_SUFFIXES):
-        return TarSet(path, resize)
     raise DataError(
         f"{path} is not a collection of images: give a packed set, a folder, a zip, a tar or an npz"
     )
 
 
-class FileSet(ABC):
-    """A collection of image files of one size; an `ImageSource`.
+class FileSet:
+    """The image files of one size in a folder, zip or tar; an `ImageSource`.
 
-    Opening decodes every file once. The set has one channel if all files are gray, else three. Raises
-    `DataError` with the file's name if one cannot be decoded, `SizesError` if sizes differ without `resize`.
+    The order is by name, in a tar as stored; links are not followed. Opening decodes every file once. The set
+    has one channel if all files are gray, else three. Raises `DataError` with the file's name if one cannot
+    be decoded, `SizesError` if sizes differ without `resize`.
 
     Attributes: `labels` int64 (N,) and `classes`, their names, if every file is in a folder and there are
     several folders, else None and (); `teacher`, the pretrained network named in the first file that names
@@ -70,8 +59,12 @@ class FileSet(ABC):
     of them were smaller.
     """
 
-    def __init__(self, path: Path, resize: Resize | None = None) -> None:
-        self.path, self.name = path, str(path)
+    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
+        self.path, self.name = Path(path), str(path)
+        self._container = open_container(self.path)
+        weakref.finalize(self, self._container.close)
+        is_tar = isinstance(self._container, TarContainer)
+        self._sorted = None if is_tar else sorted(self._members(), key=lambda member: member.name)
         self._resize = resize
         self.fit, self.enlarged = "", 0
         self.teacher: str | None = None
@@ -80,9 +73,8 @@ class FileSet(ABC):
         digest = hashlib.blake2b(digest_size=16)
         first_name = ""
         folders: list[str] = []
-        for name, data in self._files():
+        for name, data, image in self._files():
             folders.append(PurePosixPath(name).parent.name)
-            image = self._decode(name, data)
             if self.teacher is None:
                 self.teacher = _teacher_name(image.info.get(TEACHER_TEXT))
             channels, height, width = self._final_shape(image)
@@ -107,16 +99,23 @@ class FileSet(ABC):
         label_of = {name: label for label, name in enumerate(self.classes)}
         self.labels = np.array([label_of[name] for name in folders], np.int64) if label_of else None
 
-    @abstractmethod
-    def _files(self, needed: IndexFilter = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        """Name and content of each needed image file, always in the same order."""
+    def _members(self) -> Iterator[Member]:
+        for member in self._container.members():
+            if member.refusal is None and _is_image(member.name):
+                yield member
 
-    def _check_size(self, name: str, size: int) -> None:
-        """Called before a member is unpacked into memory."""
-        if size > MAX_FILE_BYTES:
-            raise DataError(
-                f"{name} in {self.path} has {size:,} bytes, more than {MAX_FILE_BYTES:,}: remove it"
-            )
+    def _files(self, starts: range | None = None, size: int = 1) -> Iterator[tuple[str, bytes, Image.Image]]:
+        """Name, content and image of each file, or of those in the batches of `size` at `starts`."""
+        for index, member in enumerate(self._members() if self._sorted is None else self._sorted):
+            if starts is None or index // size * size in starts:
+                try:
+                    data = self._container.read(member)
+                    image = decode(data, name=member.name)
+                except DataError as error:
+                    raise DataError(
+                        f"{member.name} in {self.path} cannot be judged ({error}): fix or remove it"
+                    ) from error
+                yield member.name, data, image
 
     def _final_shape(self, image: Image.Image) -> tuple[int, int, int]:
         """(channels, height, width) after the resize; records `fit` and `enlarged`."""
@@ -127,91 +126,22 @@ class FileSet(ABC):
         self.enlarged += self._resize.enlarges(image.width, image.height)
         return channels, self._resize.size, self._resize.size
 
-    def _pixels(self, image: Image.Image) -> PixelArray:
-        """The resized image as (channels, height, width); gray is repeated in a color set."""
-        pixels = self._resize.image(image) if self._resize else channels_first(np.asarray(image, np.uint8))
-        return np.broadcast_to(pixels, self.shape)
-
-    def _decode(self, name: str, data: bytes) -> Image.Image:
-        """The upright image, of mode "L" or "RGB"."""
-        try:
-            return decode(data, name=name)
-        except DataError as error:
-            raise DataError(f"{name} in {self.path} cannot be judged ({error}): fix or remove it") from error
-
     def __len__(self) -> int:
         return self._count
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """See `ImageSource.batches`. Files of other batches are not decoded, and not read except in a tar."""
-        starts = batch_starts(len(self), size, first, step)
+        """See `ImageSource.batches`. Only the files of these batches are read."""
         batch: list[PixelArray] = []
-        for name, data in self._files(lambda index: index // size * size in starts):
-            batch.append(self._pixels(self._decode(name, data)))
+        for _, _, image in self._files(batch_starts(len(self), size, first, step), size):
+            pixels = (
+                self._resize.image(image) if self._resize else channels_first(np.asarray(image, np.uint8))
+            )
+            batch.append(np.broadcast_to(pixels, self.shape))  # gray is repeated in a color set
             if len(batch) == size:
                 yield np.stack(batch)
                 batch = []
         if batch:
             yield np.stack(batch)
-
-
-class FolderSet(FileSet):
-    """The image files below a folder, sorted by relative path; links are not followed."""
-
-    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
-        folder = Path(path)
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder of images")
-        found = (entry for entry in folder.rglob("*") if _is_image(entry.name) and not entry.is_symlink())
-        self._paths = sorted(
-            (entry for entry in found if entry.is_file()),
-            key=lambda entry: entry.relative_to(folder).as_posix(),
-        )
-        super().__init__(folder, resize)
-
-    def _files(self, needed: IndexFilter = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        for path in _select(needed, self._paths):
-            name = path.relative_to(self.path).as_posix()
-            try:
-                yield name, read_bytes(path, MAX_FILE_BYTES)
-            except UntrustedError as error:
-                raise DataError(f"{name} in {self.path} cannot be judged ({error}): remove it") from None
-
-
-class ZipSet(FileSet):
-    """The image files in a zip, sorted by name."""
-
-    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
-        super().__init__(Path(path), resize)
-
-    def _files(self, needed: IndexFilter = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                for name in _select(needed, sorted(name for name in archive.namelist() if _is_image(name))):
-                    self._check_size(name, archive.getinfo(name).file_size)
-                    yield name, archive.read(name)
-        except DataError:
-            raise
-        except Exception as error:  # a hostile directory makes zipfile raise nearly anything
-            raise DataError(
-                f"{self.path} cannot be read as a zip ({reason_of(error)}): make it again"
-            ) from error
-
-
-class TarSet(FileSet):
-    """The image files in a tar, compressed or not, in stored order."""
-
-    def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
-        self._container = open_container(Path(path))
-        weakref.finalize(self, self._container.close)
-        super().__init__(Path(path), resize)
-
-    def _files(self, needed: IndexFilter = lambda _: True) -> Iterator[tuple[str, bytes]]:
-        members = self._container.members()
-        images = (member for member in members if member.refusal is None and _is_image(member.name))
-        for member in _select(needed, images):
-            self._check_size(member.name, member.size)
-            yield member.name, self._container.read(member)
 
 
 class NpzSet(ArrayImages):
@@ -260,10 +190,6 @@ class NpzSet(ArrayImages):
 def _teacher_name(text: object) -> str | None:
     """A name from an untrusted file, cut to 60 characters."""
     return printable(text)[:60] if isinstance(text, str) and text else None
-
-
-def _select(needed: IndexFilter, items: Iterable[T]) -> Iterator[T]:
-    return (item for index, item in enumerate(items) if needed(index))
 
 
 def _is_image(name: str) -> bool:

@@ -38,10 +38,7 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """Batches `first`, `first + step`, ... as uint8 (`size`, C, H, W), in order.
-
-        The set's last batch may be smaller.
-        """
+        """Batches `first`, `first + step`, ... as uint8 (`size`, C, H, W); the set's last may be smaller."""
 
 
 def channels_first(pixels: PixelArray) -> PixelArray:
@@ -64,7 +61,6 @@ class Subset:
 
     @property
     def fingerprint(self) -> str:
-        """The whole set's fingerprint and a digest of the rows."""
         digest = hashlib.blake2b(self._rows.tobytes(), digest_size=16).hexdigest()
         return f"{self._whole.fingerprint}/{digest}"
 
@@ -122,7 +118,6 @@ class ArrayImages:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of shape and pixels."""
         digest = hashlib.blake2b(repr(self._images.shape).encode(), digest_size=16)
         for image in self._images:
             digest.update(np.ascontiguousarray(image).data)
@@ -132,11 +127,9 @@ class ArrayImages:
         return len(self._images)
 
     def at(self, rows: RowArray) -> PixelArray:
-        """The images at these indices."""
         return np.ascontiguousarray(self._images[rows])
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """Images in order, `size` at a time; see `ImageSource.batches`."""
         for start in batch_starts(len(self), size, first, step):
             yield np.ascontiguousarray(self._images[start : start + size])
 

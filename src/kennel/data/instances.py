@@ -12,10 +12,7 @@ Neighbors = Int[Tensor, "images count"]
 
 
 class InstanceBatches:
-    """The batches of a stream, with an instance for each image instead of its class.
-
-    Draws depend only on the seed and the number of images seen, as in the stream.
-    """
+    """Batches with an instance for each image instead of its class, drawn by (seed, images seen)."""
 
     def __init__(self, stream: BatchLoader, neighbors: Neighbors, seed: int) -> None:
         """`neighbors` (images, count): the instances to draw from for each image of the set."""
@@ -23,10 +20,7 @@ class InstanceBatches:
         self._neighbors = neighbors.to(stream.device if stream.is_resident else "cpu")
 
     def at(self, images_seen: int) -> tuple[Pixels, Labels]:
-        """This process's rows of the batch after `images_seen` images, and their instances, on the device.
-
-        Pixels are uint8 (batch, C, H, W), labels int64 (batch,).
-        """
+        """uint8 pixels (batch, C, H, W), int64 instances (batch,) on the device; see `BatchLoader.at`."""
         stream = self._stream
         pixels, _ = stream.at(images_seen)
         random = rng.generator(self._seed, "instances", images_seen)

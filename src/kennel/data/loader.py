@@ -82,10 +82,7 @@ class BatchLoader:
         return f"The set ({size}) is streamed from {self.dataset.path}."
 
     def at(self, images_seen: int) -> tuple[Pixels, Labels | None]:
-        """This process's rows of the batch after `images_seen` images, on the device.
-
-        Pixels are uint8 (batch, C, H, W).
-        """
+        """This process's rows of the batch after `images_seen`: uint8 (batch, C, H, W) on the device."""
         if self._ahead is not None:
             return self._ahead.at(images_seen).on(self.device)
         assert self._images is not None
@@ -153,7 +150,6 @@ class _Reader:
         self.depth = min(_MAX_AHEAD, max(_MIN_AHEAD, AHEAD_BYTES // max(1, rows_read * images.row_bytes)))
 
     def read(self, position: int) -> _Batch:
-        """The batch after `position` images."""
         self._announce(position)
         indices = self._indices(position)
         pinned = self._copying is not None

@@ -34,10 +34,7 @@ def parse_memory(text: str) -> int | None:
 
 
 def memory_on(device: torch.device) -> int:
-    """Bytes that a set may fill on `device`: a share of the free memory.
-
-    The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory.
-    """
+    """Bytes that a set may fill on `device`. Ranks (LOCAL_WORLD_SIZE) divide the host's memory."""
     free = free_bytes(device)
     if device.type == "cpu":
         return int(free * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -51,10 +51,7 @@ class NpyReader:
                 os.posix_fadvise(number, self._offset + row * size, size, os.POSIX_FADV_WILLNEED)
 
     def read(self, rows: RowArray, into: npt.NDArray[Any]) -> None:
-        """Reads row `rows[i]` into `into[i]`, a C-ordered array (len(rows), ...) of the file's dtype.
-
-        Raises `DataError` if the file ends too early or cannot be read.
-        """
+        """Reads row `rows[i]` into `into[i]`, a C-ordered array of the file's dtype. Raises `DataError`."""
         assert into.flags.c_contiguous
         view, size = into.reshape(-1).view(np.uint8).data, self.row_bytes
         order = np.argsort(rows)  # forwards through the file
@@ -88,5 +85,4 @@ class NpyReader:
         )
 
     def close(self) -> None:
-        """Closes the file."""
         self._file.close()

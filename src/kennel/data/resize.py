@@ -22,13 +22,12 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Resize:
-    """Resizes images to squares of `size` pixels; `fit` is as in `PrepareOptions`."""
+    """Resizes images to squares of `size` pixels; `fit` is as in `PrepareOptions`, else `DataError`."""
 
     size: int
     fit: str = "crop"
 
     def __post_init__(self) -> None:
-        """Raises `DataError` for an invalid value."""
         self._options()
 
     def _options(self) -> PrepareOptions:
@@ -91,14 +90,12 @@ class ResizedSet:
 
     @property
     def fingerprint(self) -> str:
-        """The other set's fingerprint and the resize."""
         return f"{self._whole.fingerprint}/{self._resize.key}"
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """See `ImageSource.batches`."""
         for batch in self._whole.batches(size, first, step):
             yield np.stack([self._resize.pixels(pixels) for pixels in batch])
 

@@ -28,11 +28,7 @@ class EpochShuffle:
     """The image at each position of the endless stream; every image once per epoch."""
 
     def __init__(
-        self,
-        count: int,
-        seed: int,
-        device: torch.device | None = None,
-        table_images: int = TABLE_IMAGES,
+        self, count: int, seed: int, device: torch.device | None = None, table_images: int = TABLE_IMAGES
     ) -> None:
         """For a set of `count` images. Indices are given on `device`."""
         self._count, self._seed = count, seed

@@ -31,10 +31,7 @@ def atomic_file(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(destination: Path) -> Iterator[Path]:
-    """Yields a temporary folder and renames it to `destination` when the block ends without an error.
-
-    An existing `destination` is replaced only then. On an error the temporary folder is removed.
-    """
+    """Yields a temporary folder that replaces `destination` when the block ends without an error."""
     _make_folder(destination.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
     temporary.chmod(0o755)
@@ -69,10 +66,7 @@ def taken(name: Path) -> bool:
 
 
 def append_durable(file: FileIO, content: bytes, end: int | None = None) -> None:
-    """Writes `content` after the file's first `end` bytes (default: all) and flushes it to disk.
-
-    On an error the file is truncated to `end`.
-    """
+    """Writes `content` at `end` (default: the file's end) and flushes it; on an error truncates to `end`."""
     end = file.seek(0, os.SEEK_END) if end is None else end
     try:
         file.truncate(end)
@@ -87,10 +81,7 @@ def append_durable(file: FileIO, content: bytes, end: int | None = None) -> None
 
 
 def remove_partial_files(folder: Path) -> list[Path]:
-    """Removes the temporary files that a killed `atomic_file` left in `folder`; returns their paths.
-
-    Call it only when no other process writes to the folder.
-    """
+    """Removes and returns files of a killed `atomic_file`; no process may be writing to `folder`."""
     if not folder.is_dir():
         return []
     left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and not path.is_dir()]
@@ -103,7 +94,6 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.part")
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes a folder and its parents durably."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:

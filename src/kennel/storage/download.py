@@ -44,10 +44,7 @@ def _receive(
     address: str, destination: Path, most: int | None, on_progress: Callable[[int, int], None] | None
 ) -> None:
     request = urllib.request.Request(address, headers={"User-Agent": "kennel"})
-    with (
-        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer,
-        destination.open("wb") as stream,
-    ):
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, destination.open("wb") as stream:
         expected = int(answer.headers.get("Content-Length") or 0)
         done = 0
         while chunk := answer.read(_CHUNK):

@@ -63,10 +63,7 @@ def locked(folder: Path, activity: str, warn: Callable[[str], None]) -> Iterator
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
-    """Acquires without waiting, or raises `Timeout`, unless the holder is dead.
-
-    A child forked just before the holder died shares the lock until it first runs.
-    """
+    """Waits only for forked children of a dead holder, which share the lock until they first run."""
     try:
         lock.acquire(blocking=False)
     except Timeout:

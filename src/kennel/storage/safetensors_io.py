@@ -31,10 +31,7 @@ _METADATA, _SEAL = "kennel", "seal"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes one file atomically. `about` is plain JSON without NaN.
-
-    Raises `OSError` if the disk is full; safetensors itself raises another type.
-    """
+    """Writes one file atomically. `about` is JSON without NaN. Raises `OSError` if the disk is full."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = {"format": FORMAT, "kennel": kennel.__version__, "checksum": checksum(plain), **about}
     metadata = json.dumps(content, allow_nan=False)

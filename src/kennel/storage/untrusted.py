@@ -50,10 +50,7 @@ def reason_of(error: BaseException, most: int = 120) -> str:
 
 @contextmanager
 def as_data_error(problem: str, remedy: str = "") -> Iterator[None]:
-    """Any exception in the block becomes `DataError("problem (reason): remedy")`; a `DataError` is kept.
-
-    For readers that raise nearly anything on damaged files.
-    """
+    """Any exception in the block becomes `DataError("problem (reason): remedy")`; a `DataError` is kept."""
     try:
         yield
     except DataError:
@@ -135,11 +132,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values of a YAML text of one document, with printable text.
-
-    Aliases are refused: a few lines of them can stand for more values than memory holds. Raises
-    `UntrustedError`.
-    """
+    """Plain values of a YAML document, with printable text; aliases, which can expand, are refused."""
     import yaml  # slow to import, and every command imports this module
 
     if len(text) > MAX_YAML_BYTES:

@@ -553,9 +553,7 @@ def test_every_file_that_is_not_read_is_named_with_its_reason_and_counted_by_kin
         "4 files are ignored, since their names are not those of images: 2 .txt, 1 no suffix, 1 .html"
     )
     folder = as_folder({"a.svg": b"<svg/>"}, "drawings")
-    with pytest.raises(
-        DataError, match=r"no images of formats that are read .* 'a\.svg', SVG: it has no pixels"
-    ):
+    with pytest.raises(DataError, match=r"no images of formats .* 'a\.svg', SVG: it has no pixels"):
         prepare(folder, tmp_path / "none")
 
 

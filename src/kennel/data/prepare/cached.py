@@ -85,11 +85,7 @@ def prepared(
     on_progress: Callable[[int, int], None] | None = None,
     options: PrepareOptions | None = None,
 ) -> tuple[ImageDataset, bool]:
-    """The packed set of `source` (a path or known set) at `size` pixels, and whether it was made now.
-
-    It equals the result of `kennel data prepare SOURCE DEST --size N` with `options`, and raises as that
-    does.
-    """
+    """The result of `kennel data prepare SOURCE DEST --size N` in the cache, and whether it was made now."""
     options = replace(options or PrepareOptions(), size=size)
     place = place_of(source, size, options)
     if (place / "dataset.json").is_file():

@@ -37,20 +37,20 @@ _FILTERS = {
 
 
 class Outcome(NamedTuple):
-    """The result for one candidate: an image, or a box of an image."""
+    """The result for one candidate: an image, or a box of an image.
+
+    `reason` is why it is dropped, or None; `width` and `height` are source pixels, 0 if unknown; `pixels`
+    (C, size, size) are None if it is dropped or in a dry run; for `remarks` see `Picture`.
+    """
 
     name: str
     reason: str | None
-    """Why it is dropped, or None."""
     detail: str = ""
     width: int = 0
-    """Of the candidate in source pixels, 0 if unknown."""
     height: int = 0
     pixels: PixelArray | None = None
-    """(C, size, size) if it is kept; None in a dry run."""
     label: int = -1
     remarks: tuple[str, ...] = ()
-    """See `Picture.remarks`."""
 
 
 @dataclass(frozen=True)
@@ -178,16 +178,13 @@ def within(width: int, height: int, aspect: tuple[Fraction, Fraction]) -> bool:
 
 
 def _mismatch(annotation: Annotation, width: int, height: int) -> bool:
-    """Whether the annotation is of an image of another size. It may lack the size."""
+    """Whether the annotation has a size, and it is another one."""
     known = annotation.width > 0 and annotation.height > 0
     return known and (annotation.width, annotation.height) != (width, height)
 
 
 def to_square(image: Image.Image, size: int, options: PrepareOptions) -> PixelArray:
-    """The image as uint8 (C, size, size); gray stays one channel unless RGB is requested.
-
-    Pillow's filters are antialiased when they reduce an image.
-    """
+    """The image as uint8 (C, size, size), antialiased; gray stays one channel unless RGB is requested."""
     mode = {"rgb": "RGB", "grey": "L"}.get(options.color, image.mode)
     image = image.convert(mode) if image.mode != mode else image
     return np.ascontiguousarray(channels_first(np.asarray(_fitted(image, size, options))))

@@ -67,7 +67,6 @@ def _items(dataset: Indexed) -> Iterator[Item]:
 
 
 def _pixels(image: Any, index: int) -> PixelArray:
-    """uint8 (C, H, W)."""
     if isinstance(image, Image.Image):
         array = np.asarray(image if image.mode == "L" else image.convert("RGB"))
         return np.ascontiguousarray(channels_first(array))

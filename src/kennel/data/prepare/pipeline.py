@@ -10,6 +10,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,9 +117,10 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
             f"'{source.name}' has annotations but no images: add --dry-run to see what they would keep"
         )
     rules, levels = _rules(source)
-    report = DropReport(folder / "dropped.jsonl")
-    writer = PackedWriter(folder, source.size, collection.classes, options.color)
-    try:
+    with (
+        closing(DropReport(folder / "dropped.jsonl")) as report,
+        closing(PackedWriter(folder, source.size, collection.classes, options.color)) as writer,
+    ):
         for name in collection.ignored:
             report.ignore(name)
         for outcome in _run(source, rules, report, on_progress, headers_only=False):
@@ -149,18 +151,12 @@ def _pack(source: Source, folder: Path, on_progress: Progress | None) -> None:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         writer.finish({"provenance": provenance, "report": _about_run(source, rules, levels, report)})
-    finally:
-        report.close()
-        writer.close()
 
 
 def _run(
     source: Source, rules: Rules, report: DropReport, on_progress: Progress | None, *, headers_only: bool
 ) -> Iterator[Outcome]:
-    """Yields the kept outcomes in order; the others go to the report.
-
-    Raises `DataError` as soon as more files are bad than `max_bad` allows.
-    """
+    """Yields kept outcomes in order, reports the others. Raises `DataError` if too many files are bad."""
     collection, options = source.collection, source.options
     for refusal in collection.refusals:
         report.drop(refusal.name, refusal.reason, refusal.detail)
@@ -195,7 +191,6 @@ def _run(
 
 
 def _cores() -> int:
-    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -63,7 +63,6 @@ class DropReport:
 
     @property
     def seen(self) -> int:
-        """Kept and dropped images."""
         return self.kept + self.dropped.total()
 
     def close(self) -> None:
@@ -71,7 +70,6 @@ class DropReport:
             self._file.close()
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `report` in `dataset.json`."""
         return {
             "seen": self.seen,
             "kept": self.kept,
@@ -116,10 +114,7 @@ class PackedWriter:
         return True
 
     def finish(self, about: dict[str, Any], classes: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """Completes the folder; returns the content of dataset.json, which includes `about`.
-
-        `classes` are the names, if they were not known before.
-        """
+        """Completes the folder; returns dataset.json with `about`. `classes` are names not known before."""
         self._classes = self._classes if classes is None else classes
         self._names.close()
         if self._auto and self._all_gray:
@@ -145,7 +140,6 @@ class PackedWriter:
         return record
 
     def close(self) -> None:
-        """Closes the files."""
         self._images.close()
         self._names.close()
 

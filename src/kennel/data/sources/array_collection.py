@@ -42,7 +42,6 @@ class ArrayCollection(Collection):
         return -1 if self._labels is None else int(self._labels[index])
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """The pixels (H, W) or (C, H, W)."""
         return np.asarray(self._images[index])
 
     def header(self, content: npt.NDArray[np.uint8], max_pixels: int, name: str) -> tuple[int, int, int]:

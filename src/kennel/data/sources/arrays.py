@@ -40,10 +40,7 @@ def is_idx_name(path: Path) -> bool:
 def idx_collection(
     pairs: Sequence[tuple[Path, Path | None]], classes: tuple[str, ...] | None, scratch: Path | None
 ) -> ArrayCollection:
-    """The images of idx files, concatenated; `classes` are the numbers if None.
-
-    Raises `DataError` if a file is not idx or is cut off, or if the numbers of labels and images differ.
-    """
+    """The images of idx files, concatenated; `classes` are the numbers if None. Raises `DataError`."""
     images, labels = [], []
     for images_file, labels_file in pairs:
         images.append(_read_idx(images_file, 3, scratch))

@@ -51,10 +51,7 @@ def span_of(image: Image.Image) -> Span:
 
 
 def to_eight_bits(image: Image.Image, value_range: Range) -> Image.Image:
-    """A deep image as "L", clipped to the range: integers in 256 equal steps, floats linearly.
-
-    With 0 to 65535 the result is the upper byte.
-    """
+    """A deep image as "L", clipped to the range: integers in 256 equal steps, floats linearly."""
     span_of(image)  # raises if a value is not finite
     low, high = value_range
     steps = 255 / (high - low) if image.mode == "F" else 256 / (high - low + 1)

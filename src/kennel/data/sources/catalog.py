@@ -57,12 +57,27 @@ class KnownSet:
 KNOWN_SETS: Registry[KnownSet] = Registry("known set")
 
 
-def _published(
-    bases: tuple[str, ...], names: tuple[str, ...], md5s: tuple[str, ...]
-) -> tuple[PublishedFile, ...]:
-    return tuple(
-        PublishedFile(name, tuple(base + name for base in bases), md5)
-        for name, md5 in zip(names, md5s, strict=True)
+def _mnist(
+    name: str,
+    title: str,
+    terms: str,
+    home: str,
+    addresses: tuple[str, ...],
+    md5s: tuple[str, ...],
+    other_names: tuple[str, str],
+    classes: tuple[str, ...] | None = None,
+) -> KnownSet:
+    """A set in the format of MNIST; `other_names` are those of Kaggle's tables and torchvision's folder."""
+    table, folder = other_names
+    files = tuple(
+        PublishedFile(part, tuple(address + part for address in addresses), md5)
+        for part, md5 in zip(_MNIST_PARTS, md5s, strict=True)
+    )
+    return KnownSet(
+        *(name, title, "60,000 + 10,000", "28x28 gray", 10, terms, home, mnist_opener(table, classes), files),
+        options=("split",),
+        loose=unpacked_names(table),
+        places=("raw", f"{folder}/raw"),
     )
 
 
@@ -77,60 +92,40 @@ for _known in (
         "https://archive.ics.uci.edu/dataset/80",
         open_digits,
     ),
-    KnownSet(
+    _mnist(
         "mnist",
         "MNIST handwritten digits",
-        "60,000 + 10,000",
-        "28x28 gray",
-        10,
         "CC BY-SA 3.0",
         "http://yann.lecun.com/exdb/mnist/",
-        mnist_opener("mnist"),
-        _published(
-            ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-            _MNIST_PARTS,
-            (
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                "9fb629c4189551a2d022fa330f9573f3",
-                "ec29112dd5afa0611ce80d1b7f02629c",
-            ),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
         ),
-        options=("split",),
-        loose=unpacked_names("mnist"),
-        places=("raw", "MNIST/raw"),
+        ("mnist", "MNIST"),
     ),
-    KnownSet(
+    _mnist(
         "fashion_mnist",
         "Fashion-MNIST, articles of clothing",
-        "60,000 + 10,000",
-        "28x28 gray",
-        10,
         "MIT",
         "https://github.com/zalandoresearch/fashion-mnist",
-        mnist_opener(
-            "fashion-mnist",
-            (
-                *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-                *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-            ),
+        (
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
-        _published(
-            (
-                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            ),
-            _MNIST_PARTS,
-            (
-                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "25c81989df183df01b3e8a0aad5dffbe",
-                "bef4ecab320f06d8554ea6380940ec79",
-                "bb300cfdad3c16e7a12a480ee83cd310",
-            ),
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
         ),
-        options=("split",),
-        loose=unpacked_names("fashion-mnist"),
-        places=("raw", "FashionMNIST/raw"),
+        ("fashion-mnist", "FashionMNIST"),
+        (
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
     ),
     KnownSet(
         "cifar10",
@@ -233,9 +228,7 @@ for _known in (
 
 
 def fetch(
-    known: KnownSet,
-    given: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    known: KnownSet, given: Path | None = None, on_progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """The files of a known set: from `given` (`--from`), else from the cache, downloaded if missing.
 

@@ -111,10 +111,7 @@ def _missing(folder: Path, name: str) -> DataError:
 
 
 def _find_list(folder: Path, inside: Container | None, name: str, used: list[Path]) -> "List":
-    """A list, as text or as Kaggle's table, from the folder, the published share's folders, or the archive.
-
-    A file that is read is appended to `used`.
-    """
+    """A list as text or Kaggle's table, from the folder, its subfolders or the archive; appends to `used`."""
     names = (name, f"{Path(name).stem}.csv")
     for place in _PLACES:
         for file in (folder / place / name for name in names):
@@ -130,14 +127,13 @@ def _find_list(folder: Path, inside: Container | None, name: str, used: list[Pat
 
 
 class List(NamedTuple):
-    """One of the two lists."""
+    """A list, as text or as Kaggle's table with commas."""
 
     name: str
     content: bytes
 
     @property
     def is_table(self) -> bool:
-        """Whether it is Kaggle's table, with commas."""
         return self.name.endswith(".csv")
 
     def lines(self) -> Iterator[tuple[int, list[str]]]:

@@ -33,10 +33,7 @@ Rows = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 def open_cifar10(request: Request) -> Opened:
-    """CIFAR-10 from either archive, a zip of its content, its unpacked folder, or a folder around this.
-
-    The binary version is preferred. Raises `DataError` if a part is missing or damaged.
-    """
+    """CIFAR-10 from an archive, a zip of its content, its unpacked folder, or a folder around that."""
     source, split = request.files[0], request.options.part
     if source.is_dir():
         container = request.keep(FolderContainer(source, lambda folder: folder in FOLDERS))

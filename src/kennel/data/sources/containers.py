@@ -220,10 +220,7 @@ def read_stored(stream: IO[bytes], start: int, size: int) -> bytes:
 
 
 def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
-    """The members of an uncompressed tar in one pass over its headers; `where` is relative to its start.
-
-    Raises `DataError` with `name` if the tar is damaged or cut off.
-    """
+    """The members of an uncompressed tar in one pass over its headers. Raises `DataError` with `name`."""
     with as_data_error(f"the tar '{name}' is damaged or cut off", "fetch it again"):
         length = plain.seek(0, os.SEEK_END)
         plain.seek(0)

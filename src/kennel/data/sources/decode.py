@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -169,18 +169,18 @@ def check_size(size: int) -> None:
 
 @contextmanager
 def _opened(data: bytes | Path, max_pixels: int, name: str) -> Iterator[Image.Image]:
-    size = len(data) if isinstance(data, bytes) else data.stat().st_size
-    if size == 0:
+    if isinstance(data, Path):
+        check_size(data.stat().st_size)
+        data, name = data.read_bytes(), name or data.name
+    if not data:
         raise DataError("the file is empty")
-    check_size(size)
-    stream: IO[bytes] | Path = io.BytesIO(data) if isinstance(data, bytes) else data
-    name = name or (data.name if isinstance(data, Path) else "")
-    for width, height in sizes_inside(data if isinstance(data, bytes) else _if_icon(data)):
+    check_size(len(data))
+    for width, height in sizes_inside(data):
         _check_pixels(width, height, max_pixels)
     try:
-        opened = Image.open(stream, formats=formats_for(name))
+        opened = Image.open(io.BytesIO(data), formats=formats_for(name))
     except UnidentifiedImageError:
-        known = unread_content(data[:64]) if isinstance(data, bytes) else None
+        known = unread_content(data[:64])
         raise DataError(known or "its content is not an image of a known format") from None
     with opened as image:
         _check_pixels(image.width, image.height, max_pixels)
@@ -190,13 +190,6 @@ def _opened(data: bytes | Path, max_pixels: int, name: str) -> Iterator[Image.Im
 def _check_pixels(width: int, height: int, most: int) -> None:
     if width * height > most:
         raise TooManyPixelsError(f"its header announces {width:,} x {height:,} pixels, more than {most:,}")
-
-
-def _if_icon(path: Path) -> bytes:
-    """The file's content if it may be an ICO, else nothing."""
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        return start + stream.read() if start == b"\0\0\1\0" else b""
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,10 +17,7 @@ _taken = 0
 
 @contextmanager
 def in_flight(size: int) -> Iterator[None]:
-    """Reserves `size` bytes for the block; waits for the images of other threads if needed.
-
-    Raises `DataError` if `size` is more than all of the free memory.
-    """
+    """Reserves memory for the block, after other threads. `DataError` if `size` exceeds the free memory."""
     global _taken  # noqa: PLW0603
     if size < SMALL:
         yield

@@ -35,10 +35,7 @@ def verify(path: Path, file: PublishedFile) -> None:
 def download(
     file: PublishedFile, folder: Path, on_progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """The file in `folder`, downloaded if it is not there. `on_progress(bytes, total bytes)`.
-
-    Raises `DataError` with the addresses tried, and how to proceed without a network.
-    """
+    """The file in `folder`, downloaded if needed. `on_progress(bytes, total bytes)`. Raises `DataError`."""
     destination = folder / file.name
     if destination.is_file():
         verify(destination, file)

@@ -31,10 +31,7 @@ class Selection:
     """The selected synsets, and the class of each."""
 
     def __init__(self, subset: Sequence[str], by_name: bool, table: WordNetNouns) -> None:
-        """`subset` are names of synsets, empty for all; `by_name` makes a class of each name.
-
-        Raises `UnknownNameError` or `DataError` for unknown or ambiguous names.
-        """
+        """`subset` are names of synsets, empty for all; `by_name` makes each a class."""
         self._table = table
         self._by_name = by_name
         self._drawn: frozenset[str] | None = None
@@ -56,10 +53,7 @@ class Selection:
         return bool(WNID.fullmatch(wnid)) and (not self.below or wnid in self._name_of)
 
     def draw(self, count: int, found: Collection[str], seed: int) -> None:
-        """Restricts the selection to `count` of the wnids `found`, drawn uniformly by `seed`.
-
-        Raises `DataError` if there are fewer.
-        """
+        """Restricts the selection to `count` of the wnids `found`, drawn uniformly. Raises `DataError`."""
         if count > len(found):
             raise DataError(
                 f"--class-count is {count}, but there are images of {len(found)} synsets: give at most that"
@@ -68,7 +62,6 @@ class Selection:
         self._drawn = frozenset(map(str, drawn))
 
     def label(self, wnid: str) -> str:
-        """The class of a synset's images."""
         return self._name_of[wnid] if self._by_name else self._table.label(wnid)
 
     def classes(self) -> tuple[str, ...] | None:
@@ -164,11 +157,7 @@ def _containers(
 
 
 def _solution(given: Path, containers: Sequence[Container]) -> dict[str, str]:
-    """The wnid of each validation image by its name without a suffix; empty without Kaggle's table.
-
-    The table is next to Kaggle's folder ILSVRC, which is `given` or up to three levels above it, or in an
-    archive.
-    """
+    """The wnid of each validation image, from Kaggle's table in the archive or up to 3 levels above."""
     content = b""
     if given.is_dir():
         places = (given, *given.resolve().parents[:3])
@@ -192,7 +181,6 @@ def _solution(given: Path, containers: Sequence[Container]) -> dict[str, str]:
 
 
 def _is_tar_of_tars(path: Path, request: Request) -> bool:
-    """Whether an archive's first member is a tar."""
     container = request.container(path)
     first = next(container.members(), None) if isinstance(container, TarContainer) else None
     return first is not None and first.name.endswith(".tar")

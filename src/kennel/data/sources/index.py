@@ -15,6 +15,7 @@ from kennel.data.sources.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, suffix_
 from kennel.data.sources.labels import LabelFiles, LabelSource
 from kennel.data.sources.layouts import LayoutOptions, Splits, common_top, first_folder
 from kennel.errors import DataError
+from kennel.storage.untrusted import printable
 
 _SYSTEM_FILES = frozenset(("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db"))
 _ANNOTATION_FOLDERS = frozenset(("Annotation", "Annotations"))
@@ -151,13 +152,13 @@ class FileCollection(Collection):
         for number, container in enumerate(self._containers):
             for member in container.members():
                 if member.refusal:
-                    self._refused.append(Refusal(printable(member.name), member.refusal))
+                    self._refused.append(Refusal(printable_name(member.name), member.refusal))
                     continue
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
                 if any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts):
                     continue
                 suffix = suffix_of(parts[-1])  # not with pathlib, which would intern every name
-                path = printable("/".join(parts))
+                path = printable_name("/".join(parts))
                 if suffix not in IMAGE_SUFFIXES and self._annotation_folders.isdisjoint(parts[:-1]):
                     published = self._arrangement is not None  # lists and archives are part of such a set
                     if not published and self._label_files.take(path, number, member):
@@ -202,10 +203,9 @@ class FileCollection(Collection):
         return self._read_at(self._places, index)
 
 
-def printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """A name as one line of UTF-8: composed (NFC), with control characters and invalid bytes escaped."""
-    name = unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return printable(unicodedata.normalize("NFC", name).encode("utf-8", "backslashreplace").decode())
 
 
 def _class_of(path: str, bare: str, source: LabelSource | None, by_folder: bool) -> str:
@@ -227,10 +227,7 @@ def _below(path: str, tops: frozenset[str]) -> str:
 
 
 def _labels(names: CompactStrings, arrangement: Arrangement | None) -> tuple[tuple[str, ...], "array[int]"]:
-    """The classes (the first folders of the names) and each name's label.
-
-    No classes if a name has no folder, or the arrangement has none or only one.
-    """
+    """The classes (first folders, none if an image has none or all have one) and each name's label."""
     classes = arrangement.classes if arrangement else None
     folders = set(map(first_folder, names))
     if classes == () or "" in folders or (arrangement and len(folders) < 2):

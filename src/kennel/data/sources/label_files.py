@@ -151,10 +151,7 @@ def _parse_json_lines(text: str) -> Iterable[tuple[str, Any]]:
 
 
 def _parse_table(text: str) -> Iterable[tuple[str, Any]]:
-    """The name and label of each row, by the names of the columns; two unnamed columns are name and label.
-
-    Nothing if the columns are named and none has labels.
-    """
+    """(name, label) of each row; two unnamed columns are name and label. Empty without a column of labels."""
     first = text.partition("\n")[0]
     delimiter = next((one for one in ",\t; " if one in first), ",")
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]

@@ -54,10 +54,7 @@ class LabelFiles:
         return True
 
     def find(self, options: LayoutOptions, paths: CompactStrings) -> tuple[LabelSource | None, list[str]]:
-        """The label source of the images at `paths`, None to use their folders; and notes.
-
-        Raises `DataError` if a file cannot be read, or the user's file has no labels for the images.
-        """
+        """The label source of the images at `paths`, None for their folders; and notes."""
         if options.labels in ("folders", "none"):
             return None, []
         found = self._among(paths) if options.labels == "auto" else _given(options, paths)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from kennel.data.sources.collection import Collection
 from kennel.data.sources.containers import max_unpacked_bytes
 from kennel.data.sources.decode import check_size
-from kennel.data.sources.index import printable
+from kennel.data.sources.index import printable_name
 from kennel.data.sources.openers import Opened, Request
 from kennel.errors import DataError
 from kennel.registry import unknown_name
@@ -43,11 +43,9 @@ class Database(NamedTuple):
     archive: Path | None = None
 
     def unpacked(self, request: Request) -> "Database":
-        """The database in a folder."""
         return self if self.archive is None else self._replace(folder=_unpack(self.archive, request))
 
     def source(self) -> tuple[str, Path]:
-        """The original file, and the name under which it is recorded."""
         if self.archive is not None:
             return self.archive.name, self.archive
         return f"{self.folder.name}/{_FILE}", self.folder / _FILE
@@ -104,7 +102,7 @@ class LmdbCollection(Collection):
 
     def name(self, index: int) -> str:
         """The key, after its category if there are several."""
-        key = printable(self._key(index).decode("utf-8", "backslashreplace"))
+        key = printable_name(self._key(index).decode("utf-8", "backslashreplace"))
         return f"{self.classes[self.label(index)]}/{key}" if self.classes else key
 
     def label(self, index: int) -> int:
@@ -162,10 +160,7 @@ def _find(category: str, part: str, databases: list[Database], given: Path) -> D
 
 
 def _unpack(archive: Path, request: Request) -> Path:
-    """A temporary folder with the LMDB of a zip.
-
-    Raises `DataError` if the zip has none or is damaged, or if there is no room for the LMDB.
-    """
+    """A temporary folder with the LMDB of a zip. Raises `DataError`."""
     folder = request.folder()
     problem = f"'{archive}' cannot be read as a zip"
     with as_data_error(problem, "fetch it again"), zipfile.ZipFile(archive) as content:

@@ -32,10 +32,7 @@ def unpacked_names(table: str) -> tuple[str, ...]:
 
 
 def mnist_opener(table: str, classes: tuple[str, ...] | None = None) -> Opener:
-    """The opener of a set of idx files, or of tables named `table` and `_train.csv`.
-
-    `classes` are the numbers if None.
-    """
+    """Opens idx files, or tables named `table` and `_train.csv`; `classes` are the numbers if None."""
 
     def open_mnist(request: Request) -> Opened:
         source, split = request.files[0], request.options.part
@@ -75,7 +72,6 @@ def _from_archive(request: Request, table: str) -> Path:
 
 
 def _tables(folder: Path, table: str, split: str) -> list[Path]:
-    """Kaggle's tables of a split; none if one is missing."""
     files = [folder / f"{table}_{part}.csv" for part in _PARTS[split]]
     return files if all(file.is_file() for file in files) else []
 

@@ -22,10 +22,7 @@ from kennel.errors import DataError
 
 
 class TarSlice(NamedTuple):
-    """A plain tar in a part of a file, or in all of it.
-
-    `name` is its file name without `.tar`, the folder of its members in the container.
-    """
+    """A plain tar in a part of a file. `name`, without `.tar`, is the folder of its members."""
 
     name: str
     path: Path
@@ -34,10 +31,7 @@ class TarSlice(NamedTuple):
 
 
 def tars_in_tar(path: Path, selected: Callable[[str], bool]) -> list[TarSlice]:
-    """The tars in the plain tar at `path` with selected names (without `.tar`), sorted by name.
-
-    Raises `DataError` if it is compressed or damaged.
-    """
+    """The selected tars in a plain tar, by names without `.tar`, sorted. Raises `DataError`."""
     if not is_plain_tar(path):
         if is_compressed(path):
             raise DataError(f"'{path}' is a compressed tar of tars, which is not supported: uncompress it")
@@ -51,7 +45,7 @@ def tars_in_tar(path: Path, selected: Callable[[str], bool]) -> list[TarSlice]:
 
 
 def tars_in_folder(folder: Path, selected: Callable[[str], bool]) -> list[TarSlice]:
-    """The tars in a folder with selected names (without `.tar`), sorted by name."""
+    """The selected tars in a folder, by names without `.tar`, sorted."""
     return sorted(
         TarSlice(stem, path, 0, path.stat().st_size)
         for path in folder.iterdir()

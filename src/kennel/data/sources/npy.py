@@ -37,7 +37,6 @@ class Header(NamedTuple):
 
     @property
     def data_bytes(self) -> int:
-        """The size of the data."""
         return prod(self.shape) * self.dtype.itemsize
 
 
@@ -76,11 +75,7 @@ def read_header(stream: Stream) -> Header:
 
 
 def open_npy(path: Path) -> npt.NDArray[Any]:
-    """The array in an `.npy` file, memory-mapped.
-
-    Raises `ValueError` or `OSError` with a reason if it is a link out of its folder, or damaged, or its size
-    differs from its header.
-    """
+    """The memory-mapped array of an `.npy` file. Raises `ValueError` or `OSError` with a reason."""
     if leads_out(path):
         raise ValueError("it is a link that leads out of its folder")
     if not path.is_file():
@@ -108,7 +103,6 @@ class NpzFile:
 
     @property
     def names(self) -> list[str]:
-        """The names of the arrays, in file order."""
         return list(self._members)
 
     def read(self, name: str) -> npt.NDArray[Any]:

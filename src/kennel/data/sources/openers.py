@@ -58,7 +58,6 @@ def files_among(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def open_digits(request: Request) -> Opened:
-    """The digits in scikit-learn."""
     return Opened(digits_collection())
 
 

@@ -175,10 +175,7 @@ def parse_names(text: str | None) -> tuple[str, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Parses `50%`, `50` or `0.5` to a fraction: numbers above 1 are percentages.
-
-    Raises `DataError` for anything else, and for a bare `1`, which is ambiguous.
-    """
+    """Parses `50%`, `50` or `0.5` to a fraction; above 1 is a percentage, a bare `1` is ambiguous."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
     share = float(match[1]) if match else -1.0
     if match and not match[2] and share == 1:

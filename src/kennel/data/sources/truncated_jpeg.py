@@ -20,10 +20,7 @@ _TAILS = (bytes(64), b"\xa5\x3c\x5a\xc3" * 16)
 
 
 def rescued(data: bytes) -> tuple[Image.Image, float]:
-    """The complete rows, and the decoded share of the image (0 to 1).
-
-    The share of a progressive JPEG that lacks a pass is 0. Raises what Pillow raises.
-    """
+    """The complete rows, and the decoded share (0 to 1); 0 for a progressive JPEG that lacks a pass."""
     data = data.rstrip(b"\xff")
     one, other = (_decoded(data + tail + _END) for tail in _TAILS)
     width, height = one.size

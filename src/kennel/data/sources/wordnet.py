@@ -105,10 +105,7 @@ class WordNetNouns:
 
 
 def read_table(lines: Iterable[str]) -> WordNetNouns:
-    """Parses lines of wnid, parents, words and irregular plurals, separated by tabs.
-
-    Several values in a column are separated by spaces. Lines that begin with `#` are comments.
-    """
+    """Parses lines of wnid, parents, words, irregular plurals, separated by tabs; `#` begins a comment."""
     lemmas, parents = {}, {}
     plurals: dict[str, tuple[str, ...]] = {}
     for line in lines:
@@ -125,6 +122,5 @@ def read_table(lines: Iterable[str]) -> WordNetNouns:
 
 @cache
 def nouns() -> WordNetNouns:
-    """The table of this package."""
     with TABLE.open(encoding="utf-8") as stream:
         return read_table(stream)
