@@ -47,7 +47,6 @@ def shortage(dataset: ImageDataset) -> str | None:
 
 def _single_classes(dataset: ImageDataset, digests: list[bytes] | None) -> int:
     """The number of classes with one image; equal images count once if `digests` are given."""
-    """How many classes have one image, counting equal pixels once where all are known."""
     assert dataset.labels is not None
     if digests is None:
         return int((np.bincount(dataset.labels, minlength=len(dataset.classes)) == 1).sum())

@@ -37,15 +37,15 @@ class EpochShuffle:
         self._is_table = count <= table_images
         self._blocks: OrderedDict[tuple[int, int], torch.Tensor] = OrderedDict()
 
-    def at(self, position: int, wanted: int) -> Indices:
-        """The images (wanted,) at `position`, `position + 1`, ... of the stream, int64."""
+    def at(self, position: int, length: int) -> Indices:
+        """The images (length,) at `position`, `position + 1`, ... of the stream, int64."""
         pieces = []
-        while wanted > 0:
+        while length > 0:
             epoch, offset = divmod(position, self._count)
             block, first = divmod(offset, self._block)
-            pieces.append(self._indices(epoch, block)[first : first + wanted])
+            pieces.append(self._indices(epoch, block)[first : first + length])
             position += len(pieces[-1])
-            wanted -= len(pieces[-1])
+            length -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _indices(self, epoch: int, block: int) -> torch.Tensor:

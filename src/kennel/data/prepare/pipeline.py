@@ -26,10 +26,11 @@ from kennel.data.prepare.clean import BAD_REASONS, BROKEN, DUPLICATE, EXCLUDED, 
 from kennel.data.prepare.messages import notes_of
 from kennel.data.prepare.writer import DropReport, PackedWriter
 from kennel.data.sources.bit_depth import SetRange, Span
+from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.data.sources.decode import Reading, pillow_at_ease
 from kennel.data.sources.index import UNREAD
 from kennel.data.sources.options import PrepareOptions
-from kennel.data.sources.resolve import Source, folder_of, names_of, open_source
+from kennel.data.sources.resolve import Source, names_of, open_source
 from kennel.errors import DataError
 from kennel.storage.atomic_io import atomic_folder
 from kennel.storage.hashing import file_sha256
@@ -74,7 +75,7 @@ def prepare(
         ):
             _pack(opened, folder, on_progress)
     except OSError as error:
-        raise DataError(f"'{destination}' could not be made ({error})") from error
+        raise DataError(f"'{destination}' could not be created ({error})") from error
     return ImageDataset(destination)
 
 
@@ -293,9 +294,9 @@ def _nothing_kept(report: DropReport, source: Source) -> str:
 
 
 def _check_destination(destination: Path, source: str | Path, overwrite: bool) -> None:
-    folder = folder_of(source)
     resolved = destination.resolve()
-    if folder is not None and resolved.is_relative_to(folder.resolve()):
+    is_folder = str(source) not in KNOWN_SETS and Path(source).is_dir()
+    if is_folder and resolved.is_relative_to(Path(source).resolve()):
         raise DataError(f"DEST '{destination}' is inside SOURCE '{source}': give a folder outside of it")
     if Path(source).exists() and Path(source).resolve().is_relative_to(resolved):
         raise DataError(f"SOURCE '{source}' is inside DEST '{destination}', which would replace it")

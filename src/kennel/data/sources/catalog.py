@@ -203,7 +203,7 @@ for _known in (
         "LSUN, photographs of scenes",
         "church_outdoor 126,227, bridge 818,687, ...",
         "shorter side 256, RGB",
-        "a class per category where there are several",
+        "a class per category if there are several",
         "for research; cite Yu et al. 2015 (arXiv 1506.03365)",
         "https://www.yf.io/p/lsun",
         open_lsun,

@@ -39,14 +39,14 @@ def open_celeba(request: Request) -> Opened:
     images = given if given.is_file() else _images(given)
     container = request.container(images)
     inside = container if images.is_file() else None
-    beside = given.parent if given.is_file() else given
+    folder = given.parent if given.is_file() else given
     used = [images]
     parts: dict[str, str] | None = None
     has: dict[str, bool] | None = None
     if split != "all":
-        parts = _read_partition(_find_list(beside, inside, PARTITION, used))
+        parts = _read_partition(_find_list(folder, inside, PARTITION, used))
     if attribute:
-        attribute, has = _read_attribute(_find_list(beside, inside, ATTRIBUTES, used), attribute)
+        attribute, has = _read_attribute(_find_list(folder, inside, ATTRIBUTES, used), attribute)
 
     def place(path: str) -> str | Refusal | None:
         name = path.rpartition("/")[2]

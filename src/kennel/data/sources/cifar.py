@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kennel.data.sources.array_collection import ArrayCollection
+from kennel.data.sources.arrays import ArrayCollection
 from kennel.data.sources.containers import Container, FolderContainer
 from kennel.data.sources.openers import Opened, Request, files_among
 from kennel.data.sources.restricted_pickle import read_arrays

@@ -52,7 +52,7 @@ class Member(NamedTuple):
     name: str
     """Its path in the container, with `/`, for example `Images/n02085620-Chihuahua/n02085620_7.jpg`."""
     where: int
-    """The container's own key."""
+    """The container's key for it."""
     size: int
     """Bytes of content. A zip may announce a wrong size; reading stops at `MAX_FILE_BYTES`."""
     refusal: str | None = None

@@ -161,10 +161,10 @@ def _solution(given: Path, containers: Sequence[Container]) -> dict[str, str]:
     content = b""
     if given.is_dir():
         places = (given, *given.resolve().parents[:3])
-        beside = next((place / SOLUTION for place in places if (place / SOLUTION).is_file()), None)
-        if beside is not None:
-            with as_data_error(f"'{beside}' cannot be read", "fetch it again"):
-                content = read_bytes(beside, MAX_TABLE_BYTES)
+        table = next((place / SOLUTION for place in places if (place / SOLUTION).is_file()), None)
+        if table is not None:
+            with as_data_error(f"'{table}' cannot be read", "fetch it again"):
+                content = read_bytes(table, MAX_TABLE_BYTES)
     else:
         for container in containers:
             for member in container.members():

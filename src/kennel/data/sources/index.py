@@ -12,7 +12,7 @@ from kennel.data.sources.collection import Collection, Refusal
 from kennel.data.sources.compact_index import CompactStrings, FileIndex, order_of
 from kennel.data.sources.containers import Container, Member
 from kennel.data.sources.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES, suffix_of
-from kennel.data.sources.labels import LabelFiles, LabelSource
+from kennel.data.sources.label_files import LabelFiles, LabelSource
 from kennel.data.sources.layouts import LayoutOptions, Splits, common_top, first_folder
 from kennel.errors import DataError
 from kennel.storage.untrusted import printable

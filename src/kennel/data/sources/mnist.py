@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kennel.data.sources.array_collection import ArrayCollection
-from kennel.data.sources.arrays import idx_collection, idx_files
+from kennel.data.sources.arrays import ArrayCollection, idx_collection, idx_files
 from kennel.data.sources.containers import is_archive
 from kennel.data.sources.openers import Opened, Opener, Request, files_among
 from kennel.errors import DataError

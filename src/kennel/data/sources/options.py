@@ -34,7 +34,7 @@ class PrepareOptions:
     """How a collection is cleaned and packed. Raises `DataError` for invalid values."""
 
     size: int | None = None
-    """Side of the packed images in pixels; None is 64 for photographs, and the own size for other sets."""
+    """Side of the packed images in pixels; None is 64 for photographs; other sets keep their size."""
     crop: str | None = None
     """"box" crops to annotated boxes; None is "none", or the known set's default."""
     boxes: str = "first"
@@ -158,12 +158,12 @@ def parse_levels(text: str) -> tuple[float, float]:
 
 def parse_color(text: str) -> tuple[int, int, int]:
     """Parses `white`, `black`, `gray` or `#rrggbb` to red, green and blue."""
-    named = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128), "gray": (128, 128, 128)}
-    word = text.strip().lower()
+    named = {"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}
+    word = text.strip().lower().replace("grey", "gray")
     if word in named:
         return named[word]
     if not re.fullmatch(r"#[0-9a-f]{6}", word):
-        raise DataError(f"--background is '{text}': give white, black, grey or a color such as #1e90ff")
+        raise DataError(f"--background is '{text}': give white, black, gray or a color such as #1e90ff")
     red, green, blue = bytes.fromhex(word[1:])
     return red, green, blue
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kennel.data.sources.arrays import idx_collection, idx_files, is_idx_name, labels_beside
+from kennel.data.sources.arrays import idx_collection, idx_files, is_idx_name, labels_for
 from kennel.data.sources.catalog import KNOWN_SETS, fetch, set_with
 from kennel.data.sources.collection import Collection
 from kennel.data.sources.containers import FolderContainer, is_archive, open_container
@@ -36,11 +36,6 @@ class Source:
     name: str
     kind: str
     archives: dict[str, Path]
-
-
-def folder_of(source: str | Path) -> Path | None:
-    """The source's folder; None if it is a file or a known set."""
-    return None if str(source) in KNOWN_SETS or not Path(source).is_dir() else Path(source)
 
 
 @contextmanager
@@ -97,7 +92,7 @@ def _open_path(
             raise DataError(
                 f"--split is {options.split}, but '{path}' is one part: give the folder, or no --split"
             )
-        pairs = [(path, labels_beside(path))]
+        pairs = [(path, labels_for(path))]
     if pairs:
         return Opened(idx_collection(pairs, None, scratch), files_among([path])), "idx"
     known = set_with(path.resolve().name)
