@@ -27,8 +27,7 @@ from kennel.shapes import Indices, Labels, Pixels
 AHEAD_BYTES = 64 << 20
 """Approximate size of all prefetched batches; there are at least 2 and at most 16."""
 _MIN_AHEAD, _MAX_AHEAD = 2, 16
-_ANNOUNCED = 16
-"""Batches whose rows are announced to the system before they are read."""
+_ANNOUNCED = 16  # batches whose rows are announced to the system before they are read
 
 
 class BatchLoader:
@@ -144,8 +143,7 @@ class _Reader:
         self._copying: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._announced = (0, 0)
-        """Start and end of the announced positions."""
+        self._announced = (0, 0)  # start and end of the announced positions
         rows_read = len(range(batch)[rows])
         self.depth = min(_MAX_AHEAD, max(_MIN_AHEAD, AHEAD_BYTES // max(1, rows_read * images.row_bytes)))
 

@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_CLOSING_SECONDS = 1.0
-"""How long `close` waits for a read that hangs."""
+_CLOSING_SECONDS = 1.0  # how long `close` waits for a read that hangs
 
 
 class Prefetcher(Generic[T]):

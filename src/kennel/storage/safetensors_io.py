@@ -65,7 +65,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
+def _opened(path: Path) -> Iterator[Any]:
     """The open file. Errors in the block become a `CheckpointError`."""
     if not path.is_file():  # a folder, a pipe without an end, a broken link
         raise CheckpointError(f"the checkpoint {path} cannot be read (it is not a file)")

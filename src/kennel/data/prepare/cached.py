@@ -17,9 +17,9 @@ import kennel
 from kennel.data.dataset import FORMAT, ImageDataset
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.sources.catalog import KNOWN_SETS
+from kennel.data.sources.collection import Collection
 from kennel.data.sources.containers import FolderContainer
 from kennel.data.sources.decode import MAX_PIXELS, upright_size
-from kennel.data.sources.index import Collection
 from kennel.data.sources.options import PrepareOptions
 from kennel.data.sources.resolve import open_source
 from kennel.errors import DataError

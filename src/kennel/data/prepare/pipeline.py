@@ -37,8 +37,7 @@ from kennel.storage.hashing import file_sha256
 
 Progress = Callable[[int, int], None]
 
-_SAMPLED_SIZES = 256
-"""Images, evenly chosen, that decide whether most are small."""
+_SAMPLED_SIZES = 256  # images, evenly chosen, that decide whether most are small
 _SPANS_AT_ONCE = 1024
 
 _CHUNK = 16

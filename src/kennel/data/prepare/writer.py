@@ -15,8 +15,7 @@ from kennel.data.sources.compact_index import SeenPixels
 
 _HEADER_BYTES = 128
 _ROWS_AT_ONCE = 1024
-_EXAMPLES = 20
-"""Kept for each reason."""
+_EXAMPLES = 20  # kept for each reason
 
 NO_IMAGE = "not an image"
 
@@ -34,8 +33,7 @@ class DropReport:
         self.aspects_before = [0] * (len(ASPECT_EDGES) - 1)
         self.aspects_after = [0] * (len(ASPECT_EDGES) - 1)
         self.kept = 0
-        self.remarks: Counter[str] = Counter()
-        """The kept images with each remark; see `Picture.remarks`."""
+        self.remarks: Counter[str] = Counter()  # the kept images with each remark; see `Picture.remarks`
         self._file: IO[str] | None = file.open("w", encoding="utf-8") if file else None
 
     def drop(self, name: str, reason: str, detail: str) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kennel.data.sources.collection import Refusal
 from kennel.data.sources.containers import Container, only_archive
 from kennel.data.sources.decode import MAX_FILE_BYTES
 from kennel.data.sources.formats import IMAGE_SUFFIXES
-from kennel.data.sources.index import Arrangement, FileCollection, Refusal
+from kennel.data.sources.index import Arrangement, FileCollection
 from kennel.data.sources.openers import Opened, Request, files_among
 from kennel.errors import DataError
 from kennel.registry import unknown_name
@@ -21,8 +22,7 @@ ATTRIBUTES = "list_attr_celeba.txt"
 NOT_LISTED = "not listed"
 
 _IMAGES = ("img_align_celeba.zip", "img_align_celeba")
-_PLACES = ("", "Img", "Anno", "Eval")
-"""The given folder, and the folders of the published share."""
+_PLACES = ("", "Img", "Anno", "Eval")  # the given folder, and the folders of the published share
 _PARTS = {"train": frozenset("0"), "test": frozenset("2"), "all": frozenset("012")}
 """The 19,867 images for validation are only in "all"."""
 

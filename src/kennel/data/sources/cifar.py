@@ -81,8 +81,7 @@ def _parse_pickle(content: bytes) -> Rows:
     """A dictionary with pixels as `data` and numbers as `labels`."""
     found = read_arrays(content)
     pixels, labels = found.get("data"), found.get("labels")
-    is_array = isinstance(pixels, np.ndarray) and pixels.ndim == 2
-    if not is_array or pixels.shape[1] != _PIXELS or not len(pixels):
+    if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (_PIXELS,) or not len(pixels):
         raise DataError(f"its data are not images of {_PIXELS:,} bytes")
     if not isinstance(labels, list) or len(labels) != len(pixels) or not all(map(_is_label, labels)):
         raise DataError("its labels are not a number from 0 to 9 for each image")

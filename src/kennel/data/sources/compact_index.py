@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_SORTED_AT_ONCE = 1 << 18
-"""Names that are sorted as Python strings; longer lists are merged from such parts."""
+_SORTED_AT_ONCE = 1 << 18  # names that are sorted as Python strings; longer lists are merged from such parts
 _FRESH = 1 << 16
 
 

@@ -35,8 +35,7 @@ _DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 """By the first bytes of a file."""
-_MAX_HEADER_BYTES = 1 << 20
-"""Of a tar member, with its names."""
+_MAX_HEADER_BYTES = 1 << 20  # of a tar member, with its names
 _MAX_READS_AT_END = 16
 _MAX_OFFSET = 1 << 62
 UNPACKED_FREELY, UNPACKED_TIMES = 1 << 30, 100

@@ -97,8 +97,6 @@ def decode(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str = "") 
 def read_picture(data: bytes | Path, reading: Reading = DEFAULT_READING, name: str = "") -> Picture:
     """The image in stored pixels. Raises as `decode`."""
     with (
-        pillow_at_ease(),
-        _reasons(),
         _opened(data, reading.max_pixels, name) as image,
         in_flight(image.width * image.height * _BYTES_PER_PIXEL),
     ):
@@ -137,7 +135,7 @@ def _rescued(data: bytes) -> Image.Image:
 
 def read_span(data: bytes | Path, reading: Reading, name: str = "") -> Span | None:
     """The lowest and highest value of an image of more than 8 bits, else None without decoding."""
-    with pillow_at_ease(), _reasons(), _opened(data, reading.max_pixels, name) as image:
+    with _opened(data, reading.max_pixels, name) as image:
         if not is_deep(image):
             return None
         with in_flight(image.width * image.height * _BYTES_PER_PIXEL):
@@ -147,7 +145,7 @@ def read_span(data: bytes | Path, reading: Reading, name: str = "") -> Span | No
 
 def read_header(data: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str = "") -> tuple[int, int, int]:
     """(width, height) in stored pixels and the EXIF orientation, without decoding. Raises as `decode`."""
-    with pillow_at_ease(), _reasons(), _opened(data, max_pixels, name) as image:
+    with _opened(data, max_pixels, name) as image:
         return image.width, image.height, _orientation(image)
 
 
@@ -169,22 +167,25 @@ def check_size(size: int) -> None:
 
 @contextmanager
 def _opened(data: bytes | Path, max_pixels: int, name: str) -> Iterator[Image.Image]:
-    if isinstance(data, Path):
-        check_size(data.stat().st_size)
-        data, name = data.read_bytes(), name or data.name
-    if not data:
-        raise DataError("the file is empty")
-    check_size(len(data))
-    for width, height in sizes_inside(data):
-        _check_pixels(width, height, max_pixels)
-    try:
-        opened = Image.open(io.BytesIO(data), formats=formats_for(name))
-    except UnidentifiedImageError:
-        known = unread_content(data[:64])
-        raise DataError(known or "its content is not an image of a known format") from None
-    with opened as image:
-        _check_pixels(image.width, image.height, max_pixels)
-        yield image
+    """The opened image. Any exception in the block becomes a `DataError` of one sentence."""
+    with pillow_at_ease(), _reasons():
+        if isinstance(data, Path):
+            check_size(data.stat().st_size)
+            name = name or data.name
+            data = data.read_bytes()
+        if not data:
+            raise DataError("the file is empty")
+        check_size(len(data))
+        for width, height in sizes_inside(data):
+            _check_pixels(width, height, max_pixels)
+        try:
+            opened = Image.open(io.BytesIO(data), formats=formats_for(name))
+        except UnidentifiedImageError:
+            known = unread_content(data[:64])
+            raise DataError(known or "its content is not an image of a known format") from None
+        with opened as image:
+            _check_pixels(image.width, image.height, max_pixels)
+            yield image
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -239,7 +240,6 @@ def _composited(image: Image.Image, mode: str, background: tuple[int, int, int])
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Any exception of a decoder becomes a `DataError` of one sentence."""
     try:
         yield
     except DataError:

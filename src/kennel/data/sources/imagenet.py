@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kennel.data.sources.collection import Refusal
 from kennel.data.sources.containers import Container, FolderContainer, TarContainer
-from kennel.data.sources.index import Arrangement, FileCollection, Refusal
+from kennel.data.sources.index import Arrangement, FileCollection
 from kennel.data.sources.nested_tars import NestedTars, TarSlice, tars_in_folder, tars_in_tar
 from kennel.data.sources.openers import Opened, Request, files_among
 from kennel.data.sources.wordnet import WNID, WordNetNouns, nouns

@@ -9,13 +9,13 @@ import re
 import shutil
 import threading
 import zipfile
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from kennel.data.sources.collection import Collection
+from kennel.data.sources.compact_index import CompactStrings
 from kennel.data.sources.containers import max_unpacked_bytes
 from kennel.data.sources.decode import check_size
 from kennel.data.sources.index import printable_name
@@ -87,18 +87,16 @@ class LmdbCollection(Collection):
         self._label_of = [names.index(category) for category, _ in databases]
         self._transactions = [transaction for _, transaction in databases]
         self._lock = threading.Lock()
-        self._keys = bytearray()
-        self._ends = array("q", [0])
-        self._first = [0]
+        self._keys = CompactStrings()  # the bytes of the keys as Latin-1
+        self._ends = []
         for transaction in self._transactions:
             with transaction.cursor() as cursor:
                 for key in cursor.iternext(keys=True, values=False):
-                    self._keys += key
-                    self._ends.append(len(self._keys))
-            self._first.append(len(self._ends) - 1)
+                    self._keys.append(bytes(key).decode("latin-1"))
+            self._ends.append(len(self._keys))
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._keys)
 
     def name(self, index: int) -> str:
         """The key, after its category if there are several."""
@@ -118,10 +116,10 @@ class LmdbCollection(Collection):
             return bytes(value)
 
     def _key(self, index: int) -> bytes:
-        return bytes(self._keys[self._ends[index] : self._ends[index + 1]])
+        return self._keys[index].encode("latin-1")
 
     def _database(self, index: int) -> int:
-        return next(number for number, end in enumerate(self._first[1:]) if index < end)
+        return next(number for number, end in enumerate(self._ends) if index < end)
 
 
 def _databases(given: Path) -> list[Database]:

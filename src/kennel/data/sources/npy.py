@@ -9,7 +9,7 @@ import struct
 import zipfile
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +117,7 @@ class NpzFile:
             raise ValueError(f"it has compression method {info.compress_type}, which NumPy does not write")
         ratio = _DEFLATE_RATIO if info.compress_type == _DEFLATED else 1
         stored = min(info.compress_size, self.path.stat().st_size)
-        with self._zip.open(info) as stream:
+        with cast(zipfile.ZipExtFile, self._zip.open(info)) as stream:
             header = read_header(stream)
             size = header.data_bytes
             if size > stored * ratio:

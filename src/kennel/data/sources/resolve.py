@@ -72,11 +72,9 @@ def open_source(
             opened, kind = _open_path(path, options, scratch, stack)
         collection = opened.collection
         size = options.size or collection.native_size or DEFAULT_SIZE
-        duplicates = options.keep_duplicates
-        if duplicates is None:
-            duplicates = collection.keeps_duplicates
+        keep = collection.keeps_duplicates if options.keep_duplicates is None else options.keep_duplicates
         _check_exclusions(collection, options.exclude)
-        options = replace(options, size=size, keep_duplicates=duplicates)
+        options = replace(options, size=size, keep_duplicates=keep)
         yield Source(collection, options, size, name, kind, opened.archives)
 
 

@@ -100,10 +100,6 @@ class _Kind:
         """Ignores byte order and the like."""
 
 
-def _array(*_: Any) -> _Array:
-    return _Array()
-
-
 def _latin1(text: Any, encoding: Any) -> bytes:
     """Protocol 2 of Python 3 writes bytes so."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
@@ -112,9 +108,9 @@ def _latin1(text: Any, encoding: Any) -> bytes:
 
 
 _NAMES = {
-    ("numpy.core.multiarray", "_reconstruct"): _Name(_array),
-    ("numpy._core.multiarray", "_reconstruct"): _Name(_array),
-    ("numpy", "ndarray"): _Name(_array),
+    ("numpy.core.multiarray", "_reconstruct"): _Name(lambda *_: _Array()),
+    ("numpy._core.multiarray", "_reconstruct"): _Name(lambda *_: _Array()),
+    ("numpy", "ndarray"): _Name(lambda *_: _Array()),
     ("numpy", "dtype"): _Name(_Kind),
     ("_codecs", "encode"): _Name(_latin1),
 }
