@@ -102,7 +102,7 @@ def test_a_cache_that_cannot_be_made_is_no_fault_of_the_network(kennel, tmp_path
     monkeypatch.setenv("KENNEL_CACHE", str(tmp_path / "file"))
     outcome = kennel("data", "prepare", "mnist", tmp_path / "set")
     assert outcome.code == 2
-    assert "cannot be made (not a directory): set KENNEL_CACHE to a folder" in outcome.err
+    assert "cannot be created (not a directory): set KENNEL_CACHE to a" in outcome.err
 
 
 def test_a_run_outlives_a_full_disk_under_its_words(packed_set, tmp_path):

@@ -63,9 +63,9 @@ def test_labels_splits_and_backgrounds_are_options_and_what_cannot_come_of_it_is
     assert packed.classes == ("cat", "dog")
     assert packed.images[:, :, 0, 0].tolist() == [[10, 20, 30]] * 2
     said = capsys.readouterr().err
-    assert "folders of splits: train (2), val (2); taken: val" in said
+    assert "folders of splits: train (2), val (2); used: val" in said
     assert "composited on #0a141e" in said
-    assert "its 2 images are one and the same, and nothing but this image can come of it" in said
+    assert "its 2 images are all equal, and training can only reproduce this image" in said
     assert "2 of its 2 classes have a single image" in said
 
 
@@ -165,21 +165,21 @@ def test_names_to_exclude_can_come_from_a_file(
         (["SOURCE", "SET", "--exclude", "@absent.txt"], "cannot be read"),
         (["digitz", "SET"], "did you mean 'digits'?"),
         (["mnist", "SET", "--from", "SOURCE"], "lacks train-images-idx3-ubyte.gz"),
-        (["SOURCE", "SOURCE"], "lies inside SOURCE"),
+        (["SOURCE", "SOURCE"], "is inside SOURCE"),
         (
             ["celeba", "SET"],
             "list_eval_partition.txt and list_attr_celeba.txt, and give the folder with --from",
         ),
-        (["lsun", "SET", "--from", "SOURCE"], "holds no LMDB"),
+        (["lsun", "SET", "--from", "SOURCE"], "has no LMDB"),
         (["imagenet", "SET", "--from", "SOURCE", "--subset", "birdz"], "did you mean 'bird'?"),
-        (["SOURCE", "SET", "--category", "bridge"], "--category goes with lsun"),
-        (["SOURCE", "SET", "--center-crop", "20", "--crop", "box"], "are two crops"),
+        (["SOURCE", "SET", "--category", "bridge"], "--category is for lsun"),
+        (["SOURCE", "SET", "--center-crop", "20", "--crop", "box"], "--center-crop excludes --crop box"),
         (["SOURCE", "SET", "--center-crop", "31"], "none is kept"),
         (["SOURCE", "SET", "--range", "12"], "--range is '12'"),
-        (["SOURCE", "SET", "--range", "9:9"], "--range 9:9 holds nothing"),
+        (["SOURCE", "SET", "--range", "9:9"], "--range 9:9 is empty"),
         (["SOURCE", "SET", "--background", "blue"], "--background is 'blue'"),
         (["SOURCE", "SET", "--labels", "no.csv"], "--labels is 'no.csv'"),
-        (["digits", "SET", "--labels", "none"], "--labels goes with a folder or archive"),
+        (["digits", "SET", "--labels", "none"], "--labels is for a folder or archive"),
         (["mnist", "SET", "--from", "SOURCE", "--split", "val"], "has the parts train and test"),
         (["SOURCE", "SET", "--split", "val"], "has no folders of splits"),
     ],

@@ -51,7 +51,7 @@ def test_training_ends_with_a_grid_a_report_and_a_curve(kennel, packed_set, tmp_
 def test_a_set_too_small_to_learn_from_is_trained_on_with_a_line_about_it(kennel, packed_set, tmp_path):
     outcome = kennel("train", "digits", "--data", packed_set(count=12), "--out", tmp_path / "run", *QUICK)
     assert outcome.code == 0, outcome.err
-    assert "it has 12 distinct images: a GAN learns so few by heart and repeats them" in outcome.err
+    assert "it has 12 distinct images: a GAN memorizes such a small set and repeats it" in outcome.err
 
 
 def test_a_run_without_improvement_ends_early_and_says_so_again(kennel, packed_set, tmp_path, monkeypatch):

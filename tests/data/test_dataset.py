@@ -93,7 +93,7 @@ def test_images_that_no_picture_could_be_are_refused(packed_set, shape, message)
 def test_labels_of_another_kind_are_refused(packed_set, labels):
     folder = packed_set(classes=2)
     np.save(folder / "labels.npy", labels)
-    with pytest.raises(DataError, match=r"labels\.npy holds .* expected int64, one to an image"):
+    with pytest.raises(DataError, match=r"labels\.npy holds .* expected int64, one per image"):
         ImageDataset(folder)
 
 

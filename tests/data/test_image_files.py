@@ -9,7 +9,7 @@ from PIL import Image
 
 from kennel.data import image_files
 from kennel.data.dataset import ImageDataset
-from kennel.data.image_files import FolderSet, NpzSet, open_images
+from kennel.data.image_files import FileSet, NpzSet, open_images
 from kennel.data.images import ImageSource, Subset
 from kennel.data.sources.decode import decode
 from kennel.errors import DataError
@@ -71,10 +71,10 @@ def test_a_folder_a_zip_and_a_tar_of_the_same_files_hold_the_same_pixels(
 def test_grey_files_have_one_channel_until_colour_is_among_them(tmp_path: Path) -> None:
     for index in range(2):
         Image.fromarray(pictures()[index, ..., 0]).save(tmp_path / f"{index}.png")
-    grey = FolderSet(tmp_path)
+    grey = FileSet(tmp_path)
     assert grey.shape == (1, 6, 6)
     Image.fromarray(pictures()[2]).save(tmp_path / "2.png")
-    mixed = FolderSet(tmp_path)
+    mixed = FileSet(tmp_path)
     assert mixed.shape == (3, 6, 6)
     np.testing.assert_array_equal(everything(mixed)[0], np.repeat(everything(grey)[0], 3, axis=0))
     assert mixed.fingerprint != grey.fingerprint
@@ -117,19 +117,19 @@ def test_an_npz_of_something_else_is_refused(
 def test_mixed_sizes_are_refused_with_both_names(folder: Path) -> None:
     Image.fromarray(pictures(1, 9)[0]).save(folder / "large.png")
     with pytest.raises(DataError, match=r"mixes sizes: .*0\.png is 6x6, large\.png is 9x9"):
-        FolderSet(folder)
+        FileSet(folder)
 
 
 def test_a_damaged_file_is_named(folder: Path) -> None:
     (folder / "broken.jpg").write_bytes(b"text")
     with pytest.raises(DataError, match=r"broken\.jpg in .* cannot be judged"):
-        FolderSet(folder)
+        FileSet(folder)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
     Image.fromarray(pictures(1)[0]).save(tmp_path / "outside.png")
     (folder / "link.png").symlink_to(tmp_path / "outside.png")
-    assert len(FolderSet(folder)) == 5
+    assert len(FileSet(folder)) == 5
 
 
 @pytest.mark.parametrize("name", ["bad.zip", "bad.tar", "bad.npz"])
@@ -144,7 +144,7 @@ def test_what_is_no_collection_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("hello")
     with pytest.raises(DataError, match="holds no images"):
         open_images(tmp_path / "empty")
-    with pytest.raises(DataError, match="is no collection of images"):
+    with pytest.raises(DataError, match="is not a collection of images"):
         open_images(tmp_path / "text.txt")
     with pytest.raises(DataError, match="does not exist"):
         open_images(tmp_path / "absent")

@@ -131,7 +131,7 @@ def test_on_a_gpu_batches_are_the_same_and_nobody_waits_for_it(packed_set, table
 
 def test_it_is_said_where_the_set_is(packed_set):
     packed = ImageDataset(packed_set(count=20, size=16))
-    assert BatchLoader(packed, 8, 0, CPU).about == "The set (5.12 kB) is held in the memory of cpu."
+    assert BatchLoader(packed, 8, 0, CPU).about == "The set (5.12 kB) is in the memory of cpu."
     assert BatchLoader(packed, 8, 0, CPU, 10).about == f"The set (5.12 kB) is streamed from {packed.path}."
 
 

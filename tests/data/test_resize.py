@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kennel.data.image_files import FolderSet, open_images
+from kennel.data.image_files import FileSet, open_images
 from kennel.data.images import ArrayImages, ImageSource
 from kennel.data.prepare.pipeline import prepare
 from kennel.data.resize import Resize, ResizedSet, SizesError, resized
@@ -66,7 +66,7 @@ def test_without_a_size_mixed_sizes_are_refused_with_the_command_that_takes_them
     with pytest.raises(
         SizesError, match=r"0\.png is 24x40, 1\.png is 32x32: .*`kennel judge --size 24`"
     ) as error:
-        FolderSet(mixed)
+        FileSet(mixed)
     assert error.value.side == 24
 
 
@@ -81,11 +81,11 @@ def test_the_fingerprint_holds_the_size_and_the_fit_and_nothing_where_nothing_ch
 
 
 def test_what_was_resized_and_how_many_were_enlarged_is_known(mixed: Path) -> None:
-    images = FolderSet(mixed, Resize(24))
+    images = FileSet(mixed, Resize(24))
     assert images.fit == "the centre square of each resized to 24x24 (lanczos, antialiased)"
     assert images.enlarged == 2  # 16x16 and 20x60
-    assert FolderSet(mixed, Resize(24, "pad")).enlarged == 1  # 16x16
-    assert "squashed" in FolderSet(mixed, Resize(24, "squash")).fit
+    assert FileSet(mixed, Resize(24, "pad")).enlarged == 1  # 16x16
+    assert "squashed" in FileSet(mixed, Resize(24, "squash")).fit
 
 
 @pytest.mark.parametrize("channels", [1, 3])

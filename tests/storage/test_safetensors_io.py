@@ -133,14 +133,14 @@ def test_random_garbage_in_the_header_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(3, "update kennel to that version or a later one"), (1, "read it with that one")]
+    ("number", "remedy"), [(3, "update kennel to that version or a later one"), (1, "use that version")]
 )
 def test_another_format_names_the_kennel_that_wrote_it_and_what_to_do(tmp_path, number, remedy):
     path = tmp_path / checkpoint.name_for(128)
     with_words(path, {"format": number, "kennel": "7.1", "checksum": "", "images_seen": 128})
     assert refusal(path) == (
-        f"the checkpoint {path} has format {number}, written by kennel 7.1, and kennel {kennel.__version__} "
-        f"reads format 2 alone: {remedy}"
+        f"the checkpoint {path} has format {number}, written by kennel 7.1, but kennel {kennel.__version__} "
+        f"only reads format 2: {remedy}"
     )
 
 
@@ -161,15 +161,15 @@ def test_an_older_checkpoint_does_not_take_the_place_of_one_in_another_format(tm
         ({"images_seen": 10**400}, "its images_seen cannot be 1000"),
         ({"images_seen": None}, "its images_seen cannot be None"),
         ({"seconds": "long"}, "its seconds cannot be 'long'"),
-        ({"seconds": float("nan")}, "what it says of itself does not hold"),
-        ({"best": float("inf")}, "what it says of itself does not hold"),
+        ({"seconds": float("nan")}, "its metadata does not match its seal"),
+        ({"best": float("inf")}, "its metadata does not match its seal"),
         ({"best_metric": 5}, "its best_metric cannot be 5"),
         ({"tick_due": "yes"}, "its tick_due cannot be 'yes'"),
         ({"checksum": 5}, "its checksum cannot be 5"),
         ({"kennel": []}, r"its kennel cannot be \[\]"),
-        ({"format": "2"}, "it names no format"),
-        ({"format": 0}, "it names no format"),
-        ({"format": None}, "it names no format"),
+        ({"format": "2"}, "it has no valid format"),
+        ({"format": 0}, "it has no valid format"),
+        ({"format": None}, "it has no valid format"),
     ],
 )
 def test_words_of_the_wrong_kind_are_refused_though_their_seal_holds(tmp_path, change, message):
@@ -293,7 +293,7 @@ def test_a_link_to_what_is_no_file_is_refused_at_once(tmp_path, place):
         os.mkfifo(tmp_path / "pipe")
     target = {"itself": path, "a folder": "folder", "a device": "/dev/zero", "a pipe": "pipe"}
     path.symlink_to(target.get(place, "nowhere"))
-    assert "it is no file" in refusal(path)
+    assert "it is not a file" in refusal(path)
 
 
 def test_writing_goes_in_a_links_place_and_leaves_its_target(tmp_path):

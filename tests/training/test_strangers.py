@@ -65,9 +65,9 @@ def test_pixels_and_labels_that_were_changed_under_a_run_are_refused(
     array = np.load(data / name)
     array[-1] = 1 - array[-1] if name == "labels.npy" else 255 - array[-1]
     np.save(data / name, array)
-    with pytest.raises(DataError, match="are not those that the run was begun with"):
+    with pytest.raises(DataError, match="have changed since the run began"):
         train(recipe, data, tmp_path / "run")
-    with pytest.raises(DataError, match=r"are not those that its dataset\.json was written for"):
+    with pytest.raises(DataError, match=r"do not match its dataset\.json"):
         train(recipe, data, tmp_path / "new")
     assert not (tmp_path / "new" / "recipe.yaml").exists()
 

@@ -55,7 +55,7 @@ def test_streamed_and_resident_runs_are_the_same_and_say_which_they_are(packed_s
     assert train(RECIPE, data, tmp_path / "resident", observer=resident, resident_bytes=1 << 30)
     assert train(RECIPE, data, tmp_path / "streamed", observer=streamed, resident_bytes=0)
     assert checksum(tmp_path / "streamed") == checksum(tmp_path / "resident")
-    assert "The set (2.37 kB) is held in the memory of cpu." in resident.said
+    assert "The set (2.37 kB) is in the memory of cpu." in resident.said
     assert f"The set (2.37 kB) is streamed from {data}." in streamed.said
     assert no_thread_is_left()
 

@@ -1,7 +1,7 @@
-"""Batched augmentation on the device: random resized crops and flips, no image touched alone.
+"""Random resized crops and flips of whole batches on the device.
 
-Resizing is separable, so a crop of every image is two batched matrix products with small matrices of
-triangle-filter weights: the same arithmetic as bilinear `interpolate(..., antialias=True)` on each crop.
+A crop of every image is two batched matrix products with triangle-filter weights (resizing is separable). The
+result equals bilinear `interpolate(..., antialias=True)` on each crop.
 """
 
 import math
@@ -15,23 +15,18 @@ from kennel.rng import Draws
 from kennel.shapes import Images
 
 Boxes: TypeAlias = Float[Tensor, "batch 4"]
-"""top, left, height, width of each box, whole pixels."""
+"""top, left, height, width of each box, in whole pixels."""
 
 ATTEMPTS = 10
 
 
 def random_boxes(
-    count: int,
-    size: tuple[int, int],
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    random: Draws,
+    count: int, size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], random: Draws
 ) -> Boxes:
-    """One random box an image, inside `size` (height, width): the "inception crop" of RandomResizedCrop.
+    """A random box per image inside `size` (height, width): the "inception crop" of RandomResizedCrop.
 
-    The area is uniform in `scale` times the whole, the ratio of width to height log-uniform in `ratio`;
-    of ten tries the first that fits counts, and where none does, the largest central box with a ratio in
-    range. Sides are whole pixels.
+    The area is uniform in `scale` times the whole, width / height is log-uniform in `ratio`. The first of ten
+    tries that fits is taken; if none fits, the largest central box with a ratio in range.
     """
     height, width = size
     uniform = random.uniform(4, count, ATTEMPTS, rows=1)
@@ -42,67 +37,64 @@ def random_boxes(
     heights = (area / aspect).sqrt().round()
     fits = (widths >= 1) & (heights >= 1) & (widths <= width) & (heights <= height)
     first = fits.to(torch.int8).argmax(dim=1, keepdim=True)  # batch, 1: the first try that fits
+    any_fits = fits.any(dim=1)
 
-    def chosen(values: Tensor) -> Tensor:
+    def first_fit(values: Tensor) -> Tensor:
         return values.gather(1, first).squeeze(1)
+
+    def start(position: Tensor, side: int, box_side: Tensor, fallback: int) -> Tensor:
+        random_start = (first_fit(position) * (side - box_side + 1)).floor()
+        return torch.where(any_fits, random_start, (side - fallback) // 2)
 
     fallback_aspect = min(max(width / height, ratio[0]), ratio[1])
     fallback_width = min(width, round(height * fallback_aspect))
     fallback_height = min(height, round(width / fallback_aspect))
-    any_fits = fits.any(dim=1)
-    box_height = torch.where(any_fits, chosen(heights), float(fallback_height))
-    box_width = torch.where(any_fits, chosen(widths), float(fallback_width))
-    top = torch.where(
-        any_fits, (chosen(uniform[2]) * (height - box_height + 1)).floor(), (height - fallback_height) // 2
-    )
-    left = torch.where(
-        any_fits, (chosen(uniform[3]) * (width - box_width + 1)).floor(), (width - fallback_width) // 2
-    )
+    box_height = torch.where(any_fits, first_fit(heights), float(fallback_height))
+    box_width = torch.where(any_fits, first_fit(widths), float(fallback_width))
+    top = start(uniform[2], height, box_height, fallback_height)
+    left = start(uniform[3], width, box_width, fallback_width)
     return torch.stack([top, left, box_height, box_width], dim=1)
 
 
 def resampling_matrices(
     start: Float[Tensor, "batch"], length: Float[Tensor, "batch"], source: int, target: int
 ) -> Float[Tensor, "batch target source"]:
-    """Weights that resample `length` pixels from `start` on, of `source`, to `target` pixels.
+    """Weights that resample `length` of `source` pixels, from `start` on, to `target` pixels.
 
-    A triangle filter, as wide as a target pixel where the crop shrinks (antialiasing) and as a source pixel
-    where it grows; what would fall outside the crop is left out and the rest normalized.
+    The triangle filter is one target pixel wide if the crop shrinks (antialiasing), one source pixel wide if
+    it grows. Weights outside the crop are zero; the rest is normalized.
     """
     device = start.device
-    step = (length / target)[:, None, None]  # source pixels a target pixel
+    step = (length / target)[:, None, None]  # source pixels per target pixel
     support = step.clamp(min=1.0)
-    centres = start[:, None, None] + (torch.arange(target, device=device)[None, :, None] + 0.5) * step
+    centers = start[:, None, None] + (torch.arange(target, device=device)[None, :, None] + 0.5) * step
     pixels = torch.arange(source, device=device)[None, None, :] + 0.5
-    # In place: each new tensor of this size costs more than what is computed into it.
-    weights = (pixels - centres).abs_().div_(support).neg_().add_(1).clamp_(min=0)
+    # In place, because allocating tensors of this size costs more than the arithmetic.
+    weights = (pixels - centers).abs_().div_(support).neg_().add_(1).clamp_(min=0)
     first, last = start[:, None, None], (start + length)[:, None, None]
     weights.mul_((pixels > first).logical_and_(pixels < last))
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def resized_crop(images: Images, boxes: Boxes) -> Images:
-    """Each image's box, resized to the full size, bilinear and antialiased. (batch, C, H, W) both ways."""
+    """Each image's box, resized to the full size, bilinear and antialiased: (batch, C, H, W)."""
     height, width = images.shape[2:]
     top, left, box_height, box_width = boxes.unbind(dim=1)
-    if height == width:  # both at once: half as many small operations
+    if height == width:  # both sides together need half as many small operations
         sides = torch.cat([top, left]), torch.cat([box_height, box_width])
         down, across = resampling_matrices(*sides, height, height).chunk(2)
     else:
         down = resampling_matrices(top, box_height, height, height)
         across = resampling_matrices(left, box_width, width, width)
-    # No matrix is repeated for the channels: all rows of an image in one product, then a channel at a time.
+    # Avoids repeating the matrices for each channel: all rows in one product, then the columns by channel.
     columns = torch.bmm(images.flatten(1, 2), across.transpose(1, 2)).view_as(images)  # batch, C, H, W'
     return torch.stack([torch.bmm(down, channel) for channel in columns.unbind(1)], dim=1)  # batch, C, H', W'
 
 
 def random_resized_crop(
-    images: Images,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    random: Draws,
+    images: Images, scale: tuple[float, float], ratio: tuple[float, float], random: Draws
 ) -> Images:
-    """A random box of each image, `scale` of its area and `ratio` of its sides, at the full size again."""
+    """A random box of each image (see `random_boxes`), resized to the full size."""
     height, width = images.shape[2:]
     return resized_crop(images, random_boxes(len(images), (height, width), scale, ratio, random))
 

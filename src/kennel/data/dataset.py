@@ -1,6 +1,6 @@
-"""The packed set: a folder with `images.npy`, `labels.npy` where there are classes, and `dataset.json`.
+"""The packed set: a folder with `images.npy`, `dataset.json` and, if there are classes, `labels.npy`.
 
-Pixels are uint8 (N, C, H, W) and memory-mapped, so that a set larger than memory opens at once.
+Pixels are uint8 (N, C, H, W) and memory-mapped, so a set larger than memory opens immediately.
 """
 
 import hashlib
@@ -20,19 +20,16 @@ from kennel.storage.untrusted import UntrustedError, read_json
 
 FORMAT = 1
 CHECKED_BYTES, SAMPLED_BYTES = 256 << 20, 16 << 20
-"""Of pixels that are held against a digest before a training: a set of so many is looked at whole, in less
-than a second, and of a larger one so many, which a slow disk must seek one by one."""
+"""Before training, sets of up to `CHECKED_BYTES` of pixels are verified completely (in less than a second);
+of larger sets `SAMPLED_BYTES`, since a slow disk seeks for each image."""
+CHECKED_LABELS = 1_000_000
 LabelArray = npt.NDArray[np.int64]
-
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 48, strict=True)]
 
 
-LABELS_LOOKED_AT = 1_000_000
-
-
 class _Loose(BaseModel):
-    """A part of `dataset.json`; what is not named here is taken as it is."""
+    """A part of `dataset.json`. Unknown keys are accepted."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
@@ -48,7 +45,7 @@ class _Aspect(_Loose):
     after: list[Count]
 
     @model_validator(mode="after")
-    def _of_as_many_bins(self) -> "_Aspect":
+    def _check_bins(self) -> "_Aspect":
         if not len(self.edges) - 1 == len(self.before) == len(self.after):
             raise ValueError("not as many counts as bins")
         return self
@@ -63,7 +60,7 @@ class _Report(_Loose):
     aspect: _Aspect | None = None
 
     @model_validator(mode="after")
-    def _each_reason_has_an_example(self) -> "_Report":
+    def _check_examples(self) -> "_Report":
         if not self.dropped.keys() <= self.examples.keys() or self.seen < 1:
             raise ValueError("reasons without examples")
         return self
@@ -77,61 +74,59 @@ class _About(_Loose):
     report: _Report | None = None
 
     @model_validator(mode="after")
-    def _a_count_for_each_class(self) -> "_About":
+    def _check_counts(self) -> "_About":
         if self.class_counts is not None and len(self.class_counts) != len(self.classes):
             raise ValueError("not as many counts as classes")
         return self
 
 
-def _about(file: Path) -> dict[str, Any]:
-    """What a `dataset.json` says; `DataError` where it is cut off, no JSON, or lacks what a set must say."""
+def _read_about(file: Path) -> dict[str, Any]:
     try:
         about = read_json(file)
         if not isinstance(about, dict):
-            raise UntrustedError("it holds no mapping")
+            raise UntrustedError("it is not a mapping")
         if about.get("format") == FORMAT:
             _About.model_validate(about)
-    except ValidationError as error:
-        raise DataError(f"{file} is damaged: prepare the set again ({sentence(error, 'it')})") from None
-    except UntrustedError as error:
-        raise DataError(f"{file} is damaged: prepare the set again ({error})") from None
+    except (ValidationError, UntrustedError) as error:
+        reason = sentence(error, "it") if isinstance(error, ValidationError) else error
+        raise DataError(f"{file} is damaged: prepare the set again ({reason})") from None
     return about
 
 
 class ImageDataset:
-    """An opened packed set; an `ImageSet`.
+    """An opened packed set; an `ImageSource`.
 
-    Attributes: `path`; `images` uint8 (N, C, H, W), memory-mapped; `labels` int64 (N,) or None; `about`, the
-    content of `dataset.json`. Opening raises `DataError` where the folder is not a packed set or its parts
-    contradict one another.
+    Attributes: `path`; `images` uint8 (N, C, H, W), memory-mapped; `labels` int64 (N,) or None; `classes`,
+    the class names by label; `about`, the content of `dataset.json`; `fingerprint`, its digest of pixels,
+    labels and class names. Raises `DataError` if the folder is not a packed set or its files disagree.
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Opens the packed set at `path`."""
-        self.path = Path(path)
+        self.path, self.name = Path(path), str(Path(path))
         about_file = self.path / "dataset.json"
         if not about_file.is_file():
-            there = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
-            way = f"{self.path} DEST`, and give DEST" if there else f"SOURCE {self.path}`"
+            exists = self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir()))
+            arguments = f"{self.path} DEST`, and give DEST" if exists else f"SOURCE {self.path}`"
             raise DataError(
                 f"{self.path} is not a packed set (it has no dataset.json): "
-                f"make one with `kennel data prepare {way}"
+                f"make one with `kennel data prepare {arguments}"
             )
-        self.about: dict[str, Any] = _about(about_file)
+        self.about: dict[str, Any] = _read_about(about_file)
         if self.about.get("format") != FORMAT:
             raise DataError(
                 f"{self.path} has packed format {self.about.get('format')}, this kennel reads {FORMAT}: "
                 "prepare it again"
             )
+        self.fingerprint = str(self.about["fingerprint"])
+        self.classes: tuple[str, ...] = tuple(self.about.get("classes", ()))
         self.images: PixelArray = self._load("images.npy")
         labels_file = self.path / "labels.npy"
         self.labels: LabelArray | None = self._load("labels.npy") if labels_file.is_file() else None
-        self._check_parts()
+        self._check_images()
+        self._check_labels()
 
-    def _check_parts(self) -> None:
-        """Dtypes and shapes, and every label; pixels are held against what is known of them by
-        `pixel_digest`."""
-        images, labels = self.images, self.labels
+    def _check_images(self) -> None:
+        images = self.images
         if images.ndim != 4 or images.dtype != np.uint8 or len(images) != self.about["count"]:
             raise DataError(
                 f"{self.path / 'images.npy'} does not hold the {self.about['count']} images of dataset.json: "
@@ -142,19 +137,20 @@ class ImageDataset:
                 f"{self.path / 'images.npy'} holds images of {images.shape[1:]} (channels, height, width): "
                 "expected 1 channel or 3, and sides of 1 or more; prepare the set again"
             )
+
+    def _check_labels(self) -> None:
+        labels = self.labels
         if labels is None:
             return
         if labels.ndim != 1 or labels.dtype != np.int64:
             raise DataError(
                 f"{self.path / 'labels.npy'} holds {labels.dtype} of shape {labels.shape}: expected int64, "
-                "one to an image; prepare the set again"
+                "one per image; prepare the set again"
             )
-        if len(labels) != len(images):
-            raise DataError(
-                f"{self.path} has {len(images)} images and {len(labels)} labels: prepare it again"
-            )
-        # A file with more is held against its classes where it is read anyway, by the stream.
-        if len(labels) <= LABELS_LOOKED_AT and (labels.min() < 0 or labels.max() >= len(self.classes)):
+        if len(labels) != len(self):
+            raise DataError(f"{self.path} has {len(self)} images and {len(labels)} labels: prepare it again")
+        # Larger files are checked when `BatchLoader` reads them.
+        if len(labels) <= CHECKED_LABELS and (labels.min() < 0 or labels.max() >= len(self.classes)):
             raise DataError(
                 f"{self.path / 'labels.npy'} has labels from {labels.min()} to {labels.max()}, beyond its "
                 f"{len(self.classes)} classes: prepare the set again"
@@ -168,21 +164,6 @@ class ImageDataset:
         return array
 
     @property
-    def name(self) -> str:
-        """The folder as it was given."""
-        return str(self.path)
-
-    @property
-    def fingerprint(self) -> str:
-        """The digest of pixels, labels and class names that `dataset.json` carries."""
-        return str(self.about["fingerprint"])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes by label; empty where the set has none."""
-        return tuple(self.about.get("classes", ()))
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         channels, height, width = self.images.shape[1:]
@@ -192,20 +173,16 @@ class ImageDataset:
         return len(self.images)
 
     def at(self, rows: LabelArray) -> PixelArray:
-        """The images at these indices, copied out of the map."""
+        """The images at these indices, copied from the file."""
         return np.array(self.images[rows])
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """Images in order, `size` at a time, copied out of the map; see `ImageSet.batches`."""
+        """Images in order, `size` at a time, copied from the file; see `ImageSource.batches`."""
         for start in batch_starts(len(self), size, first, step):
             yield np.array(self.images[start : start + size])
 
     def pixel_digest(self) -> str:
-        """Of the shape, the pixels and the labels as they lie there now, whatever `dataset.json` says.
-
-        All pixels of a set of up to `CHECKED_BYTES`; of a larger one the first and the last image, and others
-        evenly between them, `SAMPLED_BYTES` in all.
-        """
+        """A digest of shape, labels and pixels; of a large set `SAMPLED_BYTES` of pixels, evenly."""
         row_bytes = int(np.prod(self.shape))
         whole = self.images.nbytes <= CHECKED_BYTES
         count = len(self) if whole else min(len(self), max(2, SAMPLED_BYTES // row_bytes))
@@ -219,29 +196,26 @@ class ImageDataset:
         return digest.hexdigest()
 
     def refuse_changed(self, digest: str) -> None:
-        """Raises `DataError` where `pixel_digest` is another one now."""
+        """Raises `DataError` if `pixel_digest` differs from `digest`."""
         if self.pixel_digest() != digest:
             raise DataError(
-                f"the pixels or labels of {self.path} are not those that the run was begun with, though its "
-                "dataset.json is: bring the set back as it was, or give another --out"
+                f"the pixels or labels of {self.path} have changed since the run began, although its "
+                "dataset.json has not: restore the set, or give another --out"
             )
 
     def refuse_other_pixels(self) -> None:
-        """Raises `DataError` where the pixels are not those that `dataset.json` was written for.
-
-        A set of more than `CHECKED_BYTES` is not read for it.
-        """
+        """Raises `DataError` if pixels do not match `dataset.json`; skips sets above `CHECKED_BYTES`."""
         if self.images.nbytes > CHECKED_BYTES:
             return
         if set_fingerprint(self.images, self.labels, self.classes) != self.fingerprint:
             raise DataError(
-                f"the pixels, labels or classes of {self.path} are not those that its dataset.json was "
-                "written for: prepare the set again"
+                f"the pixels, labels or classes of {self.path} do not match its dataset.json: prepare the "
+                "set again"
             )
 
 
 def set_fingerprint(images: PixelArray, labels: LabelArray | None, classes: tuple[str, ...] = ()) -> str:
-    """BLAKE2b over the shape, the pixels, the labels and the class names, read 64 MiB at a time."""
+    """BLAKE2b over shape, class names, pixels and labels, read 64 MiB at a time."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((images.shape, classes)).encode())
     step = max(1, (64 << 20) // max(1, int(np.prod(images.shape[1:]))))

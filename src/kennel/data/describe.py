@@ -1,10 +1,7 @@
-"""A packed set as the papers show theirs: classes, grids of images, aspect ratios, what was dropped.
-
-Everything comes from the packed set alone.
-"""
+"""Figures of a packed set: image grids, aspect ratios, class sizes, dropped images."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,47 +15,32 @@ from kennel.storage.atomic_io import atomic_file
 _INK, _PALE, _STRONG = "#33373d", "#b9c4d0", "#2f6f9f"
 
 
-class Quartiles(NamedTuple):
-    """Of the images in each class."""
-
-    least: float
-    lower: float
-    median: float
-    upper: float
-    most: float
-
-
-def quartiles(counts: list[int]) -> Quartiles:
-    """Minimum, 25%, 50%, 75% and maximum, interpolated linearly between neighbours."""
-    return Quartiles(*(float(value) for value in np.percentile(counts, (0, 25, 50, 75, 100))))
+def quartiles(counts: list[int]) -> tuple[float, ...]:
+    """Minimum, 25%, 50%, 75% and maximum, interpolated linearly between neighbors."""
+    return tuple(float(value) for value in np.percentile(counts, (0, 25, 50, 75, 100)))
 
 
 def random_images(dataset: ImageDataset, count: int, seed: int = 0) -> PixelArray:
-    """`count` images (fewer where there are fewer) drawn without repetition, uint8 (count, C, H, W)."""
+    """`count` images, or all if there are fewer, drawn without repetition: uint8 (count, C, H, W)."""
     draw = np.random.default_rng(seed)
     if len(dataset) <= TABLE_IMAGES:
         chosen = draw.permutation(len(dataset))[:count]
-    else:  # a permutation of tens of millions would take their room
+    else:  # a permutation of tens of millions of indices takes too much memory
         chosen = draw.choice(len(dataset), min(count, len(dataset)), replace=False, shuffle=False)
     return np.stack([dataset.images[index] for index in chosen])
 
 
 def write_figures(dataset: ImageDataset, folder: Path, seed: int = 0) -> list[Path]:
-    """Writes `grid_3x3.png`, `grid_10x10.png`, `aspect_ratios.png`, `classes.png` (where there are classes)
-    and `dropped.png` (where something was) into `folder`; returns their paths."""
+    """Writes `grid_3x3.png`, `grid_10x10.png`, `aspect_ratios.png`, `classes.png` (if there are classes) and
+    `dropped.png` (if images were dropped) into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for side, least in ((3, 128), (10, 64)):
         images = random_images(dataset, side * side, seed)
         path = folder / f"grid_{side}x{side}.png"
-        save_png(
-            path,
-            tile(images, columns=side, least_side=least),
-            {
-                "Title": f"{len(images)} random images of {dataset.name}",
-                "Dataset fingerprint": dataset.fingerprint,
-            },
-        )
+        title = f"{len(images)} random images of {dataset.name}"
+        texts = {"Title": title, "Dataset fingerprint": dataset.fingerprint}
+        save_png(path, tile(images, columns=side, least_side=least), texts)
         written.append(path)
     report = dataset.about.get("report", {})
     if "aspect" in report:
@@ -73,18 +55,18 @@ def write_figures(dataset: ImageDataset, folder: Path, seed: int = 0) -> list[Pa
 def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
     edges, before, after = (np.asarray(aspect[key]) for key in ("edges", "before", "after"))
     filled = np.flatnonzero(before)
-    # Room for a bin on each side, and always for a square in the middle.
+    # An empty bin on each side; a ratio of 1 is always shown.
     low = max(0, min(int(filled.min(initial=20)), 16) - 2)
     high = min(len(before), max(int(filled.max(initial=20)), 24) + 3)
     figure, axes = _figure(3.8)
     width = edges[1] - edges[0]
-    for counts, colour, word in ((before, _PALE, "before"), (after, _STRONG, "after")):
+    for counts, color, word in ((before, _PALE, "before"), (after, _STRONG, "after")):
         axes.bar(
             edges[low:high],
             counts[low:high],
             width=width * 0.92,
             align="edge",
-            color=colour,
+            color=color,
             label=f"{word} cleaning: {int(counts.sum()):,}",
         )
     axes.set_xlim(edges[low], edges[high])
@@ -97,10 +79,10 @@ def _aspect_figure(aspect: dict[str, list[float]], path: Path) -> Path:
 
 def _class_figure(dataset: ImageDataset, path: Path) -> Path:
     counts = np.sort(np.asarray(dataset.about["class_counts"]))[::-1]
-    parts = quartiles(counts.tolist())
+    _, lower, median, upper, _ = quartiles(counts.tolist())
     figure, axes = _figure(3.8)
     axes.bar(np.arange(1, len(counts) + 1), counts, width=0.9, color=_STRONG)
-    for value, word in ((parts.lower, "25%"), (parts.median, "50%"), (parts.upper, "75%")):
+    for value, word in ((lower, "25%"), (median, "50%"), (upper, "75%")):
         axes.axhline(value, color=_INK, linewidth=0.8, linestyle=":")
         axes.annotate(
             f"{word}: {value:g}",
@@ -113,7 +95,7 @@ def _class_figure(dataset: ImageDataset, path: Path) -> Path:
             fontsize=8,
             color=_INK,
         )
-        if parts.lower == parts.upper:
+        if lower == upper:
             break
     axes.set_xlim(0.4, len(counts) + 0.6)
     axes.set_xlabel("classes, largest first")
@@ -128,8 +110,8 @@ def _drop_figure(report: dict[str, Any], path: Path) -> Path:
     names = [name for name, _ in rows]
     counts: npt.NDArray[np.int64] = np.array([count for _, count in rows], np.int64)
     figure, axes = _figure(1.2 + 0.36 * len(rows))
-    colours = [_STRONG if name == "kept" else _PALE for name in names]
-    bars = axes.barh(names, counts, color=colours, height=0.72)
+    colors = [_STRONG if name == "kept" else _PALE for name in names]
+    bars = axes.barh(names, counts, color=colors, height=0.72)
     axes.bar_label(
         bars, [f"{count:,}  ({count / report['seen']:.1%})" for count in counts], padding=4, color=_INK
     )
@@ -142,7 +124,7 @@ def _drop_figure(report: dict[str, Any], path: Path) -> Path:
 
 
 def _figure(height: float) -> tuple[Any, Any]:
-    """A figure without a window, whatever the machine has (and no state shared with the caller's pyplot)."""
+    """A figure that needs no display and shares no state with the caller's pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,13 +1,13 @@
-"""How much memory the system could give to this process now."""
+"""Memory that the system can give to this process now."""
 
 import os
 from pathlib import Path
 
 
 def free_host_bytes(root: Path = Path("/")) -> int:
-    """Memory that the system could give to this process now, page cache included, or its container's rest.
+    """Available memory, page cache included, within the container's limit.
 
-    From Linux's files below `root`; elsewhere all of the machine's memory, or 0 where it is not told.
+    Reads Linux's files below `root`. Elsewhere it is all of the machine's memory, or 0 if unknown.
     """
     try:
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -21,7 +21,7 @@ def free_host_bytes(root: Path = Path("/")) -> int:
 
 
 def _left_in_container(root: Path, free: int) -> int:
-    """What a control group leaves, cached files not counted as taken; `free` where there is no limit."""
+    """What a control group leaves, not counting cached files as used; `free` without a limit."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
@@ -29,17 +29,17 @@ def _left_in_container(root: Path, free: int) -> int:
         folder = root / "sys/fs/cgroup"
         try:
             most = int((folder / limit).read_text(encoding="ascii"))
-            taken = int((folder / used).read_text(encoding="ascii"))
+            current = int((folder / used).read_text(encoding="ascii"))
             lines = (folder / limit).with_name("memory.stat").read_text(encoding="ascii").splitlines()
-        except (OSError, ValueError):  # another version, or "max"
+        except (OSError, ValueError):  # the other cgroup version, or "max"
             continue
         evictable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cached)
-        return max(0, most - taken + evictable)
+        return max(0, most - current + evictable)
     return free
 
 
-def left_to_process() -> int:
-    """What the limit of this process's addresses leaves; more than there can be where there is none."""
+def address_space_left() -> int:
+    """What `ulimit -v` leaves to this process; 2^62 without a limit."""
     try:
         import resource
 

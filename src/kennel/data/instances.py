@@ -1,4 +1,4 @@
-"""Batches whose labels are instances: for each image one of its nearest training images, drawn each time."""
+"""Batches with instance labels: each image gets one of its nearest training images, drawn again each time."""
 
 import torch
 from jaxtyping import Int
@@ -12,21 +12,15 @@ Neighbors = Int[Tensor, "images count"]
 
 
 class InstanceBatches:
-    """The batches of a stream, with an instance for each image in the place of its class.
-
-    Like the stream a pure function of how many images were shown: draws are keyed by that and the seed.
-    """
+    """Batches with an instance for each image instead of its class, drawn by (seed, images seen)."""
 
     def __init__(self, stream: BatchLoader, neighbors: Neighbors, seed: int) -> None:
-        """`neighbors` (images, count) are the instances that each image of the set may be shown with."""
+        """`neighbors` (images, count): the instances to draw from for each image of the set."""
         self._stream, self._seed = stream, seed
         self._neighbors = neighbors.to(stream.device if stream.is_resident else "cpu")
 
     def at(self, images_seen: int) -> tuple[Pixels, Labels]:
-        """The batch after `images_seen` images, this process's rows of it, and the instances, on the device.
-
-        Pixels are uint8 (batch, C, H, W), labels int64 (batch,).
-        """
+        """uint8 pixels (batch, C, H, W), int64 instances (batch,) on the device; see `BatchLoader.at`."""
         stream = self._stream
         pixels, _ = stream.at(images_seen)
         random = rng.generator(self._seed, "instances", images_seen)

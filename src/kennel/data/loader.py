@@ -1,12 +1,12 @@
-"""The endless stream of batches: a pure function of how many images have been shown.
+"""The endless stream of batches: a pure function of the number of images seen.
 
-Nothing about the stream has to be saved: a run that resumes asks for the batch at its own position. A set
-that fits lives on the device. A larger one is read from its file, some batches ahead of what is asked for:
+So a run resumes without a saved loader state. A set that fits is kept on the device. A larger one is read
+from its file, some batches ahead:
 
-    order ─► rows announced to the system ─► read (pinned) ─► copied on a stream of its own ─► at()
-    └────────────────── a background thread, whatever the training does ──────────────────┘
+    order ─► rows announced to the system ─► read (pinned) ─► copied on a separate stream ─► at()
+    └────────────────────────────── a background thread ──────────────────────────────┘
 
-Both give the same batches, bit for bit.
+Both give identical batches.
 """
 
 from collections.abc import Callable
@@ -25,17 +25,16 @@ from kennel.errors import DataError
 from kennel.shapes import Indices, Labels, Pixels
 
 AHEAD_BYTES = 64 << 20
-"""Batches made ahead fill about so much memory; there are at least 2 and at most 16."""
-_LEAST_AHEAD, _MOST_AHEAD = 2, 16
-_ANNOUNCED = 16
-"""Batches whose rows are named to the system before they are read."""
+"""Approximate size of all prefetched batches; there are at least 2 and at most 16."""
+_MIN_AHEAD, _MAX_AHEAD = 2, 16
+_ANNOUNCED = 16  # batches whose rows are announced to the system before they are read
 
 
 class BatchLoader:
-    """Batches of a packed set, each epoch in a fresh order, drawn from (seed, epoch).
+    """Batches of a packed set, shuffled each epoch by (seed, epoch).
 
-    A batch that runs over an epoch's end takes its rest from the next epoch, so that every image is shown
-    once an epoch whatever the batch size. A stream may be used in a `with` block, which ends its thread.
+    A batch at an epoch's end continues with the next epoch, so each epoch shows every image once for any
+    batch size. Usable as a context manager, which ends the thread.
     """
 
     def __init__(
@@ -49,12 +48,11 @@ class BatchLoader:
         rows: slice = slice(None),
         table_images: int = TABLE_IMAGES,
     ) -> None:
-        """Opens the stream; a set of at most `resident_bytes` (None: what the device has room for) is copied
-        to `device` now.
+        """Copies a set of at most `resident_bytes` (None: what the device has room for) to `device`.
 
-        `rows` are those of each batch that this process trains on: `batch` and the positions are the whole
-        training's, and only these rows are read. Sets of more than `table_images` have computed orders.
-        Raises `DataError` where the set cannot be read, here and in `at`.
+        `batch` and positions count the whole training's images; this process reads only `rows` of each batch.
+        Sets of more than `table_images` have computed orders. Raises `DataError` if the set cannot be read,
+        here and in `at`.
         """
         self.dataset, self.batch, self.device, self.rows = dataset, batch, device, rows
         size = dataset.images.nbytes
@@ -64,29 +62,26 @@ class BatchLoader:
         self._images: torch.Tensor | None = None
         self._labels: torch.Tensor | None = None
         self._ahead: Prefetcher[_Batch] | None = None
-        labels = None if dataset.labels is None else _small(dataset, dataset.labels)
+        labels = None if dataset.labels is None else _load_labels(dataset, dataset.labels)
         if self.is_resident:
-            self._images = _loaded(dataset, device)
+            self._images = _load_images(dataset, device)
             self._labels = None if labels is None else labels.to(device)
         else:
-            # An order of its own, since the thread must not meet others there.
+            # A separate order, since the thread uses it at the same time.
             order = EpochShuffle(len(dataset), seed, None, table_images)
-            reader = _Reader(_file(dataset, "images.npy", dataset.images), labels, order, batch, rows, device)
+            reader = _Reader(_reader_of(dataset), labels, order, batch, rows, device)
             self._ahead = Prefetcher(reader.read, batch, reader.depth)
 
     @property
     def about(self) -> str:
-        """Where the set is, in a sentence."""
+        """Where the set is kept, in a sentence."""
         size = _bytes(float(self.dataset.images.nbytes))
         if self.is_resident:
-            return f"The set ({size}) is held in the memory of {self.device}."
+            return f"The set ({size}) is in the memory of {self.device}."
         return f"The set ({size}) is streamed from {self.dataset.path}."
 
     def at(self, images_seen: int) -> tuple[Pixels, Labels | None]:
-        """The batch after `images_seen` images, on the device: uint8 (batch, C, H, W), and labels.
-
-        Of the batch only the stream's `rows`.
-        """
+        """This process's rows of the batch after `images_seen`: uint8 (batch, C, H, W) on the device."""
         if self._ahead is not None:
             return self._ahead.at(images_seen).on(self.device)
         assert self._images is not None
@@ -95,12 +90,11 @@ class BatchLoader:
         return self._images.index_select(0, indices), labels
 
     def indices(self, images_seen: int) -> Indices:
-        """Which images follow after `images_seen`, this process's rows of the batch, on the CPU where the set
-        is streamed and on the device where it is resident."""
+        """The images of this process's rows, on the device if the set is resident, else on the CPU."""
         return self._order.at(images_seen, self.batch)[self.rows]
 
     def close(self) -> None:
-        """Ends the thread (a second is waited for a read that hangs); no batch may be asked for after it."""
+        """Ends the thread, after at most a second if a read hangs. No batches can be read after it."""
         if self._ahead is not None:
             self._ahead.close()
 
@@ -112,28 +106,28 @@ class BatchLoader:
 
 
 class _Batch(NamedTuple):
-    """What the thread hands over; `copied` is the CUDA event behind which it may be used."""
+    """A batch from the thread. `copied` is the CUDA event after which it can be used."""
 
     pixels: torch.Tensor
     labels: torch.Tensor | None
     copied: torch.cuda.Event | None
 
     def on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Pixels and labels on the device, in the order of its current stream; nobody waits on the host."""
+        """Pixels and labels on the device, ordered on its current stream; the host does not wait."""
         both = [self.pixels] if self.labels is None else [self.pixels, self.labels]
         if self.copied is not None:
-            using = torch.cuda.current_stream(device)
-            using.wait_event(self.copied)
+            current = torch.cuda.current_stream(device)
+            current.wait_event(self.copied)
             for tensor in both:
-                # It was allocated on the copying stream, which must not use its memory again before.
-                tensor.record_stream(using)
+                # Allocated on the copying stream, which must not reuse the memory while it is in use here.
+                tensor.record_stream(current)
         else:
             both = [tensor.to(device) for tensor in both]
         return both[0], both[1] if len(both) > 1 else None
 
 
 class _Reader:
-    """Reads whole batches, in a thread of its own; it does not hold the stream, which may be dropped."""
+    """Reads whole batches in the thread. It keeps no reference to the loader, which may be dropped."""
 
     def __init__(
         self,
@@ -146,14 +140,14 @@ class _Reader:
     ) -> None:
         self._images, self._labels, self._order = images, labels, order
         self._batch, self._rows = batch, rows
-        self._copying = _copying_stream(device)
-        self._announced = (0, 0)
-        """From and to which position rows have been named to the system."""
-        shown = len(range(batch)[rows])
-        self.depth = min(_MOST_AHEAD, max(_LEAST_AHEAD, AHEAD_BYTES // max(1, shown * images.row_bytes)))
+        self._copying: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._announced = (0, 0)  # start and end of the announced positions
+        rows_read = len(range(batch)[rows])
+        self.depth = min(_MAX_AHEAD, max(_MIN_AHEAD, AHEAD_BYTES // max(1, rows_read * images.row_bytes)))
 
     def read(self, position: int) -> _Batch:
-        """The batch after `position` images."""
         self._announce(position)
         indices = self._indices(position)
         pinned = self._copying is not None
@@ -162,16 +156,16 @@ class _Reader:
         labels = None if self._labels is None else self._labels.index_select(0, indices).long()
         if self._copying is None:
             return _Batch(pixels, labels, None)
-        # The allocator of pinned memory gives it to nobody else until the copy is done.
-        # "cuda" without a number may be another device in this thread: the stream knows which was meant.
+        # The pinned-memory allocator does not reuse this memory before the copy is done.
+        # "cuda" without an index may be another device in this thread, so take the stream's.
         device = self._copying.device
         with torch.cuda.stream(self._copying):
-            there = pixels.to(device, non_blocking=True)
+            on_device = pixels.to(device, non_blocking=True)
             if labels is not None:
                 labels = labels.pin_memory().to(device, non_blocking=True)
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             copied.record(self._copying)
-        return _Batch(there, labels, copied)
+        return _Batch(on_device, labels, copied)
 
     def _indices(self, position: int) -> torch.Tensor:
         return self._order.at(position, self._batch)[self._rows]
@@ -186,52 +180,45 @@ class _Reader:
         self._announced = (position, last)
 
 
-def _copying_stream(device: torch.device) -> torch.cuda.Stream | None:
-    """What copies to a GPU while it computes, None for other devices."""
-    if device.type != "cuda":
-        return None
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _reader_of(dataset: ImageDataset) -> NpyReader:
+    return NpyReader(dataset.path / "images.npy", dataset.images)
 
 
-def _file(dataset: ImageDataset, name: str, array: npt.NDArray[Any]) -> NpyReader:
-    return NpyReader(dataset.path / name, array)
-
-
-def _loaded(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
-    """All images on the device; on their way through the host they take some megabytes."""
+def _load_images(dataset: ImageDataset, device: torch.device) -> torch.Tensor:
+    """All images on the device, copied in chunks of some megabytes."""
     try:
-        there = torch.empty(dataset.images.shape, dtype=torch.uint8, device=device)
+        images = torch.empty(dataset.images.shape, dtype=torch.uint8, device=device)
     except RuntimeError as error:  # torch's out of memory
         raise DataError(
             f"the {_bytes(float(dataset.images.nbytes))} of {dataset.path} do not fit into the free memory "
             f"of {device}: stream the set with --device-cache never"
         ) from error
-    _fill(_file(dataset, "images.npy", dataset.images), there, torch.from_numpy)
-    return there
+    _fill(_reader_of(dataset), images, torch.from_numpy)
+    return images
 
 
-def _small(dataset: ImageDataset, labels: npt.NDArray[Any]) -> torch.Tensor:
-    """All labels on the CPU, in the smallest type that holds the number of classes."""
+def _load_labels(dataset: ImageDataset, labels: npt.NDArray[Any]) -> torch.Tensor:
+    """All labels on the CPU, in the smallest dtype for the number of classes."""
     classes = len(dataset.classes)
-    kind = np.min_scalar_type(-max(2, classes))
-    held = torch.empty(len(labels), dtype=getattr(torch, kind.name))
+    dtype = np.min_scalar_type(-max(2, classes))
+    loaded = torch.empty(len(labels), dtype=getattr(torch, dtype.name))
 
-    def smaller(chunk: npt.NDArray[Any]) -> torch.Tensor:
+    def convert(chunk: npt.NDArray[Any]) -> torch.Tensor:
         if chunk.min(initial=0) < 0 or chunk.max(initial=-1) >= classes:
             raise DataError(f"{dataset.path} has labels beyond its {classes} classes: prepare it again")
-        return torch.from_numpy(chunk.astype(kind))
+        return torch.from_numpy(chunk.astype(dtype))
 
-    _fill(_file(dataset, "labels.npy", labels), held, smaller)
-    return held
+    _fill(NpyReader(dataset.path / "labels.npy", labels), loaded, convert)
+    return loaded
 
 
 def _fill(file: NpyReader, into: torch.Tensor, convert: Callable[[npt.NDArray[Any]], torch.Tensor]) -> None:
-    """Every row of the file into a tensor of as many."""
-    place = 0
+    """Copies all rows of the file into `into` and closes the file."""
+    start = 0
     try:
         for chunk in file.chunks():
-            into[place : place + len(chunk)] = convert(chunk)
-            place += len(chunk)
+            into[start : start + len(chunk)] = convert(chunk)
+            start += len(chunk)
     finally:
         file.close()
 

@@ -1,27 +1,24 @@
-"""How much memory there is for a set to live in, and what the user may say about it."""
+"""How much memory a data set may fill."""
 
 import os
 
 import torch
 
-from kennel.data.free_memory import free_host_bytes, left_to_process
+from kennel.data.free_memory import address_space_left, free_host_bytes
 from kennel.errors import DataError
 
 DEVICE_SHARE = 0.5
-"""Of an accelerator's free memory: a training's own needs (weights, averages, what the backward pass keeps)
-are not yet allocated when the set is, and seldom reach half of a device that the user chose for them."""
+"""Share of an accelerator's free memory. The training's own memory (weights, averages, activations) is
+allocated later, and seldom needs more than the other half."""
 HOST_SHARE = 0.25
-"""Of the free memory of the machine, which is everybody's, and whose page cache serves a streamed set nearly
-as fast as its own memory would."""
+"""Share of the host's free memory, which other processes use too. A streamed set in the page cache is nearly
+as fast."""
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse_memory(text: str) -> int | None:
-    """`auto` (None), `always`, `never`, or bytes such as `8G` and `500M` (powers of 1,024).
-
-    Raises `DataError` for anything else.
-    """
+    """Parses `auto` (None), `always`, `never`, or bytes such as `8G` and `500M` (powers of 1,024)."""
     word = text.strip().lower()
     if word == "auto":
         return None
@@ -37,10 +34,7 @@ def parse_memory(text: str) -> int | None:
 
 
 def memory_on(device: torch.device) -> int:
-    """Bytes that a set may fill on `device`: a share of what is free there now.
-
-    The ranks of one machine (torchrun's LOCAL_WORLD_SIZE) divide the host's memory among them.
-    """
+    """Bytes that a set may fill on `device`. Ranks (LOCAL_WORLD_SIZE) divide the host's memory."""
     free = free_bytes(device)
     if device.type == "cpu":
         return int(free * HOST_SHARE) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -48,13 +42,10 @@ def memory_on(device: torch.device) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that this process could still take on `device`; 0 where the system does not say.
-
-    On the CPU it is at most what the shell's limit (`ulimit -v`) leaves.
-    """
+    """Free memory on `device`; on the CPU within the shell's limit (`ulimit -v`). 0 if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    host = min(free_host_bytes(), left_to_process())
+    host = min(free_host_bytes(), address_space_left())
     if device.type == "mps":
         return min(int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()), host)
     return host

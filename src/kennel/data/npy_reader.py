@@ -1,8 +1,8 @@
-"""Rows of an `.npy` file read by their place in it, and not through a memory map.
+"""Reads rows of an `.npy` file without a memory map.
 
-Behind a map a file that is cut off, or a disk that fails, ends the process with a bus error; a read that
-fails raises, and can be told in a sentence. From a cold disk reads are also many times faster: each page of a
-map is waited for alone, while the rows that will be read can be named to the system beforehand.
+With a map, a truncated file or a failing disk ends the process with a bus error; a read raises an exception.
+Reads from a cold disk are also many times faster: a map waits for each page alone, while reads can be
+announced to the system beforehand.
 """
 
 import os
@@ -21,13 +21,13 @@ _CHUNK_BYTES = 32 << 20
 
 
 class NpyReader:
-    """The rows (the first axis) of a C-ordered `.npy` file. One thread at a time may read.
+    """The rows (the first axis) of a C-ordered `.npy` file. Only one thread may read at a time.
 
-    The file is held open: one that is replaced or removed meanwhile is read to the end as it was.
+    The file stays open: if it is replaced or removed, the old content is still read.
     """
 
     def __init__(self, path: Path, array: npt.NDArray[Any]) -> None:
-        """`array` is the file's memory map, for its shape, its dtype and where its data begin."""
+        """`array` is the file's memory map, which gives shape, dtype and data offset."""
         self.path = path
         self.shape, self.dtype = array.shape, array.dtype
         self.row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
@@ -44,25 +44,22 @@ class NpyReader:
         return int(self.shape[0])
 
     def announce(self, rows: RowArray) -> None:
-        """Tells the system that these rows will be read soon, where it listens; returns at once."""
+        """Requests read-ahead of these rows, if the system supports it. Does not block."""
         if hasattr(os, "posix_fadvise"):
             number, size = self._file.fileno(), self.row_bytes
             for row in rows.tolist():
                 os.posix_fadvise(number, self._offset + row * size, size, os.POSIX_FADV_WILLNEED)
 
     def read(self, rows: RowArray, into: npt.NDArray[Any]) -> None:
-        """Reads row `rows[i]` into `into[i]`, a C-ordered array (len(rows), ...) of the file's dtype.
-
-        Raises `DataError` where the file ends too early or cannot be read.
-        """
+        """Reads row `rows[i]` into `into[i]`, a C-ordered array of the file's dtype. Raises `DataError`."""
         assert into.flags.c_contiguous
         view, size = into.reshape(-1).view(np.uint8).data, self.row_bytes
         order = np.argsort(rows)  # forwards through the file
-        for place, row in zip(order.tolist(), rows[order].tolist(), strict=True):
-            self._fill(view[place * size : (place + 1) * size], row)
+        for index, row in zip(order.tolist(), rows[order].tolist(), strict=True):
+            self._fill(view[index * size : (index + 1) * size], row)
 
     def chunks(self, first: int = 0) -> Iterator[npt.NDArray[Any]]:
-        """All rows from the `first` on, in order, some megabytes at a time. Raises as `read`."""
+        """All rows from `first` on, in order, in chunks of some megabytes. Raises as `read`."""
         step = max(1, _CHUNK_BYTES // max(1, self.row_bytes))
         for start in range(first, len(self), step):
             chunk = np.empty((min(step, len(self) - start), *self.shape[1:]), self.dtype)
@@ -70,7 +67,7 @@ class NpyReader:
             yield chunk
 
     def _fill(self, view: memoryview, row: int) -> None:
-        """Reads from the beginning of `row` until the view is full."""
+        """Reads from the start of `row` until the view is full."""
         try:
             self._file.seek(self._offset + row * self.row_bytes)
             while len(view):
@@ -81,12 +78,11 @@ class NpyReader:
         except OSError as error:
             raise self._failed(error.strerror) from error
 
-    def _failed(self, why: str | None) -> DataError:
+    def _failed(self, reason: str | None) -> DataError:
         return DataError(
-            f"'{self.path}' can no longer be read ({why}): bring the set back as it was, and give the same "
-            "command again to go on"
+            f"'{self.path}' can no longer be read ({reason}): restore the set, then repeat the command to "
+            "resume"
         )
 
     def close(self) -> None:
-        """Gives the file back."""
         self._file.close()

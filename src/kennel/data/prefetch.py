@@ -1,4 +1,4 @@
-"""What will be asked for next, made in a background thread before it is asked for."""
+"""Computes upcoming values in a background thread."""
 
 import threading
 import weakref
@@ -10,33 +10,32 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_CLOSING_SECONDS = 1.0
-"""How long closing waits for a read that hangs."""
+_CLOSING_SECONDS = 1.0  # how long `close` waits for a read that hangs
 
 
 class Prefetcher(Generic[T]):
-    """The values of a function at `position`, `position + step`, ..., of which `depth` are made ahead.
+    """Values of `make` at `position`, `position + step`, ..., with `depth` of them computed ahead.
 
-    Asked for another position than the next one, it begins anew there. What the function raises is raised
-    where its value is asked for. One thread may ask.
+    Another position than the next one restarts there. Exceptions of `make` are raised by `at`. Only one
+    thread may call `at`.
     """
 
     def __init__(self, make: Callable[[int], T], step: int, depth: int) -> None:
-        """`make` is called in the thread alone, which begins with the first question."""
+        """`make` runs only in the thread, which starts with the first `at`."""
         self._step, self._depth = step, depth
         self._tasks: SimpleQueue[tuple[int, Future[T]] | None] = SimpleQueue()
         self._ahead: deque[tuple[int, Future[T]]] = deque()
-        # A daemon, unlike the threads of an executor: a read that hangs does not keep the process.
+        # A daemon thread, unlike an executor's: a read that hangs does not keep the process alive.
         self._thread = threading.Thread(
             target=_work, args=(make, self._tasks), name="kennel-ahead", daemon=True
         )
-        # Whoever forgets to close still leaves no thread behind: it does not hold this object.
+        # Ends the thread if `close` is not called; the thread has no reference to this object.
         self._stop = weakref.finalize(self, _stop, self._ahead, self._tasks)
 
     def at(self, position: int) -> T:
-        """The value at `position`, waited for where it is not ready; a signal's handler runs meanwhile."""
+        """The value at `position`. Signal handlers run while it waits."""
         if not self._stop.alive:
-            raise RuntimeError("what is made ahead was closed: open it anew")
+            raise RuntimeError("the prefetcher is closed: open a new one")
         if not self._thread.ident:
             self._thread.start()
         if not self._ahead or self._ahead[0][0] != position:
@@ -53,7 +52,7 @@ class Prefetcher(Generic[T]):
         self._tasks.put(self._ahead[-1])
 
     def close(self) -> None:
-        """Ends the thread and drops what is ready; afterwards nothing may be asked for."""
+        """Ends the thread and drops computed values."""
         self._stop()
         if self._thread.ident:
             self._thread.join(_CLOSING_SECONDS)
@@ -65,9 +64,9 @@ def _work(make: Callable[[int], T], tasks: "SimpleQueue[tuple[int, Future[T]] | 
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(make(position))
-            except BaseException as error:  # whatever it is, it belongs to the one who asks
+            except BaseException as error:  # raised again in `at`
                 future.set_exception(error)
-        del task, future  # a value belongs to the one who asks, and its memory is freed by them
+        del task, future  # so that the caller's value is freed when the caller drops it
 
 
 def _drop(ahead: "deque[tuple[int, Future[T]]]") -> None:

@@ -1,4 +1,4 @@
-"""Bringing the images of a set to one size, as `kennel data prepare` does, so that any two can be judged."""
+"""Resizes a set's images to one size for evaluation, as `kennel data prepare` does."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from kennel.data.prepare.clean import to_square
 from kennel.data.sources.options import PrepareOptions
 from kennel.errors import DataError, JudgementError
 
-_WORDS = {
+_DESCRIPTIONS = {
+    # These texts are part of a score's protocol: a changed text makes older scores incomparable.
     "crop": "the centre square of each resized",
     "squash": "each squashed, whatever its aspect,",
     "pad": "each resized with black bars",
@@ -21,13 +22,12 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Resize:
-    """Every image to a square of `size` pixels, by `fit` as in `PrepareOptions`: "crop", "squash", "pad"."""
+    """Resizes images to squares of `size` pixels; `fit` is as in `PrepareOptions`, else `DataError`."""
 
     size: int
     fit: str = "crop"
 
     def __post_init__(self) -> None:
-        """Raises `DataError` where a value cannot be meant."""
         self._options()
 
     def _options(self) -> PrepareOptions:
@@ -35,35 +35,36 @@ class Resize:
 
     @property
     def key(self) -> str:
-        """What a fingerprint of pixels gets beside it."""
+        """A suffix for the fingerprint of resized images."""
         return f"{self.fit}-{self.size}-{self._options().resample}"
 
-    def words(self) -> str:
-        """What becomes of the images, for a protocol."""
-        return f"{_WORDS[self.fit]} to {self.size}x{self.size} ({self._options().resample}, antialiased)"
+    def description(self) -> str:
+        """What happens to the images, for a score's protocol."""
+        resample = self._options().resample
+        return f"{_DESCRIPTIONS[self.fit]} to {self.size}x{self.size} ({resample}, antialiased)"
 
     def changes(self, width: int, height: int) -> bool:
-        """Whether images of this size are not left as they are."""
+        """Whether images of this size are resized."""
         return (width, height) != (self.size, self.size)
 
     def enlarges(self, width: int, height: int) -> bool:
-        """Whether the part that is taken of such an image has fewer pixels than the square."""
+        """Whether the used part of such an image is smaller than the square."""
         return (max if self.fit == "pad" else min)(width, height) < self.size
 
     def image(self, image: Image.Image) -> PixelArray:
-        """A picture of mode "L" or "RGB" as uint8 (C, size, size)."""
+        """An image of mode "L" or "RGB" as uint8 (C, size, size)."""
         return to_square(image, self.size, self._options())
 
     def pixels(self, pixels: PixelArray) -> PixelArray:
-        """uint8 (C, H, W), C being 1 or 3, as uint8 (C, size, size)."""
-        stored = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        return self.image(Image.fromarray(np.ascontiguousarray(stored)))
+        """uint8 (C, H, W) with C 1 or 3 as uint8 (C, size, size)."""
+        channels_last = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        return self.image(Image.fromarray(np.ascontiguousarray(channels_last)))
 
 
 class SizesError(DataError, JudgementError):
-    """Images that cannot be judged as they are, since their sizes differ; `Resize` is the remedy.
+    """Images cannot be judged because their sizes differ; a `Resize` solves it.
 
-    Attributes: `problem`, the message without its remedy; `side`, the shortest side among the images seen.
+    Attributes: `problem`, the message without the remedy; `side`, the shortest side of the images seen.
     """
 
     def __init__(self, problem: str, side: int) -> None:
@@ -72,46 +73,35 @@ class SizesError(DataError, JudgementError):
 
 
 class ResizedSet:
-    """Another set's images at one size; an `ImageSet`. They are resized as they are read."""
+    """Another set's images, resized as they are read; an `ImageSource`."""
 
     def __init__(self, whole: ImageSource, resize: Resize) -> None:
         self._whole, self._resize = whole, resize
-        _, height, width = whole.shape
-        self.fit = resize.words()
+        channels, height, width = whole.shape
+        self.name, self.shape = whole.name, (channels, resize.size, resize.size)
+        self.fit = resize.description()
         self.enlarged = len(whole) if resize.enlarges(width, height) else 0
 
     def __getattr__(self, name: str) -> Any:
-        """What the other set says of its images beside their pixels, where it does."""
+        """Optional attributes of the other set."""
         if name not in ("labels", "classes", "class_sampling", "teacher"):
             raise AttributeError(name)
         return getattr(self._whole, name)
 
     @property
-    def name(self) -> str:
-        """That of the other set."""
-        return self._whole.name
-
-    @property
     def fingerprint(self) -> str:
-        """Of the other set and the resize."""
         return f"{self._whole.fingerprint}/{self._resize.key}"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, size, size)."""
-        return self._whole.shape[0], self._resize.size, self._resize.size
 
     def __len__(self) -> int:
         return len(self._whole)
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """Images in order, `size` at a time; see `ImageSet.batches`."""
         for batch in self._whole.batches(size, first, step):
             yield np.stack([self._resize.pixels(pixels) for pixels in batch])
 
 
 def resized(images: ImageSource, resize: Resize | None) -> ImageSource:
-    """The set at the size that is asked for: itself where it has that already, or nothing is asked for."""
+    """The set with resized images; the set itself if `resize` is None or changes nothing."""
     if resize is None or not resize.changes(images.shape[2], images.shape[1]):
         return images
     return ResizedSet(images, resize)

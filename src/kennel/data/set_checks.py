@@ -1,4 +1,4 @@
-"""What cannot come of a set, because it is too small or repeats itself."""
+"""Warns about sets that are too small or repetitive to train on."""
 
 import hashlib
 from collections import defaultdict
@@ -9,49 +9,44 @@ from kennel.data.dataset import ImageDataset
 from kennel.data.images import PixelArray
 
 FEW = 100
-"""Distinct images below which a warning is due: the smallest sets that Zhao et al. 2020 (arXiv 2006.10738)
-train from nothing, with augmentation of what the discriminator sees."""
+"""Fewer distinct images give a warning. It is the smallest set that Zhao et al. 2020 (arXiv 2006.10738) train
+on from scratch, with differentiable augmentation."""
 
-_WHOLE, _SOME = 4096, 512
-"""A set of so many images is looked at whole, and of a larger one so many, which a slow disk must seek."""
+_WHOLE, _SAMPLED = 4096, 512
+"""Sets up to `_WHOLE` images are read completely; larger ones are sampled, since each image costs a seek."""
 
 
 def shortage(dataset: ImageDataset) -> str | None:
-    """One sentence about what cannot be learned from the set; None where nothing is plainly missing.
+    """What cannot be learned from the set, in one sentence; None if there is no problem.
 
-    Images count as distinct by their exact pixels. Of more than 4,096 some 512 are looked at, evenly.
+    Images are distinct if their pixels differ. Of more than 4,096 images, 512 are sampled evenly.
     """
-    count = len(dataset) if len(dataset) <= _WHOLE else _SOME
-    rows = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    total = len(dataset)
+    is_whole = total <= _WHOLE
+    rows = np.linspace(0, total - 1, total if is_whole else _SAMPLED).astype(np.int64)
     digests = [_digest(dataset.images[row]) for row in rows]
     distinct = len(set(digests))
-    whole = len(rows) == len(dataset)
     parts = []
     if distinct == 1:
-        parts.append(
-            f"its {len(dataset):,} images are one and the same" if len(dataset) > 1 else "it has one image"
-        )
-        parts[0] += ", and nothing but this image can come of it"
+        images = f"its {total:,} images are all equal" if total > 1 else "it has one image"
+        parts.append(f"{images}, and training can only reproduce this image")
     elif distinct < FEW:
-        of = (
-            ""
-            if distinct == len(dataset)
-            else f" among its {len(dataset):,}" + ("" if whole else ", as far as looked at")
-        )
+        of = "" if distinct == total else f" among its {total:,}"
+        of = of if is_whole else f" among {_SAMPLED} sampled of its {total:,}"
         parts.append(
-            f"it has {distinct:,} distinct images{of}: a GAN learns so few by heart and repeats them "
+            f"it has {distinct:,} distinct images{of}: a GAN memorizes such a small set and repeats it "
             f"(published work begins at about {FEW}, with ada or diff_augment)"
         )
     if dataset.labels is not None and len(dataset.classes) > 1:
-        single = _single_classes(dataset, digests if whole else None)
+        single = _single_classes(dataset, digests if is_whole else None)
         if single:
-            one = f"{single:,} of its {len(dataset.classes):,} classes have a single image"
-            parts.append(f"{one}, and nothing but that image can come of such a class")
+            classes = f"{single:,} of its {len(dataset.classes):,} classes have a single image"
+            parts.append(f"{classes}, and training can only reproduce it")
     return "; ".join(parts) or None
 
 
 def _single_classes(dataset: ImageDataset, digests: list[bytes] | None) -> int:
-    """How many classes have one image, counting equal pixels once where all are known."""
+    """The number of classes with one image; equal images count once if `digests` are given."""
     assert dataset.labels is not None
     if digests is None:
         return int((np.bincount(dataset.labels, minlength=len(dataset.classes)) == 1).sum())

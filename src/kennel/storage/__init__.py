@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, locked, cached, downloaded, and read without trust in their content."""
+"""Files: atomic writes, locks, cache, downloads, and reading of untrusted content."""

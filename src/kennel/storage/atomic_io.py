@@ -1,4 +1,4 @@
-"""Nothing half-written is ever seen under its final name: write beside it, then rename."""
+"""Atomic writes: write a temporary file next to the destination, then rename it."""
 
 import os
 import re
@@ -12,14 +12,13 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(destination: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `destination`; renames it there when the block ends without an error.
+    """Yields a temporary path next to `destination` and renames it when the block ends without an error.
 
-    The data is flushed to the disk before the rename, so that after a power cut the name holds the old
-    content or the new one. On an error the temporary file is removed and `destination` stays as it was.
+    The data is flushed to disk before the rename: after a power cut the file has the old or the new content.
     """
     _make_folder(destination.parent)
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.part")
-    temporary.unlink(missing_ok=True)  # a killed process with our number left it, or a link was laid there
+    temporary.unlink(missing_ok=True)  # from a killed process with this PID, or a planted link
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -32,10 +31,7 @@ def atomic_file(destination: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(destination: Path) -> Iterator[Path]:
-    """Yields a temporary folder beside `destination`; renames it there when the block ends without an error.
-
-    An existing `destination` is replaced only then. On an error, or an interrupt, the temporary folder goes.
-    """
+    """Yields a temporary folder that replaces `destination` when the block ends without an error."""
     _make_folder(destination.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent))
     temporary.chmod(0o755)
@@ -60,7 +56,7 @@ def write_text(destination: Path, text: str) -> None:
 
 
 def taken(name: Path) -> bool:
-    """Makes an empty file of that name; False where there is something already, whoever made it."""
+    """Creates an empty file; returns False if the name exists already."""
     _make_folder(name.parent)
     try:
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
@@ -70,16 +66,13 @@ def taken(name: Path) -> bool:
 
 
 def append_durable(file: FileIO, content: bytes, end: int | None = None) -> None:
-    """Writes all of `content` behind the file's first `end` bytes (all of them), on the disk on return.
-
-    On an error the file is as long as before: no part of `content` stays.
-    """
+    """Writes `content` at `end` (default: the file's end) and flushes it; on an error truncates to `end`."""
     end = file.seek(0, os.SEEK_END) if end is None else end
     try:
         file.truncate(end)
         file.seek(end)
         rest = memoryview(content)
-        while rest:  # a disk that is nearly full takes a part, and refuses the next one
+        while rest:  # a nearly full disk writes a part, then raises
             rest = rest[file.write(rest) :]
         os.fsync(file.fileno())
     except OSError:
@@ -88,10 +81,7 @@ def append_durable(file: FileIO, content: bytes, end: int | None = None) -> None
 
 
 def remove_partial_files(folder: Path) -> list[Path]:
-    """Removes what a killed process left half-written in `folder`; gives the names.
-
-    Only files by the names that `atomic_file` gives, and only for a folder that nobody else writes to now.
-    """
+    """Removes and returns files of a killed `atomic_file`; no process may be writing to `folder`."""
     if not folder.is_dir():
         return []
     left = [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name) and not path.is_dir()]
@@ -104,15 +94,14 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.part")
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, all of them durable."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        _sync_folder(one.parent)
+    for path in missing:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable where the system allows a folder to be opened (not on Windows)."""
+    """Makes a rename durable. Windows cannot open a folder."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

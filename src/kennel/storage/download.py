@@ -1,4 +1,4 @@
-"""A file from an address: written beside its place, checked, and only then given its name."""
+"""Atomic, checked downloads."""
 
 import urllib.request
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from pathlib import Path
 from kennel.errors import KennelError
 from kennel.storage.atomic_io import atomic_file
 
-PATIENCE_SECONDS = 30
-"""So long a server may be silent."""
+TIMEOUT_SECONDS = 30
+"""How long a server may send nothing."""
 _CHUNK = 1 << 18
 
 
 class DownloadError(KennelError):
-    """What kept a file from coming, as a sentence's part that the caller completes."""
+    """Why a download failed, without the address."""
 
 
 def download(
@@ -25,12 +25,11 @@ def download(
     most: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fetches `address` into `destination`, whole and checked or not at all.
+    """Downloads `address` to `destination`, which appears only when complete and checked.
 
-    `check(temporary file)` raises what it has against the content. At most `most` bytes are taken.
-    `on_progress(bytes, all bytes)`. The proxies of the environment are used (`https_proxy`, `no_proxy`).
-    Nothing is resumed: what was cut off is fetched from its beginning the next time. Raises `DownloadError`
-    where the file does not come, and what `check` raises.
+    `check(temporary file)` raises if the content is wrong; more than `most` bytes are refused. Progress is
+    (bytes, total bytes). Proxies come from the environment (`https_proxy`, `no_proxy`). Downloads are not
+    resumed. Raises `DownloadError`, and what `check` raises.
     """
     try:
         with atomic_file(destination) as temporary:
@@ -45,10 +44,7 @@ def _receive(
     address: str, destination: Path, most: int | None, on_progress: Callable[[int, int], None] | None
 ) -> None:
     request = urllib.request.Request(address, headers={"User-Agent": "kennel"})
-    with (
-        urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer,
-        destination.open("wb") as stream,
-    ):
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, destination.open("wb") as stream:
         expected = int(answer.headers.get("Content-Length") or 0)
         done = 0
         while chunk := answer.read(_CHUNK):

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, by a lock of the system's: a killed process frees it."""
+"""A system lock on a folder: one process at a time. The system releases it if the process is killed."""
 
 import errno
 import json
@@ -19,19 +19,19 @@ from kennel.storage.untrusted import UntrustedError, read_json
 
 NAME = ".lock"
 HOLDER = ".lock.json"
-"""Who holds it. A file of its own: Windows locks the other one against reading too."""
+"""Describes the holder. A separate file: on Windows nobody else can read the locked one."""
 PATIENCE_SECONDS = 10.0
-"""How long to wait for the children of a holder that is dead: each lets go as soon as it runs again."""
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a file system says that knows no locks."""
+"""How long to wait for forked children of a dead holder: each releases the lock when it first runs."""
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""Errors of file systems without locks."""
 
 
 @contextmanager
-def locked(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock of `folder` for the block; where another process holds it, raises `RunError`.
+def locked(folder: Path, activity: str, warn: Callable[[str], None]) -> Iterator[None]:
+    """Locks `folder` for the block. Raises `RunError` if another process holds the lock.
 
-    `doing` completes "the run in FOLDER is being ...". Where the file system knows no locks, it is said and
-    the block runs without one.
+    `activity` completes "the run in FOLDER is being ...". If the file system has no locks, `warn` gets a
+    sentence and the block runs without one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / NAME, fallback_to_soft=False)
@@ -39,66 +39,63 @@ def locked(folder: Path, doing: str, say: Callable[[str], None]) -> Iterator[Non
         _acquire(lock, folder)
     except Timeout:
         raise RunError(
-            f"the run in {folder} is being {doing} by {_holder(folder)}: wait for its end or stop it, "
+            f"the run in {folder} is being {activity} by {_holder(folder)}: wait for its end or stop it, "
             "or give another --out"
         ) from None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _UNSUPPORTED:
             raise
-        say(f"Files in {folder} cannot be locked ({error.strerror}): start only one process on it.")
+        warn(f"Files in {folder} cannot be locked ({error.strerror}): start only one process on it.")
         yield
         return
     pid = os.getpid()
     try:
-        words = {"pid": pid, "host": socket.gethostname(), "since": time.time()}
-        with suppress(OSError):  # on a full disk the lock holds without its words
-            write_text(folder / HOLDER, json.dumps(words))
+        info = {"pid": pid, "host": socket.gethostname(), "since": time.time()}
+        with suppress(OSError):  # a full disk: the lock works without the file
+            write_text(folder / HOLDER, json.dumps(info))
         yield
     finally:
-        if os.getpid() == pid:  # else this is a forked child, to whom it does not belong
-            with suppress(OSError):  # Windows removes no open file: the next one takes it over
+        if os.getpid() == pid:  # a forked child must not release it
+            with suppress(OSError):  # Windows cannot remove an open file
                 (folder / HOLDER).unlink(missing_ok=True)
                 (folder / NAME).unlink(missing_ok=True)
             lock.release()
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
-    """At once, or raises `Timeout`, unless the holder is dead.
-
-    A child that it had forked a moment before shares the lock until it first runs, and then closes it.
-    """
+    """Waits only for forked children of a dead holder, which share the lock until they first run."""
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        if not _is_dead(_words(folder)):
+        if not _is_dead(_read_holder(folder)):
             raise
         lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.02)
 
 
-def _words(folder: Path) -> dict[str, Any]:
-    """What the holder says of itself; empty where it has locked and not yet said it, or it is damaged."""
+def _read_holder(folder: Path) -> dict[str, Any]:
+    """The content of `HOLDER`; empty if it is missing or damaged."""
     try:
-        words = read_json(folder / HOLDER, 10_000)
-        return {"pid": int(words["pid"]), "host": str(words["host"]), "since": float(words["since"])}
+        info = read_json(folder / HOLDER, 10_000)
+        return {"pid": int(info["pid"]), "host": str(info["host"]), "since": float(info["since"])}
     except (UntrustedError, OSError, ValueError, LookupError, TypeError):
         return {}
 
 
 def _holder(folder: Path) -> str:
-    words = _words(folder)
+    info = _read_holder(folder)
     with suppress(LookupError, ValueError, OverflowError, OSError):
-        since = datetime.fromtimestamp(words["since"]).astimezone().isoformat(" ", "seconds")
-        return f"process {words['pid']} on {words['host']} (since {since})"
+        since = datetime.fromtimestamp(info["since"]).astimezone().isoformat(" ", "seconds")
+        return f"process {info['pid']} on {info['host']} (since {since})"
     return "another process"
 
 
-def _is_dead(words: dict[str, Any]) -> bool:
-    """Whether the holder ran on this machine and does not any more."""
-    if os.name == "nt" or words.get("host") != socket.gethostname():
-        return False  # Windows has no fork, and the lock ends with its process
+def _is_dead(info: dict[str, Any]) -> bool:
+    """Whether the holder ran on this machine and has ended."""
+    if os.name == "nt" or info.get("host") != socket.gethostname():
+        return False  # on Windows there is no fork, and the lock ends with its process
     with suppress(PermissionError, OverflowError):
         try:
-            os.kill(words["pid"], 0)
+            os.kill(info["pid"], 0)
         except ProcessLookupError:
             return True
     return False

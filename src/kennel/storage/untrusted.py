@@ -1,8 +1,7 @@
-"""Reading what somebody else may have written: bounded before it is parsed, and fit to be printed.
+"""Reading of untrusted files: size limits before parsing, printable text, no links out of a folder.
 
-Nothing here follows a link out of the folder that a file lies in. What a file says is plain values: finite
-numbers, texts without control characters, lists and mappings of a bounded depth. Whatever is wrong with a
-file is an `UntrustedError`, a sentence's part that the caller completes with what to do.
+JSON and YAML give plain values: finite numbers, printable text, lists and mappings of bounded depth. Every
+problem is an `UntrustedError`, a part of a sentence that the caller completes.
 """
 
 import json
@@ -10,59 +9,77 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kennel.errors import KennelError
+from kennel.errors import DataError, KennelError
 
 MAX_DEPTH = 32
-"""Lists and mappings within one another."""
+"""Levels of nested lists and mappings."""
 MAX_JSON_BYTES = 64 << 20
 MAX_LINE_BYTES = 8 << 20
 MAX_LINES_BYTES = 1 << 30
 MAX_YAML_BYTES = 1 << 20
 MAX_YAML_NODES = 100_000
 MAX_DIGITS, MAX_JSON_DIGITS = 250, 1_000
-"""Of a number in YAML and in JSON: what is longer takes Python a time that grows with its square. A
-number that fits no float is a schema's to refuse."""
+"""Digits of a number in YAML and in JSON: Python's parsing time grows with their square."""
 
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _NUMBER = re.compile(r"[-+0-9A-Fa-fxXoO._:]*")
 
 
 class UntrustedError(KennelError):
-    """A file that cannot be read safely; the message says why, without the file's name."""
+    """A file cannot be read safely. The message gives the reason without the file's name."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    """The text with control characters, directions and lone surrogates escaped, but for those in `keep`.
+    """Escapes control characters, text directions and lone surrogates, except the characters in `keep`.
 
-    A terminal obeys some control characters: it would move, recolour or answer.
+    A terminal acts on control characters: they move the cursor, change colors, send answers.
     """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason_of(error: BaseException, most: int = 120) -> str:
+    """The error's text, else its type, printable and at most `most` characters long."""
+    return printable(str(error) or type(error).__name__)[:most]
+
+
+@contextmanager
+def as_data_error(problem: str, remedy: str = "") -> Iterator[None]:
+    """Any exception in the block becomes `DataError("problem (reason): remedy")`; a `DataError` is kept."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{problem} ({reason_of(error)}){': ' if remedy else ''}{remedy}") from error
+
+
 def leads_out(path: Path) -> bool:
-    """Whether `path` is a link to something outside of the folder that it lies in."""
+    """Whether `path` is a link to a target outside its folder."""
     return path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
 
 
 def read_bytes(path: Path, most: int, *, named: bool = False) -> bytes:
-    """A regular file's content. Raises `UntrustedError` for a link out of its folder, for a file of more than
-    `most` bytes, and for what cannot be read. A link that the user has `named` is followed."""
+    """The content of a regular file of at most `most` bytes.
+
+    Links out of the file's folder are refused, unless the user `named` the file. Raises `UntrustedError`.
+    """
     try:
         if not named and leads_out(path):
             raise UntrustedError("it is a link that leads out of its folder")
-        # A pipe without a writer would be waited for without an end.
+        # Non-blocking, because opening a pipe without a writer would wait forever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise UntrustedError("it is no regular file")
+                raise UntrustedError("it is not a regular file")
             content = file.read(min(most, status.st_size) + 1)
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a null byte
         raise UntrustedError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if len(content) > most:
         raise UntrustedError(f"it has more than {most:,} bytes")
@@ -70,7 +87,7 @@ def read_bytes(path: Path, most: int, *, named: bool = False) -> bytes:
 
 
 def read_text(path: Path, most: int, *, named: bool = False) -> str:
-    """A UTF-8 text file. Raises as `read_bytes`, and where it is no UTF-8."""
+    """The content of a UTF-8 text file. Raises as `read_bytes`, and if it is not UTF-8."""
     try:
         return read_bytes(path, most, named=named).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -78,15 +95,12 @@ def read_text(path: Path, most: int, *, named: bool = False) -> str:
 
 
 def read_json(path: Path, most: int = MAX_JSON_BYTES, *, named: bool = False) -> Any:
-    """What a JSON file says. Raises as `read_text` and `parse_json`."""
+    """The values of a JSON file. Raises as `read_text` and `parse_json`."""
     return parse_json(read_text(path, most, named=named))
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
-    """What each line of a file says; a line that is no JSON, or too long, is passed over.
-
-    Raises as `read_bytes`.
-    """
+    """The values of each line. Lines that are too long or not JSON are skipped. Raises as `read_bytes`."""
     for line in read_bytes(path, MAX_LINES_BYTES).split(b"\n"):
         if line.strip() and len(line) <= MAX_LINE_BYTES:
             try:
@@ -96,10 +110,10 @@ def read_json_lines(path: Path) -> Iterator[Any]:
 
 
 def parse_json(text: str) -> Any:
-    """Plain values of a JSON text, every text in it printable.
+    """Plain values of a JSON text, with printable text.
 
-    Raises `UntrustedError` for anything else, NaN, infinities (1e999), whole numbers of more than
-    `MAX_JSON_DIGITS` digits, and more than `MAX_DEPTH` levels.
+    Raises `UntrustedError` for anything else: NaN, infinities (1e999), integers of more than
+    `MAX_JSON_DIGITS` digits, more than `MAX_DEPTH` levels.
     """
     depth = 0
     for token in _TOKENS.finditer(text):
@@ -111,42 +125,38 @@ def parse_json(text: str) -> Any:
         if depth > MAX_DEPTH:
             raise UntrustedError(f"it is nested more than {MAX_DEPTH} deep")
     try:
-        found = json.loads(text, parse_constant=_refused, parse_int=_whole, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise UntrustedError(f"it is no JSON ({printable(str(error))[:120]})") from None
-    return _cleaned(found)
+        raise UntrustedError(f"it is not JSON ({reason_of(error)})") from None
+    return _clean(value)
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain values of a YAML text of one document without aliases, every text in it printable.
-
-    Aliases are refused, since a few lines of them stand for more values than fit into any memory. Raises
-    `UntrustedError`.
-    """
-    import yaml  # late: each command prints through this module, and few read YAML
+    """Plain values of a YAML document, with printable text; aliases, which can expand, are refused."""
+    import yaml  # slow to import, and every command imports this module
 
     if len(text) > MAX_YAML_BYTES:
         raise UntrustedError(f"it has more than {MAX_YAML_BYTES:,} characters")
-    # libyaml's is six times as fast, where PyYAML was built with it.
+    # libyaml is six times as fast; PyYAML may be built without it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         _check_events(text, loader)
-        return _cleaned(yaml.load(text, loader))
+        return _clean(yaml.load(text, loader))
     except yaml.YAMLError as error:
         raise UntrustedError(f"it is not readable YAML: {printable(' '.join(str(error).split()))}") from None
-    # A date of the 99th month, an empty `!!int`: PyYAML lets through what Python says.
+    # A date of the 99th month, an empty `!!int`: PyYAML lets Python's own errors through.
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError) as error:
-        raise UntrustedError(f"it is not readable YAML: {printable(str(error))[:120]}") from None
+        raise UntrustedError(f"it is not readable YAML: {reason_of(error)}") from None
 
 
 def _check_events(text: str, loader: Any) -> None:
-    """Goes through the text without building anything of it."""
+    """Checks limits on the event stream, without building values."""
     import yaml
 
     depth = 0
     for nodes, event in enumerate(yaml.parse(text, loader)):
         if isinstance(event, yaml.AliasEvent):
-            raise UntrustedError("it has an alias (*name), which is not read: write the value out")
+            raise UntrustedError("it has an alias (*name), which is not supported: write the value out")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -161,21 +171,21 @@ def _check_events(text: str, loader: Any) -> None:
             raise UntrustedError(f"it has more than {MAX_YAML_NODES:,} values")
 
 
-def _cleaned(value: Any) -> Any:
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value, "\n\t")
     if isinstance(value, list):
-        return [_cleaned(one) for one in value]
+        return [_clean(item) for item in value]
     if isinstance(value, dict):
-        return {_cleaned(key): _cleaned(one) for key, one in value.items()}
+        return {_clean(key): _clean(item) for key, item in value.items()}
     return value
 
 
-def _refused(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _whole(digits: str) -> int:
+def _integer(digits: str) -> int:
     if len(digits) > MAX_JSON_DIGITS:
         raise ValueError(f"a number of {len(digits):,} digits")
     return int(digits)

@@ -469,8 +469,8 @@ def test_a_collection_is_grey_only_where_every_image_is(
         assert np.array_equal(first.images[index, 0], np.asarray(decode(grey[name])))
     folder = as_folder({**grey, "colour.png": picture(9)}, "mixed")
     assert prepare(folder, tmp_path / "2").shape == (3, 64, 64)
-    assert prepare(folder, tmp_path / "3", PrepareOptions(colour="grey")).shape == (1, 64, 64)
-    assert prepare(as_folder(grey, "grey"), tmp_path / "4", PrepareOptions(colour="rgb")).shape == (3, 64, 64)
+    assert prepare(folder, tmp_path / "3", PrepareOptions(color="grey")).shape == (1, 64, 64)
+    assert prepare(as_folder(grey, "grey"), tmp_path / "4", PrepareOptions(color="rgb")).shape == (3, 64, 64)
 
 
 def test_duplicates_are_dropped_and_can_be_kept(tmp_path: Path, picture: Picture, as_folder: Make) -> None:
@@ -492,9 +492,7 @@ def test_twelve_bits_are_found_over_the_whole_set_and_said(tmp_path: Path, as_fo
     assert sets[0].fingerprint == sets[1].fingerprint
     assert sets[0].images.max() == 255
     assert sets[0].images[0].max() == 100 >> 4
-    said = (
-        "20 images have more than 8 bits: 12 bits are in use in the whole set: 0 became black and 4095 white"
-    )
+    said = "20 images have more than 8 bits: the whole set uses 12 bits: 0 became black and 4095 white"
     assert said in sets[0].about["report"]["notes"][0]
     given = prepare(folder, tmp_path / "given", PrepareOptions(size=16, levels=(0.0, 127.0)))
     assert given.images[0].max() == 200
@@ -552,10 +550,10 @@ def test_every_file_that_is_not_read_is_named_with_its_reason_and_counted_by_kin
     assert "1 SVG (" in unread
     assert "1 camera raw (" in unread
     assert ignored == (
-        "4 files are ignored, with names that are not those of images: 2 .txt, 1 no suffix, 1 .html"
+        "4 files are ignored, since their names are not those of images: 2 .txt, 1 no suffix, 1 .html"
     )
     folder = as_folder({"a.svg": b"<svg/>"}, "drawings")
-    with pytest.raises(DataError, match=r"has no images that are read .* 'a\.svg', SVG: it is drawn"):
+    with pytest.raises(DataError, match=r"no images of formats .* 'a\.svg', SVG: it has no pixels"):
         prepare(folder, tmp_path / "none")
 
 

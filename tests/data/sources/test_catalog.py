@@ -152,9 +152,9 @@ def test_a_file_at_hand_with_another_checksum_is_refused(tmp_path: Path) -> None
 def test_a_missing_file_is_named_with_its_address(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lacks images.tar, annotation.tar .* fetch it from http://vision"):
         prepare("stanford_dogs", tmp_path / "set", from_folder=tmp_path)
-    with pytest.raises(DataError, match="nothing is there"):
+    with pytest.raises(DataError, match="which does not exist"):
         prepare("mnist", tmp_path / "set", from_folder=tmp_path / "absent")
-    with pytest.raises(DataError, match="--from goes with"):
+    with pytest.raises(DataError, match="--from needs a known set"):
         prepare("./mnist", tmp_path / "set", from_folder=tmp_path)
 
 
@@ -343,19 +343,19 @@ def test_a_set_that_is_fetched_by_hand_says_where_and_downloads_nothing(
     monkeypatch.setattr("kennel.data.sources.catalog.download", lambda *_: pytest.fail("a download"))
     with pytest.raises(DataError, match=rf"^{name} is not downloaded by kennel: .*https?://.*--from FOLDER$"):
         prepare(name, tmp_path / "set")
-    with pytest.raises(DataError, match="nothing is there"):
+    with pytest.raises(DataError, match="which does not exist"):
         prepare(name, tmp_path / "set", from_folder=tmp_path / "absent")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_option_of_another_set_is_refused_and_not_passed_over(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--attribute goes with celeba, and SOURCE is 'digits'"):
+    with pytest.raises(DataError, match="--attribute is for celeba, but SOURCE is 'digits'"):
         prepare("digits", tmp_path / "set", PrepareOptions(attribute="Smiling"))
-    with pytest.raises(DataError, match="--subset goes with imagenet"):
+    with pytest.raises(DataError, match="--subset is for imagenet"):
         prepare("mnist", tmp_path / "set", PrepareOptions(subset=("dogs",)))
-    with pytest.raises(DataError, match="--category goes with lsun"):
+    with pytest.raises(DataError, match="--category is for lsun"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(category=("bridge",)))
-    parted = "--split goes with celeba, cifar10, fashion_mnist, imagenet, lsun and mnist, and SOURCE is '.*'"
+    parted = "--split is for celeba, cifar10, fashion_mnist, imagenet, lsun and mnist, but SOURCE is '.*'"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").touch()
     for source in ("digits", str(tmp_path / "photos")):

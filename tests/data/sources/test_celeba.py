@@ -103,7 +103,7 @@ def test_a_zip_an_unpacked_folder_and_the_folders_of_the_share_are_the_same_set(
 def test_the_usual_centre_square_is_cut_out_before_the_size_is_changed(
     celeba: Path, tmp_path: Path, faces: dict[str, bytes]
 ) -> None:
-    options = PrepareOptions(centre_crop=108, size=108)
+    options = PrepareOptions(center_crop=108, size=108)
     packed = prepare("celeba", tmp_path / "set", options, from_folder=celeba)
     whole = np.asarray(decode(faces[f"img_align_celeba/{file(0)}"])).transpose(2, 0, 1)
     assert np.array_equal(packed.images[0], whole[:, 55:163, 35:143])  # (218 - 108) / 2, (178 - 108) / 2
@@ -125,7 +125,7 @@ def test_what_the_lists_do_not_have_is_dropped_and_what_the_zip_does_not_have_is
     del faces["img_align_celeba/999999.jpg"]
     as_zip(faces, "celeba/img_align_celeba.zip")
     report = dry_run("celeba", from_folder=tmp_path / "celeba")  # no classes, so no list of attributes
-    assert report["notes"] == ["1 of the 4 images that list_eval_partition.txt lists are absent"]
+    assert report["notes"] == ["1 of the 4 images listed in list_eval_partition.txt are missing"]
 
 
 def test_a_corrupt_face_is_dropped_with_its_reason(
@@ -187,7 +187,7 @@ def test_an_attribute_that_all_images_have_makes_no_classes_in_silence(
 ) -> None:
     smiling = {name: content for n, (name, content) in enumerate(faces.items()) if SIGNS[n][2] == 1}
     as_zip(smiling, "celeba/img_align_celeba.zip")
-    with pytest.raises(DataError, match="--attribute Smiling makes two classes, and all images of"):
+    with pytest.raises(DataError, match="--attribute Smiling makes two classes, but all images of"):
         prepare(
             "celeba", tmp_path / "set", PrepareOptions(split="all", attribute="Smiling"), from_folder=celeba
         )
@@ -202,7 +202,7 @@ def test_an_attribute_that_all_images_have_makes_no_classes_in_silence(
         (lambda folder: (folder / "list_attr_celeba.txt").write_text(""), "does not begin with a count"),
         (
             lambda folder: (folder / "list_attr_celeba.txt").write_text("2\nSmiling\na.jpg 1\n"),
-            "announces 2 images and lists 1",
+            "announces 2 images but lists 1",
         ),
         (
             lambda folder: (folder / "list_attr_celeba.txt").write_text("1\nSmiling Young\na.jpg 1\n"),

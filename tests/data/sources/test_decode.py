@@ -175,7 +175,7 @@ def values(low: int, high: int, side: int = 16) -> np.ndarray:
 def test_pictures_of_twelve_bits_are_scaled_by_the_range_that_is_given() -> None:
     content = encoded(Image.fromarray(values(0, 4095).astype(np.uint16)), "PNG")
     assert np.asarray(decode(content)).max() == 15  # the upper byte of 16 bits
-    picture = read_picture(content, Reading(shown=lambda: (0.0, 4095.0)))
+    picture = read_picture(content, Reading(value_range=lambda: (0.0, 4095.0)))
     assert picture.remarks == (DEEP,)
     assert np.array_equal(np.asarray(picture.image), (values(0, 4095).astype(int) >> 4).astype(np.uint8))
 
@@ -202,7 +202,7 @@ def test_the_range_in_use_is_whole_bits_or_what_there_is(
     span = read_span(content, Reading())
     assert span is not None
     assert range_in_use([span]) == shown
-    found = np.asarray(read_picture(content, Reading(shown=lambda: shown)).image)[0]
+    found = np.asarray(read_picture(content, Reading(value_range=lambda: shown)).image)[0]
     share = (np.array([low, high]) - shown[0]) / (shown[1] - shown[0])
     assert np.abs(found - 255 * share).max() <= 1
 
@@ -211,7 +211,7 @@ def test_floats_that_are_not_finite_are_refused() -> None:
     content = encoded(Image.fromarray(np.array([[0, np.nan], [1, 2]], np.float32)), "TIFF")
     for read in (read_picture, read_span):
         with pytest.raises(DataError, match="NaN or infinite"):
-            read(content, Reading(shown=lambda: (0.0, 1.0)))
+            read(content, Reading(value_range=lambda: (0.0, 1.0)))
 
 
 def test_colour_of_16_bits_a_channel_is_remarked() -> None:
@@ -268,7 +268,7 @@ def test_a_jpeg_that_lacks_its_last_byte_is_taken_where_that_is_asked_for_and_ha
     whole = encoded(gradient(256, 256).rotate(45), "JPEG", quality=95)
     cut = read_picture(whole[:-1], Reading(rescue=True))
     assert (cut.remarks, cut.image.size) == ((CUT_SHORT,), (256, 256))
-    with pytest.raises(DataError, match=r"cut short: .* of it could be decoded, and 95% are the least"):
+    with pytest.raises(DataError, match=r"cut short: .* of it could be decoded, at least 95% are needed"):
         read_picture(whole[: len(whole) // 2], Reading(rescue=True))
     with pytest.raises(DataError, match="truncated"):
         decode(whole[:-1])
@@ -304,7 +304,7 @@ def test_an_icon_whose_picture_is_larger_than_it_says_is_refused(png_header: Hea
 def test_what_is_known_and_not_read_is_called_by_its_name() -> None:
     for start, words in (
         (b"<svg xmlns='x'/>", "SVG"),
-        (b"<!DOCTYPE html>", "page of the web"),
+        (b"<!DOCTYPE html>", "web page"),
         (b"\xff\x0a12", "JPEG XL"),
     ):
         with pytest.raises(DataError, match=words):

@@ -149,7 +149,7 @@ def test_the_names_given_are_the_classes_in_their_order_where_that_is_asked_for(
     assert packed.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert names(packed)[0] == "fish/n01443537_1.JPEG"
     overlapping = PrepareOptions(subset=("cats", "feline"), classes="subset")
-    with pytest.raises(DataError, match="lies below both 'cats' and 'feline'"):
+    with pytest.raises(DataError, match="is below both 'cats' and 'feline'"):
         prepare("imagenet", tmp_path / "no", overlapping, from_folder=imagenet)
     one = prepare("imagenet", tmp_path / "one", PrepareOptions(subset=("dogs",)), from_folder=imagenet)
     assert (len(one), one.classes) == (3, ())
@@ -158,7 +158,7 @@ def test_the_names_given_are_the_classes_in_their_order_where_that_is_asked_for(
 def test_a_name_below_which_nothing_is_there_is_told(imagenet: Path, tmp_path: Path) -> None:
     report = dry_run("imagenet", PrepareOptions(subset=("dogs", "birds"), size=32), from_folder=imagenet)
     assert (report["kept"], report["class_counts"]) == (3, {})
-    assert report["notes"] == [f"nothing that lies below 'birds' is in '{imagenet}'"]
+    assert report["notes"] == [f"'{imagenet}' has no images below 'birds'"]
     with pytest.raises(DataError, match="has no images of ImageNet below birds for --split train"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(subset=("birds",)), from_folder=imagenet)
     with pytest.raises(UnknownNameError, match="did you mean 'bird'"):
@@ -248,11 +248,11 @@ def test_so_many_synsets_are_drawn_by_the_seed_and_from_every_layout_alike(
 def test_more_synsets_than_there_are_and_two_ways_to_make_classes_are_refused(
     imagenet: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="--class-count is 100, and pictures of 6 synsets are there"):
+    with pytest.raises(DataError, match="--class-count is 100, but there are images of 6 synsets"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(class_count=100), from_folder=imagenet)
-    with pytest.raises(DataError, match="--class-count draws synsets, and --classes subset"):
+    with pytest.raises(DataError, match="--class-count draws synsets, but with --classes subset"):
         PrepareOptions(subset=("dogs", "cats"), classes="subset", class_count=2)
-    with pytest.raises(DataError, match="--class-count goes with imagenet, and SOURCE is 'digits'"):
+    with pytest.raises(DataError, match="--class-count is for imagenet, but SOURCE is 'digits'"):
         prepare("digits", tmp_path / "set", PrepareOptions(class_count=2))
 
 
@@ -260,7 +260,7 @@ def test_a_name_that_is_to_be_a_class_and_has_no_images_is_refused_and_renumbers
     imagenet: Path, tmp_path: Path
 ) -> None:
     options = PrepareOptions(subset=("dogs", "birds", "cats"), classes="subset")
-    with pytest.raises(DataError, match=r"nothing that lies below birds is in .* leave it out of --subset"):
+    with pytest.raises(DataError, match=r"has no images below birds .* leave it out of --subset"):
         prepare("imagenet", tmp_path / "set", options, from_folder=imagenet)
     with pytest.raises(DataError, match="below birds"):
         dry_run("imagenet", options, from_folder=imagenet)
@@ -310,7 +310,7 @@ def test_an_image_for_validation_that_kaggle_s_table_lacks_is_dropped_with_that_
     folder = as_folder(files, "kaggle")
     report = dry_run("imagenet", PrepareOptions(split="test"), from_folder=folder)
     assert report["dropped"] == {"no synset": 6}
-    assert "LOC_val_solution.csv does not have it" in report["examples"]["no synset"][0]["detail"]
+    assert "LOC_val_solution.csv does not list it" in report["examples"]["no synset"][0]["detail"]
     (folder / "LOC_val_solution.csv").write_text(
         "ImageId,PredictionString\nILSVRC2012_val_00000000,dog 1 2\n"
     )

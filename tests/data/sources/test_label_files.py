@@ -44,7 +44,7 @@ def test_a_label_is_a_whole_number_or_a_text(value: bytes, label: str) -> None:
 
 
 def test_a_number_of_many_digits_is_no_label() -> None:
-    with pytest.raises(DataError, match="as captions have"):
+    with pytest.raises(DataError, match="like a caption"):
         parse_labels(b"a.png," + b"9" * 50_000, "labels.csv")
 
 

@@ -50,7 +50,7 @@ def test_a_loose_file_beside_class_folders_is_dropped_by_name_and_the_classes_st
     many = numbered(picture, "{}.png", 8, 50)
     mixed = prepare(as_folder(files | many, "mixed"), tmp_path / "mixed set", SMALL)
     assert mixed.classes == ()
-    assert "8 of 18 images lie in no sub-folder, such as " in notes(mixed)
+    assert "8 of 18 images are not in a subfolder, such as " in notes(mixed)
     asked = PrepareOptions(size=16, labels="folders")
     assert len(prepare(tmp_path / "mixed", tmp_path / "asked", asked)) == 10
 
@@ -77,22 +77,22 @@ def test_labels_that_are_null_are_no_labels_and_the_folders_are_no_classes(
     files = numbered(picture, "00000/{}.png", 3) | numbered(picture, "00001/{}.png", 3, 10)
     packed = prepare(as_zip(files | {"dataset.json": b'{"labels": null}'}), tmp_path / "set", SMALL)
     assert (packed.classes, len(packed)) == ((), 6)
-    assert "dataset.json says that there are no labels" in notes(packed)
+    assert "dataset.json declares that there are no labels" in notes(packed)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b'{"labels": [', "it is no JSON"),
+        (b'{"labels": [', "it is not JSON"),
         (b"\xff\xfe", "it is not UTF-8"),
-        (b'{"labels": [["a.png"]]}', "entry 0 of its labels is no pair"),
+        (b'{"labels": [["a.png"]]}', "entry 0 of its labels is not a pair"),
         (b'{"labels": [["a.png", [0.5, 0.5]]]}', "not one-hot"),
         (b'{"labels": [["a.png", 0.5]]}', "a number with a fraction"),
         (b'{"labels": [["a.png", {}]]}', "a label is a mapping"),
         (b'{"labels": [["a.png", 1], ["a.png", 2]]}', "has two labels, 1 and 2"),
         (b'{"labels": ' + b"[" * 100_000, "nested"),
-        (b'{"labels": [["a.png", 1e999]]}', "it is no JSON"),
-        (b'{"labels": [["a.png", "' + b"x" * 300 + b'"]]}', "as captions have"),
+        (b'{"labels": [["a.png", 1e999]]}', "it is not JSON"),
+        (b'{"labels": [["a.png", "' + b"x" * 300 + b'"]]}', "like a caption"),
         (b'{"labels": 5}', "no list"),
     ],
 )
@@ -134,7 +134,7 @@ def test_a_table_of_captions_has_no_labels_and_a_note_says_so(
     files = {"a/1.png": picture(1), "b/2.png": picture(2), "metadata.csv": table}
     packed = prepare(as_folder(files), tmp_path / "set", SMALL)
     assert packed.classes == ("a", "b")
-    assert "metadata.csv has no labels: it is not used" in notes(packed)
+    assert "metadata.csv is not used: it has no labels" in notes(packed)
 
 
 def test_a_table_under_another_name_is_pointed_to(tmp_path: Path, picture: Picture, as_folder: Make) -> None:
@@ -195,7 +195,7 @@ def test_a_name_that_several_pictures_have_gives_none_of_them_a_label(
     options = PrepareOptions(size=16, labels=str(tmp_path / "labels.csv"))
     packed = prepare(as_folder(files), tmp_path / "set", options)
     assert labels_by_name(packed) == {"a/2.png": "y", "b/2.png": "z"}
-    assert "several images are called so" in packed.about["report"]["examples"]["unlabelled"][0]["detail"]
+    assert "several images match" in packed.about["report"]["examples"]["unlabelled"][0]["detail"]
 
 
 def test_webdatasets_labels_lie_in_a_file_for_each_picture(
@@ -223,13 +223,13 @@ def test_folders_of_splits_are_told_apart_above_and_below_the_classes(
     source = as_zip(files)
     packed = prepare(source, tmp_path / "set", SMALL)
     assert (packed.classes, len(packed)) == (("0", "1"), 6)
-    assert "folders of splits: Testing (6), Training (6); taken: Training" in notes(packed)
+    assert "folders of splits: Testing (6), Training (6); used: Training" in notes(packed)
     assert sorted(labels_by_name(packed)) == sorted(f"{name}/{n}.png" for name in "01" for n in range(3))
     other = prepare(source, tmp_path / "test", PrepareOptions(size=16, split="test"))
     assert (other.classes, len(other)) == (packed.classes, 6)
     assert other.fingerprint != packed.fingerprint
     assert len(prepare(source, tmp_path / "all", PrepareOptions(size=16, split="all"))) == 12
-    with pytest.raises(DataError, match=r"--split is val, and .* has Testing \(6\), Training \(6\)"):
+    with pytest.raises(DataError, match=r"--split is val, but .* has Testing \(6\), Training \(6\)"):
         prepare(source, tmp_path / "val", PrepareOptions(size=16, split="val"))
 
 
@@ -240,7 +240,7 @@ def test_flat_folders_of_splits_are_no_classes(tmp_path: Path, picture: Picture,
     assert len(prepare(folder, tmp_path / "b", PrepareOptions(size=16, split="val"))) == 3
     alone = as_folder(numbered(picture, "data/test/{}.png", 3), "alone")
     assert len(prepare(alone, tmp_path / "c", SMALL)) == 3
-    with pytest.raises(DataError, match=r"--split is train, and .* has test \(3\)"):
+    with pytest.raises(DataError, match=r"--split is train, but .* has test \(3\)"):
         prepare(alone, tmp_path / "d", PrepareOptions(size=16, split="train"))
 
 

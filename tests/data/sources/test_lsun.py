@@ -155,7 +155,7 @@ def test_a_zip_is_read_as_what_it_unpacks_to_and_nothing_of_it_is_left(tmp_path:
     assert (packed.fingerprint, packed.classes) == (both.fingerprint, ("bridge", "church_outdoor"))
     files = [file["name"] for file in packed.about["provenance"]["files"]]
     assert files == ["bridge_train_lmdb.zip", "church_outdoor_train_lmdb.zip"]
-    assert "was unpacked for the time of the run" in packed.about["report"]["notes"][0]
+    assert "was unpacked temporarily" in packed.about["report"]["notes"][0]
     one = prepare("lsun", tmp_path / "one", from_folder=zips / "bridge_train_lmdb.zip")
     assert (len(one), one.classes) == (5, ())
     chosen = PrepareOptions(category=("church_outdoor",))
@@ -193,7 +193,7 @@ def test_a_zip_that_is_damaged_too_large_or_of_something_else_is_told_in_a_sente
             prepare("lsun", tmp_path / "set", from_folder=archive)
     with zipfile.ZipFile(archive, "w") as other:
         other.writestr("a.txt", b"something else")
-    with pytest.raises(DataError, match=r"holds 0 files data\.mdb"):
+    with pytest.raises(DataError, match=r"has 0 files data\.mdb"):
         prepare("lsun", tmp_path / "set", from_folder=archive)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bridge_train_lmdb.zip", "lsun"]
 
@@ -211,7 +211,7 @@ def test_a_category_that_is_absent_is_told_with_its_address_and_an_unknown_one_w
     with pytest.raises(UnknownNameError, match="did you mean 'church_outdoor'"):
         prepare("lsun", tmp_path / "set", unknown, from_folder=tmp_path / "lsun")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no LMDB"):
+    with pytest.raises(DataError, match="has no LMDB"):
         prepare("lsun", tmp_path / "set", from_folder=tmp_path / "empty")
 
 

@@ -135,17 +135,17 @@ def test_a_packed_file_of_a_published_name_is_verified_beside_unpacked_ones_of_t
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no table of a label and 784 pixels"),
-        (b"label,pixel1\n", "is no table of a label and 784 pixels"),
+        (b"", "is not a table of a label and 784 pixels"),
+        (b"label,pixel1\n", "is not a table of a label and 784 pixels"),
         (b"label,pixel1\n1,2\n", "has 2 columns"),
-        (table("train") + b"1,2,3\n", "is no table"),
-        (table("train").replace(b"\n0,", b"\n0.5,"), "is no table"),
-        (table("train", titles=False).replace(b",25", b",256,25", 1), "is no table"),
-        (table("train").replace(b"\n3,", b"\n-3,"), "is no table"),
-        (table("train").replace(b"\n3,", b"\nnan,"), "is no table"),
-        (table("train").replace(b"\n3,", b"\n11,"), "go to 11, and there are 10 classes"),
-        (b"\xff\xfe\x00" * 1000, "is no table"),
-        (gzip.compress(table("train")), "is no table"),
+        (table("train") + b"1,2,3\n", "is not a table"),
+        (table("train").replace(b"\n0,", b"\n0.5,"), "is not a table"),
+        (table("train", titles=False).replace(b",25", b",256,25", 1), "is not a table"),
+        (table("train").replace(b"\n3,", b"\n-3,"), "is not a table"),
+        (table("train").replace(b"\n3,", b"\nnan,"), "is not a table"),
+        (table("train").replace(b"\n3,", b"\n11,"), "go up to 11, of 10 classes"),
+        (b"\xff\xfe\x00" * 1000, "is not a table"),
+        (gzip.compress(table("train")), "is not a table"),
     ],
 )
 def test_a_damaged_table_is_told_in_a_sentence(
@@ -182,7 +182,7 @@ def test_a_table_as_the_source_is_answered_with_the_command(tmp_path: Path, as_f
 def test_an_archive_of_something_else_is_told_what_it_should_hold(
     tmp_path: Path, as_zip: Make, as_folder: Make
 ) -> None:
-    words = r"does not hold the train files of mnist: .*mnist_train\.csv and mnist_test\.csv"
+    words = r"does not have the train files of mnist: .*mnist_train\.csv and mnist_test\.csv"
     with pytest.raises(DataError, match=words):
         prepare("mnist", tmp_path / "set", from_folder=as_zip({"a.txt": b"x"}))
     with pytest.raises(DataError, match=words):

@@ -102,7 +102,7 @@ def test_a_program_in_a_pickle_is_refused_and_nothing_of_it_is_executed(
                 content = pickle.dumps(wrote, protocol)
             except TypeError:  # a module has no pickle
                 continue
-            with pytest.raises(DataError, match=r"it asks for \S+\.|it has the operation|it holds no"):
+            with pytest.raises(DataError, match=r"it uses \S+\.|it has the operation|it is not a dictionary"):
                 read_arrays(content)
     assert not trace.exists()
 
@@ -149,7 +149,7 @@ def test_what_is_damaged_or_bent_is_refused_in_a_sentence(content: bytes) -> Non
 
 
 def test_an_array_of_objects_is_refused() -> None:
-    with pytest.raises(DataError, match=r"not written as NumPy|not one of unsigned bytes"):
+    with pytest.raises(DataError, match=r"not written as NumPy|does not have unsigned bytes"):
         read_arrays(pickle.dumps({"data": IMAGES.astype(object)}, 2))
 
 
@@ -184,7 +184,7 @@ def test_tuples_within_tuples_do_not_end_the_process() -> None:
         thread = threading.Thread(target=read, args=(depth,))
         thread.start()
         thread.join()
-    assert "no text" in results[0]
+    assert "not text" in results[0]
     assert "more operations" in results[1]
 
 

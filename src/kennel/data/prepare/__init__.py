@@ -1,1 +1,1 @@
-"""`kennel data prepare`: from a source to a prepared set."""
+"""Preparation of packed sets from any source."""

@@ -1,4 +1,4 @@
-"""Images in memory, and data sets of PyTorch, as a packed set: written once into the cache, by content."""
+"""Packs images in memory and PyTorch data sets, by default into the cache with a name by content."""
 
 import contextlib
 import shutil
@@ -13,7 +13,7 @@ from PIL import Image
 
 import kennel
 from kennel.data.dataset import ImageDataset
-from kennel.data.images import PixelArray
+from kennel.data.images import PixelArray, channels_first
 from kennel.data.prepare.cached import IN_MEMORY
 from kennel.data.prepare.writer import PackedWriter
 from kennel.data.resize import Resize
@@ -26,7 +26,7 @@ Item = tuple[PixelArray, int]
 
 @runtime_checkable
 class Indexed(Protocol):
-    """What a data set of PyTorch is: sized, its items by index."""
+    """A map-style data set of PyTorch."""
 
     def __len__(self) -> int: ...
 
@@ -36,10 +36,7 @@ class Indexed(Protocol):
 def from_array(
     images: npt.NDArray[Any], size: int | None = None, destination: Path | None = None
 ) -> ImageDataset:
-    """The packed set of an array (N, C, H, W) of uint8, C being 1 or 3.
-
-    Raises `DataError` for another dtype or shape.
-    """
+    """The packed set of an array (N, C, H, W) of uint8, C 1 or 3. Raises `DataError` for other arrays."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise DataError(
             f"the array is {images.dtype} of shape {images.shape}: expected uint8 (N, C, H, W), C 1 or 3"
@@ -48,10 +45,10 @@ def from_array(
 
 
 def from_dataset(dataset: Indexed, size: int | None = None, destination: Path | None = None) -> ImageDataset:
-    """The packed set of a data set of PyTorch, whose items are images or (image, label).
+    """The packed set of a PyTorch data set, whose items are images or (image, label).
 
-    An image is a Pillow image, or an array or tensor (C, H, W): uint8, or float in [0, 1] as of torchvision's
-    `ToTensor`. Whole numbers as labels become classes, named by `dataset.classes` where that is there. All
+    An image is a Pillow image, or an array or tensor (C, H, W): uint8, or float in [0, 1] as from
+    torchvision's `ToTensor`. Integer labels become classes, named by `dataset.classes` if that exists. All
     items are read. Raises `DataError` for items of another kind.
     """
     names = getattr(dataset, "classes", None)
@@ -70,10 +67,9 @@ def _items(dataset: Indexed) -> Iterator[Item]:
 
 
 def _pixels(image: Any, index: int) -> PixelArray:
-    """uint8 (C, H, W)."""
     if isinstance(image, Image.Image):
         array = np.asarray(image if image.mode == "L" else image.convert("RGB"))
-        return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+        return np.ascontiguousarray(channels_first(array))
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[None]
@@ -81,11 +77,10 @@ def _pixels(image: Any, index: int) -> PixelArray:
         if array.dtype == np.uint8:
             return array
         if array.dtype.kind == "f" and array.size and 0 <= array.min() <= array.max() <= 1:
-            levels_of_255: PixelArray = np.rint(array * 255).astype(np.uint8)
-            return levels_of_255
-    levels = (
-        f" with values {array.min():g} to {array.max():g}" if array.dtype.kind in "iuf" and array.size else ""
-    )
+            pixels: PixelArray = np.rint(array * 255).astype(np.uint8)
+            return pixels
+    has_range = array.dtype.kind in "iuf" and array.size
+    levels = f" with values {array.min():g} to {array.max():g}" if has_range else ""
     raise DataError(
         f"item {index} of the data set is {array.dtype} of shape {array.shape}{levels}: expected a Pillow "
         "image, or (C, H, W) with C 1 or 3, uint8 or float in [0, 1] (before any Normalize)"
@@ -93,7 +88,7 @@ def _pixels(image: Any, index: int) -> PixelArray:
 
 
 def _label(given: Any) -> int:
-    """A whole number from 0 on; -1 for anything else, which is no class."""
+    """An integer from 0 on; -1 for anything else, which is not a class."""
     if isinstance(given, np.ndarray | np.generic) or hasattr(given, "item"):
         if getattr(given, "ndim", 0):
             return -1
@@ -108,7 +103,7 @@ def _packed(
     name: str,
     destination: Path | None,
 ) -> ImageDataset:
-    """Writes the items beside their place, which is known by their content only then, and opens that."""
+    """Writes the items to a temporary folder, renames it (by content in the cache), and opens the set."""
     parent = cache_folder() / "prepared" if destination is None else destination.parent
     parent.mkdir(parents=True, exist_ok=True)
     if destination is not None and destination.exists() and any(destination.iterdir()):
@@ -122,7 +117,7 @@ def _packed(
             with contextlib.suppress(OSError):
                 destination.rmdir()  # it is empty
         if not (place / "dataset.json").is_file():
-            with contextlib.suppress(OSError):  # another process was first
+            with contextlib.suppress(OSError):  # another process was faster
                 temporary.rename(place)
         return ImageDataset(place)
     finally:
@@ -147,7 +142,7 @@ def _written(
             elif pixels.shape[1:] != shape or shape[0] != shape[1]:
                 raise DataError(
                     f"the {name} has images of {shape[1]}x{shape[0]} and "
-                    f"{pixels.shape[2]}x{pixels.shape[1]}: networks draw squares of one size, give size=... "
+                    f"{pixels.shape[2]}x{pixels.shape[1]}: networks need squares of one size, give size=... "
                     "to crop and resize them"
                 )
             writer.add(pixels, label, str(len(labels)), keep_duplicate=True)

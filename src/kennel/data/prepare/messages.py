@@ -1,24 +1,24 @@
-"""What the user should know about a preparation, a sentence each."""
+"""Notes for the user about a preparation, a sentence each."""
 
 from collections import Counter
 
 from kennel.data.prepare.clean import TOO_SMALL, Rules
 from kennel.data.prepare.writer import DropReport
 from kennel.data.sources.bit_depth import SetRange
+from kennel.data.sources.collection import Collection
 from kennel.data.sources.decode import CUT_SHORT, DEEP, TRANSPARENT, UPPER_BYTES
 from kennel.data.sources.formats import suffix_of
-from kennel.data.sources.index import UNREAD, Collection
+from kennel.data.sources.index import UNREAD
 from kennel.data.sources.truncated_jpeg import LEAST_DECODED
 
-_KINDS_TOLD = 6
+_MAX_KINDS = 6
 
 
 def notes_of(collection: Collection, rules: Rules, levels: SetRange, report: DropReport) -> list[str]:
-    """About classes and splits, files that were not read, sizes, and what was decided about pixels."""
-    options = rules.options
+    """Notes about classes and splits, unread files, sizes, and conversions of pixels."""
     notes = list(collection.notes)
-    if collection.has_annotations and options.crop != "box":
-        notes.append("there are annotated boxes, and they were not used: --crop box crops to them")
+    if collection.has_annotations and rules.options.crop != "box":
+        notes.append("there are annotated boxes, but they were not used: --crop box crops to them")
     return notes + _files(collection) + _sizes(rules, report) + _pixels(rules, levels, report)
 
 
@@ -31,12 +31,12 @@ def _files(collection: Collection) -> list[str]:
         notes.append(f"{_files_are(details.total())} of formats that are not read: {', '.join(kinds)}")
     if len(collection.ignored):
         suffixes = Counter(suffix_of(name) or "no suffix" for name in collection.ignored)
-        kinds = [f"{count:,} {suffix}" for suffix, count in suffixes.most_common(_KINDS_TOLD)]
-        more = ", ..." if len(suffixes) > _KINDS_TOLD else ""
+        kinds = [f"{count:,} {suffix}" for suffix, count in suffixes.most_common(_MAX_KINDS)]
+        more = ", ..." if len(suffixes) > _MAX_KINDS else ""
         if not collection.classes and suffixes.keys() & {".csv", ".tsv"}:
             more += " (--labels reads a table of names and labels)"
         notes.append(
-            f"{_files_are(len(collection.ignored))} ignored, with names that are not those of images: "
+            f"{_files_are(len(collection.ignored))} ignored, since their names are not those of images: "
             f"{', '.join(kinds)}{more}"
         )
     return notes
@@ -50,7 +50,7 @@ def _sizes(rules: Rules, report: DropReport) -> list[str]:
     small = report.dropped[TOO_SMALL]
     if rules.options.min_side is not None:
         return []
-    if rules.least and small and rules.options.centre_crop is None:
+    if rules.least and small and rules.options.center_crop is None:
         dropped = "1 image was" if small == 1 else f"{small:,} images were"
         return [
             f"{dropped} dropped for a shorter side under {rules.least}, half of --size {rules.size} "
@@ -59,31 +59,30 @@ def _sizes(rules: Rules, report: DropReport) -> list[str]:
     if rules.mostly_small:
         return [
             f"most images have a shorter side under {-(-rules.size // 2)}, half of --size {rules.size}: they "
-            "are enlarged, and none is dropped for it (a smaller --size, or --min-side, says otherwise)"
+            "are enlarged, and none is dropped (change this with a smaller --size, or --min-side)"
         ]
     return []
 
 
 def _pixels(rules: Rules, levels: SetRange, report: DropReport) -> list[str]:
     notes = []
-    remarks, options = report.remarks, rules.options
+    remarks, background = report.remarks, "#" + bytes(rules.options.background).hex()
     if count := remarks[DEEP]:
         notes.append(levels.sentence(count))
     if count := remarks[UPPER_BYTES]:
         notes.append(
-            f"{count:,} images in color have 16 bits a channel, of which the upper 8 are read: where "
-            "fewer are in use they come out dark, and are to be converted to 8 bits before"
+            f"{count:,} images in color have 16 bits per channel, of which the upper 8 are read: if fewer "
+            "bits are in use the images are dark, so convert them to 8 bits first"
         )
     if count := remarks[TRANSPARENT]:
-        color = "#" + bytes(options.background).hex()
-        named = {"#ffffff": "white", "#000000": "black"}.get(color, color)
+        color = {"#ffffff": "white", "#000000": "black"}.get(background, background)
         notes.append(
-            f"{count:,} images are transparent and were composited on {named} (--background takes "
+            f"{count:,} images are transparent and were composited on {color} (--background takes "
             "another color)"
         )
     if count := remarks[CUT_SHORT]:
         notes.append(
             f"{count:,} JPEGs are cut short and kept: at least {LEAST_DECODED:.0%} of each could be "
-            "decoded, and the rows that are not whole are left out"
+            "decoded, and incomplete rows are left out"
         )
     return notes

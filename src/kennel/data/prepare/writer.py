@@ -1,4 +1,4 @@
-"""Writing a packed set as its pictures arrive: nothing but the labels and counts is held in memory."""
+"""Writes a packed set image by image; only labels and counts are kept in memory."""
 
 import json
 import struct
@@ -15,65 +15,59 @@ from kennel.data.sources.compact_index import SeenPixels
 
 _HEADER_BYTES = 128
 _ROWS_AT_ONCE = 1024
-_EXAMPLES = 20
-"""So many of each reason are kept."""
+_EXAMPLES = 20  # kept for each reason
 
 NO_IMAGE = "not an image"
 
 ASPECT_EDGES = [edge / 20 for edge in range(81)]
-"""Bins of width / height for the histogram: 0 to 4 by 0.05; what is wider than 4 is in the last."""
+"""Histogram bins of width / height: 0 to 4 in steps of 0.05; the last also has wider images."""
 
 
 class DropReport:
-    """Counts what is dropped and why, keeps some examples of each reason, and writes all to a file."""
+    """Counts dropped images by reason, keeps some examples, and writes all names to a file."""
 
     def __init__(self, file: Path | None) -> None:
-        """`file` is where every dropped name goes, one JSON object a line; None keeps the examples alone."""
+        """`file` gets a line of JSON for each dropped image; None keeps only the examples."""
         self.dropped: Counter[str] = Counter()
         self.examples: dict[str, list[dict[str, str]]] = {}
         self.aspects_before = [0] * (len(ASPECT_EDGES) - 1)
         self.aspects_after = [0] * (len(ASPECT_EDGES) - 1)
         self.kept = 0
-        self.remarks: Counter[str] = Counter()
-        """How many of the kept images something was decided about, by what."""
+        self.remarks: Counter[str] = Counter()  # the kept images with each remark; see `Picture.remarks`
         self._file: IO[str] | None = file.open("w", encoding="utf-8") if file else None
 
     def drop(self, name: str, reason: str, detail: str) -> None:
-        """One candidate that is not kept."""
         self.dropped[reason] += 1
-        entry = {"name": name, "detail": detail}
         examples = self.examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES:
-            examples.append(entry)
-        if self._file:
-            self._file.write(json.dumps({"reason": reason, **entry}, ensure_ascii=False) + "\n")
+            examples.append({"name": name, "detail": detail})
+        self._write(name, reason, detail)
 
-    def leave(self, name: str) -> None:
-        """A file that is no candidate by its name."""
+    def ignore(self, name: str) -> None:
+        """Records a file that does not have the name of an image."""
+        self._write(name, NO_IMAGE, "its suffix is not that of an image")
+
+    def _write(self, name: str, reason: str, detail: str) -> None:
         if self._file:
-            entry = {"reason": NO_IMAGE, "name": name, "detail": "its suffix is not one of images"}
+            entry = {"reason": reason, "name": name, "detail": detail}
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
     def measure(self, width: int, height: int, *, kept: bool) -> None:
-        """Counts a candidate of known size in the histograms of width / height."""
+        """Counts an image in the histograms of width / height, if its size is known."""
         if width > 0 and height > 0:
-            place = min(width * 20 // height, len(self.aspects_before) - 1)
-            self.aspects_before[place] += 1
-            if kept:
-                self.aspects_after[place] += 1
+            index = min(width * 20 // height, len(self.aspects_before) - 1)
+            self.aspects_before[index] += 1
+            self.aspects_after[index] += kept
 
     @property
     def seen(self) -> int:
-        """Candidates: kept and dropped."""
         return self.kept + self.dropped.total()
 
     def close(self) -> None:
-        """Closes the file of dropped names."""
         if self._file:
             self._file.close()
 
     def to_json(self) -> dict[str, Any]:
-        """The `report` of `dataset.json`."""
         return {
             "seen": self.seen,
             "kept": self.kept,
@@ -86,14 +80,14 @@ class DropReport:
 class PackedWriter:
     """Writes images.npy, labels.npy, names.txt and dataset.json into a folder."""
 
-    def __init__(self, folder: Path, size: int, classes: tuple[str, ...], colour: str) -> None:
-        """Images are (C, size, size); `colour` is "rgb", "grey" or "auto" (grey if every image is)."""
+    def __init__(self, folder: Path, size: int, classes: tuple[str, ...], color: str) -> None:
+        """Images are (C, size, size); `color` is "rgb", "grey" or "auto" (gray if every image is)."""
         self._folder = folder
         self._size = size
         self._classes = classes
-        self._auto = colour == "auto"
-        self._channels = 1 if colour == "grey" else 3
-        self._all_grey = True
+        self._auto = color == "auto"
+        self._channels = 1 if color == "grey" else 3
+        self._all_gray = True
         self._labels = array("q")
         self._seen = SeenPixels()
         self._images: IO[bytes] = (folder / "images.npy").open("wb+")
@@ -104,11 +98,11 @@ class PackedWriter:
         return len(self._labels)
 
     def add(self, pixels: PixelArray, label: int, name: str, *, keep_duplicate: bool) -> bool:
-        """Appends one image (1 or 3, size, size); False where equal pixels are there already."""
+        """Appends one image (1 or 3, size, size); returns False for a duplicate."""
         if self._channels == 3 and pixels.shape[0] == 1:
             pixels = np.repeat(pixels, 3, axis=0)
-        elif self._auto and self._all_grey:
-            self._all_grey = bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
+        elif self._auto and self._all_gray:
+            self._all_gray = bool((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all())
         content = pixels.tobytes()
         if not keep_duplicate and not self._seen.add(content):
             return False
@@ -118,13 +112,10 @@ class PackedWriter:
         return True
 
     def finish(self, about: dict[str, Any], classes: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """Completes the folder; returns the content of dataset.json: `about` and what is known only now.
-
-        `classes` are their names, where these were not known at the beginning.
-        """
+        """Completes the folder; returns dataset.json with `about`. `classes` are names not known before."""
         self._classes = self._classes if classes is None else classes
         self._names.close()
-        if self._auto and self._all_grey:
+        if self._auto and self._all_gray:
             self._take_one_channel()
         shape = (len(self), self._channels, self._size, self._size)
         self._images.seek(0)
@@ -147,12 +138,11 @@ class PackedWriter:
         return record
 
     def close(self) -> None:
-        """Closes the files, complete or not."""
         self._images.close()
         self._names.close()
 
     def _write_labels(self) -> tuple[LabelArray | None, dict[str, int]]:
-        """labels.npy and each class's count; a class that lost all its images is no class any more."""
+        """Writes labels.npy; returns the labels and each class's count, without empty classes."""
         if not self._classes:
             return None, {}
         labels = np.frombuffer(self._labels, np.int64)
@@ -163,20 +153,20 @@ class PackedWriter:
         return labels, counts
 
     def _take_one_channel(self) -> None:
-        """Rewrites the file in place with the first of three equal channels: rows only ever move forward."""
+        """Rewrites the file in place with the first of three equal channels; data only move forward."""
         plane = self._size * self._size
         for start in range(0, len(self), _ROWS_AT_ONCE):
             rows = min(_ROWS_AT_ONCE, len(self) - start)
             self._images.seek(_HEADER_BYTES + start * 3 * plane)
-            colour = np.frombuffer(self._images.read(rows * 3 * plane), np.uint8).reshape(rows, 3, plane)
+            pixels = np.frombuffer(self._images.read(rows * 3 * plane), np.uint8).reshape(rows, 3, plane)
             self._images.seek(_HEADER_BYTES + start * plane)
-            self._images.write(colour[:, 0].tobytes())
+            self._images.write(pixels[:, 0].tobytes())
         self._images.truncate(_HEADER_BYTES + len(self) * plane)
         self._channels = 1
 
 
 def _npy_header(shape: tuple[int, int, int, int]) -> bytes:
-    """The header of a uint8 `.npy` file (version 1.0), padded so that it can be written after the data."""
+    """The header of a uint8 `.npy` file (version 1.0), padded to a fixed size to be written last."""
     about = repr({"descr": "|u1", "fortran_order": False, "shape": shape})
     start = b"\x93NUMPY\x01\x00" + struct.pack("<H", _HEADER_BYTES - 10)
     return start + about.ljust(_HEADER_BYTES - 11).encode("ascii") + b"\n"

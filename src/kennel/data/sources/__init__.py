@@ -1,1 +1,1 @@
-"""Where images come from: folders, archives, arrays, published sets, and the decoding of single files."""
+"""Sources of images: folders, archives, arrays, published sets; and the decoding of single files."""

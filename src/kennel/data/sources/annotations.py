@@ -1,7 +1,7 @@
-"""Bounding boxes from the XML files that lie beside the photographs of Stanford Dogs and ImageNet.
+"""Bounding boxes from the XML files of Stanford Dogs and ImageNet.
 
-A box is (left, top, right, bottom) in stored pixels, before any EXIF rotation; right - left is its width,
-which is how the known count of Stanford Dogs comes out (9,071 photographs; counting both ends gives 9,112).
+A box is (left, top, right, bottom) in stored pixels, before any EXIF rotation. Its width is right - left,
+which gives the known count of Stanford Dogs (9,071 images; counting both ends gives 9,112).
 """
 
 from typing import NamedTuple
@@ -15,19 +15,19 @@ _MAX_BYTES = 1 << 20
 
 
 class Annotation(NamedTuple):
-    """What is written about one photograph."""
+    """The annotation of one image."""
 
     width: int
-    """Of the whole photograph in stored pixels, 0 where the file does not say."""
+    """Of the whole image in stored pixels, 0 if the file does not have it."""
     height: int
     boxes: tuple[Box, ...]
-    """In the order of the file, as they are written there (not clipped)."""
+    """In the order of the file, not clipped."""
 
 
 def parse_annotation(content: bytes) -> Annotation:
-    """Reads one `<annotation>`. Raises `DataError` with a reason where it is not one."""
+    """Parses one `<annotation>`. Raises `DataError` with a reason."""
     if len(content) > _MAX_BYTES or b"<!" in content.replace(b"<!--", b""):
-        raise DataError("its annotation is larger or of another kind than such files are")
+        raise DataError("its annotation is too large or not of the expected kind")
     try:
         root = ElementTree.fromstring(content)
         width, height = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
@@ -45,6 +45,6 @@ def _box(element: ElementTree.Element) -> Box:
 
 
 def clip(box: Box, width: int, height: int) -> Box | None:
-    """The part of the box inside an image of (width, height) pixels; None where no pixel is left."""
+    """The part of the box inside an image of (width, height) pixels; None if it is empty."""
     left, top, right, bottom = max(0, box[0]), max(0, box[1]), min(width, box[2]), min(height, box[3])
     return (left, top, right, bottom) if left < right and top < bottom else None

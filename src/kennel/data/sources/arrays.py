@@ -1,4 +1,4 @@
-"""Sets that come as arrays: idx files (MNIST and its kin) and scikit-learn's digits."""
+"""Sets of arrays: idx files (MNIST and similar sets) and scikit-learn's digits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,16 +6,62 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from kennel.data.sources.array_collection import ArrayCollection
+from kennel.data.sources.collection import Collection
 from kennel.data.sources.containers import uncompressed
+from kennel.data.sources.decode import Picture, Reading
 from kennel.errors import DataError
 
 _PARTS = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 
 
+class ArrayCollection(Collection):
+    """Images in one uint8 array (N, H, W) or (N, C, H, W), for example from idx files."""
+
+    keeps_duplicates = True  # they are part of the published set
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.integer[Any]] | None,
+        classes: tuple[str, ...] | None,
+        source: str = "the set",
+    ) -> None:
+        """`labels` (N,) are indices of `classes` (None: the numbers as names), else `DataError`."""
+        self._images, self._labels = images, labels
+        largest = int(labels.max()) if labels is not None and len(labels) else -1
+        self.classes = (classes or tuple(map(str, range(largest + 1)))) if labels is not None else ()
+        if largest >= len(self.classes):
+            raise DataError(f"the labels of {source} go up to {largest}, of {len(self.classes)} classes")
+        self.native_size = int(images.shape[-1]) if images.shape[-1] == images.shape[-2] else None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        """`class/number`, since array images have no names."""
+        return f"{self.classes[self.label(index)]}/{index}" if self.classes else str(index)
+
+    def label(self, index: int) -> int:
+        return -1 if self._labels is None else int(self._labels[index])
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        return np.asarray(self._images[index])
+
+    def header(self, content: npt.NDArray[np.uint8], max_pixels: int, name: str) -> tuple[int, int, int]:
+        return int(content.shape[-1]), int(content.shape[-2]), 1
+
+    def load(self, content: npt.NDArray[np.uint8], reading: Reading, name: str) -> Picture:
+        pixels = content.transpose(1, 2, 0) if content.ndim == 3 else content
+        return Picture(Image.fromarray(np.ascontiguousarray(pixels)), 1)
+
+    def span(self, content: npt.NDArray[np.uint8], reading: Reading, name: str) -> None:
+        return None
+
+
 def idx_files(folder: Path, split: str = "train") -> list[tuple[Path, Path | None]]:
-    """The (images, labels) files of a split among the four usual names; empty where they are not there."""
+    """The (images, labels) files of a split by their usual names; empty if one of images is missing."""
     pairs = []
     for part in _PARTS[split]:
         images = _first_file(folder, f"{part}-images", 3)
@@ -25,25 +71,22 @@ def idx_files(folder: Path, split: str = "train") -> list[tuple[Path, Path | Non
     return pairs
 
 
-def labels_beside(images: Path) -> Path | None:
-    """The labels file that belongs to `train-images-idx3-ubyte.gz` and the like, None where there is none."""
+def labels_for(images: Path) -> Path | None:
+    """The labels file next to `train-images-idx3-ubyte.gz` and the like, if there is one."""
     name = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     candidates = (images.with_name(name), images.with_name(f"{name}.gz"))
     return next((file for file in candidates if file.is_file() and file != images), None)
 
 
 def is_idx_name(path: Path) -> bool:
-    """Whether a file is called as idx files are: `…idx3-ubyte` or `….gz`."""
+    """Whether a file name ends in `-ubyte` or `-ubyte.gz`."""
     return path.name.lower().removesuffix(".gz").endswith("-ubyte")
 
 
 def idx_collection(
     pairs: Sequence[tuple[Path, Path | None]], classes: tuple[str, ...] | None, scratch: Path | None
 ) -> ArrayCollection:
-    """The pictures of idx files, one after the other; `classes` are the numbers where None is given.
-
-    Raises `DataError` where a file is not idx, is cut off, or where labels and images differ in number.
-    """
+    """The images of idx files, concatenated; `classes` are the numbers if None. Raises `DataError`."""
     images, labels = [], []
     for images_file, labels_file in pairs:
         images.append(_read_idx(images_file, 3, scratch))
@@ -57,34 +100,27 @@ def idx_collection(
     if len({array.shape[1:] for array in images}) > 1:
         raise DataError(f"the images of {', '.join(str(pair[0]) for pair in pairs)} differ in size")
     all_images = images[0] if len(images) == 1 else np.concatenate(images)
-    if len(labels) < len(images):
-        return ArrayCollection(all_images, None, ())
-    all_labels = np.concatenate(labels)
-    largest = int(all_labels.max()) if len(all_labels) else -1
-    names = classes or tuple(str(number) for number in range(largest + 1))
-    if largest >= len(names):
-        raise DataError(f"the labels go to {largest}, and there are {len(names)} classes")
-    return ArrayCollection(all_images, all_labels, names)
+    all_labels = np.concatenate(labels) if len(labels) == len(images) else None
+    return ArrayCollection(all_images, all_labels, classes, f"'{pairs[0][1]}'")
 
 
 def digits_collection() -> ArrayCollection:
-    """The 1,797 handwritten digits that travel inside scikit-learn, 8x8, levels 0..16 spread over 0..255."""
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, with levels 0..16 scaled to 0..255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.rint(np.asarray(digits.images) * (255 / 16)).astype(np.uint8)
-    labels = np.asarray(digits.target).astype(np.int64)
-    return ArrayCollection(images, labels, tuple(str(number) for number in range(10)))
+    return ArrayCollection(images, np.asarray(digits.target).astype(np.int64), None)
 
 
 def _first_file(folder: Path, start: str, dimensions: int) -> Path | None:
-    # The packed file first, since it is the one whose checksum is published. Kaggle's names have a dot.
+    # The compressed file first, since its checksum is published. Kaggle's names have a dot.
     names = (f"{start}{dot}idx{dimensions}-ubyte{gz}" for gz in (".gz", "") for dot in "-.")
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _read_idx(path: Path, dimensions: int, scratch: Path | None) -> npt.NDArray[np.uint8]:
-    """uint8 array of one idx file, memory-mapped (a `.gz` from a nameless temporary file in `scratch`)."""
+    """The uint8 array of an idx file, memory-mapped (a `.gz` from a nameless temporary file in `scratch`)."""
     try:
         stream: Any = uncompressed(path, scratch)
     except (OSError, EOFError) as error:

@@ -1,4 +1,4 @@
-"""The collections that kennel knows by name: where they are published, in what terms, and how they open."""
+"""The known sets: their published files, terms and openers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kennel.data.sources.celeba import open_celeba, open_celeba_hq
 from kennel.data.sources.cifar import FOLDERS, open_cifar10
-from kennel.data.sources.containers import is_archive
+from kennel.data.sources.containers import only_archive
 from kennel.data.sources.download import PublishedFile, download, verify
 from kennel.data.sources.imagenet import open_imagenet
 from kennel.data.sources.lsun import open_lsun
@@ -26,122 +26,107 @@ _MNIST_PARTS = (
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A published collection."""
+    """A published set."""
 
     name: str
     title: str
     images: str
-    """How many, in words for the table."""
+    """Their number, as text for tables."""
     pixels: str
     classes: int | str
-    """How many, or a sentence's part about them."""
+    """Their number, or a description."""
     terms: str
     home: str
     open: Opener
     files: tuple[PublishedFile, ...] = ()
-    """What is downloaded, or must be there; none for a set that is embedded, or fetched by hand."""
+    """The files to download; empty if the set is embedded or fetched by hand."""
     by_hand: str = ""
-    """How to get the files where they cannot be downloaded from here: a sentence's end for messages."""
+    """How the user gets files that cannot be downloaded: the end of a sentence."""
     crop: str = "none"
-    """What `--crop` is where it is not given."""
+    """The default of `--crop`."""
     other_files: tuple[PublishedFile, ...] = ()
-    """Published archives each of which holds all of it as well."""
+    """Other published archives, each with the whole set."""
     loose: tuple[str, ...] = ()
-    """Names of folders and files: one says that a folder holds the set unpacked, or as Kaggle gives it."""
+    """Names of files and folders that identify an unpacked set, or Kaggle's version."""
     places: tuple[str, ...] = ()
-    """Folders below the one given where other programs keep the files, tried in this order."""
+    """Subfolders in which other programs keep the files, tried in order."""
     options: tuple[str, ...] = ()
-    """The options that only this set, and others that name them, understand."""
+    """Set-specific options that it supports."""
 
 
 KNOWN_SETS: Registry[KnownSet] = Registry("known set")
 
 
-def _add(known: KnownSet) -> KnownSet:
-    return KNOWN_SETS.register(known.name)(known)
-
-
-def _published(
-    bases: tuple[str, ...], names: tuple[str, ...], md5s: tuple[str, ...]
-) -> tuple[PublishedFile, ...]:
-    return tuple(
-        PublishedFile(name, tuple(base + name for base in bases), md5)
-        for name, md5 in zip(names, md5s, strict=True)
+def _mnist(
+    name: str,
+    title: str,
+    terms: str,
+    home: str,
+    addresses: tuple[str, ...],
+    md5s: tuple[str, ...],
+    other_names: tuple[str, str],
+    classes: tuple[str, ...] | None = None,
+) -> KnownSet:
+    """A set in the format of MNIST; `other_names` are those of Kaggle's tables and torchvision's folder."""
+    table, folder = other_names
+    files = tuple(
+        PublishedFile(part, tuple(address + part for address in addresses), md5)
+        for part, md5 in zip(_MNIST_PARTS, md5s, strict=True)
+    )
+    return KnownSet(
+        *(name, title, "60,000 + 10,000", "28x28 gray", 10, terms, home, mnist_opener(table, classes), files),
+        options=("split",),
+        loose=unpacked_names(table),
+        places=("raw", f"{folder}/raw"),
     )
 
 
-_add(
+for _known in (
     KnownSet(
         "digits",
         "handwritten digits of scikit-learn",
         "1,797",
-        "8x8 grey",
+        "8x8 gray",
         10,
         "CC BY 4.0 (UCI), embedded in scikit-learn",
         "https://archive.ics.uci.edu/dataset/80",
         open_digits,
-    )
-)
-_add(
-    KnownSet(
+    ),
+    _mnist(
         "mnist",
         "MNIST handwritten digits",
-        "60,000 + 10,000",
-        "28x28 grey",
-        10,
         "CC BY-SA 3.0",
         "http://yann.lecun.com/exdb/mnist/",
-        mnist_opener("mnist"),
-        _published(
-            ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-            _MNIST_PARTS,
-            (
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                "9fb629c4189551a2d022fa330f9573f3",
-                "ec29112dd5afa0611ce80d1b7f02629c",
-            ),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
         ),
-        options=("split",),
-        loose=unpacked_names("mnist"),
-        places=("raw", "MNIST/raw"),
-    )
-)
-_add(
-    KnownSet(
+        ("mnist", "MNIST"),
+    ),
+    _mnist(
         "fashion_mnist",
         "Fashion-MNIST, articles of clothing",
-        "60,000 + 10,000",
-        "28x28 grey",
-        10,
         "MIT",
         "https://github.com/zalandoresearch/fashion-mnist",
-        mnist_opener(
-            "fashion-mnist",
-            (
-                *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-                *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-            ),
+        (
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         ),
-        _published(
-            (
-                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-            ),
-            _MNIST_PARTS,
-            (
-                "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-                "25c81989df183df01b3e8a0aad5dffbe",
-                "bef4ecab320f06d8554ea6380940ec79",
-                "bb300cfdad3c16e7a12a480ee83cd310",
-            ),
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
         ),
-        options=("split",),
-        loose=unpacked_names("fashion-mnist"),
-        places=("raw", "FashionMNIST/raw"),
-    )
-)
-_add(
+        ("fashion-mnist", "FashionMNIST"),
+        (
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+    ),
     KnownSet(
         "cifar10",
         "CIFAR-10, small photographs",
@@ -167,9 +152,7 @@ _add(
         ),
         loose=(*FOLDERS, "data_batch_1.bin", "test_batch.bin", "data_batch_1", "test_batch"),
         options=("split",),
-    )
-)
-_add(
+    ),
     KnownSet(
         "stanford_dogs",
         "Stanford Dogs, photographs with boxes",
@@ -179,7 +162,7 @@ _add(
         "from ImageNet: non-commercial research only",
         "http://vision.stanford.edu/aditya86/ImageNetDogs/",
         open_stanford_dogs,
-        # No checksum of these two is published that we know for certain; their SHA-256 is recorded instead.
+        # No reliable checksum of these two is published; their SHA-256 is recorded in `dataset.json`.
         (
             PublishedFile("images.tar", ("http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",)),
             PublishedFile(
@@ -188,9 +171,7 @@ _add(
         ),
         crop="box",
         loose=("Images", "Annotation", "images", "annotations"),
-    )
-)
-_add(
+    ),
     KnownSet(
         "celeba",
         "CelebA, faces of celebrities, aligned",
@@ -200,12 +181,11 @@ _add(
         "non-commercial research only",
         "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
         open_celeba,
-        by_hand="its authors keep it on Google Drive; from http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html "
-        "get img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt",
+        by_hand="its authors publish it on Google Drive; from "
+        "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html get img_align_celeba.zip, "
+        "list_eval_partition.txt and list_attr_celeba.txt",
         options=("split", "attribute"),
-    )
-)
-_add(
+    ),
     KnownSet(
         "celeba_hq",
         "CelebA-HQ, 30,000 of these faces at high resolution",
@@ -215,29 +195,25 @@ _add(
         "non-commercial research only",
         "https://github.com/tkarras/progressive_growing_of_gans",
         open_celeba_hq,
-        by_hand="it has no address of its own and is passed on as a folder or an archive of images, for "
+        by_hand="it has no official address; get a folder or an archive of its images, for "
         "example CelebAMask-HQ.zip of https://github.com/switchablenorms/CelebAMask-HQ",
-    )
-)
-_add(
+    ),
     KnownSet(
         "lsun",
         "LSUN, photographs of scenes",
         "church_outdoor 126,227, bridge 818,687, ...",
         "shorter side 256, RGB",
-        "a class per category where there are several",
+        "a class per category if there are several",
         "for research; cite Yu et al. 2015 (arXiv 1506.03365)",
         "https://www.yf.io/p/lsun",
         open_lsun,
         by_hand="fetch http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip, "
         "http://dl.yf.io/lsun/scenes/bridge_train_lmdb.zip, and so on",
         options=("split", "category"),
-    )
-)
-_add(
+    ),
     KnownSet(
         "imagenet",
-        "ImageNet (ILSVRC2012), photographs, and what lies below a name in WordNet",
+        "ImageNet (ILSVRC2012), photographs; also the synsets below a name in WordNet",
         "1,281,167",
         "photographs",
         1000,
@@ -246,21 +222,20 @@ _add(
         open_imagenet,
         by_hand="sign in at https://image-net.org/download.php and get ILSVRC2012_img_train.tar",
         options=("split", "subset", "classes", "class_count"),
-    )
-)
+    ),
+):
+    KNOWN_SETS.register(_known.name)(_known)
 
 
 def fetch(
-    known: KnownSet,
-    given: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    known: KnownSet, given: Path | None = None, on_progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
-    """The files of a known set: in `given` (`--from`), else in the cache, downloaded where they are missing.
+    """The files of a known set: from `given` (`--from`), else from the cache, downloaded if missing.
 
-    A set that is fetched by hand needs `given`, and its opener looks inside. Otherwise `given` may be a
-    published file, a folder of them, what they unpack to, or a folder or archive as Kaggle gives it. The
-    answer is then the published files, or the one folder or archive in which the opener looks. Whatever is
-    called as a published file is verified by its checksum. Raises `DataError` where one is missing or wrong.
+    `given` is a published file, a folder of them, their unpacked content, or Kaggle's folder or archive.
+    Returns the published files, or the one folder or archive for the opener. A set that is fetched by hand
+    needs `given`, which is returned. Files with a published name are verified by their checksums. Raises
+    `DataError` if a file is missing or wrong.
     """
     if given is None and known.by_hand:
         raise DataError(
@@ -272,7 +247,7 @@ def fetch(
     if not known.files and not known.by_hand:
         return []  # it is embedded
     if not given.exists():
-        raise DataError(f"--from is '{given}', and nothing is there: give the folder that holds the files")
+        raise DataError(f"--from is '{given}', which does not exist: give the folder that holds the files")
     if known.by_hand:
         return [given]
     if given.is_file():
@@ -280,9 +255,8 @@ def fetch(
     for place in ("", *known.places):
         if (given / place).is_dir() and (found := _from_folder(known, given / place)):
             return found
-    archives = [path for path in given.iterdir() if is_archive(path)]
-    if len(archives) == 1:  # Kaggle calls it archive.zip or by the name of the page
-        return archives
+    if archive := only_archive(given):  # Kaggle's archive.zip
+        return [archive]
     missing = [file.name for file in known.files if not (given / file.name).is_file()]
     addresses = {file.name: file.addresses[0] for file in known.files}
     raise DataError(
@@ -291,7 +265,7 @@ def fetch(
 
 
 def set_with(name: str) -> str | None:
-    """The known set of which a file or folder is called so, published or unpacked; None for no set."""
+    """The known set with a file or folder of this name, published or unpacked; else None."""
     for known_name, known in KNOWN_SETS.items():
         published = (file.name for file in (*known.files, *known.other_files))
         if name in (*published, *known.loose):
@@ -300,7 +274,7 @@ def set_with(name: str) -> str | None:
 
 
 def _from_file(known: KnownSet, given: Path) -> list[Path]:
-    """The file that is given; the folder that it lies in where it is one of several that belong together."""
+    """The given file; or its folder if the set has several files."""
     for file in (*known.files, *known.other_files):
         if file.name == given.name:
             verify(given, file)
@@ -310,12 +284,12 @@ def _from_file(known: KnownSet, given: Path) -> list[Path]:
 
 
 def _from_folder(known: KnownSet, folder: Path) -> list[Path]:
-    """What of the set lies in the folder itself; nothing where there is nothing."""
-    there = [file for file in known.files if (folder / file.name).is_file()]
-    for file in there:
+    """The set's files in the folder, or the folder itself if it is unpacked; else empty."""
+    found = [file for file in known.files if (folder / file.name).is_file()]
+    for file in found:
         verify(folder / file.name, file)
-    if len(there) == len(known.files):
-        return [folder / file.name for file in there]
+    if len(found) == len(known.files):
+        return [folder / file.name for file in found]
     for file in known.other_files:
         if (folder / file.name).is_file():
             verify(folder / file.name, file)

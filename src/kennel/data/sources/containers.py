@@ -1,8 +1,6 @@
-"""Where files come from: a folder, a zip or a tar, all read through the same questions.
+"""Folders, zips and tars behind one interface.
 
-A container lists its members once (`members`: links and devices too, with a refusal; no folders) and then
-gives the content of any of them, from any thread (`read`: raises `DataError` with a reason where it cannot).
-Nothing is ever extracted: a member's name is only a word, so no name can lead out of anywhere.
+Nothing is extracted: a member's name is only text, so it cannot lead out of a folder.
 """
 
 import bz2
@@ -14,31 +12,35 @@ import tarfile
 import tempfile
 import threading
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import IO, Any, NamedTuple, cast
 
 from kennel.data.sources.compact_index import CompactStrings
-from kennel.data.sources.decode import MAX_FILE_BYTES
+from kennel.data.sources.decode import MAX_FILE_BYTES, check_size
 from kennel.errors import DataError
-from kennel.storage.untrusted import UntrustedError, printable, read_bytes
+from kennel.storage.untrusted import UntrustedError, as_data_error, read_bytes
 
 LINK = "link"
 NOT_A_FILE = "not a regular file"
 UNSAFE_PATH = "unsafe path"
 UNREADABLE = "unreadable folder"
-BROKEN = "broken"
-"""A tar's entry of a size that no file has."""
+BROKEN = "broken"  # a tar's entry of an impossible size
 
-_GZIP, _BZIP2, _XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"
-_HEADER_BYTES = 1 << 20
-"""Of a tar's member: names of more are refused unread."""
-_ENDS_TOLD = 16
-_FARTHEST = 1 << 62
+_DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+"""By the first bytes of a file."""
+_MAX_HEADER_BYTES = 1 << 20  # of a tar member, with its names
+_MAX_READS_AT_END = 16
+_MAX_OFFSET = 1 << 62
 UNPACKED_FREELY, UNPACKED_TIMES = 1 << 30, 100
-"""A compressed tar may fill so many bytes, or its own size times so much where that is more: pictures are
-compressed already, and a few megabytes that become many gigabytes are no collection of them."""
+"""An archive may unpack to the larger of these bytes and this multiple of its size: images are already
+compressed, so a larger ratio is a decompression bomb."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 
@@ -49,74 +51,76 @@ class Member(NamedTuple):
     name: str
     """Its path in the container, with `/`, for example `Images/n02085620-Chihuahua/n02085620_7.jpg`."""
     where: int
-    """What the container finds it by."""
+    """The container's key for it."""
     size: int
-    """Bytes of content; what a zip announces is not believed beyond `MAX_FILE_BYTES`."""
+    """Bytes of content. A zip may announce a wrong size; reading stops at `MAX_FILE_BYTES`."""
     refusal: str | None = None
-    """Why it will not be read (a link, a path that climbs out), None where it will."""
+    """Why the member is not read (a link, an unsafe path), or None."""
 
 
-@runtime_checkable
-class Container(Protocol):
-    """What is asked of a container."""
+class Container(ABC):
+    """A folder or archive of files."""
 
+    @abstractmethod
     def members(self) -> Iterator[Member]:
-        """Its files, each once; no folders."""
-        ...
+        """Each file once, links and devices with a refusal; no folders."""
 
+    @abstractmethod
     def read(self, member: Member) -> bytes:
         """A member's content, from any thread. Raises `DataError` with a reason."""
-        ...
 
-    def close(self) -> None:
-        """Gives back what it holds."""
-        ...
+    def close(self) -> None:  # noqa: B027 - many have nothing to close
+        """Closes open files."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file's name is that of a zip or a tar."""
+    """Whether the file name is that of a zip or a tar."""
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
-def open_container(path: Path, scratch: Path | None = None) -> Container:
-    """The container at `path`. Raises `DataError` where nothing is there or it is neither of the three.
+def only_archive(folder: Path) -> Path | None:
+    """The archive in a folder, if there is exactly one; hidden files do not count."""
+    archives = [path for path in folder.iterdir() if is_archive(path) and not path.name.startswith(".")]
+    return archives[0] if len(archives) == 1 else None
 
-    A compressed tar cannot be read from the middle, so it is uncompressed once into a nameless temporary file
-    in the folder `scratch` (the system's folder for such files by default).
+
+def max_unpacked_bytes(archive: Path) -> int:
+    """The most bytes that an archive may unpack to."""
+    return max(UNPACKED_FREELY, UNPACKED_TIMES * archive.stat().st_size)
+
+
+def open_container(path: Path, scratch: Path | None = None) -> Container:
+    """The container at `path`. Raises `DataError` if it is missing or neither a folder, a zip nor a tar.
+
+    A compressed tar is uncompressed once into a nameless temporary file in `scratch` (default: the system's
+    folder), because it cannot be read from the middle.
     """
     if path.is_dir():
         return FolderContainer(path)
     if not path.is_file():
         raise DataError(f"there is no folder or file '{path}': give a folder, a zip or a tar of images")
-    try:
+    with as_data_error(f"'{path}' cannot be read as a zip or a tar", "it is damaged or of another format"):
         if zipfile.is_zipfile(path) and not path.name.lower().endswith(".tar"):
             return ZipContainer(path)
         return TarContainer(path, scratch)
-    except DataError:
-        raise
-    except Exception as error:  # a hostile directory makes zipfile and tarfile raise nearly anything
-        raise DataError(
-            f"'{path}' cannot be read as a zip or a tar ({error}): it is damaged, or it is something else"
-        ) from error
 
 
 def climbs_out(name: str) -> bool:
-    """Whether a path would leave the folder that it is unpacked in: absolute, a drive, or through `..`."""
+    """Whether a path is absolute, names a drive, or contains `..`."""
     parts = name.replace("\\", "/").split("/")
     return name.startswith(("/", "\\")) or ".." in parts or parts[0][1:2] == ":"
 
 
-class FolderContainer:
-    """A folder with everything below it. Links are not followed, so there are no loops and no way out."""
+class FolderContainer(Container):
+    """A folder and its subfolders. Links are not followed, so there are no loops and no way out."""
 
     def __init__(self, path: Path, enter: Callable[[str], bool] = lambda folder: True) -> None:
-        """`path` is the folder; a folder below it that `enter` denies, asked by its path, is not read."""
+        """`enter(relative path)` decides whether a subfolder is read."""
         self.path = path
         self._enter = enter
         self._names = CompactStrings()
 
     def members(self) -> Iterator[Member]:
-        """The files below the folder; where one is to be found is a number into a column of names."""
         self._names = CompactStrings()
         folders = [""]
         while folders:
@@ -144,34 +148,26 @@ class FolderContainer:
             yield Member(name, len(self._names) - 1, status.st_size, refusal)
 
     def read(self, member: Member) -> bytes:
-        """The file's content."""
-        if member.size > MAX_FILE_BYTES:
-            raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        check_size(member.size)
         try:
             return read_bytes(self.path / self._names[member.where], MAX_FILE_BYTES)
         except UntrustedError as error:
             raise DataError(str(error)) from error
 
-    def close(self) -> None:
-        """Nothing is held open."""
 
-
-class ZipContainer:
+class ZipContainer(Container):
     """A zip archive."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the archive at `path`."""
         self.path = path
         self._zip = zipfile.ZipFile(path)
         self._infos = self._zip.infolist()
 
     def members(self) -> Iterator[Member]:
-        """The files in the archive's directory."""
         for where, info in enumerate(self._infos):
             if info.is_dir():
                 continue
-            # Some packers for Windows write backslashes; a file name does not contain one otherwise.
-            name = info.filename.replace("\\", "/")
+            name = info.filename.replace("\\", "/")  # as some packers for Windows write it
             mode = info.external_attr >> 16
             refusal = UNSAFE_PATH if climbs_out(name) else None
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -179,61 +175,60 @@ class ZipContainer:
             yield Member(name, where, info.file_size, refusal)
 
     def read(self, member: Member) -> bytes:
-        """The member's content, checked against its CRC."""
-        try:
-            with self._zip.open(self._infos[member.where]) as stream:
-                return stream.read(MAX_FILE_BYTES + 1)
-        except Exception as error:  # a bad checksum, a password, an unknown method: each its own exception
-            raise DataError(f"it cannot be read from the zip ({error})") from error
+        where = self._infos[member.where]
+        with as_data_error("it cannot be read from the zip"), self._zip.open(where) as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
 
     def close(self) -> None:
-        """Closes the archive."""
         self._zip.close()
 
 
-class TarContainer:
-    """A tar archive, plain or compressed; `where` is the place of a member's content in the plain tar."""
+class TarContainer(Container):
+    """A tar archive; `Member.where` is the position of the content in the uncompressed tar."""
 
     def __init__(self, path: Path, scratch: Path | None = None) -> None:
-        """Opens the archive at `path`; `scratch` is where a compressed one is uncompressed."""
+        """`scratch` is the folder in which a compressed tar is uncompressed."""
         self.path = path
         self._lock = threading.Lock()
-        self._plain = _plain_tar(path, scratch)
+        self._plain = uncompressed(path, scratch)
+        try:
+            _check_tar(self._plain)
+        except BaseException:
+            self._plain.close()
+            raise
 
     def members(self) -> Iterator[Member]:
-        """One pass over the headers, which holds none of them."""
         return members_of_tar(self._plain, str(self.path))
 
     def read(self, member: Member) -> bytes:
-        """The member's content."""
-        if member.size > MAX_FILE_BYTES:
-            raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
         with self._lock:
-            self._plain.seek(member.where)
-            content = self._plain.read(member.size)
-        if len(content) != member.size:
-            raise DataError("the archive ends before the file does")
-        return content
+            return read_stored(self._plain, member.where, member.size)
 
     def close(self) -> None:
-        """Closes the archive; a nameless temporary file goes with it."""
         self._plain.close()
 
 
-def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
-    """The members of an uncompressed tar in one pass over its headers; `where` counts from its beginning.
+def read_stored(stream: IO[bytes], start: int, size: int) -> bytes:
+    """`size` bytes of a tar from `start` on. Raises `DataError` if they are too many or missing."""
+    check_size(size)
+    stream.seek(start)
+    content = stream.read(size)
+    if len(content) != size:
+        raise DataError("the archive ends before the file does")
+    return content
 
-    Raises `DataError`, which calls it `name`, where it is damaged or cut off.
-    """
-    try:
+
+def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
+    """The members of an uncompressed tar in one pass over its headers. Raises `DataError` with `name`."""
+    with as_data_error(f"the tar '{name}' is damaged or cut off", "fetch it again"):
         length = plain.seek(0, os.SEEK_END)
         plain.seek(0)
-        with closing(tarfile.open(fileobj=cast(IO[bytes], _Guarded(plain)), mode="r:")) as archive:
+        with closing(tarfile.open(fileobj=cast(IO[bytes], _GuardedStream(plain)), mode="r:")) as archive:
             for info in archive:
                 # Otherwise the headers of a million members stay in memory.
                 archive.members = []  # type: ignore[attr-defined]
                 if not 0 <= info.size <= length:
-                    # A negative size would lead back to headers that were read, and on without an end.
+                    # A negative size would lead back to earlier headers, in an endless loop.
                     archive.offset = info.offset_data
                     yield Member(info.name, -1, 0, BROKEN)
                     continue
@@ -246,63 +241,58 @@ def members_of_tar(plain: IO[bytes], name: str) -> Iterator[Member]:
                     refusal = NOT_A_FILE
                 yield Member(info.name, info.offset_data, info.size, refusal)
             end = archive.offset
-        # For tarfile a damaged header in the middle is a silent end; the true end is zeros.
+        # tarfile takes a damaged header in the middle for the end; the true end is zeros.
         plain.seek(end)
         if plain.read(512).strip(b"\0"):
             raise tarfile.ReadError(f"no header at byte {end:,}")
-    except Exception as error:  # a hostile header makes tarfile raise nearly anything
-        reason = printable(str(error) or type(error).__name__)[:120]
-        raise DataError(f"the tar '{name}' is damaged or cut off ({reason}): fetch it again") from error
 
 
-class _Guarded:
-    """A stream for tarfile, whose headers say where it goes and how much it reads."""
+class _GuardedStream:
+    """A stream with limits for tarfile, whose reads and seeks are controlled by untrusted headers."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._empty = 0
+        self._empty_reads = 0
 
     def read(self, size: int = -1) -> bytes:
-        """At most what the names of a header need. The end is told only so often: tarfile waits there for
-        what a map of holes announces."""
-        if not 0 <= size <= _HEADER_BYTES:
+        """Limits the size, and the reads at the end, where a sparse map could make tarfile loop."""
+        if not 0 <= size <= _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         content = self._stream.read(size)
-        self._empty = 0 if content else self._empty + 1
-        if self._empty > _ENDS_TOLD:
-            raise tarfile.ReadError("a header goes on behind the end")
+        self._empty_reads = 0 if content else self._empty_reads + 1
+        if self._empty_reads > _MAX_READS_AT_END:
+            raise tarfile.ReadError("a header continues after the end")
         return content
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Forwards and backwards, but not to before the beginning."""
-        if offset < 0 or offset > _FARTHEST:
+        if offset < 0 or offset > _MAX_OFFSET:
             raise tarfile.ReadError(f"a header leads to byte {offset:,}")
         return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """Where it is."""
         return self._stream.tell()
 
 
 def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
-    """The file's content without gzip, bzip2 or xz: the file itself, or a nameless temporary file."""
+    """The content of a plain, gzip, bzip2 or xz file: the file itself or a nameless temporary file."""
     stream = path.open("rb")
     start = stream.read(6)
     stream.seek(0)
-    dataset: Any
-    if start.startswith(_GZIP):
-        dataset = gzip.GzipFile(fileobj=stream)
-    elif start.startswith(_BZIP2):
-        dataset = bz2.BZ2File(stream)
-    elif start == _XZ:
-        dataset = lzma.LZMAFile(stream)  # noqa: SIM115
-    else:
+    decompress = next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
+    if decompress is None:
         return stream
     plain = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
     try:
-        with stream, dataset:
-            most = max(UNPACKED_FREELY, UNPACKED_TIMES * os.fstat(stream.fileno()).st_size)
-            _copy(dataset, plain, most, path)
+        with stream, decompress(stream, "rb") as content:
+            most, written = max_unpacked_bytes(path), 0
+            while chunk := content.read(1 << 20):
+                written += len(chunk)
+                if written > most:
+                    raise DataError(
+                        f"'{path}' uncompresses to more than {most:,} bytes, too much for images: if it is "
+                        "right, uncompress it yourself and give the plain file"
+                    )
+                plain.write(chunk)
     except BaseException:
         plain.close()
         raise
@@ -311,38 +301,20 @@ def uncompressed(path: Path, scratch: Path | None) -> IO[bytes]:
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether a file begins as gzip, bzip2 or xz do."""
+    """Whether a file starts as gzip, bzip2 or xz."""
     with path.open("rb") as stream:
-        return stream.read(6).startswith((_GZIP, _BZIP2, _XZ))
-
-
-def _copy(dataset: Any, plain: IO[bytes], most: int, path: Path) -> None:
-    written = 0
-    while piece := dataset.read(1 << 20):
-        written += len(piece)
-        if written > most:
-            raise DataError(
-                f"'{path}' uncompresses to more than {most:,} bytes, which no pictures do: if it is right, "
-                "uncompress it yourself and give the plain file"
-            )
-        plain.write(piece)
+        return stream.read(6).startswith(tuple(_DECOMPRESSORS))
 
 
 def is_plain_tar(path: Path) -> bool:
-    """Whether a tar is not compressed."""
+    """Whether a file is an uncompressed tar."""
     with path.open("rb") as stream:
         try:
-            tarfile.open(fileobj=cast(IO[bytes], _Guarded(stream)), mode="r:").close()
+            _check_tar(stream)
         except tarfile.TarError:
             return False
     return True
 
 
-def _plain_tar(path: Path, scratch: Path | None) -> IO[bytes]:
-    plain = uncompressed(path, scratch)
-    try:
-        tarfile.open(fileobj=cast(IO[bytes], _Guarded(plain)), mode="r:").close()
-    except BaseException:
-        plain.close()
-        raise
-    return plain
+def _check_tar(stream: IO[bytes]) -> None:
+    tarfile.open(fileobj=cast(IO[bytes], _GuardedStream(stream)), mode="r:").close()

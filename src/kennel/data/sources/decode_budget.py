@@ -1,4 +1,4 @@
-"""Pictures that are being decoded at one time fill no more than a share of the memory that is free."""
+"""Limits the memory of images that are decoded at the same time."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from kennel.errors import DataError
 
 SHARE = 0.5
 SMALL = 16 << 20
-"""A picture of fewer bytes is not waited for: looking at what is free would take as long as decoding it."""
+"""Smaller images are not counted: reading the free memory would take as long as decoding them."""
 
 _changed = threading.Condition()
 _taken = 0
@@ -17,16 +17,13 @@ _taken = 0
 
 @contextmanager
 def in_flight(size: int) -> Iterator[None]:
-    """Holds `size` bytes for the block; waits until the pictures of other threads have left room for them.
-
-    Raises `DataError` where all of the free memory would not do, no matter who waits.
-    """
+    """Reserves memory for the block, after other threads. `DataError` if `size` exceeds the free memory."""
     global _taken  # noqa: PLW0603
     if size < SMALL:
         yield
         return
     with _changed:
-        # What others hold is perhaps not yet filled: it is not counted as free.
+        # Reserved memory may not be allocated yet, so it does not count as free.
         while _taken and _taken + size > SHARE * free_host_bytes():
             _changed.wait(timeout=1.0)
         if size > (free := free_host_bytes()) > 0:

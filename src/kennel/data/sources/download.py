@@ -1,4 +1,4 @@
-"""Fetching a published file once: checked against its published checksum, then kept in the cache."""
+"""Downloads of published files into the cache, verified by their published checksums."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,17 +12,15 @@ from kennel.storage.download import DownloadError
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file at its official address."""
+    """A file at its official addresses, tried in order. `md5` is None if no checksum is published."""
 
     name: str
     addresses: tuple[str, ...]
-    """Tried in this order; the checksum says that they hold the same."""
     md5: str | None = None
-    """As published; None where none is published that is known for certain."""
 
 
 def verify(path: Path, file: PublishedFile) -> None:
-    """Raises `DataError` where `path` does not have the published checksum."""
+    """Raises `DataError` if `path` does not have the published checksum."""
     if file.md5 is None:
         return
     with path.open("rb") as stream:
@@ -37,11 +35,7 @@ def verify(path: Path, file: PublishedFile) -> None:
 def download(
     file: PublishedFile, folder: Path, on_progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """The file in `folder`, downloaded unless it is there already. `on_progress(bytes, all bytes)`.
-
-    It appears under its name only when it is complete and verified. Raises `DataError` with the address and
-    the way without a network where it cannot be had.
-    """
+    """The file in `folder`, downloaded if needed. `on_progress(bytes, total bytes)`. Raises `DataError`."""
     destination = folder / file.name
     if destination.is_file():
         verify(destination, file)
@@ -50,8 +44,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"the cache {folder} cannot be made ({(error.strerror or '').lower()}): set KENNEL_CACHE to a "
-            "folder that can be written to"
+            f"the cache {folder} cannot be created ({(error.strerror or '').lower()}): set KENNEL_CACHE to a "
+            "writable folder"
         ) from None
     problems = []
     for address in file.addresses:
@@ -64,6 +58,6 @@ def download(
         else:
             return destination
     raise DataError(
-        f"{file.name} cannot be downloaded ({'; '.join(problems)}): where there is no network, put it into a "
-        "folder by other means and give that with --from FOLDER"
+        f"{file.name} cannot be downloaded ({'; '.join(problems)}): without a network, copy it into a folder "
+        "and give that with --from FOLDER"
     )

@@ -1,4 +1,4 @@
-"""Which files are read as images, which are named and not read, and the formats that Pillow may try."""
+"""Image formats that are read, and formats that are recognized but not read."""
 
 import struct
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _BY_CONTENT = (
     *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"),
     *("ICO", "QOI", "SGI", "PSD", "DDS", "HEIF"),
 )
-"""Formats of pixels whose first bytes say what they are. Pillow would hand PostScript to an interpreter."""
+"""Formats that Pillow recognizes by a signature. Not PostScript, which Pillow gives to an interpreter."""
 
 _BY_SUFFIX = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".pcx": "PCX"}
-"""Formats with no signature or a weak one: nearly any bytes pass for them, so the suffix must say it too."""
+"""Formats without a reliable signature, which need the right suffix too."""
 
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 HEIF_REMEDY = "pip install 'kennel[heif]'"
@@ -29,13 +29,13 @@ IMAGE_SUFFIXES = frozenset(
         *(_HEIF_SUFFIXES if find_spec("pillow_heif") else ()),
     )
 )
-"""Lower-case suffixes of the files that are taken for images; what is inside is found out from the bytes."""
+"""Lower-case suffixes of image files; the format itself is read from the content."""
 
 _RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw")
 _UNREAD = {
     "HEIC": (_HEIF_SUFFIXES, f"{HEIF_REMEDY} reads it"),
     "JPEG XL": ((".jxl",), "convert it to PNG"),
-    "SVG": ((".svg", ".svgz"), "it is drawn, not stored in pixels: render it to PNG"),
+    "SVG": ((".svg", ".svgz"), "it has no pixels: render it to PNG"),
     "camera raw": (_RAW, "develop it to TIFF, PNG or JPEG"),
     "PostScript or PDF": ((".eps", ".ps", ".ai", ".pdf"), "it may hold a program: render it to PNG"),
     "editor's file": ((".xcf", ".kra", ".ora", ".clip"), "export it as PNG"),
@@ -52,13 +52,13 @@ _UNREAD = {
 UNREAD_SUFFIXES = {
     suffix: (kind, f"{kind}: {remedy}") for kind, (suffixes, remedy) in _UNREAD.items() for suffix in suffixes
 }
-"""Lower-case suffixes of what holds images and is not read: its kind, and what can be done about it."""
+"""Lower-case suffixes of files with images that are not read: the kind and a remedy."""
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def suffix_of(name: str) -> str:
-    """Lower-case, with its dot; empty where the name has none (`.hidden` has none)."""
+    """The suffix in lower case with its dot; empty without one (`.hidden` has none)."""
     stem, _, suffix = name.rpartition("/")[2].rpartition(".")
     return f".{suffix.lower()}" if stem else ""
 
@@ -80,7 +80,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def unread_content(start: bytes) -> str | None:
-    """What a file of no known format is by its first bytes, with what can be done; None where unknown.
+    """The kind and remedy of an unsupported file by its first bytes; None if unknown.
 
     Phones and chat programs often write HEIC under the name `.jpg`.
     """
@@ -91,14 +91,14 @@ def unread_content(start: bytes) -> str | None:
     if start.lstrip().lower().startswith((b"<svg", b"<?xml")):
         return UNREAD_SUFFIXES[".svg"][1]
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "it is a page of the web (HTML), perhaps an error of a download: fetch it again"
+        return "it is a web page (HTML), perhaps of a failed download: fetch it again"
     return None
 
 
 def sizes_inside(data: bytes) -> Iterator[tuple[int, int]]:
-    """(width, height) that the pictures inside an ICO announce of themselves, of other formats none.
+    """(width, height) in the headers of the images inside an ICO; nothing for other formats.
 
-    Pillow decodes one of them where it opens the file, and the ICO's own directory may say less.
+    Pillow decodes one of them when it opens the file, and the ICO's directory may announce smaller ones.
     """
     if not data.startswith(b"\0\0\1\0"):
         return

@@ -1,138 +1,137 @@
-"""Labels that lie in a file beside the images, as other tools write them.
+"""Label files of other tools, and their labels for the images of a source.
 
-StyleGAN's `dataset.json`, Hugging Face's `metadata.csv` and `metadata.jsonl`, WebDataset's `.cls`, and a
-table of names and labels that the user gives. A label becomes the name of a class; "" is no label.
+StyleGAN's `dataset.json`, Hugging Face's `metadata.csv` and `metadata.jsonl`, WebDataset's `.cls`, and tables
+of names and labels. A label becomes the name of a class; "" is no label.
 """
 
 import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kennel.data.sources.compact_index import CompactStrings, FileIndex
+from kennel.data.sources.containers import Container, Member
+from kennel.data.sources.layouts import LayoutOptions
 from kennel.errors import DataError
 from kennel.storage.untrusted import MAX_LINE_BYTES, UntrustedError, parse_json, printable, read_bytes
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 STYLEGAN = "dataset.json"
 MAX_BYTES = 64 << 20
-_LONGEST = 200
-_MOST_CLASSES = 32_768
+_MAX_LENGTH = 200
+_MAX_CLASSES = 32_768
 _NAME_COLUMNS = (
     *("file_name", "filename", "file", "image", "image_id", "id", "name", "path", "filepath", "image_path"),
 )
 _LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "breed", "species")
-_NO_LABELS = ("text", "caption", "prompt", "description")
-_WHOLE = re.compile(r"(-?\d+)(?:\.0*)?")
+_CAPTION_COLUMNS = ("text", "caption", "prompt", "description")
+_INTEGER = re.compile(r"(-?\d+)(?:\.0*)?")
 
 Labels = dict[str, str]
-"""A file's name as it is written there, to its class, "" where the file says that there is none."""
+"""File names and their classes."""
 
 
 def parse_labels(content: bytes, name: str) -> Labels | None:
-    """What a file of labels says, by the suffix of its `name`; None where it says that there are no labels,
-    and nothing where it is of another kind, such as a table of captions.
+    """The labels in a file, parsed by the suffix of its `name`.
 
-    A `.json` holds `{"labels": [[name, label], ...]}` or `{"labels": {name: label, ...}}`, a `.jsonl` a
-    mapping a line, anything else a table. Raises `DataError` in one sentence that names the file.
+    None if it declares that there are no labels; empty if it is of another kind, such as a table of captions.
+    A `.json` has `{"labels": [[name, label], ...]}` or `{"labels": {name: label, ...}}`, a `.jsonl` one
+    mapping per line, other files are tables. Raises `DataError` with the file's name.
     """
     try:
         if len(content) > MAX_BYTES:
             raise UntrustedError(f"it has more than {MAX_BYTES:,} bytes")
         text = content.decode("utf-8-sig")
         suffix = name.lower().rpartition(".")[2]
-        if suffix == "json":
-            pairs = _of_json(text)
-        else:
-            pairs = _of_lines(text) if suffix == "jsonl" else _of_table(text)
-        return None if pairs is None else _gathered(pairs)
+        pairs = {"json": _parse_json, "jsonl": _parse_json_lines}.get(suffix, _parse_table)(text)
+        return None if pairs is None else _collect(pairs)
     except UnicodeDecodeError:
         reason = "it is not UTF-8 text"
     except (UntrustedError, csv.Error) as error:
         reason = printable(str(error))
     raise DataError(
-        f"the labels of '{printable(name)}' cannot be read ({reason}): mend it, or add --labels folders or "
+        f"the labels of '{printable(name)}' cannot be read ({reason}): fix it, or add --labels folders or "
         "--labels none"
     )
 
 
 def read_labels(path: Path) -> Labels | None:
-    """As `parse_labels`, of a file that the user names."""
+    """`parse_labels` of the user's file."""
     try:
         content = read_bytes(path, MAX_BYTES, named=True)
     except UntrustedError as error:
         raise DataError(
-            f"--labels is '{path}', and {error}: give auto, folders, none, or a CSV of names and labels"
+            f"--labels is '{path}', but {error}: give auto, folders, none, or a CSV of names and labels"
         ) from None
     return parse_labels(content, str(path))
 
 
 def class_of(content: bytes) -> str:
-    """The class that a `.cls` of WebDataset names. Raises `DataError`."""
+    """The class in a `.cls` file of WebDataset. Raises `DataError`."""
     try:
-        return _class(content[: 4 * _LONGEST].decode("utf-8-sig"))
+        return _class(content[: 4 * _MAX_LENGTH].decode("utf-8-sig"))
     except (UnicodeDecodeError, UntrustedError) as error:
         raise DataError(f"its .cls cannot be read ({error})") from None
 
 
-def _gathered(pairs: Iterator[tuple[str, Any]]) -> Labels:
+def _collect(pairs: Iterable[tuple[str, Any]]) -> Labels:
     found: Labels = {}
     classes: set[str] = set()
     for given, value in pairs:
-        # As paths are listed.
+        # Normalized like the paths of a collection.
         name = unicodedata.normalize("NFC", printable(given)).replace("\\", "/").removeprefix("./")
         label = _class(value)
         if found.setdefault(name, label) != label:
             raise UntrustedError(f"'{name[:80]}' has two labels, {found[name]} and {label}")
         classes.add(label)
-        if len(classes) > _MOST_CLASSES:
-            raise UntrustedError(f"it has more than {_MOST_CLASSES:,} classes")
+        if len(classes) > _MAX_CLASSES:
+            raise UntrustedError(f"it has more than {_MAX_CLASSES:,} classes")
     return found
 
 
 def _class(value: Any) -> str:
-    """A label as the name of a class: whole numbers, texts, and lists with a single 1 (one-hot)."""
+    """The class name of a label: an integer, a text, or a one-hot list."""
     if value is None:
         return ""
     if isinstance(value, list):
-        if all(one in (0, 1) for one in value) and value.count(1) == 1:
+        if all(item in (0, 1) for item in value) and value.count(1) == 1:
             return str(value.index(1))
-        raise UntrustedError("a label is a list that is not one-hot, such as [0, 1, 0]: kennel takes classes")
+        raise UntrustedError("a label is a list but not one-hot, such as [0, 1, 0]: kennel needs classes")
     if isinstance(value, dict):
-        raise UntrustedError("a label is a mapping: kennel takes one class for each image")
+        raise UntrustedError("a label is a mapping: kennel needs one class for each image")
     text = printable(str(value).strip())
-    if len(text) > _LONGEST:
-        raise UntrustedError(f"a label has {len(text)} letters, as captions have: kennel takes classes")
-    if match := _WHOLE.fullmatch(text):
+    if len(text) > _MAX_LENGTH:
+        raise UntrustedError(f"a label has {len(text)} letters, like a caption: kennel needs classes")
+    if match := _INTEGER.fullmatch(text):
         return str(int(match[1]))
     if isinstance(value, float):
-        raise UntrustedError(f"a label is {value:g}, a number with a fraction: kennel takes classes")
+        raise UntrustedError(f"a label is {value:g}, a number with a fraction: kennel needs classes")
     return "" if text.lower() in ("nan", "none", "null") else text.replace("/", "\u2215")
 
 
-def _of_json(text: str) -> Iterator[tuple[str, Any]] | None:
+def _parse_json(text: str) -> Iterable[tuple[str, Any]] | None:
     content = parse_json(text)
     if not isinstance(content, dict) or "labels" not in content:
-        return iter(())
+        return ()
     labels = content["labels"]
+    if labels is None:
+        return None
     if isinstance(labels, dict):
-        return iter(labels.items())
-    if not isinstance(labels, list | None):
+        return labels.items()
+    if not isinstance(labels, list):
         raise UntrustedError('it has no list under "labels"')
-    return None if labels is None else _pairs(labels)
-
-
-def _pairs(entries: list[Any]) -> Iterator[tuple[str, Any]]:
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(labels):
         if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
-            raise UntrustedError(f"entry {number} of its labels is no pair of a name and a label")
-        yield entry[0], entry[1]
+            raise UntrustedError(f"entry {number} of its labels is not a pair of a name and a label")
+    return [(name, label) for name, label in labels]
 
 
-def _of_lines(text: str) -> Iterator[tuple[str, Any]]:
-    """The name and label of each line; nothing where no line has a label."""
+def _parse_json_lines(text: str) -> Iterable[tuple[str, Any]]:
+    """The name and label of each line; nothing if no line has a label."""
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -144,24 +143,21 @@ def _of_lines(text: str) -> Iterator[tuple[str, Any]]:
         except UntrustedError as error:
             raise UntrustedError(f"line {number}: {error}") from None
         if not isinstance(row, dict):
-            raise UntrustedError(f"line {number} is no mapping")
+            raise UntrustedError(f"line {number} is not a mapping")
         rows.append(row)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     name, label = _column(columns, _NAME_COLUMNS), _column(columns, _LABEL_COLUMNS)
     if label is None:
-        return iter(())
+        return ()
     if name is None or not all(isinstance(row.get(columns[name]), str) for row in rows):
         raise UntrustedError("not every line has a text under file_name")
-    return iter([(row[columns[name]], row.get(columns[label])) for row in rows])
+    return [(row[columns[name]], row.get(columns[label])) for row in rows]
 
 
-def _of_table(text: str) -> Iterator[tuple[str, Any]]:
-    """By the columns that its first line names; two columns without such names are name and label.
-
-    Nothing where the first line names columns, and none of them is of labels.
-    """
+def _parse_table(text: str) -> Iterable[tuple[str, Any]]:
+    """(name, label) of each row; two unnamed columns are name and label. Empty without a column of labels."""
     first = text.partition("\n")[0]
-    delimiter = max(",\t; ", key=lambda one: (first.count(one) > 0, -",\t; ".index(one)))
+    delimiter = next((one for one in ",\t; " if one in first), ",")
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
     if not rows:
         raise UntrustedError("it is empty")
@@ -169,8 +165,8 @@ def _of_table(text: str) -> Iterator[tuple[str, Any]]:
     name, label = _column(header, _NAME_COLUMNS), _column(header, _LABEL_COLUMNS)
     if name is not None and label is not None and name != label:
         rows = rows[1:]
-    elif name is not None and (len(header) != 2 or header[1].lower() in _NO_LABELS):
-        return iter(())
+    elif name is not None and (len(header) != 2 or header[1].lower() in _CAPTION_COLUMNS):
+        return ()
     elif name is None and len(header) != 2:
         raise UntrustedError(
             f"it has {len(header)} columns: give two, name and label, or a first line with file_name and "
@@ -182,9 +178,132 @@ def _of_table(text: str) -> Iterator[tuple[str, Any]]:
     short = next((row for row in rows if len(row) <= max(name, label)), None)
     if short is not None:
         raise UntrustedError(f"the line '{','.join(short)[:60]}' lacks a column")
-    return iter([(row[name].strip(), row[label]) for row in rows])
+    return [(row[name].strip(), row[label]) for row in rows]
 
 
-def _column(names: list[str], wanted: tuple[str, ...]) -> int | None:
+def _column(names: list[str], candidates: tuple[str, ...]) -> int | None:
     lower = [name.lower() for name in names]
-    return next((lower.index(name) for name in wanted if name in lower), None)
+    return next((lower.index(name) for name in candidates if name in lower), None)
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """The origin of the classes.
+
+    `name` is for messages. `class_of` maps an image's path to its class, "" for none, or raises `DataError`.
+    `unconditional`: the file declares that there are no labels.
+    """
+
+    name: str
+    class_of: Callable[[str], str]
+    unconditional: bool = False
+
+
+class LabelFiles:
+    """The label files among the members of some containers. `used` is set if labels come from a file."""
+
+    def __init__(self, containers: Sequence[Container]) -> None:
+        self._containers = containers
+        self._tables: list[tuple[str, int, Member]] = []
+        self._stems, self._places = CompactStrings(), FileIndex()
+        self.used = False
+
+    def take(self, path: str, container: int, member: Member) -> bool:
+        """Whether the member is a label file, which is then recorded."""
+        name = path.rpartition("/")[2]
+        if name == STYLEGAN or name in METADATA:
+            self._tables.append((path, container, member))
+            return True
+        if not name.lower().endswith(".cls"):
+            return False
+        self._stems.append(_stem(path))
+        self._places.add(container, member.where, member.size)
+        return True
+
+    def find(self, options: LayoutOptions, paths: CompactStrings) -> tuple[LabelSource | None, list[str]]:
+        """The label source of the images at `paths`, None for their folders; and notes."""
+        if options.labels in ("folders", "none"):
+            return None, []
+        found = self._among(paths) if options.labels == "auto" else _given(options, paths)
+        if not isinstance(found, LabelSource):
+            return None, [found] if found else []
+        self.used = True
+        if found.unconditional:
+            return found, [f"no classes: {found.name} declares that there are no labels"]
+        return found, [f"the classes are those of {found.name}"]
+
+    def _among(self, paths: CompactStrings) -> LabelSource | str | None:
+        """The label source in the containers; a note if its files have no labels; None without files."""
+        labels: Labels = {}
+        names: list[str] = []
+        without_labels: list[str] = []
+        unlabelled = False
+        for path, container, member in self._tables:
+            if member.size > MAX_BYTES:
+                raise DataError(
+                    f"'{path}' has more than {MAX_BYTES:,} bytes: add --labels folders or --labels none"
+                )
+            parsed = parse_labels(self._containers[container].read(member), path)
+            folder = path[: len(path) - len(path.rpartition("/")[2])]
+            unlabelled = unlabelled or parsed is None
+            (names if parsed else without_labels).append(path)
+            labels |= {folder + name: label for name, label in (parsed or {}).items()}
+        if labels and any(path in labels for path in paths):
+            return LabelSource(" and ".join(names[:3]), lambda path: labels.get(path, ""))
+        if unlabelled:
+            return LabelSource(without_labels[0], lambda path: "", unconditional=True)
+        if len(self._stems):
+            places = {stem: index for index, stem in enumerate(self._stems)}
+            return LabelSource("the .cls files", lambda path: self._of_cls(places.get(_stem(path))))
+        if names:
+            return f"{names[0]} is not used: it names none of the images"
+        return f"{without_labels[0]} is not used: it has no labels" if without_labels else None
+
+    def _of_cls(self, index: int | None) -> str:
+        if index is None:
+            return ""
+        member = Member("", self._places.where[index], self._places.size[index])
+        return class_of(self._containers[self._places.container[index]].read(member))
+
+
+def _given(options: LayoutOptions, paths: CompactStrings) -> LabelSource:
+    """The user's label file; it names images by path or file name, with or without a suffix."""
+    labels = read_labels(Path(options.labels))
+    if labels is None:
+        return LabelSource(options.labels, lambda path: "", unconditional=True)
+    if not labels:
+        raise DataError(f"--labels '{options.labels}' has no column of labels: give a CSV of name and label")
+    ends: dict[str, str] = {}
+    shared: set[str] = set()
+    for path in paths:
+        for end in _ends(path):
+            if ends.setdefault(end, path) != path:
+                shared.add(end)
+
+    def class_of_path(path: str) -> str:
+        for end in _ends(path):
+            if end in labels:
+                if end in shared:
+                    raise DataError(f"several images match '{end}' in {options.labels}")
+                return labels[end]
+        return ""
+
+    if not any(end in labels for end in ends):
+        raise DataError(
+            f"--labels '{options.labels}' names none of the images of '{options.source}': it has "
+            f"'{next(iter(labels))}', and the images have names such as '{next(iter(paths), 'nothing')}'"
+        )
+    return LabelSource(options.labels, class_of_path)
+
+
+def _ends(path: str) -> list[str]:
+    """The path with fewer and fewer of its first folders, then all of these without a suffix."""
+    parts = path.split("/")
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return ends + [end.rpartition(".")[0] for end in ends]
+
+
+def _stem(path: str) -> str:
+    """The path up to the first dot of the file name, by which WebDataset groups files."""
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + name.partition(".")[0]

@@ -1,10 +1,7 @@
-"""What the folders of a source say: which are splits, which are classes, and which only number files."""
+"""The meaning of a source's folders: splits, classes, or only groups of numbered files."""
 
 import re
-from array import array
 from collections import Counter
-from collections.abc import Collection as Sized
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -16,29 +13,30 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What folders of splits are called, in any case, and which split each is."""
+"""Names of split folders, in any case, and their splits."""
 
-MOST_LOOSE = 0.1
-"""Up to this share of the images (or one) may lie outside of the folders of the others, and is dropped."""
+MAX_LOOSE = 0.1
+"""Up to this share of the images (or one) may be outside the folders of the others; they are dropped."""
 
-_WHOLE = re.compile(r"-?\d+")
+_INTEGER = re.compile(r"-?\d+")
 _NUMBERED = re.compile(r"\d{5,}")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the user says about folders and labels."""
+class LayoutOptions:
+    """The user's options for folders and labels.
+
+    `split` is "train", "val", "test" or "all"; None takes train, or all if there is none. `labels` is "auto",
+    "folders", "none" or the path of a file. `source` is the source's name in messages.
+    """
 
     split: str | None = None
-    """"train", "val", "test", "all"; None takes train, or all where there is no such folder."""
     labels: str = "auto"
-    """"auto", "folders", "none", or a file's path."""
     source: str = "the source"
-    """What messages call it."""
 
 
 def common_top(paths: CompactStrings, stop: frozenset[str] = frozenset()) -> str:
-    """The folders, each with its "/", that all paths lie in, up to one that is in `stop`."""
+    """The folders that contain all paths, each with its "/", up to the first that is in `stop`."""
     common: list[str] | None = None
     for path in paths:
         folders = path.split("/")[:-1]
@@ -53,27 +51,28 @@ def common_top(paths: CompactStrings, stop: frozenset[str] = frozenset()) -> str
 
 
 def is_few(loose: int, total: int) -> bool:
-    """Whether so many images of all are strays among the others."""
-    return loose <= max(1, MOST_LOOSE * total) and loose < total / 2
+    """Whether `loose` of `total` images are few enough to be dropped."""
+    return loose <= max(1, MAX_LOOSE * total) and loose < total / 2
 
 
 class NoSplitsError(DataError):
-    """A split is asked of a source that has none."""
+    """A split was requested of a source without splits."""
 
 
 class Splits:
-    """The folders of splits that images lie in, and the choice among them."""
+    """The split folders of a source, and the choice among them.
+
+    `depth` is the number of folders above the split folders, None without splits; `counts` has the number of
+    images in each split folder, by its name.
+    """
 
     def __init__(self, paths: CompactStrings, top: str) -> None:
-        """`paths` as they are listed, all of them below the folders of `top`."""
-        self.top = top
+        """`top` are the folders that contain all `paths`."""
         self.depth: int | None = None
-        """The number of folders before those of the splits; None without splits."""
-        tops = top.split("/")[:-1]
         self.counts: Counter[str] = Counter()
-        """How many images lie in each folder, as the folders are spelled."""
-        above = [place for place, folder in enumerate(tops) if folder.lower() in SPLITS]
-        if above:  # there is one alone
+        tops = top.split("/")[:-1]
+        above = [depth for depth, folder in enumerate(tops) if folder.lower() in SPLITS]
+        if above:  # only one split
             self.depth, self.counts = above[-1], Counter({tops[above[-1]]: len(paths)})
             return
         for depth in (len(tops), len(tops) + 1):
@@ -85,65 +84,65 @@ class Splits:
                 return
 
     def of(self, path: str) -> str:
-        """The split that a path lies in, "" for none."""
+        """The split of a path, "" for none."""
         return "" if self.depth is None else SPLITS.get(_folder(path, self.depth).lower(), "")
 
     def without(self, path: str) -> str:
-        """The path without the folder of its split."""
+        """The path without its split folder."""
         parts = path.split("/")
         if self.depth is not None and self.of(path):
             del parts[self.depth]
         return "/".join(parts)
 
-    def chosen(self, asked: str | None, source: str) -> frozenset[str]:
-        """The splits to take. Raises `DataError` where the one asked for is not there."""
-        there = {SPLITS[name.lower()] for name in self.counts}
+    def chosen(self, split: str | None, source: str) -> frozenset[str]:
+        """The splits to take. Raises `DataError` if `split` is missing."""
+        present = {SPLITS[name.lower()] for name in self.counts}
         if self.depth is None:
-            if asked in (None, "all"):
+            if split in (None, "all"):
                 return frozenset(("",))
             raise NoSplitsError(f"'{source}' has no folders of splits (train, val, test)")
-        if asked in (None, "all"):
-            return frozenset(("train",)) if asked is None and "train" in there else frozenset(there)
-        if asked not in there:
+        if split in (None, "all"):
+            return frozenset(("train",)) if split is None and "train" in present else frozenset(present)
+        if split not in present:
             raise DataError(
-                f"--split is {asked}, and '{source}' has {self._listed()}: give one of these, or all"
+                f"--split is {split}, but '{source}' has {self._listed()}: give one of these, or all"
             )
-        return frozenset((str(asked),))
+        return frozenset((str(split),))
 
     def sentence(self, chosen: frozenset[str]) -> str:
-        """What there is, and what is taken."""
+        """Lists the splits and those that are used."""
         others = "--split chooses (train, val, test, all)" if len(self.counts) > 1 else "there is no other"
         taken = [name for name in self.counts if SPLITS[name.lower()] in chosen]
-        return f"folders of splits: {self._listed()}; taken: {', '.join(taken)} ({others})"
+        return f"folders of splits: {self._listed()}; used: {', '.join(taken)} ({others})"
 
     def _listed(self) -> str:
         return ", ".join(f"{name} ({count:,})" for name, count in sorted(self.counts.items()))
 
 
 def _folder(path: str, depth: int) -> str:
-    """The folder after `depth` others, "" where the file lies before."""
+    """The folder below `depth` others, "" if the file is above it."""
     parts = path.split("/", depth + 1)
     return parts[depth] if len(parts) > depth + 1 else ""
 
 
 def first_folder(path: str) -> str:
-    """The first folder of a path, "" where it has none."""
+    """The first folder of a path, "" if it has none."""
     top, slash, _ = path.partition("/")
     return top if slash else ""
 
 
 def class_folders(paths: CompactStrings, labels: str) -> tuple[bool, str]:
-    """Whether the first folders of `paths` are classes, and a sentence where that is not plain.
+    """Whether the first folders of `paths` are classes; and a note if that is not obvious.
 
-    Not where there are fewer than two, where more than a few images lie outside of them, or where they only
-    number the files (00000, 01000, ...); with `labels` "folders" only where there is none.
+    They are not if there are fewer than two, if more than a few images are outside of them, or if they only
+    number the files (00000, 01000, ...). With `labels` "folders" they always are.
     """
     counts = Counter(map(first_folder, paths))
     loose = counts.pop("", 0)
     if labels == "folders":
-        return bool(counts), "" if counts else "no classes: no image lies in a folder"
+        return bool(counts), "" if counts else "no classes: no image is in a folder"
     if len(counts) < 2:
-        note = "no classes: not every image lies in a sub-folder of its own class"
+        note = "no classes: not every image is in a subfolder of its class"
         return bool(counts) and not loose, note if counts and loose else ""
     if all(_NUMBERED.fullmatch(name) for name in counts):
         return False, (
@@ -153,19 +152,13 @@ def class_folders(paths: CompactStrings, labels: str) -> tuple[bool, str]:
     if not is_few(loose, len(paths)):
         stray = next(path for path in paths if not first_folder(path))
         return False, (
-            f"no classes: {loose:,} of {len(paths):,} images lie in no sub-folder, such as {stray} "
+            f"no classes: {loose:,} of {len(paths):,} images are not in a subfolder, such as {stray} "
             "(--labels folders keeps the classes and leaves these out)"
         )
     return True, ""
 
 
 def in_order(classes: set[str]) -> tuple[str, ...]:
-    """By number where all are whole numbers, by name otherwise."""
-    numbers = all(_WHOLE.fullmatch(name) for name in classes)
+    """Sorted by number if all are integers, else by name."""
+    numbers = all(_INTEGER.fullmatch(name) for name in classes)
     return tuple(sorted(classes, key=int if numbers else None))
-
-
-def numbered(keys: Iterable[str], classes: Sized[str]) -> "array[int]":
-    """The label of each key."""
-    number = {name: label for label, name in enumerate(classes)}
-    return array("i", (number[key] for key in keys))

@@ -1,6 +1,6 @@
-"""MNIST and Fashion-MNIST: the four idx files, packed or not, or the tables that Kaggle makes of them.
+"""MNIST and Fashion-MNIST: the four idx files, compressed or not, or Kaggle's tables.
 
-A table has a line for each image: its label, then its 784 pixels. LeCun et al. 1998; Xiao et al. 2017
+A table has one line per image: its label, then its 784 pixels. LeCun et al. 1998; Xiao et al. 2017
 (arXiv 1708.07747).
 """
 
@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kennel.data.sources.array_collection import ArrayCollection
-from kennel.data.sources.arrays import idx_collection, idx_files
+from kennel.data.sources.arrays import ArrayCollection, idx_collection, idx_files
 from kennel.data.sources.containers import is_archive
 from kennel.data.sources.openers import Opened, Opener, Request, files_among
 from kennel.errors import DataError
@@ -23,19 +22,16 @@ _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
 
 
 def unpacked_names(table: str) -> tuple[str, ...]:
-    """What the files of a set are called that are not as they are published: unpacked idx, and Kaggle's."""
-    idx = [f"{part}-{what}" for part in ("train", "t10k") for what in ("images", "labels")]
-    dimensions = {"images": 3, "labels": 1}
-    names = [f"{name}{dot}idx{dimensions[name[-6:]]}-ubyte" for name in idx for dot in "-."]
-    dataset = [f"{name}.idx{dimensions[name[-6:]]}-ubyte.gz" for name in idx]
-    return (*names, *dataset, f"{table}_train.csv", f"{table}_test.csv")
+    """File names of a set other than the published ones: uncompressed idx files, and Kaggle's."""
+    kinds = ("images", 3), ("labels", 1)
+    stems = [(f"{part}-{kind}", dimensions) for part in ("train", "t10k") for kind, dimensions in kinds]
+    idx = [f"{stem}{dot}idx{dimensions}-ubyte" for stem, dimensions in stems for dot in "-."]
+    compressed = [f"{stem}.idx{dimensions}-ubyte.gz" for stem, dimensions in stems]
+    return (*idx, *compressed, f"{table}_train.csv", f"{table}_test.csv")
 
 
 def mnist_opener(table: str, classes: tuple[str, ...] | None = None) -> Opener:
-    """The opener of a set in the files of MNIST, or in tables that are called `table` and `_train.csv`.
-
-    `classes` are the numbers where None is given.
-    """
+    """Opens idx files, or tables named `table` and `_train.csv`; `classes` are the numbers if None."""
 
     def open_mnist(request: Request) -> Opened:
         source, split = request.files[0], request.options.part
@@ -47,19 +43,22 @@ def mnist_opener(table: str, classes: tuple[str, ...] | None = None) -> Opener:
         tables = [] if pairs else _tables(folder, table, split)
         if not pairs and not tables:
             raise DataError(
-                f"'{source}' does not hold the {split} files of {request.name}: give a folder with the four "
+                f"'{source}' does not have the {split} files of {request.name}: give a folder with the four "
                 f"idx files, or with Kaggle's {table}_train.csv and {table}_test.csv"
             )
         read = [file for pair in pairs for file in pair if file is not None] + tables
         used = files_among([*request.files, *([] if is_archive(source) else read)])
-        collection = idx_collection(pairs, classes, request.scratch) if pairs else _table(tables, classes)
-        return Opened(collection, used)
+        if pairs:
+            return Opened(idx_collection(pairs, classes, request.scratch), used)
+        rows = np.concatenate([_read_table(file) for file in tables])
+        images = rows[:, 1:].reshape(-1, _SIDE, _SIDE)
+        return Opened(ArrayCollection(images, rows[:, 0], classes, f"'{tables[0]}'"), used)
 
     return open_mnist
 
 
 def _from_archive(request: Request, table: str) -> Path:
-    """The idx files and tables that are in a zip or tar, in a folder that is removed in the end."""
+    """A temporary folder with the idx files and tables of a zip or tar."""
     container = request.container(request.files[0])
     names = set(unpacked_names(table))
     names |= {f"{name}.gz" for name in names if name.endswith("-ubyte")}
@@ -72,31 +71,18 @@ def _from_archive(request: Request, table: str) -> Path:
 
 
 def _tables(folder: Path, table: str, split: str) -> list[Path]:
-    """Kaggle's tables of a split; none where one is missing."""
     files = [folder / f"{table}_{part}.csv" for part in _PARTS[split]]
     return files if all(file.is_file() for file in files) else []
 
 
-def _table(files: list[Path], classes: tuple[str, ...] | None) -> ArrayCollection:
-    """The images and labels of tables, one after the other."""
-    rows = np.concatenate([_read_table(file) for file in files])
-    labels = rows[:, 0]
-    names = classes or tuple(str(number) for number in range(int(labels.max()) + 1))
-    if int(labels.max()) >= len(names):
-        raise DataError(
-            f"the labels of '{files[0]}' go to {int(labels.max())}, and there are {len(names)} classes"
-        )
-    return ArrayCollection(rows[:, 1:].reshape(-1, _SIDE, _SIDE), labels, names)
-
-
 def _read_table(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """uint8 (N, 785): a label and the pixels in each row. Raises `DataError` where it is another table."""
+    """uint8 (N, 785): a label and the pixels in each row. Raises `DataError` for another table."""
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise DataError(f"'{path}' has {path.stat().st_size:,} bytes, more than {MAX_TABLE_BYTES:,}")
     columns = 1 + _SIDE * _SIDE
     try:
         with path.open(encoding="utf-8") as stream, warnings.catch_warnings():
-            warnings.simplefilter("error")  # no rows at all are a warning
+            warnings.simplefilter("error")  # NumPy only warns about a table without rows
             has_titles = stream.readline(1 << 16).lstrip('\ufeff"').startswith("label")
             stream.seek(0)
             rows = np.loadtxt(
@@ -105,10 +91,10 @@ def _read_table(path: Path) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     except (OSError, ValueError, OverflowError, UserWarning) as error:
         reason = str(error).splitlines()[0][:120]
         raise DataError(
-            f"'{path}' is no table of a label and {columns - 1} pixels from 0 to 255 ({reason})"
+            f"'{path}' is not a table of a label and {columns - 1} pixels from 0 to 255 ({reason})"
         ) from error
     if rows.shape[1] != columns:
         raise DataError(
-            f"'{path}' has {rows.shape[1]:,} columns, and a label and {columns - 1} pixels are {columns}"
+            f"'{path}' has {rows.shape[1]:,} columns, expected a label and {columns - 1} pixels: {columns}"
         )
     return rows

@@ -1,7 +1,7 @@
-"""Tars in a tar, or side by side in a folder, one for each class, read as one container.
+"""Several tars, inside one tar or in a folder, read as one container.
 
-ImageNet is published so: ILSVRC2012_img_train.tar holds a thousand tars nXXXXXXXX.tar of JPEGs. Only the
-headers of the tars that are wanted are read, and nothing is unpacked: a member is found by its place.
+ImageNet is published so: ILSVRC2012_img_train.tar contains a thousand tars nXXXXXXXX.tar of JPEGs. Only the
+headers of the selected tars are read, and nothing is unpacked.
 """
 
 import io
@@ -10,57 +10,57 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from kennel.data.sources.containers import Member, is_compressed, is_plain_tar, members_of_tar
-from kennel.data.sources.decode import MAX_FILE_BYTES
+from kennel.data.sources.containers import (
+    Container,
+    Member,
+    is_compressed,
+    is_plain_tar,
+    members_of_tar,
+    read_stored,
+)
 from kennel.errors import DataError
 
 
-class Stretch(NamedTuple):
-    """A plain tar that is a stretch of a file, or all of it."""
+class TarSlice(NamedTuple):
+    """A plain tar in a part of a file. `name`, without `.tar`, is the folder of its members."""
 
     name: str
-    """Its file name without `.tar`: the folder that its members are taken to lie in."""
     path: Path
     start: int
     size: int
 
 
-def tars_inside(path: Path, wanted: Callable[[str], bool]) -> list[Stretch]:
-    """The tars in the plain tar at `path` whose names without `.tar` are wanted, sorted by name.
-
-    Raises `DataError` where it is compressed or damaged.
-    """
+def tars_in_tar(path: Path, selected: Callable[[str], bool]) -> list[TarSlice]:
+    """The selected tars in a plain tar, by names without `.tar`, sorted. Raises `DataError`."""
     if not is_plain_tar(path):
         if is_compressed(path):
-            raise DataError(f"'{path}' is a compressed tar of tars, which is only read plain: uncompress it")
+            raise DataError(f"'{path}' is a compressed tar of tars, which is not supported: uncompress it")
         raise DataError(f"'{path}' cannot be read as a tar: it is damaged, or it is something else")
     with path.open("rb") as stream:
         return sorted(
-            Stretch(stem, path, member.where, member.size)
+            TarSlice(stem, path, member.where, member.size)
             for member in members_of_tar(stream, str(path))
-            if member.refusal is None and (stem := _stem(member.name)) is not None and wanted(stem)
+            if member.refusal is None and (stem := _stem(member.name)) is not None and selected(stem)
         )
 
 
-def tars_beside(folder: Path, wanted: Callable[[str], bool]) -> list[Stretch]:
-    """The same for the tars that lie in a folder."""
+def tars_in_folder(folder: Path, selected: Callable[[str], bool]) -> list[TarSlice]:
+    """The selected tars in a folder, by names without `.tar`, sorted."""
     return sorted(
-        Stretch(stem, path, 0, path.stat().st_size)
+        TarSlice(stem, path, 0, path.stat().st_size)
         for path in folder.iterdir()
-        if (stem := _stem(path.name)) is not None and wanted(stem) and path.is_file()
+        if (stem := _stem(path.name)) is not None and selected(stem) and path.is_file()
     )
 
 
-class NestedTars:
-    """The members of some tars as one container."""
+class NestedTars(Container):
+    """The members of some tars as one container; a member of nX.tar is named nX/member."""
 
-    def __init__(self, tars: Sequence[Stretch]) -> None:
-        """`tars` as `tars_inside` or `tars_beside` found them."""
+    def __init__(self, tars: Sequence[TarSlice]) -> None:
         self._tars = tars
         self._tar, self._where = array("l"), array("q")
 
     def members(self) -> Iterator[Member]:
-        """One pass over the headers of every tar; a member of nX.tar is called nX/member."""
         self._tar, self._where = array("l"), array("q")
         for number, tar in enumerate(self._tars):
             with tar.path.open("rb") as stream:
@@ -71,29 +71,19 @@ class NestedTars:
                     yield member._replace(name=f"{tar.name}/{member.name}", where=len(self._tar) - 1)
 
     def read(self, member: Member) -> bytes:
-        """The member's content."""
-        if member.size > MAX_FILE_BYTES:
-            raise DataError(f"the file has {member.size:,} bytes, more than {MAX_FILE_BYTES:,}")
         try:
             with self._tars[self._tar[member.where]].path.open("rb") as stream:
-                stream.seek(self._where[member.where])
-                content = stream.read(member.size)
+                return read_stored(stream, self._where[member.where], member.size)
         except OSError as error:
             raise DataError(f"it cannot be read ({error.strerror})") from error
-        if len(content) != member.size:
-            raise DataError("the archive ends before the file does")
-        return content
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 class _Window(io.RawIOBase):
-    """A stretch of a file, read as if it were a file."""
+    """A part of a file, read like a file."""
 
     mode = "rb"
 
-    def __init__(self, stream: IO[bytes], tar: Stretch) -> None:
+    def __init__(self, stream: IO[bytes], tar: TarSlice) -> None:
         self.name = f"{tar.name}.tar" if tar.start else str(tar.path)
         self._stream, self._start, self._size = stream, tar.start, tar.size
         self._at = 0
@@ -122,6 +112,6 @@ class _Window(io.RawIOBase):
 
 
 def _stem(name: str) -> str | None:
-    """`n02085620` of `any/n02085620.tar`, None of what is no tar."""
+    """`n02085620` of `any/n02085620.tar`; None if it is not a tar."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.stem if path.suffix == ".tar" else None

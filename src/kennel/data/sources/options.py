@@ -1,4 +1,4 @@
-"""What may be asked of `kennel data prepare`, checked once and told in one sentence where it cannot be."""
+"""The options of `kennel data prepare`."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -8,156 +8,137 @@ from typing import Any
 from kennel.data.sources.decode import MAX_PIXELS
 from kennel.errors import DataError
 
-WORDS = {
+_CHOICES = {
     "crop": ("none", "box"),
     "boxes": ("first", "all"),
     "fit": ("crop", "squash", "pad"),
     "resample": ("lanczos", "bicubic", "bilinear", "box", "nearest"),
-    "colour": ("auto", "rgb", "grey"),
+    "color": ("auto", "rgb", "grey"),
     "split": ("train", "val", "test", "all"),
     "classes": ("synset", "subset"),
 }
-"""What the options that are words may be."""
-
 _NUMBER = r"[-+]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})(?:[eE][-+]?\d{1,2})?"
 
-_SPELLED = {"colour": "color", "centre_crop": "center-crop"}
-"""Options whose name differs from that of the field, which `dataset.json` records."""
-
-_LEAST = {
-    "size": 1,
-    "limit": 1,
-    "workers": 1,
-    "centre_crop": 1,
-    "min_side": 0,
-    "max_pixels": 1,
-    "class_count": 1,
-}
-"""The least that numbers may be."""
+_MINIMA = dict.fromkeys(("size", "limit", "workers", "center_crop", "max_pixels", "class_count"), 1)
+_MINIMA["min_side"] = 0
+_RECORDED = {"color": "colour", "center_crop": "centre_crop"}
+"""Options that have another key in `dataset.json`."""
 
 
 def _option(name: str) -> str:
-    return _SPELLED.get(name, name.replace("_", "-"))
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a collection is cleaned and packed. Raises `DataError` on values that cannot be meant."""
+    """How a collection is cleaned and packed. Raises `DataError` for invalid values."""
 
     size: int | None = None
-    """Side of the packed images in pixels; None is 64 for photographs, and for others what they have."""
+    """Side of the packed images in pixels; None is 64 for photographs; other sets keep their size."""
     crop: str | None = None
-    """"box" crops to annotated boxes; None is "none", except for known sets that say otherwise."""
+    """"box" crops to annotated boxes; None is "none", or the known set's default."""
     boxes: str = "first"
-    """Which boxes of a photograph: the first, or each as an image of its own."""
-    centre_crop: int | None = None
-    """Cut out the centre square of this many pixels first; what is smaller is dropped."""
+    """Use the first box of an image, or "all" as separate images."""
+    center_crop: int | None = None
+    """First crop the center square of this many pixels; smaller images are dropped."""
     aspect: tuple[Fraction, Fraction] | None = None
-    """Least and greatest width / height of the crop, both included."""
+    """Lowest and highest width / height of the crop, inclusive."""
     min_side: int | None = None
-    """Least shorter side of the crop, in pixels of the source; None is half of `size`, where most of the
-    pictures have that, and 0 otherwise."""
+    """Shortest side of the crop in source pixels; None is half of `size` if most images have that, else 0."""
     fit: str = "crop"
-    """How a picture becomes square: its centre, squashed, or padded with black."""
+    """How an image becomes square: crop the center, squash it, or pad it with black."""
     resample: str = "lanczos"
-    """The filter; all of them but "nearest" are antialiased."""
-    colour: str = "auto"
-    """"auto" packs grey where every image is grey, RGB otherwise."""
+    """The filter; all but "nearest" are antialiased."""
+    color: str = "auto"
+    """"auto" packs one channel if every image is gray, else RGB."""
     limit: int | None = None
     """Keep this many images, drawn by `seed`; None keeps all."""
     seed: int = 0
     split: str | None = None
-    """Of a set that comes in parts; None is "train" where there is such a part, and all otherwise."""
+    """The part of a set; None is "train" if there is one, else all."""
     labels: str = "auto"
-    """Where classes come from: "auto" is a file of labels in the source, else its folders; "folders", "none",
-    or the path of a table of names and labels."""
+    """Where classes come from: "auto" is a label file in the source, else its folders; "folders"; "none"; or
+    the path of a table of names and labels."""
     levels: tuple[float, float] | None = None
-    """The values that become black and white in pictures of more than 8 bits; None are those in use."""
+    """The values that become black and white in images of more than 8 bits; None is the range in use."""
     background: tuple[int, int, int] = (255, 255, 255)
-    """What transparent pictures are composited on."""
+    """The color behind transparent images."""
     exclude: tuple[str, ...] = ()
     """Names to leave out: `class/file.jpg`, `file.jpg` or `file`."""
     keep_duplicates: bool | None = None
     """None drops images of equal pixels from photographs, and keeps them in idx, CIFAR and digits."""
     attribute: str | None = None
-    """CelebA: the attribute that makes the two classes."""
+    """CelebA: the attribute for two classes."""
     category: tuple[str, ...] = ()
-    """LSUN: the categories; none given are all that are at hand."""
+    """LSUN: the categories; empty for all that are found."""
     subset: tuple[str, ...] = ()
-    """ImageNet: names of WordNet, below which everything is taken; none given is everything."""
+    """ImageNet: names of WordNet whose synsets and those below are taken; empty for all."""
     classes: str = "synset"
     """ImageNet: a class for each synset, or for each name of `subset`."""
     class_count: int | None = None
-    """ImageNet: keep so many of the synsets that are there, drawn by `seed`; None keeps all."""
+    """ImageNet: keep this many of the synsets found, drawn by `seed`; None keeps all."""
     max_bad: float = 0.05
-    """More than this fraction of broken files stops the run."""
+    """Stop if more than this fraction of the files are broken."""
     max_pixels: int = MAX_PIXELS
-    """Files that announce more pixels are refused before they are decoded."""
+    """Files with more pixels are refused before decoding."""
     workers: int | None = None
-    """Threads; None is one per core. It changes no result."""
+    """Threads; None is one per core. The result does not depend on it."""
 
     def __post_init__(self) -> None:
-        for name, words in WORDS.items():
-            word = getattr(self, name)
-            if word not in words and not (name in ("crop", "split") and word is None):
+        for name, choices in _CHOICES.items():
+            choice = getattr(self, name)
+            if choice not in choices and not (name in ("crop", "split") and choice is None):
                 raise DataError(
-                    f"--{_option(name)} is '{word}': it can be {', '.join(words[:-1])} or {words[-1]}"
+                    f"{_option(name)} is '{choice}': it can be {', '.join(choices[:-1])} or {choices[-1]}"
                 )
-        for name, least in _LEAST.items():
+        for name, least in _MINIMA.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise DataError(f"--{_option(name)} is {value}: it must be at least {least}")
+                raise DataError(f"{_option(name)} is {value}: it must be at least {least}")
         if self.size is not None and self.size > 4096:
             raise DataError(f"--size is {self.size}: images of at most 4096 pixels a side can be packed")
         if self.aspect is not None and not 0 < self.aspect[0] <= self.aspect[1]:
             low, high = (float(end) for end in self.aspect)
-            raise DataError(f"--aspect {low:g}:{high:g} holds nothing: give the smaller one first, above 0")
-        if self.centre_crop is not None and self.crop == "box":
+            raise DataError(f"--aspect {low:g}:{high:g} is empty: give the smaller one first, above 0")
+        if self.center_crop is not None and self.crop == "box":
             raise DataError(
-                "--center-crop and --crop box are two crops: give one, and --crop none with the first"
+                "--center-crop excludes --crop box: give one of them, --center-crop with --crop none"
             )
         if self.levels is not None and not self.levels[0] < self.levels[1]:
             low, high = self.levels
-            raise DataError(f"--range {low:g}:{high:g} holds nothing: give the value of black first")
+            raise DataError(f"--range {low:g}:{high:g} is empty: give the value of black first")
         if self.classes == "subset" and not self.subset:
             raise DataError("--classes subset makes a class of each name of --subset: give names there")
         if self.classes == "subset" and self.class_count is not None:
             raise DataError(
-                "--class-count draws synsets, and --classes subset makes no class of a synset: leave one out"
+                "--class-count draws synsets, but with --classes subset these are not classes: leave one out"
             )
         if not 0 <= self.max_bad <= 1:
             raise DataError(f"--max-bad is {self.max_bad:g}: give a share between 0% and 100%")
 
     @property
     def part(self) -> str:
-        """The part of a published set: "train" where nothing is asked for."""
+        """The split of a published set, by default "train"."""
         return self.split or "train"
 
-    def of_known_sets(self) -> tuple[str, ...]:
-        """The names of the options given that only some known sets understand."""
-        given = {
-            "split": self.split is not None,
-            "attribute": self.attribute is not None,
-            "category": bool(self.category),
-            "subset": bool(self.subset),
-            "classes": self.classes != "synset",
-            "class_count": self.class_count is not None,
-        }
-        return tuple(name for name, is_given in given.items() if is_given)
+    def set_specific(self) -> tuple[str, ...]:
+        """The names of the given options that only some known sets support."""
+        names = ("split", "attribute", "category", "subset", "classes", "class_count")
+        return tuple(name for name in names if getattr(self, name) not in (None, (), "synset"))
 
     def to_json(self) -> dict[str, Any]:
-        """The options as they are recorded in `dataset.json`."""
-        record = asdict(self)
+        """The options as recorded in `dataset.json`."""
+        record = {_RECORDED.get(name, name): value for name, value in asdict(self).items()}
         record["aspect"] = [str(end) for end in self.aspect] if self.aspect else None
         for name in ("exclude", "category", "subset", "background"):
             record[name] = list(record[name])
         record["levels"] = list(self.levels) if self.levels else None
-        del record["workers"]  # it changes nothing in the result
+        del record["workers"]  # the result does not depend on it
         return record
 
 
 def parse_aspect(text: str) -> tuple[Fraction, Fraction]:
-    """`0.8:1.25` or `4/5:5/4` as exact fractions, so that a crop on the border is not lost to rounding."""
+    """Parses `0.8:1.25` or `4/5:5/4` to exact fractions, so that rounding drops no crop on the border."""
     try:
         low, high = (Fraction(end.strip()) for end in text.split(":"))
     except (ValueError, ZeroDivisionError) as error:
@@ -168,40 +149,37 @@ def parse_aspect(text: str) -> tuple[Fraction, Fraction]:
 
 
 def parse_levels(text: str) -> tuple[float, float]:
-    """`0:4095` as the values of black and white."""
+    """Parses `0:4095` to the values of black and white."""
     match = re.fullmatch(rf"\s*({_NUMBER})\s*:\s*({_NUMBER})\s*", text)
     if not match:
         raise DataError(f"--range is '{text}': give the values of black and white, such as 0:4095")
     return float(match[1]), float(match[2])
 
 
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """`white`, `black` or `#rrggbb` as red, green and blue."""
-    named = {"white": (255, 255, 255), "black": (0, 0, 0), "grey": (128, 128, 128), "gray": (128, 128, 128)}
-    word = text.strip().lower()
+def parse_color(text: str) -> tuple[int, int, int]:
+    """Parses `white`, `black`, `gray` or `#rrggbb` to red, green and blue."""
+    named = {"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)}
+    word = text.strip().lower().replace("grey", "gray")
     if word in named:
         return named[word]
     if not re.fullmatch(r"#[0-9a-f]{6}", word):
-        raise DataError(f"--background is '{text}': give white, black, grey or a color such as #1e90ff")
+        raise DataError(f"--background is '{text}': give white, black, gray or a color such as #1e90ff")
     red, green, blue = bytes.fromhex(word[1:])
     return red, green, blue
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:
-    """`dogs, cats` as its names, in order, without repetition."""
+    """Parses `dogs, cats` to its names, in order, without repetition."""
     names = [name.strip() for name in (text or "").split(",")]
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def parse_share(text: str) -> float:
-    """`50%`, `50` or `0.5` as a fraction of one: a number above 1 is a percentage, one below 1 a fraction.
-
-    Raises `DataError` for anything else, and for a bare `1`, which could be either.
-    """
+    """Parses `50%`, `50` or `0.5` to a fraction; above 1 is a percentage, a bare `1` is ambiguous."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
     share = float(match[1]) if match else -1.0
     if match and not match[2] and share == 1:
-        raise DataError(f"--max-bad is '{text}', which may mean either: give 1% or 100%")
+        raise DataError(f"--max-bad is '{text}', which is ambiguous: give 1% or 100%")
     if match and (match[2] or share > 1):
         share /= 100
     if not 0 <= share <= 1:

@@ -1,15 +1,16 @@
-"""CIFAR's archive for Python is made of pickles: the one place where kennel reads any, and only as data.
+"""Reads the pickles in CIFAR's Python archive as data; kennel reads no others.
 
-A pickle is a program. Before it is run its operations are gone through: those that CIFAR's files need are
-allowed and no others, and their count and numbers are bounded. The names that it may call are then those by
-which NumPy's arrays and Python 3's bytes are written, and they mean functions of this file, which take notes
-and do nothing. Whatever else it names is refused; nothing that it names is ever imported or called.
+A pickle is a program. First its operations are checked: only those that CIFAR's files need are allowed, in
+bounded numbers. Then it is loaded with replacements for the names that NumPy arrays and Python 3 bytes use;
+the replacements are in this file and only record data. Other names are refused. Nothing that a pickle names
+is imported or called.
 """
 
 import io
 import pickle
 import pickletools
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,31 +35,31 @@ _OPERATIONS = frozenset(
     )
 )
 _TUPLES = frozenset(("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"))
-_MOST_OPERATIONS, _MOST_TUPLES = 1 << 20, 12_000
-"""10,000 pictures need a tenth of the first. Python takes the hash of tuples within tuples by recursion
-without a limit, which is why these are few: Python 3 writes one for each file's name."""
-_PLACES = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
-"""Operations that name a place to keep something in: all places below it are made."""
+_MAX_OPERATIONS, _MAX_TUPLES = 1 << 20, 12_000
+"""10,000 images need a tenth of the operations. Tuples are few because Python hashes nested tuples by
+unlimited recursion; Python 3 writes one for each file name."""
+_MEMO_OPERATIONS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+"""Operations with a memo index: memory is allocated for all smaller indices."""
 
 
 class _Name:
-    """What stands for a name: it can be called, and nothing about it can be changed."""
+    """The replacement of a name: callable and immutable."""
 
-    __slots__ = ("_does",)
+    __slots__ = ("_function",)
 
-    def __init__(self, does: Callable[..., Any]) -> None:
-        self._does = does
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
 
-    def __call__(self, *given: Any) -> Any:
-        return self._does(*given)
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        """Where this were missing, an unpickler would set attributes of a function instead."""
-        raise DataError("it changes what it may only call")
+        """Needed because an unpickler would otherwise set attributes."""
+        raise DataError("it changes a name that it may only call")
 
 
 class _Array:
-    """What is written of an array; `value` makes it one."""
+    """The pickled state of an array; `value` converts it."""
 
     def __init__(self) -> None:
         self.state: Any = None
@@ -67,7 +68,7 @@ class _Array:
         self.state = state
 
     def value(self) -> npt.NDArray[np.uint8]:
-        """The array of unsigned bytes. Raises `DataError` where it is another, or its parts do not fit."""
+        """The array of unsigned bytes. Raises `DataError` for another type or inconsistent parts."""
         match self.state:
             case (
                 int(),
@@ -80,62 +81,55 @@ class _Array:
             case _:
                 raise DataError("an array in it is not written as NumPy writes them")
         if kind.name not in ("u1", "uint8", "|u1") or len(shape) > 4:
-            raise DataError("an array in it is not one of unsigned bytes")
+            raise DataError("an array in it does not have unsigned bytes")
         if not all(type(side) is int and 0 <= side <= MAX_BYTES for side in shape):
-            raise DataError("an array in it has a shape that none can have")
-        count = 1
-        for side in shape:
-            count *= side
+            raise DataError("an array in it has an impossible shape")
+        count = prod(shape)
         if count != len(content):
             raise DataError(f"an array in it announces {count:,} bytes and has {len(content):,}")
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if columns_first else "C")
 
 
 class _Kind:
-    """What is written of a dtype: its name, and a state that says nothing of bytes."""
+    """The pickled state of a dtype: its name; the rest does not matter for bytes."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         self.name = name.decode("latin1") if isinstance(name, bytes) else name
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like."""
-
-
-def _array(*_: Any) -> _Array:
-    return _Array()
+        """Ignores byte order and the like."""
 
 
 def _latin1(text: Any, encoding: Any) -> bytes:
-    """How protocol 2 of Python 3 writes bytes."""
+    """Protocol 2 of Python 3 writes bytes so."""
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise DataError("it encodes text otherwise than bytes are written")
+        raise DataError("it encodes text in another way than bytes are written")
     return text.encode("latin1")
 
 
 _NAMES = {
-    ("numpy.core.multiarray", "_reconstruct"): _Name(_array),
-    ("numpy._core.multiarray", "_reconstruct"): _Name(_array),
-    ("numpy", "ndarray"): _Name(_array),
+    ("numpy.core.multiarray", "_reconstruct"): _Name(lambda *_: _Array()),
+    ("numpy._core.multiarray", "_reconstruct"): _Name(lambda *_: _Array()),
+    ("numpy", "ndarray"): _Name(lambda *_: _Array()),
     ("numpy", "dtype"): _Name(_Kind),
     ("_codecs", "encode"): _Name(_latin1),
 }
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """An unpickler for which only `_NAMES` exist."""
+    """An unpickler that only finds `_NAMES`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for the name. Raises `DataError` for any other: it would be a program."""
         if (module, name) not in _NAMES:
-            asked = printable(f"{module[:60]}.{name[:60]}")
-            raise DataError(f"it asks for {asked}, and it may only hold arrays, bytes and numbers")
+            refused = printable(f"{module[:60]}.{name[:60]}")
+            raise DataError(f"it uses {refused}, but it may only hold arrays, bytes and numbers")
         return _NAMES[module, name]
 
 
 def read_arrays(content: bytes) -> dict[str, Any]:
-    """The dictionary that a pickle holds, its keys as text, its arrays as uint8; nothing in it is executed.
+    """The dictionary in a pickle, with text keys and uint8 arrays; nothing in it is executed.
 
-    Raises `DataError`, a reason that does not name the file, for anything but dictionaries, lists, tuples,
+    Raises `DataError` with a reason, without the file's name, for anything but dictionaries, lists, tuples,
     bytes, text, integers and arrays of unsigned bytes.
     """
     if len(content) > MAX_BYTES:
@@ -145,29 +139,29 @@ def read_arrays(content: bytes) -> dict[str, Any]:
         found = _RestrictedUnpickler(io.BytesIO(content), encoding="bytes").load()
     except DataError:
         raise
-    except Exception as error:  # hostile bytes make an unpickler raise anything at all
-        raise DataError(f"it is damaged, or no pickle of arrays ({type(error).__name__})") from error
+    except Exception as error:  # damaged files make an unpickler raise nearly anything
+        raise DataError(f"it is damaged or not a pickle of arrays ({type(error).__name__})") from error
     if not isinstance(found, dict):
-        raise DataError("it holds no dictionary")
-    return {_text(key): one.value() if isinstance(one, _Array) else one for key, one in found.items()}
+        raise DataError("it is not a dictionary")
+    return {_text(key): value.value() if isinstance(value, _Array) else value for key, value in found.items()}
 
 
 def _check_operations(content: bytes) -> None:
-    """Goes through the program without running it. Raises `DataError` where it is more than data."""
+    """Checks the program without running it. Raises `DataError` if it is more than data."""
     tuples = 0
     for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
         tuples += operation.name in _TUPLES
         if operation.name not in _OPERATIONS:
-            raise DataError(f"it has the operation {operation.name}, which no set of arrays needs")
-        if number > _MOST_OPERATIONS or tuples > _MOST_TUPLES:
-            raise DataError("it has more operations than a set of arrays needs")
-        if operation.name in _PLACES and not 0 <= int(argument or 0) <= number:
-            raise DataError(f"it keeps something in place {argument:,} of {number:,}")
+            raise DataError(f"it has the operation {operation.name}, which arrays do not need")
+        if number > _MAX_OPERATIONS or tuples > _MAX_TUPLES:
+            raise DataError("it has more operations than arrays need")
+        if operation.name in _MEMO_OPERATIONS and not 0 <= int(argument or 0) <= number:
+            raise DataError(f"it uses memo index {argument:,} after {number:,} operations")
 
 
 def _text(key: Any) -> str:
     if isinstance(key, bytes):
         return key.decode("latin1")
     if not isinstance(key, str):
-        raise DataError("a key of its dictionary is no text")
+        raise DataError("a key of its dictionary is not text")
     return key

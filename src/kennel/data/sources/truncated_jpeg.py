@@ -1,8 +1,8 @@
-"""How much of a JPEG that is cut short can be decoded, and that part of it.
+"""Decodes the intact part of a truncated JPEG and measures its share.
 
-What is missing is filled with two different tails, and the picture is decoded with each. Pixels that are the
-same in both come from what is there; the first that differs, in the order in which blocks are stored, is
-where the file ends. So the measure does not take gray or black for missing.
+The file is decoded twice, completed with two different tails. Pixels that are equal in both come from the
+file; the first difference, in the stored order of blocks, is where the file ends. So gray or black areas do
+not count as missing.
 """
 
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 LEAST_DECODED = 0.95
-"""A JPEG of which at least this share was decoded is kept."""
+"""The least decoded share of a JPEG that is kept."""
 
 _BLOCK = 8
 _END = b"\xff\xd9"
@@ -20,11 +20,7 @@ _TAILS = (bytes(64), b"\xa5\x3c\x5a\xc3" * 16)
 
 
 def rescued(data: bytes) -> tuple[Image.Image, float]:
-    """The rows that are whole, and the share of the picture (0 to 1) that could be decoded.
-
-    A progressive JPEG is stored in passes over the whole picture: one that lacks a pass counts as 0. Raises
-    what Pillow raises.
-    """
+    """The complete rows, and the decoded share (0 to 1); 0 for a progressive JPEG that lacks a pass."""
     data = data.rstrip(b"\xff")
     one, other = (_decoded(data + tail + _END) for tail in _TAILS)
     width, height = one.size
@@ -47,7 +43,7 @@ def _decoded(data: bytes) -> Image.Image:
 
 
 def _all_passes(data: bytes) -> bool:
-    """Whether the passes that begin in a progressive JPEG give every coefficient its last bit."""
+    """Whether the passes in a progressive JPEG cover the last bit of every coefficient."""
     components: set[int] = set()
     exact: set[tuple[int, int]] = set()
     for marker, body in _segments(data):
@@ -64,7 +60,7 @@ def _all_passes(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The marker and content of each segment of a JPEG; what is coded between them is passed over."""
+    """The marker and content of each segment of a JPEG, without the entropy-coded data."""
     place = 2
     while (place := data.find(b"\xff", place)) >= 0 and place + 4 <= len(data):
         marker = data[place + 1]

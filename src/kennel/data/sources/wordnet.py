@@ -1,8 +1,8 @@
-"""The part of WordNet's nouns that names what ImageNet's pictures show.
+"""The WordNet nouns of ImageNet's classes.
 
-ImageNet names a class by a wnid, "n" and the offset of a noun in WordNet 3.0 (Miller 1995). The table in
-`wordnet_nouns.tsv` has all animals, and what else the 1,000 classes of ILSVRC2012 lie below; it is made by
-`scripts/wordnet_table.py`, and `wordnet_licence.txt` beside it is the licence of WordNet.
+ImageNet names a class by a wnid: "n" and the offset of a noun in WordNet 3.0 (Miller 1995). The table
+`wordnet_nouns.tsv` has all animals, and the nouns above the 1,000 classes of ILSVRC2012. It is made by
+`scripts/wordnet_table.py`; `wordnet_licence.txt` is WordNet's license.
 """
 
 import difflib
@@ -17,7 +17,7 @@ from kennel.errors import DataError, UnknownNameError
 WNID = re.compile(r"n\d{8}")
 TABLE = Path(__file__).with_name("wordnet_nouns.tsv")
 
-# WordNet's own rules for the plurals of nouns (morphy); the irregular ones are in the table.
+# WordNet's rules for regular plurals (morphy); irregular plurals are in the table.
 _ENDINGS = (
     *(("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh")),
     *(("men", "man"), ("ies", "y")),
@@ -26,20 +26,21 @@ _ENDINGS = (
 
 @dataclass
 class WordNetNouns:
-    """A table of synsets. Spelling is indifferent to capitals, and spaces are underscores."""
+    """A table of synsets. Names are case-insensitive, with underscores for spaces.
+
+    `lemmas` maps each wnid to its words, the first of which is the synset's name; `parents` maps it to the
+    wnids directly above; `plurals` maps irregular plurals to their singulars.
+    """
 
     lemmas: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Each wnid to its words; the first is what the synset is called."""
     parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Each wnid to the wnids directly above it."""
     plurals: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Irregular plurals to their singulars."""
 
     def __post_init__(self) -> None:
-        self._called: dict[str, list[str]] = {}
+        self._first: dict[str, list[str]] = {}
         self._any: dict[str, list[str]] = {}
         for wnid, words in self.lemmas.items():
-            self._called.setdefault(words[0].lower(), []).append(wnid)
+            self._first.setdefault(words[0].lower(), []).append(wnid)
             for word in dict.fromkeys(word.lower() for word in words):
                 self._any.setdefault(word, []).append(wnid)
         self._children: dict[str, list[str]] = {}
@@ -48,32 +49,31 @@ class WordNetNouns:
                 self._children.setdefault(parent, []).append(wnid)
 
     def find(self, name: str) -> str:
-        """The wnid that a word in singular or plural means, or the wnid that it is.
+        """The wnid of a word in singular or plural; a wnid is returned as it is.
 
-        A word means the synset that is called so (its first word), before any that also has it as another:
-        `cat` is the true cat and not the big cat. Raises `UnknownNameError` with the nearest word, and
-        `DataError` where the word alone does not say which synset is meant.
+        A synset's first word has precedence over its other words: `cat` is the true cat and not the big cat.
+        Raises `UnknownNameError` with the nearest word, and `DataError` if the word is ambiguous.
         """
         if WNID.fullmatch(name):
             return name
         word = "_".join(name.lower().split())
-        for words in (self._called, self._any):
+        for words in (self._first, self._any):
             for form in self._forms(word):
                 if form in words:
-                    return self._only(name, words[form])
+                    return self._unambiguous(name, words[form])
         raise UnknownNameError(f"there is no synset '{name}' of ImageNet: {self._nearest(word)}")
 
     def below(self, wnid: str) -> set[str]:
-        """The synset and everything below it."""
-        found, waiting = {wnid}, [wnid]
-        while waiting:
-            new = [child for child in self._children.get(waiting.pop(), ()) if child not in found]
+        """The synset and all synsets below it."""
+        found, queue = {wnid}, [wnid]
+        while queue:
+            new = [child for child in self._children.get(queue.pop(), ()) if child not in found]
             found.update(new)
-            waiting += new
+            queue += new
         return found
 
     def label(self, wnid: str) -> str:
-        """`n02085620-Chihuahua`, as Stanford Dogs has it; the wnid alone where it is not in the table."""
+        """`n02085620-Chihuahua`, as in Stanford Dogs; only the wnid if it is not in the table."""
         return f"{wnid}-{self.lemmas[wnid][0]}" if wnid in self.lemmas else wnid
 
     def _forms(self, word: str) -> tuple[str, ...]:
@@ -84,31 +84,28 @@ class WordNetNouns:
         irregular = (f"{start}_{form}".removeprefix("_") for form in self.plurals.get(last, ()))
         return word, *irregular, *regular
 
-    def _only(self, name: str, wnids: list[str]) -> str:
+    def _unambiguous(self, name: str, wnids: list[str]) -> str:
         if len(wnids) == 1:
             return wnids[0]
         known = "; ".join(
             f"{wnid} ({', '.join(self.lemmas[parent][0] for parent in self.parents[wnid])})" for wnid in wnids
         )
-        raise DataError(f"'{name}' means several synsets: give the wnid of one, {known}")
+        raise DataError(f"'{name}' is the name of several synsets: give the wnid of one, {known}")
 
     def _nearest(self, word: str) -> str:
         forms = self._forms(word)
-        near = [match for form in forms for match in difflib.get_close_matches(form, self._any, n=1)]
-        if not near:
+        matches = [match for form in forms for match in difflib.get_close_matches(form, self._any, n=1)]
+        if not matches:
             return "give nouns of WordNet, such as dogs or terrier, or wnids, such as n02084071"
 
-        def likeness(match: str) -> float:
+        def similarity(match: str) -> float:
             return max(difflib.SequenceMatcher(None, form, match).ratio() for form in forms)
 
-        return f"did you mean '{max(near, key=likeness)}'?"
+        return f"did you mean '{max(matches, key=similarity)}'?"
 
 
 def read_table(lines: Iterable[str]) -> WordNetNouns:
-    """The table from its lines: wnid, wnids above, words, irregular plurals, with tabs between them.
-
-    What begins with `#` is a remark; several in one place have spaces between them.
-    """
+    """Parses lines of wnid, parents, words, irregular plurals, separated by tabs; `#` begins a comment."""
     lemmas, parents = {}, {}
     plurals: dict[str, tuple[str, ...]] = {}
     for line in lines:
@@ -125,6 +122,5 @@ def read_table(lines: Iterable[str]) -> WordNetNouns:
 
 @cache
 def nouns() -> WordNetNouns:
-    """The table that kennel carries."""
     with TABLE.open(encoding="utf-8") as stream:
         return read_table(stream)
