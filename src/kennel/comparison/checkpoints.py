@@ -38,11 +38,9 @@ SingularValues = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class CheckpointScores:
-    """The measurements of one checkpoint.
-
-    `epoch` is None if the run does not record the size of its set. `distance` is the mean distance of a
-    sample to its nearest other sample, in pixel values of [-1, 1], as in `monitor.diversity`.
-    """
+    """The measurements of one checkpoint. `epoch` is None if the run does not record the size of its set.
+    `distance` is the mean distance of a sample to its nearest other sample, in pixel values of [-1, 1], as in
+    `monitor.diversity`."""
 
     images_seen: int
     epoch: float | None
@@ -52,7 +50,6 @@ class CheckpointScores:
     grid: PixelArray
 
     def title(self) -> str:
-        """The training progress in words."""
         images = f"{self.images_seen:,} images"
         return images if self.epoch is None else f"epoch {self.epoch:.4g} ({images})"
 
@@ -103,7 +100,6 @@ def load_checkpoints(
 def evaluate_checkpoint(
     loaded: LoadedRun, networks: Networks, wanted: ComparisonSettings, on_progress: Callable[[int, int], None]
 ) -> CheckpointScores:
-    """Samples, scores and measures one checkpoint."""
     seed = wanted.settings.seed
     samples = loaded.samples(wanted.count, seed, wanted.truncation)
     name = f"{loaded.folder.path} at {loaded.images_seen:,} images"

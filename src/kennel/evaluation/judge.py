@@ -40,11 +40,9 @@ DEFAULT_COUNT = 10_000  # The default maximum number of images: Kaggle's number
 
 
 class Evaluator:
-    """A reference set and an extractor. The features of the reference are kept between calls.
-
-    Attributes: `reference`, `extractor`, `held_out`; `notes`, sentences about the cache and skipped metrics;
-    `context`, the data behind the last scores (None before the first call), for plots.
-    """
+    """A reference set and an extractor. The features of the reference are kept between calls. Attributes:
+    `reference`, `extractor`, `held_out`; `notes`, sentences about the cache and skipped metrics; `context`,
+    the data behind the last scores (None before the first call), for plots."""
 
     def __init__(
         self,

@@ -156,7 +156,6 @@ def _warnings(judgement: Score) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that compute a score."""
     return {
         "kennel": __version__,
         "torch": torch.__version__,

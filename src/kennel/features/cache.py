@@ -11,10 +11,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -23,7 +21,7 @@ from kennel.data.sources.npy import open_npy
 from kennel.distributed import all_gather_ints
 from kennel.features.base import Extractor
 from kennel.features.extract import BATCH, FloatRows, Progress, contribute, extract_rows, feature_batches
-from kennel.features.moments import Moments, MomentsAccumulator, moments
+from kennel.features.moments import IndexArray, Moments, MomentsAccumulator, moments
 from kennel.storage.atomic_io import atomic_file
 from kennel.storage.cache import cache_folder
 
@@ -37,7 +35,7 @@ class ReferenceFeatures:
 
     features: FloatRows
     moments: Moments
-    predictions: npt.NDArray[np.int64] | None = None
+    predictions: IndexArray | None = None
 
 
 def feature_key(images: ImageSource, extractor: Extractor) -> str:
@@ -72,13 +70,12 @@ def reference_features(
     on_progress: Progress | None = None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> ReferenceFeatures:
-    """Features and moments of all `images`: from the cache, else computed and stored there.
-
-    A damaged cache entry is reported to `on_note` and computed again. A cache that cannot be written is
-    reported too, and the features stay in memory. With `shared`, rank 0 calls this and the others
-    `contribute_reference`.
-    """
-    found, stem, shape = None, None, (len(images), extractor.dimension)
+    """Features and moments of all `images`: from the cache, else computed and stored there. A damaged cache
+    entry is reported to `on_note` and computed again. A cache that cannot be written is reported too, and the
+    features stay in memory. With `shared`, rank 0 calls this and the others `contribute_reference`."""
+    found: ReferenceFeatures | None = None
+    stem: Path | None = None
+    shape = (len(images), extractor.dimension)
     if cached:
         stem = _stem(images, extractor)
         try:
@@ -140,7 +137,7 @@ def _fill(
         digest = _digest(temporary)
     statistics = accumulator.moments()
     metadata = {"features_blake2b": digest, "count": str(statistics.count), "set": images.name}
-    tensors: dict[str, npt.NDArray[Any]] = {"mean": statistics.mean, "covariance": statistics.covariance}
+    tensors: dict[str, np.ndarray] = {"mean": statistics.mean, "covariance": statistics.covariance}
     if predictions:
         tensors["predictions"] = np.concatenate(predictions)
     with atomic_file(stem.with_suffix(".safetensors")) as temporary:

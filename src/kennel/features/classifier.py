@@ -17,24 +17,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import (
-    DTYPES,
-    EXTRACTORS,
-    Extracted,
-    Extractor,
-    FeaturesAndLogits,
-    Precision,
-    extract_in_chunks,
-)
+from kennel.features.base import DTYPES, EXTRACTORS, ChunkedExtractor, Logits, Precision
 from kennel.features.resize import half_pixel_bilinear
 from kennel.features.weights import State, find_file, tensors_digest, weights_folder
-from kennel.shapes import Pixels
+from kennel.shapes import Features, Pixels
 from kennel.storage.untrusted import UntrustedError, parse_json
 
 DIMENSION = 128
 SMALLEST, LARGEST = 8, 64  # Sides in pixels that the network supports
 FIRST_WIDTH, WIDEST, LAST_SIDE = 16, 128, 8
-CPU_CHUNK = 64
 METADATA_KEY = "kennel_classifier"
 FORMAT = 1
 
@@ -43,11 +34,9 @@ Maps = Float[Tensor, "batch channels height width"]
 
 @dataclass(frozen=True)
 class ClassifierFacts:
-    """The training record in a classifier's file.
-
-    `classes`, their names by label; `channels` and `size` of the images; `accuracy` on the `held_out` images;
-    `count` of all images of the set and its `fingerprint`; `epochs`, `seed` and kennel's `version`.
-    """
+    """The training record in a classifier's file. `classes`, their names by label; `channels` and `size` of
+    the images; `accuracy` on the `held_out` images; `count` of all images of the set and its `fingerprint`;
+    `epochs`, `seed` and kennel's `version`."""
 
     classes: tuple[str, ...]
     channels: int
@@ -68,10 +57,8 @@ class ClassifierFacts:
 
 class ClassifierNetwork(nn.Module):
     """3x3 convolutions with batch norm and ReLU, halved until the side is 8 or less, then two linear layers.
-
     Each halving doubles the channels, from 16 to at most 128. For 28x28 gray in 10 classes: 0.5 million
-    parameters.
-    """
+    parameters."""
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         """For (batch, `channels`, `size`, `size`) in [-1, 1]."""
@@ -125,12 +112,13 @@ def as_channels(
 
 
 @EXTRACTORS.register("classifier")
-class Classifier(Extractor):
+class Classifier(ChunkedExtractor):
     """The penultimate layer (128) and the logits of a classifier trained by kennel. Also has `facts`, the
     training record."""
 
     name = "classifier"
     dimension = DIMENSION
+    cpu_chunk = 64
     resize = (
         "the size and channels of the classifier's own set: that size untouched, another one by bilinear "
         "(half-pixel centres, no antialias), (x - 127.5) / 127.5"
@@ -181,11 +169,7 @@ class Classifier(Extractor):
         state, facts = read_classifier(weights)
         return cls(state, facts, **options)
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features and logits on the CPU; see `Extractor.extract`."""
-        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
-
-    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
         images = as_channels(half_pixel_bilinear(pixels, self.facts.size), self.facts.channels)
         images = scaled(images).to(DTYPES[self.precision], memory_format=torch.channels_last)
         features, logits = self.network(images)

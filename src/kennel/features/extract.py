@@ -19,6 +19,7 @@ from kennel.data.images import ImageSource, batch_starts
 from kennel.distributed import all_gather_ints, rank, receive_from, send_to_rank_0, world_size
 from kennel.errors import JudgementError, RankError
 from kennel.features.base import Extractor
+from kennel.features.moments import IndexArray
 
 Progress: TypeAlias = Callable[[int, int], None]  # `report(images done, images in all)`
 FloatRows = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ class FeatureRows:
     logits: FloatRows | None
 
 
-def choose_rows(total: int, count: int, seed: int) -> npt.NDArray[np.int64] | None:
+def choose_rows(total: int, count: int, seed: int) -> IndexArray | None:
     """A random subset of `count` of `total` images, in set order; None for all of them."""
     if count == total:
         return None
@@ -45,17 +46,15 @@ def choose_rows(total: int, count: int, seed: int) -> npt.NDArray[np.int64] | No
 def feature_batches(
     images: ImageSource,
     extractor: Extractor,
-    rows: npt.NDArray[np.int64] | None = None,
+    rows: IndexArray | None = None,
     *,
     batch: int = BATCH,
     shared: bool = False,
     on_progress: Progress | None = None,
 ) -> Iterator[FeatureRows]:
-    """Features of the chosen `rows` (all if None), one batch at a time.
-
-    With `shared`, rank 0 calls this and the others `contribute`. Raises `JudgementError` if a feature is not
-    finite, or the set changes during the pass.
-    """
+    """Features of the chosen `rows` (all if None), one batch at a time. With `shared`, rank 0 calls this and
+    the others `contribute`. Raises `JudgementError` if a feature is not finite, or the set changes during the
+    pass."""
     wanted, done = len(images) if rows is None else len(rows), 0
     for part in _batches(images, extractor, rows, batch, shared):
         raise_if_cancelled()
@@ -70,7 +69,7 @@ def feature_batches(
 def contribute(
     images: ImageSource,
     extractor: Extractor,
-    rows: npt.NDArray[np.int64] | None = None,
+    rows: IndexArray | None = None,
     *,
     batch: int = BATCH,
 ) -> None:
@@ -80,7 +79,7 @@ def contribute(
 
 
 def _batches(
-    images: ImageSource, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int, shared: bool
+    images: ImageSource, extractor: Extractor, rows: IndexArray | None, batch: int, shared: bool
 ) -> Iterator[FeatureRows]:
     """The batches in order on rank 0; the other ranks get none."""
     ranks, own_rank = (world_size(), rank()) if shared else (1, 0)
@@ -98,7 +97,7 @@ def _batches(
 def _own_batches(
     images: ImageSource,
     extractor: Extractor,
-    rows: npt.NDArray[np.int64] | None,
+    rows: IndexArray | None,
     starts: range,
     batch: int,
     ranks: int,
@@ -147,7 +146,7 @@ def _gathered(own: FeatureRows | None, dimension: int) -> Iterator[FeatureRows]:
 
 
 def _check_ranks_agree(
-    images: ImageSource, extractor: Extractor, rows: npt.NDArray[np.int64] | None, batch: int
+    images: ImageSource, extractor: Extractor, rows: IndexArray | None, batch: int
 ) -> None:
     """Raises `RankError` on all ranks if one has other images, rows or another extractor."""
     chosen = "" if rows is None else hashlib.blake2b(rows.tobytes()).hexdigest()
@@ -164,7 +163,7 @@ def _check_ranks_agree(
 def extract_rows(
     images: ImageSource,
     extractor: Extractor,
-    rows: npt.NDArray[np.int64] | None = None,
+    rows: IndexArray | None = None,
     *,
     batch: int = BATCH,
     shared: bool = False,

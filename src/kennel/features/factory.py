@@ -86,7 +86,6 @@ def choose_extractor(
 
 
 def _named_by(weights: Path) -> str:
-    """The extractor whose weights have this file name."""
     kinds = [kind for kind in PREFERENCE if issubclass(kind, NetworkExtractor)]
     for kind in kinds:
         if weights.name in (kind.published.stored, *kind.published.names):

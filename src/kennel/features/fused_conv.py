@@ -23,13 +23,9 @@ _ATTRIBUTES: dict[Activation, tuple[str, list[float]]] = {
 
 
 class FusedConv2d(nn.Conv2d):
-    """`activation(conv(maps) + added)` of (batch, channels, height, width).
-
-    After `pack` it is for inference: with gradients, or a dtype other than that of the packed weights, the
-    plain operations run.
-
-    Attributes: `activation`; `packed`, the weights in oneDNN's layout, None before `pack`.
-    """
+    """`activation(conv(maps) + added)` of (batch, channels, height, width). After `pack` it is for inference:
+    with gradients, or a dtype other than that of the packed weights, the plain operations run. Attributes:
+    `activation`; `packed`, the weights in oneDNN's layout, None before `pack`."""
 
     activation: Activation = "none"
     packed: Tensor | None = None

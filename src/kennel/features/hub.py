@@ -18,16 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import (
-    DTYPES,
-    EXTRACTORS,
-    Extracted,
-    Extractor,
-    FeaturesAndLogits,
-    Precision,
-    as_rgb,
-    extract_in_chunks,
-)
+from kennel.features.base import DTYPES, EXTRACTORS, ChunkedExtractor, Logits, Precision, as_rgb
 from kennel.features.hub_cache import (
     CLIP_BASE_32,
     CONFIG,
@@ -46,7 +37,6 @@ from kennel.shapes import Features, Pixels
 from kennel.storage.hashing import file_sha256
 
 INPUT_SIDE = 224
-CPU_CHUNK = 8
 LOADING: dict[str, Any] = {
     "use_safetensors": True,
     "local_files_only": True,
@@ -60,7 +50,7 @@ OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.275777
 Maps = Float[Tensor, "batch 3 rows columns"]  # RGB at the input size of the network
 
 
-class HubExtractor(Extractor):
+class HubExtractor(ChunkedExtractor):
     """An extractor whose network is a class of `transformers`; subclasses define it and its input."""
 
     slow: ClassVar[bool] = True
@@ -134,11 +124,7 @@ class HubExtractor(Extractor):
             )
         return network
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features on the CPU, no logits; see `Extractor.extract`."""
-        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
-
-    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
         images = (self._resized(as_rgb(pixels)) / 255 - self._mean) / self._deviation
         return self._features(images.to(DTYPES[self.precision])), None
 
@@ -184,11 +170,8 @@ class Dinov2Base(_Dinov2):
 @EXTRACTORS.register("clip")
 class Clip(HubExtractor):
     """The projected image embedding (512) of CLIP ViT-B/32 (Radford et al., arXiv 2103.00020), not
-    normalized.
-
-    The input is that of CLIP-FID (Kynkäänniemi et al., arXiv 2203.06026): the shorter side by bicubic to 224,
-    then the center. It has no logits.
-    """
+    normalized. The input is that of CLIP-FID (Kynkäänniemi et al., arXiv 2203.06026): the shorter side by
+    bicubic to 224, then the center. It has no logits."""
 
     name = "clip"
     slow: ClassVar[bool] = False
@@ -226,7 +209,6 @@ class Clip(HubExtractor):
 
 @contextmanager
 def _quiet_loading(transformers: Any) -> Iterator[None]:
-    """Hides the library's progress bar and report; the report is checked by `_load`."""
     logging = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -159,11 +159,7 @@ def _mixed_17(inner: int) -> Mixed:
     return Mixed(
         768,
         (Conv("branch1x1", 192),),
-        (
-            Conv("branch7x7_1", inner),
-            Conv("branch7x7_2", inner, (1, 7)),
-            Conv("branch7x7_3", 192, (7, 1)),
-        ),
+        (Conv("branch7x7_1", inner), Conv("branch7x7_2", inner, (1, 7)), Conv("branch7x7_3", 192, (7, 1))),
         (
             Conv("branch7x7dbl_1", inner),
             Conv("branch7x7dbl_2", inner, (7, 1)),
@@ -253,7 +249,6 @@ class InceptionGraph(nn.Module):
         return taps["2048"], taps["logits" if self.biased_logits else "logits_unbiased"]
 
     def fold(self) -> None:
-        """Folds all batch norms; see `ConvolutionNorm.fold`."""
         for module in self.modules():
             if isinstance(module, ConvolutionNorm):
                 module.fold()

@@ -70,11 +70,9 @@ class InvertedResidual(nn.Module):
 
 
 class InvertedResidualNetwork(nn.Module):
-    """A stem, stages of inverted residuals, a head of 1280 channels and a classifier.
-
-    Class attributes: `middle` and `scale`; the input is (x - middle) / scale for x in 0..255. Attribute
-    `tap_widths`: the channels of the four maps of `taps`.
-    """
+    """A stem, stages of inverted residuals, a head of 1280 channels and a classifier. Class attributes:
+    `middle` and `scale`; the input is (x - middle) / scale for x in 0..255. Attribute `tap_widths`: the
+    channels of the four maps of `taps`."""
 
     middle: ClassVar[float]
     scale: ClassVar[float]

@@ -18,10 +18,8 @@ BLOCK = 4096  # Rows that are converted to float64 at a time: 64 MiB at 2048 fea
 @dataclass(frozen=True)
 class Moments:
     """`mean` float64 (dimension,), unbiased `covariance` float64 (dimension, dimension), of `count` rows.
-
     `factor`, if there are no more rows than dimensions, is A (count, dimension) with A^T A the covariance:
-    the centered rows, which are exact although the covariance is singular.
-    """
+    the centered rows, which are exact although the covariance is singular."""
 
     mean: Float64Array
     covariance: Float64Array
@@ -30,16 +28,13 @@ class Moments:
 
     @property
     def dimension(self) -> int:
-        """Features per row."""
         return len(self.mean)
 
 
 class MomentsAccumulator:
-    """Accumulates `Moments` from blocks of rows.
-
-    Rows are shifted by the mean of the first block before their outer products are summed, so features with a
-    large common offset lose no digits; order and block size change the result by rounding only.
-    """
+    """Accumulates `Moments` from blocks of rows. Rows are shifted by the mean of the first block before their
+    outer products are summed, so features with a large common offset lose no digits; order and block size
+    change the result by rounding only."""
 
     def __init__(self) -> None:
         self._shift: Float64Array | None = None
@@ -85,7 +80,6 @@ def blocks(features: FloatArray, size: int = BLOCK) -> Iterable[FloatArray]:
 
 
 def moments(features: FloatArray) -> Moments:
-    """The `Moments` of (rows, dimension)."""
     accumulator = MomentsAccumulator()
     for block in blocks(features):
         accumulator.add(block)

@@ -9,30 +9,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import (
-    DTYPES,
-    Extracted,
-    Extractor,
-    FeaturesAndLogits,
-    Precision,
-    as_rgb,
-    extract_in_chunks,
-)
+from kennel.features.base import DTYPES, ChunkedExtractor, Logits, Precision, as_rgb
 from kennel.features.fused_conv import pack_convolutions
 from kennel.features.resize import PROTOCOLS
 from kennel.features.weights import LoadedWeights, Published, find_weights, load_weights
-from kennel.shapes import Pixels
-
-CPU_CHUNK = 8
-"""Images at a time on the CPU, so that the maps fit its cache: for MobileNet 64 is half as fast as 8."""
+from kennel.shapes import Features, Pixels
 
 
-class NetworkExtractor(Extractor):
-    """An extractor with a network; subclasses define its published weights, its graph and its input.
-
-    `side` is that of the network's input, `protocol` the default resize rule. Pixels are scaled by
-    (x - 128) / 128; override `scaling` for another scale.
-    """
+class NetworkExtractor(ChunkedExtractor):
+    """An extractor with a network; subclasses define its published weights, its graph and its input. `side`
+    is that of the network's input, `protocol` the default resize rule. Pixels are scaled by (x - 128) / 128;
+    override `scaling` for another scale."""
 
     published: ClassVar[Published]
     side: ClassVar[int]
@@ -65,7 +52,7 @@ class NetworkExtractor(Extractor):
         network = network.eval().requires_grad_(False)
         self.network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.device.type == "cpu":
-            example = torch.zeros(CPU_CHUNK, 3, self.side, self.side, dtype=DTYPES[precision])
+            example = torch.zeros(self.cpu_chunk, 3, self.side, self.side, dtype=DTYPES[precision])
             pack_convolutions(self.network, example.contiguous(memory_format=torch.channels_last))
 
     @classmethod
@@ -125,11 +112,7 @@ class NetworkExtractor(Extractor):
     def prepare(self, network: nn.Module) -> None:
         """Changes the network after loading; by default nothing."""
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features and logits on the CPU; see `Extractor.extract`."""
-        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
-
-    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
         images = self.scaled(as_rgb(pixels))
         features, logits = self.network(images.to(DTYPES[self.precision], memory_format=torch.channels_last))
         return features, logits

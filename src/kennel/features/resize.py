@@ -32,11 +32,9 @@ PROTOCOLS: Registry[ResizeProtocol] = Registry("resize protocol")
 
 
 def tensorflow1_bilinear(pixels: Pixels, side: int) -> Resized:
-    """TensorFlow 1's `resize_bilinear(align_corners=False)`: source = target * source size / target size.
-
-    No half-pixel centers and no antialiasing, in float32 in 0..255. The 2015 Inception graph uses it, so it
-    is part of the original FID.
-    """
+    """TensorFlow 1's `resize_bilinear(align_corners=False)`: source = target * source size / target size. No
+    half-pixel centers and no antialiasing, in float32 in 0..255. The 2015 Inception graph uses it, so it is
+    part of the original FID."""
     images = pixels.to(torch.float32)
     height, width = pixels.shape[-2:]
     if width != side:
@@ -84,10 +82,8 @@ def clean_bicubic(pixels: Pixels, side: int) -> Resized:
 @lru_cache(maxsize=32)
 def _bicubic_weights(given: int, wanted: int) -> Tensor:
     """Float32 (wanted, given): the weight of each source position in each target position; rows sum to 1.
-
     Keys' cubic with radius 2 and a = -0.5 around half-pixel centers, stretched by the ratio when shrinking.
-    Positions beyond the radius or the edge are left out.
-    """
+    Positions beyond the radius or the edge are left out."""
     ratio = given / wanted
     stretch = max(ratio, 1.0)
     centers = (np.arange(wanted) + 0.5) * ratio
@@ -104,8 +100,7 @@ def _bicubic_weights(given: int, wanted: int) -> Tensor:
 
 PROTOCOLS.register("tf1")(
     ResizeProtocol(
-        tensorflow1_bilinear,
-        "TensorFlow 1 bilinear to {side}x{side} (no half-pixel centres, no antialias)",
+        tensorflow1_bilinear, "TensorFlow 1 bilinear to {side}x{side} (no half-pixel centres, no antialias)"
     )
 )
 PROTOCOLS.register("pytorch")(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -24,11 +23,11 @@ from kennel.features.classifier import (
     classifier_path,
     scaled,
 )
+from kennel.features.moments import IndexArray
 from kennel.features.weights import State
 from kennel.storage.atomic_io import atomic_file
 
 Progress: TypeAlias = Callable[[int, int], None]  # `report(images seen, images in all)`, over all epochs
-IndexArray: TypeAlias = npt.NDArray[np.int64]
 BATCH = 128
 PEAK_RATE = 3e-3
 WARM_UP = 0.2  # The share of training in which the learning rate rises; then it falls to zero by a cosine
@@ -38,8 +37,6 @@ MIN_EPOCHS, MAX_EPOCHS = 3, 60
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """The path of the file and its training record."""
-
     path: Path
     facts: ClassifierFacts
 
@@ -140,7 +137,7 @@ def _checked_labels(dataset: ImageDataset) -> IndexArray:
     return labels
 
 
-def _batches(count: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
+def _batches(count: int, generator: torch.Generator) -> Iterator[IndexArray]:
     """Shuffled row numbers; the incomplete last batch is dropped, because of batch norm."""
     order = torch.randperm(count, generator=generator).numpy()
     size = min(BATCH, count)
@@ -186,7 +183,6 @@ def _fit(
 def _accuracy(
     network: nn.Module, dataset: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
 ) -> float:
-    """The share of `rows` whose largest logit is that of the label."""
     network.eval()
     correct = 0
     with torch.inference_mode():

@@ -91,7 +91,6 @@ class LoadedWeights:
 
 
 def weights_folder() -> Path:
-    """The folder of weights in the cache."""
     return cache_folder() / "weights"
 
 
@@ -153,7 +152,7 @@ def load_weights(published: Published, given: Path | None = None, download: bool
 def find_weights(published: Published) -> Path | None:
     """The first of the known names in `$KENNEL_WEIGHTS` and the cache, else the package's file, else None."""
     found = find_file(published.stored, *published.names)
-    return found or (published.package and published.package.path())
+    return found or (published.package.path() if published.package is not None else None)
 
 
 def find_file(*names: str) -> Path | None:
@@ -207,7 +206,6 @@ def store_weights(published: Published, state: State, original: Path) -> Path:
 
 
 def _fetch(published: Published, download: bool) -> Path:
-    """Downloads the published file into the cache and verifies it."""
     remedy = (
         f"get {published.names[0]} from {published.source}, then put it into {weights_folder()} "
         "or give it with --weights"

@@ -65,11 +65,9 @@ class Alignment:
 
 
 def align(image: PixelArray, candidates: PixelArray) -> Alignment:
-    """The best fit of uint8 `candidates` (N, C, H, W) to `image` (C, H, W), by `Alignment.unexplained`.
-
-    Gray is repeated if the other side has color. Of equal fits the smallest shift wins, then the unmirrored
-    one, then the first.
-    """
+    """The best fit of uint8 `candidates` (N, C, H, W) to `image` (C, H, W), by `Alignment.unexplained`. Gray
+    is repeated if the other side has color. Of equal fits the smallest shift wins, then the unmirrored one,
+    then the first."""
     one, others = np.broadcast_arrays(image[None].astype(np.float64), candidates.astype(np.float64))
     limit = max(1, min(image.shape[1:]) // SHIFT_DIVISOR)
     shifts = np.arange(-limit, limit + 1)

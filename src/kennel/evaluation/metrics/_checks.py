@@ -7,11 +7,9 @@ from kennel.features.moments import FloatArray, blocks
 
 
 def check_features(rows: FloatArray, side: str, min_count: int = 2) -> None:
-    """Raises `JudgementError` for features that are not (count, dimension), too few, or not finite.
-
-    `side` is named in the message ("fakes", "reference"). Values are read in blocks, so a memory-mapped array
-    is never loaded whole.
-    """
+    """Raises `JudgementError` for features that are not (count, dimension), too few, or not finite. `side` is
+    named in the message ("fakes", "reference"). Values are read in blocks, so a memory-mapped array is never
+    loaded whole."""
     if rows.ndim != 2 or not rows.shape[1]:
         raise JudgementError(
             f"the features of the {side} have the shape {rows.shape}: give one row of features per image"

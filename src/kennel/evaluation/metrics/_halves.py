@@ -64,8 +64,6 @@ class _Side:
 
 
 class _Subset:
-    """A subset of the rows of a side."""
-
     def __init__(self, side: _Side, rows: Tensor) -> None:
         self._side, self._rows = side, rows
         member = torch.zeros(len(side.near), dtype=torch.bool, device=rows.device)

@@ -322,10 +322,8 @@ def _underflow_bound(dimension: int) -> float:
 
 def _rows_without_excess_copies(rows: FloatArray, limit: int) -> IndexArray | None:
     """The indices of all rows except those with `limit` equal rows before them; None if that is all rows.
-
     Such rows are never among the `limit` nearest of any row, as equal distances are ordered by index. Without
-    this, the search of a collapsed generator's equal images would decide every pair exactly.
-    """
+    this, the search of a collapsed generator's equal images would decide every pair exactly."""
     # Equal rows have equal sums, so only rows with a frequent sum are hashed.
     sums = np.concatenate([block.sum(1) for block in blocks(rows, RIGHT_TILE)])
     _, inverse, counts = np.unique(sums, return_inverse=True, return_counts=True)

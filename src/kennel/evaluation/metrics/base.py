@@ -74,9 +74,7 @@ def metric(
 ) -> Callable[[Callable[[MetricContext], MetricResult]], Callable[[MetricContext], MetricResult]]:
     """Registers a function as a metric; the first line of its docstring becomes the summary."""
 
-    def register(
-        compute: Callable[[MetricContext], MetricResult],
-    ) -> Callable[[MetricContext], MetricResult]:
+    def register(compute: Callable[[MetricContext], MetricResult]) -> Callable[[MetricContext], MetricResult]:
         summary = (compute.__doc__ or "").partition("\n")[0].rstrip(".")
         replace = name in METRICS.registered and same_definition(METRICS.registered[name].compute, compute)
         METRICS.register(name, replace=replace)(

@@ -83,11 +83,9 @@ class ReferenceSplit:
 
 @dataclass(frozen=True)
 class MetricContext:
-    """Both sides of an evaluation, its settings, and values derived from them.
-
-    `reference_moments` are those of `reference.features`; `extractor` is its name; `held_out` are real images
-    outside the reference, or None.
-    """
+    """Both sides of an evaluation, its settings, and values derived from them. `reference_moments` are those
+    of `reference.features`; `extractor` is its name; `held_out` are real images outside the reference, or
+    None."""
 
     images: FeatureSide
     reference: FeatureSide
@@ -99,12 +97,10 @@ class MetricContext:
 
     @cached_property
     def images_moments(self) -> Moments:
-        """The moments of the evaluated images."""
         return moments(self.images.features)
 
     @cached_property
     def fid(self) -> float:
-        """The Fréchet distance between images and reference."""
         return frechet_distance(self.images_moments, self.reference_moments)
 
     @cached_property
@@ -153,10 +149,7 @@ class MetricContext:
     def equal_count_features(self) -> tuple[FloatArray, FloatArray]:
         """Features of both sides at the smaller count; a random subset of the larger side."""
         count = min(len(self.images), len(self.reference))
-        return (
-            self._subset(self.images.features, count, 1),
-            self._subset(self.reference.features, count, 2),
-        )
+        return (self._subset(self.images.features, count, 1), self._subset(self.reference.features, count, 2))
 
     def equal_count_subsets(self, limit: int) -> tuple[FloatArray, FloatArray]:
         """Random subsets of at most `limit` rows of both `equal_count_features`."""

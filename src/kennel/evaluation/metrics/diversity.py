@@ -36,14 +36,6 @@ class RelativeDiversity:
     standard_error: float
 
 
-@dataclass(frozen=True)
-class Vendi:
-    """`score`, the effective number of different images, from 1 to `count` (and to the dimension)."""
-
-    score: float
-    count: int
-
-
 def diversity(features: FloatArray, side: str = "fakes") -> Diversity:
     """The mean Euclidean distance over all pairs of (count, dimension) rows, in float64.
 
@@ -81,7 +73,7 @@ def relative_diversity(fakes: FloatArray, reference: FloatArray) -> RelativeDive
     return RelativeDiversity(one, other, ratio, float(error))
 
 
-def vendi(features: FloatArray) -> Vendi:
+def vendi(features: FloatArray) -> float:
     """The Vendi score of (count, dimension) rows under the cosine kernel (Friedman and Dieng 2023, arXiv
     2210.02410, definition 3.1): exp of the entropy of the eigenvalues of K / count, K_ij = cos(x_i, x_j).
 
@@ -101,7 +93,7 @@ def vendi(features: FloatArray) -> Vendi:
         gram = rows @ rows.T
     values = torch.linalg.eigvalsh(torch.from_numpy(gram / count)).numpy()
     values = values[values > 0]
-    return Vendi(float(np.exp(-(values * np.log(values)).sum())), count)
+    return float(np.exp(-(values * np.log(values)).sum()))
 
 
 def _distances(rows: Float64Array, others: Float64Array) -> Float64Array:

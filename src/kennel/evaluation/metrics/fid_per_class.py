@@ -32,10 +32,8 @@ class ClassFid:
 @dataclass(frozen=True)
 class FidByClass:
     """The measured `classes` by label, the unweighted `mean` of their FIDs, and the `worst` label.
-
     `not_measured` are the labels of classes with fewer than 2 images on a side; the mean does not include
-    them.
-    """
+    them."""
 
     mean: float
     worst: int
@@ -80,7 +78,6 @@ def fid_by_class(
 
 
 def _moments_of(features: FloatArray, rows: IndexArray) -> Moments:
-    """The moments of some rows, read in blocks."""
     accumulator = MomentsAccumulator()
     for start in range(0, len(rows), BLOCK):
         accumulator.add(features[rows[start : start + BLOCK]])

@@ -14,7 +14,7 @@ SHUFFLE_SEED = 2020  # torch-fidelity's default, so that equal logits give equal
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """`mean` and `deviation` (population standard deviation) over the splits."""
+    """`deviation` is the population standard deviation over the splits."""
 
     mean: float
     deviation: float

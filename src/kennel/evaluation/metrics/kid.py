@@ -42,10 +42,8 @@ class Kernel:
 @dataclass(frozen=True)
 class KidOfSubsets:
     """`mean` and `deviation` (population standard deviation) of MMD^2 over `subsets` pairs of random subsets.
-
     `subset_size` images a side were used; `requested_subset_size` is larger if a side had fewer images. The
-    deviation is that of one subset, not an error of the mean: the subsets share images.
-    """
+    deviation is that of one subset, not an error of the mean: the subsets share images."""
 
     mean: float
     deviation: float
@@ -137,7 +135,6 @@ def kid_of_all_pairs(
 
 
 def _mean_off_diagonal(values: Float64Array) -> float:
-    """The mean of a square matrix without its diagonal."""
     count = len(values)
     return float((values.sum() - np.trace(values)) / (count * (count - 1)))
 

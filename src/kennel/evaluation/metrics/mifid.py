@@ -53,10 +53,8 @@ class Neighborhoods:
         Far below 1 if one training image is much nearer than similar ones, as the source of a copy is. 0 if
         the nearest is an exact copy.
         """
-        first, third = (
-            self.distances[:, 0],
-            self.distances[:, min(RATIO_NEIGHBOR, self.distances.shape[1] - 1)],
-        )
+        last = self.distances.shape[1] - 1
+        first, third = self.distances[:, 0], self.distances[:, min(RATIO_NEIGHBOR, last)]
         return np.divide(first, third, out=np.zeros_like(third), where=first > COPY_DISTANCE)
 
 
@@ -96,11 +94,9 @@ def neighborhoods(
 def nearest_training(
     fakes: FloatArray, training: FloatArray, *, device: torch.device | str = "cpu"
 ) -> NearestTraining:
-    """The nearest training row of each fake by 1 - |cos|, decided in float64: an exact copy has 0.
-
-    Rows whose features sum to 0 are dropped on both sides, as in the scorer. Raises `JudgementError` if no
-    row is left or a value is not finite.
-    """
+    """The nearest training row of each fake by 1 - |cos|, decided in float64: an exact copy has 0. Rows whose
+    features sum to 0 are dropped on both sides, as in the scorer. Raises `JudgementError` if no row is left
+    or a value is not finite."""
     found = neighborhoods(fakes, training, 1, device=device)
     return NearestTraining(found.distances[:, 0], found.fakes, found.training[:, 0])
 

@@ -19,8 +19,7 @@ from kennel.evaluation.metrics.mifid import Neighborhoods, neighborhoods
 from kennel.features.moments import IndexArray
 
 NEAREST_FIRST = 20
-"""If only the first n images are needed, the ratios of the 20 n images nearest to the reference are computed.
-"""
+"""For the first n images only, ratios are computed for the 20 n images nearest to the reference."""
 SAMPLE, QUANTILE, CANDIDATES = 256, 0.05, 5
 """For the similarity of real images: the reference images sampled, the quantile, the neighbors of each."""
 COMPARED_SHARE, MIN_COMPARED = 0.1, 256
@@ -29,12 +28,9 @@ COMPARED_SHARE, MIN_COMPARED = 0.1, 256
 
 @dataclass(frozen=True)
 class Suspect:
-    """An image with its nearest reference images.
-
-    `image` is its index in its set; `references` are those of the nearest reference images with their cosine
-    `distances`, ascending; `ratio` is the first distance divided by the third. `alignment` is the best fit of
-    the references, None if no pixels were compared.
-    """
+    """An image with its nearest reference images. `image` is its index in its set; `references` are indices
+    of the reference images, with their cosine `distances`, ascending; `ratio` is the first distance divided
+    by the third. `alignment` is the best fit of the references, None if no pixels were compared."""
 
     image: int
     references: tuple[int, ...]
@@ -64,11 +60,9 @@ Suspects: TypeAlias = list[Suspect]
 
 
 def suspects(context: MetricContext, count: int | None = None) -> Suspects:
-    """Images, most suspicious first: copies by their unexplained variance, then the rest by ratio.
-
-    All images, compared by pixels one tenth after another until a tenth has no copy; or only the first
-    `count`, at little cost. The result of the first call is cached in the context.
-    """
+    """Images, most suspicious first: copies by their unexplained variance, then the rest by ratio. All
+    images, compared by pixels one tenth after another until a tenth has no copy; or only the first `count`,
+    at little cost. The result of the first call is cached in the context."""
     return context.cached("suspects", partial(_suspects, context, count))
 
 
@@ -154,7 +148,6 @@ def _source_rows(side: FeatureSide, rows: IndexArray) -> IndexArray:
 
 
 def _compared(context: MetricContext, ranked: Suspects) -> Suspects:
-    """The suspects with their alignments."""
     assert context.images.source is not None
     images = _read_reduced(context.images.source, np.array([one.image for one in ranked], np.int64))
     references = np.array([one.references for one in ranked], np.int64)

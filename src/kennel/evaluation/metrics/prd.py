@@ -42,11 +42,9 @@ class PrdCurve:
 
 @dataclass(frozen=True)
 class Prd:
-    """The curve averaged over `runs` clusterings, its maximum F_8 (recall), F_1/8 (precision) and F_1.
-
-    The deviations are the standard deviations between runs, from clustering alone. `count` images a side were
-    used; `dropped` images of the larger side were not.
-    """
+    """The curve averaged over `runs` clusterings, its maximum F_8 (recall), F_1/8 (precision) and F_1. The
+    deviations are the standard deviations between runs, from clustering alone. `count` images a side were
+    used; `dropped` images of the larger side were not."""
 
     curve: PrdCurve
     f8: float
@@ -86,10 +84,8 @@ def prd(
     for _ in range(runs):
         raise_if_cancelled()
         cluster = _assign_clusters(union, clusters, int(random.integers(2**31)))
-        histograms = (
-            np.bincount(side, minlength=clusters) / count for side in (cluster[:count], cluster[count:])
-        )
-        curves.append(prd_of_histograms(*histograms, angles))
+        real, fake = (np.bincount(side, minlength=clusters) / count for side in np.split(cluster, 2))
+        curves.append(prd_of_histograms(real, fake, angles))
     mean = PrdCurve(
         np.mean([curve.precision for curve in curves], axis=0),
         np.mean([curve.recall for curve in curves], axis=0),
@@ -131,7 +127,6 @@ def _subset(side: FloatArray, count: int, random: np.random.Generator) -> npt.ND
 
 
 def _assign_clusters(union: npt.NDArray[np.float32], clusters: int, seed: int) -> npt.NDArray[np.integer]:
-    """The cluster of each row."""
     from sklearn.cluster import MiniBatchKMeans
 
     return np.asarray(MiniBatchKMeans(clusters, n_init=RESTARTS, random_state=seed).fit_predict(union))

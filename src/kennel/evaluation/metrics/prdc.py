@@ -76,10 +76,8 @@ def manifolds(
     product: ProductName = "auto",
 ) -> Manifolds:
     """The counts behind precision, recall (k `neighbors`), density and coverage (k `density_neighbors`),
-    decided in float64.
-
-    Raises `JudgementError` if a side has no more images than either k, or a value is not finite.
-    """
+    decided in float64. Raises `JudgementError` if a side has no more images than either k, or a value is not
+    finite."""
     largest = max(neighbors, density_neighbors)
     for name, rows in (("images", fakes), ("reference", reals)):
         if len(rows) <= largest:

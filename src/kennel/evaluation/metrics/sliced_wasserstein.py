@@ -67,11 +67,9 @@ def squares_along(fakes: FloatArray, reference: FloatArray, directions: Float64A
 
 
 def wasserstein_squares(one: Float64Array, other: Float64Array) -> Float64Array:
-    """W_2^2 of each pair of rows of (directions, count) and (directions, other count) sorted values.
-
-    Each value has the mass 1/n on one side and 1/m on the other. Between neighboring steps i/n and j/m both
-    quantile functions are constant, so the sum over the merged steps is exact.
-    """
+    """W_2^2 of each pair of rows of (directions, count) and (directions, other count) sorted values. Each
+    value has the mass 1/n on one side and 1/m on the other. Between neighboring steps i/n and j/m both
+    quantile functions are constant, so the sum over the merged steps is exact."""
     weights, indices, other_indices = _merged_steps(one.shape[1], other.shape[1])
     return np.array(
         [

@@ -34,10 +34,8 @@ Float32Array = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class LaplacianDistance:
     """`distances` of the levels of `sizes` pixels, from the finest to 16, and their `mean`, all times 1,000.
-
     `images` a side and `patches` of each image and level were used. Two samples of one distribution have a
-    positive distance that falls as 1 / sqrt(images): compare only at equal counts.
-    """
+    positive distance that falls as 1 / sqrt(images): compare only at equal counts."""
 
     mean: float
     sizes: tuple[int, ...]

@@ -21,8 +21,8 @@ def judge_diversity(context: MetricContext) -> MetricResult:
 def judge_vendi(context: MetricContext) -> MetricResult:
     """The effective number of different images, by the entropy of the cosine kernel."""
     images, reference = context.equal_count_features
-    details = {"reference": vendi(reference).score}
-    return MetricResult(vendi(images).score, details, protocol={"count_a_side": len(images)})
+    details = {"reference": vendi(reference)}
+    return MetricResult(vendi(images), details, protocol={"count_a_side": len(images)})
 
 
 @metric("prd_f8", "PRD F8 (recall)", "higher", min_images=lambda *_: CLUSTERS)
