@@ -40,7 +40,7 @@ SETTINGS = (
 )
 TICK = 16
 SERVED = (
-    *("kennel.training.run", "kennel.evaluation.metrics.registered", "PIL.PngImagePlugin", "torch._dynamo"),
+    *("kennel.training.run", "kennel.evaluation.metrics.builtin", "PIL.PngImagePlugin", "torch._dynamo"),
     "torch.utils.tensorboard",
 )
 """What the server imports once for all processes."""

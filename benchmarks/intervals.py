@@ -73,7 +73,7 @@ def measured(names: list[str], case: Case, draws: int, seed: int = 0) -> dict[st
         reference = random.standard_normal((case.reference, case.dimension), dtype=np.float32)
         fresh, against_training = (_evidence(images, rows, naming) for rows in (reference, training))
         for name, found in findings.items():
-            found.append(METRICS[name].find(against_training if name == "memorisation" else fresh))
+            found.append(METRICS[name].compute(against_training if name == "memorisation" else fresh))
     return {name: _of(found) for name, found in findings.items() if all(one.interval for one in found)}
 
 

@@ -72,7 +72,7 @@ def packed(images: PixelArray, file: Path) -> NpzSet:
 
 def rankings(evidence: MetricContext) -> dict[str, npt.NDArray[np.int64]]:
     """By each way to rank suspicion, the images, most suspicious first."""
-    found = evidence.neighbourhoods
+    found = evidence.neighborhoods
     nearest = found.distances[:, 0]
     # Every row of these features counts, so the distances lie by row.
     own = distances_within(evidence.reference.features)[found.training[:, 0]]

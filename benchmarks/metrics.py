@@ -8,7 +8,7 @@ uses, is stood in for where it is absent), SciPy and scikit-learn.
 
 - fid: two statistics of 10,000 x 2,048 features; SciPy's sqrtm is what pytorch-fid and TTUR call. Then the
   same with 1,000 images a side, fewer than dimensions.
-- mifid: nearest neighbours of 10,000 fakes among 20,580 training images by cosine. torchmetrics keeps its
+- mifid: nearest neighbors of 10,000 fakes among 20,580 training images by cosine. torchmetrics keeps its
   features in float64; its own function is also given float32.
 - manifolds: precision, recall, density, coverage, k = 3, 10,000 against 10,000; the scikit-learn way is
   three float64 distance matrices in blocks, as the prdc package computes them.

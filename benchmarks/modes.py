@@ -35,7 +35,7 @@ from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.latents import draw_latents
 from kennel.engine.state import TrainPlan, TrainState
 from kennel.engine.trainer import Trainer
-from kennel.evaluation.metrics.mode_coverage import modes_of_centres
+from kennel.evaluation.metrics.mode_coverage import modes_of_centers
 from kennel.sampling.sampler import labels_of, latents_of
 from kennel.storage.atomic_io import write_text
 
@@ -153,7 +153,7 @@ def output(name: str, rounds: int, seed: int) -> dict[str, object]:
     labels = torch.tensor(labels_of(seeds, (1,) * recipe.num_classes)) if recipe.num_classes else None
     with torch.no_grad():
         points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
-    found = modes_of_centres(points.numpy(), CENTRES.numpy(), 3 * SPREAD)
+    found = modes_of_centers(points.numpy(), CENTRES.numpy(), 3 * SPREAD)
     return {
         "row": name,
         "seed": seed,

@@ -13,7 +13,7 @@ import typer
 
 import kennel
 import kennel.cli
-import kennel.evaluation.metrics.registered
+import kennel.evaluation.metrics.builtin
 from kennel import errors
 from kennel.cli.recipe_and_data import recipe_and_data
 from kennel.config.base import validated

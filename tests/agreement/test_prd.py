@@ -34,7 +34,7 @@ def test_the_curve_of_two_histograms_is_that_of_the_definition(agree):
     for beta, name in ((8, "F_8"), (1 / 8, "F_1/8"), (1, "F_1")):
         agree(
             f"PRD, {name} of the curve, by the definition",
-            ours.greatest_f(beta),
+            ours.max_f_score(beta),
             greatest_f(precision, recall, beta),
             "numpy",
         )

@@ -17,36 +17,36 @@ def sides(request, features, digits):
     return request.param, even[:300], odd[:400]
 
 
-def by_torch_fidelity(module, fakes: np.ndarray, reals: np.ndarray, neighbours: int) -> dict[str, float]:
+def by_torch_fidelity(module, fakes: np.ndarray, reals: np.ndarray, neighbors: int) -> dict[str, float]:
     one, other = (torch.from_numpy(side.astype(np.float64)) for side in (fakes, reals))
-    return module.prc_features_to_metric(one, other, prc_neighborhood=neighbours, verbose=False)
+    return module.prc_features_to_metric(one, other, prc_neighborhood=neighbors, verbose=False)
 
 
-def by_prdc(module, fakes: np.ndarray, reals: np.ndarray, neighbours: int) -> dict[str, float]:
-    return module.compute_prdc(reals.astype(np.float64), fakes.astype(np.float64), nearest_k=neighbours)
+def by_prdc(module, fakes: np.ndarray, reals: np.ndarray, neighbors: int) -> dict[str, float]:
+    return module.compute_prdc(reals.astype(np.float64), fakes.astype(np.float64), nearest_k=neighbors)
 
 
 @pytest.mark.parametrize("neighbours", [3, 5])
-def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbours, agree, reference_module):
+def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbors, agree, reference_module):
     name, fakes, reals = sides
-    ours = manifolds(fakes, reals, neighbours, neighbours)
-    theirs = by_torch_fidelity(reference_module("torch_fidelity.metric_prc"), fakes, reals, neighbours)
+    ours = manifolds(fakes, reals, neighbors, neighbors)
+    theirs = by_torch_fidelity(reference_module("torch_fidelity.metric_prc"), fakes, reals, neighbors)
     for quantity, found, key in (
         ("precision", ours.precision, "precision"),
         ("recall", ours.recall, "recall"),
         ("F1", harmonic_mean(ours.precision, ours.recall), "f_score"),
     ):
         assert 0 < theirs[key] < 1, "a value of 0 or 1 would agree with much"
-        agree(f"{quantity}, k = {neighbours}, {name}", found, theirs[key], "torch-fidelity")
+        agree(f"{quantity}, k = {neighbors}, {name}", found, theirs[key], "torch-fidelity")
 
 
 @pytest.mark.parametrize("neighbours", [3, 5])
-def test_density_and_coverage_are_those_of_prdc(sides, neighbours, agree, reference_module):
+def test_density_and_coverage_are_those_of_prdc(sides, neighbors, agree, reference_module):
     name, fakes, reals = sides
-    ours = manifolds(fakes, reals, neighbours, neighbours)
-    theirs = by_prdc(reference_module("prdc"), fakes, reals, neighbours)
-    agree(f"density, k = {neighbours}, {name}", ours.density, theirs["density"], "prdc")
-    agree(f"coverage, k = {neighbours}, {name}", ours.coverage, theirs["coverage"], "prdc")
+    ours = manifolds(fakes, reals, neighbors, neighbors)
+    theirs = by_prdc(reference_module("prdc"), fakes, reals, neighbors)
+    agree(f"density, k = {neighbors}, {name}", ours.density, theirs["density"], "prdc")
+    agree(f"coverage, k = {neighbors}, {name}", ours.coverage, theirs["coverage"], "prdc")
 
 
 def test_precision_and_recall_of_prdc_are_the_same_where_no_distance_is_a_border(

@@ -169,7 +169,7 @@ def test_the_module_imports_no_slow_library() -> None:
 
 def test_what_trains_and_judges_imports_neither_the_optional_library_nor_the_slow_one() -> None:
     code = (
-        "import sys, kennel.features.factory, kennel.training, kennel.evaluation.metrics.registered; "
+        "import sys, kennel.features.factory, kennel.training, kennel.evaluation.metrics.builtin; "
         "print(*{'transformers', 'huggingface_hub', 'scipy.stats'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

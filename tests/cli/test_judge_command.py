@@ -60,10 +60,10 @@ def test_a_folder_gets_a_table_its_protocol_a_warning_and_json(
     assert result.exit_code == 0, result.output
     for part in (
         "real v real, 20 a side",
-        "No weights are at hand",
+        "No weights were found",
         "Extractor pixels (no weights)",
         "20 images of 8x8",
-        "Grey repeated to RGB on the side of the reference.",
+        "Gray repeated to RGB for the reference.",
         "Warning: 20 images are fewer than 2,048",
     ):
         assert part in result.output
@@ -146,7 +146,7 @@ def test_a_folder_of_mixed_sizes_is_judged_by_the_command_that_the_refusal_names
     app.command()(judge)
     result = CliRunner().invoke(app, [*command[2:], "--device", "cpu", "--json", str(scores)])
     assert result.exit_code == 0, result.output
-    assert "Brought to one size, the images: the centre square of each resized to 8x8" in result.output
+    assert "Resize of the images: the centre square of each resized to 8x8" in result.output
     protocol = json.loads(scores.read_text())[0]["protocol"]
     assert protocol["image_fit"] == "the centre square of each resized to 8x8 (lanczos, antialiased)"
     assert protocol["reference_fit"] is None
@@ -154,8 +154,8 @@ def test_a_folder_of_mixed_sizes_is_judged_by_the_command_that_the_refusal_names
     result = run(place, "--size", "10", "--fit", "squash", "--held-out", str(place))
     assert result.exit_code == 0, result.output
     assert "the images and the reference: each squashed, whatever its aspect, to 10x10" in result.output
-    assert "1 of the 12 pictures of the images were enlarged." in result.output
-    assert "40 of the 40 pictures of the reference were enlarged." in result.output
+    assert "1 of the 12 images were enlarged." in result.output
+    assert "40 of the 40 reference images were enlarged." in result.output
 
 
 def test_a_size_makes_sets_of_two_sizes_comparable_and_says_so(
@@ -165,7 +165,7 @@ def test_a_size_makes_sets_of_two_sizes_comparable_and_says_so(
     assert "--size 8` judges" in refused(run(large), JudgementError)
     result = run(large, "--size", "8")
     assert result.exit_code == 0, result.output
-    assert "Brought to one size, the images:" in result.output
+    assert "Resize of the images:" in result.output
     assert "--fit is 'stretch'" in refused(run(large, "--size", "8", "--fit", "stretch"), DataError)
     assert "give both, or neither" in refused(run(large, "--fit", "crop"), JudgementError)
 

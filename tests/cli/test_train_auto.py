@@ -31,7 +31,7 @@ SHORT = (*QUICK, "--images", "64")
 def _weights_at_hand(monkeypatch):
     """`projected` is chosen whatever is installed; the tests look through an untrained network."""
     kind = auto_recipe.GRAPHS["efficientnet_lite1"].extractor
-    monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: True))
+    monkeypatch.setattr(kind, "is_available", classmethod(lambda cls: True))
     monkeypatch.setattr(time_budget, "TIMED", 0.0001)
 
 
@@ -246,7 +246,7 @@ def test_a_fork_of_a_run_that_is_not_there_is_refused_before_a_recipe_is_chosen(
 
 def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_set, tmp_path, monkeypatch):
     kind = auto_recipe.GRAPHS["efficientnet_lite1"].extractor
-    monkeypatch.setattr(kind, "at_hand", classmethod(lambda cls: False))
+    monkeypatch.setattr(kind, "is_available", classmethod(lambda cls: False))
     tiny = [word for setting in (*TINY[1:], "validation.every_ticks=0") for word in ("--set", setting)]
     data = packed_set(120, 1, 32)
     outcome = kennel("train", "--data", data, "--out", tmp_path / "run", *tiny, *QUICK[-4:], "--images", "64")

@@ -8,7 +8,7 @@ import torch
 
 from kennel.data.image_files import NpzSet
 from kennel.errors import JudgementError, RankError, UnknownNameError
-from kennel.evaluation.judge import Evaluator, judge
+from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.evaluation.score import Score, read_judgements, warnings_about, write_judgements
 from kennel.features import extract as passes
@@ -64,7 +64,7 @@ def values(judgements: list[Score]) -> dict[str, float]:
 
 def test_a_set_against_itself_has_fid_0_and_is_a_copy(make: Maker) -> None:
     own = make("own")
-    fid, mifid = judge(own, own, Counted(), ("fid", "mifid"))
+    fid, mifid = Evaluator(own, Counted()).judge(own, ("fid", "mifid"))
     assert fid.value < 1e-6
     assert mifid.details["distance"] < 1e-12
     assert mifid.details["penalty"] == mifid.details["distance"]
@@ -72,27 +72,27 @@ def test_a_set_against_itself_has_fid_0_and_is_a_copy(make: Maker) -> None:
 
 def test_other_pictures_score_worse_than_pictures_of_the_same_kind(make: Maker) -> None:
     reference, alike, darker = make("reference"), make("alike", seed=1), make("darker", seed=1, brightness=90)
-    court = Evaluator(reference, Counted())
-    assert court.judge(alike, ("fid",))[0].value < court.judge(darker, ("fid",))[0].value / 10
+    evaluator = Evaluator(reference, Counted())
+    assert evaluator.judge(alike, ("fid",))[0].value < evaluator.judge(darker, ("fid",))[0].value / 10
 
 
 def test_one_pass_serves_all_metrics_and_the_reference_is_kept(make: Maker) -> None:
     extractor = Counted()
-    court = Evaluator(make("reference", 40), extractor)
-    judgements = court.judge(
+    evaluator = Evaluator(make("reference", 40), extractor)
+    judgements = evaluator.judge(
         make("fakes", 30, seed=1), ("fid", "mifid", "is"), settings=MetricSettings(splits=3)
     )
     assert [judgement.metric for judgement in judgements] == ["fid", "mifid", "inception_score"]
     assert extractor.seen == 70
-    court.judge(make("others", 30, seed=2), ("fid",))
+    evaluator.judge(make("others", 30, seed=2), ("fid",))
     assert extractor.seen == 100
 
 
 def test_a_cache_hit_gives_identical_numbers_without_a_pass(make: Maker) -> None:
     reference, fakes = make("reference", 40), make("fakes", 30, seed=1)
-    first = values(judge(fakes, reference, Counted()))
+    first = values(Evaluator(reference, Counted()).judge(fakes))
     extractor = Counted()
-    assert values(judge(fakes, reference, extractor)) == first
+    assert values(Evaluator(reference, extractor).judge(fakes)) == first
     assert extractor.seen == 30
     assert {path.suffix for path in (cache_folder() / "features").iterdir()} == {".npy", ".safetensors"}
     uncached = Counted()
@@ -105,7 +105,7 @@ def test_a_cache_hit_gives_identical_numbers_without_a_pass(make: Maker) -> None
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_cache_is_computed_again_with_a_note(make: Maker, suffix: str, damage: str) -> None:
     reference, fakes = make("reference", 40), make("fakes", 30, seed=1)
-    first = values(judge(fakes, reference, Counted()))
+    first = values(Evaluator(reference, Counted()).judge(fakes))
     (file,) = (cache_folder() / "features").glob(f"*{suffix}")
     content = bytearray(file.read_bytes())
     if damage == "cut":
@@ -114,17 +114,17 @@ def test_a_damaged_cache_is_computed_again_with_a_note(make: Maker, suffix: str,
         content[3] ^= 0xFF
     file.write_bytes(content)
     extractor = Counted()
-    court = Evaluator(reference, extractor)
-    assert values(court.judge(fakes)) == first
+    evaluator = Evaluator(reference, extractor)
+    assert values(evaluator.judge(fakes)) == first
     assert extractor.seen == 70
-    assert "damaged" in court.notes[0]
+    assert "damaged" in evaluator.notes[0]
 
 
 def test_another_reference_or_extractor_is_another_entry(make: Maker) -> None:
     fakes = make("fakes", 30, seed=1)
-    judge(fakes, make("one", 40), Counted())
-    judge(fakes, make("two", 40, seed=5), Counted())
-    judge(fakes, make("one", 40), open_extractor("pixels"))
+    Evaluator(make("one", 40), Counted()).judge(fakes)
+    Evaluator(make("two", 40, seed=5), Counted()).judge(fakes)
+    Evaluator(make("one", 40), open_extractor("pixels")).judge(fakes)
     assert len(list((cache_folder() / "features").glob("*.npy"))) == 3
 
 
@@ -138,28 +138,32 @@ def test_the_batch_size_changes_no_score(make: Maker) -> None:
 
 
 def test_a_count_takes_a_random_subset_by_the_seed(make: Maker) -> None:
-    court = Evaluator(make("reference"), Counted())
+    evaluator = Evaluator(make("reference"), Counted())
     fakes = make("fakes", seed=1)
-    first = court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0]
-    assert court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0] == first
-    assert court.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=2))[0].value != first.value
+    first = evaluator.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0]
+    assert evaluator.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=1))[0] == first
+    assert evaluator.judge(fakes, ("fid",), count=20, settings=MetricSettings(seed=2))[0].value != first.value
     assert (first.protocol.sample_count, first.protocol.available_count) == (20, 60)
 
 
 def test_the_floor_is_between_disjoint_halves_at_the_same_count(make: Maker) -> None:
-    court = Evaluator(make("reference", 100), Counted())
-    fid, mifid = court.judge(make("fakes", 30, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True))
+    evaluator = Evaluator(make("reference", 100), Counted())
+    fid, mifid = evaluator.judge(
+        make("fakes", 30, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True)
+    )
     assert fid.details["real_v_real_count"] == 30
     assert fid.details["real_v_real"] > 0
     assert 0 < mifid.details["held_out_distance"] < 1
-    fid, _ = court.judge(make("many", 80, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True))
+    fid, _ = evaluator.judge(make("many", 80, seed=1), ("fid", "mifid"), settings=MetricSettings(floor=True))
     assert fid.details["real_v_real_count"] == 50
 
 
 def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: Path) -> None:
     reference = make("reference", 40, channels=1)
     fakes = make("fakes", 30, seed=1)
-    judgements = judge(fakes, reference, Counted(), ("fid", "mifid"), settings=MetricSettings(seed=3))
+    judgements = Evaluator(reference, Counted()).judge(
+        fakes, ("fid", "mifid"), settings=MetricSettings(seed=3)
+    )
     write_judgements(tmp_path / "scores.json", judgements)
     entries = json.loads((tmp_path / "scores.json").read_text())
     assert [entry["metric"] for entry in entries] == ["fid", "mifid"]
@@ -168,29 +172,29 @@ def test_a_score_carries_its_protocol_into_json_and_back(make: Maker, tmp_path: 
     assert protocol["reference_fingerprint"] == reference.fingerprint
     assert protocol["options"]["epsilon"] == 0.1
     assert (protocol["device"], protocol["threads"]) == ("cpu", torch.get_num_threads())
-    assert protocol["notes"] == ["Grey repeated to RGB on the side of the reference."]
+    assert protocol["notes"] == ["Gray repeated to RGB for the reference."]
     assert {"kennel", "torch", "numpy", "pillow", "scipy", "scikit-learn"} <= protocol["versions"].keys()
     assert set(entries[1]["details"]) >= {"fid", "distance", "epsilon", "penalty"}
     assert read_judgements(tmp_path / "scores.json") == judgements
-    assert "Grey repeated" in judgements[0].protocol.words()
+    assert "Gray repeated" in judgements[0].protocol.words()
     (tmp_path / "other.json").write_text('[{"metric": "fid"}]')
-    with pytest.raises(JudgementError, match="no file of judgements"):
+    with pytest.raises(JudgementError, match="is not a file written by"):
         read_judgements(tmp_path / "other.json")
 
 
 def test_scores_are_comparable_when_only_the_pictures_differ(make: Maker) -> None:
-    court = Evaluator(make("reference"), Counted())
-    one, other = (court.judge(make(name, seed=seed))[0] for name, seed in (("one", 1), ("other", 2)))
+    evaluator = Evaluator(make("reference"), Counted())
+    one, other = (evaluator.judge(make(name, seed=seed))[0] for name, seed in (("one", 1), ("other", 2)))
     assert one.protocol.comparable == other.protocol.comparable
-    fewer = court.judge(make("one", seed=1), count=30)[0]
+    fewer = evaluator.judge(make("one", seed=1), count=30)[0]
     assert fewer.protocol.comparable != one.protocol.comparable
 
 
 def test_suspected_copies_name_the_held_out_images_that_they_were_measured_by(make: Maker) -> None:
     reference, fakes = make("reference"), make("fakes", seed=1)
     unseen = [make(name, 30, seed=seed) for name, seed in (("unseen", 7), ("other", 8))]
-    courts = [Evaluator(reference, Counted(), held_out=held_out) for held_out in (None, *unseen)]
-    found = [court.judge(fakes, ("memorisation", "fid")) for court in courts]
+    evaluators = [Evaluator(reference, Counted(), held_out=held_out) for held_out in (None, *unseen)]
+    found = [evaluator.judge(fakes, ("memorisation", "fid")) for evaluator in evaluators]
     options = found[1][0].protocol.options
     assert (options["held_out"], options["held_out_count"]) == (unseen[0].name, 30)
     assert options["held_out_fingerprint"] == unseen[0].fingerprint
@@ -201,49 +205,49 @@ def test_suspected_copies_name_the_held_out_images_that_they_were_measured_by(ma
 
 def test_counts_that_a_metric_cannot_use_are_refused_before_any_pass(make: Maker) -> None:
     extractor = Counted()
-    court = Evaluator(make("reference"), extractor, cached=False)
+    evaluator = Evaluator(make("reference"), extractor, cached=False)
     with pytest.raises(JudgementError, match=r"Precision needs at least 61 images on a side.*give more"):
-        court.judge(make("fakes", seed=1), ("precision",), settings=MetricSettings(neighbours=60))
+        evaluator.judge(make("fakes", seed=1), ("precision",), settings=MetricSettings(neighbors=60))
     with pytest.raises(JudgementError, match="FID at infinity needs at least 27 images"):
-        court.judge(make("few", 20, seed=1), ("fid", "fid_infinity"))
+        evaluator.judge(make("few", 20, seed=1), ("fid", "fid_infinity"))
     assert extractor.seen == 0
 
 
 def test_few_images_bring_a_warning_and_fewer_than_2_a_refusal(make: Maker) -> None:
-    court = Evaluator(make("reference"), Counted())
-    (judgement,) = court.judge(make("fakes", 30, seed=1), ("fid",))
+    evaluator = Evaluator(make("reference"), Counted())
+    (judgement,) = evaluator.judge(make("fakes", 30, seed=1), ("fid",))
     (warning,) = warnings_about(judgement)
     assert warning.startswith("30 images are fewer than 2,048: FID is biased upwards")
-    with pytest.raises(JudgementError, match="gives 1 image to judge: at least 2 are needed"):
-        court.judge(make("single", 1))
-    with pytest.raises(JudgementError, match=r"the reference .* gives 1 image to judge"):
-        judge(make("fakes", 30), make("single", 1), Counted())
+    with pytest.raises(JudgementError, match="has 1 image: at least 2 are needed"):
+        evaluator.judge(make("single", 1))
+    with pytest.raises(JudgementError, match=r"the reference .* has 1 image:"):
+        Evaluator(make("single", 1), Counted()).judge(make("fakes", 30))
 
 
 def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> None:
-    court = Evaluator(make("reference"), Counted())
-    mifid = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(floor=True))[0]
+    evaluator = Evaluator(make("reference"), Counted())
+    mifid = evaluator.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(floor=True))[0]
     assert mifid.details["held_out_distance"] < 0.1
-    assert "would punish real images" in warnings_about(mifid)[1]
-    unknown = court.judge(make("fakes", 30, seed=1), ("mifid",))[0]
+    assert "would penalize real images" in warnings_about(mifid)[1]
+    unknown = evaluator.judge(make("fakes", 30, seed=1), ("mifid",))[0]
     assert unknown.details["penalty"] < 1
     assert "--held-out or --reference-split shows how near they are" in warnings_about(unknown)[1]
-    lenient = court.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(epsilon=1e-9))[0]
+    lenient = evaluator.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(epsilon=1e-9))[0]
     assert len(warnings_about(lenient)) == 1, "no penalty, no warning"
 
 
 def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
-    court = Evaluator(make("reference"), open_extractor("pixels"))
+    evaluator = Evaluator(make("reference"), open_extractor("pixels"))
     with pytest.raises(JudgementError, match=r"images of 16x16, the reference .* of 8x8: bring one to"):
-        court.judge(make("large", side=16))
-    with pytest.raises(JudgementError, match="holds 60 images, 500 were asked for: lower --count"):
-        court.judge(make("fakes"), count=500)
+        evaluator.judge(make("large", side=16))
+    with pytest.raises(JudgementError, match="has 60 images, and --count is 500: lower --count"):
+        evaluator.judge(make("fakes"), count=500)
     with pytest.raises(JudgementError, match="pixels extractor has no logits"):
-        court.judge(make("fakes"), ("is",))
+        evaluator.judge(make("fakes"), ("is",))
     with pytest.raises(UnknownNameError, match="did you mean 'mifid'"):
-        court.judge(make("fakes"), ("mfid",))
-    with pytest.raises(JudgementError, match="there is nothing to judge by"):
-        court.judge(make("fakes"), ())
+        evaluator.judge(make("fakes"), ("mfid",))
+    with pytest.raises(JudgementError, match="no metric is given"):
+        evaluator.judge(make("fakes"), ())
     with pytest.raises(JudgementError, match=r"needs at least 10 images on a side, .*lower --splits"):
         Evaluator(make("reference"), Counted()).judge(make("three", 3), ("is",))
 
@@ -259,20 +263,22 @@ def test_what_cannot_be_judged_is_refused_in_a_sentence(make: Maker) -> None:
 def test_too_few_images_are_refused_before_any_pass(make: Maker, name: str, given: str) -> None:
     extractor = Counted()
     fakes = make("fakes", count=20 if name == "fid_infinity" else 60)
-    settings = MetricSettings(neighbours=70, density_neighbours=80)
+    settings = MetricSettings(neighbors=70, density_neighbors=80)
     with pytest.raises(JudgementError, match=given):
         Evaluator(make("reference"), extractor).judge(fakes, (name,), settings=settings)
     assert extractor.seen == 0
 
 
 def test_all_leaves_out_what_these_features_do_not_allow_and_says_so(make: Maker) -> None:
-    court = Evaluator(make("black", brightness=1), Counted())
-    found = values(court.judge(make("fakes", seed=1), ("all",)))
+    evaluator = Evaluator(make("black", brightness=1), Counted())
+    found = values(evaluator.judge(make("fakes", seed=1), ("all",)))
     assert "fid" in found
     assert "diversity" not in found
-    assert [note for note in court.notes if note.startswith("Diversity is left out: all images of the ref")]
+    assert [
+        note for note in evaluator.notes if note.startswith("Diversity is left out: all images of the ref")
+    ]
     with pytest.raises(JudgementError, match="no diversity"):
-        court.judge(make("fakes", seed=1), ("all", "diversity"))
+        evaluator.judge(make("fakes", seed=1), ("all", "diversity"))
 
 
 def test_classes_without_names_are_judged_by_their_numbers(make: Maker, tmp_path: Path) -> None:
@@ -282,7 +288,7 @@ def test_classes_without_names_are_judged_by_their_numbers(make: Maker, tmp_path
         images = np.load(tmp_path / f"{name}.npz")["images"]
         np.savez(tmp_path / f"{name}.npz", images=images, labels=np.arange(60) % 3)
         sides.append(NpzSet(tmp_path / f"{name}.npz"))
-    (by_class,) = judge(sides[0], sides[1], Counted(), ("fid_by_class",))
+    (by_class,) = Evaluator(sides[1], Counted()).judge(sides[0], ("fid_by_class",))
     assert [one["class"] for one in by_class.details["classes"]] == ["0", "1", "2"]
 
 
@@ -291,7 +297,7 @@ def test_held_out_images_that_lie_in_the_reference_are_told(make: Maker) -> None
     held_out = Evaluator(reference, Counted(), held_out=reference).judge(
         make("fakes", seed=1), ("memorisation",)
     )
-    assert "held-out images lie in the reference" in warnings_about(held_out[0])[0]
+    assert "held-out images are in the reference" in warnings_about(held_out[0])[0]
     others = Evaluator(reference, Counted(), held_out=make("unseen", seed=2))
     assert warnings_about(others.judge(make("fakes", seed=1), ("memorisation",))[0]) == []
 
@@ -302,7 +308,7 @@ def test_features_that_are_not_finite_are_refused_before_they_reach_a_score(make
             return Extracted(torch.full((len(pixels), 12), torch.nan))
 
     with pytest.raises(JudgementError, match="features that are not finite"):
-        judge(make("fakes"), make("reference"), Broken())
+        Evaluator(make("reference"), Broken()).judge(make("fakes"))
 
 
 def test_a_set_that_shrinks_while_it_is_read_is_refused(make: Maker) -> None:
@@ -369,13 +375,13 @@ def test_a_set_whose_batches_are_not_whole_is_refused(make: Maker) -> None:
         def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[np.ndarray]:
             yield from (batch[1:] for batch in super().batches(size, first, step))
 
-    with pytest.raises(JudgementError, match="gave 6 images where 7 were due: it changed while it was read"):
+    with pytest.raises(JudgementError, match="gave 6 images instead of 7: it changed during the pass"):
         Evaluator(make("reference"), Counted(), batch=7).judge(Thinned(make("fakes").path))
 
 
 def test_progress_counts_to_the_end(make: Maker) -> None:
     seen: list[tuple[int, int]] = []
-    court = Evaluator(make("reference"), Counted(), batch=25)
-    court.judge(make("fakes"), count=40, on_progress=lambda done, total: seen.append((done, total)))
+    evaluator = Evaluator(make("reference"), Counted(), batch=25)
+    evaluator.judge(make("fakes"), count=40, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (40, 40)
     assert [total for _, total in seen] == [40] * len(seen)

@@ -16,7 +16,7 @@ from kennel.errors import WeightsError
 from kennel.features import hub
 from kennel.features.factory import open_extractor
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
-from kennel.features.hub_cache import CONFIG, TENSORS, Repository, fetch_repository, hub_folder_at_hand
+from kennel.features.hub_cache import CONFIG, TENSORS, Repository, fetch_repository, find_repository_folder
 from kennel.features.pillow_bicubic import pillow_bicubic
 from kennel.features.weights import weights_folder
 from kennel.storage.hashing import file_sha256
@@ -111,7 +111,7 @@ def test_a_pickle_is_never_read(copied: Callable[[str], Path]) -> None:
     folder = copied("dinov2")
     torch.save(load_file(folder / TENSORS), folder / "pytorch_model.bin")
     (folder / TENSORS).unlink()
-    with pytest.raises(WeightsError, match=r"holds no model.safetensors.*never read"):
+    with pytest.raises(WeightsError, match=r"has no model.safetensors.*never read"):
         Dinov2.open(folder)
 
 
@@ -121,21 +121,21 @@ def test_folders_of_other_networks_are_refused_in_one_sentence(
     clip, dinov2 = copied("clip"), copied("dinov2")
     with pytest.raises(WeightsError, match=r"type clip, and the dinov2 extractor needs dinov2"):
         Dinov2.open(clip)
-    with pytest.raises(WeightsError, match=r"holds no config.json and no model.safetensors"):
+    with pytest.raises(WeightsError, match=r"has no config.json and no model.safetensors"):
         Dinov2.open(tmp_path / "absent")
     state = load_file(dinov2 / TENSORS)
     save_file({name: state[name] for name in state if "layernorm" not in name}, dinov2 / TENSORS)
     with pytest.raises(WeightsError, match="lacks 2 tensors of the dinov2 network, such as layernorm"):
         Dinov2.open(dinov2)
     save_file({**state, "layernorm.weight": torch.zeros(3)}, dinov2 / TENSORS)
-    with pytest.raises(WeightsError, match="does not hold the network") as caught:
+    with pytest.raises(WeightsError, match="does not contain the network") as caught:
         Dinov2.open(dinov2)
     assert "\n" not in str(caught.value)
     (dinov2 / TENSORS).write_bytes(b"something else")
-    with pytest.raises(WeightsError, match="does not hold the network"):
+    with pytest.raises(WeightsError, match="does not contain the network"):
         Dinov2.open(dinov2)
     (dinov2 / CONFIG).write_text("no json")
-    with pytest.raises(WeightsError, match="cannot be read as a network's description"):
+    with pytest.raises(WeightsError, match="is not a network's configuration"):
         Dinov2.open(dinov2)
 
 
@@ -177,10 +177,10 @@ def repository(transformer_folders: Folders, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_download_is_checked_kept_and_used(repository: Repository) -> None:
-    assert hub_folder_at_hand(repository) is None
+    assert find_repository_folder(repository) is None
     extractor = open_extractor("dinov2")
     folder = weights_folder() / "facebook--dinov2-large"
-    assert hub_folder_at_hand(repository) == folder
+    assert find_repository_folder(repository) == folder
     assert sorted(path.name for path in weights_folder().iterdir()) == [folder.name]
     assert extractor.weights_digest == repository.sha256
     assert open_extractor("dinov2", download=False).weights_digest == repository.sha256
@@ -193,7 +193,7 @@ def test_kennel_weights_comes_before_the_cache(
     chosen = tmp_path / "weights"
     shutil.copytree(transformer_folders["dinov2"], chosen / repository.stored)
     monkeypatch.setenv("KENNEL_WEIGHTS", str(chosen))
-    assert hub_folder_at_hand(repository) == chosen / repository.stored
+    assert find_repository_folder(repository) == chosen / repository.stored
 
 
 def test_a_download_of_something_else_is_refused_and_not_kept(repository: Repository) -> None:

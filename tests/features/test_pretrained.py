@@ -21,7 +21,7 @@ def test_the_installed_packages_weights_are_converted_once_under_the_pinned_dige
 
 
 def test_weights_that_are_not_at_hand_are_asked_for_and_not_downloaded() -> None:
-    with pytest.raises(WeightsError, match="MobileNetV2 weights are not at hand"):
+    with pytest.raises(WeightsError, match="MobileNetV2 weights are missing"):
         pretrained_graph("mobilenet")
 
 

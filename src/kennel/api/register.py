@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
-import kennel.evaluation.metrics.registered  # noqa: F401 (built-in metrics keep their names)
+import kennel.evaluation.metrics.builtin  # noqa: F401 (built-in metrics keep their names)
 from kennel.config.recipe import Recipe
 from kennel.errors import RecipeError
-from kennel.evaluation.metrics.base import Better, Least, MetricResult, Need, Usual, metric
+from kennel.evaluation.metrics.base import Default, Direction, MetricResult, MinImages, Need, metric
 from kennel.evaluation.metrics.context import MetricContext
 from kennel.losses import LOSSES, Loss
 from kennel.networks import DISCRIMINATORS, GENERATORS, Discriminator, Generator
@@ -82,11 +82,11 @@ def register_recipe(name: str) -> Callable[[RecipeFunction], RecipeFunction]:
 def register_metric(
     name: str,
     label: str | None = None,
-    direction: Better = "neither",
+    direction: Direction = "neither",
     *,
     needs: Iterable[Need] = (),
-    usual: Usual = False,
-    least: Least = lambda dimension, settings: 2,
+    usual: Default = False,
+    least: MinImages = lambda dimension, settings: 2,
 ) -> Callable[[Find], Find]:
     """Decorator that registers a function from a `MetricContext` to a number or a `MetricResult`.
 
@@ -102,7 +102,7 @@ def register_metric(
 
         for part in ("__doc__", "__module__", "__qualname__", "__name__"):
             setattr(found, part, getattr(find, part))
-        metric(name, label or name, direction, needs=needs, usual=usual, least=least)(found)
+        metric(name, label or name, direction, needs=needs, default=usual, min_images=least)(found)
         return find
 
     return add

@@ -41,13 +41,19 @@ def compare(
     Example: kennel compare best newest
     """
     from kennel.cli.console import console, progress_bar
-    from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
+    from kennel.comparison.checkpoints import (
+        ComparisonSettings,
+        check_png_name,
+        evaluate_checkpoint,
+        load_checkpoints,
+        write_picture,
+    )
     from kennel.data.image_files import open_images
     from kennel.engine.builder import pick_device
     from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
     from kennel.evaluation.metrics.base import metric_names
     from kennel.evaluation.metrics.context import MetricSettings
-    from kennel.evaluation.score import ENOUGH
+    from kennel.evaluation.score import RECOMMENDED_COUNT
     from kennel.features.factory import better_extractor_note, open_extractor
     from kennel.runs.run_dir import RunDir
     from kennel.training.oom import shortage_told
@@ -56,27 +62,29 @@ def compare(
         if file is not None:
             refuse_unwritable(file, option)
     if out is not None:
-        refuse_other_kinds(out)
+        check_png_name(out)
     run, checkpoints = _run_and_checkpoints(words)
     names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
     place = pick_device(device)
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
-        both = load_all(run, checkpoints, place)
+        both = load_checkpoints(run, checkpoints, place)
         real = open_images(reference or Path(RunDir(run).about()["data"]["path"]))
         judging = open_extractor(
-            extractor, weights, device=place, of_set=real.fingerprint, teacher=both[0][0].teacher
+            extractor, weights, device=place, fingerprint=real.fingerprint, teacher=both[0][0].teacher
         )
         if extractor == "auto" and (note := better_extractor_note(judging.name)):
             console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
         court = Evaluator(real, judging, batch=batch)
         with progress_bar("reference") as report:
             court.prepare(report)
-        number = count or min(DEFAULT_COUNT, max(len(real), ENOUGH))
-        wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
+        number = count or min(DEFAULT_COUNT, max(len(real), RECOMMENDED_COUNT))
+        wanted = ComparisonSettings(
+            court, names, number, shown, MetricSettings(seed=seed, device=place), truncation
+        )
         found = []
         for loaded, networks in both:
             with progress_bar(f"{loaded.images_seen:,} images") as report:
-                found.append(compared(loaded, networks, wanted, report))
+                found.append(evaluate_checkpoint(loaded, networks, wanted, report))
     _tell(found, wanted)
     newest = both[-1][0]
     middle = "-".join(str(one.images_seen) for one in found)
@@ -106,7 +114,7 @@ def _tell(found: list[Any], wanted: Any) -> None:
     from rich.table import Table
 
     from kennel.cli.console import console
-    from kennel.comparison.checkpoints import grown, spread
+    from kennel.comparison.checkpoints import fastest_growing, mean_nearest_distance
     from kennel.evaluation.metrics.base import METRICS
     from kennel.evaluation.score import warnings_about
 
@@ -120,8 +128,9 @@ def _tell(found: list[Any], wanted: Any) -> None:
         values = [_number(one.judgements[number].value) for one in found]
         table.add_row(metric.label, *values, "" if metric.direction == "neither" else metric.direction)
     table.add_row("distance to nearest other sample", *(_number(one.distance) for one in found), "")
-    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of gray and color they differ in scale
-        real = spread(wanted.court.reference, wanted.measured, wanted.settings.seed)
+    # Distances of gray and of color images differ in scale.
+    if wanted.evaluator.reference.shape[0] == found[0].grid.shape[1]:
+        real = mean_nearest_distance(wanted.evaluator.reference, wanted.measured, wanted.settings.seed)
         shares = [f"{one.distance / real:.0%}" if real else "" for one in found]
         table.add_row("as a share of real images'", *shares, "100%")
     for player in ("generator", "discriminator"):
@@ -129,7 +138,7 @@ def _tell(found: list[Any], wanted: Any) -> None:
         table.add_row(f"largest singular value, {player}", *map(_number, largest), "")
     console.print(table)
     for player in ("generator", "discriminator"):
-        layers = grown(found[0], found[-1], player)
+        layers = fastest_growing(found[0], found[-1], player)
         words = ", ".join(f"{layer} {_number(old)} to {_number(new)}" for layer, old, new in layers)
         console.print(f"Grew most in the {player}: {words}.", soft_wrap=True)
     console.print(found[-1].judgements[-1].protocol.words() if found[-1].judgements else "", soft_wrap=True)

@@ -45,7 +45,7 @@ def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")
     Example: kennel metrics fid
     """
     from kennel.cli.console import console
-    from kennel.evaluation.metrics import registered  # noqa: F401 - they register
+    from kennel.evaluation.metrics import builtin  # noqa: F401 - they register
     from kennel.evaluation.metrics.base import ALIASES, GROUPS, METRICS, in_order, metric_names
 
     if name is None:
@@ -61,7 +61,7 @@ def metrics(name: str | None = typer.Argument(None, help="A metric to explain.")
     for one in metric_names([name]):
         metric = METRICS[one]
         console.print(
-            f"{metric.label}: {reflowed(cleandoc(metric.find.__doc__ or metric.summary))}", soft_wrap=True
+            f"{metric.label}: {reflowed(cleandoc(metric.compute.__doc__ or metric.summary))}", soft_wrap=True
         )
         better = {"neither": "is neither better high nor low"}.get(
             metric.direction, f"is better {metric.direction}"

@@ -24,13 +24,13 @@ def list_extractors() -> None:
     from rich.text import Text
 
     from kennel.cli.console import console
-    from kennel.features.catalog import catalogue
+    from kennel.features.catalog import extractor_list
     from kennel.features.classifier import read_facts
 
     table = Table(show_lines=True)
     table.add_column("extractor", no_wrap=True, style="bold")
     table.add_column("what it gives, its weights, where they are or come from", overflow="fold")
-    for entry in catalogue():
+    for entry in extractor_list():
         table.add_row(entry.name, Text("\n".join(_lines(entry, read_facts))))
     console.print(table)
     console.print("kennel extractor fetch NAME, with --weights FILE where the file is at hand")
@@ -105,11 +105,11 @@ def _lines(entry: Any, read_facts: Any) -> list[str]:
     if not entry.needs_weights:
         return [*lines, "no weights needed"]
     if entry.address:
-        lines += [f"{entry.size / 1e6:,.1f} MB, {entry.licence}", entry.address]
-        return [*lines, f"at hand: {entry.places[0]}" if entry.places else "not at hand"]
-    if not entry.places:
+        lines += [f"{entry.size / 1e6:,.1f} MB, {entry.license}", entry.address]
+        return [*lines, f"at hand: {entry.paths[0]}" if entry.paths else "not at hand"]
+    if not entry.paths:
         return [*lines, "none trained yet: kennel extractor train DATA"]
-    for path in entry.places:
+    for path in entry.paths:
         facts = read_facts(path)
         lines.append(
             f"at hand: {path} ({len(facts.classes)} classes, accuracy {facts.accuracy:.2%} held out)"

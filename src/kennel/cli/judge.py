@@ -133,15 +133,15 @@ def judge(
                 precision=_precision(precision),
                 protocol=protocol,
                 biased_logits=biased_logits,
-                of_set=reference.fingerprint,
+                fingerprint=reference.fingerprint,
                 teacher=teacher_of(images),
             )
         )
         _warn_of(judging, extractor)
         settings = MetricSettings(
             splits=splits,
-            neighbours=neighbors,
-            density_neighbours=density_neighbors,
+            neighbors=neighbors,
+            density_neighbors=density_neighbors,
             floor=reference_split,
             intervals=intervals,
             seed=seed,
@@ -150,7 +150,7 @@ def judge(
         unseen = open_images(held_out, resize) if held_out is not None else None
         court = Evaluator(reference, judging, held_out=unseen, batch=batch, shared=True)
         if names is None:
-            names = court.usual(images, count, settings)
+            names = court.default_metrics(images, count, settings)
         court.check(images, names, count, settings)
         if pictures is not None:
             _check_pictures(pictures, names)
@@ -350,10 +350,10 @@ def _samples(
     """
     from kennel.data.resize import resized
     from kennel.evaluation.judge import DEFAULT_COUNT
-    from kennel.evaluation.score import ENOUGH
+    from kennel.evaluation.score import RECOMMENDED_COUNT
     from kennel.sampling.resolve import load_generator
 
-    count = count or min(DEFAULT_COUNT, max(reference_count, ENOUGH))
+    count = count or min(DEFAULT_COUNT, max(reference_count, RECOMMENDED_COUNT))
     truncation, sampling = drawn[0], options.class_sampling(drawn[1])
     loaded = load_generator(run, checkpoint, device)
     images = resized(loaded.sampled_set(count, seed, truncation, classes=sampling), resize)

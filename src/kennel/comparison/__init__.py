@@ -1,1 +1,1 @@
-"""Checkpoints and runs side by side."""
+"""Comparison of checkpoints."""

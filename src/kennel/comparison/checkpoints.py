@@ -1,4 +1,4 @@
-"""Checkpoints of one run, compared: the same seeds, their scores, their spread, their weights."""
+"""Comparison of checkpoints of one run: same seeds, scores, sample distances, singular values."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,24 +27,20 @@ from kennel.techniques._power_iteration import WARM_UP, leading_singular_values,
 from kennel.techniques._weight_matrices import weight_matrices
 from kennel.training.alarms.batch_diversity import nearest_distance
 
-FOLLOWED = 8
-"""Singular values that are iterated on for the largest one: companions make it converge."""
-MOST_SPREAD = 2048
-"""Images whose distances to one another are measured."""
-GAP, HEADER, LETTER = 12, 26, 16
-"""Pixels between two checkpoints' grids, of the line above them, and of its letters."""
+ITERATED_VALUES = 8
+"""Singular values that are iterated for the largest one: the additional ones make it converge."""
+MAX_DISTANCE_IMAGES = 2048  # Maximum number of images for the mean nearest distance
+GAP, HEADER, LETTER = 12, 26, 16  # Pixels between two grids, of the title line, and of its letters
 
 SingularValues = dict[str, dict[str, float]]
-"""By player and layer the largest singular value of the weight that training moves."""
+"""The largest singular value of each trained weight, by network and layer."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One checkpoint: when it was, and what was measured of it.
-
-    `epoch` is None where the run does not say how many images its set has. `distance` is the mean distance of
-    a sample to its nearest other, in pixel values of [-1, 1], as in `monitor.diversity`.
-    """
+class CheckpointScores:
+    """The measurements of one checkpoint. `epoch` is None if the run does not record the size of its set.
+    `distance` is the mean distance of a sample to its nearest other sample, in pixel values of [-1, 1], as in
+    `monitor.diversity`."""
 
     images_seen: int
     epoch: float | None
@@ -54,12 +50,11 @@ class Compared:
     grid: PixelArray
 
     def title(self) -> str:
-        """When it was, in words."""
         images = f"{self.images_seen:,} images"
         return images if self.epoch is None else f"epoch {self.epoch:.4g} ({images})"
 
     def to_json(self) -> dict[str, Any]:
-        """All but the pictures, as plain values."""
+        """All measurements except the images."""
         return {
             "images": self.images_seen,
             "epoch": self.epoch,
@@ -70,10 +65,10 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is measured of each: `count` samples from `seed` on, and `shown` of them in the picture."""
+class ComparisonSettings:
+    """What to measure: `count` samples from the first seed on, `shown` of them in the picture."""
 
-    court: Evaluator
+    evaluator: Evaluator
     metrics: Sequence[str] | None
     count: int
     shown: int
@@ -82,28 +77,29 @@ class Wanted:
 
     @property
     def measured(self) -> int:
-        """How many images of either side their distances are measured of."""
-        return min(self.count, len(self.court.reference), MOST_SPREAD)
+        """The number of images for the mean nearest distance."""
+        return min(self.count, len(self.evaluator.reference), MAX_DISTANCE_IMAGES)
 
 
-def load_all(run: Path, which: Sequence[str], device: torch.device) -> list[tuple[LoadedRun, Networks]]:
-    """The checkpoints that are asked for, oldest first; `RunError` where they are not two different ones."""
+def load_checkpoints(
+    run: Path, which: Sequence[str], device: torch.device
+) -> list[tuple[LoadedRun, Networks]]:
+    """The given checkpoints, oldest first; raises `RunError` unless there are at least two different ones."""
     found = sorted((load_players(run, one, device) for one in which), key=lambda pair: pair[0].images_seen)
     for (older, _), (newer, _) in pairwise(found):
         if older.images_seen == newer.images_seen:
             raise RunError(
-                f"two of {', '.join(which)} are the checkpoint at {older.images_seen:,} images: give "
+                f"two of {', '.join(which)} are the same checkpoint, at {older.images_seen:,} images: give "
                 "different ones"
             )
     if len(found) < 2:
-        raise RunError(f"there is one checkpoint to compare ({which[0]}): give at least two")
+        raise RunError(f"only one checkpoint is given ({which[0]}): give at least two")
     return found
 
 
-def compared(
-    loaded: LoadedRun, networks: Networks, wanted: Wanted, on_progress: Callable[[int, int], None]
-) -> Compared:
-    """Draws, judges and measures one checkpoint."""
+def evaluate_checkpoint(
+    loaded: LoadedRun, networks: Networks, wanted: ComparisonSettings, on_progress: Callable[[int, int], None]
+) -> CheckpointScores:
     seed = wanted.settings.seed
     samples = loaded.samples(wanted.count, seed, wanted.truncation)
     name = f"{loaded.folder.path} at {loaded.images_seen:,} images"
@@ -111,20 +107,20 @@ def compared(
         name += f", truncation {wanted.truncation}"
     classes = tuple(loaded.folder.about()["data"]["classes"])
     images = SampledSet(samples, name, loaded.fingerprint, classes, loaded.teacher)
-    judgements = wanted.court.judge(
+    judgements = wanted.evaluator.judge(
         images, wanted.metrics, count=wanted.count, settings=wanted.settings, on_progress=on_progress
     )
-    return Compared(
+    return CheckpointScores(
         loaded.images_seen,
         epoch_of(loaded.folder, loaded.images_seen),
         tuple(judgements),
-        spread(images, wanted.measured, seed),
+        mean_nearest_distance(images, wanted.measured, seed),
         largest_singular_values(networks),
         loaded.samples(wanted.shown, seed, wanted.truncation).pixels(),
     )
 
 
-def spread(images: ImageSource, count: int, seed: int) -> float:
+def mean_nearest_distance(images: ImageSource, count: int, seed: int) -> float:
     """The mean distance of an image to its nearest other, among `count` drawn by `seed`."""
     rows = choose_rows(len(images), count, seed)
     pixels = read_rows(images, np.arange(count) if rows is None else rows)
@@ -132,45 +128,47 @@ def spread(images: ImageSource, count: int, seed: int) -> float:
 
 
 def largest_singular_values(networks: Networks) -> SingularValues:
-    """Of every weight that the optimizers move: under spectral normalization the one before the division.
-
-    NaN where a weight is not finite.
-    """
+    """The largest singular value of every trained weight, before spectral normalization. NaN if a weight is
+    not finite."""
     found: SingularValues = {}
-    for player, network in (("generator", networks.generator), ("discriminator", networks.discriminator)):
-        found[player] = {}
+    for role, network in (("generator", networks.generator), ("discriminator", networks.discriminator)):
+        found[role] = {}
         for name, one in weight_matrices(network, embeddings=True).items():
             matrix = one.matrix().detach().float().cpu()
             layer = name.removesuffix(".parametrizations.weight.original").removesuffix(".weight")
             value = float("nan")
             if bool(matrix.isfinite().all()):
-                random = rng.generator(0, f"comparing {player} {name}")
-                start = random_start(len(matrix), min(FOLLOWED, *matrix.shape), random)
+                random = rng.generator(0, f"comparing {role} {name}")
+                start = random_start(len(matrix), min(ITERATED_VALUES, *matrix.shape), random)
                 value = float(leading_singular_values(matrix, start, WARM_UP).values[0])
-            found[player][layer] = value
+            found[role][layer] = value
     return found
 
 
-def grown(before: Compared, after: Compared, player: str) -> list[tuple[str, float, float]]:
-    """The three layers of a player that grew by the largest factor: name, value before, value after."""
-    old, new = before.singular_values[player], after.singular_values[player]
+def fastest_growing(
+    before: CheckpointScores, after: CheckpointScores, role: str
+) -> list[tuple[str, float, float]]:
+    """The three layers of a network that grew by the largest factor: name, value before, value after."""
+    old, new = before.singular_values[role], after.singular_values[role]
     by_factor = sorted(old, key=lambda layer: -_factor(old[layer], new[layer]))
     return [(layer, old[layer], new[layer]) for layer in by_factor[:3]]
 
 
 def _factor(before: float, after: float) -> float:
     factor = after / before if before else math.inf
-    return math.inf if math.isnan(factor) else factor  # what is not finite comes first
+    return math.inf if math.isnan(factor) else factor  # sorted first
 
 
-def refuse_other_kinds(destination: Path) -> None:
-    """Raises `RunError` where a picture's name is not a PNG's."""
+def check_png_name(destination: Path) -> None:
+    """Raises `RunError` if the path does not end in .png."""
     if destination.suffix.lower() != ".png":
-        raise RunError(f"{destination} is not a PNG's name: give --out a name that ends in .png")
+        raise RunError(f"--out is {destination}: give a file name that ends in .png")
 
 
-def write_picture(destination: Path, found: Sequence[Compared], loaded: LoadedRun, first_seed: int) -> None:
-    """The grids side by side, oldest left, each below its title: the same place is the same seed."""
+def write_picture(
+    destination: Path, found: Sequence[CheckpointScores], loaded: LoadedRun, first_seed: int
+) -> None:
+    """Writes the grids side by side, oldest left, each below its title. Equal positions have equal seeds."""
     grids = [np.atleast_3d(tile(one.grid)) for one in found]
     height, width, channels = grids[0].shape
     shape = (HEADER + height, len(grids) * (width + GAP) - GAP, channels)

@@ -1,1 +1,1 @@
-"""Scores: from two collections of images to numbers with their protocol."""
+"""Evaluation: scores of one set of images against another, with their protocols."""

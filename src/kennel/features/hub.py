@@ -1,9 +1,8 @@
 """The `dinov2` and `clip` extractors: vision transformers, run by the `transformers` library.
 
-The library is an extra (`pip install "kennel[hub]"`) and is imported only when one of them is opened. Weights
-come as a folder that holds `config.json` and `model.safetensors`, from the publishers' repositories at a
-pinned revision or by hand. A pickle is never read, and the pictures are brought to the network's input by
-kennel's own arithmetic, not by the library's.
+The library is an extra (`pip install "kennel[hub]"`), imported only when one of them is opened. Weights are a
+folder with `config.json` and `model.safetensors`, from the publishers' repositories at a pinned revision or
+given by the user. Pickles are never read, and images are resized by kennel, not by the library.
 """
 
 from abc import abstractmethod
@@ -19,8 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import DTYPES, EXTRACTORS, Extracted, Extractor, Precision, as_rgb
-from kennel.features.chunked import FeaturesAndLogits, extract_in_chunks
+from kennel.features.base import DTYPES, EXTRACTORS, ChunkedExtractor, Logits, Precision, as_rgb
 from kennel.features.hub_cache import (
     CLIP_BASE_32,
     CONFIG,
@@ -28,10 +26,10 @@ from kennel.features.hub_cache import (
     DINOV2_LARGE,
     TENSORS,
     Repository,
-    checked_folder,
+    check_folder,
     fetch_repository,
-    hub_folder_at_hand,
-    library,
+    find_repository_folder,
+    import_optional,
 )
 from kennel.features.pillow_bicubic import pillow_bicubic
 from kennel.features.weights import tensors_digest
@@ -39,67 +37,65 @@ from kennel.shapes import Features, Pixels
 from kennel.storage.hashing import file_sha256
 
 INPUT_SIDE = 224
-CPU_CHUNK = 8
+LOADING: dict[str, Any] = {
+    "use_safetensors": True,
+    "local_files_only": True,
+    "dtype": torch.float32,
+    "output_loading_info": True,
+}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and deviation of red, green and blue on [0, 1], as the publishers normalize."""
+"""Mean and deviation of red, green and blue in [0, 1], as the publishers normalize."""
 
-Maps = Float[Tensor, "batch 3 rows columns"]
-"""RGB at the network's size, which is another than that of the pixels."""
+Maps = Float[Tensor, "batch 3 rows columns"]  # RGB at the input size of the network
 
 
-class HubExtractor(Extractor):
-    """An extractor whose network is a class of `transformers`: a subclass names it and its input."""
+class HubExtractor(ChunkedExtractor):
+    """An extractor whose network is a class of `transformers`; subclasses define it and its input."""
 
     slow: ClassVar[bool] = True
     repository: ClassVar[Repository]
-    normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
+    normalization: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]]
 
     def __init__(
         self, folder: Path, *, device: torch.device | str = "cpu", precision: Precision = "float32"
     ) -> None:
-        """Loads the network of `folder`; raises `WeightsError` where it is not whole or another's."""
+        """Loads the network of `folder`; raises `WeightsError` if it is incomplete or another network."""
         sha256 = file_sha256(folder / TENSORS)
         network = self._load(folder).eval().requires_grad_(False)
         verified = sha256 == self.repository.sha256
         self.weights_digest = sha256 if verified else f"tensors:{tensors_digest(network.state_dict())}"
         self.device, self.precision = torch.device(device), precision
         self.network = network.to(self.device, DTYPES[precision])
-        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in self.normalisation)
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in self.normalization)
         self._mean, self._deviation = mean.to(self.device), deviation.to(self.device)
 
     @classmethod
-    def open(
-        cls,
-        weights: Path | None = None,
-        *,
-        download: bool = True,
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-    ) -> "HubExtractor":
-        """With the folder `weights`, else the one at hand, else (if `download`) the published one fetched."""
-        library("transformers", cls.name)
+    def open(cls, weights: Path | None = None, *, download: bool = True, **options: Any) -> "HubExtractor":
+        """With the folder `weights`, else the one found, else (if `download`) the published one."""
+        import_optional("transformers", cls.name)
         if weights is None:
-            folder = hub_folder_at_hand(cls.repository)
+            folder = find_repository_folder(cls.repository)
         else:
-            folder = checked_folder(cls.repository, cls.name, weights)
+            folder = check_folder(cls.repository, cls.name, weights)
         if folder is None:
             if not download:
                 raise WeightsError(
-                    f"the weights of the {cls.name} extractor are not at hand: `kennel extractor fetch "
-                    f"{cls.name}` takes them from {cls.repository.address}, --weights from a folder"
+                    f"the weights of the {cls.name} extractor are missing: `kennel extractor fetch "
+                    f"{cls.name}` downloads them from {cls.repository.address}, or give a folder with "
+                    "--weights"
                 )
             folder = fetch_repository(cls.repository, cls.name)
-        return cls(folder, device=device, precision=precision)
+        return cls(folder, **options)
 
     @classmethod
-    def at_hand(cls) -> bool:
-        """Whether its folder is here, and the library that runs it."""
-        return hub_folder_at_hand(cls.repository) is not None and find_spec("transformers") is not None
+    def is_available(cls) -> bool:
+        """Whether its folder and the library are installed."""
+        return find_repository_folder(cls.repository) is not None and find_spec("transformers") is not None
 
     @abstractmethod
     def _network(self, transformers: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-        """The network of `folder` and the library's report of its loading; sets `dimension`."""
+        """The network of `folder` and the library's loading report; sets `dimension`."""
 
     @abstractmethod
     def _features(self, images: Maps) -> Features:
@@ -107,17 +103,17 @@ class HubExtractor(Extractor):
 
     @abstractmethod
     def _resized(self, pixels: Pixels) -> Maps:
-        """uint8 RGB brought to the network's size, whole numbers 0..255 in float32."""
+        """uint8 RGB at the input size of the network, integers 0..255 in float32."""
 
     def _load(self, folder: Path) -> nn.Module:
-        transformers = library("transformers", self.name)
+        transformers = import_optional("transformers", self.name)
         try:
-            with _without_talk(transformers):
+            with _quiet_loading(transformers):
                 network, report = self._network(transformers, folder)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0]
             raise WeightsError(
-                f"{folder} does not hold the network of the {self.name} extractor ({first}): get "
+                f"{folder} does not contain the network of the {self.name} extractor ({first}): get "
                 f"{CONFIG} and {TENSORS} again from {self.repository.address}"
             ) from error
         missing = sorted(report["missing_keys"])
@@ -128,33 +124,20 @@ class HubExtractor(Extractor):
             )
         return network
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features on the CPU, no logits; see `Extractor.extract`."""
-        return extract_in_chunks(pixels, self._forward, device=self.device, cpu_chunk=CPU_CHUNK)
-
-    def _forward(self, pixels: Pixels) -> FeaturesAndLogits:
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
         images = (self._resized(as_rgb(pixels)) / 255 - self._mean) / self._deviation
         return self._features(images.to(DTYPES[self.precision])), None
 
 
 class _Dinov2(HubExtractor):
-    """The class token of DINOv2 after the last layer norm (Oquab et al., arXiv 2304.07193).
-
-    The input rule is that of Stein et al. (arXiv 2306.04675), who propose DINOv2 for Fréchet distances. No
-    classifier, so no logits.
-    """
+    """The class token of DINOv2 after the last layer norm (Oquab et al., arXiv 2304.07193). The input is that
+    of Stein et al. (arXiv 2306.04675), who propose DINOv2 for Fréchet distances. It has no logits."""
 
     resize = "Pillow's bicubic (antialiased, 8 bits) to 224x224, / 255, mean and deviation of ImageNet"
-    normalisation = IMAGENET
+    normalization = IMAGENET
 
     def _network(self, transformers: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-        network, report = transformers.Dinov2Model.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        network, report = transformers.Dinov2Model.from_pretrained(folder, **LOADING)
         self.dimension = int(network.config.hidden_size)
         return network, report
 
@@ -168,7 +151,7 @@ class _Dinov2(HubExtractor):
 
 @EXTRACTORS.register("dinov2")
 class Dinov2(_Dinov2):
-    """DINOv2 ViT-L/14 (1024 features), the network of the published FD-DINOv2 values."""
+    """DINOv2 ViT-L/14 (1024 features), the network of published FD-DINOv2 values."""
 
     name = "dinov2"
     dimension = 1024
@@ -186,11 +169,9 @@ class Dinov2Base(_Dinov2):
 
 @EXTRACTORS.register("clip")
 class Clip(HubExtractor):
-    """The projected image embedding (512) of CLIP ViT-B/32 (Radford et al., arXiv 2103.00020).
-
-    Its length is left as it is. The input rule of CLIP-FID (Kynkäänniemi et al., arXiv 2203.06026): the
-    shorter side by bicubic to 224, then the centre. No classifier, so no logits.
-    """
+    """The projected image embedding (512) of CLIP ViT-B/32 (Radford et al., arXiv 2103.00020), not
+    normalized. The input is that of CLIP-FID (Kynkäänniemi et al., arXiv 2203.06026): the shorter side by
+    bicubic to 224, then the center. It has no logits."""
 
     name = "clip"
     slow: ClassVar[bool] = False
@@ -199,19 +180,14 @@ class Clip(HubExtractor):
         "Pillow's bicubic (antialiased, 8 bits), shorter side to 224, centre 224x224, / 255, "
         "mean and deviation of CLIP"
     )
-    normalisation = OPENAI
+    normalization = OPENAI
     repository = CLIP_BASE_32
 
     def _network(self, transformers: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         config = transformers.CLIPConfig.from_pretrained(folder, local_files_only=True)
         config.vision_config.projection_dim = config.projection_dim
         network, report = transformers.CLIPVisionModelWithProjection.from_pretrained(
-            folder,
-            config=config.vision_config,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
+            folder, config=config.vision_config, **LOADING
         )
         self.dimension, self._side = int(config.projection_dim), int(config.vision_config.image_size)
         if self._side != INPUT_SIDE:
@@ -232,8 +208,7 @@ class Clip(HubExtractor):
 
 
 @contextmanager
-def _without_talk(transformers: Any) -> Iterator[None]:
-    """Loading without the library's bar and table: what they would say is checked and raised here."""
+def _quiet_loading(transformers: Any) -> Iterator[None]:
     logging = transformers.utils.logging
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -17,22 +17,19 @@ CONFIG, TENSORS = "config.json", "model.safetensors"
 
 @dataclass(frozen=True)
 class Repository:
-    """Weights in a model repository.
-
-    `name` as the hub spells it; `revision`, the commit; `sha256` and `size` in bytes of its
-    `model.safetensors`; `licence`; `model_type`, what its `config.json` calls the network.
-    """
+    """Weights in a model repository. `name` on the hub; `revision`, the commit; `sha256` and `size` in bytes
+    of its `model.safetensors`; `license`; `model_type` in its `config.json`."""
 
     name: str
     revision: str
     sha256: str
     size: int
-    licence: str
+    license: str
     model_type: str
 
     @property
     def address(self) -> str:
-        """Where a person finds the files."""
+        """The page with the files."""
         return f"https://huggingface.co/{self.name}/tree/{self.revision}"
 
     @property
@@ -59,7 +56,7 @@ DINOV2_BASE = Repository(
 )
 CLIP_BASE_32 = Repository(
     "openai/clip-vit-base-patch32",
-    # The main branch holds a pickle only: this is its conversion to safetensors, in a pull request there.
+    # The main branch has only a pickle; this commit, of a pull request there, has its safetensors conversion.
     "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
     "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
     605_157_884,
@@ -68,18 +65,18 @@ CLIP_BASE_32 = Repository(
 )
 
 
-def library(module: str, extractor: str) -> Any:
-    """The optional library; one sentence where it is missing."""
+def import_optional(module: str, extractor: str) -> Any:
+    """Imports an optional library; raises `WeightsError` if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise WeightsError(
-            f'the {extractor} extractor needs the {module} library: pip install "kennel[hub]"'
+            f'the {extractor} extractor needs the {module} import_optional: pip install "kennel[hub]"'
         ) from error
 
 
-def hub_folder_at_hand(repository: Repository) -> Path | None:
-    """The folder with the repository's files: in `$KENNEL_WEIGHTS`, then in the cache; else None."""
+def find_repository_folder(repository: Repository) -> Path | None:
+    """The folder with the repository's files, from `$KENNEL_WEIGHTS` or the cache; None if not found."""
     for place in weights_places():
         folder = place / repository.stored
         if all((folder / name).is_file() for name in (CONFIG, TENSORS)):
@@ -87,50 +84,49 @@ def hub_folder_at_hand(repository: Repository) -> Path | None:
     return None
 
 
-def checked_folder(repository: Repository, extractor: str, given: Path) -> Path:
-    """The folder that `given` is or lies in, where it holds the two files and a network of the right type."""
+def check_folder(repository: Repository, extractor: str, given: Path) -> Path:
+    """The folder of the given folder or file; raises `WeightsError` unless it has both files and the right
+    network type."""
     folder = given.parent if given.name in (CONFIG, TENSORS) else given
-    absent = [name for name in (CONFIG, TENSORS) if not (folder / name).is_file()]
-    if absent:
+    missing = [name for name in (CONFIG, TENSORS) if not (folder / name).is_file()]
+    if missing:
         raise WeightsError(
-            f"{folder} holds no {' and no '.join(absent)}: give the folder of {repository.name} with "
-            f"{CONFIG} and {TENSORS} (a pickle such as pytorch_model.bin is never read)"
+            f"{folder} has no {' and no '.join(missing)}: give the folder of {repository.name} with "
+            f"{CONFIG} and {TENSORS} (pickles such as pytorch_model.bin are never read)"
         )
     try:
         config = read_json(folder / CONFIG, named=True)
         model_type = config.get("model_type")
     except (UntrustedError, AttributeError) as error:
-        raise WeightsError(
-            f"{folder / CONFIG} cannot be read as a network's description ({error})"
-        ) from error
+        raise WeightsError(f"{folder / CONFIG} is not a network's configuration ({error})") from error
     if model_type != repository.model_type:
         raise WeightsError(
-            f"{folder} holds a network of the type {model_type}, and the {extractor} extractor needs "
+            f"{folder} has a network of type {model_type}, and the {extractor} extractor needs "
             f"{repository.model_type}: give the folder of {repository.name}"
         )
     return folder
 
 
 def fetch_repository(repository: Repository, extractor: str) -> Path:
-    """Downloads the two files at the pinned revision into the cache, checked before they get their place."""
-    hub = library("huggingface_hub", extractor)
+    """Downloads both files at the pinned revision, verifies them, and moves them into the cache."""
+    hub = import_optional("huggingface_hub", extractor)
     verbosity = hub.logging.get_verbosity()
     destination = weights_folder() / repository.stored
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.part")
-    by_hand = (
+    remedy = (
         f"get {CONFIG} and {TENSORS} from {repository.address}, then put them into {destination} or give "
         "their folder with --weights"
     )
     try:
-        hub.logging.set_verbosity_error()  # its words of every retry; what it comes to is raised below
+        hub.logging.set_verbosity_error()  # no messages about retries
         for name in (CONFIG, TENSORS):
             hub.hf_hub_download(repository.name, name, revision=repository.revision, local_dir=temporary)
-        _place(repository, temporary, destination, by_hand)
+        _place(repository, temporary, destination, remedy)
     except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
         first = str(error).strip().splitlines()[0].rstrip(".")
         raise WeightsError(
-            f"the weights of the {extractor} extractor are not at hand and cannot be downloaded ({first}): "
-            f"{by_hand}"
+            f"the weights of the {extractor} extractor are missing and cannot be downloaded ({first}): "
+            f"{remedy}"
         ) from error
     finally:
         hub.logging.set_verbosity(verbosity)
@@ -138,32 +134,28 @@ def fetch_repository(repository: Repository, extractor: str) -> Path:
     return destination
 
 
-def keep_folder(repository: Repository, extractor: str, given: Path) -> Path:
-    """Copies a folder got by hand into the cache, where it is the published one; else `WeightsError`."""
-    folder = checked_folder(repository, extractor, given)
+def store_folder(repository: Repository, extractor: str, given: Path) -> Path:
+    """Copies a folder into the cache; raises `WeightsError` if it is not the published one."""
+    folder = check_folder(repository, extractor, given)
     destination = weights_folder() / repository.stored
     temporary = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         temporary.mkdir(parents=True)
         for name in (CONFIG, TENSORS):
             shutil.copyfile(folder / name, temporary / name)
-        _place(
-            repository,
-            temporary,
-            destination,
-            f"get it again from {repository.address}, or judge with it as it is by --weights {folder}",
-        )
+        remedy = f"get it again from {repository.address}, or use it without fetch by --weights {folder}"
+        _place(repository, temporary, destination, remedy)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return destination
 
 
 def _place(repository: Repository, temporary: Path, destination: Path, remedy: str) -> None:
-    """Moves the two files into the cache, the tensors last: they are what makes the folder complete."""
+    """Moves both files into the cache, the tensors last: they complete the folder."""
     sha256 = file_sha256(temporary / TENSORS)
     if sha256 != repository.sha256:
         raise WeightsError(
-            f"{TENSORS} has sha256 {sha256[:16]}…, that of {repository.name} has {repository.sha256[:16]}…: "
+            f"{TENSORS} has sha256 {sha256[:16]}…, and {repository.name} has {repository.sha256[:16]}…: "
             f"{remedy}"
         )
     destination.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,13 @@
-"""The `inception` extractor: the 2048 pool features on which published FID and MiFID values rest."""
+"""The `inception` extractor: the 2048 pool features of published FID and MiFID values."""
 
-from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
-from kennel.features.base import EXTRACTORS, Precision
+from kennel.features.base import EXTRACTORS
 from kennel.features.inception_network import INPUT_SIDE, InceptionGraph
 from kennel.features.network_extractor import NetworkExtractor
-from kennel.features.weights import LoadedWeights, Published, load_weights, read_pickle_safely
+from kennel.features.weights import LoadedWeights, Published, read_pickle_safely
 
 INCEPTION_WEIGHTS = Published(
     what="2015 Inception",
@@ -28,11 +27,10 @@ INCEPTION_WEIGHTS = Published(
 class Inception(NetworkExtractor):
     """Inception v3 of 2015-12-05: pool features (2048) and 1008 logits, by default without the last bias.
 
-    The same input rule, arithmetic and outputs as the TensorFlow graph of the FID paper (Heusel et al.,
-    arXiv 1706.08500), by way of the weights file that torch-fidelity and pytorch-fid use. Other protocols:
-    `clean`, as clean FID resizes (Parmar et al., arXiv 2104.11222), and `pytorch`, as pytorch-fid resizes
-    and scales. With `biased_logits` the logits have the last layer's bias, as tools have them that take the
-    network's own output.
+    Input, arithmetic and outputs are those of the TensorFlow graph of the FID paper (Heusel et al., arXiv
+    1706.08500), with the weights file of torch-fidelity and pytorch-fid. Other protocols: `clean`, the resize
+    of clean FID (Parmar et al., arXiv 2104.11222), and `pytorch`, the resize and scale of pytorch-fid. With
+    `biased_logits` the last layer's bias is added, as in tools that use the network's own output.
     """
 
     name = "inception"
@@ -42,50 +40,21 @@ class Inception(NetworkExtractor):
     logits = "1008 logits, last bias left out"
     published = INCEPTION_WEIGHTS
 
-    def __init__(
-        self,
-        weights: LoadedWeights,
-        *,
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-        protocol: str | None = None,
-        biased_logits: bool = False,
-    ) -> None:
-        """As `NetworkExtractor`; `biased_logits` adds the last layer's bias to the logits."""
+    def __init__(self, weights: LoadedWeights, *, biased_logits: bool = False, **options: Any) -> None:
+        """See `NetworkExtractor`; `biased_logits` adds the last layer's bias to the logits."""
         self.biased_logits = biased_logits
         if biased_logits:
             self.logits = "1008 logits, last bias added"
-        super().__init__(weights, device=device, precision=precision, protocol=protocol)
+        super().__init__(weights, **options)
 
     @classmethod
-    def open(
-        cls,
-        weights: Path | None = None,
-        *,
-        download: bool = True,
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-        protocol: str | None = None,
-        biased_logits: bool = False,
-    ) -> "Inception":
-        """The extractor with its published weights; see `NetworkExtractor.open` and `Inception`."""
-        cls.refuse_choices(protocol, biased_logits)
-        return cls(
-            load_weights(cls.published, weights, download),
-            device=device,
-            precision=precision,
-            protocol=protocol,
-            biased_logits=biased_logits,
-        )
-
-    @classmethod
-    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
-        """Both kinds of logits will do."""
-        super().refuse_choices(protocol, False)
+    def check_options(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Allows both kinds of logits."""
+        super().check_options(protocol, False)
 
     @classmethod
     def scaling(cls, protocol: str) -> tuple[float, float]:
-        """128, as in the graph; pytorch-fid takes 0..255 to -1..1 exactly."""
+        """128, as in the graph; pytorch-fid maps 0..255 to [-1, 1] exactly."""
         middle = 127.5 if protocol == "pytorch" else 128.0
         return middle, middle
 

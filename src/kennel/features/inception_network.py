@@ -1,10 +1,10 @@
-"""The Inception v3 of 2015-12-05 (Szegedy et al., arXiv 1512.00567), on which FID and IS are defined.
+"""The Inception v3 of 2015-12-05 (Szegedy et al., arXiv 1512.00567), which defines FID and IS.
 
-It is the published architecture with the three peculiarities of the TensorFlow graph from which the weights
-come: average pools that leave the zero padding out of the mean, a maximum pool in the last block's pool
-branch, and 1008 classes. Parameter names are those of the weights file of torch-fidelity and pytorch-fid.
+It differs from the published architecture as the TensorFlow graph of the weights does: average pools exclude
+the zero padding, the pool branch of the last block is a maximum pool, and there are 1008 classes. Parameter
+names are those of the weights file of torch-fidelity and pytorch-fid.
 
-A block is written as a table: one line per branch, each a path of convolutions and pools.
+A block is a table: one line per branch, each a sequence of convolutions and pools.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ INPUT_SIDE = 299
 
 
 @dataclass(frozen=True)
-class Convolve:
+class Conv:
     """A convolution with batch norm and ReLU; stride 1 keeps the size, stride 2 has no padding."""
 
     name: str
@@ -36,19 +36,19 @@ class Convolve:
 class Fork:
     """Two convolutions of the same input, concatenated."""
 
-    one: Convolve
-    other: Convolve
+    one: Conv
+    other: Conv
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A 3x3 pool: "average" (padding not counted) and "maximum" keep the size, "reduce" is a maximum of
-    stride 2 without padding."""
+    """A 3x3 pool: "average" (without the padding) and "maximum" keep the size; "reduce" is a maximum with
+    stride 2 and no padding."""
 
     kind: str
 
 
-Step: TypeAlias = Convolve | Fork | Pool
+Step: TypeAlias = Conv | Fork | Pool
 Branch: TypeAlias = tuple[Step, ...]
 
 
@@ -69,7 +69,7 @@ class ConvolutionNorm(nn.Module):
         return functional.relu(self.bn(self.conv(maps)), inplace=True)
 
     def fold(self) -> None:
-        """Puts the norm's running statistics into the convolution, by float64; for inference only."""
+        """Folds the norm's running statistics into the convolution, in float64; for inference only."""
         norm = self.bn
         if not isinstance(norm, nn.BatchNorm2d):
             return
@@ -87,9 +87,9 @@ class ConvolutionNorm(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Branches side by side, concatenated over channels; `width` is the number of channels that comes out."""
+    """Parallel branches, concatenated over channels; `width` is the number of output channels."""
 
-    def __init__(self, channels: int, branches: tuple[Branch, ...]) -> None:
+    def __init__(self, channels: int, *branches: Branch) -> None:
         super().__init__()
         self.branches = branches
         self.width = 0
@@ -100,18 +100,18 @@ class Mixed(nn.Module):
                     self._add(current, step.one)
                     self._add(current, step.other)
                     current = step.one.width + step.other.width
-                elif isinstance(step, Convolve):
+                elif isinstance(step, Conv):
                     self._add(current, step)
                     current = step.width
             self.width += current
 
-    def _add(self, channels: int, step: Convolve) -> None:
+    def _add(self, channels: int, step: Conv) -> None:
         rows, columns = step.kernel
         padding = (rows // 2, columns // 2) if step.stride == 1 else (0, 0)
         self.add_module(step.name, ConvolutionNorm(channels, step.width, step.kernel, step.stride, padding))
 
     def _take(self, step: Step, maps: Maps) -> Maps:
-        if isinstance(step, Convolve):
+        if isinstance(step, Conv):
             result: Tensor = self.get_submodule(step.name)(maps)
             return result
         if isinstance(step, Fork):
@@ -135,93 +135,75 @@ class Mixed(nn.Module):
 def _mixed_35(channels: int, pool_width: int) -> Mixed:
     return Mixed(
         channels,
-        (
-            (Convolve("branch1x1", 64),),
-            (Convolve("branch5x5_1", 48), Convolve("branch5x5_2", 64, (5, 5))),
-            (
-                Convolve("branch3x3dbl_1", 64),
-                Convolve("branch3x3dbl_2", 96, (3, 3)),
-                Convolve("branch3x3dbl_3", 96, (3, 3)),
-            ),
-            (Pool("average"), Convolve("branch_pool", pool_width)),
-        ),
+        (Conv("branch1x1", 64),),
+        (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5))),
+        (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3))),
+        (Pool("average"), Conv("branch_pool", pool_width)),
     )
 
 
 def _reduce_to_17(channels: int) -> Mixed:
     return Mixed(
         channels,
+        (Conv("branch3x3", 384, (3, 3), 2),),
         (
-            (Convolve("branch3x3", 384, (3, 3), 2),),
-            (
-                Convolve("branch3x3dbl_1", 64),
-                Convolve("branch3x3dbl_2", 96, (3, 3)),
-                Convolve("branch3x3dbl_3", 96, (3, 3), 2),
-            ),
-            (Pool("reduce"),),
+            Conv("branch3x3dbl_1", 64),
+            Conv("branch3x3dbl_2", 96, (3, 3)),
+            Conv("branch3x3dbl_3", 96, (3, 3), 2),
         ),
+        (Pool("reduce"),),
     )
 
 
 def _mixed_17(inner: int) -> Mixed:
     return Mixed(
         768,
+        (Conv("branch1x1", 192),),
+        (Conv("branch7x7_1", inner), Conv("branch7x7_2", inner, (1, 7)), Conv("branch7x7_3", 192, (7, 1))),
         (
-            (Convolve("branch1x1", 192),),
-            (
-                Convolve("branch7x7_1", inner),
-                Convolve("branch7x7_2", inner, (1, 7)),
-                Convolve("branch7x7_3", 192, (7, 1)),
-            ),
-            (
-                Convolve("branch7x7dbl_1", inner),
-                Convolve("branch7x7dbl_2", inner, (7, 1)),
-                Convolve("branch7x7dbl_3", inner, (1, 7)),
-                Convolve("branch7x7dbl_4", inner, (7, 1)),
-                Convolve("branch7x7dbl_5", 192, (1, 7)),
-            ),
-            (Pool("average"), Convolve("branch_pool", 192)),
+            Conv("branch7x7dbl_1", inner),
+            Conv("branch7x7dbl_2", inner, (7, 1)),
+            Conv("branch7x7dbl_3", inner, (1, 7)),
+            Conv("branch7x7dbl_4", inner, (7, 1)),
+            Conv("branch7x7dbl_5", 192, (1, 7)),
         ),
+        (Pool("average"), Conv("branch_pool", 192)),
     )
 
 
 def _reduce_to_8(channels: int) -> Mixed:
     return Mixed(
         channels,
+        (Conv("branch3x3_1", 192), Conv("branch3x3_2", 320, (3, 3), 2)),
         (
-            (Convolve("branch3x3_1", 192), Convolve("branch3x3_2", 320, (3, 3), 2)),
-            (
-                Convolve("branch7x7x3_1", 192),
-                Convolve("branch7x7x3_2", 192, (1, 7)),
-                Convolve("branch7x7x3_3", 192, (7, 1)),
-                Convolve("branch7x7x3_4", 192, (3, 3), 2),
-            ),
-            (Pool("reduce"),),
+            Conv("branch7x7x3_1", 192),
+            Conv("branch7x7x3_2", 192, (1, 7)),
+            Conv("branch7x7x3_3", 192, (7, 1)),
+            Conv("branch7x7x3_4", 192, (3, 3), 2),
         ),
+        (Pool("reduce"),),
     )
 
 
 def _mixed_8(channels: int, pool: str) -> Mixed:
     return Mixed(
         channels,
+        (Conv("branch1x1", 320),),
         (
-            (Convolve("branch1x1", 320),),
-            (
-                Convolve("branch3x3_1", 384),
-                Fork(Convolve("branch3x3_2a", 384, (1, 3)), Convolve("branch3x3_2b", 384, (3, 1))),
-            ),
-            (
-                Convolve("branch3x3dbl_1", 448),
-                Convolve("branch3x3dbl_2", 384, (3, 3)),
-                Fork(Convolve("branch3x3dbl_3a", 384, (1, 3)), Convolve("branch3x3dbl_3b", 384, (3, 1))),
-            ),
-            (Pool(pool), Convolve("branch_pool", 192)),
+            Conv("branch3x3_1", 384),
+            Fork(Conv("branch3x3_2a", 384, (1, 3)), Conv("branch3x3_2b", 384, (3, 1))),
         ),
+        (
+            Conv("branch3x3dbl_1", 448),
+            Conv("branch3x3dbl_2", 384, (3, 3)),
+            Fork(Conv("branch3x3dbl_3a", 384, (1, 3)), Conv("branch3x3dbl_3b", 384, (3, 1))),
+        ),
+        (Pool(pool), Conv("branch_pool", 192)),
     )
 
 
 class InceptionGraph(nn.Module):
-    """The network from scaled 299x299 pictures to pool features and logits, with the last bias or without."""
+    """The network from scaled 299x299 images to pool features and logits, with or without the last bias."""
 
     def __init__(self, biased_logits: bool = False) -> None:
         super().__init__()
@@ -245,8 +227,8 @@ class InceptionGraph(nn.Module):
         self.fc = nn.Linear(2048, CLASSES)
 
     def taps(self, images: Maps) -> dict[str, Float[Tensor, "batch features"]]:
-        """Every named output of scaled (batch, 3, 299, 299): "64", "192", "768", "2048", and the logits
-        without ("logits_unbiased", what the Inception Score is computed from) and with the last bias."""
+        """All outputs for scaled (batch, 3, 299, 299): "64", "192", "768", "2048", and the logits without
+        ("logits_unbiased", for the Inception Score) and with the last bias ("logits")."""
         maps = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(images)))
         maps = functional.max_pool2d(maps, 3, stride=2)
         taps = {"64": maps.mean((2, 3))}
@@ -262,12 +244,11 @@ class InceptionGraph(nn.Module):
         return taps
 
     def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
-        """Pool features (batch, 2048) and logits (batch, 1008), without the last bias unless asked for."""
+        """Pool features (batch, 2048) and logits (batch, 1008)."""
         taps = self.taps(images)
         return taps["2048"], taps["logits" if self.biased_logits else "logits_unbiased"]
 
     def fold(self) -> None:
-        """Folds all batch norms; see `ConvolutionNorm.fold`."""
         for module in self.modules():
             if isinstance(module, ConvolutionNorm):
                 module.fold()

@@ -1,7 +1,7 @@
-"""Networks of inverted residuals with their batch norms folded: MobileNetV2 and EfficientNet-Lite.
+"""Networks of inverted residuals with folded batch norms: MobileNetV2 and EfficientNet-Lite.
 
-One graph serves both uses: pooled features and logits for judging, and maps at four resolutions for a
-discriminator that looks through the frozen network, differentiable with respect to the images.
+They give pooled features and logits for evaluation, and maps at four resolutions for a discriminator with a
+frozen network, differentiable with respect to the images.
 """
 
 from typing import ClassVar, TypeAlias
@@ -26,10 +26,8 @@ def _with_relu6(convolution: FusedConv2d) -> FusedConv2d:
 
 
 def padded_for_stride_2(maps: Maps, kernel: int) -> Maps:
-    """TensorFlow's SAME padding before a convolution of stride 2: the odd row goes right and bottom.
-
-    A 3x3 kernel gets (0, 1) on even sizes and (1, 1) on odd ones, a 5x5 kernel (1, 2) and (2, 2).
-    """
+    """TensorFlow's SAME padding before a convolution with stride 2: the extra row goes right and bottom. A
+    3x3 kernel gets (0, 1) on even sizes and (1, 1) on odd ones, a 5x5 kernel (1, 2) and (2, 2)."""
     height, width = (kernel - 2 + size % 2 for size in maps.shape[-2:])
     return functional.pad(maps, (width // 2, width - width // 2, height // 2, height - height // 2))
 
@@ -46,10 +44,8 @@ class PaddingForStride2(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, project 1x1; added to its input where the shape is kept.
-
-    Sandler et al., arXiv 1801.04381, section 3.2; ReLU6 behind the first two, nothing behind the last.
-    """
+    """Expand 1x1, depthwise, project 1x1, plus the input if the shape is kept. Sandler et al., arXiv
+    1801.04381, section 3.2; ReLU6 after the first two, none after the last."""
 
     def __init__(self, channels: int, width: int, *, kernel: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -74,11 +70,9 @@ class InvertedResidual(nn.Module):
 
 
 class InvertedResidualNetwork(nn.Module):
-    """A stem, stages of inverted residuals, a head of 1280 channels and a classifier.
-
-    Class attributes: `middle` and `scale`, its input is (x - middle) / scale of x on 0..255.
-    Attributes: `tap_widths`, the channels of the four maps of `taps`.
-    """
+    """A stem, stages of inverted residuals, a head of 1280 channels and a classifier. Class attributes:
+    `middle` and `scale`; the input is (x - middle) / scale for x in 0..255. Attribute `tap_widths`: the
+    channels of the four maps of `taps`."""
 
     middle: ClassVar[float]
     scale: ClassVar[float]
@@ -106,11 +100,11 @@ class InvertedResidualNetwork(nn.Module):
 
     @classmethod
     def input_scale(cls) -> tuple[float, float]:
-        """Factor and offset by which images in [-1, 1] become the network's input."""
+        """Factor and offset that map images in [-1, 1] to the network's input."""
         return 127.5 / cls.scale, (127.5 - cls.middle) / cls.scale
 
     def forward(self, images: Maps) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch classes"]]:
-        """Features (batch, 1280), the mean over the head's map after ReLU6, and logits (batch, classes)."""
+        """Features (batch, 1280), the mean of the head's map after ReLU6, and logits (batch, classes)."""
         maps = self._stemmed(images)
         for block in self.blocks:
             maps = block(maps)
@@ -118,10 +112,9 @@ class InvertedResidualNetwork(nn.Module):
         return features, self.classifier(features)
 
     def taps(self, images: Maps) -> list[Maps]:
-        """The maps of the last block at 1/4, 1/8, 1/16 and 1/32 of the side, of `tap_widths` channels.
+        """The maps of the last block at 1/4, 1/8, 1/16 and 1/32 of the side, with `tap_widths` channels.
 
-        `images` are as for `forward`, of any side that is a multiple of 32. Gradients reach
-        the images; nothing behind the last tap is computed.
+        `images` are as for `forward`, with a side that is a multiple of 32. Gradients reach the images.
         """
         maps, tapped = self._stemmed(images), []
         for place, block in enumerate(self.blocks):

@@ -1,4 +1,4 @@
-"""The `mobilenet` extractor: real ImageNet features at a tenth of Inception's cost."""
+"""The `mobilenet` extractor: ImageNet features at a tenth of Inception's cost."""
 
 from pathlib import Path
 
@@ -39,11 +39,9 @@ MOBILENET_WEIGHTS = Published(
 
 @EXTRACTORS.register("mobilenet")
 class MobileNet(NetworkExtractor):
-    """MobileNetV2 1.0 224 trained on ImageNet: mean-pooled features (1280) and 1001 logits.
-
-    Published scores do not use it, so its values stand beside its own only; it is here because it tells
-    blur, noise and other content from the real set at little cost, on any machine.
-    """
+    """MobileNetV2 1.0 224 trained on ImageNet: mean-pooled features (1280) and 1001 logits. Published scores
+    do not use it, so its scores are comparable with its own only. It detects blur, noise and other content at
+    little cost on any machine."""
 
     name = "mobilenet"
     dimension = 1280

@@ -1,4 +1,4 @@
-"""MobileNetV2 1.0 224 (Sandler et al., arXiv 1801.04381) with its batch norms folded into the weights."""
+"""MobileNetV2 1.0 224 (Sandler et al., arXiv 1801.04381) with batch norms folded into the weights."""
 
 from kennel.features.inverted_residuals import InvertedResidualNetwork, Stage
 
@@ -17,7 +17,7 @@ STAGES: tuple[Stage, ...] = (
 
 
 class MobileNetGraph(InvertedResidualNetwork):
-    """The network from scaled 224x224 pictures to mean-pooled features (1280) and logits (1001)."""
+    """The network from scaled 224x224 images to mean-pooled features (1280) and logits (1001)."""
 
     middle = 128.0
     scale = 128.0

@@ -1,4 +1,4 @@
-"""Mean and covariance of features in float64, gathered block by block in memory of a fixed size."""
+"""Mean and covariance of features in float64, accumulated in blocks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,17 +10,16 @@ from kennel.errors import JudgementError
 
 FloatArray = npt.NDArray[np.floating]
 Float64Array = npt.NDArray[np.float64]
-BLOCK = 4096
-"""Rows that are turned to float64 at a time: 64 MiB at 2048 features."""
+IndexArray = npt.NDArray[np.int64]
+NOT_FINITE = "the features contain NaN or infinite values: look for damaged images or weights, or use float32"
+BLOCK = 4096  # Rows that are converted to float64 at a time: 64 MiB at 2048 features
 
 
 @dataclass(frozen=True)
 class Moments:
     """`mean` float64 (dimension,), unbiased `covariance` float64 (dimension, dimension), of `count` rows.
-
-    `factor`, where the rows are no more than the dimensions, is A (count, dimension) with A^T A the
-    covariance: the centred rows themselves, which say exactly what the singular covariance blurs.
-    """
+    `factor`, if there are no more rows than dimensions, is A (count, dimension) with A^T A the covariance:
+    the centered rows, which are exact although the covariance is singular."""
 
     mean: Float64Array
     covariance: Float64Array
@@ -29,17 +28,13 @@ class Moments:
 
     @property
     def dimension(self) -> int:
-        """Features per row."""
         return len(self.mean)
 
 
 class MomentsAccumulator:
-    """Gathers `Moments` from blocks of rows.
-
-    The rows are shifted by the mean of the first block before their outer products are summed, so that
-    features with a large common offset lose no digits, and order and block size change the result by
-    rounding only.
-    """
+    """Accumulates `Moments` from blocks of rows. Rows are shifted by the mean of the first block before their
+    outer products are summed, so features with a large common offset lose no digits; order and block size
+    change the result by rounding only."""
 
     def __init__(self) -> None:
         self._shift: Float64Array | None = None
@@ -49,12 +44,10 @@ class MomentsAccumulator:
         self._rows: list[Float64Array] = []
 
     def add(self, rows: FloatArray) -> None:
-        """Adds (rows, dimension); raises `JudgementError` at the first value that is not finite."""
+        """Adds (rows, dimension); raises `JudgementError` for values that are not finite."""
         block = rows.astype(np.float64)
         if not np.isfinite(block).all():
-            raise JudgementError(
-                "the features hold NaN or infinite values: look for damaged images or weights, or use float32"
-            )
+            raise JudgementError(NOT_FINITE)
         if self._shift is None:
             self._shift = block.mean(0)
             self._sum = np.zeros_like(self._shift)
@@ -69,7 +62,7 @@ class MomentsAccumulator:
             self._rows = []
 
     def moments(self) -> Moments:
-        """The moments of all rows so far; raises `JudgementError` below two of them."""
+        """The moments of all rows so far; raises `JudgementError` below two rows."""
         if self._count < 2 or self._shift is None:
             raise JudgementError(f"a covariance needs at least 2 images, there are {self._count}: give more")
         offset = self._sum / self._count
@@ -81,13 +74,12 @@ class MomentsAccumulator:
 
 
 def blocks(features: FloatArray, size: int = BLOCK) -> Iterable[FloatArray]:
-    """Rows `size` at a time; a memory-mapped array is read no faster than it is used."""
+    """`size` rows at a time."""
     for start in range(0, len(features), size):
         yield features[start : start + size]
 
 
 def moments(features: FloatArray) -> Moments:
-    """The `Moments` of (rows, dimension)."""
     accumulator = MomentsAccumulator()
     for block in blocks(features):
         accumulator.add(block)

@@ -1,39 +1,32 @@
-"""What the extractors that run a network share: weights into the graph, batches through it."""
+"""The base class of extractors whose network and published weights are kennel's."""
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kennel.errors import WeightsError
-from kennel.features.base import DTYPES, Extracted, Extractor, Precision, as_rgb, exact_inference
+from kennel.features.base import DTYPES, ChunkedExtractor, Logits, Precision, as_rgb
 from kennel.features.fused_conv import pack_convolutions
 from kennel.features.resize import PROTOCOLS
-from kennel.features.weights import LoadedWeights, Published, at_hand, load_weights
-from kennel.shapes import Pixels
-
-CPU_CHUNK = 8
-"""Images at a time on the CPU: the maps stay in the cache (MobileNet at 64 is half as fast as at 8)."""
+from kennel.features.weights import LoadedWeights, Published, find_weights, load_weights
+from kennel.shapes import Features, Pixels
 
 
-class NetworkExtractor(Extractor):
-    """An extractor with a network: a subclass names its published weights, its graph and its input.
-
-    `side` is that of the network's input, `protocol` the resize rule where none is asked for. Pixels are
-    scaled by (x - 128) / 128; an extractor with another scale overrides `scaling`, or `scaled` and
-    `scale_words` together.
-    """
+class NetworkExtractor(ChunkedExtractor):
+    """An extractor with a network; subclasses define its published weights, its graph and its input. `side`
+    is that of the network's input, `protocol` the default resize rule. Pixels are scaled by (x - 128) / 128;
+    override `scaling` for another scale."""
 
     published: ClassVar[Published]
     side: ClassVar[int]
 
     def __init_subclass__(cls) -> None:
-        """The class itself states the words of its default rule."""
         super().__init_subclass__()
-        if hasattr(cls, "side"):  # a base of several extractors has none yet
+        if hasattr(cls, "side"):  # not for a common base of extractors
             cls.resize = cls.input_words(cls.protocol)
 
     def __init__(
@@ -44,10 +37,10 @@ class NetworkExtractor(Extractor):
         precision: Precision = "float32",
         protocol: str | None = None,
     ) -> None:
-        """Puts `weights` into the graph; raises `WeightsError` where names or shapes do not fit.
+        """`protocol` is a name of `PROTOCOLS`, None for the default one.
 
-        `protocol` is a name of `PROTOCOLS`, None for the extractor's own; an unknown one raises
-        `UnknownNameError`.
+        Raises `WeightsError` if names or shapes of the weights do not fit, `UnknownNameError` for an unknown
+        protocol.
         """
         self.protocol = protocol or type(self).protocol
         self.resize = self.input_words(self.protocol)
@@ -59,65 +52,53 @@ class NetworkExtractor(Extractor):
         network = network.eval().requires_grad_(False)
         self.network = network.to(self.device, DTYPES[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.device.type == "cpu":
-            example = torch.zeros(CPU_CHUNK, 3, self.side, self.side, dtype=DTYPES[precision])
+            example = torch.zeros(self.cpu_chunk, 3, self.side, self.side, dtype=DTYPES[precision])
             pack_convolutions(self.network, example.contiguous(memory_format=torch.channels_last))
 
     @classmethod
     def open(
-        cls,
-        weights: Path | None = None,
-        *,
-        download: bool = True,
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-        protocol: str | None = None,
+        cls, weights: Path | None = None, *, download: bool = True, **options: Any
     ) -> "NetworkExtractor":
-        """The extractor with its published weights, or those of the file `weights`; see `load_weights`."""
-        cls.refuse_choices(protocol, False)
-        loaded = load_weights(cls.published, weights, download)
-        return cls(loaded, device=device, precision=precision, protocol=protocol)
+        """With the published weights, or those of the file `weights`; `options` are the constructor's."""
+        cls.check_options(options.get("protocol"), options.get("biased_logits", False))
+        return cls(load_weights(cls.published, weights, download), **options)
 
     @classmethod
-    def at_hand(cls) -> bool:
-        """Whether its weights are here."""
-        return at_hand(cls.published) is not None
+    def is_available(cls) -> bool:
+        return find_weights(cls.published) is not None
 
     @classmethod
     def fill(cls, network: nn.Module, weights: LoadedWeights) -> None:
-        """Puts `weights` into a `graph`; raises `WeightsError` where names or shapes do not fit."""
+        """Loads `weights` into a `graph`; raises `WeightsError` if names or shapes do not fit."""
         try:
             network.load_state_dict(weights.state)
         except RuntimeError as error:
             raise WeightsError(
-                f"the weights given for the {cls.name} extractor are not of that network: "
-                f"expected {cls.published.names[0]} or its conversion"
+                f"the weights given for the {cls.name} extractor are of another network: give "
+                f"{cls.published.names[0]} or its conversion"
             ) from error
 
     @classmethod
-    def refuse_choices(cls, protocol: str | None, biased_logits: bool) -> None:
-        """Any known resize rule will do; see `Extractor.refuse_choices`."""
+    def check_options(cls, protocol: str | None, biased_logits: bool) -> None:
+        """Allows every registered resize rule; see `Extractor.check_options`."""
         if protocol is not None:
             PROTOCOLS[protocol]
-        super().refuse_choices(None, biased_logits)
+        super().check_options(None, biased_logits)
 
     @classmethod
     def input_words(cls, protocol: str) -> str:
-        """The input rule of this protocol, resize and scale, in words."""
-        return f"{PROTOCOLS[protocol].words.format(side=cls.side)}, {cls.scale_words(protocol)}"
-
-    @classmethod
-    def scale_words(cls, protocol: str) -> str:
-        """What is done to the resized 0..255, in words."""
-        return "(x - {:g}) / {:g}".format(*cls.scaling(protocol))
+        """Resize and scale of this protocol, in words."""
+        scale = "(x - {:g}) / {:g}".format(*cls.scaling(protocol))
+        return f"{PROTOCOLS[protocol].words.format(side=cls.side)}, {scale}"
 
     @classmethod
     def scaling(cls, protocol: str) -> tuple[float, float]:
-        """What is subtracted from 0..255, and what the difference is divided by; 128 as TensorFlow has it."""
+        """The subtrahend and the divisor for pixels in 0..255; 128 as in TensorFlow."""
         return 128.0, 128.0
 
     @abstractmethod
     def graph(self) -> nn.Module:
-        """The network, whose state has the names of the weights file; it gives features and logits."""
+        """The network, which returns features and logits; its state has the names of the weights file."""
 
     def scaled(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
         """The network's input from uint8 RGB: resized by the protocol, scaled to [-1, 1]."""
@@ -125,21 +106,13 @@ class NetworkExtractor(Extractor):
         return (self.resized(pixels) - middle) / divisor
 
     def resized(self, pixels: Pixels) -> Float[Tensor, "batch 3 side side"]:
-        """The pixels at the network's size by the protocol's rule, float32 on 0..255."""
+        """The pixels at the network's size by the protocol, float32 in 0..255."""
         return PROTOCOLS[self.protocol].resize(pixels, self.side)
 
     def prepare(self, network: nn.Module) -> None:
-        """What is done once to the loaded network; nothing by default."""
+        """Changes the network after loading; by default nothing."""
 
-    def extract(self, pixels: Pixels) -> Extracted:
-        """Float32 features and logits on the CPU; see `Extractor.extract`."""
-        chunk = CPU_CHUNK if self.device.type == "cpu" else len(pixels)
-        features, logits = [], []
-        with exact_inference(self.device):
-            for part in pixels.split(chunk):  # type: ignore[no-untyped-call]
-                images = self.scaled(as_rgb(part.to(self.device)))
-                images = images.to(DTYPES[self.precision], memory_format=torch.channels_last)
-                part_features, part_logits = self.network(images)
-                features.append(part_features.float().cpu())
-                logits.append(part_logits.float().cpu())
-            return Extracted(torch.cat(features), torch.cat(logits))
+    def _forward(self, pixels: Pixels) -> tuple[Features, Logits | None]:
+        images = self.scaled(as_rgb(pixels))
+        features, logits = self.network(images.to(DTYPES[self.precision], memory_format=torch.channels_last))
+        return features, logits

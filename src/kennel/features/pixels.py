@@ -1,4 +1,4 @@
-"""The `pixels` extractor: no network, no weights; weak, and honest about it."""
+"""The `pixels` extractor: no network and no weights."""
 
 from torch.nn import functional
 
@@ -11,11 +11,8 @@ CELLS = 16
 
 @EXTRACTORS.register("pixels")
 class PixelCells(Extractor):
-    """The means of 16x16 cells in red, green and blue, in [-1, 1]: 768 numbers.
-
-    It sees colour and layout and nothing of what a picture shows: for demos and tests without weights, and
-    as a floor that any better extractor has to beat.
-    """
+    """The means of 16x16 cells in red, green and blue, in [-1, 1]: 768 numbers. It measures color and layout,
+    not content: for demos and tests without weights, and as a lower bound for other extractors."""
 
     name = "pixels"
     dimension = 3 * CELLS * CELLS

@@ -1,4 +1,4 @@
-"""The pretrained networks that a discriminator may look through, by the names of their extractors."""
+"""The frozen pretrained networks for discriminators, by the names of their extractors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from kennel.features.weights import load_weights
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network whose maps are at hand (`taps`, `tap_widths`), and the extractor that has its weights."""
+    """A network with `taps` and `tap_widths`, and the extractor that has its weights."""
 
     graph: Callable[[], InvertedResidualNetwork]
     extractor: type[NetworkExtractor]
-    input_scale: tuple[float, float]
-    """Factor and offset by which images in [-1, 1] become its input."""
+    input_scale: tuple[float, float]  # Factor and offset that map images in [-1, 1] to its input
 
 
+# The first is that of the paper (Sauer et al. 2021).
 GRAPHS = {
     "efficientnet_lite1": Pretrained(
         lambda: EfficientNetLiteGraph("lite1"), EfficientNetLite1, EfficientNetLiteGraph.input_scale()
@@ -31,11 +31,10 @@ GRAPHS = {
     ),
     "mobilenet": Pretrained(MobileNetGraph, MobileNet, MobileNetGraph.input_scale()),
 }
-"""That of the paper (Sauer et al. 2021) first."""
 
 
 def pretrained_graph(name: str) -> InvertedResidualNetwork:
-    """The network of this name with its published weights; `WeightsError` where they are not at hand."""
+    """The network of this name with its published weights; raises `WeightsError` if they are not found."""
     pretrained = GRAPHS[name]
     graph = pretrained.graph()
     pretrained.extractor.fill(graph, load_weights(pretrained.extractor.published, download=False))

@@ -1,13 +1,13 @@
-"""Which extractors may judge what a pretrained network taught, in one table.
+"""Which extractors give biased scores for a generator trained with a pretrained network.
 
-A discriminator that looks through a pretrained network makes the generator match that network's features.
-Scores by these features then become better than the pictures do (Kynkäänniemi et al. 2023, "The Role of
-ImageNet Classes in Fréchet Inception Distance", arXiv 2203.06026).
+A discriminator on top of a pretrained network makes the generator match that network's features. Scores by
+these features then improve more than the images do (Kynkäänniemi et al. 2023, "The Role of ImageNet Classes
+in Fréchet Inception Distance", arXiv 2203.06026).
 """
 
 from typing import Literal, TypeAlias
 
-Kinship: TypeAlias = Literal["itself", "sibling", "same data", "none"]
+Relation: TypeAlias = Literal["itself", "sibling", "same data", "none"]
 
 ARCHITECTURES = {
     "efficientnet_lite0": "inverted residuals",
@@ -15,17 +15,17 @@ ARCHITECTURES = {
     "mobilenet": "inverted residuals",
     "inception": "inception modules",
 }
-"""The classifiers of ImageNet among the extractors, and what they are built of.
+"""The extractors that are ImageNet classifiers, and their building blocks.
 
-The others saw no label of ImageNet: `dinov2` and `clip` were trained on other pictures or for another task,
-`classifier` on the set itself, `pixels` on nothing.
+The others used no ImageNet labels: `dinov2` and `clip` were trained on other images or for another task,
+`classifier` on the set itself, and `pixels` is not trained.
 """
 PAPER = "Kynkäänniemi et al. 2023, arXiv 2203.06026"
 
 
-def kinship(judge: str, teacher: str | None) -> Kinship:
-    """How near the extractor `judge` is to the `teacher`: itself, a classifier of the same data built alike
-    ("sibling"), one that is built otherwise ("same data"), or neither."""
+def relation(judge: str, teacher: str | None) -> Relation:
+    """The relation of the extractor `judge` to the `teacher`: the same, an ImageNet classifier of the same
+    building blocks ("sibling") or of others ("same data"), or none."""
     if judge == teacher:
         return "itself"
     if teacher is None or judge not in ARCHITECTURES or teacher not in ARCHITECTURES:
@@ -34,19 +34,21 @@ def kinship(judge: str, teacher: str | None) -> Kinship:
 
 
 def unfair(judge: str, teacher: str | None) -> str | None:
-    """Why scores by `judge` of what `teacher` taught are not fair, as a sentence; None where they are."""
-    match kinship(judge, teacher):
+    """Why scores by `judge` are biased for a generator trained with `teacher`, as a sentence; None if they
+    are not."""
+    match relation(judge, teacher):
         case "itself":
-            return f"{teacher} taught this generator: its scores flatter it ({PAPER})."
+            return f"{teacher} was used in this generator's training, so its scores are too good ({PAPER})."
         case "sibling":
             return (
-                f"{teacher} taught this generator, and {judge} is its sibling (classifiers of ImageNet, both "
-                f"of {ARCHITECTURES[judge]}): scores by {judge} flatter it too ({PAPER})."
+                f"{teacher} was used in this generator's training, and {judge} is its sibling (both are "
+                f"ImageNet classifiers of {ARCHITECTURES[judge]}): scores by {judge} are too good as well "
+                f"({PAPER})."
             )
         case "same data":
             return (
-                f"{teacher} taught this generator, and {judge} was also trained on ImageNet: scores by "
-                f"{judge} may flatter it ({PAPER})."
+                f"{teacher} was used in this generator's training, and {judge} was also trained on ImageNet: "
+                f"scores by {judge} may be too good ({PAPER})."
             )
         case _:
             return None

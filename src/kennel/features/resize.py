@@ -1,4 +1,4 @@
-"""The resize rules of the extractors, by name. They differ, and a Fréchet distance sees the difference."""
+"""The resize rules of the extractors, by name. Fréchet distances depend on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,26 +20,21 @@ Resize: TypeAlias = Callable[[Pixels, int], Resized]
 
 @dataclass(frozen=True)
 class ResizeProtocol:
-    """A resize rule: `resize` of uint8 pixels to a square of that side, float32 on the scale 0..255.
-
-    `words` say it in a score's protocol, with {side} where the side stands; the cache of features is keyed
-    by them.
-    """
+    """A resize rule: `resize` maps uint8 pixels to a square of the given side, float32 in 0..255. `words` are
+    its text in protocols, with {side}; the feature cache uses it in its key."""
 
     resize: Resize
     words: str
 
 
 PROTOCOLS: Registry[ResizeProtocol] = Registry("resize protocol")
-"""The resize rules by name, for extractors whose network takes pictures of one size."""
+"""The resize rules by name, for extractors whose network has a fixed input size."""
 
 
 def tensorflow1_bilinear(pixels: Pixels, side: int) -> Resized:
-    """TensorFlow 1's `resize_bilinear(align_corners=False)`: source = target * given / wanted.
-
-    No half-pixel centres and no antialiasing, in float32 on the scale 0..255. This is what the 2015 Inception
-    graph does to its input, so it is part of the definition of the original FID.
-    """
+    """TensorFlow 1's `resize_bilinear(align_corners=False)`: source = target * source size / target size. No
+    half-pixel centers and no antialiasing, in float32 in 0..255. The 2015 Inception graph uses it, so it is
+    part of the original FID."""
     images = pixels.to(torch.float32)
     height, width = pixels.shape[-2:]
     if width != side:
@@ -54,7 +49,7 @@ def tensorflow1_bilinear(pixels: Pixels, side: int) -> Resized:
 
 
 def _taps(given: int, wanted: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each output position: lower index, upper index, the upper's weight, in TF1's float32."""
+    """For each output position: lower index, upper index, and the upper one's weight, in TF1's float32."""
     scale = torch.tensor(given, dtype=torch.float32) / wanted
     position = torch.arange(wanted, dtype=torch.float32) * scale
     lower = position.floor()
@@ -63,7 +58,7 @@ def _taps(given: int, wanted: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def half_pixel_bilinear(pixels: Pixels, side: int) -> Resized:
-    """PyTorch's bilinear with half-pixel centres, without antialiasing, in float32 on the scale 0..255."""
+    """PyTorch's bilinear with half-pixel centers, without antialiasing, in float32 in 0..255."""
     images = pixels.to(torch.float32)
     if tuple(pixels.shape[-2:]) == (side, side):
         return images
@@ -73,11 +68,8 @@ def half_pixel_bilinear(pixels: Pixels, side: int) -> Resized:
 
 
 def clean_bicubic(pixels: Pixels, side: int) -> Resized:
-    """Pillow's bicubic of each channel as floats, antialiased, cut to 0..255 and not rounded.
-
-    The resize of clean FID (Parmar, Zhang, Zhu, arXiv 2104.11222, section 3). Both directions are products
-    with a matrix of weights, so that a batch costs two matrix products.
-    """
+    """Pillow's bicubic on float channels, antialiased, clamped to 0..255 and not rounded. The resize of clean
+    FID (Parmar, Zhang, Zhu, arXiv 2104.11222, section 3), as two matrix products per batch."""
     images = pixels.to(torch.float32)
     height, width = pixels.shape[-2:]
     if width != side:
@@ -89,18 +81,16 @@ def clean_bicubic(pixels: Pixels, side: int) -> Resized:
 
 @lru_cache(maxsize=32)
 def _bicubic_weights(given: int, wanted: int) -> Tensor:
-    """Float32 (wanted, given): what each given position adds to each wanted one, rows of sum 1.
-
-    Keys' cubic of radius 2 with a = -0.5 around half-pixel centres, stretched by the ratio where the picture
-    shrinks; positions whose centres are farther than the radius, or beyond the edge, are left out.
-    """
+    """Float32 (wanted, given): the weight of each source position in each target position; rows sum to 1.
+    Keys' cubic with radius 2 and a = -0.5 around half-pixel centers, stretched by the ratio when shrinking.
+    Positions beyond the radius or the edge are left out."""
     ratio = given / wanted
     stretch = max(ratio, 1.0)
-    centres = (np.arange(wanted) + 0.5) * ratio
-    first = np.maximum((centres - 2 * stretch + 0.5).astype(np.int64), 0)
-    last = np.minimum((centres + 2 * stretch + 0.5).astype(np.int64), given)
+    centers = (np.arange(wanted) + 0.5) * ratio
+    first = np.maximum((centers - 2 * stretch + 0.5).astype(np.int64), 0)
+    last = np.minimum((centers + 2 * stretch + 0.5).astype(np.int64), given)
     places = np.arange(given)
-    distance = np.abs((places - centres[:, None] + 0.5) / stretch)
+    distance = np.abs((places - centers[:, None] + 0.5) / stretch)
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights = np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
@@ -110,8 +100,7 @@ def _bicubic_weights(given: int, wanted: int) -> Tensor:
 
 PROTOCOLS.register("tf1")(
     ResizeProtocol(
-        tensorflow1_bilinear,
-        "TensorFlow 1 bilinear to {side}x{side} (no half-pixel centres, no antialias)",
+        tensorflow1_bilinear, "TensorFlow 1 bilinear to {side}x{side} (no half-pixel centres, no antialias)"
     )
 )
 PROTOCOLS.register("pytorch")(

@@ -1,7 +1,7 @@
-"""MobileNetV2's weights out of Google's quantised TFLite file, as float32 tensors.
+"""Reads MobileNetV2's weights from Google's quantized TFLite file, as float32 tensors.
 
-A TFLite file is a FlatBuffer. The few tables that hold the weights are read here with their field numbers of
-the public schema (tensorflow/lite/schema/schema.fbs), which never change, so no package is needed for it.
+A TFLite file is a FlatBuffer. The tables with the weights are read by their field numbers in the public
+schema (tensorflow/lite/schema/schema.fbs), which never change, so no package is needed.
 """
 
 import struct
@@ -19,7 +19,7 @@ INT32, UINT8 = 2, 3  # TensorType
 
 
 class _Table:
-    """One FlatBuffer table: its fields are found through its vtable."""
+    """One FlatBuffer table; its vtable locates the fields."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data, self.position = data, position
@@ -27,7 +27,7 @@ class _Table:
         self.fields = (_number(data, "<H", self.vtable) - 4) // 2
 
     def _at(self, field: int) -> int | None:
-        """Where the field's value lies; None where it has its default."""
+        """The position of the field's value; None if it has its default."""
         if field >= self.fields:
             return None
         offset = _number(self.data, "<H", self.vtable + 4 + 2 * field)
@@ -64,7 +64,7 @@ def _number(data: bytes, form: str, position: int) -> int:
 
 
 def _layer_names() -> list[str]:
-    """The convolutions in the order in which they run; the classifier is one of them there."""
+    """The convolutions in execution order, including the classifier."""
     names = ["stem"]
     block = 0
     for _, expansion, _, repeats, _ in STAGES:
@@ -76,23 +76,21 @@ def _layer_names() -> list[str]:
     return [*names, "head", "classifier"]
 
 
-def _dequantised(tensor: _Table, buffers: list[_Table]) -> FloatArray:
+def _dequantize(tensor: _Table, buffers: list[_Table]) -> FloatArray:
     """`(code - zero_point) * scale` of one tensor, in float32."""
     kinds = {INT32: "<i4", UINT8: "u1"}
     codes = buffers[tensor.number(2, "<I")].array(0, "u1").view(kinds[tensor.number(1, "<b")])
-    quantisation = tensor.table(4)
-    scale = quantisation.array(2, "<f4")[0]
-    zero_points = quantisation.array(3, "<i8")
+    quantization = tensor.table(4)
+    scale = quantization.array(2, "<f4")[0]
+    zero_points = quantization.array(3, "<i8")
     zero_point = int(zero_points[0]) if len(zero_points) else 0
     values = (codes.astype(np.int64) - zero_point).astype(np.float64) * np.float64(scale)
     return values.astype(np.float32).reshape(tensor.array(0, "<i4"))
 
 
 def mobilenet_from_tflite(data: bytes) -> dict[str, FloatArray]:
-    """The tensors of `MobileNetGraph`'s state from the bytes of `mobilenet_v2_1.0_224_quant.tflite`.
-
-    Weights come as (out, in, height, width). Raises `WeightsError` where the bytes are another model.
-    """
+    """The state of `MobileNetGraph` from the bytes of `mobilenet_v2_1.0_224_quant.tflite`. Weights are (out,
+    in, height, width). Raises `WeightsError` for another model."""
     try:
         model = _Table(data, _number(data, "<I", 0))
         graph, buffers = model.tables(2)[0], model.tables(4)
@@ -105,10 +103,10 @@ def mobilenet_from_tflite(data: bytes) -> dict[str, FloatArray]:
         ]
         state: dict[str, FloatArray] = {}
         for name, (inputs, code) in zip(_layer_names(), layers, strict=True):
-            weight = _dequantised(tensors[inputs[1]], buffers)
+            weight = _dequantize(tensors[inputs[1]], buffers)
             weight = weight.transpose((3, 0, 1, 2) if code == DEPTHWISE else (0, 3, 1, 2))
             state[f"{name}.weight"] = np.ascontiguousarray(weight)
-            state[f"{name}.bias"] = _dequantised(tensors[inputs[2]], buffers)
+            state[f"{name}.bias"] = _dequantize(tensors[inputs[2]], buffers)
         state["classifier.weight"] = state["classifier.weight"].reshape(len(state["classifier.bias"]), -1)
     except (struct.error, ValueError, IndexError, KeyError) as error:
         raise WeightsError(

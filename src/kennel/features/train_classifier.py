@@ -1,4 +1,4 @@
-"""Training of the `classifier` extractor: a minute or two of a CPU, the same result for the same seed."""
+"""Training of the `classifier` extractor: one or two minutes on a CPU, deterministic by seed."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -24,25 +23,20 @@ from kennel.features.classifier import (
     classifier_path,
     scaled,
 )
+from kennel.features.moments import IndexArray
 from kennel.features.weights import State
 from kennel.storage.atomic_io import atomic_file
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""`report(images seen, images in all)`, over all epochs."""
-IndexArray: TypeAlias = npt.NDArray[np.int64]
+Progress: TypeAlias = Callable[[int, int], None]  # `report(images seen, images in all)`, over all epochs
 BATCH = 128
 PEAK_RATE = 3e-3
-WARM_UP = 0.2
-"""The share of the training in which the learning rate rises; afterwards it falls to zero by a cosine."""
-ENOUGH_IMAGES = 160_000
-"""Images that a training sees by default, counted over its epochs."""
-FEWEST_EPOCHS, MOST_EPOCHS = 3, 60
+WARM_UP = 0.2  # The share of training in which the learning rate rises; then it falls to zero by a cosine
+TARGET_IMAGES = 160_000  # Default number of images in a training, over all epochs
+MIN_EPOCHS, MAX_EPOCHS = 3, 60
 
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """Where the file lies, and what it says of itself."""
-
     path: Path
     facts: ClassifierFacts
 
@@ -56,11 +50,11 @@ def train_classifier(
     device: torch.device | str = "cpu",
     on_progress: Progress | None = None,
 ) -> TrainedClassifier:
-    """Trains a classifier of `packed`'s classes and writes it to `destination` as safetensors.
+    """Trains a classifier of the classes of `dataset` and writes it to `destination` as safetensors.
 
-    A tenth of every class is held out; the accuracy on it goes into the file. Without a destination the file
-    lies in the cache, where `classifier_file_for` finds it. Equal seeds give equal tensors on one machine
-    with one number of threads. Raises `DataError` where the set has no classes to tell apart.
+    A tenth of every class is held out; the file records the accuracy on it. The default destination is in the
+    cache, where `classifier_file_for` finds it. Equal seeds give equal tensors on one machine with the same
+    number of threads. Raises `DataError` if the set has no classes to distinguish.
     """
     labels = _checked_labels(dataset)
     device = torch.device(device)
@@ -95,8 +89,8 @@ def train_classifier(
 
 
 def default_epochs(count: int) -> int:
-    """Epochs over `count` images: about 160,000 images in all, at least 3 epochs and at most 60."""
-    return max(FEWEST_EPOCHS, min(MOST_EPOCHS, math.ceil(ENOUGH_IMAGES / count)))
+    """Epochs over `count` images: about 160,000 images in all, between 3 and 60 epochs."""
+    return max(MIN_EPOCHS, min(MAX_EPOCHS, math.ceil(TARGET_IMAGES / count)))
 
 
 def held_out_rows(labels: IndexArray, seed: int) -> IndexArray:
@@ -112,7 +106,7 @@ def held_out_rows(labels: IndexArray, seed: int) -> IndexArray:
 
 
 def learning_rate(done: float) -> float:
-    """Adam's rate after the share `done` of the training: linear up to 0.003, then half a cosine to zero."""
+    """Adam's rate after the share `done` of training: linear to 0.003, then half a cosine to zero."""
     if done < WARM_UP:
         return PEAK_RATE * max(done, 1e-3) / WARM_UP
     return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
@@ -121,15 +115,14 @@ def learning_rate(done: float) -> float:
 def _checked_labels(dataset: ImageDataset) -> IndexArray:
     if dataset.labels is None or not dataset.classes:
         raise DataError(
-            f"{dataset.name} has no classes, and a classifier needs some: "
-            "prepare it from a folder for each class"
+            f"{dataset.name} has no classes: prepare it from a folder with a subfolder for each class"
         )
     labels = np.asarray(dataset.labels, dtype=np.int64)
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < 2:
         raise DataError(
-            f"{dataset.name} has images of one class only, and a classifier needs at least 2: "
-            "prepare it from a folder for each class"
+            f"{dataset.name} has images of one class only, and a classifier needs at least 2: prepare it "
+            "from a folder with a subfolder for each class"
         )
     if counts.max() < 2:
         raise DataError(
@@ -138,14 +131,14 @@ def _checked_labels(dataset: ImageDataset) -> IndexArray:
     _, height, width = dataset.shape
     if height != width or not SMALLEST <= width <= LARGEST:
         raise DataError(
-            f"{dataset.name} holds {width}x{height} images, and the classifier takes squares of {SMALLEST} "
+            f"{dataset.name} has images of {width}x{height}, and the classifier needs squares of {SMALLEST} "
             f"to {LARGEST} pixels: prepare it with --size {LARGEST}"
         )
     return labels
 
 
-def _batches(count: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Shuffled places; a rest smaller than a batch is left out, since batch norm wants a full one."""
+def _batches(count: int, generator: torch.Generator) -> Iterator[IndexArray]:
+    """Shuffled row numbers; the incomplete last batch is dropped, because of batch norm."""
     order = torch.randperm(count, generator=generator).numpy()
     size = min(BATCH, count)
     for start in range(0, count - size + 1, size):
@@ -162,20 +155,21 @@ def _fit(
     device: torch.device,
     on_progress: Progress | None,
 ) -> None:
-    optimiser = torch.optim.Adam(network.parameters(), lr=PEAK_RATE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=PEAK_RATE)
     network.train()
-    seen, total = 0, epochs * (len(rows) // min(BATCH, len(rows))) * min(BATCH, len(rows))
+    size = min(BATCH, len(rows))
+    seen, total = 0, epochs * (len(rows) // size) * size
     for epoch in range(epochs):
         loss = torch.zeros(())
         for places in _batches(len(rows), rng.generator(seed, f"classifier epoch {epoch}")):
             batch = rows[places]
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = learning_rate(seen / total)
             _, logits = network(_images(dataset, batch, device))
             loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]).to(device))
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             seen += len(batch)
             if on_progress:
                 on_progress(seen, total)
@@ -189,15 +183,14 @@ def _fit(
 def _accuracy(
     network: nn.Module, dataset: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
 ) -> float:
-    """The share of `rows` whose largest logit is their label's."""
     network.eval()
-    right = 0
+    correct = 0
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             _, logits = network(_images(dataset, batch, device))
-            right += int((logits.argmax(1).cpu().numpy() == labels[batch]).sum())
-    return right / len(rows)
+            correct += int((logits.argmax(1).cpu().numpy() == labels[batch]).sum())
+    return correct / len(rows)
 
 
 def _images(dataset: ImageDataset, rows: IndexArray, device: torch.device) -> torch.Tensor:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
+import kennel.evaluation.metrics.builtin  # noqa: F401 (registers the metrics)
 from kennel.evaluation.metrics.base import METRICS
 
 DETAIL_LABELS = {

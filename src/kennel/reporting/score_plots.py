@@ -12,10 +12,10 @@ from matplotlib.patches import Rectangle
 
 from kennel import __version__
 from kennel.data.images import PixelArray, read_rows
+from kennel.evaluation.metrics.builtin.memorization import SUSPICION
 from kennel.evaluation.metrics.context import MetricContext
-from kennel.evaluation.metrics.mifid import distances_to_the_others
+from kennel.evaluation.metrics.mifid import sampled_distances_within
 from kennel.evaluation.metrics.near_copies import Suspect, has_pixels, suspects
-from kennel.evaluation.metrics.registered.memorization import SUSPICION
 from kennel.evaluation.score import Score
 from kennel.features.moments import Float64Array
 from kennel.reporting.format import figure
@@ -170,7 +170,7 @@ def draw_distances(context: MetricContext, destination: Path) -> None:
         own = context.reference_distances
     else:
         settings = context.settings
-        own = distances_to_the_others(
+        own = sampled_distances_within(
             context.reference.features, OF_THE_REFERENCE, settings.seed, settings.device
         )
     series: dict[str, tuple[Float64Array, str, Any]] = {

@@ -7,7 +7,7 @@ from kennel.config.recipe import Recipe
 from kennel.engine.builder import build_networks
 from kennel.errors import RecipeError
 from kennel.features.base import EXTRACTORS
-from kennel.features.factory import choose
+from kennel.features.factory import choose_extractor
 from kennel.features.pixels import PixelCells
 from kennel.networks import DISCRIMINATORS, Discriminator
 from kennel.registry import unknown_name
@@ -61,9 +61,9 @@ def with_extractor(
 ) -> Recipe:
     """The recipe with the validation's extractor decided, once: what is found at first judges to the end.
 
-    "auto" is what `choose` finds, and so is what stands in for the `teacher`, which would choose the
-    checkpoint that flatters it most. By plain pixels a run is judged with FID: MiFID's epsilon was chosen for
-    Inception's features, and would punish real images there.
+    "auto" is what `choose_extractor` finds, and so is what stands in for the `teacher`, which would choose
+    the checkpoint that flatters it most. By plain pixels a run is judged with FID: MiFID's epsilon was chosen
+    for Inception's features, and would punish real images there.
     """
     wanted = recipe.validation
     asks_the_teacher = teacher is not None and wanted.extractor == teacher and wanted.every_ticks > 0
@@ -74,7 +74,7 @@ def with_extractor(
     elif asks_the_teacher and weights is not None:
         raise _teaches(teacher, weights)
     else:
-        name = choose(weights, teacher=teacher, often=True)
+        name = choose_extractor(weights, teacher=teacher, fast_only=True)
         if teacher is not None and name == teacher and wanted.every_ticks > 0:
             raise _teaches(teacher, weights)
     if asks_the_teacher:

@@ -106,7 +106,7 @@ def facts_of(
     """The facts of an opened set and this machine."""
     features = _option(get_recipe("projected").discriminator, DISCRIMINATORS, "features")
     teacher = GRAPHS[features].extractor if features in GRAPHS else None
-    missing = "" if teacher is None or teacher.at_hand() else teacher.published.source
+    missing = "" if teacher is None or teacher.is_available() else teacher.published.source
     classes = class_counts(dataset, len(dataset.classes))
     channels, side, _ = dataset.shape
     return Facts(len(dataset), classes, side, channels, device, hours, None, budget, missing)

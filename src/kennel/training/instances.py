@@ -19,7 +19,7 @@ from kennel.engine.step import GANStep
 from kennel.errors import DataError
 from kennel.evaluation.metrics._nearest import nearest
 from kennel.features.base import Precision
-from kennel.features.cache import is_kept, reference_features
+from kennel.features.cache import is_cached, reference_features
 from kennel.features.extract import choose_rows
 from kennel.features.factory import open_extractor
 from kennel.features.moments import FloatArray, moments
@@ -70,7 +70,7 @@ def _table(
     # What is near needs no more digits than training.
     precision: Precision = "bfloat16" if recipe.compute.precision == "bfloat16" else "float32"
     extractor = open_extractor(wanted.extractor, device=device, precision=precision)
-    if not is_kept(dataset, extractor):
+    if not is_cached(dataset, extractor):
         say(f"Instances: {extractor.name} looks at {len(dataset):,} images, once for this set.")
     features = reference_features(dataset, extractor, on_note=say, on_progress=remaining_time(say)).features
     rows = choose_rows(len(dataset), wanted.num_instances or len(dataset), recipe.seed)

@@ -10,9 +10,9 @@ from kennel.data.dataset import ImageDataset
 from kennel.data.images import ImageSource, PixelArray, Subset, read_rows
 from kennel.evaluation.metrics.mifid import nearest_training
 from kennel.features.base import Extractor
-from kennel.features.cache import is_kept, reference_features
+from kennel.features.cache import is_cached, reference_features
 from kennel.features.extract import choose_rows, extract_rows
-from kennel.features.factory import choose, open_extractor
+from kennel.features.factory import choose_extractor, open_extractor
 from kennel.features.moments import FloatArray
 from kennel.images import save_png, tile
 from kennel.runs.run_dir import RunDir
@@ -43,7 +43,9 @@ def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
     sample is near. Seeds are those of the run's grids, from 0.
     """
     run, dataset = load_run(folder.path, device=device), ImageDataset(data)
-    extractor = open_extractor(choose(teacher=run.teacher, often=True), device=device, download=False)
+    extractor = open_extractor(
+        choose_extractor(teacher=run.teacher, fast_only=True), device=device, download=False
+    )
     samples = run.samples(COUNT)
     pixels = samples.pixels()
     drawn = SampledSet(samples, str(folder.path), run.fingerprint)
@@ -65,7 +67,7 @@ def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
 
 def _reference(dataset: ImageDataset, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
     """The features of the training images, and which those are; None for all of them."""
-    if len(dataset) <= LOOKED_AT or is_kept(dataset, extractor):
+    if len(dataset) <= LOOKED_AT or is_cached(dataset, extractor):
         return None, reference_features(dataset, extractor).features
     rows = choose_rows(len(dataset), LOOKED_AT, 0)
     assert rows is not None

@@ -91,7 +91,11 @@ class Validator:
         # Weights that must be downloaded first are so by one rank.
         extractor = rank_zero_first(
             lambda: open_extractor(
-                validation.extractor, weights, device=device, of_set=dataset.fingerprint, download=download
+                validation.extractor,
+                weights,
+                device=device,
+                fingerprint=dataset.fingerprint,
+                download=download,
             )
         )
         judge = Evaluator(dataset, extractor, shared=True)
@@ -116,10 +120,11 @@ class Validator:
             key, remedy = ("metric", "name another") if decides else ("extra_metrics", "leave it out")
             if few := self.judge.too_few(name, wanted.num_samples, self.settings):
                 raise RecipeError(f"{few} (validation.{key}): give more, or {remedy}")
-            if lacking := self.judge.lacking(name, sampled):
+            problem, _ = self.judge.unmet_need(name, sampled)
+            if problem:
                 needs = METRICS[name].needs
                 ways = [way for need, way in _WAYS.items() if need in needs]
-                raise RecipeError(f"{lacking} (validation.{key}): {', or '.join([*ways, remedy])}")
+                raise RecipeError(f"{problem} (validation.{key}): {', or '.join([*ways, remedy])}")
 
     def values(self, generator: Generator, images_seen: int) -> dict[str, float]:
         """Each metric's value under its name, the deciding one first; MiFID brings its FID and distance."""

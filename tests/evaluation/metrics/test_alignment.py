@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kennel.evaluation.metrics._alignment import Alignment, align, averaged, cell
+from kennel.evaluation.metrics._alignment import Alignment, align, average_cells, cell_size
 
 
 def scene(seed: int, side: int = 32, channels: int = 3) -> np.ndarray:
@@ -54,7 +54,7 @@ def test_a_moved_and_mirrored_copy_is_found_with_its_transformation(
     found = align(copy, np.stack([scene(seed + 100), source, scene(seed + 200)]))
     assert (found.candidate, found.flipped, found.right, found.down) == (1, flipped, right, down)
     assert found.rms == 0
-    assert found.same
+    assert found.matches
 
 
 def test_the_transform_gives_what_trying_every_shift_gives() -> None:
@@ -73,7 +73,7 @@ def test_a_recompressed_copy_is_the_same_picture_and_another_one_is_not() -> Non
     assert 0 < found.unexplained < 0.1
     assert found.words() == "same picture"
     other = align(copy, np.stack([scene(4), scene(5)]))
-    assert not other.same
+    assert not other.matches
     assert other.words() == "another picture"
 
 
@@ -85,20 +85,20 @@ def test_the_words_name_the_transformation() -> None:
 def test_a_picture_without_contrast_is_matched_only_exactly() -> None:
     flat = np.full((1, 16, 16), 100, np.uint8)
     exact = align(flat, flat[None])
-    assert exact.same
+    assert exact.matches
     assert (exact.right, exact.down, exact.flipped) == (0, 0, False), "the least moved of equal fits"
-    assert not align(flat, flat[None] + np.uint8(1)).same
+    assert not align(flat, flat[None] + np.uint8(1)).matches
 
 
 def test_grey_is_compared_with_colour() -> None:
     grey = scene(6, channels=1)
-    assert align(grey, np.repeat(grey, 3, 0)[None]).same
-    assert align(np.repeat(grey, 3, 0), grey[None]).same
+    assert align(grey, np.repeat(grey, 3, 0)[None]).matches
+    assert align(np.repeat(grey, 3, 0), grey[None]).matches
 
 
 def test_large_images_are_averaged_by_whole_cells() -> None:
-    assert [cell(side) for side in (8, 64, 127, 128, 256)] == [1, 1, 1, 2, 4]
+    assert [cell_size(side) for side in (8, 64, 127, 128, 256)] == [1, 1, 1, 2, 4]
     pixels = np.arange(32, dtype=np.uint8).reshape(1, 1, 4, 8)
-    np.testing.assert_array_equal(averaged(pixels, 2)[0, 0], [[4, 6, 8, 10], [20, 22, 24, 26]])
-    assert averaged(pixels, 1) is pixels
-    assert Alignment(0, False, 1, -2, 0.0, 0.0).enlarged(4).words() == "same picture, shifted by (4, -8)"
+    np.testing.assert_array_equal(average_cells(pixels, 2)[0, 0], [[4, 6, 8, 10], [20, 22, 24, 26]])
+    assert average_cells(pixels, 1) is pixels
+    assert Alignment(0, False, 1, -2, 0.0, 0.0).scaled(4).words() == "same picture, shifted by (4, -8)"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-import kennel.evaluation.metrics.registered  # noqa: F401 (registers the metrics)
+import kennel.evaluation.metrics.builtin  # noqa: F401 (registers the metrics)
 from kennel.errors import JudgementError, UnknownNameError
 from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.base import (
@@ -95,12 +95,12 @@ def _few_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def usual(name: str) -> MetricResult:
     """Of 60 images a side, which many tests start from."""
-    return METRICS[name].find(evidence(breeds(60, 1), breeds(60, 2)))
+    return METRICS[name].compute(evidence(breeds(60, 1), breeds(60, 2)))
 
 
 @pytest.fixture(params=NAMES)
 def find(request: pytest.FixtureRequest) -> Callable[[MetricContext], MetricResult]:
-    return METRICS[request.param].find
+    return METRICS[request.param].compute
 
 
 def test_names_groups_aliases_and_the_order_of_tables_are_of_registered_metrics() -> None:
@@ -137,7 +137,7 @@ def test_a_finding_is_the_same_again(find: Callable[[MetricContext], MetricResul
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_intervals_the_value_is_the_same(name: str) -> None:
-    without = METRICS[name].find(evidence(breeds(60, 1), breeds(60, 2), MetricSettings(intervals=False)))
+    without = METRICS[name].compute(evidence(breeds(60, 1), breeds(60, 2), MetricSettings(intervals=False)))
     assert without.interval is None
     assert without.value == usual(name).value
 
@@ -167,9 +167,9 @@ def test_the_order_of_the_images_does_not_matter(name: str) -> None:
     # Splits are parts of the order, so that there is one; sums in another order differ by some 1e-16 each.
     settings = MetricSettings(splits=1)
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
-    plain = METRICS[name].find(judged(images, reference, settings))
+    plain = METRICS[name].compute(judged(images, reference, settings))
     mixed = judged(in_another_order(images, 3), in_another_order(reference, 4), settings)
-    found = METRICS[name].find(mixed)
+    found = METRICS[name].compute(mixed)
     assert found.value == pytest.approx(plain.value, rel=1e-9, abs=1e-12)
     if plain.interval is not None:
         assert found.interval == pytest.approx(plain.interval, rel=1e-4, abs=1e-12)
@@ -180,11 +180,11 @@ def test_where_rows_are_drawn_their_order_matters_no_more_than_the_seed(name: st
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
     draws = 4
     by_seed = [
-        METRICS[name].find(judged(images, reference, MetricSettings(seed=seed))).value
+        METRICS[name].compute(judged(images, reference, MetricSettings(seed=seed))).value
         for seed in range(draws)
     ]
     by_order = [
-        METRICS[name].find(judged(in_another_order(images, seed), in_another_order(reference, seed))).value
+        METRICS[name].compute(judged(in_another_order(images, seed), in_another_order(reference, seed))).value
         for seed in range(draws)
     ]
     error = np.hypot(np.std(by_seed, ddof=1), np.std(by_order, ddof=1)) / np.sqrt(draws)
@@ -225,15 +225,15 @@ WORSE: dict[str, tuple[Callable[[Rows], Rows], ...]] = {
 def test_new_real_images_stand_better_than_what_the_metric_is_there_to_find(name: str) -> None:
     reference = breeds(80, 10)
     sign = 1 if METRICS[name].direction == "higher" else -1
-    good = METRICS[name].find(evidence(alike(reference), reference)).value
+    good = METRICS[name].compute(evidence(alike(reference), reference)).value
     for spoilt in WORSE.get(name, (shifted, collapsed)):
-        bad = METRICS[name].find(evidence(spoilt(reference), reference)).value
+        bad = METRICS[name].compute(evidence(spoilt(reference), reference)).value
         assert sign * good > sign * bad, f"{spoilt.__name__} images stand at {bad}, real ones at {good}"
 
 
 def test_a_metric_that_is_better_in_no_direction_is_said_to_be_so() -> None:
     assert [name for name in NAMES if METRICS[name].direction == "neither"] == ["diversity"]
-    assert METRICS["diversity"].find(evidence(collapsed(breeds(80, 10)), breeds(80, 10))).value < 0.1
+    assert METRICS["diversity"].compute(evidence(collapsed(breeds(80, 10)), breeds(80, 10))).value < 0.1
 
 
 def broken(features: Rows, value: float) -> Rows:
@@ -248,7 +248,7 @@ def test_images_with_broken_features_are_refused_where_these_are_looked_at(name:
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
     for field in ("features", "logits"):
         spoilt = replace(images, **{field: broken(getattr(images, field), value)})
-        found = tried(METRICS[name].find, judged(spoilt, reference))
+        found = tried(METRICS[name].compute, judged(spoilt, reference))
         if isinstance(found, str):
             assert "NaN or infinite" in found
             assert "\n" not in found
@@ -334,9 +334,9 @@ REFUSED = {
 @pytest.mark.parametrize("name", NAMES)
 def test_hard_cases_have_a_finite_value_or_a_refusal_in_one_sentence(name: str, case: str) -> None:
     if name not in REFUSED.get(case, ()):
-        sane(METRICS[name].find(hard(case)))
+        sane(METRICS[name].compute(hard(case)))
         return
-    refused = tried(METRICS[name].find, hard(case))
+    refused = tried(METRICS[name].compute, hard(case))
     assert isinstance(refused, str)
     assert "\n" not in refused
     assert ": " in refused, "what to do stands behind a colon"
@@ -356,7 +356,7 @@ DEGREES = {
 def test_the_size_of_the_features_scales_a_metric_and_its_interval(name: str, exponent: int) -> None:
     # A power of two, so that float32 features lose nothing and only their size is another.
     factor = np.float32(2.0**exponent)
-    found = METRICS[name].find(evidence(breeds(60, 1) * factor, breeds(60, 2) * factor))
+    found = METRICS[name].compute(evidence(breeds(60, 1) * factor, breeds(60, 2) * factor))
     grown = (2.0**exponent) ** DEGREES[name]
     before = usual(name)
     assert found.value == pytest.approx(before.value * grown, rel=1e-9)
@@ -372,7 +372,7 @@ def test_the_fewest_images_that_a_metric_asks_for_are_enough(name: str, dimensio
     count = METRICS[name].min_images(dimension, settings)
     images, reference = clouds(count, dimension, 1), clouds(count, dimension, 2)
     one_class = (side(features, classes=1) for features in (images, reference))
-    sane(METRICS[name].find(judged(*one_class, settings)))
+    sane(METRICS[name].compute(judged(*one_class, settings)))
 
 
 class Corners(Extractor):
@@ -391,7 +391,7 @@ def test_the_judge_refuses_one_image_on_either_side(name: str) -> None:
     assert isinstance(source, Pictures)
     one = Pictures(source.pixels[:1], np.zeros(1, np.int64), CLASSES)
     for images, reference in ((one, source), (source, one)):
-        with pytest.raises(JudgementError, match=r"gives 1 image to judge: at least 2"):
+        with pytest.raises(JudgementError, match=r"has 1 image: at least 2"):
             Evaluator(reference, Corners(), cached=False).judge(images, (name,))
 
 
@@ -402,9 +402,9 @@ def test_all_that_the_judge_calls_possible_it_can_do(tmp_path: Path) -> None:
     # Not by class: how many images each class has is not asked before they are counted.
     for count in (2, 3, 4, 10, 19, 20, 26, 27, 40):
         some = Pictures(source.pixels[:count], classes=CLASSES)
-        court = Evaluator(other, Corners(), cached=False)
-        names = [judgement.metric for judgement in court.judge(some, ("all",))]
-        assert names == court.possible(some), f"of {count} images"
+        evaluator = Evaluator(other, Corners(), cached=False)
+        names = [judgement.metric for judgement in evaluator.judge(some, ("all",))]
+        assert names == evaluator.available_metrics(some), f"of {count} images"
         assert "fid" in names
 
 
@@ -414,25 +414,25 @@ def test_classes_without_images_are_left_out_of_fid_by_class_and_named() -> None
     kept = np.flatnonzero(images.labels < 2)
     fewer = replace(images, features=images.features[kept], labels=images.labels[kept])
     for one, other in ((fewer, reference), (reference, fewer)):
-        found = METRICS["fid_by_class"].find(judged(one, other))
+        found = METRICS["fid_by_class"].compute(judged(one, other))
         sane(found)
         assert found.details["measured"] == 2
         assert found.details["not_measured"] == ["collie", "husky"]
     apart = replace(fewer, labels=fewer.labels + 2) if fewer.labels is not None else fewer
     with pytest.raises(JudgementError, match="none of the 4 classes has 2 images"):
-        METRICS["fid_by_class"].find(judged(fewer, apart))
+        METRICS["fid_by_class"].compute(judged(fewer, apart))
     with pytest.raises(JudgementError, match="classes that the reference lacks"):
-        METRICS["fid_by_class"].find(judged(replace(images, classes=("a", "b", "c", "d")), reference))
+        METRICS["fid_by_class"].compute(judged(replace(images, classes=("a", "b", "c", "d")), reference))
 
 
 def test_classes_without_images_are_no_modes_and_have_no_divergence() -> None:
     images, reference = side(breeds(60, 1)), side(breeds(60, 2))
     one_class = replace(images, predictions=np.zeros(60, np.int64))
-    found = METRICS["modes"].find(judged(one_class, reference))
+    found = METRICS["modes"].compute(judged(one_class, reference))
     assert sane(found) == 1.0
     shares = np.bincount(reference.predictions, minlength=4) / 60
     assert found.details["divergence"] == pytest.approx(-np.log(shares[0]))
-    unknown = METRICS["modes"].find(judged(images, replace(reference, predictions=np.zeros(60, np.int64))))
+    unknown = METRICS["modes"].compute(judged(images, replace(reference, predictions=np.zeros(60, np.int64))))
     assert sane(unknown) == 4.0
     assert unknown.details["divergence"] is None, "it is infinite, which JSON has no word for"
     assert unknown.details["modes_of_the_reference"] == 1
@@ -442,9 +442,9 @@ def test_classes_without_images_are_no_modes_and_have_no_divergence() -> None:
 def test_what_a_metric_needs_and_lacks_is_said_in_one_sentence(name: str) -> None:
     bare = judged(FeatureSide(breeds(60, 1)), FeatureSide(breeds(60, 2)))
     with pytest.raises(JudgementError, match=": "):
-        METRICS[name].find(bare)
+        METRICS[name].compute(bare)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not METRICS[name].needs])
 def test_a_metric_that_needs_nothing_takes_bare_features(name: str) -> None:
-    sane(METRICS[name].find(judged(FeatureSide(breeds(60, 1)), FeatureSide(breeds(60, 2)))))
+    sane(METRICS[name].compute(judged(FeatureSide(breeds(60, 1)), FeatureSide(breeds(60, 2)))))

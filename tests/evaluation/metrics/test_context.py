@@ -5,8 +5,8 @@ import pytest
 
 from evidence import evidence
 from kennel.evaluation.metrics.base import METRICS
+from kennel.evaluation.metrics.builtin import distances
 from kennel.evaluation.metrics.kid import kid_of_all_pairs
-from kennel.evaluation.metrics.registered import distances
 
 
 def clouds(count: int, dimension: int, seed: int) -> np.ndarray:
@@ -24,8 +24,8 @@ def test_the_error_of_kid_is_of_all_classes_though_it_looks_at_some_rows(
 ) -> None:
     images, reference = by_class(800, 1), by_class(800, 2) + np.float32(0.3)
     whole = kid_of_all_pairs(images, reference).standard_error
-    monkeypatch.setattr(distances, "ENOUGH_FOR_AN_ERROR", 200)
-    interval = METRICS["kid"].find(evidence(images, reference)).interval
+    monkeypatch.setattr(distances, "MAX_ERROR_ROWS", 200)
+    interval = METRICS["kid"].compute(evidence(images, reference)).interval
     assert interval is not None
     # 200 rows tell an error to a tenth or so; the first 200 are of one class, and tell twice as much.
     assert (interval[1] - interval[0]) / 2 / 1.96 == pytest.approx(whole, rel=0.2)
@@ -33,11 +33,11 @@ def test_the_error_of_kid_is_of_all_classes_though_it_looks_at_some_rows(
 
 def test_parts_of_equal_sides_are_random_and_no_more_than_there_are() -> None:
     found = evidence(clouds(300, 4, 1), clouds(200, 4, 2))
-    images, reference = found.equal_parts(50)
+    images, reference = found.equal_count_subsets(50)
     assert images.shape == reference.shape == (50, 4)
     assert not np.array_equal(reference, found.reference.features[:50])
-    everything, _ = found.equal_parts(1000)
-    np.testing.assert_array_equal(everything, found.equal_sides[0])
+    everything, _ = found.equal_count_subsets(1000)
+    np.testing.assert_array_equal(everything, found.equal_count_features[0])
 
 
 @pytest.mark.parametrize("dimension", [5, 37, 64])
@@ -46,7 +46,7 @@ def test_copies_are_suspected_where_the_reference_has_duplicates(dimension: int)
     reference = clouds(200, dimension, 3)
     reference[:20] = reference[20:40]
     copies, fresh = reference[50:150], clouds(100, dimension, 4)
-    found = METRICS["memorisation"].find(evidence(copies, reference))
+    found = METRICS["memorisation"].compute(evidence(copies, reference))
     assert found.details["threshold"] == 0.0
     assert found.value == 1.0
-    assert METRICS["memorisation"].find(evidence(fresh, reference)).value == 0.0
+    assert METRICS["memorisation"].compute(evidence(fresh, reference)).value == 0.0

@@ -101,7 +101,7 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
         moments(np.ones((1, 3), np.float32))
     with pytest.raises(JudgementError, match="NaN or infinite"):
         moments(np.array([[1.0, np.nan], [0.0, 1.0]]))
-    with pytest.raises(JudgementError, match="one extractor for both sides"):
+    with pytest.raises(JudgementError, match="same extractor for both sides"):
         frechet_distance(moments(np.eye(3)), moments(np.eye(4)))
     with pytest.raises(JudgementError, match="NaN or infinite"):
         frechet_distance(Moments(np.zeros(2), np.full((2, 2), np.nan), 5), Moments(np.zeros(2), np.eye(2), 5))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import kid as module
+from kennel.evaluation.metrics.builtin.distances import judge_kid
 from kennel.evaluation.metrics.context import NORMAL_95, FeatureSide, MetricContext
 from kennel.evaluation.metrics.kid import kid, kid_of_all_pairs
-from kennel.evaluation.metrics.registered.distances import judge_kid
 from kennel.features.moments import moments
 
 
@@ -98,7 +98,7 @@ def test_a_kernel_with_other_options_is_that_kernel() -> None:
 
 def test_a_subset_larger_than_a_side_is_capped_and_recorded() -> None:
     found = kid(cloud(40, 4, 6), cloud(60, 4, 7), subsets=2)
-    assert (found.subset_size, found.asked_subset_size, found.subsets) == (40, 1000, 2)
+    assert (found.subset_size, found.requested_subset_size, found.subsets) == (40, 1000, 2)
 
 
 def test_the_mean_of_many_draws_of_one_distribution_is_0() -> None:
@@ -161,9 +161,9 @@ def test_blocks_change_nothing(block: int, seed: int) -> None:
 def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     good, bad = cloud(5, 4, 0), np.full((5, 4), np.inf)
     for measure in (kid, kid_of_all_pairs):
-        with pytest.raises(JudgementError, match="fakes hold NaN or infinite"):
+        with pytest.raises(JudgementError, match="fakes contain NaN or infinite"):
             measure(bad, good)
-        with pytest.raises(JudgementError, match="reference hold NaN or infinite"):
+        with pytest.raises(JudgementError, match="reference contain NaN or infinite"):
             measure(good, bad)
         with pytest.raises(JudgementError, match="at least 2 images, and the fakes are 1"):
             measure(good[:1], good)

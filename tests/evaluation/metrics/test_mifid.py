@@ -66,9 +66,9 @@ def test_rows_whose_features_sum_to_0_are_dropped_on_both_sides() -> None:
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     good, bad = rows(3, 4, 7), np.full((2, 4), np.nan, np.float32)
-    with pytest.raises(JudgementError, match="fakes hold NaN"):
+    with pytest.raises(JudgementError, match="fakes contain NaN"):
         nearest_distances(bad, good)
-    with pytest.raises(JudgementError, match="reference hold NaN"):
+    with pytest.raises(JudgementError, match="reference contain NaN"):
         nearest_distances(good, bad)
     with pytest.raises(JudgementError, match="of the fakes are zero"):
         nearest_distances(np.zeros((2, 4), np.float32), good)

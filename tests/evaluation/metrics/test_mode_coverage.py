@@ -7,7 +7,7 @@ from scipy.stats import chi2
 
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import mode_coverage
-from kennel.evaluation.metrics.mode_coverage import frequency_divergence, modes_of_centres, modes_of_classes
+from kennel.evaluation.metrics.mode_coverage import frequency_divergence, modes_of_centers, modes_of_classes
 
 GRID = np.stack(np.meshgrid(*[np.linspace(-0.8, 0.8, 5)] * 2), -1).reshape(25, 2)
 
@@ -24,7 +24,9 @@ def test_classes_are_counted_and_all_of_one_class_diverge_by_the_logarithm_of_th
 
 def test_a_class_is_covered_from_so_many_samples_on() -> None:
     predicted = np.repeat([0, 1, 2], [1, 4, 5])
-    assert [modes_of_classes(predicted, 5, least=least).covered for least in (1, 4, 5, 6)] == [3, 2, 1, 0]
+    assert [
+        modes_of_classes(predicted, 5, min_samples=min_samples).covered for min_samples in (1, 4, 5, 6)
+    ] == [3, 2, 1, 0]
     np.testing.assert_array_equal(modes_of_classes(predicted, 5).counts, [1, 4, 5, 0, 0])
 
 
@@ -54,7 +56,7 @@ def test_samples_of_a_class_that_the_reference_lacks_diverge_without_end() -> No
 def test_true_samples_of_25_gaussians_cover_all_and_3_deviations_hold_their_share() -> None:
     random = np.random.default_rng(0)
     points = GRID[random.integers(0, 25, 20_000)] + 0.01 * random.normal(size=(20_000, 2))
-    found = modes_of_centres(points.astype(np.float32), GRID, 0.03)
+    found = modes_of_centers(points.astype(np.float32), GRID, 0.03)
     share = chi2.cdf(9, 2)
     assert (found.covered, found.modes) == (25, 25)
     assert found.high_quality == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 20_000))
@@ -63,39 +65,39 @@ def test_true_samples_of_25_gaussians_cover_all_and_3_deviations_hold_their_shar
 
 
 def test_a_generator_of_one_mode_and_one_between_the_modes() -> None:
-    found = modes_of_centres(np.tile(GRID[7], (40, 1)), GRID, 0.03)
+    found = modes_of_centers(np.tile(GRID[7], (40, 1)), GRID, 0.03)
     assert (found.covered, found.high_quality) == (1, 1)
     assert found.divergence == pytest.approx(np.log(25))
     assert found.counts[7] == 40
-    nowhere = modes_of_centres(np.tile(GRID[7] + 0.2, (40, 1)), GRID, 0.03)
+    nowhere = modes_of_centers(np.tile(GRID[7] + 0.2, (40, 1)), GRID, 0.03)
     assert (nowhere.covered, nowhere.high_quality) == (0, 0)
     assert np.isnan(nowhere.divergence)
 
 
 def test_the_radius_belongs_to_the_mode_and_a_mode_may_ask_for_more_samples() -> None:
     points = np.array([[0.0, 0.5], [0.0, 0.6], [1.0, 0.0], [1.0, 0.0]])
-    centres = np.array([[0.0, 0.0], [1.0, 0.0]])
-    found = modes_of_centres(points, centres, 0.5)
+    centers = np.array([[0.0, 0.0], [1.0, 0.0]])
+    found = modes_of_centers(points, centers, 0.5)
     np.testing.assert_array_equal(found.counts, [1, 2])
     assert found.high_quality == 0.75
-    assert modes_of_centres(points, centres, 0.5, least=2).covered == 1
+    assert modes_of_centers(points, centers, 0.5, min_samples=2).covered == 1
 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 999), block=st.integers(1, 50))
 def test_order_rotation_and_blocks_change_nothing(seed: int, block: int) -> None:
     random = np.random.default_rng(seed)
-    points, centres = random.normal(size=(40, 3)), random.normal(size=(6, 3))
+    points, centers = random.normal(size=(40, 3)), random.normal(size=(6, 3))
     rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
-    found = modes_of_centres(points, centres, 0.9)
-    distances = np.linalg.norm(points[:, None] - centres, axis=2)
+    found = modes_of_centers(points, centers, 0.9)
+    distances = np.linalg.norm(points[:, None] - centers, axis=2)
     good = distances.min(1) <= 0.9
     np.testing.assert_array_equal(found.counts, np.bincount(distances.argmin(1)[good], minlength=6))
-    turned = modes_of_centres(random.permutation(points) @ rotation, centres @ rotation, 0.9)
+    turned = modes_of_centers(random.permutation(points) @ rotation, centers @ rotation, 0.9)
     np.testing.assert_array_equal(turned.counts, found.counts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mode_coverage, "BLOCK", block)
-        np.testing.assert_array_equal(modes_of_centres(points, centres, 0.9).counts, found.counts)
+        np.testing.assert_array_equal(modes_of_centers(points, centers, 0.9).counts, found.counts)
 
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
@@ -105,11 +107,11 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
         modes_of_classes(np.array([0]), 5, np.array([-1]))
     with pytest.raises(JudgementError, match="shape"):
         modes_of_classes(np.zeros(0, np.int64), 5)
-    with pytest.raises(JudgementError, match="at least 1 sample"):
-        modes_of_classes(np.array([0]), 5, least=0)
-    with pytest.raises(JudgementError, match="fakes hold NaN"):
-        modes_of_centres(np.full((3, 2), np.nan), GRID, 0.03)
+    with pytest.raises(JudgementError, match="min_samples is 0"):
+        modes_of_classes(np.array([0]), 5, min_samples=0)
+    with pytest.raises(JudgementError, match="fakes contain NaN"):
+        modes_of_centers(np.full((3, 2), np.nan), GRID, 0.03)
     with pytest.raises(JudgementError, match="above 0"):
-        modes_of_centres(GRID, GRID, 0.0)
+        modes_of_centers(GRID, GRID, 0.0)
     with pytest.raises(JudgementError, match="3 and 2 dimensions"):
-        modes_of_centres(np.zeros((3, 3)), GRID, 0.03)
+        modes_of_centers(np.zeros((3, 3)), GRID, 0.03)

@@ -9,10 +9,10 @@ import torch
 
 from kennel.data.images import read_rows
 from kennel.evaluation.metrics import near_copies
+from kennel.evaluation.metrics.builtin.memorization import judge_memorization
 from kennel.evaluation.metrics.context import FeatureSide, MetricContext
-from kennel.evaluation.metrics.mifid import distances_to_the_others, distances_within, neighbourhoods
+from kennel.evaluation.metrics.mifid import distances_within, neighborhoods, sampled_distances_within
 from kennel.evaluation.metrics.near_copies import allowed_difference, suspects
-from kennel.evaluation.metrics.registered.memorization import judge_memorisation
 from kennel.features.extract import extract_rows
 from kennel.features.moments import moments
 from kennel.features.pixels import PixelCells
@@ -72,7 +72,7 @@ def test_planted_copies_come_first_with_source_and_transformation(planted: Metri
     found = suspects(planted)
     assert len(found) == 60
     told = {one.image: (one.reference, one.verdict) for one in found if one.copied}
-    # The mirror is no neighbour by this extractor's layout, so 20 is not looked up.
+    # The mirror is no neighbor by this extractor's layout, so 20 is not looked up.
     assert told == {7: (30, "same picture"), 41: (5, "same picture, shifted by (1, -2)")}
     assert {one.image for one in found[:2]} == {7, 41}
     assert not any(one.copied for one in found[2:])
@@ -105,7 +105,7 @@ def test_features_alone_give_a_ranking_without_verdicts(planted: MetricContext) 
 
 
 def test_pixels_are_compared_until_a_block_holds_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_copies, "LEAST", 10)
+    monkeypatch.setattr(near_copies, "MIN_COMPARED", 10)
     reference, images = smooth(80, 0), smooth(60, 1)
     images[:15] = reference[20:35]
     found = suspects(evidence_of(images, reference))
@@ -114,7 +114,7 @@ def test_pixels_are_compared_until_a_block_holds_no_copy(monkeypatch: pytest.Mon
 
 
 def test_the_judgement_lists_the_copies(planted: MetricContext) -> None:
-    finding = judge_memorisation(planted)
+    finding = judge_memorization(planted)
     first = finding.details["most_suspicious"][0]
     assert first["image"] == 7
     assert first["reference"] == 30
@@ -128,7 +128,7 @@ def test_the_judgement_lists_the_copies(planted: MetricContext) -> None:
 def test_a_ratio_is_the_distance_by_that_to_the_third_nearest() -> None:
     training = np.array([[1, 0], [1, 1], [1, 2], [0, 1]], np.float32)
     fakes = np.array([[2, 0], [1, 0.5]], np.float32)
-    found = neighbourhoods(fakes, training)
+    found = neighborhoods(fakes, training)
     cosines = 1 - np.array([1, 2**-0.5, 5**-0.5, 0])
     np.testing.assert_allclose(found.distances[0], cosines, atol=1e-7)
     assert found.training[0].tolist() == [0, 1, 2, 3]
@@ -138,7 +138,7 @@ def test_a_ratio_is_the_distance_by_that_to_the_third_nearest() -> None:
 
 def test_an_exact_copy_of_what_the_training_set_holds_thrice_has_ratio_0() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
-    found = neighbourhoods(rows, np.repeat(rows, 3, axis=0))
+    found = neighborhoods(rows, np.repeat(rows, 3, axis=0))
     assert found.ratios.tolist() == [0] * 20
 
 
@@ -146,9 +146,9 @@ def test_a_sample_of_the_distances_within_a_set_is_part_of_them_all() -> None:
     rows = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     rows[3] = rows[4] = rows[5] = rows[6]
     whole = distances_within(rows)
-    np.testing.assert_array_equal(distances_to_the_others(rows, 50, 0), whole)
+    np.testing.assert_array_equal(sampled_distances_within(rows, 50, 0), whole)
     order = np.random.default_rng([0, 50, 20]).permutation(50)
-    np.testing.assert_allclose(distances_to_the_others(rows, 20, 0), whole[np.sort(order[:20])], atol=1e-12)
+    np.testing.assert_allclose(sampled_distances_within(rows, 20, 0), whole[np.sort(order[:20])], atol=1e-12)
 
 
 def test_rows_are_read_in_the_order_asked_for_and_no_further_than_needed() -> None:
@@ -174,5 +174,5 @@ def test_pictures_that_are_alike_by_nature_are_no_copies() -> None:
     assert allowed < 0.1
     assert among_real == 0.0
     assert [one.image for one in suspects(evidence) if one.copied] == [9]
-    details = judge_memorisation(evidence).details
+    details = judge_memorization(evidence).details
     assert (details["copies"], details["copies_among_the_reference"]) == (1, 0.0)

@@ -71,7 +71,7 @@ def test_tiles_and_chunks_change_nothing(product: ProductName, monkeypatch: pyte
 def test_a_row_is_no_neighbour_of_its_own_but_its_duplicate_is(cosine: bool) -> None:
     alone = rows(40, 64, 3)
     twice = np.concatenate([alone, alone[:10]])
-    found = nearest(twice, twice, cosine=cosine, leave_out_self=True)
+    found = nearest(twice, twice, cosine=cosine, exclude_self=True)
     np.testing.assert_allclose(found.distances[:10, 0], 0, atol=1e-15)
     np.testing.assert_array_equal(found.indices[:10, 0], np.arange(40, 50))
     assert (found.distances[10:40, 0] > 0.01).all()
@@ -79,7 +79,7 @@ def test_a_row_is_no_neighbour_of_its_own_but_its_duplicate_is(cosine: bool) -> 
 
 def test_many_equal_rows_all_count_as_neighbours() -> None:
     same = np.ones((30, 64), np.float32)
-    found = nearest(same, same, 4, leave_out_self=True)
+    found = nearest(same, same, 4, exclude_self=True)
     assert (found.distances == 0).all()
     assert (found.indices != np.arange(30)[:, None]).all()
 
@@ -200,7 +200,7 @@ def test_equal_rows_go_by_their_index() -> None:
     right = rows(6, 16, 15)[[0, 1, 0, 2, 0, 3, 0, 0, 4, 5]]
     found = nearest(right[:2], right, 3)
     np.testing.assert_array_equal(found.indices[0], [0, 2, 4])
-    itself = nearest(right, right, 2, leave_out_self=True)
+    itself = nearest(right, right, 2, exclude_self=True)
     np.testing.assert_array_equal(itself.indices[[0, 2, 4, 6, 7]], [[2, 4], [0, 4], [0, 2], [0, 2], [0, 2]])
 
 
@@ -214,7 +214,7 @@ def test_images_of_a_collapsed_generator_are_not_weighed_pair_by_pair(
         _nearest.Space, "exact", lambda self, *pairs: weighed.append(len(pairs[0])) or exact(self, *pairs)
     )
     still = (rows(1, 64, 16) + spread * rows(500, 64, 17)).astype(np.float32)
-    found = nearest(still, still, 3, leave_out_self=True)
+    found = nearest(still, still, 3, exclude_self=True)
     assert sum(weighed) < 500 * 500 / 10
     truth = all_distances(still, still, False)
     np.testing.assert_allclose(found.distances, np.sort(truth, 1)[:, 1:4], rtol=1e-9)
@@ -234,10 +234,10 @@ def test_what_cannot_be_searched_is_refused() -> None:
     for left, right in ((bad, good), (good, bad)):
         with pytest.raises(JudgementError, match="NaN"):
             nearest(left, right)
-    with pytest.raises(JudgementError, match="one extractor"):
+    with pytest.raises(JudgementError, match="same extractor"):
         nearest(good, rows(5, 9, 1))
     with pytest.raises(JudgementError, match="at least 6"):
-        nearest(good, good, 5, leave_out_self=True)
+        nearest(good, good, 5, exclude_self=True)
     with pytest.raises(JudgementError, match="at least one"):
         nearest(good[:0], good)
 
@@ -249,7 +249,7 @@ def test_looking_often_at_what_was_gathered_changes_nothing(
     left, right = rows(90, 64, 0), rows(700, 64, 1)
     expected = nearest(left, right, 3, product=product)
     monkeypatch.setattr(_nearest, "RIGHT_TILE", 64)
-    monkeypatch.setattr(_nearest, "GATHERED", 0)
+    monkeypatch.setattr(_nearest, "PRUNE_SIZE", 0)
     looked: list[int] = []
     prune = _nearest._Search._prune
 

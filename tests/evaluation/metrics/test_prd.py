@@ -19,14 +19,14 @@ histograms = st.lists(st.integers(0, 20), min_size=4, max_size=4).filter(any)
 def test_equal_histograms_have_the_corner_on_their_curve() -> None:
     shares = np.array([0.2, 0.5, 0.3])
     curve = prd_of_histograms(shares, shares)
-    assert [curve.greatest_f(beta) for beta in (8, 1 / 8, 1)] == pytest.approx([1, 1, 1], abs=1e-12)
+    assert [curve.max_f_score(beta) for beta in (8, 1 / 8, 1)] == pytest.approx([1, 1, 1], abs=1e-12)
 
 
 def test_disjoint_histograms_are_0_everywhere() -> None:
     curve = prd_of_histograms(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
     assert curve.precision.max() == 0
     assert curve.recall.max() == 0
-    assert curve.greatest_f(8) == 0
+    assert curve.max_f_score(8) == 0
 
 
 def test_fakes_of_one_of_two_modes_have_full_precision_and_half_the_recall() -> None:
@@ -34,9 +34,9 @@ def test_fakes_of_one_of_two_modes_have_full_precision_and_half_the_recall() -> 
     assert curve.precision[-1] == 1
     assert curve.recall[0] == pytest.approx(0.5, abs=1e-12)
     # The corner (1, 1/2) lies at the slope 2; the nearest of 1001 angles is half a thousandth away.
-    assert curve.greatest_f(8) == pytest.approx(65 * 0.5 / 64.5, rel=1e-3)
-    assert curve.greatest_f(1 / 8) == pytest.approx((65 / 64) * 0.5 / (1 / 64 + 0.5), rel=3e-3)
-    assert curve.greatest_f(1) == pytest.approx(2 / 3, rel=2e-3)
+    assert curve.max_f_score(8) == pytest.approx(65 * 0.5 / 64.5, rel=1e-3)
+    assert curve.max_f_score(1 / 8) == pytest.approx((65 / 64) * 0.5 / (1 / 64 + 0.5), rel=3e-3)
+    assert curve.max_f_score(1) == pytest.approx(2 / 3, rel=2e-3)
 
 
 def test_fakes_of_two_modes_where_the_reference_has_one_have_it_the_other_way_round() -> None:
@@ -72,7 +72,7 @@ def test_islands_as_clusters_give_the_curve_of_their_true_histograms() -> None:
     expected = prd_of_histograms(np.full(4, 0.25), np.array([80, 60, 20, 0]) / 160)
     np.testing.assert_allclose(found.curve.precision, expected.precision, atol=1e-12)
     np.testing.assert_allclose(found.curve.recall, expected.recall, atol=1e-12)
-    assert found.f8 == pytest.approx(expected.greatest_f(8), abs=1e-12)
+    assert found.f8 == pytest.approx(expected.max_f_score(8), abs=1e-12)
     assert found.f1_8 > found.f8, "one mode is missing and nothing is made up"
 
 
@@ -87,9 +87,9 @@ def test_made_up_images_lower_precision_and_missing_modes_lower_recall() -> None
 
 def test_the_larger_side_is_cut_to_the_smaller_and_recorded() -> None:
     found = prd(islands([30, 30], 6), islands([100, 100], 7), clusters=2, runs=1)
-    assert (found.count, found.left_out) == (60, 140)
+    assert (found.count, found.dropped) == (60, 140)
     assert found.f1 > 0.8
-    assert prd(islands([100, 100], 7), islands([30, 30], 6), clusters=2, runs=1).left_out == 140
+    assert prd(islands([100, 100], 7), islands([30, 30], 6), clusters=2, runs=1).dropped == 140
 
 
 def test_a_seed_gives_the_same_numbers_again_and_the_runs_vary() -> None:
@@ -111,7 +111,7 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     good = islands([10, 10, 10], 0)
     with pytest.raises(JudgementError, match="at least 20 images, and the fakes are 19"):
         prd(good[:19], good)
-    with pytest.raises(JudgementError, match="reference hold NaN"):
+    with pytest.raises(JudgementError, match="reference contain NaN"):
         prd(good, np.full((30, 3), np.nan))
     with pytest.raises(JudgementError, match="2 clusters and 1 run"):
         prd(good, good, runs=0)
@@ -119,5 +119,5 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
         prd_of_histograms(np.ones(1), np.ones(1), 2)
     with pytest.raises(JudgementError, match="histogram of the fakes is not"):
         prd_of_histograms(np.array([0.5, 0.5]), np.array([0.5, 0.6]))
-    with pytest.raises(JudgementError, match="have not the same clusters"):
+    with pytest.raises(JudgementError, match="not over the same clusters"):
         prd_of_histograms(np.array([0.5, 0.5]), np.ones(1))

@@ -63,7 +63,7 @@ def test_precision_and_recall_have_one_k_and_density_and_coverage_another(
 
 def test_the_published_ks_are_3_and_5() -> None:
     found = manifolds(rows(20, 8, 1), rows(20, 8, 2))
-    assert (found.neighbours, found.density_neighbours) == (3, 5)
+    assert (found.neighbors, found.density_neighbors) == (3, 5)
 
 
 def test_a_set_against_itself_is_precise_and_whole() -> None:
@@ -122,9 +122,9 @@ def test_constant_features_are_one_point_within_itself() -> None:
 
 def test_too_few_images_and_broken_features_are_refused() -> None:
     good = rows(10, 8, 1)
-    with pytest.raises(JudgementError, match="the images number 3"):
+    with pytest.raises(JudgementError, match="the images are 3"):
         manifolds(good[:3], good, 3, 3)
-    with pytest.raises(JudgementError, match="the reference number 3"):
+    with pytest.raises(JudgementError, match="the reference are 3"):
         manifolds(good, good[:3], 3, 3)
     bad = good.copy()
     bad[0, 0] = np.inf

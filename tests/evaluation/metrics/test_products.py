@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kennel.evaluation.metrics._products import ROUNDING, Float32Product, Int8Product, Product, choose_product
-from kennel.features.base import exact_inference, full_products
+from kennel.features.base import exact_inference, full_precision_matmul
 
 PRODUCTS = [Float32Product(), Int8Product(96)]
 
@@ -91,7 +91,7 @@ def test_a_program_that_chose_tf32_gets_full_products_here_and_its_choice_back(c
     matmul.allow_tf32 = chosen is not None
     try:
         before = matmul.allow_tf32, torch.get_float32_matmul_precision()
-        with full_products(torch.device("cuda")):
+        with full_precision_matmul(torch.device("cuda")):
             if hasattr(matmul, "fp32_precision"):
                 assert matmul.fp32_precision == "ieee"
             else:

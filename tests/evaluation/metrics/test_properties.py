@@ -77,8 +77,10 @@ def judged(
     batch: int = 64,
     **chosen: float,
 ) -> dict[str, Score]:
-    court = Evaluator(Pictures(reference), extractor, cached=False, batch=batch)
-    found = court.judge(Pictures(images), metrics, settings=MetricSettings(**{"intervals": False, **chosen}))
+    evaluator = Evaluator(Pictures(reference), extractor, cached=False, batch=batch)
+    found = evaluator.judge(
+        Pictures(images), metrics, settings=MetricSettings(**{"intervals": False, **chosen})
+    )
     return {judgement.metric: judgement for judgement in found}
 
 
@@ -259,7 +261,7 @@ def test_turning_the_features_and_shuffling_them_changes_nothing(seed: int) -> N
     shuffle = random.permutation(24)
 
     def found(name: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> MetricResult:
-        return METRICS[name].find(
+        return METRICS[name].compute(
             MetricContext(FeatureSide(one), FeatureSide(other), moments(other), "made-up")
         )
 

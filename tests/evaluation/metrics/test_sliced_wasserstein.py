@@ -102,13 +102,13 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = cloud(31, 7, 8), cloud(23, 7, 9)
     whole = sliced_wasserstein(one, other, 50)
     for held in (1, 100, 700):
-        monkeypatch.setattr(sliced, "HELD", held)
+        monkeypatch.setattr(sliced, "MAX_VALUES", held)
         assert sliced_wasserstein(one, other, 50).value == pytest.approx(whole.value, rel=1e-12)
 
 
 def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     good = cloud(5, 4, 0)
-    with pytest.raises(JudgementError, match="fakes hold NaN"):
+    with pytest.raises(JudgementError, match="fakes contain NaN"):
         sliced_wasserstein(np.full((5, 4), np.nan), good)
     with pytest.raises(JudgementError, match="at least 2 images, and the reference are 1"):
         sliced_wasserstein(good, good[:1])

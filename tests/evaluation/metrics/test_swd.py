@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics import swd
-from kennel.evaluation.metrics.swd import enlarged, laplacian_distance, laplacian_pyramid, shrunk
+from kennel.evaluation.metrics.swd import downsample, laplacian_distance, laplacian_pyramid, upsample
 from pictures import Pictures
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
@@ -23,18 +23,18 @@ def noise(count: int, size: int, seed: int, channels: int = 3, smooth: float = 0
 def test_shrinking_and_enlarging_are_the_mirrored_convolutions() -> None:
     images = noise(3, 16, 0).pixels.astype(np.float32)
     smoothed = scipy.ndimage.convolve(images.astype(float), BINOMIAL[None, None], mode="mirror")
-    np.testing.assert_allclose(shrunk(images), smoothed[:, :, ::2, ::2], rtol=1e-6)
+    np.testing.assert_allclose(downsample(images), smoothed[:, :, ::2, ::2], rtol=1e-6)
     spread = np.zeros((3, 3, 32, 32))
     spread[:, :, ::2, ::2] = images
     expected = scipy.ndimage.convolve(spread, 4 * BINOMIAL[None, None], mode="mirror")
-    np.testing.assert_allclose(enlarged(images), expected, rtol=1e-6)
+    np.testing.assert_allclose(upsample(images), expected, rtol=1e-6)
 
 
 def test_a_pyramid_adds_up_to_the_image_and_a_level_image_has_only_a_lowest_level() -> None:
     images = noise(2, 64, 1, 1).pixels.astype(np.float32)
     fine, middle, low = laplacian_pyramid(images, 3)
     assert [part.shape[-1] for part in (fine, middle, low)] == [64, 32, 16]
-    np.testing.assert_allclose(enlarged(enlarged(low) + middle) + fine, images, atol=1e-3)
+    np.testing.assert_allclose(upsample(upsample(low) + middle) + fine, images, atol=1e-3)
     still = laplacian_pyramid(np.full((1, 1, 32, 32), 77, np.float32), 2)
     assert np.abs(still[0]).max() == 0
     np.testing.assert_array_equal(still[1], np.full((1, 1, 16, 16), 77))
@@ -141,7 +141,7 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
     wide = Pictures(np.zeros((5, 3, 16, 32), np.uint8))
     with pytest.raises(JudgementError, match="16 x 32"):
         laplacian_distance(wide, wide)
-    with pytest.raises(JudgementError, match="prepare both sides alike"):
+    with pytest.raises(JudgementError, match="prepare both sides in the same way"):
         laplacian_distance(good, noise(5, 32, 0, 1))
     with pytest.raises(JudgementError, match="at least 2 images"):
         laplacian_distance(good, noise(1, 32, 0))

@@ -1,44 +1,40 @@
-"""Whether two images are one picture: the least difference over small shifts and the mirror.
+"""Pixel comparison of two images: the minimum difference over small shifts and mirroring.
 
-Features say which training images to look at; pixels say whether one of them was copied. Of an image x and a
-candidate y, as it is and mirrored, each shift s within the reach is tried, and the mean square of x - y taken
-where the two overlap:
+For an image x and a candidate y, original and mirrored, each shift s within the range is tried. The mean
+square of x - y over the overlap is
 
     E(s) = (sum x(i)^2 + sum y(i - s)^2 - 2 sum x(i) y(i - s)) / values in the overlap
 
-The last sum is a correlation, so Fourier transforms give it for all shifts at once.
+The last sum is a correlation, so Fourier transforms give it for all shifts together.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from scipy import fft
 
 from kennel.data.images import PixelArray
+from kennel.features.moments import Float64Array, IndexArray
 
-REACH = 8
-"""Shifts of up to a side divided by this are tried."""
-SAME = 0.3
-"""At most this share of the variance may be left for two images to be one picture, and less where real
-pictures are alike by nature (`kennel.evaluation.metrics.near_copies.allowed_difference`).
+SHIFT_DIVISOR = 8  # The maximum shift is the side divided by this
+MAX_UNEXPLAINED = 0.3
+"""The maximum share of unexplained variance for a copy; less for sets in which real images are similar
+(`kennel.evaluation.metrics.near_copies.allowed_difference`).
 
-On Stanford Dogs at 64 pixels, copies that were shifted, mirrored and recompressed leave 0.07 at most, and of
-1,425 other pictures none below 0.34 was another photograph.
+On Stanford Dogs at 64 pixels, copies that were shifted, mirrored and recompressed leave at most 0.07; of
+1,425 other images, none below 0.34 was another photograph.
 """
-ENOUGH_PIXELS = 64
-"""Images of twice this side and more are averaged down to it, or a little more, before they are compared."""
-
-Float64Array = npt.NDArray[np.float64]
+COMPARED_SIDE = 64
+"""Images of twice this side or more are averaged down to about this side before they are compared."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Which candidate fits an image best, and how: mirrored or not, then moved by `right` and `down` pixels.
+    """The best fitting candidate of an image: mirrored or not, then moved by `right` and `down` pixels.
 
-    `rms` is the root of the mean square difference where they overlap, in levels of 255; `unexplained` the
-    mean square as a share of the candidate's variance there: 0 for a copy, 1 for the candidate's mean colour,
-    about 2 for unrelated pictures of one contrast. Up to `allowed` of it the two are one picture.
+    `rms` is the root of the mean square difference in the overlap, in levels of 255. `unexplained` is the
+    mean square as a share of the candidate's variance there: 0 for a copy, 1 for the candidate's mean color,
+    about 2 for unrelated images of equal contrast. The images match up to `allowed` of it.
     """
 
     candidate: int
@@ -47,20 +43,20 @@ class Alignment:
     down: int
     rms: float
     unexplained: float
-    allowed: float = SAME
+    allowed: float = MAX_UNEXPLAINED
 
     @property
-    def same(self) -> bool:
-        """Whether the two are one picture; a candidate without contrast is only matched exactly."""
+    def matches(self) -> bool:
+        """Whether both show the same image; a candidate without contrast must be equal."""
         return self.unexplained <= self.allowed
 
-    def enlarged(self, factor: int) -> "Alignment":
-        """The same, with shifts told in pixels of images whose sides are `factor` times as long."""
+    def scaled(self, factor: int) -> "Alignment":
+        """The same alignment in pixels of images whose sides are `factor` times as long."""
         return replace(self, right=self.right * factor, down=self.down * factor)
 
     def words(self) -> str:
-        """What was found, for a table or a picture."""
-        if not self.same:
+        """The result in words."""
+        if not self.matches:
             return "another picture"
         changes = ["flipped"] if self.flipped else []
         if self.right or self.down:
@@ -69,34 +65,32 @@ class Alignment:
 
 
 def align(image: PixelArray, candidates: PixelArray) -> Alignment:
-    """The best fit of uint8 `candidates` (N, C, H, W) to `image` (C, H, W), by `Alignment.unexplained`.
-
-    Where one side is grey and the other has colour, the grey one is repeated. Of equal fits the least moved
-    one wins, not mirrored before mirrored, then the first.
-    """
+    """The best fit of uint8 `candidates` (N, C, H, W) to `image` (C, H, W), by `Alignment.unexplained`. Gray
+    is repeated if the other side has color. Of equal fits the smallest shift wins, then the unmirrored one,
+    then the first."""
     one, others = np.broadcast_arrays(image[None].astype(np.float64), candidates.astype(np.float64))
-    reach = max(1, min(image.shape[1:]) // REACH)
-    shifts = np.arange(-reach, reach + 1)
-    found = []
+    limit = max(1, min(image.shape[1:]) // SHIFT_DIVISOR)
+    shifts = np.arange(-limit, limit + 1)
+    distance = np.abs(shifts)[:, None] + np.abs(shifts)
+    fits = []
     for flipped in (False, True):
-        turned = others[..., ::-1] if flipped else others
-        for candidate, errors in enumerate(_errors(one[0], turned, shifts)):
-            # Rounding must not prefer one of several exact fits.
-            remote = np.abs(shifts)[:, None] + np.abs(shifts)
-            place = np.lexsort((remote.ravel(), np.round(errors, 4).ravel()))[0]
-            down, right = (int(shifts[index]) for index in np.unravel_index(place, errors.shape))
-            rms, unexplained = _difference(one[0], turned[candidate], right, down)
-            found.append(Alignment(candidate, flipped, right, down, rms, unexplained))
-    return min(found, key=lambda one: one.unexplained)
+        oriented = others[..., ::-1] if flipped else others
+        for candidate, errors in enumerate(_errors(one[0], oriented, shifts)):
+            # Rounded, so that rounding errors do not decide between exact fits.
+            best = np.lexsort((distance.ravel(), np.round(errors, 4).ravel()))[0]
+            down, right = (int(shifts[index]) for index in np.unravel_index(best, errors.shape))
+            rms, unexplained = _difference(one[0], oriented[candidate], right, down)
+            fits.append(Alignment(candidate, flipped, right, down, rms, unexplained))
+    return min(fits, key=lambda fit: fit.unexplained)
 
 
-def cell(side: int) -> int:
-    """How many pixels of a side are averaged into one before images of that side are compared."""
-    return max(1, side // ENOUGH_PIXELS)
+def cell_size(side: int) -> int:
+    """The side of the pixel blocks that are averaged before images of this side are compared."""
+    return max(1, side // COMPARED_SIDE)
 
 
-def averaged(pixels: PixelArray, factor: int) -> PixelArray:
-    """Rounded means of square cells, (N, C, H // factor, W // factor)."""
+def average_cells(pixels: PixelArray, factor: int) -> PixelArray:
+    """Rounded means of square blocks, (N, C, H // factor, W // factor)."""
     if factor == 1:
         return pixels
     count, channels, height, width = pixels.shape
@@ -107,10 +101,10 @@ def averaged(pixels: PixelArray, factor: int) -> PixelArray:
     return means
 
 
-def _errors(one: Float64Array, others: Float64Array, shifts: npt.NDArray[np.int64]) -> Float64Array:
-    """Mean squares of the difference, (candidates, shifts down, shifts right)."""
+def _errors(one: Float64Array, others: Float64Array, shifts: IndexArray) -> Float64Array:
+    """Mean squared differences, (candidates, shifts down, shifts right)."""
     channels, height, width = one.shape
-    # Of this size nothing that a shift moves out comes in again at the other end.
+    # This padding keeps the correlation from wrapping around.
     size = height + int(shifts[-1]), width + int(shifts[-1])
     spectra = fft.rfft2(one, size) * fft.rfft2(others, size).conj()
     products = fft.irfft2(spectra.sum(1), size)[:, shifts[:, None], shifts]
@@ -120,8 +114,9 @@ def _errors(one: Float64Array, others: Float64Array, shifts: npt.NDArray[np.int6
     return errors
 
 
-def _overlaps(pixels: Float64Array, shifts: npt.NDArray[np.int64]) -> Float64Array:
-    """Of each image the sums of squares over what a shift leaves inside: (N, shifts down, shifts right)."""
+def _overlaps(pixels: Float64Array, shifts: IndexArray) -> Float64Array:
+    """The sum of squares of each image over the part that a shift leaves inside: (N, shifts down, shifts
+    right)."""
     count, _, height, width = pixels.shape
     table = np.zeros((count, height + 1, width + 1))
     table[:, 1:, 1:] = (pixels**2).sum(1).cumsum(1).cumsum(2)
@@ -134,7 +129,7 @@ def _overlaps(pixels: Float64Array, shifts: npt.NDArray[np.int64]) -> Float64Arr
 
 
 def _difference(one: Float64Array, other: Float64Array, right: int, down: int) -> tuple[float, float]:
-    """`rms` and `unexplained` at one shift, summed plainly: an exact copy is at exactly 0."""
+    """`rms` and `unexplained` at one shift, summed directly, so that an exact copy has exactly 0."""
     _, height, width = one.shape
     inside = one[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
     moved = other[:, max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)]

@@ -1,4 +1,4 @@
-"""What a metric is: a function from the evidence of one feature pass to a finding, under a name."""
+"""The registry of metrics: named functions from a `MetricContext` to a `MetricResult`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,17 +7,16 @@ from typing import Any, Literal, TypeAlias
 from kennel.evaluation.metrics.context import MetricContext, MetricSettings
 from kennel.registry import Registry, same_definition
 
-Better: TypeAlias = Literal["lower", "higher", "neither"]
-Usual: TypeAlias = bool | Literal["learned"]
+Direction: TypeAlias = Literal["lower", "higher", "neither"]
+Default: TypeAlias = bool | Literal["learned"]
 Need: TypeAlias = Literal["logits", "labels", "pyramid"]
-Least: TypeAlias = Callable[[int, MetricSettings], int]
-"""The fewest images of a side, from the features' dimension and the settings."""
+MinImages: TypeAlias = Callable[[int, MetricSettings], int]
+"""The minimum number of images on each side, from the dimension of the features and the settings."""
 
 
 @dataclass(frozen=True)
 class MetricResult:
-    """A metric's value, its 95% interval where one means something, its parts, and what it adds to the
-    protocol."""
+    """A metric's value, its details, its 95% interval or None, and its entries in the protocol."""
 
     value: float
     details: dict[str, Any]
@@ -27,73 +26,68 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric. `label` is how papers write it; `better` says which way it improves.
+    """A registered metric. `label` is its name in papers; `direction` says which values are better.
 
-    `needs` beyond features of both sides: "logits" of the extractor, "labels" on both sides, images whose
-    side is a power of two from 16 on for a "pyramid". `usual` ones are judged by where nothing else is said;
-    "learned" are those that mean something only by features that were learned, and are usual by these alone.
-    `find` does the work.
+    `needs` besides features: "logits" of the extractor, "labels" on both sides, or images whose side is a
+    power of two from 16 for a "pyramid". `default`: whether it is measured if no metric is named; "learned"
+    means only with an extractor whose features were learned.
     """
 
     name: str
     label: str
-    direction: Better
+    direction: Direction
     summary: str
-    find: Callable[[MetricContext], MetricResult]
+    compute: Callable[[MetricContext], MetricResult]
     needs: frozenset[Need] = frozenset()
-    default: Usual = False
-    min_images: Least = lambda dimension, settings: 2
+    default: Default = False
+    min_images: MinImages = lambda dimension, settings: 2
 
 
 METRICS: Registry[Metric] = Registry("metric")
 ALIASES = {"is": "inception_score", "per_class_fid": "fid_by_class", "intra_fid": "fid_by_class"}
+# Names for several metrics. "all" means every metric that the extractor and the sets allow.
 GROUPS: dict[str, tuple[str, ...]] = {
     "prdc": ("precision", "recall", "density", "coverage"),
     "prd": ("prd_f8", "prd_f1_8"),
 }
-"""Names that stand for several metrics; "all" stands for every one that the extractor and the sets allow."""
-
-
+# The order of metrics in tables; others follow by name.
 ORDER = (
     *("fid", "mifid", "kid", "precision", "recall", "f1", "density", "coverage", "inception_score"),
     *("fid_infinity", "fid_by_class", "prd_f8", "prd_f1_8", "modes", "diversity", "vendi"),
     *("sliced_wasserstein", "swd", "memorisation"),
 )
-"""In what order tables show them; others follow by name."""
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of metrics as tables show them."""
+    """Names of metrics in the order of tables."""
     return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
 def metric(
     name: str,
     label: str,
-    better: Better,
+    direction: Direction,
     *,
     needs: Iterable[Need] = (),
-    usual: Usual = False,
-    least: Least = lambda dimension, settings: 2,
+    default: Default = False,
+    min_images: MinImages = lambda dimension, settings: 2,
 ) -> Callable[[Callable[[MetricContext], MetricResult]], Callable[[MetricContext], MetricResult]]:
     """Registers a function as a metric; the first line of its docstring becomes the summary."""
 
-    def register(find: Callable[[MetricContext], MetricResult]) -> Callable[[MetricContext], MetricResult]:
-        summary = (find.__doc__ or "").partition("\n")[0].rstrip(".")
-        replace = name in METRICS.registered and same_definition(METRICS.registered[name].find, find)
+    def register(compute: Callable[[MetricContext], MetricResult]) -> Callable[[MetricContext], MetricResult]:
+        summary = (compute.__doc__ or "").partition("\n")[0].rstrip(".")
+        replace = name in METRICS.registered and same_definition(METRICS.registered[name].compute, compute)
         METRICS.register(name, replace=replace)(
-            Metric(name, label, better, summary, find, frozenset(needs), usual, least)
+            Metric(name, label, direction, summary, compute, frozenset(needs), default, min_images)
         )
-        return find
+        return compute
 
     return register
 
 
 def metric_names(names: Iterable[str]) -> list[str]:
-    """The registered names for what the user wrote, groups opened, each once and in that order.
-
-    Raises `UnknownNameError` for an unknown one. "all" is left as it is, for the judge to open.
-    """
+    """The registered names of the user's names: groups and aliases expanded, each once, in the given order.
+    "all" stays. Raises `UnknownNameError` for an unknown name."""
     found: list[str] = []
     for given in names:
         name = given.strip().lower().replace("-", "_")

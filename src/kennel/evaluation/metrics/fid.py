@@ -2,11 +2,11 @@
 
     FID = |m1 - m2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2))
 
-The trace of the square root comes from symmetric problems only, so it is never complex and never NaN. With
-S1 = L L^T the eigenvalues of S1 S2 are those of L^T S2 L: one Cholesky factor and one symmetric eigenvalue
-problem. Where a covariance is singular, both are factored, S1 = A^T A and S2 = B^T B, and the trace is the
-sum of the singular values of A B^T: with fewer images than dimensions A holds the centred rows themselves,
-else it comes from the eigenvectors.
+The trace of the square root is computed from symmetric problems only, so it is never complex and never NaN.
+With S1 = L L^T the eigenvalues of S1 S2 are those of L^T S2 L: one Cholesky factor and one symmetric
+eigenvalue problem. If a covariance is singular, both are factored, S1 = A^T A and S2 = B^T B, and the trace
+is the sum of the singular values of A B^T. With fewer images than dimensions A holds the centered rows;
+otherwise it comes from the eigenvectors.
 """
 
 import itertools
@@ -20,41 +20,42 @@ from kennel.errors import JudgementError
 from kennel.features.moments import FloatArray, Moments, blocks
 
 WELL_CONDITIONED = 1e-11
-"""Squared ratio of a Cholesky factor's extreme pivots above which the fast path is exact to 1e-8."""
+"""Squared ratio of a Cholesky factor's smallest and largest pivot above which the fast path is exact to 1e-8.
+"""
 
-TOLD_FROM_ROUNDING = 1e-14
-"""The least eigenvalue of L^T S2 L by the greatest with which a standard error is given."""
+MIN_EIGENVALUE_RATIO = 1e-14
+"""The minimum ratio of the smallest to the largest eigenvalue of L^T S2 L for a standard error."""
 
 TRIANGLE_BLOCKS = 4
 
 
 def frechet_distance(one: Moments, other: Moments) -> float:
-    """The Fréchet distance between two Gaussians of these moments; at least 0.
-
-    Raises `JudgementError` where the dimensions differ or a value is not finite.
-    """
+    """The Fréchet distance between two Gaussians with these moments; at least 0. Raises `JudgementError` if
+    the dimensions differ or a value is not finite."""
     if one.dimension != other.dimension:
         raise JudgementError(
             f"features of {one.dimension} and {other.dimension} dimensions cannot be compared: "
-            "use one extractor for both sides"
+            "use the same extractor for both sides"
         )
     offset = one.mean - other.mean
     if not all(np.isfinite(part).all() for part in (offset, one.covariance, other.covariance)):
-        raise JudgementError("the statistics hold NaN or infinite values: compute them again from the images")
+        raise JudgementError(
+            "the statistics contain NaN or infinite values: compute them again from the images"
+        )
     spread = float(np.trace(one.covariance) + np.trace(other.covariance))
-    return max(0.0, float(offset @ offset) + spread - 2 * trace_of_root(one, other))
+    return max(0.0, float(offset @ offset) + spread - 2 * trace_of_sqrt(one, other))
 
 
-def trace_of_root(one: Moments, other: Moments) -> float:
+def trace_of_sqrt(one: Moments, other: Moments) -> float:
     """Tr((S1 S2)^(1/2)) of two covariances."""
     if not one.covariance.trace() > 0 or not other.covariance.trace() > 0:
         return 0.0
-    # Scaled to unit mean variance, so that features of any magnitude meet the same thresholds.
+    # Scaled to unit mean variance, so that the thresholds fit features of any magnitude.
     first, first_scale = _scaled(one)
     second, second_scale = _scaled(other)
     lower = _cholesky(one, first)
     if lower is not None and other.factor is None:
-        values = torch.linalg.eigvalsh(_congruence(lower, second))  # it reads the lower half
+        values = torch.linalg.eigvalsh(_congruence(lower, second))  # reads the lower half only
         if values[0] > WELL_CONDITIONED**2 * values[-1]:
             return float(values.sqrt().sum()) * first_scale * second_scale
     rows = _factor(one, first, first_scale, lower)
@@ -63,72 +64,73 @@ def trace_of_root(one: Moments, other: Moments) -> float:
 
 
 def standard_error(one: Moments, other: Moments, rows: FloatArray, other_rows: FloatArray) -> float | None:
-    """How much the distance varies from sample to sample, by its first derivative in both distributions.
+    """The standard error of the distance, by its first derivative in both distributions.
 
-    The Fréchet distance is smooth in the moments: with T the map that carries N(m1, S1) onto N(m2, S2),
-    T S1 T = S2, the influence of a row x on it is
+    The Fréchet distance is smooth in the moments. With T the map that transports N(m1, S1) to N(m2, S2), T S1
+    T = S2, the influence of a row x is
 
         2 (m1 - m2) . (x - m1) + (x - m1)^T (I - T) (x - m1) - Tr((I - T) S1)
 
-    and likewise for the other side with the inverse of T. The variance is that of the influences by their
-    count, added over both sides (the delta method, van der Vaart 1998, section 20.1). It knows nothing of
-    the bias of a small sample. A feature that is constant on a side has no share in the root, and T is that
-    of the others. None where a covariance of those is singular, or near to it.
+    and likewise for the other side with the inverse of T. The variance is that of the influences divided by
+    their count, added over both sides (the delta method, van der Vaart 1998, section 20.1). It does not cover
+    the bias of a small sample. Features that are constant on a side are left out of T. None if a covariance
+    of the others is singular or nearly so.
     """
-    live = (one.covariance.diagonal() > 0) & (other.covariance.diagonal() > 0)
-    if not live.any():
+    varying = (one.covariance.diagonal() > 0) & (other.covariance.diagonal() > 0)
+    if not varying.any():
         return None
     first, first_scale = _scaled(one)
     second, second_scale = _scaled(other)
-    if not live.all():
-        first, second = (covariance[np.ix_(live, live)] for covariance in (first, second))
+    if not varying.all():
+        first, second = (covariance[np.ix_(varying, varying)] for covariance in (first, second))
     lower, other_lower = _cholesky(one, first), _cholesky(other, second)
     if lower is None or other_lower is None:
         return None
     values, vectors = torch.linalg.eigh(lower.T @ second @ lower)
-    # x^T T x is z^T M^(1/2) z of x = L z, so that what rounding does to the least eigenvalues hardly counts.
-    if values[0] <= TOLD_FROM_ROUNDING * values[-1]:
+    # x^T T x is z^T M^(1/2) z for x = L z, so rounding errors of the smallest eigenvalues hardly matter.
+    if values[0] <= MIN_EIGENVALUE_RATIO * values[-1]:
         return None
     ratio = second_scale / first_scale
     inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
-    onto = inverse.T @ (vectors * values.sqrt()) @ vectors.T @ inverse * ratio
-    back = lower @ (vectors / values.sqrt()) @ vectors.T @ lower.T / ratio
+    transport = inverse.T @ (vectors * values.sqrt()) @ vectors.T @ inverse * ratio
+    inverse_transport = lower @ (vectors / values.sqrt()) @ vectors.T @ lower.T / ratio
     offset = torch.from_numpy(one.mean - other.mean)
-    variance = _influence_variance(rows, one, _among_all(onto, live), offset, first_scale) / one.count
+    variance = _influence_variance(rows, one, _embedded(transport, varying), offset, first_scale) / one.count
     variance += (
-        _influence_variance(other_rows, other, _among_all(back, live), -offset, first_scale) / other.count
+        _influence_variance(other_rows, other, _embedded(inverse_transport, varying), -offset, first_scale)
+        / other.count
     )
     return float(np.sqrt(variance)) * first_scale**2
 
 
-def _among_all(of_live: Tensor, live: npt.NDArray[np.bool_]) -> Tensor:
-    """A map of the live features as one of all, which gives 0 to the others."""
-    if live.all():
-        return of_live
-    places = torch.from_numpy(live.nonzero()[0])
-    whole = of_live.new_zeros(len(live), len(live))
-    whole[places[:, None], places] = of_live
-    return whole
+def _embedded(of_varying: Tensor, varying: npt.NDArray[np.bool_]) -> Tensor:
+    """A map of the varying features as a map of all features, 0 for the others."""
+    if varying.all():
+        return of_varying
+    indices = torch.from_numpy(varying.nonzero()[0])
+    embedded = of_varying.new_zeros(len(varying), len(varying))
+    embedded[indices[:, None], indices] = of_varying
+    return embedded
 
 
 def _influence_variance(
-    rows: FloatArray, moments: Moments, onto: Tensor, offset: Tensor, scale: float
+    rows: FloatArray, moments: Moments, transport: Tensor, offset: Tensor, scale: float
 ) -> float:
-    """The variance of the influences of `rows` by `scale`; float32 has digits and then room enough for it."""
-    curvature = (torch.eye(len(onto), dtype=onto.dtype) - onto).float()
+    """The variance of the influences of `rows`, divided by `scale`^4; float32 has enough digits and range for
+    it."""
+    curvature = (torch.eye(len(transport), dtype=transport.dtype) - transport).float()
     influences = []
     for block in blocks(rows):
-        centred = torch.from_numpy((block - moments.mean) / scale).float()
-        influences.append(((centred @ curvature) * centred).sum(1) + 2 * centred @ (offset / scale).float())
+        centered = torch.from_numpy((block - moments.mean) / scale).float()
+        influences.append(
+            ((centered @ curvature) * centered).sum(1) + 2 * centered @ (offset / scale).float()
+        )
     return float(torch.cat(influences).double().var())
 
 
 def _congruence(lower: Tensor, symmetric: Tensor) -> Tensor:
-    """The lower half of L^T S L, and arbitrary numbers above it, for a lower triangular L.
-
-    Block by block, the halves of L and of the result that are zero or known are left out: three fifths of
-    the operations of two full products.
-    """
+    """The lower half of L^T S L for a lower triangular L, with arbitrary numbers above it. It works in blocks
+    and skips the zero and the symmetric halves: three fifths of the operations of two full products."""
     size = len(lower)
     edges = [size * part // TRIANGLE_BLOCKS for part in range(TRIANGLE_BLOCKS + 1)]
     left, result = torch.empty_like(symmetric), torch.zeros_like(symmetric)
@@ -140,13 +142,13 @@ def _congruence(lower: Tensor, symmetric: Tensor) -> Tensor:
 
 
 def _scaled(moments: Moments) -> tuple[Tensor, float]:
-    """The covariance with a mean variance of 1, and the scale of the features that was taken out."""
+    """The covariance scaled to a mean variance of 1, and the scale of the features."""
     scale = float(np.sqrt(moments.covariance.trace() / moments.dimension))
     return torch.from_numpy(moments.covariance / scale**2), scale
 
 
 def _cholesky(moments: Moments, covariance: Tensor) -> Tensor | None:
-    """The lower factor; None where the covariance is singular or near to it."""
+    """The lower factor; None if the covariance is singular or nearly so."""
     if moments.factor is not None or moments.count <= moments.dimension:
         return None
     lower, failed = torch.linalg.cholesky_ex(covariance)

@@ -3,21 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import log_softmax
 
 from kennel.errors import JudgementError
-from kennel.features.moments import BLOCK, Float64Array, FloatArray, blocks
+from kennel.features.moments import BLOCK, Float64Array, FloatArray, IndexArray, blocks
 
-IndexArray = npt.NDArray[np.int64]
 SPLITS = 10
-SHUFFLE_SEED = 2020
-"""torch-fidelity's default, so that equal logits give equal scores."""
+SHUFFLE_SEED = 2020  # torch-fidelity's default, so that equal logits give equal scores
 
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """`mean` and `deviation` (population standard deviation) over the splits."""
+    """`deviation` is the population standard deviation over the splits."""
 
     mean: float
     deviation: float
@@ -27,19 +24,19 @@ class InceptionScore:
 def inception_score(
     logits: FloatArray, splits: int = SPLITS, shuffle_seed: int | None = SHUFFLE_SEED
 ) -> InceptionScore:
-    """The score of (images, classes) logits, in float64, as mean and deviation over `splits` equal parts.
+    """The score of (images, classes) logits, in float64: mean and deviation over `splits` equal parts.
 
-    The images are shuffled first (NumPy's `RandomState(shuffle_seed).permutation`, as torch-fidelity does),
-    or a set sorted by class would score 1; None leaves them in order. Raises `JudgementError` where there
-    are fewer images than splits, or a logit is not finite.
+    The images are shuffled first with NumPy's `RandomState(shuffle_seed).permutation`, as in torch-fidelity:
+    parts of a set sorted by class would score 1. None keeps the order. Raises `JudgementError` if there are
+    fewer images than splits, or a logit is not finite.
     """
     count = len(logits)
     if not 1 <= splits <= count:
         raise JudgementError(
-            f"{count} images cannot be split into {splits} parts: give more images or fewer --splits"
+            f"{count} images cannot be split into {splits} parts: give more images or lower --splits"
         )
     if not all(np.isfinite(block).all() for block in blocks(logits)):
-        raise JudgementError("the logits hold NaN or infinite values: check the images and the weights")
+        raise JudgementError("the logits contain NaN or infinite values: check the images and the weights")
     order = np.arange(count)
     if shuffle_seed is not None:
         order = np.random.RandomState(shuffle_seed).permutation(count)
@@ -50,10 +47,10 @@ def inception_score(
 
 
 def _score(logits: FloatArray, rows: IndexArray) -> float:
-    """exp of the mean divergence of some rows, which are read twice, a block at a time."""
+    """exp of the mean divergence of some rows, which are read twice in blocks."""
     parts = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     total = sum(np.exp(_log_conditional(logits[part])).sum(0) for part in parts)
-    # p log p is 0 where p is: log of the floor never meets a weight.
+    # Where p is 0, so is p log p: the logarithm of the minimum has weight 0.
     log_marginal = np.log(np.maximum(total / len(rows), np.finfo(np.float64).tiny))
     divergences = []
     for part in parts:

@@ -6,7 +6,7 @@ its unbiased estimate (Gretton et al. 2012, equation 3):
     MMD^2 = mean of k(x, x') over pairs of fakes + mean of k(y, y') over pairs of the reference
             - 2 mean of k(x, y)
 
-where no image is paired with itself. It has the same expectation at every count, and may be below 0.
+without pairs of an image with itself. Its expectation does not depend on the count, and it may be negative.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,7 @@ from kennel.features.moments import Float64Array, FloatArray
 SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 2020
 """torch-fidelity's defaults, so that equal features give equal numbers."""
 DEGREE, COEFFICIENT = 3, 1.0
-BLOCK = 2048
-"""Rows of a side at a time: a block of kernel values is 32 MiB."""
+BLOCK = 2048  # Rows of a side at a time: a block of kernel values is 32 MiB
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Kernel:
     coefficient: float = COEFFICIENT
 
     def __call__(self, rows: Float64Array, columns: Float64Array) -> Float64Array:
-        """The kernel of every row with every column, (rows, columns)."""
+        """The kernel of all pairs, (rows, columns)."""
         gamma = 1 / rows.shape[1] if self.gamma is None else self.gamma
         values: Float64Array = (rows @ columns.T * gamma + self.coefficient) ** self.degree
         return values
@@ -42,24 +41,21 @@ class Kernel:
 
 @dataclass(frozen=True)
 class KidOfSubsets:
-    """`mean` and `deviation` (population standard deviation) of MMD^2 over `subsets` pairs of random
-    subsets.
-
-    `subset_size` images a side were used; `asked_subset_size` is more where a side had fewer images. The
-    deviation is that of one subset: it is no error of the mean, as the subsets share images.
-    """
+    """`mean` and `deviation` (population standard deviation) of MMD^2 over `subsets` pairs of random subsets.
+    `subset_size` images a side were used; `requested_subset_size` is larger if a side had fewer images. The
+    deviation is that of one subset, not an error of the mean: the subsets share images."""
 
     mean: float
     deviation: float
     subsets: int
     subset_size: int
-    asked_subset_size: int
+    requested_subset_size: int
 
 
 @dataclass(frozen=True)
 class KidOfAllPairs:
-    """`value` is MMD^2 over all pairs of images, `standard_error` what it varies by between draws of
-    `fakes` and `reference` images."""
+    """`value` is MMD^2 over all pairs of `fakes` and `reference` images, with its `standard_error` over
+    draws."""
 
     value: float
     standard_error: float
@@ -77,17 +73,16 @@ def kid(
     coefficient: float = COEFFICIENT,
     seed: int = SUBSET_SEED,
 ) -> KidOfSubsets:
-    """KID of (count, dimension) features as published: MMD^2 of random subsets, averaged, in float64.
+    """KID of (count, dimension) features as published: the mean MMD^2 of random subsets, in float64.
 
-    Each subset is drawn without replacement by one `RandomState(seed)`, fakes first, as torch-fidelity does:
-    equal features and seed give its numbers but for its rounding to float32. A side with fewer than
-    `subset_size` images caps the size, and the result says so. Raises `JudgementError` below 2 images a side
-    and where a value is not finite.
+    Subsets are drawn without replacement by one `RandomState(seed)`, fakes first, as in torch-fidelity: equal
+    features and seed give equal numbers, up to its rounding to float32. The subset size is at most the count
+    of a side. Raises `JudgementError` below 2 images a side and for values that are not finite.
     """
     check_pair(fakes, reference)
     if subsets < 1 or subset_size < 2:
         raise JudgementError(
-            f"{subsets} subsets of {subset_size} images were asked for: KID needs at least 1 subset of 2"
+            f"KID needs at least 1 subset of 2 images: these are {subsets} subsets of {subset_size}"
         )
     size = min(subset_size, len(fakes), len(reference))
     kernel = Kernel(degree, gamma, coefficient)
@@ -110,16 +105,16 @@ def kid_of_all_pairs(
     gamma: float | None = None,
     coefficient: float = COEFFICIENT,
 ) -> KidOfAllPairs:
-    """MMD^2 over all pairs of (count, dimension) features, in float64 blocks of a fixed size.
+    """MMD^2 over all pairs of (count, dimension) features, in float64 blocks.
 
-    It uses no random draw, and as a U-statistic it varies no more than the mean over subsets does. Its
-    standard error is that of its Hájek projection, var(h)/n + var(g)/m with
+    It needs no random draw, and as a U-statistic it varies no more than the mean over subsets. The standard
+    error is that of its Hájek projection, var(h)/n + var(g)/m with
 
         h(x_i) = 2 (mean of k(x_i, x') over the other fakes - mean of k(x_i, y)), and g(y_j) likewise,
 
-    from the row means as they are measured. Their noise adds what the projection lacks where both sides have
-    one distribution (the true projection is 0 there): the variance is then, on average, twice the true
-    one, so that the error leans to the safe side. Raises as `kid` does.
+    from the measured row means. If both sides have the same distribution the true projection is 0, and the
+    noise of the means replaces what the projection lacks: the variance is then on average twice the true one,
+    so the error is conservative. Raises like `kid`.
     """
     check_pair(fakes, reference)
     kernel = Kernel(degree, gamma, coefficient)
@@ -140,13 +135,12 @@ def kid_of_all_pairs(
 
 
 def _mean_off_diagonal(values: Float64Array) -> float:
-    """The mean of a square matrix without its diagonal."""
     count = len(values)
     return float((values.sum() - np.trace(values)) / (count * (count - 1)))
 
 
 def _row_sums(features: FloatArray, kernel: Kernel) -> Float64Array:
-    """Of each row, the sum of its kernel with all the others; each pair of blocks is computed once."""
+    """The sum of each row's kernel with all other rows; each pair of blocks is computed once."""
     sums = np.zeros(len(features))
     for start in range(0, len(features), BLOCK):
         rows = features[start : start + BLOCK].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The registered metrics, by what they look at: importing this room registers all of them."""
+"""The built-in metrics; importing this package registers them."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""Scores by what a classifier names."""
+"""Metrics by class: Inception Score, modes, FID by class."""
 
 import math
 
@@ -16,9 +16,9 @@ def _splits(_dimension: int, settings: MetricSettings) -> int:
     return settings.splits
 
 
-@metric("inception_score", "Inception Score", "higher", needs=("logits",), usual=True, least=_splits)
+@metric("inception_score", "Inception Score", "higher", needs=("logits",), default=True, min_images=_splits)
 def judge_inception_score(context: MetricContext) -> MetricResult:
-    """Whether a classifier is sure of each image and names many classes over all; no reference enters."""
+    """Whether a classifier is certain of each image, and sees many classes over all images; no reference."""
     if context.images.logits is None:
         raise JudgementError(
             f"the {context.extractor} extractor has no logits, which the Inception Score needs: "
@@ -30,8 +30,8 @@ def judge_inception_score(context: MetricContext) -> MetricResult:
     interval = None
     if settings.intervals and score.splits > 1:
         # The splits are disjoint random parts, so their mean has Student's interval.
-        reach = float(stdtrit(score.splits - 1, 0.975)) * score.deviation / math.sqrt(score.splits - 1)
-        interval = max(1.0, score.mean - reach), score.mean + reach
+        half = float(stdtrit(score.splits - 1, 0.975)) * score.deviation / math.sqrt(score.splits - 1)
+        interval = max(1.0, score.mean - half), score.mean + half
     protocol = {"splits": score.splits, "shuffle_seed": settings.shuffle_seed}
     return MetricResult(score.mean, details, interval, protocol)
 
@@ -42,7 +42,7 @@ def judge_modes(context: MetricContext) -> MetricResult:
     predicted, reference = context.images.predictions, context.reference.predictions
     if predicted is None or reference is None or context.images.logits is None:
         raise JudgementError(
-            f"the {context.extractor} extractor names no classes, which modes are counted by: "
+            f"the {context.extractor} extractor has no classes, and modes are counted by class: "
             "use --extractor classifier, or leave modes out of --metrics"
         )
     classes = int(context.images.logits.shape[1])
@@ -51,15 +51,15 @@ def judge_modes(context: MetricContext) -> MetricResult:
     details = {
         "modes_of_the_reference": real.covered,
         "classes": classes,
-        # KL is infinite where an image is of a class that the reference has none of.
+        # KL is infinite if an image is of a class that the reference lacks.
         "divergence": found.divergence if math.isfinite(found.divergence) else None,
     }
-    return MetricResult(float(found.covered), details, protocol={"least": found.least})
+    return MetricResult(float(found.covered), details, protocol={"least": found.min_samples})
 
 
 @metric("fid_by_class", "FID by class", "lower", needs=("labels",))
 def judge_fid_by_class(context: MetricContext) -> MetricResult:
-    """FID of each class by itself, and their mean: within-class variety that FID of all cannot see."""
+    """The FID of each class, and their mean: it also measures variety within classes."""
     labels, reference_labels, names = context.shared_labels()
     found = fid_by_class(context.images.features, labels, context.reference.features, reference_labels, names)
     details = {

@@ -1,4 +1,4 @@
-"""FID and the scores made of it."""
+"""FID and metrics derived from it."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ from kennel.evaluation.metrics.fid_infinity import POINTS, fid_infinity
 from kennel.evaluation.metrics.mifid import TINY, mifid
 
 
-@metric("fid", "FID", "lower", usual=True)
+@metric("fid", "FID", "lower", default=True)
 def judge_fid(context: MetricContext) -> MetricResult:
-    """The Fréchet distance between Gaussians of the features, comparable at equal counts only."""
+    """The Fréchet distance between Gaussians of the features; comparable at equal counts only."""
     details: dict[str, Any] = {}
     if context.floor is not None:
         details = {"real_v_real": context.floor.fid, "real_v_real_count": context.floor.count}
     return MetricResult(context.fid, details, context.fid_interval)
 
 
-@metric("mifid", "MiFID", "lower", usual="learned")
+@metric("mifid", "MiFID", "lower", default="learned")
 def judge_mifid(context: MetricContext) -> MetricResult:
-    """FID divided by the distance to the training images where that is suspiciously small (Kaggle)."""
+    """FID divided by the distance to the training images if that is suspiciously small (Kaggle)."""
     distances = context.nearest.distances
     scored = mifid(context.fid, float(distances.mean()), context.settings.epsilon)
     details: dict[str, Any] = {
@@ -32,10 +32,8 @@ def judge_mifid(context: MetricContext) -> MetricResult:
         "distance_quantiles": [float(part) for part in np.quantile(distances, (0, 0.05, 0.5, 0.95, 1))],
     }
     if context.held_out_distances is not None:
-        details |= {
-            "held_out_distance": float(context.held_out_distances.mean()),
-            **context.held_out_source,
-        }
+        details["held_out_distance"] = float(context.held_out_distances.mean())
+        details |= context.held_out_source
     elif context.floor is not None:
         details |= {
             "held_out_distance": context.floor.distance,
@@ -52,14 +50,14 @@ def judge_mifid(context: MetricContext) -> MetricResult:
     return MetricResult(scored.value, details, interval, protocol)
 
 
-def _enough_for_a_line(dimension: int, _settings: MetricSettings) -> int:
-    # Half of them leave a covariance with full rank, and the other half room for each point's own count.
+def _min_images(dimension: int, _settings: MetricSettings) -> int:
+    # Half of the images have a covariance of full rank, and the other half allow different counts.
     return max(2 * dimension + 2, 2 * POINTS - 3)
 
 
-@metric("fid_infinity", "FID at infinity", "lower", least=_enough_for_a_line)
+@metric("fid_infinity", "FID at infinity", "lower", min_images=_min_images)
 def judge_fid_infinity(context: MetricContext) -> MetricResult:
-    """FID as it would be with unlimited images: the intercept of FID over 1/N."""
+    """FID extrapolated to unlimited images: the intercept of FID over 1/N."""
     settings = context.settings
     found = fid_infinity(context.images.features, context.reference_moments, seed=settings.seed)
     details = {
