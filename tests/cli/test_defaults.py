@@ -50,7 +50,7 @@ def test_a_known_set_is_prepared_and_the_newest_run_is_sampled_judged_and_report
     again = kennel("train", "digits", "digits", *QUICK)
     assert again.code == 0, again.err
     assert "1,797 pictures as they were prepared before" in again.err
-    assert "Going on from 64 images" in again.err
+    assert "Resuming at 64 images" in again.err
     for command in (
         ("report",),
         ("sample", "--count", "4", "--device", "cpu"),
@@ -86,7 +86,7 @@ def test_a_folder_here_with_a_known_sets_name_is_the_data_and_a_run_is_none(kenn
     assert "runs/digits-mnist is a run and no set of images" in refusal.err
     outcome = kennel(*shlex.split(resuming)[1:], "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    assert "Going on from 64 images" in outcome.err
+    assert "Resuming at 64 images" in outcome.err
 
 
 def test_images_are_judged_only_beside_a_reference_that_is_named(kennel, photos):

@@ -55,7 +55,7 @@ def test_each_rank_has_a_gpu_of_its_own_or_is_told_how_many_there_are(chosen, mo
 def test_ranks_that_train_need_a_gpu_each(chosen, monkeypatch):
     with_rank_0_on(SECOND, monkeypatch)
     assert training_device(FIRST) == FIRST
-    with pytest.raises(RankError, match="ranks 0 and 1 would train on one GPU, and each needs its own: give"):
+    with pytest.raises(RankError, match="ranks 0 and 1 would train on one GPU, but each needs its own: give"):
         training_device(SECOND)
 
 

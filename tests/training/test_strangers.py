@@ -45,7 +45,7 @@ def test_a_recipe_that_was_edited_by_hand_is_told_as_such(two_runs, small_recipe
     with pytest.raises(OtherRunError, match=r"2 checkpoints in .* are whole and of another recipe"):
         train(small_recipe("seed=2"), data, own.path, observer=watch)
     assert not list(own.checkpoints.glob("*.damaged"))
-    assert not any("set aside" in sentence for sentence in watch.said)
+    assert not any("it is renamed" in sentence for sentence in watch.said)
 
 
 def test_a_run_whose_run_json_is_gone_is_told_so_by_train(two_runs, small_recipe):

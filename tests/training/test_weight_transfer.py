@@ -63,7 +63,7 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
     watch = StopAt()
     recipe = by_class(small_recipe("num_classes=null"))
     assert train(recipe, data, tmp_path / "new", parent=old, observer=watch)
-    (sentence,) = [one for one in watch.said if "begins with the weights of" in one]
+    (sentence,) = [one for one in watch.said if "starts with the weights of" in one]
     new = ["generator.label", "discriminator.label"]
     assert sentence.endswith(f"of the numbers), newly initialized {', '.join(new)}.")
     folder = RunDir(tmp_path / "new")
