@@ -190,7 +190,7 @@ def test_memory_that_runs_out_all_the_same_is_told(packed_set, monkeypatch):
 
     monkeypatch.setattr(planning, "_measured", full)
     with pytest.raises(
-        RunError, match="the memory of cpu does not suffice for a batch of 8 images: give a small"
+        RunError, match="the memory of cpu is too small for a batch of 8 images: give a small"
     ):
         quick(small(), packed_set())
 

@@ -276,5 +276,5 @@ def test_memory_that_runs_out_is_one_sentence(
     monkeypatch.setattr("kennel.features.pixels.PixelCells.extract", full)
     said = refused(run(folder, "--batch", "2000"), RunError)
     assert said.startswith(
-        "the memory of cpu does not suffice for 2,000 images at a time: give a smaller --batch"
+        "the memory of cpu is too small for 2,000 images at a time: give a smaller --batch"
     )

@@ -129,10 +129,10 @@ def test_a_spectrally_normalized_layer_whose_original_weight_is_scaled_by_100_ra
     spectra = Spectra({"discriminator": discriminator}, 0)
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
     alarm = alarms_of(AlarmsConfig())["exploding_spectrum"]
-    assert alarm.look(ticks) is None
+    assert alarm.check(ticks) is None
     with torch.no_grad():
         discriminator.head.parametrizations.weight.original.mul_(100.0)
-    sign = alarm.look([*ticks, Tick(500, {}, spectra.measure())])
+    sign = alarm.check([*ticks, Tick(500, {}, spectra.measure())])
     assert sign is not None
     assert "the first singular value of discriminator layer head is" in sign.saw
     assert float(sign.saw.partition(" times")[0].split()[-1]) > 50  # against the median of its network
@@ -144,7 +144,7 @@ def test_a_used_weight_that_outgrows_its_spectral_norm_raises_the_alarm_too():
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
     used = spectra.measure()["discriminator"]
     used["head" + USED] = [9.0]
-    sign = alarms_of(AlarmsConfig())["exploding_spectrum"].look(
+    sign = alarms_of(AlarmsConfig())["exploding_spectrum"].check(
         [*ticks, Tick(500, {}, {"discriminator": used})]
     )
     assert "discriminator layer head as it is used, after its parametrization, is 9" in sign.saw

@@ -154,9 +154,9 @@ def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("weight", "the first came out of discriminator layer first, whose largest weight is 1e+38"),
-        ("term", "it began in the term of sabotage in the generator's loss"),
-        ("discriminator", "it began in the term of sabotage in the discriminator's loss"),
+        ("weight", "the first is an output of discriminator layer first, whose largest weight is 1e+38"),
+        ("term", "first seen in the term of sabotage in the generator's loss"),
+        ("discriminator", "first seen in the term of sabotage in the discriminator's loss"),
     ],
 )
 def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
@@ -196,7 +196,7 @@ def test_what_is_noticed_late_is_looked_for_in_the_last_rounds(
 ):
     seen_late(monkeypatch, rounds)
     recipe = tiny("pixels", 12 * BATCH, "num_ticks=1", f"steps.extra_d_steps={boost}")
-    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+    with pytest.raises(AlarmError, match="the first is an output of discriminator layer first, whose"):
         train(recipe, packed_set(), tmp_path / "run")
 
 
@@ -219,7 +219,7 @@ def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp
         return real(self, state)
 
     monkeypatch.setattr(AlarmMonitor, "_first_layer", mended)
-    with pytest.raises(AlarmError, match="it was first seen in the term of sabotage"):
+    with pytest.raises(AlarmError, match="first seen in the term of sabotage"):
         train(tiny("term", 32), packed_set(), tmp_path / "run")
 
 
@@ -241,7 +241,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
         return call
 
     monkeypatch.setattr(torch, "compile", deaf)
-    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+    with pytest.raises(AlarmError, match="the first is an output of discriminator layer first, whose"):
         train(tiny("weight", 32, "compute.compile=on"), packed_set(), tmp_path / "run")
 
 
@@ -339,7 +339,7 @@ def test_without_spectra_none_are_written_and_their_alarm_is_silent(packed_set, 
 
 
 def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed_set, tmp_path):
-    with pytest.raises(AlarmError, match="the run is stopped and it has no checkpoint yet"):
+    with pytest.raises(AlarmError, match="the run stops and has no checkpoint yet"):
         train(tiny("term", 0), packed_set(), tmp_path / "run")
 
 

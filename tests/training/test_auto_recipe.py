@@ -65,7 +65,10 @@ def test_a_choice_is_an_ordinary_recipe_that_can_be_built_and_read_back(name, ch
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"images": 99}, "the set has 99 images, and from fewer than 100 .* add pictures, or name a recipe"),
+        (
+            {"images": 99},
+            "the set has 99 images, .* fewer than 100: add pictures, or name a recipe",
+        ),
         ({"images": 1}, "the set has 1 image, and"),
         ({"side": 48}, "48x48 pixels, for which there is no recipe .* --size 32 or 64"),
         ({"channels": 2}, "points instead of pictures"),
@@ -88,7 +91,7 @@ def test_color_is_mirrored_and_gray_is_not():
     ("classes", "used", "words"),
     [
         ((), False, "without classes (the set has none)"),
-        ((300,), False, "without classes (the set has a single one)"),
+        ((300,), False, "without classes (the set has only one)"),
         ((150, 150), True, "by its 2 classes"),
         ((20, 280), True, "by its 2 classes"),
         ((19, 281), False, "without classes (1 of 2 have under 20 images)"),
@@ -122,7 +125,7 @@ def test_fewer_images_are_augmented_more():
         (
             {"hours": 0.5, "images_per_second": 30.0},
             54_000,
-            "54,000 images (0.5 hours at the 30 images/s that were measured)",
+            "54,000 images (0.5 hours at the measured 30 images/s)",
         ),
         ({"hours": 1.0, "images_per_second": 10.01}, 36_000, "36,000 images (1 hour at the 10 images/s"),
         ({"hours": 1.0}, get_recipe("projected").budget.images, "the recipe's own; --hours H sets"),

@@ -39,11 +39,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
     watch = Terminated(72)  # stops again where the damaged one stood
     assert not train(recipe, data, tmp_path / "run", observer=watch)
     assert (
-        f"The checkpoint {newest} is damaged: its checksum does not match: it is set aside, and the one "
-        "before it is taken."
+        f"The checkpoint {newest} is damaged: its checksum does not match: it is renamed, and the one "
+        "before it is used."
     ) in watch.said
     assert f"Resuming at {int(before.stem)} images." in watch.said
-    kept = "From the next checkpoint on another number of them is kept: keep_checkpoints: 2 -> 1."
+    kept = "Kept checkpoints changed: keep_checkpoints: 2 -> 1."
     assert kept in watch.said
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert checkpoint.load(checkpoint.in_folder(folder.checkpoints)[0]).images_seen == 72
@@ -219,7 +219,7 @@ def test_a_damaged_run_json_is_told_in_one_sentence(small_recipe, packed_set, tm
     data = packed_set()
     assert not train(small_recipe(), data, tmp_path / "run", observer=Terminated(72))
     (tmp_path / "run" / "run.json").write_text(text)
-    with pytest.raises(RunError, match=r"run\.json is damaged: bring it back from a copy, or begin anew"):
+    with pytest.raises(RunError, match=r"run\.json is damaged \(.*\): restore it from a copy"):
         train(small_recipe(), data, tmp_path / "run")
 
 

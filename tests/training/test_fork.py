@@ -177,6 +177,6 @@ def test_a_disk_that_is_full_leaves_no_half_fork(parent, small_recipe, tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", full)
-    with pytest.raises(RunError, match=r"new cannot be made from .*old: no space left on device"):
+    with pytest.raises(RunError, match=r"new cannot be created from .*old: no space left on device"):
         train(small_recipe(), data, tmp_path / "new", parent=old)
     assert set(tmp_path.iterdir()) == there

@@ -121,7 +121,7 @@ def test_images_that_are_all_the_same_are_refused(data):
     images = np.load(data / "images.npy")
     images[:] = images[0]
     np.save(data / "images.npy", images)
-    with pytest.raises(DataError, match="look the same to pixels"):
+    with pytest.raises(DataError, match="are alike for pixels"):
         table_of(data)
 
 
@@ -199,7 +199,7 @@ def test_the_network_that_tells_instances_taught_the_run(data):
 @pytest.mark.parametrize("name", ["auto", "pixel"])
 def test_instances_go_by_an_extractor_that_is_named(data, name):
     # Whatever "auto" finds would be recorded as no network's teaching.
-    with pytest.raises(UnknownNameError, match=f"no extractor that instances could go by '{name}'"):
+    with pytest.raises(UnknownNameError, match=f"no extractor for instances '{name}'"):
         teacher_of(resolve(recipe(f"instances.extractor={name}"), ImageDataset(data)))
 
 
@@ -208,7 +208,7 @@ def test_instances_go_by_an_extractor_that_is_named(data, name):
     [
         (["instances.neighbors=13"], "is more than the 12 available images: give at most 12"),
         (["num_classes=2"], "conditioned on classes"),
-        (["generator.name=mlp"], "the generator mlp takes no instances: take one that does"),
+        (["generator.name=mlp"], "the generator mlp takes no instances: use one that does"),
         (["discriminator.conditioning=none"], "the discriminator projected takes no instances"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
         (["instances.max_instances=1"], "instances.max_instances.*greater than or equal to 2"),

@@ -40,7 +40,7 @@ def test_a_lack_of_memory_is_told_with_the_batch_and_the_device(error):
 
 
 def test_torch_itself_says_it_so():
-    with pytest.raises(RunError, match="does not suffice for much"), explain_oom("much", CPU, "take less"):
+    with pytest.raises(RunError, match="is too small for much"), explain_oom("much", CPU, "take less"):
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
@@ -62,7 +62,7 @@ def test_an_error_in_a_compiled_way_back_is_told_with_the_way_out():
     with pytest.raises(RunError) as told, explain_failures(override(RECIPE, ["compute.compile=on"]), CPU, ""):
         exec(compiled)
     assert str(told.value) == (
-        "the way back through the compiled networks failed (buffers were donated): give --set "
+        "the backward pass of the compiled networks failed (buffers were donated): give --set "
         "compute.compile=off"
     )
     with pytest.raises(RuntimeError, match="donated"), explain_failures(RECIPE, CPU, ""):
@@ -81,6 +81,6 @@ def test_a_run_whose_memory_runs_out_says_so_and_ends_its_threads(packed_set, tm
         "batch_size=8",
         "budget.images=64",
     ]
-    with pytest.raises(RunError, match="does not suffice for a batch of 8 images"):
+    with pytest.raises(RunError, match="is too small for a batch of 8 images"):
         train(override(get_recipe("digits"), small), packed_set(), tmp_path / "run", resident_bytes=0)
     assert RunDir(tmp_path / "run").log() == []

@@ -227,7 +227,7 @@ def test_what_one_rank_samples_by_standing_statistics_needs_no_other(told):
 def test_one_ranks_loss_that_is_not_finite_ends_all_with_one_sentence(told):
     folder, (first, second) = told
     assert first["not_finite"].count("the run stops and keeps its last checkpoint") == 1
-    assert "values that are not finite in the generator's turn some rounds before 120" in first["not_finite"]
+    assert "not finite in the generator's step some iterations before 120" in first["not_finite"]
     assert "first seen in the losses or terms of rank 1; those of rank 0 are finite" in first["not_finite"]
     assert second["not_finite"] == "SystemExit(2) [] []"
     run = RunDir(folder / "not finite")

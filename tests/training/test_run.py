@@ -224,20 +224,20 @@ def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
 @pytest.mark.parametrize(
     ("name", "classes", "settings", "message"),
     [
-        ("cgan", 0, (), r"cgan draws by class, and .*set has no classes: prepare it from a folder for each"),
-        ("cgan", 1, (), r"cgan draws by class, and .*set has one class only"),
-        ("cgan", 3, ("num_classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
+        ("cgan", 0, (), r"cgan is conditioned on classes, but .*set has no classes: prepare it from one"),
+        ("cgan", 1, (), r"cgan is conditioned on classes, but .*set has only one class"),
+        ("cgan", 3, ("num_classes=4",), r"cgan needs 4 classes, but .*set has 3: give another set"),
         (
             "improved.mnist.baseline",
             3,
             ("num_classes=null",),
-            r"improved draws without regard to classes: take",
+            r"improved ignores classes: use",
         ),
         (
             "cgan",
             3,
             ("discriminator.conditioning=none",),
-            r"reads the labels .discriminator mlp., so it would never learn",
+            r"uses the labels .discriminator mlp., so it cannot learn",
         ),
         (
             "sagan",
@@ -280,7 +280,7 @@ def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
 def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):
     with pytest.raises(DataError, match="kennel data prepare"):
         train(tiny("digits"), tmp_path / "nothing", tmp_path / "run")
-    with pytest.raises(RunError, match="the device 'tpu' cannot be used here"):
+    with pytest.raises(RunError, match="the device 'tpu' is not available"):
         pick_device("tpu")
 
 

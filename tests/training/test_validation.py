@@ -117,7 +117,7 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
 
     watch = StopAt()
     assert train(tiny("validation.patience=null"), data, run, observer=watch)
-    assert watch.heard("validation.patience: 2 -> None. The training itself is the same.")
+    assert watch.heard("validation.patience: 2 -> None. Training is not affected.")
     assert RunDir(run).log()[-1]["images"] == 128
     assert load_run(run, "best").images_seen == 7 * TICK
     train(tiny(), data, tmp_path / "whole")
@@ -158,7 +158,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
     assert not train(tiny(), data, run, observer=StopAt(TICK))
-    with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.num_samples: 30 -> 31\)"):
+    with pytest.raises(RecipeError, match=r"has another recipe \(validation\.num_samples: 30 -> 31\)"):
         train(tiny("validation.num_samples=31"), data, run)
 
 
@@ -169,7 +169,10 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
         (["extra_metrics=fid,recal"], "there is no metric 'recal': did you mean 'recall'"),
         (["metric=prdc"], "is a group, .*: name one of precision, recall, density, coverage"),
         (["metric=all"], "is a group, .*: name one, and list the others"),
-        (["metric=diversity"], "since neither more nor less Diversity is better: name another, such as fid"),
+        (
+            ["metric=diversity"],
+            "neither a higher nor a lower Diversity is better: name another, such as fid",
+        ),
         (
             ["metric=is"],
             r"pixels extractor has no logits, .* \(validation\.metric\): give --set .*name another$",

@@ -173,7 +173,7 @@ def test_a_parent_of_weights_that_are_not_finite_is_refused(parent, small_recipe
     words = {name: value for name, value in found.metadata.items() if name != "checksum"}
     checkpoint.save(found.path, spoilt, words)
     there = set(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"weights of generator\.stem to begin with are not finite"):
+    with pytest.raises(CheckpointError, match=r"weights of generator\.stem to start from are not finite"):
         train(small_recipe(), tmp_path / "parents", tmp_path / "new", parent=old)
     assert set(tmp_path.iterdir()) == there
 

@@ -134,8 +134,8 @@ def _recipe_name(facts: Facts) -> tuple[str, str]:
             f"{', '.join(map(str, sides))}, not {facts.side} (prepare with `kennel data prepare --size 32`)"
         )
     return "dcgan", (
-        f"dcgan, for {pictures}: projected, which learns faster, needs ImageNet weights that are missing "
-        f"(get them from {facts.missing})"
+        f"dcgan, for {pictures}: projected, which learns faster, needs ImageNet weights that are missing; "
+        f"get them from {facts.missing}"
     )
 
 
