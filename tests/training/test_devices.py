@@ -67,8 +67,8 @@ def test_what_was_broken_before_a_reset_is_not_reported_after_it(noticing):
     noticing._flag.value = 1.0
     assert not noticing.triggered_async()  # the copy is begun
     assert noticing.triggered_async()
-    held = noticing._on_host
+    held = noticing._host_flag
     noticing.reset()
-    assert noticing._on_host is not held  # a copy under way may still write to it
+    assert noticing._host_flag is not held  # a copy under way may still write to it
     assert not noticing.triggered_async()
     assert not noticing.triggered_async()

@@ -113,7 +113,9 @@ def test_a_technique_that_begins_anew_is_named_and_its_copies_are_of_the_forked_
     watch = StopAt()
     recipe = kept_first(small_recipe("techniques.historical_averaging=on"))
     assert train(recipe, data, tmp_path / "new", parent=tmp_path / "bare", observer=watch)
-    assert any("; ema, historical_averaging begin anew." in sentence for sentence in watch.said), watch.said
+    assert any("; without the state of ema, historical_averaging." in sentence for sentence in watch.said), (
+        watch.said
+    )
     first = first_checkpoint(tmp_path / "new")
     average, generator = first.below("technique.ema.average"), first.below("generator")
     assert all(torch.equal(average[name], value) for name, value in generator.items())

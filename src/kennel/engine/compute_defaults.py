@@ -62,7 +62,12 @@ def refuse_graphs_elsewhere(recipe: Recipe, device: torch.device) -> None:
 
 def uncompiled(recipe: Recipe) -> Recipe:
     """The recipe with compiling switched off, as for sampling and measuring."""
-    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"compile": False})})
+    return with_compute(recipe, compile=False)
+
+
+def with_compute(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with changed `compute` settings."""
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update=changes)})
 
 
 def compute_context(recipe: Recipe, device: torch.device, log: Callable[[str], None]) -> ComputeContext:

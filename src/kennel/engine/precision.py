@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,13 @@ from kennel.config.recipe import Recipe, ValidationConfig
 from kennel.config.steps import Budget
 from kennel.distributed import single_process, world_size
 from kennel.engine.builder import build_step, network_spec
-from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_compute_defaults
+from kennel.engine.compute_defaults import (
+    PRECISIONS,
+    uncompiled,
+    wait_for,
+    with_compute,
+    with_compute_defaults,
+)
 from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
 from kennel.engine.state import TrainPlan, TrainState
@@ -140,10 +147,8 @@ class Iterations:
 
     def __init__(self, recipe: Recipe, plan: TrainPlan) -> None:
         device = plan.device
-        float32 = recipe.model_copy(
-            update={"compute": recipe.compute.model_copy(update={"precision": "float32"})}
-        )
-        self._step = build_step(uncompiled(with_compute_defaults(float32, device)), device)
+        float32 = with_compute_defaults(with_compute(recipe, precision="float32"), device)
+        self._step = build_step(uncompiled(float32), device)
         self._recipe, self._plan = recipe, plan
         size, channels = recipe.image.size or 1, recipe.image.channels or 1
         random = torch.Generator().manual_seed(0)
@@ -159,10 +164,7 @@ class Iterations:
         self._step.compute.precision = PRECISIONS[precision]
         plan = replace(self._plan, batch_size=batch)
         batches = _FixedBatch(self._pixels[:batch], None if self._labels is None else self._labels[:batch])
-        latent = self._recipe.latent
-        state = TrainState(
-            self._step, plan, batches, lambda count, random: draw_latents(latent, count, random)
-        )
+        state = TrainState(self._step, plan, batches, partial(draw_latents, self._recipe.latent))
         done = self._done.get(precision, 0)
         self._done[precision] = done + 1
         state.images_seen = done * batch * plan.steps.discriminator

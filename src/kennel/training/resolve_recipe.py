@@ -13,7 +13,7 @@ import kennel
 from kennel.config.recipe import Recipe, difference
 from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import refuse_unregistered, resolve
-from kennel.engine.compute_defaults import refuse_graphs_elsewhere, with_compute_defaults
+from kennel.engine.compute_defaults import refuse_graphs_elsewhere, with_compute, with_compute_defaults
 from kennel.engine.precision import BOUND, precision_for
 from kennel.engine.state import TrainPlan
 from kennel.errors import RecipeError, RunError
@@ -55,7 +55,7 @@ def resolve_recipe(
         )
     if begun is None and recipe.compute.precision == "auto":
         found = precision_for(recipe, make_plan(recipe, total, device), log, bound)
-        recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"precision": found})})
+        recipe = with_compute(recipe, precision=found)
     return with_compute_defaults(recipe, device, begun)
 
 

@@ -160,7 +160,7 @@ def _run(parts: _Parts, loader: BatchLoader, events: EventWriter, stop_requested
         step,
         plan,
         with_instances(loader, parts.instances, recipe.seed),
-        lambda count, random: draw_latents(recipe.latent, count, random),
+        partial(draw_latents, recipe.latent),
         BestMetric(recipe.validation.metric),
     )
 

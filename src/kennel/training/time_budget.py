@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,7 +74,7 @@ def untrained_state(recipe: Recipe, step: GANStep, loader: BatchLoader, plan: Tr
         step,
         replace(plan, steps=plan.steps.model_copy(update={"extra_d_steps": None})),
         placeholder_batches(recipe, loader),
-        lambda count, random: draw_latents(recipe.latent, count, random),
+        partial(draw_latents, recipe.latent),
     )
 
 
