@@ -85,7 +85,7 @@ def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
         slowest = max(slowest, ended.seconds)
     ended = bench.live(run)
     assert ended.code == 0
-    words = next((one for one in ended.said if one.startswith("Going on")), "")
+    words = next((one for one in ended.said if one.startswith("Resuming")), "")
     lost = (
         f"{max(redone)} images; ended after {slowest:.1f} seconds at most; {due} were in a validation, which "
         f"was done again; {bench.same(run)}"
@@ -253,7 +253,7 @@ def changed_recipe(bench: Bench) -> list[Row]:
     rows = [Row("a recipe that changed", 1, f"nothing; {bench.same(run)}", bench.in_words(ended.said[-1]))]
     forked = bench.live(bench.folder / "new", recipe=other, parent=run)
     assert forked.code == 0
-    words = next(one for one in forked.said if "begins with" in one)
+    words = next(one for one in forked.said if "starts with" in one)
     rows.append(
         Row("the same with `--init-from`", 1, "nothing: the old run is only read", bench.in_words(words))
     )

@@ -190,7 +190,7 @@ def test_memory_that_runs_out_all_the_same_is_told(packed_set, monkeypatch):
 
     monkeypatch.setattr(planning, "_measured", full)
     with pytest.raises(
-        RunError, match="the memory of cpu does not suffice for a batch of 8 images: give a small"
+        RunError, match="the memory of cpu is too small for a batch of 8 images: give a small"
     ):
         quick(small(), packed_set())
 
@@ -210,7 +210,7 @@ def test_what_is_left_of_a_run_is_forecast_where_there_is_one(packed_set, tmp_pa
     files = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     found = quick(small("num_ticks=2", "budget.images=128"), data, out=run)
     assert (found.images_seen, found.images_left, found.ticks, found.validations) == (64, 64, 1, 1)
-    with pytest.raises(RecipeError, match="begun with another recipe"):
+    with pytest.raises(RecipeError, match="has another recipe"):
         quick(small("loss.name=minimax", "num_ticks=2"), data, out=run)
     with pytest.raises(RunError, match="was trained on"):
         quick(small("num_ticks=2"), packed_set(count=50, name="other"), out=run)
@@ -241,7 +241,7 @@ def test_weights_that_are_not_at_hand_are_told_and_not_downloaded(packed_set, tm
 
 
 def test_a_set_smaller_than_a_batch_is_told(packed_set):
-    assert "shows some of them twice" in quick(small(), packed_set(count=6)).notes[0]
+    assert "some are in each batch twice" in quick(small(), packed_set(count=6)).notes[0]
     assert quick(small(), packed_set(count=40, name="more")).notes == ()
 
 

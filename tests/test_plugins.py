@@ -74,7 +74,7 @@ def test_without_its_plugin_a_run_says_what_is_missing_and_import_brings_it(call
     assert trained.returncode == 0, trained.stderr
     missing = call("sample", run, "--count", "4")
     assert missing.returncode == 2
-    assert f"the run in {run} has the generator 'tiny', which is not registered here" in missing.stderr
+    assert f"the run in {run} uses the generator 'tiny', which is not registered" in missing.stderr
     assert "Traceback" not in missing.stderr
     assert call("sample", run, "--count", "4", "--import", "kennel_example_plugin").returncode == 0
 

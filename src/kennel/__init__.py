@@ -9,15 +9,15 @@
     generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
 
 Main functions: `prepare`, `train`, `load`, `judge`, `report`, `plan`. Recipes: `get_recipe`, `load_recipe`,
-`Recipe`. One's own parts: `register_network`, `register_loss`, `register_technique`, `register_recipe`,
+`Recipe`. Your own parts: `register_network`, `register_loss`, `register_technique`, `register_recipe`,
 `register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`, `LossTerm`; a
-`Callback` acts at the iterations and ticks of a run. What a
-user can mend raises `KennelError`, with one sentence that says how.
+`Callback` acts at the iterations and ticks of a run. An error that a user can fix is a `KennelError`, and its
+message says how.
 
-`docs/api.md` explains them by examples, and the command `kennel --help` does the same from a terminal.
+See `docs/api.md` for examples, and `kennel --help` for the same in a terminal.
 """
 
-TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
+TYPE_CHECKING = False  # not from typing, whose import takes longer than all else here
 if TYPE_CHECKING:
     from kennel.api import (
         Callback,
@@ -85,13 +85,13 @@ _ELSEWHERE = {
     "get_recipe": "kennel.recipes",
     "load_recipe": "kennel.recipes",
 }
-"""Names that need not wait for PyTorch; all others come from `kennel.api`."""
+"""Names that do not import PyTorch; all others come from `kennel.api`."""
 
 
-if not TYPE_CHECKING:  # a type checker knows all names from above, and that there are no others
+if not TYPE_CHECKING:  # a type checker takes the names from above
 
     def __getattr__(name: str) -> object:
-        """Imports a public name when it is first used: PyTorch takes seconds."""
+        """Imports a public name at its first use, because PyTorch takes seconds."""
         if name not in __all__:
             raise AttributeError(f"module 'kennel' has no attribute '{name}'")
         from importlib import import_module
@@ -102,5 +102,5 @@ if not TYPE_CHECKING:  # a type checker knows all names from above, and that the
 
 
 def __dir__() -> list[str]:
-    """The public names, and the modules that are imported by now."""
+
     return sorted({*globals(), *__all__})

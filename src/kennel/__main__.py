@@ -1,4 +1,4 @@
-"""`python -m kennel`, and the `kennel` command itself: nothing slow is imported before Ctrl-C is heard."""
+"""`python -m kennel` and the `kennel` command. Slow imports come after Ctrl-C is handled."""
 
 import os
 import signal
@@ -6,13 +6,13 @@ import sys
 
 
 def main() -> None:
-    """Runs the command. Ctrl-C while it starts ends it without a traceback, with exit code 130."""
+    """Runs the command. Ctrl-C during the start exits without a traceback, with code 130."""
     try:
         from kennel.cli import main as command
 
         command()
     except KeyboardInterrupt:
-        # Half-imported libraries may fail while Python clears away; nothing is open yet.
+        # Half-imported libraries may fail while Python shuts down.
         sys.stderr.write("Aborted.\n")
         sys.stderr.flush()
         os._exit(128 + signal.SIGINT)

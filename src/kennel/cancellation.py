@@ -1,7 +1,6 @@
-"""A long computation asks at its seams whether its result is still wanted.
+"""Cancels a long computation between two of its parts, such as batches, blocks or metrics.
 
-Whoever starts it says by `unless` when it is not, and meets `GivenUpError` from the next seam; where nobody
-said anything, a seam costs nothing and never raises. Between two seams lies a batch, a block or a metric.
+The caller sets a condition with `cancel_when`; the computation calls `raise_if_cancelled` between its parts.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,27 +9,23 @@ from contextvars import ContextVar
 
 
 class CancelledError(Exception):
-    """The computation was given up between two of its parts; nothing of it is kept."""
+    """The computation was cancelled; no part of its result is kept."""
 
 
-def _never() -> bool:
-    return False
-
-
-_UNWANTED: ContextVar[Callable[[], bool]] = ContextVar("unwanted", default=_never)
+_CONDITION: ContextVar[Callable[[], bool]] = ContextVar("condition", default=lambda: False)
 
 
 @contextmanager
-def cancel_when(unwanted: Callable[[], bool]) -> Iterator[None]:
-    """Within the block, `seam` raises `GivenUpError` as soon as `unwanted` is true."""
-    token = _UNWANTED.set(unwanted)
+def cancel_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """In the block, `raise_if_cancelled` raises `CancelledError` as soon as `condition()` is true."""
+    token = _CONDITION.set(condition)
     try:
         yield
     finally:
-        _UNWANTED.reset(token)
+        _CONDITION.reset(token)
 
 
 def raise_if_cancelled() -> None:
-    """Here the computation may be given up."""
-    if _UNWANTED.get()():
+    """Raises `CancelledError` if the condition of `cancel_when` is true."""
+    if _CONDITION.get()():
         raise CancelledError

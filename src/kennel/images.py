@@ -1,6 +1,6 @@
-"""uint8 and float images, a grid of images as one picture, and PNGs that say what they are.
+"""Conversions between uint8 and float images, grids of images, and PNG files with text.
 
-uint8 0..255 is what files, prepared sets and samples hold; float in [-1, 1] is what networks see.
+Files, packed sets and samples have uint8 pixels from 0 to 255; networks use floats in [-1, 1].
 """
 
 import math
@@ -20,7 +20,7 @@ Array = npt.NDArray[np.uint8]
 
 
 def to_float(pixels: Pixels | Images) -> Images:
-    """uint8 0..255 to float32 in [-1, 1], both ends exact; what is float already is taken as it is."""
+    """uint8 0..255 to float32 in [-1, 1], both ends exact; floats are returned unchanged."""
     if pixels.is_floating_point():
         return pixels
     return pixels.to(torch.float32).mul_(2 / 255).sub_(1)
@@ -29,16 +29,16 @@ def to_float(pixels: Pixels | Images) -> Images:
 def to_uint8(images: Images) -> Pixels:
     """Float in [-1, 1] to uint8 by rounding to the nearest level; values outside are clamped.
 
-    `to_uint8(to_float(x)) == x` for every level. NaN has no level: callers that may hold one check first.
+    `to_uint8(to_float(x)) == x` for every level. Check for NaN before, which has no level.
     """
     return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def tile(images: Array, columns: int | None = None, padding: int = 2, least_side: int = 64) -> Array:
-    """Images (N, C, H, W), C 1 or 3, as one picture (H', W') or (H', W', 3), row by row on a white ground.
+    """Arranges images (N, C, H, W), C 1 or 3, in a grid (H', W') or (H', W', 3) on white, row by row.
 
-    Images smaller than `least_side` are enlarged by a whole factor (nearest neighbour), so that 8x8 digits
-    can be seen; nothing is ever interpolated. `columns` defaults to the squarest grid.
+    Images smaller than `least_side` are enlarged by an integer factor (nearest neighbor, no interpolation).
+    `columns` defaults to the squarest grid.
     """
     count, channels, height, width = images.shape
     columns = columns or max(1, math.ceil(math.sqrt(count)))
@@ -66,7 +66,7 @@ def to_pillow(image: Array) -> Image.Image:
 
 
 def png_text(text: Mapping[str, str]) -> PngInfo:
-    """PNG text chunks (tEXt, or iTXt where the value is not Latin-1)."""
+    """PNG text chunks: tEXt, or iTXt if the value is not Latin-1."""
     info = PngInfo()
     for name, value in text.items():
         info.add_text(name, value)

@@ -1,4 +1,4 @@
-"""What a run will take, before it is begun: parameters, operations, memory, disk, and a measured time."""
+"""Forecasts a run: parameters, operations, memory, disk, and a measured time."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,31 +24,31 @@ from kennel.errors import WeightsError
 from kennel.features.classifier import Classifier
 from kennel.networks.summary import parameter_count
 from kennel.runs import checkpoint
-from kennel.runs.pretrained_teacher import taught_by
+from kennel.runs.pretrained_teacher import teacher_of_run
 from kennel.runs.run_dir import RunDir
 from kennel.training.checkpointing import kept_ticks, rolls_back
 from kennel.training.disk_errors import free_disk
-from kennel.training.oom import failures_told
+from kennel.training.oom import explain_failures
 from kennel.training.resolve_recipe import changes_since, make_plan, resolve_recipe
 from kennel.training.time_budget import untrained_state
 from kennel.training.validation import Validator
 
 BOUND = 20.0
-"""Seconds that a forecast takes at most, but for one operation that is under way."""
+"""The most seconds that a forecast takes, except for one operation in progress."""
 TIMED = 5.0
-"""Seconds after which enough iterations are timed."""
+"""Seconds after which no more iterations are timed."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take: see `forecast`. Bytes, seconds and images; None is what could not be measured.
+    """The result of `forecast`, in bytes, seconds and images; None could not be measured.
 
-    An iteration is the discriminator's turns and the generator's, of `iteration_images` images. `operations`
-    are those of one in which every lazy term is due (`lazy`: their names with their interval). `state` stays
-    from one iteration to the next: weights, gradients, optimizers' moments, averages. `peak` are all tensors
-    at the worst moment of an iteration, the state included; `resident` is the set on the device;
-    `device_peak` is what CUDA's allocator saw. So many iterations were `timed`; 0 where the time is that of
-    the counted one. `stopped` says why none was finished: "time" or "memory"; else it is empty.
+    An iteration is the discriminator's steps and the generator's, with `iteration_images` images.
+    `operations` counts one in which all `lazy` terms (name: interval) are due. `state` is what stays between
+    iterations: weights, gradients, moments of optimizers, averages. `peak` is the most bytes of all tensors
+    during an iteration, state included; `resident` is the set on the device; `device_peak` is from CUDA's
+    allocator. `timed` is the number of timed iterations, 0 if the time is that of the counted one. `stopped`
+    is "time" or "memory" if no iteration was finished, else empty.
     """
 
     recipe: str
@@ -82,21 +82,19 @@ class Forecast:
 
     @property
     def memory(self) -> int:
-        """The most at once; where no iteration was finished, what stays between them."""
+        """The most bytes in use; if no iteration was finished, those between iterations."""
         return max((self.peak or self.state) + self.resident, self.device_peak or 0)
 
     @property
     def disk(self) -> int:
-        """All checkpoints that lie there at once."""
         return self.checkpoints * self.checkpoint_bytes
 
     @property
     def training_seconds(self) -> float | None:
-        """For the images that are left."""
         return self.images_left / self.images_per_second if self.images_per_second else None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values, sums included."""
+        """All fields and sums as plain values."""
         names = ("memory", "disk", "training_seconds")
         return asdict(self) | {name: getattr(self, name) for name in names}
 
@@ -110,18 +108,17 @@ def forecast(
     weights: Path | None = None,
     resident_bytes: int | None = None,
     seconds: float = BOUND,
-    say: Callable[[str], None] = lambda doing: None,
+    log: Callable[[str], None] = lambda status: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Forecast:
-    """What `train` with the same arguments would take.
+    """What `train` with the same arguments needs; for an existing run in `out`, what is left of it.
 
-    It ends after `seconds`, and then has what is known by then. Where a run is in `out`, it is of what is
-    left of that. Refuses what `train` refuses; begins no run and downloads nothing. `say` is told what is
-    being done.
+    It ends after `seconds`, with what is known by then. It raises the errors of `train`, starts no run and
+    downloads nothing. `log` gets the current activity.
     """
     deadline = clock() + seconds
     device = device or torch.device("cpu")
-    with failures_told(recipe, device, ""):
+    with explain_failures(recipe, device, ""):
         configure_process()
         free = free_bytes(device) or None
         dataset, folder = ImageDataset(data), RunDir(data if out is None else out)
@@ -135,20 +132,20 @@ def forecast(
         step = build_step(uncompiled(recipe), device)
         plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
         known = _known(recipe, dataset, step, plan, out, seen)
-        notes = _notes(recipe, dataset, step, weights, taught_by(recipe, folder))
+        notes = _notes(recipe, dataset, step, weights, teacher_of_run(recipe, folder))
         room = memory_on(device) if resident_bytes is None else resident_bytes
         resident = dataset.images.nbytes if dataset.images.nbytes <= room else 0
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
-        say(f"playing iterations, for at most {seconds:g} s")
-        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
-            state = untrained_state(recipe, step, stream, plan)
+        log(f"running iterations for at most {seconds:g} s")
+        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as loader:
+            state = untrained_state(recipe, step, loader, plan)
             return _measured(known, state, deadline, clock)
 
 
 def _known(
     recipe: Recipe, dataset: ImageDataset, step: GANStep, plan: TrainPlan, out: Path | None, seen: int
 ) -> Forecast:
-    """All that is known before an iteration is played."""
+    """All that is known without running an iteration."""
     left = max(0, plan.total_images - seen)
     ticks, every = ceil(left / plan.tick_images), recipe.validation.every_ticks
     validations = ceil(ticks / every) if every else 0
@@ -179,7 +176,7 @@ def _known(
         memory_free=None,
         disk_free=free_disk(out or Path.cwd()),
         bound=0.0,
-        # The best is kept as well, and one is there twice while it is written.
+        # Plus the best, and one more while it is written.
         checkpoints=newest + staying + (1 if validations else 0) + 1,
     )
 
@@ -187,7 +184,7 @@ def _known(
 def _notes(
     recipe: Recipe, dataset: ImageDataset, step: GANStep, weights: Path | None, teacher: str | None
 ) -> tuple[str, ...]:
-    """What to know before the run begins; raises what validation would refuse."""
+    """Notes for the user. Raises the errors of validation."""
     found, generator = [], sampling_generator(step)
     try:
         Validator.for_recipe(
@@ -199,7 +196,7 @@ def _notes(
         found.append(f"Validation needs weights that train would download: {error}.")
     if len(dataset) < recipe.batch_size:
         found.append(
-            f"The set has fewer images than a batch of {recipe.batch_size:,}: each shows some of them twice."
+            f"The set has fewer images than a batch of {recipe.batch_size:,}: some are in each batch twice."
         )
     if recipe.compute.compile is not False:
         found.append("Iterations are timed without compiling, which takes about a minute when a run begins.")
@@ -207,7 +204,7 @@ def _notes(
 
 
 def _measured(known: Forecast, state: TrainState, deadline: float, clock: Callable[[], float]) -> Forecast:
-    """Plays one iteration that is counted and then some that are timed, until the deadline."""
+    """Runs one iteration that is counted and then others that are timed, until the deadline."""
     step, device = state.step, state.plan.device
     room = None if known.memory_free is None else known.memory_free - known.resident
 
@@ -221,22 +218,22 @@ def _measured(known: Forecast, state: TrainState, deadline: float, clock: Callab
         _fill_optimizers(step)
     saved = sum(one.nbytes for one in checkpoint.collect(step, state.running_means).values())
     known = replace(known, state=_bytes(living_tensors(step)), checkpoint_bytes=saved)
-    began = clock()
+    start = clock()
     try:
-        account = OperationCounter(living_tensors(step), check)
-        with account:
+        counter = OperationCounter(living_tensors(step), check)
+        with counter:
             iterate(state)
         wait_for(device)
     except _StoppedError as stopped:
         known = replace(known, stopped=str(stopped))
     else:
-        first = clock() - began
+        first = clock() - start
         times = _times(state, deadline, clock, first)
         rate = known.iteration_images * max(1, len(times)) / (sum(times) or first)
         known = replace(
             known,
-            operations=account.flops,
-            peak=account.most,
+            operations=counter.flops,
+            peak=counter.peak,
             timed=len(times),
             images_per_second=rate,
             device_peak=torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -248,22 +245,22 @@ def _measured(known: Forecast, state: TrainState, deadline: float, clock: Callab
 
 
 def _times(state: TrainState, deadline: float, clock: Callable[[], float], first: float) -> list[float]:
-    """Seconds of iterations, each begun only where it would end before the deadline; perhaps of none."""
+    """Seconds of iterations; each starts only if it would end before the deadline, so there may be none."""
     times: list[float] = []
     while sum(times) < TIMED and clock() + (max(times) if times else first) < deadline:
-        began = clock()
+        start = clock()
         iterate(state)
         wait_for(state.plan.device)
-        times.append(clock() - began)
+        times.append(clock() - start)
     return times
 
 
 class _StoppedError(Exception):
-    """An iteration that is not played to its end: out of "time" or "memory"."""
+    """An unfinished iteration: out of "time" or "memory"."""
 
 
 def living_tensors(step: GANStep) -> Iterator[Tensor]:
-    """What a step keeps on its device between iterations."""
+    """The tensors that a step keeps on its device between iterations."""
     networks = [*step.networks.both(), *(one.network for one in step.auxiliary_networks.values())]
     for technique in step.techniques:
         kept = technique.sampling_generator()
@@ -287,7 +284,7 @@ def _optimizers(step: GANStep) -> list[torch.optim.Optimizer]:
 
 
 def _fill_optimizers(step: GANStep) -> None:
-    """A step by gradients of 0: gradients and moments lie there as in every iteration but the first."""
+    """Steps with gradients of 0, to allocate gradients and moments as after the first iteration."""
     for optimizer in _optimizers(step):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
@@ -296,5 +293,5 @@ def _fill_optimizers(step: GANStep) -> None:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    """Memory that two share counts once."""
+    """Total bytes; shared memory counts once."""
     return sum({(one := tensor.untyped_storage())._cdata: one.nbytes() for tensor in tensors}.values())

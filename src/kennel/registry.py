@@ -1,7 +1,7 @@
-"""Typed registries: each name is given once, and a misspelt one is answered with the nearest.
+"""Typed registries of unique names; an error for an unknown name suggests the nearest ones.
 
-What other packages add comes from plugins: entry points of the group `kennel.plugins`, each a module that
-registers on import. They are loaded once, before the first unknown name is refused or names are listed.
+Plugins are entry points of the group `kennel.plugins`, each a module that registers its parts on import. They
+are loaded once, before the first unknown name is refused or names are listed.
 """
 
 import re
@@ -14,42 +14,40 @@ from kennel.errors import UnknownNameError
 T = TypeVar("T")
 
 PLUGINS = "kennel.plugins"
-"""The group of entry points whose values are modules that register networks, losses, techniques, ..."""
-_plugins_asked: list[None] = []
-"""Not empty once plugins were looked for."""
+"""The group of entry points."""
+_loaded: list[None] = []
+"""Not empty once plugins are loaded."""
 
-
-MOST_NAMED = 3
-"""Names that are equally near are all given, up to so many."""
+MAX_SUGGESTIONS = 3
 NEAR = 0.55
-"""The likeness from which on a name is offered."""
+"""The least likeness of a suggestion."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for a name that is not among `known`: with the nearest right ones, else with all of them."""
+    """The error for a name that is not in `known`, with the nearest names or else with all."""
     names = sorted(known)
     hint = did_you_mean(name, names) or f"known: {', '.join(names) or 'none'}."
     return UnknownNameError(f"there is no {kind} '{name}': {hint}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The question with the nearest of `known`; nothing where none is near."""
-    found = [f"'{one}'" for one in nearest(name, known)[:MOST_NAMED]]
+    """A question with the nearest of `known`; empty if none is near."""
+    found = [f"'{one}'" for one in nearest(name, known)[:MAX_SUGGESTIONS]]
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Of `known` those that are most like `name`, equally so; none where the likeness is accidental."""
+    """The most similar names of `known`, all with the same score; empty if none reaches `NEAR`."""
     scores = {one: likeness(name, one) for one in known}
     best = max(scores.values(), default=0.0)
     return sorted(one for one, score in scores.items() if score == best and score >= NEAR)
 
 
 def likeness(given: str, known: str) -> float:
-    """How well `given` may be meant for `known`, from 0 to 1.
+    """How likely `given` means `known`, from 0 to 1.
 
-    A word of it (`dogs` for `dcgan.dogs`), its initials (`lr` for `learning_rate`), its beginning (`gen`), or
-    a slip of the fingers: letters that are missing, added, wrong, or exchanged with a neighbour.
+    High for a word of it (`dogs` for `dcgan.dogs`), its initials (`lr` for `learning_rate`), its beginning
+    (`gen`), or a typing error: missing, extra, wrong or exchanged letters.
     """
     a, b = _words(given), _words(known)
     whole = "_".join(a), "_".join(b)
@@ -77,8 +75,8 @@ def _words(name: str) -> list[str]:
 
 
 def _typed(a: str, b: str) -> float:
-    """1 minus the share of letters that differ: the optimal string alignment distance, in which two letters
-    that were exchanged count once (Boytsov 2011, section 2.2)."""
+    """1 minus the share of different letters: the optimal string alignment distance, in which exchanging two
+    letters counts once (Boytsov 2011, section 2.2)."""
     above: list[int] = []
     last: list[int] = []
     row = list(range(len(b) + 1))
@@ -93,14 +91,13 @@ def _typed(a: str, b: str) -> float:
 
 
 def load_plugins() -> None:
-    """Imports the modules of all installed plugins, at the first call; one that fails is a warning.
+    """Imports the modules of all installed plugins at the first call.
 
-    The warning is one line on standard error: a broken plugin does not keep the others, or kennel, from
-    working.
+    A plugin that fails gives one line on standard error, and does not affect others.
     """
-    if _plugins_asked:
+    if _loaded:
         return
-    _plugins_asked.append(None)  # first: a plugin may ask a registry itself
+    _loaded.append(None)  # first, because a plugin may use a registry
     from importlib.metadata import entry_points
 
     for plugin in sorted(entry_points(group=PLUGINS), key=lambda plugin: plugin.name):
@@ -112,30 +109,29 @@ def load_plugins() -> None:
 
 
 class Registry(Generic[T]):
-    """Names to things of one kind, for example `Registry[type[Loss]]("loss")`.
+    """Maps names to objects of one kind, for example `Registry[type[Loss]]("loss")`.
 
-    A name is given once: a second registration under it raises `ValueError`, unless it is the same class or
-    function defined again (a cell of a notebook that is run twice). Asking for an unknown name raises
-    `UnknownNameError` with the nearest known one. Plugins are loaded before a name is called unknown, and
-    before names are listed.
+    A second registration of a name raises `ValueError`, unless it is the same class or function defined again
+    (in a notebook cell that runs twice). An unknown name raises `UnknownNameError` with the nearest known
+    one. Plugins are loaded before a name is refused and before names are listed.
     """
 
     def __init__(self, kind: str) -> None:
-        """`kind` is the word that messages use: "loss", "technique", ..."""
+        """`kind` is the word in messages: "loss", "technique", ..."""
         self.kind = kind
         self._entries: dict[str, T] = {}
 
     @property
     def registered(self) -> Mapping[str, T]:
-        """What is registered by now, plugins that are not loaded yet left out."""
+        """The entries so far, without plugins that are not loaded yet."""
         return self._entries
 
     def register(self, name: str, *, replace: bool = False) -> Callable[[T], T]:
-        """Decorator: `@LOSSES.register("hinge")`; with `replace` it takes the place of what has the name."""
+        """Decorator: `@LOSSES.register("hinge")`; with `replace` it may replace an entry."""
 
         def add(entry: T) -> T:
-            there = self._entries.get(name)
-            if there is not None and not replace and not same_definition(there, entry):
+            existing = self._entries.get(name)
+            if existing is not None and not replace and not same_definition(existing, entry):
                 raise ValueError(f"{self.kind} '{name}' is registered twice: give another name")
             self._entries[name] = entry
             return entry
@@ -157,7 +153,6 @@ class Registry(Generic[T]):
         return iter(sorted(self._entries))
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Names and entries, by name."""
         load_plugins()
         return iter(sorted(self._entries.items(), key=lambda item: item[0]))
 
@@ -167,6 +162,6 @@ class Registry(Generic[T]):
 
 
 def same_definition(one: object, other: object) -> bool:
-    """Whether two classes or functions come from the same place of a module: one was defined again."""
+    """Whether two classes or functions have the same module and name, so that one was defined again."""
     places = [(getattr(it, "__module__", None), getattr(it, "__qualname__", None)) for it in (one, other)]
     return places[0] == places[1] and None not in places[0]

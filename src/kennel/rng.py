@@ -1,8 +1,7 @@
-"""Random generators keyed by what they are for, so that nothing about them has to be saved.
+"""Random generators keyed by their purpose, so that no generator state has to be saved.
 
-Every draw of a run comes from a fresh generator whose seed is a hash of (seed, rank, images seen, purpose):
-a run that was interrupted and resumed draws the same numbers as one that never stopped, and one purpose
-drawing more or less does not shift another.
+Every draw of a run uses a new generator, seeded with a hash of (seed, rank, images seen, purpose). A resumed
+run draws the same numbers as an uninterrupted one, and draws for one purpose do not affect another.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ from torch import Tensor
 
 
 def key(seed: int, purpose: str, images_seen: int = 0, rank: int = 0) -> int:
-    """A 63-bit key for a random generator: BLAKE2b of all that the draw depends on."""
+    """A 63-bit seed: the BLAKE2b hash of the arguments."""
     text = f"kennel/{seed}/{rank}/{images_seen}/{purpose}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
@@ -29,9 +28,9 @@ def generator(
 
 
 def seed_layers(seed: int, device: torch.device) -> None:
-    """Seeds the global generators from which layers on `device` draw, dropout among them.
+    """Seeds the global generators that layers on `device` use, such as dropout.
 
-    `torch.manual_seed` turns to every kind of accelerator, and where one is absent it notes the whole call
+    `torch.manual_seed` would also seed other kinds of accelerators, and for a missing one it records the call
     stack each time, which takes longer than a small layer.
     """
     torch.default_generator.manual_seed(seed)
@@ -44,15 +43,14 @@ def seed_layers(seed: int, device: torch.device) -> None:
 
 
 class Draws:
-    """Random numbers for the rows of a batch, of which a rank of several has its own part.
+    """Random numbers for this rank's rows of a batch.
 
-    Every draw is made for the whole batch and cut to this rank's rows, so that ranks together draw what one
-    process alone would, and a recipe means the same everywhere. Shapes name the rows of this rank, and
-    `rows` the axis that counts them.
+    Every draw is made for the whole batch and cut to this rank's rows, so that several ranks together draw
+    what one process would. Shapes are those of this rank; `rows` is the axis of the batch.
     """
 
     def __init__(self, random: torch.Generator, rank: int = 0, ranks: int = 1) -> None:
-        """Draws from `random`, on its device, for number `rank` of `ranks` with equally many rows."""
+        """Draws from `random`, on its device; all ranks have equally many rows."""
         self.generator = random
         self.rank, self.ranks = rank, ranks
 
@@ -72,7 +70,7 @@ class Draws:
         return self.own(torch.randint(low, high, whole, generator=self.generator, device=device), rows)
 
     def own(self, whole: Tensor, rows: int = 0) -> Tensor:
-        """This rank's rows of something that was made for the whole batch."""
+        """This rank's rows of a tensor for the whole batch."""
         count = whole.shape[rows] // self.ranks
         return whole.narrow(rows, self.rank * count, count)
 

@@ -157,7 +157,7 @@ def test_own_networks_train_continue_and_sample(kind):
 def test_without_its_registration_a_run_says_how_to_bring_its_network_back(monkeypatch):
     run = small(networks=(Draws, Looks))
     del GENERATORS._entries["Draws"]
-    message = "the run in .* has the generator 'Draws', which is not registered here: give --import"
+    message = "the run in .* uses the generator 'Draws', which is not registered: give --import"
     with pytest.raises(RecipeError, match=message):
         kennel.load(run.path).sample(1)
     kennel.register_network("Draws", generator=Draws)

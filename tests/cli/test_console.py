@@ -84,7 +84,7 @@ def test_plan_refuses_the_folder_that_train_refuses(kennel, packed_set, tmp_path
     ]
     assert [one.code for one in told] == [2, 2]
     assert told[0].err == told[1].err
-    assert "holds files but no run (photo.jpg)" in told[0].err
+    assert "has files but is not a run (photo.jpg)" in told[0].err
 
 
 def test_a_device_that_is_not_here_is_answered_with_those_that_are(kennel, packed_set, tmp_path):
@@ -92,7 +92,7 @@ def test_a_device_that_is_not_here_is_answered_with_those_that_are(kennel, packe
         "train", "digits", "--data", packed_set(), "--out", tmp_path / "run", "--device", "cuda:77"
     )
     assert outcome.code == 2
-    assert "the device 'cuda:77' cannot be used here: give auto" in outcome.err
+    assert "the device 'cuda:77' is not available: give auto" in outcome.err
     assert "cuda:77, " not in outcome.err
 
 

@@ -49,8 +49,8 @@ def test_a_known_set_is_prepared_and_the_newest_run_is_sampled_judged_and_report
     assert "Run: runs/digits-digits\n" in outcome.err
     again = kennel("train", "digits", "digits", *QUICK)
     assert again.code == 0, again.err
-    assert "1,797 pictures as they were prepared before" in again.err
-    assert "Going on from 64 images" in again.err
+    assert "1,797 pictures prepared earlier" in again.err
+    assert "Resuming at 64 images" in again.err
     for command in (
         ("report",),
         ("sample", "--count", "4", "--device", "cpu"),
@@ -71,7 +71,7 @@ def test_without_any_run_the_way_to_make_one_is_told(kennel, command):
     outcome = kennel(*command)
     assert outcome.code == 2
     assert outcome.err == (
-        "Error: there is no run in runs/: give a run's folder, or train one: `kennel train photos/`\n"
+        "Error: there is no run in runs/: give a run's folder, or train one with `kennel train photos/`\n"
     )
 
 
@@ -83,10 +83,10 @@ def test_a_folder_here_with_a_known_sets_name_is_the_data_and_a_run_is_none(kenn
     assert refusal.code == 2
     resuming = refusal.err.split("`")[1]
     assert resuming.endswith("--out runs/digits-mnist")
-    assert "runs/digits-mnist is a run and no set of images" in refusal.err
+    assert "runs/digits-mnist is a run, not a set of images" in refusal.err
     outcome = kennel(*shlex.split(resuming)[1:], "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    assert "Going on from 64 images" in outcome.err
+    assert "Resuming at 64 images" in outcome.err
 
 
 def test_images_are_judged_only_beside_a_reference_that_is_named(kennel, photos):

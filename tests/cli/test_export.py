@@ -180,7 +180,7 @@ def spoil(file, how) -> None:
         ("empty", "is no safetensors file"),
         ("foreign", "no generator that `kennel export` wrote"),
         ("no classes", "it names 0 classes, and its recipe 3"),
-        ("unknown network", "the generator 'dcgna', which is not registered here"),
+        ("unknown network", "the generator 'dcgna', which is not registered"),
         ("other width", "of shape"),
         ("huge", "of shape"),
         ("standing", "passes of standing statistics"),

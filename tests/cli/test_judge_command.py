@@ -122,7 +122,7 @@ def test_what_cannot_be_judged_is_one_sentence(
     assert "has no logits" in refused(run(folder, "--metrics", "is"), JudgementError)
     assert "did you mean 'mobilenet'" in refused(run(folder, "--extractor", "mobilnet"), UnknownNameError)
     assert "did you mean 'float32'" in refused(run(folder, "--precision", "float3"), UnknownNameError)
-    assert "the device 'cuda:99' cannot be used" in refused(run(folder, "--device", "cuda:99"), RunError)
+    assert "the device 'cuda:99' is not available" in refused(run(folder, "--device", "cuda:99"), RunError)
     assert "the device 'tpu' cannot be used" in refused(run(folder, "--device", "tpu"), RunError)
     (tmp_path / "wrong.pth").write_bytes(b"something else")
     wrong = run(folder, "--extractor", "inception", "--weights", str(tmp_path / "wrong.pth"))
@@ -276,5 +276,5 @@ def test_memory_that_runs_out_is_one_sentence(
     monkeypatch.setattr("kennel.features.pixels.PixelCells.extract", full)
     said = refused(run(folder, "--batch", "2000"), RunError)
     assert said.startswith(
-        "the memory of cpu does not suffice for 2,000 images at a time: give a smaller --batch"
+        "the memory of cpu is too small for 2,000 images at a time: give a smaller --batch"
     )

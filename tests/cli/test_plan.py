@@ -32,7 +32,7 @@ def test_the_page_is_short_and_has_a_row_for_each_thing(kennel, packed_set, tmp_
     figures = tmp_path / "plan.json"
     outcome = kennel("plan", "digits", "--data", packed_set(), *QUICK, "--json", figures)
     assert outcome.code == 0, outcome.err
-    assert outcome.err == "planning: playing iterations, for at most 100 s\n"
+    assert outcome.err == "planning: running iterations for at most 100 s\n"
     lines = outcome.out.splitlines()
     assert len(lines) < 15
     assert "40 images, 8x8, gray), cpu, float32, batch 8" in lines[0]
@@ -135,7 +135,7 @@ def test_sizes_have_their_unit():
         (["digits", "--images", "1000000001M", "--set", "image.size=8"], "a budget is at most"),
         (["digits", "--epochs", "1e300"], "a budget is at most"),
         (["digits", "--epochs", "1e14", "--set", "image.size=8"], "a budget is at most"),
-        (["digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),
+        (["digits", "--device", "tpu"], "the device 'tpu' is not available"),
         (["dcgan.dogs"], "wants image size 64"),
         (["digits", "--images", "4", "--set", "image.size=8"], "is more than the whole budget"),
     ],

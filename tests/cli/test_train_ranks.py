@@ -90,7 +90,7 @@ def test_a_rank_that_is_killed_comes_back_from_the_last_checkpoint_by_itself(pac
             time.sleep(0.005)
     said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert said[1].count("Going on from") + said[0].count("Going on from") == 2, said
+    assert said[1].count("Resuming at") + said[0].count("Resuming at") == 2, said
     assert outcome(run.path) == outcome(tmp_path / "whole")
 
 

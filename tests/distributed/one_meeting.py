@@ -96,7 +96,7 @@ def with_cuda(patch: pytest.MonkeyPatch) -> None:
 
     def started(backend: str, *, timeout: timedelta, **options: Any) -> None:
         assert backend == "cpu:gloo,cuda:nccl"
-        assert timeout >= distributed.ROUND
+        assert timeout >= distributed.BATCH_TIMEOUT
         plain("gloo", timeout=timeout, **options)
 
     patch.setattr(torch.cuda, "is_available", lambda: True)

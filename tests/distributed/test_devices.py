@@ -45,7 +45,7 @@ def test_each_rank_has_a_gpu_of_its_own_or_is_told_how_many_there_are(chosen, mo
     assert own_device(CPU) == CPU
     assert chosen == [1, 1]
     monkeypatch.setenv("LOCAL_RANK", "2")
-    there_are = "this machine has 2 GPUs and more ranks: start torchrun with --nproc-per-node 2, or "
+    there_are = "this machine has 2 GPUs but more ranks: start torchrun with --nproc-per-node 2, or "
     with pytest.raises(RankError, match=f"{there_are}name one GPU for all with --device cuda:0"):
         own_device(CUDA)
     with pytest.raises(RankError, match=f"{there_are}compute on the CPU with --device cpu"):
@@ -55,7 +55,7 @@ def test_each_rank_has_a_gpu_of_its_own_or_is_told_how_many_there_are(chosen, mo
 def test_ranks_that_train_need_a_gpu_each(chosen, monkeypatch):
     with_rank_0_on(SECOND, monkeypatch)
     assert training_device(FIRST) == FIRST
-    with pytest.raises(RankError, match="ranks 0 and 1 would train on one GPU, and each needs its own: give"):
+    with pytest.raises(RankError, match="ranks 0 and 1 would train on one GPU, but each needs its own: give"):
         training_device(SECOND)
 
 

@@ -21,15 +21,15 @@ def test_ranks_meet_and_where_one_fails_rank_0_says_so_and_all_end(two_ranks: Ca
         "well []",
         "SystemExit(2) ['[Errno 28] No space left on device']",
         "SystemExit(2) ['in words: 7.png is damaged: mend or remove it']",
-        "SystemExit(2) [\"rank 1 failed by ZeroDivisionError('by zero'): see its traceback\"]",
+        "SystemExit(2) [\"rank 1 failed with ZeroDivisionError('by zero'): see its traceback\"]",
         *(
-            f"SystemExit(2) ['in words: the ranks could not sum a tensor ({reason}): look for what other "
-            "ranks said, and start all of them again']"
+            f"SystemExit(2) ['in words: the ranks could not sum a tensor ({reason}): see the output of "
+            "the other ranks, and start all ranks again']"
             for reason in ("Invalid scalar type", "CUDA out of memory")
         ),
         "SystemExit(2) ['in words: 8.png is damaged: mend or remove it']",
-        "SystemExit(2) ['another rank has died, or was not heard of for 0:30:00: look for what it said, "
-        "and start all of them again']",
+        "SystemExit(2) ['another rank has died or did not respond for 0:30:00: see its output, and start "
+        "all ranks again']",
     ]
     assert said[1][0].splitlines() == [
         *("well []", "SystemExit(2) []", "SystemExit(2) []", "ZeroDivisionError('by zero') []"),

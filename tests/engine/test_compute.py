@@ -27,7 +27,7 @@ def test_a_pass_that_cannot_be_compiled_runs_plainly_and_says_so_once(monkeypatc
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    passes = ComputeContext(compile=True, say=said.append)
+    passes = ComputeContext(compile=True, log=said.append)
     double, triple = passes.compiled(lambda value: 2 * value), passes.compiled(lambda value: 3 * value)
     assert double(4) == 8
     assert double(5) == 10
@@ -43,7 +43,7 @@ def test_a_mistake_of_the_pass_itself_is_not_taken_for_the_compilers(monkeypatch
     def mistaken(value):
         raise ValueError("not this one")
 
-    call = ComputeContext(compile=True, say=said.append).compiled(mistaken)
+    call = ComputeContext(compile=True, log=said.append).compiled(mistaken)
     with pytest.raises(ValueError, match="not this one"):
         call(1)
     assert said == []
@@ -78,7 +78,7 @@ def test_a_compiled_pass_can_be_gone_back_through_twice(monkeypatch):
     monkeypatch.setattr(torch._functorch.config, "donated_buffer", True)
     said = []
     layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
-    compiled = ComputeContext(compile=True, say=said.append).compiled(layers)
+    compiled = ComputeContext(compile=True, log=said.append).compiled(layers)
     loss = compiled(torch.randn(3, 4)).sum()
     first = torch.autograd.grad(loss, layers[0].weight, retain_graph=True)
     second = torch.autograd.grad(loss, layers[0].weight)

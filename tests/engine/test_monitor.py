@@ -16,7 +16,7 @@ from kennel.engine.singular_values import USED, Spectra, followed_matrices, laye
 from kennel.errors import RunError
 from kennel.recipes import get_recipe
 from kennel.training.alarms.batch_diversity import nearest_distance
-from kennel.training.alarms.diagnosis import first_not_finite, sentence, with_what_is_wrong
+from kennel.training.alarms.diagnosis import describe, first_not_finite, weights_in_words
 from kennel.training.alarms.rules import Tick, alarms_of
 
 NARROW = ["generator.base_channels=2", "discriminator.base_channels=2"]
@@ -129,10 +129,10 @@ def test_a_spectrally_normalized_layer_whose_original_weight_is_scaled_by_100_ra
     spectra = Spectra({"discriminator": discriminator}, 0)
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
     alarm = alarms_of(AlarmsConfig())["exploding_spectrum"]
-    assert alarm.look(ticks) is None
+    assert alarm.check(ticks) is None
     with torch.no_grad():
         discriminator.head.parametrizations.weight.original.mul_(100.0)
-    sign = alarm.look([*ticks, Tick(500, {}, spectra.measure())])
+    sign = alarm.check([*ticks, Tick(500, {}, spectra.measure())])
     assert sign is not None
     assert "the first singular value of discriminator layer head is" in sign.saw
     assert float(sign.saw.partition(" times")[0].split()[-1]) > 50  # against the median of its network
@@ -144,7 +144,7 @@ def test_a_used_weight_that_outgrows_its_spectral_norm_raises_the_alarm_too():
     ticks = [Tick(100 * number, {}, spectra.measure()) for number in range(1, 5)]
     used = spectra.measure()["discriminator"]
     used["head" + USED] = [9.0]
-    sign = alarms_of(AlarmsConfig())["exploding_spectrum"].look(
+    sign = alarms_of(AlarmsConfig())["exploding_spectrum"].check(
         [*ticks, Tick(500, {}, {"discriminator": used})]
     )
     assert "discriminator layer head as it is used, after its parametrization, is 9" in sign.saw
@@ -207,8 +207,8 @@ def test_a_finite_gradient_moves_weights_and_its_length_is_told(optimiser):
     torch.manual_seed(0)
     sentinel, layer, length = moved(optimiser, 3.0)
     assert length == pytest.approx(math.sqrt(9 + 5))
-    assert not sentinel.has_broken()
-    assert sentinel.broken() is None
+    assert not sentinel.triggered()
+    assert sentinel.report() is None
     assert (layer.weight != before).all()
 
 
@@ -221,11 +221,11 @@ def test_nothing_that_is_not_finite_moves_a_weight(optimiser, gradient, term):
     before = nn.Linear(2, 2)
     torch.manual_seed(0)
     sentinel, layer, _ = moved(optimiser, gradient, term)
-    assert sentinel.has_noticed()
+    assert sentinel.triggered_async()
     assert torch.equal(layer.weight, before.weight)
     assert torch.equal(layer.bias, before.bias)
-    broken = sentinel.broken()
-    assert broken.player == "generator"
+    broken = sentinel.report()
+    assert broken.network == "generator"
     assert broken.statistics == (() if math.isfinite(term) else ("generator_loss",))
     assert broken.parameters == ((0,) if math.isfinite(term) else ())
     assert broken.examined == 2
@@ -234,10 +234,10 @@ def test_nothing_that_is_not_finite_moves_a_weight(optimiser, gradient, term):
 def test_weights_stand_still_and_the_first_record_stays_until_a_reset():
     sentinel, layer, _ = moved("adam", float("nan"))
     scheduled = build_optimizer(OptimizerConfig(), layer.parameters(), torch.device("cpu"))
-    assert sentinel.has_broken()
+    assert sentinel.triggered()
     sentinel.reset()
-    assert not sentinel.has_broken()
-    assert sentinel.broken() is None
+    assert not sentinel.triggered()
+    assert sentinel.report() is None
     assert scheduled.optimizer.param_groups
 
 
@@ -265,7 +265,7 @@ def test_a_layer_whose_output_is_not_finite_is_named_and_the_first_comes_first()
     with first_not_finite({"generator": network}) as found:
         network(torch.ones(1, 2))
     assert found[0] == "generator layer 1"
-    assert with_what_is_wrong(network, "1") == ", whose weights are not finite themselves"
+    assert weights_in_words(network, "1") == ", whose weights are not finite"
     with first_not_finite({"generator": network[:1]}) as found:
         network(torch.ones(1, 2))
     assert found == []
@@ -275,7 +275,7 @@ def test_of_a_normalized_layer_the_largest_weight_is_that_before_the_division():
     discriminator = normalized_discriminator()
     with torch.no_grad():
         discriminator.head.parametrizations.weight.original[0, 0] = 1e20
-    assert with_what_is_wrong(discriminator, "head") == ", whose largest weight is 1e+20"
+    assert weights_in_words(discriminator, "head") == ", whose largest weight is 1e+20"
 
 
 @pytest.mark.parametrize(
@@ -289,22 +289,22 @@ def test_of_a_normalized_layer_the_largest_weight_is_that_before_the_division():
         (
             NonFiniteReport("generator", ("generator_loss",), (0, 1), 2),
             None,
-            "in the generator loss, every layer",
+            "in the generator loss; all layers before",
         ),
         (
             NonFiniteReport("generator", (), (0,), 2),
             None,
-            "1 of 2 gradients are not finite, the one nearest to the loss",
+            "1 of 2 gradients are not finite, nearest to the loss",
         ),
         (
             NonFiniteReport("generator", ("generator_loss",), (0, 1), 2),
             "x layer y",
-            "the first came out of x layer y; so",
+            "the first is an output of x layer y; all",
         ),
     ],
 )
 def test_a_diagnosis_names_where_it_began(broken, layer, words):
-    told = sentence(broken, {"generator": ["first.weight", "first.bias"]}, layer, 640, "before")
+    told = describe(broken, {"generator": ["first.weight", "first.bias"]}, layer, 640, "before")
     assert words in told
     assert "before 640 images" in told
 

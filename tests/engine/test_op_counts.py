@@ -43,7 +43,7 @@ def test_the_most_that_lives_at_once_is_found():
         fourth = third * 2  # 8000 again
         del second, third, fourth
 
-    assert counted(output).most == 8000
+    assert counted(output).peak == 8000
 
 
 def test_what_lives_before_counts_until_it_is_freed():
@@ -53,7 +53,7 @@ def test_what_lives_before_counts_until_it_is_freed():
         torch.zeros(100)
         kept.clear()
         torch.zeros(200)
-    assert live.most == 2000 + 400
+    assert live.peak == 2000 + 400
     assert live.now == 0
 
 
@@ -65,4 +65,4 @@ def test_backward_frees_what_the_forward_pass_saved():
         (inner * 3).sum().backward()
 
     # weight; exp and its triple, then a gradient for each: at most exp, the incoming and the outgoing one.
-    assert counted(output, [weight]).most == pytest.approx(4 * 40_000, rel=0.001)
+    assert counted(output, [weight]).peak == pytest.approx(4 * 40_000, rel=0.001)

@@ -75,7 +75,7 @@ def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
     state = {f"{index}.step": torch.tensor(7.0) for index in range(2)}
     for name in ("exp_avg", "exp_avg_sq"):
         state |= {f"0.{name}": torch.zeros(()), f"1.{name}": torch.zeros(2, 3)}
-    checkpoint._restore_optimiser(optimiser, state)
+    checkpoint._restore_optimizer(optimiser, state)
     places = {optimiser.state[one]["step"].device.type for one in (scale, weight)}
     assert places == {"meta" if fused else "cpu"}
     assert {optimiser.state[one]["exp_avg"].device.type for one in (scale, weight)} == {"meta"}
@@ -84,10 +84,10 @@ def test_an_optimisers_count_of_steps_goes_where_its_kernels_want_it(fused):
 def test_a_checkpoint_from_before_the_first_step_leads_back_to_a_new_optimiser():
     weight = torch.nn.Parameter(torch.ones(3))
     optimiser = torch.optim.Adam([weight], lr=0.1)
-    before = checkpoint._optimiser_state(optimiser)
+    before = checkpoint._optimizer_state(optimiser)
     weight.grad = torch.ones(3)
     optimiser.step()
     assert before == {}
-    assert checkpoint._optimiser_state(optimiser)
-    checkpoint._restore_optimiser(optimiser, before)
-    assert checkpoint._optimiser_state(optimiser) == {}
+    assert checkpoint._optimizer_state(optimiser)
+    checkpoint._restore_optimizer(optimiser, before)
+    assert checkpoint._optimizer_state(optimiser) == {}

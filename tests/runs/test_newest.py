@@ -27,5 +27,5 @@ def test_the_run_whose_log_was_written_last_is_the_newest(tmp_path):
 
 def test_a_folder_without_runs_is_answered_with_the_way_to_make_one(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(RunError, match=r"there is no run in .*: `kennel train photos/`"):
+        with pytest.raises(RunError, match=r"there is no run in .* with `kennel train photos/`"):
             newest_run(folder)

@@ -43,7 +43,7 @@ def test_a_nan_never_enters_the_log(tmp_path):
 def test_a_folder_with_other_files_and_a_file_are_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").touch()
-    with pytest.raises(RunError, match="holds files but no run"):
+    with pytest.raises(RunError, match="has files but is not a run"):
         RunDir(tmp_path / "mine").begin(get_recipe("digits"), ABOUT)
     with pytest.raises(RunError, match="is a file"):
         RunDir(tmp_path / "mine" / "photo.jpg").begin(get_recipe("digits"), ABOUT)

@@ -61,9 +61,7 @@ def beside(name: str, others: tuple[str, ...]) -> dict[str, bool]:
 
 def test_choosing_among_the_fakes_of_a_loss_that_is_replaced_is_refused():
     techniques = (ComponentConfig(name="top_k"), ComponentConfig(name="feature_matching"))
-    with pytest.raises(
-        RecipeError, match="top_k chooses among the fakes of the adversarial loss, which feat"
-    ):
+    with pytest.raises(RecipeError, match="top_k selects fakes for the adversarial loss, which feat"):
         build_step(recipe("bce").model_copy(update={"techniques": techniques}), CPU)
 
 
@@ -123,14 +121,14 @@ def test_a_technique_of_styles_is_refused_beside_a_generator_without_a_mapping_n
 
 @pytest.mark.parametrize("technique", [name for name in TECHNIQUES if "classes" in TECHNIQUES[name].needs])
 def test_a_technique_that_needs_classes_is_refused_without(technique):
-    with pytest.raises(RecipeError, match=f"{technique} needs classes, and the recipe draws without"):
+    with pytest.raises(RecipeError, match=f"{technique} needs classes, but the recipe uses none"):
         build_step(recipe("bce", technique).model_copy(update={"num_classes": 0}), CPU)
 
 
 def test_a_technique_of_normal_latents_is_refused_beside_uniform_ones():
     content = recipe("bce", "truncated_prior").model_copy(update={"latent_distribution": "uniform"})
     with pytest.raises(
-        RecipeError, match="truncated_prior needs normal latents, and the recipe's are uniform"
+        RecipeError, match="truncated_prior needs normal latents, but the recipe's are uniform"
     ):
         build_step(content, CPU)
 

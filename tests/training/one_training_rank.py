@@ -18,8 +18,9 @@ import kennel.evaluation.judge
 from kennel import cancellation, distributed
 from kennel.config.recipe import Recipe, from_yaml, override
 from kennel.distributed import rank, ranks_together, single_process
+from kennel.engine import trainer
 from kennel.engine.observer import TrainObserver
-from kennel.engine.trainer import Trainer
+from kennel.engine.state import TrainState
 from kennel.errors import JudgementError, RemoteRankError
 from kennel.recipes import get_recipe
 from kennel.runs import checkpoint
@@ -72,24 +73,24 @@ def shared(name: str, content: Recipe = recipe, source: Path = data, parent: Pat
 
 def stop_in_round(number: int) -> None:
     """Rank 1 alone is asked to stop."""
-    rank_sync.APART = 0.0  # the ranks meet before every round
+    rank_sync.SYNC_SECONDS = 0.0  # the ranks meet before every round
     if rank():
-        at_round(number, lambda trainer: signal.raise_signal(signal.SIGTERM))
+        at_round(number, lambda state: signal.raise_signal(signal.SIGTERM))
 
 
-def at_round(number: int, act: Callable[[Trainer], None]) -> None:
+def at_round(number: int, act: Callable[[TrainState], None]) -> None:
     """After so many more rounds this rank does something, once."""
-    plain, left = Trainer.iteration, number
+    plain, left = trainer.iterate, number
 
-    def round_and_more(trainer: Trainer) -> None:
+    def round_and_more(state: TrainState) -> None:
         nonlocal left
-        plain(trainer)
+        plain(state)
         left -= 1
         if left == 0:
-            act(trainer)
-            Trainer.iteration = plain  # type: ignore[method-assign]
+            act(state)
+            trainer.iterate = plain
 
-    Trainer.iteration = round_and_more  # type: ignore[method-assign]
+    trainer.iterate = round_and_more
 
 
 def whole() -> bool:
@@ -105,7 +106,7 @@ def stopped() -> bool:
 
 def went_on() -> bool:
     """The same command again."""
-    rank_sync.APART = 1.0
+    rank_sync.SYNC_SECONDS = 1.0
     return shared("stopped")
 
 
@@ -143,9 +144,9 @@ def other_set() -> bool:
 def drift() -> bool:
     """Rank 1's weights are no longer those of rank 0."""
 
-    def disturb(trainer: Trainer) -> None:
+    def disturb(state: TrainState) -> None:
         with torch.no_grad():
-            next(trainer.state.step.networks.generator.parameters()).view(-1)[0].add_(1e-3)
+            next(state.step.networks.generator.parameters()).view(-1)[0].add_(1e-3)
 
     if rank():
         at_round(2, disturb)
@@ -155,14 +156,14 @@ def drift() -> bool:
 def fails_at_a_tick() -> bool:
     """Rank 0 cannot write."""
     if rank() == 0:
-        at_round(3, lambda trainer: (folder / "full" / "checkpoints").touch())
+        at_round(3, lambda state: (folder / "full" / "checkpoints").touch())
     return shared("full")
 
 
 def fails_in_a_round() -> bool:
     """Rank 1 fails where rank 0 waits for its gradients."""
 
-    def fail(trainer: Trainer) -> None:
+    def fail(state: TrainState) -> None:
         raise OSError(5, "Input/output error", "images.npy")
 
     if rank():
@@ -177,14 +178,14 @@ def spoilt(what: str, *settings: str) -> Recipe:
 
 def rolled_back() -> str:
     """An alarm takes both ranks back; tells the state, key and rate with which this one ends."""
-    trainers: list[Trainer] = []
-    at_round(1, trainers.append)
+    states: list[TrainState] = []
+    at_round(1, states.append)
     done = shared("rolled back", spoilt("spectrum", *ROLLBACK))
-    step, tally = trainers[0].state.step, trainers[0].state.running_means
-    state = hashlib.blake2b(digest_size=8)
+    step, tally = states[0].step, states[0].running_means
+    digest = hashlib.blake2b(digest_size=8)
     for name, tensor in sorted(checkpoint.collect(step, tally).items()):
-        state.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
-    return f"{done} {state.hexdigest()} {trainers[0].state.plan.seed} {step.generator_optimizer.rate(0.0):g}"
+        digest.update(name.encode() + tensor.detach().contiguous().numpy().tobytes())
+    return f"{done} {digest.hexdigest()} {states[0].plan.seed} {step.generator_optimizer.rate(0.0):g}"
 
 
 def rolled_back_in_sittings() -> bool:
@@ -210,10 +211,8 @@ def rolled_back_from_a_boosted_round() -> bool:
 def detached() -> bool:
     """One rank's loss is not finite and all gradients are; tells the weights after some more rounds."""
 
-    def tell(trainer: Trainer) -> None:
-        print(
-            "detached_weights", *(rank_sync.digest(network) for network in trainer.state.step.networks.both())
-        )
+    def tell(state: TrainState) -> None:
+        print("detached_weights", *(rank_sync.digest(network) for network in state.step.networks.both()))
 
     at_round(14, tell)
     return shared("detached", spoilt("detached"))
@@ -252,8 +251,8 @@ def dropout() -> bool:
     """Tells what a layer drops in the second round: the share, and which."""
     masks: list[torch.Tensor] = []
 
-    def listen(trainer: Trainer) -> None:
-        for layer in trainer.state.step.networks.discriminator.modules():
+    def listen(state: TrainState) -> None:
+        for layer in state.step.networks.discriminator.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.register_forward_hook(lambda layer, given, dropped: masks.append(dropped == 0))
 

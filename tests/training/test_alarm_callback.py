@@ -154,16 +154,16 @@ def test_watching_changes_nothing_in_the_training(packed_set, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("weight", "the first came out of discriminator layer first, whose largest weight is 1e+38"),
-        ("term", "it began in the term of sabotage in the generator's loss"),
-        ("discriminator", "it began in the term of sabotage in the discriminator's loss"),
+        ("weight", "the first is an output of discriminator layer first, whose largest weight is 1e+38"),
+        ("term", "first seen in the term of sabotage in the generator's loss"),
+        ("discriminator", "first seen in the term of sabotage in the discriminator's loss"),
     ],
 )
 def test_what_is_not_finite_ends_the_run_in_that_round_and_names_where_it_began(
     what, words, policy, packed_set, tmp_path
 ):
     hearing = StopAt()
-    with pytest.raises(AlarmError, match="its last checkpoint is kept") as error:
+    with pytest.raises(AlarmError, match="keeps its last checkpoint") as error:
         train(tiny(what, 32, f"alarms.policy={policy}"), packed_set(), tmp_path / "run", observer=hearing)
     assert "\n" not in str(error.value)
     assert words in str(error.value)
@@ -196,7 +196,7 @@ def test_what_is_noticed_late_is_looked_for_in_the_last_rounds(
 ):
     seen_late(monkeypatch, rounds)
     recipe = tiny("pixels", 12 * BATCH, "num_ticks=1", f"steps.extra_d_steps={boost}")
-    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+    with pytest.raises(AlarmError, match="the first is an output of discriminator layer first, whose"):
         train(recipe, packed_set(), tmp_path / "run")
 
 
@@ -207,8 +207,8 @@ def test_layers_are_called_finite_only_where_all_were_looked_at(
     seen_late(monkeypatch, rounds)
     with pytest.raises(AlarmError, match="the term of sabotage in the generator's loss") as error:
         train(tiny("term", 3 * BATCH, "num_ticks=1"), packed_set(), tmp_path / "run")
-    assert ("every layer before it being finite" in str(error.value)) == looked
-    assert ("it was first seen in" in str(error.value)) != looked
+    assert ("all layers before are finite" in str(error.value)) == looked
+    assert "first seen in" in str(error.value)
 
 
 def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_layers_are_not_called_finite_where_nothing_breaks_again(packed_set, tmp
         return real(self, state)
 
     monkeypatch.setattr(AlarmMonitor, "_first_layer", mended)
-    with pytest.raises(AlarmError, match="it was first seen in the term of sabotage"):
+    with pytest.raises(AlarmError, match="first seen in the term of sabotage"):
         train(tiny("term", 32), packed_set(), tmp_path / "run")
 
 
@@ -241,7 +241,7 @@ def test_compiled_networks_are_looked_through_uncompiled(packed_set, tmp_path, m
         return call
 
     monkeypatch.setattr(torch, "compile", deaf)
-    with pytest.raises(AlarmError, match="the first came out of discriminator layer first, whose largest"):
+    with pytest.raises(AlarmError, match="the first is an output of discriminator layer first, whose"):
         train(tiny("weight", 32, "compute.compile=on"), packed_set(), tmp_path / "run")
 
 
@@ -339,7 +339,7 @@ def test_without_spectra_none_are_written_and_their_alarm_is_silent(packed_set, 
 
 
 def test_a_run_that_fails_before_its_first_tick_says_that_nothing_is_kept(packed_set, tmp_path):
-    with pytest.raises(AlarmError, match="the run is stopped and it has no checkpoint yet"):
+    with pytest.raises(AlarmError, match="the run stops and has no checkpoint yet"):
         train(tiny("term", 0), packed_set(), tmp_path / "run")
 
 
@@ -354,7 +354,7 @@ def test_spoilt_weights_at_a_validated_tick_are_the_alarms_and_draw_nothing(pack
 
 def test_a_run_that_is_told_to_stop_does_so_before_that_ticks_checkpoint(packed_set, tmp_path):
     recipe, data = tiny("spectrum", 5 * TICK, "alarms.policy=stop"), packed_set()
-    with pytest.raises(AlarmError, match=r"exploding_spectrum at .* or go on as it is with --set alarms"):
+    with pytest.raises(AlarmError, match=r"exploding_spectrum at .* or continue with --set alarms"):
         train(recipe, data, tmp_path / "run")
     folder = RunDir(tmp_path / "run")
     (alarm,) = folder.alarms()

@@ -65,10 +65,13 @@ def test_a_choice_is_an_ordinary_recipe_that_can_be_built_and_read_back(name, ch
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"images": 99}, "the set has 99 images, and from fewer than 100 .* add pictures, or name a recipe"),
+        (
+            {"images": 99},
+            "the set has 99 images, .* fewer than 100: add pictures, or name a recipe",
+        ),
         ({"images": 1}, "the set has 1 image, and"),
-        ({"side": 48}, "48x48 pixels, which no recipe .* --size 32 or 64"),
-        ({"channels": 2}, "points and no pictures"),
+        ({"side": 48}, "48x48 pixels, for which there is no recipe .* --size 32 or 64"),
+        ({"channels": 2}, "points instead of pictures"),
     ],
 )
 def test_what_nothing_suits_is_refused_with_the_remedy(changed, words):
@@ -80,15 +83,15 @@ def test_color_is_mirrored_and_gray_is_not():
     color, gray = choose(DOGS), choose(replace(DOGS, channels=1))
     assert has(color.recipe, "horizontal_flip")
     assert not has(gray.recipe, "horizontal_flip")
-    assert "mirrored at random, as photographs may be" in color.reasons[1]
-    assert "not mirrored, since gray pictures may be digits or letters" in gray.reasons[1]
+    assert "flipped at random" in color.reasons[1]
+    assert "not flipped, since they may be digits" in gray.reasons[1]
 
 
 @pytest.mark.parametrize(
     ("classes", "used", "words"),
     [
         ((), False, "without classes (the set has none)"),
-        ((300,), False, "without classes (the set has a single one)"),
+        ((300,), False, "without classes (the set has only one)"),
         ((150, 150), True, "by its 2 classes"),
         ((20, 280), True, "by its 2 classes"),
         ((19, 281), False, "without classes (1 of 2 have under 20 images)"),
@@ -97,7 +100,7 @@ def test_color_is_mirrored_and_gray_is_not():
 def test_classes_are_used_where_each_has_enough_images_and_the_recipe_no_instances(classes, used, words):
     told = choose(replace(DOGS, classes=classes))
     assert told.recipe.num_classes == 0
-    assert "conditioned on what is seen in each picture" in told.reasons[1]
+    assert "conditioned on features of each picture" in told.reasons[1]
     choice = choose(replace(DOGS, classes=classes, missing="the package weights"))
     assert choice.recipe.num_classes == (None if used else 0)  # None: those of the set
     assert words in choice.reasons[1]
@@ -118,14 +121,14 @@ def test_fewer_images_are_augmented_more():
 @pytest.mark.parametrize(
     ("changed", "images", "words"),
     [
-        ({"budget": 20_000}, 20_000, "20,000 images (as was asked)"),
+        ({"budget": 20_000}, 20_000, "20,000 images (as requested)"),
         (
             {"hours": 0.5, "images_per_second": 30.0},
             54_000,
-            "54,000 images (0.5 hours at the 30 images/s that were measured)",
+            "54,000 images (0.5 hours at the measured 30 images/s)",
         ),
-        ({"hours": 1.0, "images_per_second": 10.01}, 36_000, "36,000 images (1 hour at the 10 images/s"),
-        ({"hours": 1.0}, get_recipe("projected").budget.images, "the recipe's own; --hours H takes"),
+        ({"hours": 1.0, "images_per_second": 10.01}, 36_000, "36,000 images (1 hour at the measured"),
+        ({"hours": 1.0}, get_recipe("projected").budget.images, "the recipe's own; --hours H sets"),
     ],
 )
 def test_the_budget_is_what_was_asked_or_what_the_speed_makes_of_the_hours(changed, images, words):

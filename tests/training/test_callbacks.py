@@ -34,7 +34,7 @@ def test_what_stays_for_good_stays_when_the_budget_and_the_setting_change(small_
     longer = ("budget.images=256", "keep_every_ticks=5", "keep_checkpoints=1")
     train(small_recipe("num_ticks=8", *longer), data, run, observer=Hearing())
     assert kept(run) == [48, 96, 160, 256]
-    (told,) = [line for line in said if "of them is kept" in line]
+    (told,) = [line for line in said if "Kept checkpoints changed" in line]
     assert "keep_every_ticks: 3 -> 5" in told
 
 

@@ -57,7 +57,7 @@ def test_bfloat16_that_would_be_emulated_gets_a_warning(has, warnings, monkeypat
     compute_context(with_compute_defaults(recipe("compute.precision=bfloat16"), CPU), CPU, said.append)
     compute_context(with_compute_defaults(recipe("compute.precision=float32"), CPU), CPU, said.append)
     assert len(said) == warnings
-    assert all("compute.precision=auto takes the faster one" in one for one in said)
+    assert all("compute.precision=auto picks the faster one" in one for one in said)
 
 
 def test_convolutions_of_fewer_products_are_for_float32_on_a_cpu():

@@ -59,16 +59,16 @@ def noticing(monkeypatch):
 
 
 def test_the_copy_of_the_flag_is_waited_for_on_the_flags_own_device(noticing):
-    assert not noticing.has_noticed()
+    assert not noticing.triggered_async()
     assert Event.recorded == ["of cuda:1"]
 
 
 def test_what_was_broken_before_a_reset_is_not_reported_after_it(noticing):
     noticing._flag.value = 1.0
-    assert not noticing.has_noticed()  # the copy is begun
-    assert noticing.has_noticed()
-    held = noticing._on_host
+    assert not noticing.triggered_async()  # the copy is begun
+    assert noticing.triggered_async()
+    held = noticing._host_flag
     noticing.reset()
-    assert noticing._on_host is not held  # a copy under way may still write to it
-    assert not noticing.has_noticed()
-    assert not noticing.has_noticed()
+    assert noticing._host_flag is not held  # a copy under way may still write to it
+    assert not noticing.triggered_async()
+    assert not noticing.triggered_async()

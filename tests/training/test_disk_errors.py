@@ -56,7 +56,7 @@ def test_a_limit_on_files_ends_the_command_and_leaves_the_checkpoints_whole(
     said = last_sentence(done)
     assert re.search(r"a checkpoint of \S+run could not be written, file too large \(it takes up to ", said)
     assert (
-        "the checkpoints before are whole: free some space (in the run's folder checkpoints/ but for" in said
+        "earlier checkpoints are intact: free some space (you may remove from the run's folder: chec" in said
     )
     assert {path: path.read_bytes() for path in checkpoint.in_folder(folder.checkpoints)} == there
     assert not list(run.rglob("*.part"))
@@ -186,6 +186,6 @@ def test_what_else_the_system_refuses_is_told_without_the_advice_for_a_full_disk
     with pytest.raises(RunError) as error, writing(RunDir(tmp_path), "a checkpoint", 5):
         raise OSError(errno.EROFS, "Read-only file system", "x")
     assert str(error.value) == (
-        f"a checkpoint of {tmp_path} could not be written, read-only file system: x; mend that and give the "
+        f"a checkpoint of {tmp_path} could not be written, read-only file system: x; fix that and run the "
         "same command again"
     )

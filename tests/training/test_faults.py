@@ -39,11 +39,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_never_kept_in_place_of_a_whole_on
     watch = Terminated(72)  # stops again where the damaged one stood
     assert not train(recipe, data, tmp_path / "run", observer=watch)
     assert (
-        f"The checkpoint {newest} is damaged: its checksum does not match: it is set aside, and the one "
-        "before it is taken."
+        f"The checkpoint {newest} is damaged: its checksum does not match: it is renamed, and the one "
+        "before it is used."
     ) in watch.said
-    assert f"Going on from {int(before.stem)} images." in watch.said
-    kept = "From the next checkpoint on another number of them is kept: keep_checkpoints: 2 -> 1."
+    assert f"Resuming at {int(before.stem)} images." in watch.said
+    kept = "Kept checkpoints changed: keep_checkpoints: 2 -> 1."
     assert kept in watch.said
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert checkpoint.load(checkpoint.in_folder(folder.checkpoints)[0]).images_seen == 72
@@ -71,7 +71,7 @@ def test_a_damaged_best_is_told_and_made_again_where_its_checkpoint_is_kept(
     damage(best)
     assert train(recipe, data, tmp_path / "run", observer=watch)
     assert any(
-        sentence.startswith(f"The checkpoint {best} is damaged") and "it was made again from" in sentence
+        sentence.startswith(f"The checkpoint {best} is damaged") and "it was copied again from" in sentence
         for sentence in watch.said
     )
     assert {**outcome(tmp_path / "run"), "kept": None} == {**outcome(tmp_path / "whole"), "kept": None}
@@ -95,7 +95,7 @@ def test_a_damaged_best_whose_checkpoint_is_gone_is_told_and_the_run_goes_on(
     best.write_bytes(b"nothing of use")
     watch = Terminated()
     assert train(recipe, data, tmp_path / "run", observer=watch)
-    assert any("the run goes on, and the next best takes its place" in sentence for sentence in watch.said)
+    assert any("the run continues, and the next best replaces it" in sentence for sentence in watch.said)
     assert load_run(tmp_path / "run", "best").images_seen == 128
     assert train(recipe, data, tmp_path / "whole")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
@@ -144,7 +144,7 @@ def test_a_second_process_is_refused_and_reading_is_not(small_recipe, packed_set
 def test_a_refused_run_leaves_no_lock_behind(small_recipe, packed_set, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").touch()
-    with pytest.raises(RunError, match="holds files but no run"):
+    with pytest.raises(RunError, match="has files but is not a run"):
         train(small_recipe(), packed_set(), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["photo.jpg"]
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_without_what_a_resume_needs_is_refused_by_name(
     newest = checkpoint.newest(RunDir(tmp_path / "run").checkpoints)
     about = {name: value for name, value in newest.metadata.items() if name not in (lacking, "checksum")}
     checkpoint.save(newest.path, newest.tensors, about)
-    with pytest.raises(CheckpointError, match=f"says nothing of its {lacking}, which kennel's own do"):
+    with pytest.raises(CheckpointError, match=f"lacks '{lacking}', so kennel did not write it"):
         train(recipe, data, tmp_path / "run")
 
 
@@ -219,7 +219,7 @@ def test_a_damaged_run_json_is_told_in_one_sentence(small_recipe, packed_set, tm
     data = packed_set()
     assert not train(small_recipe(), data, tmp_path / "run", observer=Terminated(72))
     (tmp_path / "run" / "run.json").write_text(text)
-    with pytest.raises(RunError, match=r"run\.json is damaged: bring it back from a copy, or begin anew"):
+    with pytest.raises(RunError, match=r"run\.json is damaged \(.*\): restore it from a copy"):
         train(small_recipe(), data, tmp_path / "run")
 
 

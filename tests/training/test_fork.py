@@ -38,7 +38,7 @@ def kept_first(recipe):
 def test_a_changed_recipe_is_refused_with_the_way_to_fork(parent, small_recipe):
     old, data = parent
     with pytest.raises(
-        RecipeError, match=r"batch_size: 8 -> 16.*--out NEW --init-from .* to begin a new run"
+        RecipeError, match=r"batch_size: 8 -> 16.*--out NEW --init-from .* to start a new run"
     ):
         train(small_recipe("batch_size=16"), data, old)
 
@@ -76,7 +76,7 @@ def test_a_fork_begins_at_0_images_with_the_weights_the_average_and_new_optimise
         run / "samples" / name for run, name in ((old, "000000000128.png"), (folder.path, "000000000000.png"))
     ]
     assert pixels(grids[0]) == pixels(grids[1])
-    assert f"{tmp_path / 'new'} begins with the weights of {old} at 128 images." in watch.said
+    assert f"{tmp_path / 'new'} starts with the weights of {old} at 128 images." in watch.said
     assert not list(tmp_path.glob(".*"))
 
 
@@ -113,7 +113,9 @@ def test_a_technique_that_begins_anew_is_named_and_its_copies_are_of_the_forked_
     watch = StopAt()
     recipe = kept_first(small_recipe("techniques.historical_averaging=on"))
     assert train(recipe, data, tmp_path / "new", parent=tmp_path / "bare", observer=watch)
-    assert any("; ema, historical_averaging begin anew." in sentence for sentence in watch.said), watch.said
+    assert any("; without the state of ema, historical_averaging." in sentence for sentence in watch.said), (
+        watch.said
+    )
     first = first_checkpoint(tmp_path / "new")
     average, generator = first.below("technique.ema.average"), first.below("generator")
     assert all(torch.equal(average[name], value) for name, value in generator.items())
@@ -131,9 +133,7 @@ def test_networks_of_which_nothing_fits_are_refused_and_nothing_is_written(paren
     old, data = parent
     there = set(tmp_path.iterdir())
     other = small_recipe("generator.name=mlp", "discriminator.name=mlp")
-    message = (
-        r"no layer of the networks of .* \(dcgan against dcgan\) fits those of this recipe \(mlp against mlp"
-    )
+    message = r"no layer of the networks in .* \(dcgan and dcgan\) fits those of this recipe \(mlp and mlp"
     with pytest.raises(CheckpointError, match=message) as error:
         train(other, data, tmp_path / "new", parent=old)
     assert "\n" not in str(error.value)
@@ -146,16 +146,16 @@ def test_a_folder_that_is_in_use_and_a_parent_that_is_no_run_are_refused(
     old, data = parent
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").touch()
-    with pytest.raises(RunError, match="holds files but no run"):
+    with pytest.raises(RunError, match="has files but is not a run"):
         train(small_recipe(), data, tmp_path / "mine", parent=old)
     with pytest.raises(RunError, match="is not a run"):
         train(small_recipe(), data, tmp_path / "new", parent=tmp_path / "mine")
     assert train(small_recipe(), data, tmp_path / "another")
-    with pytest.raises(RunError, match=r"did not begin from .*: give another --out"):
+    with pytest.raises(RunError, match=r"did not start from .*: give another --out"):
         train(small_recipe(), data, tmp_path / "another", parent=old)
     for path in checkpoint.in_folder(RunDir(old).checkpoints):
         path.unlink()
-    with pytest.raises(RunError, match="has no checkpoint to begin from yet"):
+    with pytest.raises(RunError, match="has no checkpoint yet to start from"):
         train(small_recipe(), data, tmp_path / "new", parent=old)
     assert not (tmp_path / "new").exists()
 
@@ -167,7 +167,7 @@ def test_a_damaged_newest_of_the_parent_is_told_and_the_one_before_is_taken(pare
     watch = StopAt()
     assert train(small_recipe(), data, tmp_path / "new", parent=old, observer=watch)
     assert json.loads((tmp_path / "new" / "run.json").read_text())["parent"]["images_seen"] == 96
-    assert any("the one before is taken" in sentence for sentence in watch.said)
+    assert any("the one before is used" in sentence for sentence in watch.said)
     assert newest.exists()  # the parent's folder is only read
 
 
@@ -179,6 +179,6 @@ def test_a_disk_that_is_full_leaves_no_half_fork(parent, small_recipe, tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save", full)
-    with pytest.raises(RunError, match=r"new cannot be made from .*old: no space left on device"):
+    with pytest.raises(RunError, match=r"new cannot be created from .*old: no space left on device"):
         train(small_recipe(), data, tmp_path / "new", parent=old)
     assert set(tmp_path.iterdir()) == there

@@ -103,7 +103,7 @@ def test_principal_coordinates_are_those_of_a_singular_value_decomposition():
 @pytest.mark.parametrize(
     ("step", "seconds", "messages"),
     [
-        (50, 4.0, ["Instances: 150 of 1,000 images seen, about 1 min 8 s more."]),
+        (50, 4.0, ["Instances: 150 of 1,000 images done, about 1 min 8 s left."]),
         (500, 6.0, []),
     ],
 )
@@ -121,7 +121,7 @@ def test_images_that_are_all_the_same_are_refused(data):
     images = np.load(data / "images.npy")
     images[:] = images[0]
     np.save(data / "images.npy", images)
-    with pytest.raises(DataError, match="look the same to pixels"):
+    with pytest.raises(DataError, match="are alike for pixels"):
         table_of(data)
 
 
@@ -199,16 +199,16 @@ def test_the_network_that_tells_instances_taught_the_run(data):
 @pytest.mark.parametrize("name", ["auto", "pixel"])
 def test_instances_go_by_an_extractor_that_is_named(data, name):
     # Whatever "auto" finds would be recorded as no network's teaching.
-    with pytest.raises(UnknownNameError, match=f"no extractor that instances could go by '{name}'"):
+    with pytest.raises(UnknownNameError, match=f"no extractor for instances '{name}'"):
         teacher_of(resolve(recipe(f"instances.extractor={name}"), ImageDataset(data)))
 
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        (["instances.neighbors=13"], "asks for more than the 12 images there are: give at most 12"),
-        (["num_classes=2"], "draws by class"),
-        (["generator.name=mlp"], "the generator mlp takes no instances: take one that does"),
+        (["instances.neighbors=13"], "is more than the 12 available images: give at most 12"),
+        (["num_classes=2"], "conditioned on classes"),
+        (["generator.name=mlp"], "the generator mlp takes no instances: use one that does"),
         (["discriminator.conditioning=none"], "the discriminator projected takes no instances"),
         (["instances.neighbors=-1"], "greater than or equal to 0"),
         (["instances.max_instances=1"], "instances.max_instances.*greater than or equal to 2"),
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(data, settings, complaint):
 
 def test_a_label_is_a_class_or_an_instance(packed_set):
     both = packed_set(count=12, channels=3, size=32, classes=2)
-    with pytest.raises(RecipeError, match="by class and by instance"):
+    with pytest.raises(RecipeError, match="on both classes and instances"):
         build_step(resolve(recipe("num_classes=null"), ImageDataset(both)), CPU)
 
 

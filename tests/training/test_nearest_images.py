@@ -79,7 +79,7 @@ def test_a_copied_sample_stands_beside_its_source_and_first(run):
 
 def test_of_a_large_set_some_are_looked_at_and_that_is_said(run, monkeypatch):
     folder, data = run
-    monkeypatch.setattr(nearest_images, "LOOKED_AT", 20)
+    monkeypatch.setattr(nearest_images, "MAX_TRAINING_IMAGES", 20)
     monkeypatch.setattr(nearest_images, "is_cached", lambda images, extractor: False)
     found = draw_nearest(folder, data, CPU)
     assert found.among == ", among 20 of 60 training pictures"

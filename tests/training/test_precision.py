@@ -9,7 +9,7 @@ import torch
 from kennel.data.dataset import ImageDataset
 from kennel.engine import precision
 from kennel.engine.builder import resolve
-from kennel.engine.precision import Iterations, LateError, measure, precision_for, recall, remembered_in
+from kennel.engine.precision import Iterations, LateError, cache_entry, measure, precision_for, read_cached
 from kennel.errors import RecipeError
 from kennel.runs.run_dir import RunDir
 from kennel.training.resolve_recipe import make_plan
@@ -138,17 +138,17 @@ def test_what_was_measured_is_remembered_by_what_has_an_influence_on_it(resolved
 def test_a_damaged_or_untrusted_file_of_the_cache_is_ignored(resolved, change):
     recipe, plan = resolved
     clock = Clock(float32=0.2, bfloat16=0.3)
-    file, key = remembered_in(recipe, plan)
+    file, key = cache_entry(recipe, plan)
     right = {"key": key, "precision": "bfloat16", "ratio": 1.5}
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(right))
-    assert recall(file, key).precision == "bfloat16"
+    assert read_cached(file, key).precision == "bfloat16"
     file.write_text(json.dumps(change(right)))
-    assert recall(file, key) is None
+    assert read_cached(file, key) is None
     assert precision_for(recipe, plan, timer=lambda recipe, plan: clock.timer, clock=clock) == "float32"
-    assert recall(file, key).precision == "float32"  # and it is mended
+    assert read_cached(file, key).precision == "float32"  # and it is mended
     file.write_bytes(b"\xff[" * 500)
-    assert recall(file, key) is None
+    assert read_cached(file, key) is None
 
 
 def test_where_it_cannot_be_measured_or_kept_it_is_float32_or_measured_again(resolved, monkeypatch):

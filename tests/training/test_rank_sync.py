@@ -83,7 +83,7 @@ def outcome(run: Path) -> dict[str, object]:
 def test_a_run_that_one_rank_stopped_goes_on_bit_for_bit(told):
     folder, (first, second) = told
     assert first["whole"] == second["whole"] == "True []"
-    asked = "Rank 1 was asked to stop: all stop after this round, with a checkpoint."
+    asked = "Rank 1 requests a stop: all ranks stop now, with a checkpoint."
     assert first["stopped"] == f"False ['{asked}']"
     assert second["stopped"] == "False []"
     assert first["went_on"] == second["went_on"] == "True []"
@@ -113,7 +113,7 @@ def test_a_metric_that_does_not_improve_ends_the_run_on_all_ranks(told):
 
 def test_a_batch_that_ranks_do_not_divide_is_refused(told):
     folder, (first, second) = told
-    assert "a batch of 9 images cannot be divided among 2 ranks" in first["uneven"]
+    assert "a batch of 9 images, the total over all ranks, cannot be divided among 2 ranks" in first["uneven"]
     assert "give --set batch_size=8, or another number of ranks" in first["uneven"]
     assert second["uneven"] == "SystemExit(2) [] []"
     assert not (folder / "uneven").exists()
@@ -121,13 +121,13 @@ def test_a_batch_that_ranks_do_not_divide_is_refused(told):
 
 def test_ranks_with_different_sets_are_refused(told):
     folder, (first, _) = told
-    assert "rank 1 has another set under the name" in first["other_set"]
+    assert "rank 1 has another set with the name" in first["other_set"]
     assert not (folder / "other set").exists()
 
 
 def test_ranks_that_drifted_apart_are_told_before_anything_of_it_is_written(told):
     folder, (first, second) = told
-    assert "before 40 images the generator of rank 1 was no longer that of rank 0" in first["drift"]
+    assert "before 40 images the generator of rank 1 differs from that of rank 0" in first["drift"]
     assert second["drift"] == "SystemExit(2) [] []"
     assert checkpoint.newest(RunDir(folder / "drift").checkpoints) is None
 
@@ -196,7 +196,7 @@ def test_one_ranks_loss_takes_all_back_where_a_tick_ends_within_a_round(told):
 def test_one_ranks_term_that_is_not_finite_and_has_no_gradient_leaves_all_with_one_state(told):
     _, (first, second) = told
     assert first["detached_weights"] == second["detached_weights"]
-    assert "generator loss became inf before 120 images: the run is stopped" in first["detached"]
+    assert "generator loss became inf before 120 images: the run stops" in first["detached"]
     assert second["detached"] == "SystemExit(2) [] []"
 
 
@@ -226,9 +226,9 @@ def test_what_one_rank_samples_by_standing_statistics_needs_no_other(told):
 
 def test_one_ranks_loss_that_is_not_finite_ends_all_with_one_sentence(told):
     folder, (first, second) = told
-    assert first["not_finite"].count("the run is stopped and its last checkpoint is kept") == 1
-    assert "values that are not finite in the generator's turn some rounds before 120" in first["not_finite"]
-    assert "it began in the losses or terms of rank 1, those of rank 0 being finite" in first["not_finite"]
+    assert first["not_finite"].count("the run stops and keeps its last checkpoint") == 1
+    assert "not finite in the generator's step some iterations before 120" in first["not_finite"]
+    assert "first seen in the losses or terms of rank 1; those of rank 0 are finite" in first["not_finite"]
     assert second["not_finite"] == "SystemExit(2) [] []"
     run = RunDir(folder / "not finite")
     assert [line["alarm"] for line in run.alarms()] == ["non_finite"]

@@ -42,7 +42,7 @@ def test_a_checkpoint_of_another_run_is_set_aside_and_never_trained_on(
     assert load_run(tmp_path / "run").images_seen == 64
     watch = Terminated()
     assert train(small_recipe(), data, tmp_path / "run", observer=watch)
-    assert any("of another run" in sentence and "set aside" in sentence for sentence in watch.said)
+    assert any("of another run" in sentence and "it is renamed" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
@@ -54,7 +54,7 @@ def test_a_checkpoint_under_a_wrong_name_is_set_aside(small_recipe, packed_set, 
     newest.rename(newest.with_name(checkpoint.name_for(9999)))
     watch = Terminated()
     assert train(small_recipe(), data, tmp_path / "run", observer=watch)
-    assert any("of 128 images by another name: it is set aside" in sentence for sentence in watch.said)
+    assert any("which its name does not match: it is renamed" in sentence for sentence in watch.said)
     assert outcome(tmp_path / "run") == before
 
 
@@ -75,7 +75,7 @@ def test_where_no_numbered_checkpoint_is_left_the_best_is_gone_on_from(
         path.unlink()
     watch = Terminated()
     assert train(recipe, data, tmp_path / "run", observer=watch)
-    assert f"No numbered checkpoint is left: the best, of {best:,} images, is taken." in watch.said
+    assert f"No numbered checkpoint is left: the best, at {best:,} images, is used." in watch.said
     assert [line["images"] for line in folder.log()] == [32, 64, 96, 128]
     assert outcome(tmp_path / "run") == before
 
@@ -87,7 +87,7 @@ def test_where_no_checkpoint_is_left_the_log_is_not_cut(small_recipe, packed_set
     for path in checkpoint.in_folder(folder.checkpoints):
         path.unlink()
     log = folder.log_file.read_bytes()
-    with pytest.raises(CheckpointError, match="has a log and no checkpoint: bring one back from a copy"):
+    with pytest.raises(CheckpointError, match="has a log but no checkpoint: restore one from a copy"):
         train(small_recipe(), data, tmp_path / "run")
     assert folder.log_file.read_bytes() == log
 
@@ -104,7 +104,7 @@ def test_a_damaged_best_is_not_made_again_from_one_that_is_not_the_best(small_re
         *VALIDATED, "keep_checkpoints=100", "alarms.policy=rollback", "validation.metric=recall"
     )
     assert train(changed, data, tmp_path / "run", observer=watch)
-    assert any("the next best takes its place" in sentence for sentence in watch.said)
+    assert any("the next best replaces it" in sentence for sentence in watch.said)
     assert best.read_bytes() == damaged
 
 
@@ -174,7 +174,7 @@ def test_a_longer_round_that_ends_a_tick_hides_nothing_from_the_alarms(
     small_recipe, packed_set, tmp_path, monkeypatch
 ):
     # As on a device where nothing is noticed before the tick's end.
-    monkeypatch.setattr("kennel.engine.nonfinite.NonFiniteGuard.has_noticed", lambda self: False)
+    monkeypatch.setattr("kennel.engine.nonfinite.NonFiniteGuard.triggered_async", lambda self: False)
     boost = "steps.extra_d_steps={steps: 5, first: 2, interval: 4}"
     settings = (
         boost,
@@ -197,7 +197,7 @@ def test_a_fork_is_gone_on_with_when_its_parent_has_a_larger_budget(small_recipe
     assert train(small_recipe("budget.images=160"), data, tmp_path / "old")
     assert train(fork, data, tmp_path / "new", parent=tmp_path / "old")
     assert train(small_recipe("seed=3"), data, tmp_path / "stranger")
-    with pytest.raises(RunError, match="did not begin from"):
+    with pytest.raises(RunError, match="did not start from"):
         train(fork, data, tmp_path / "new", parent=tmp_path / "stranger")
 
 
@@ -206,7 +206,7 @@ def test_a_fork_into_a_folder_with_a_hidden_file_names_it(small_recipe, packed_s
     assert train(small_recipe(), data, tmp_path / "old")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / ".DS_Store").touch()
-    with pytest.raises(RunError, match=r"holds files but no run \(.DS_Store\): give a folder that is new"):
+    with pytest.raises(RunError, match=r"has files but is not a run \(.DS_Store\): give a folder"):
         train(small_recipe("batch_size=16"), data, tmp_path / "new", parent=tmp_path / "old")
 
 
@@ -218,7 +218,7 @@ def test_a_recipe_that_is_no_text_and_facts_that_are_gone_are_one_sentence(
     folder = RunDir(tmp_path / "run")
     recipe, about = folder.recipe_file.read_bytes(), folder.about()
     folder.recipe_file.write_bytes(recipe.replace(b"batch", b"b\xe1tch"))
-    with pytest.raises(RunError, match=r"recipe.yaml is damaged \(it is no text\)"):
+    with pytest.raises(RunError, match=r"recipe.yaml is damaged \(it is not text\)"):
         folder.recipe()
     folder.recipe_file.write_bytes(b"null: 3\n" + recipe)
     with pytest.raises(Exception, match="there is no key of recipe 'None'"):
@@ -229,8 +229,8 @@ def test_a_recipe_that_is_no_text_and_facts_that_are_gone_are_one_sentence(
     assert folder.about()["data"]["classes"] == []
     del about["data"]["path"]
     folder.about_file.write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"run.json is damaged: bring it back"):
+    with pytest.raises(RunError, match=r"run.json is damaged \(.*: restore it"):
         folder.about()
     folder.about_file.unlink()
-    with pytest.raises(RunError, match=r"is not a whole run \(its run.json is gone\)"):
+    with pytest.raises(RunError, match=r"is an incomplete run \(run.json is missing\)"):
         folder.recipe()

@@ -216,7 +216,7 @@ def test_validation_comes_at_every_so_manieth_tick(packed_set, tmp_path, monkeyp
 def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
     data = packed_set()
     train(tiny("digits"), data, tmp_path / "run")
-    with pytest.raises(RunError, match="has seen 128 images already: give a budget of no fewer"):
+    with pytest.raises(RunError, match="has seen 128 images already: give a budget of at least"):
         train(tiny("digits", "budget.images=64"), data, tmp_path / "run")
     assert RunDir(tmp_path / "run").recipe().budget.images == 128
 
@@ -224,26 +224,26 @@ def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
 @pytest.mark.parametrize(
     ("name", "classes", "settings", "message"),
     [
-        ("cgan", 0, (), r"cgan draws by class, and .*set has no classes: prepare it from a folder for each"),
-        ("cgan", 1, (), r"cgan draws by class, and .*set has one class only"),
-        ("cgan", 3, ("num_classes=4",), r"cgan wants 4 classes, and .*set has 3: give another set"),
+        ("cgan", 0, (), r"cgan is conditioned on classes, but .*set has no classes: prepare it from one"),
+        ("cgan", 1, (), r"cgan is conditioned on classes, but .*set has only one class"),
+        ("cgan", 3, ("num_classes=4",), r"cgan needs 4 classes, but .*set has 3: give another set"),
         (
             "improved.mnist.baseline",
             3,
             ("num_classes=null",),
-            r"improved draws without regard to classes: take",
+            r"improved ignores classes: use",
         ),
         (
             "cgan",
             3,
             ("discriminator.conditioning=none",),
-            r"reads the labels .discriminator mlp., so it would never learn",
+            r"uses the labels .discriminator mlp., so it cannot learn",
         ),
         (
             "sagan",
             3,
             ("techniques.feature_matching=on",),
-            r"nothing that the generator learns from reads the labels",
+            r"none of the generator's losses uses the labels",
         ),
         ("acgan", 3, ("discriminator.conditioning=label",), r"asks the discriminator for a class that it is"),
     ],
@@ -280,7 +280,7 @@ def test_a_conditional_run_draws_a_row_for_each_class(packed_set, tmp_path):
 def test_a_missing_set_and_a_missing_device_are_refused(tmp_path):
     with pytest.raises(DataError, match="kennel data prepare"):
         train(tiny("digits"), tmp_path / "nothing", tmp_path / "run")
-    with pytest.raises(RunError, match="the device 'tpu' cannot be used here"):
+    with pytest.raises(RunError, match="the device 'tpu' is not available"):
         pick_device("tpu")
 
 

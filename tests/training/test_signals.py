@@ -17,7 +17,7 @@ from kennel.engine.observer import TrainObserver
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
-from kennel.training.signals import asked_to_stop
+from kennel.training.signals import stop_on_signals
 
 VALIDATED = (
     "budget.images=64",
@@ -124,7 +124,7 @@ def signals_as_a_terminal_leaves_them():
 def test_a_signal_is_a_flag_and_the_handlers_of_before_come_back(name):
     number, watch = getattr(signal, name), Heard()
     before = signal.getsignal(number)
-    with asked_to_stop(watch) as asked:
+    with stop_on_signals(watch) as asked:
         assert not asked()
         signal.raise_signal(number)
         assert asked()
@@ -139,7 +139,7 @@ def test_a_second_signal_leaves_at_once_but_not_one_that_was_passed_on_twice(nam
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
     def asked_three_times() -> None:
-        with asked_to_stop(watch):
+        with stop_on_signals(watch):
             signal.raise_signal(number)
             signal.raise_signal(number)
             clock[0] += 1.5
@@ -154,7 +154,7 @@ def test_a_second_signal_leaves_at_once_but_not_one_that_was_passed_on_twice(nam
 
 def test_a_second_ctrl_c_is_immediate():
     def asked_twice() -> None:
-        with asked_to_stop(TrainObserver()):
+        with stop_on_signals(TrainObserver()):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_is_immediate():
 def test_a_hang_up_that_nohup_switched_off_stays_off():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with asked_to_stop(TrainObserver()) as asked:
+        with stop_on_signals(TrainObserver()) as asked:
             signal.raise_signal(signal.SIGHUP)
             assert not asked()
     finally:
@@ -177,7 +177,7 @@ def test_a_watch_that_cannot_speak_any_more_stops_nothing():
         def on_stop_requested(self, by: int) -> None:
             raise OSError(5, "Input/output error")
 
-    with asked_to_stop(Gone()) as asked:
+    with stop_on_signals(Gone()) as asked:
         signal.raise_signal(signal.SIGTERM)
         assert asked()
 

@@ -42,16 +42,16 @@ def test_a_recipe_that_was_edited_by_hand_is_told_as_such(two_runs, small_recipe
     own, other, data = two_runs
     shutil.copy(other.recipe_file, own.recipe_file)
     watch = StopAt()
-    with pytest.raises(OtherRunError, match=r"2 checkpoints in .* are whole and of another recipe"):
+    with pytest.raises(OtherRunError, match=r"2 checkpoints in .* are intact, but of another recipe"):
         train(small_recipe("seed=2"), data, own.path, observer=watch)
     assert not list(own.checkpoints.glob("*.damaged"))
-    assert not any("set aside" in sentence for sentence in watch.said)
+    assert not any("it is renamed" in sentence for sentence in watch.said)
 
 
 def test_a_run_whose_run_json_is_gone_is_told_so_by_train(two_runs, small_recipe):
     own, _, data = two_runs
     own.about_file.unlink()
-    with pytest.raises(RunError, match=r"not a whole run \(its run\.json is gone\)"):
+    with pytest.raises(RunError, match=r"is an incomplete run \(run\.json is missing\)"):
         train(small_recipe("seed=1"), data, own.path)
 
 

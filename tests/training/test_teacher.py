@@ -112,13 +112,13 @@ def test_the_teacher_does_not_choose_the_best_checkpoint(taught, monkeypatch):
     validated = ("validation.every_ticks=1", "validation.extractor=mobilenet")
     folder, said = taught(*validated)
     assert folder.recipe().validation.extractor == "pixels"
-    assert any("mobilenet teaches this run's generator" in sentence for sentence in said)
+    assert any("mobilenet trains this run's generator" in sentence for sentence in said)
     assert any("by the pixels extractor decides" in sentence for sentence in said)
     again, _ = taught(*validated)
     assert len(again.log()) == len(folder.log()) == 2, "the same settings go on with it"
     automatic, said = taught("validation.every_ticks=1", "validation.extractor=auto", out="automatic")
     assert automatic.recipe().validation.extractor == "pixels"
-    assert not any("teaches this run's generator" in sentence for sentence in said)
+    assert not any("trains this run's generator" in sentence for sentence in said)
 
 
 def test_a_file_of_the_teachers_weights_is_refused_for_validation(taught, tmp_path):

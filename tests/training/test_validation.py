@@ -113,11 +113,11 @@ def test_a_run_that_ended_early_stays_ended_until_its_patience_grows(packed_set,
     assert watch.said[-1].startswith(
         "The run has stopped early: FID has not improved for 2 validations (best 5.00 at 32 images)."
     )
-    assert not watch.heard("Going on")
+    assert not watch.heard("Resuming")
 
     watch = StopAt()
     assert train(tiny("validation.patience=null"), data, run, observer=watch)
-    assert watch.heard("validation.patience: 2 -> None. The training itself is the same.")
+    assert watch.heard("validation.patience: 2 -> None. Training is not affected.")
     assert RunDir(run).log()[-1]["images"] == 128
     assert load_run(run, "best").images_seen == 7 * TICK
     train(tiny(), data, tmp_path / "whole")
@@ -150,7 +150,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
     assert watch.heard(
         "Validation changed: validation.metric: fid -> kid; validation.extra_metrics: [] -> ['recall']"
     )
-    assert watch.heard("The best is sought anew.")
+    assert watch.heard("The search for the best starts again.")
     assert load_run(run, "best").images_seen == 5 * TICK
     assert RunDir(run).recipe().validation.metric == "kid"
 
@@ -158,7 +158,7 @@ def test_what_only_is_measured_may_change_and_another_metric_seeks_its_best_anew
 def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_set, tmp_path):
     data, run = packed_set(), tmp_path / "run"
     assert not train(tiny(), data, run, observer=StopAt(TICK))
-    with pytest.raises(RecipeError, match=r"begun with another recipe \(validation\.num_samples: 30 -> 31\)"):
+    with pytest.raises(RecipeError, match=r"has another recipe \(validation\.num_samples: 30 -> 31\)"):
         train(tiny("validation.num_samples=31"), data, run)
 
 
@@ -167,9 +167,12 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
     [
         (["metric=fidd"], "there is no metric 'fidd': did you mean 'fid'"),
         (["extra_metrics=fid,recal"], "there is no metric 'recal': did you mean 'recall'"),
-        (["metric=prdc"], "stands for several metrics, .*: name one of precision, recall, density, coverage"),
-        (["metric=all"], "stands for several metrics, .*: name one, and list the others"),
-        (["metric=diversity"], "since neither more nor less Diversity is better: name another, such as fid"),
+        (["metric=prdc"], "is a group, .*: name one of precision, recall, density, coverage"),
+        (["metric=all"], "is a group, .*: name one, and list the others"),
+        (
+            ["metric=diversity"],
+            "neither a higher nor a lower Diversity is better: name another, such as fid",
+        ),
         (
             ["metric=is"],
             r"pixels extractor has no logits, .* \(validation\.metric\): give --set .*name another$",

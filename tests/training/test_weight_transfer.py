@@ -63,7 +63,7 @@ def test_of_a_model_of_other_classes_all_is_taken_but_what_knows_the_classes(
     watch = StopAt()
     recipe = by_class(small_recipe("num_classes=null"))
     assert train(recipe, data, tmp_path / "new", parent=old, observer=watch)
-    (sentence,) = [one for one in watch.said if "begins with the weights of" in one]
+    (sentence,) = [one for one in watch.said if "starts with the weights of" in one]
     new = ["generator.label", "discriminator.label"]
     assert sentence.endswith(f"of the numbers), newly initialized {', '.join(new)}.")
     folder = RunDir(tmp_path / "new")
@@ -173,7 +173,7 @@ def test_a_parent_of_weights_that_are_not_finite_is_refused(parent, small_recipe
     words = {name: value for name, value in found.metadata.items() if name != "checksum"}
     checkpoint.save(found.path, spoilt, words)
     there = set(tmp_path.iterdir())
-    with pytest.raises(CheckpointError, match=r"weights of generator\.stem to begin with are not finite"):
+    with pytest.raises(CheckpointError, match=r"weights of generator\.stem to start from are not finite"):
         train(small_recipe(), tmp_path / "parents", tmp_path / "new", parent=old)
     assert set(tmp_path.iterdir()) == there
 

@@ -40,7 +40,13 @@ from kennel.registry import unknown_name
 from kennel.reporting import write_report
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.resolve import exported_file
-from kennel.training.request import FILES, Asked, budget_settings, default_run_dir, settle
+from kennel.training.request import (
+    FILES,
+    TrainRequest,
+    budget_settings,
+    default_run_dir,
+    resolve_request,
+)
 from kennel.training.run import train as train_run
 
 Settings = Sequence[str] | Mapping[str, Any]
@@ -124,7 +130,7 @@ def train(
     name = chosen.name if isinstance(chosen, Recipe) else Path(chosen).stem if _is_file(chosen) else chosen
     run = default_run_dir(name, path) if out is None else Path(out)
     first = parent.path if isinstance(parent, Run) else None if parent is None else Path(parent)
-    asked = Asked(
+    request = TrainRequest(
         chosen,
         path,
         run,
@@ -136,15 +142,15 @@ def train(
         None if weights is None else Path(weights),
         parse_memory(resident),
     )
-    settled, packed = settle(asked, listener.log, _no_bar)
+    settled, packed = resolve_request(request, listener.log, _no_bar)
     finished = train_run(
         settled,
         packed,
         run,
         device=place,
-        weights=asked.weights,
+        weights=request.weights,
         observer=listener,
-        resident_bytes=asked.resident_bytes,
+        resident_bytes=request.resident_bytes,
         parent=first,
         callbacks=callbacks,
     )

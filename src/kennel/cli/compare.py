@@ -56,7 +56,7 @@ def compare(
     from kennel.evaluation.score import RECOMMENDED_COUNT
     from kennel.features.factory import better_extractor_note, open_extractor
     from kennel.runs.run_dir import RunDir
-    from kennel.training.oom import shortage_told
+    from kennel.training.oom import explain_oom
 
     for file, option in ((out, "--out"), (json_file, "--json")):
         if file is not None:
@@ -66,7 +66,7 @@ def compare(
     run, checkpoints = _run_and_checkpoints(words)
     names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
     place = pick_device(device)
-    with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
+    with explain_oom(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
         both = load_checkpoints(run, checkpoints, place)
         real = open_images(reference or Path(RunDir(run).about()["data"]["path"]))
         judging = open_extractor(

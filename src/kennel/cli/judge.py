@@ -208,10 +208,10 @@ def _warn_of(judging: Any, asked: str) -> None:
 
 def _shortage_told(batch: int, device: str) -> AbstractContextManager[None]:
     """Where memory runs out in it, one sentence says with what, where, and what to do."""
-    from kennel.training.oom import shortage_told
+    from kennel.training.oom import explain_oom
 
     remedy = "give a smaller --batch, a smaller --count or fewer --metrics"
-    return shortage_told(f"{batch:,} images at a time", device, remedy)
+    return explain_oom(f"{batch:,} images at a time", device, remedy)
 
 
 @contextmanager

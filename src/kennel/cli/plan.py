@@ -80,7 +80,7 @@ def plan(
                 weights=weights,
                 resident_bytes=parse_memory(device_cache),
                 seconds=seconds,
-                say=say,
+                log=say,
             )
     except KeyboardInterrupt:
         raise typer.Exit(BY_SIGNAL + signal.SIGINT) from None

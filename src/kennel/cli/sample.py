@@ -55,7 +55,7 @@ def sample(
     from kennel.errors import RunError
     from kennel.sampling.resolve import load_generator
     from kennel.sampling.sample_files import class_number, write_grid, write_samples
-    from kennel.training.oom import shortage_told
+    from kennel.training.oom import explain_oom
 
     if columns is not None and per_class is not None:
         raise RunError("--per-class makes a row for each class, --columns asks otherwise: give one of them")
@@ -82,7 +82,7 @@ def sample(
         called = run.name.removesuffix(".safetensors")  # a name may have a dot: no suffix is cut off it
         grid = run / "samples" / name if (run / "recipe.yaml").is_file() else Path(f"{called}-{name}")
     kind = "averaged weights (EMA)" if loaded.averaged else "playing weights"
-    with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch"):
+    with explain_oom(f"{batch:,} images at a time", place, "give a smaller --batch"):
         if out is not None:
             with progress_bar("sampling") as report:
                 write_samples(out, samples, loaded, report)

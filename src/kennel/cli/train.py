@@ -55,13 +55,13 @@ def train(
     from kennel.distributed import rank, ranks_together
     from kennel.distributed.devices import training_device
     from kennel.engine.builder import pick_device
-    from kennel.training.request import Asked, default_run_dir
+    from kennel.training.request import TrainRequest, default_run_dir
 
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
         name, source = recipe_and_data("kennel train", (first, second), recipe, data)
-        asked = Asked(
+        asked = TrainRequest(
             name,
             source,
             out or default_run_dir(name, source),
@@ -85,12 +85,12 @@ def _train(asked: Any) -> int | None:
     from kennel.errors import AlarmError
     from kennel.reporting import write_report
     from kennel.runs.run_dir import RunDir
-    from kennel.training.request import settle
+    from kennel.training.request import resolve_request
     from kennel.training.run import train
 
     folder = RunDir(asked.run)
     try:
-        chosen, dataset = settle(
+        chosen, dataset = resolve_request(
             asked, lambda sentence: error_console.print(sentence, soft_wrap=True), progress_bar
         )
     except KeyboardInterrupt:
@@ -113,7 +113,7 @@ def _train(asked: Any) -> int | None:
         raise
     if rank() == 0:
         _say_what_came_of_it(folder, finished)
-        if finished and asked.is_open:
+        if finished and asked.is_auto:
             _show_the_nearest(folder, dataset, asked)
     return None if finished else watching.stopped_by or signal.SIGINT
 

@@ -27,7 +27,7 @@ from kennel.config.sections import (
 )
 from kennel.config.steps import Budget, ExtraDiscriminatorSteps, StepsConfig
 from kennel.errors import RecipeError
-from kennel.registry import MOST_NAMED, nearest, unknown_name
+from kennel.registry import MAX_SUGGESTIONS, nearest, unknown_name
 from kennel.storage.untrusted import UntrustedError, parse_yaml
 
 __all__ = [
@@ -234,7 +234,7 @@ def _unknown_key(where: str, key: str, known: Iterable[str]) -> RecipeError:
         dotted = {".".join(path): path[-1] for path in _paths(Recipe)}
         meant = nearest(key, set(dotted.values()))
         if found := [path for path, leaf in dotted.items() if leaf in meant]:
-            places = " or ".join(f"'{one}'" for one in found[:MOST_NAMED])
+            places = " or ".join(f"'{one}'" for one in found[:MAX_SUGGESTIONS])
             return RecipeError(f"there is no key of {where} '{key}': did you mean {places}?")
     return RecipeError(str(unknown_name(f"key of {where}", key, names)))
 

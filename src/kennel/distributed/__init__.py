@@ -1,14 +1,15 @@
-"""All of torch.distributed: how many ranks there are, which one this is, and how they work together.
+"""All use of torch.distributed: the number of ranks, this process's rank, and collectives.
 
-Ranks that were started by torchrun join in `ranks_together`. They speak in meetings, which all of them reach
-in the same order; a rank that fails says so at its next meeting, and all end there with its sentence.
+Ranks started by torchrun join in `ranks_together`. They exchange messages at points that all reach in the
+same order. A rank that fails reports its error at its next exchange, and all ranks end with that message.
 
-Ranks that train share every batch: each has its `own_rows`. A loss that every rank computes from its rows has
-the whole batch's gradient as the mean over the ranks of the parameters' gradients, if it is a mean over rows
-or goes by the whole batch's values, from `mean_over_ranks` and `gathered`: the gradient that these two hand
-to a rank is that of the sum of all ranks' losses.
+In training the ranks share every batch; each has the rows of its `shard_slice`. If a loss is a mean over
+rows, or uses whole-batch values from `mean_over_ranks` and `all_gather`, the mean of the parameter gradients
+over the ranks is the gradient for the whole batch: these two functions pass back the gradients of the sum of
+all ranks' losses.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -30,26 +31,26 @@ from kennel.errors import CollectiveAbortedError, KennelError, RankError, RankTi
 
 T = TypeVar("T")
 JOIN_TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others to appear."""
-ROUND = timedelta(minutes=30)
-"""How long it waits for one that has a batch to do."""
-PATIENCE = timedelta(days=7)
-"""How long it waits for one that has much to do: a download, or all metrics of many images."""
+"""How long a rank waits for the others to join."""
+BATCH_TIMEOUT = timedelta(minutes=30)
+"""How long a rank waits for another that computes a batch."""
+LONG_TIMEOUT = timedelta(days=7)
+"""How long a rank waits for a long task of another: a download, or all metrics of many images."""
 ERROR_TIMEOUT = timedelta(minutes=1)
-"""How long a rank that has failed waits for the others to hear of it."""
+"""How long a failed rank waits for the others to receive its error."""
 SHUTDOWN_TIMEOUT = timedelta(seconds=10)
-"""How long it takes leave of them, when something may be pending."""
+"""How long ending the process group may take after a failure."""
 NUMBERS = 2
-"""What each rank brings to a meeting at most."""
+"""The most integers per rank in one exchange."""
 SENTENCE_BYTES = 2048
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-_meetings: list[Any] = []
-"""The group of `meet`, on the CPU and patient, where there is one."""
+_control: list[Any] = []
+"""The CPU group of all exchanges, with the long timeout; empty without ranks."""
 _tensors: list[Any] = []
-"""The group whose ranks sum tensors on the CPU: one that can be broken off apart from the meetings'."""
+"""The group that sums CPU tensors, which can be destroyed separately."""
 _alone: list[None] = []
-"""As long as the blocks of `alone` that are open."""
+"""One entry per open `single_process` block."""
 
 
 def _running() -> bool:
@@ -57,18 +58,18 @@ def _running() -> bool:
 
 
 def world_size() -> int:
-    """How many ranks work together; 1 where no process group was started."""
+    """The number of ranks; 1 without a process group."""
     return distributed.get_world_size() if _running() else 1
 
 
 def rank() -> int:
-    """Which of them this process is, from 0; 0 where no process group was started."""
+    """This process's rank, from 0; 0 without a process group."""
     return distributed.get_rank() if _running() else 0
 
 
 @contextmanager
 def single_process() -> Iterator[None]:
-    """In the block this process is the only rank: for what one rank computes without the others."""
+    """Makes this process the only rank in the block, for what one rank computes without the others."""
     _alone.append(None)
     try:
         yield
@@ -77,7 +78,7 @@ def single_process() -> Iterator[None]:
 
 
 def shard_slice(batch: int) -> slice:
-    """Which rows of a batch of `batch` images are this rank's; the ranks must divide it."""
+    """This rank's rows of a batch; `batch` must be divisible by the number of ranks."""
     count = batch // world_size()
     return slice(rank() * count, (rank() + 1) * count)
 
@@ -86,56 +87,57 @@ def shard_slice(batch: int) -> slice:
 def ranks_together(
     report: Callable[[Exception], None], sentence: Callable[[Exception], str]
 ) -> Iterator[None]:
-    """The block runs on all ranks that torchrun's environment describes; without one, on this process alone.
+    """Runs the block on all ranks of torchrun's environment; without one, on this process alone.
 
-    Tensors on the CPU go by gloo, those on CUDA by NCCL. The end of the block is a meeting. Where the block
-    fails on a rank, every rank ends with `SystemExit(2)` after rank 0 has given the error to `report`; other
-    ranks' errors reach it as a `RankError` in the words of `sentence`. Where not all ranks hear of it within
-    `TELLING`, each that knows an error reports its own and leaves: torchrun ends the others. An error that
-    nobody foresaw keeps its traceback on its own rank. Alone, errors pass through as they are.
+    CPU tensors use gloo, CUDA tensors NCCL. The ranks synchronize at the end of the block. If it fails on a
+    rank, every rank exits with `SystemExit(2)` after rank 0 has passed the error to `report`; an error of
+    another rank reaches rank 0 as a `RankError` with the text of `sentence`. If not all ranks receive the
+    error within `ERROR_TIMEOUT`, each rank that has one reports it and exits, and torchrun ends the others.
+    An error that is neither `KennelError` nor `OSError` keeps its traceback on its own rank. Without
+    torchrun, errors pass through unchanged.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or not all(name in os.environ for name in TORCHRUN):
         yield
         return
-    is_well = False
+    succeeded = False
     _join()
     try:
         yield
         all_gather_ints(patient=True)
-        is_well = True
-    except Exception as given:
-        error, is_known = _made_known(given, sentence)
-        foreseen = isinstance(error, KennelError | OSError)
-        if foreseen and (rank() == 0 or not is_known):
+        succeeded = True
+    except Exception as original:
+        error, is_shared = _share_error(original, sentence)
+        expected = isinstance(error, KennelError | OSError)
+        if expected and (rank() == 0 or not is_shared):
             report(error)
-        if is_known:
-            # torchrun ends all ranks at the first one's exit: not before rank 0 has spoken.
-            _everyone_is_here()
-        if foreseen:
-            raise SystemExit(2) from given
+        if is_shared:
+            # torchrun ends all ranks at the first exit, so wait until rank 0 has reported.
+            _wait_for_all()
+        if expected:
+            raise SystemExit(2) from original
         raise
     finally:
-        _leave(patiently=is_well)
+        _leave(cleanly=succeeded)
 
 
-def _made_known(given: Exception, sentence: Callable[[Exception], str]) -> tuple[Exception, bool]:
-    """What this rank ends with, and whether every other rank knows of it."""
+def _share_error(original: Exception, sentence: Callable[[Exception], str]) -> tuple[Exception, bool]:
+    """The error that this rank ends with, and whether all other ranks have received it."""
     failed_at = time.time_ns()
-    _break_off()
-    if isinstance(given, RemoteRankError | RankTimeoutError):
-        return given, isinstance(given, RemoteRankError)
-    foreseen = isinstance(given, KennelError | OSError)
-    words = sentence(given) if foreseen else f"rank {rank()} failed by {given!r}: see its traceback"
+    _abort_sums()
+    if isinstance(original, RemoteRankError | RankTimeoutError):
+        return original, isinstance(original, RemoteRankError)
+    expected = isinstance(original, KennelError | OSError)
+    text = sentence(original) if expected else f"rank {rank()} failed with {original!r}: see its traceback"
     try:
-        if isinstance(given, CollectiveAbortedError):
-            _exchange(ERROR_TIMEOUT)  # where another rank has failed, this one hears why
-        first = _told_failure(words, failed_at)
-    except RemoteRankError as told:
-        return told, True
+        if isinstance(original, CollectiveAbortedError):
+            _exchange(ERROR_TIMEOUT)  # raises the other rank's error if one has failed
+        first = _exchange_failure(text, failed_at)
+    except RemoteRankError as remote:
+        return remote, True
     except RankTimeoutError:
-        return given, False
-    # Of ranks that were all cut off the first knows why: the others saw it leave.
-    return (RankError(first) if isinstance(given, CollectiveAbortedError) else given), True
+        return original, False
+    # If the sum failed on every rank, the first one knows the cause.
+    return (RankError(first) if isinstance(original, CollectiveAbortedError) else original), True
 
 
 def _join() -> None:
@@ -143,63 +145,62 @@ def _join() -> None:
     try:
         backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
         store, own_rank, ranks = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
-        store = _apart_from_earlier_starts(store, own_rank, ranks)
-        distributed.init_process_group(backend, store=store, rank=own_rank, world_size=ranks, timeout=ROUND)
-        _meetings.append(distributed.new_group(timeout=PATIENCE, backend="gloo"))
-        # On every machine alike, with CUDA or without: all ranks must make the same groups.
-        _tensors.append(distributed.new_group(timeout=ROUND, backend="gloo"))
-        _exchange(JOIN_TIMEOUT)  # nobody goes on, and perhaps dies, while another is still joining
+        store = _fresh_store(store, own_rank, ranks)
+        distributed.init_process_group(
+            backend, store=store, rank=own_rank, world_size=ranks, timeout=BATCH_TIMEOUT
+        )
+        # Every rank makes both groups, with CUDA or without, since all must make the same ones.
+        _control.append(distributed.new_group(timeout=LONG_TIMEOUT, backend="gloo"))
+        _tensors.append(distributed.new_group(timeout=BATCH_TIMEOUT, backend="gloo"))
+        _exchange(JOIN_TIMEOUT)  # no rank continues, and perhaps fails, while another is joining
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RankError(
-            f"the ranks that torchrun started do not find one another ({reason}): start them again"
+            f"the ranks that torchrun started cannot connect ({reason}): start them again"
         ) from error
 
 
-def _apart_from_earlier_starts(store: Any, own_rank: int, ranks: int) -> Any:
-    """A part of the store that nobody has written to, the same on all ranks.
+def _fresh_store(store: Any, own_rank: int, ranks: int) -> Any:
+    """A part of the store without old keys, the same on all ranks.
 
-    When torchrun starts ranks again it keeps the store, where the addresses of the dead ones lie still; a
-    rank that reads one waits for a connection for ever. So rank 0 makes up a name. It tells each other rank
-    under a word that this one has made up itself, so that nobody takes an earlier name for today's.
+    When torchrun restarts ranks it keeps the store with the addresses of the dead ranks, and a rank that
+    reads one would wait forever. So rank 0 chooses a new prefix, and sends it to each rank under a token that
+    this rank has chosen, so that no rank reads an old prefix.
     """
     if own_rank:
-        word = secrets.token_hex(8)
-        store.set(f"kennel/word/{own_rank}", word)
-        name = store.get(f"kennel/name/{word}").decode()
+        token = secrets.token_hex(8)
+        store.set(f"kennel/word/{own_rank}", token)
+        name = store.get(f"kennel/name/{token}").decode()
         store.add(f"{name}/heard", 1)
         return PrefixStore(name, store)
     name, answered = f"kennel/{secrets.token_hex(8)}", set()
     deadline = time.monotonic() + JOIN_TIMEOUT.total_seconds()
     while store.add(f"{name}/heard", 0) < ranks - 1:
-        for key in (f"kennel/word/{place}" for place in range(1, ranks)):
-            if store.check([key]) and (word := store.get(key).decode()) not in answered:
-                store.set(f"kennel/name/{word}", name)
-                answered.add(word)
+        for key in (f"kennel/word/{other}" for other in range(1, ranks)):
+            if store.check([key]) and (token := store.get(key).decode()) not in answered:
+                store.set(f"kennel/name/{token}", name)
+                answered.add(token)
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not all {ranks} came within {JOIN_TIMEOUT}")
+            raise RuntimeError(f"not all {ranks} joined within {JOIN_TIMEOUT}")
         time.sleep(0.01)
     return PrefixStore(name, store)
 
 
-def _break_off() -> None:
-    """Others that wait for this rank in a sum of tensors on the CPU find at once that it will not come.
-
-    What waits on a GPU is not disturbed: there a process goes on to its next meeting.
-    """
+def _abort_sums() -> None:
+    """Makes other ranks' pending sums of CPU tensors fail now; pending work on a GPU is not affected."""
     if _tensors:
         distributed.destroy_process_group(_tensors.pop())
 
 
-def _leave(*, patiently: bool) -> None:
+def _leave(*, cleanly: bool) -> None:
     """Ends the process group.
 
-    After a failure something may be pending, for which gloo's threads and NCCL's flush would wait without
-    end: then they are left to themselves after a while, and end with the process.
+    After a failure, gloo's threads and NCCL's flush may wait forever for pending work, so they get
+    `SHUTDOWN_TIMEOUT` and then end with the process.
     """
-    _meetings.clear()
+    _control.clear()
     _tensors.clear()
-    if patiently:
+    if cleanly:
         distributed.destroy_process_group()
         return
     leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
@@ -208,83 +209,93 @@ def _leave(*, patiently: bool) -> None:
 
 
 def all_gather_ints(*numbers: int, patient: bool = False) -> list[tuple[int, ...]]:
-    """Waits for all ranks and gives each one's `numbers`, as many everywhere and at most 2, by rank.
+    """Waits for all ranks and returns every rank's `numbers`: at most 2, equally many on all ranks.
 
-    Every rank must come to it equally often; `patient` where one may have much to do before. Raises
-    `RankError` where a rank has failed, in its words, or has died. Alone it gives the own numbers.
+    All ranks must call it equally often. Set `patient` if a rank may have a long task before. Raises
+    `RankError` with a failed rank's message, or if a rank has died. Without ranks it returns `[numbers]`.
     """
-    if _alone or not _meetings:
+    if _alone or not _control:
         return [numbers]
-    return [told[: len(numbers)] for told in _exchange(PATIENCE if patient else ROUND, numbers)]
+    timeout = LONG_TIMEOUT if patient else BATCH_TIMEOUT
+    return [row[: len(numbers)] for row in _exchange(timeout, numbers)]
 
 
-def _exchange(patience: timedelta, numbers: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """One meeting of a rank that has not failed: what each brought."""
-    heads = _heads(patience, (0, *numbers))
+def digest_63(data: bytes) -> int:
+    """A 63-bit hash, which fits into `all_gather_ints`."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) >> 1
+
+
+def _exchange(timeout: timedelta, numbers: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """Every rank's numbers. Raises `RemoteRankError` if a rank has failed."""
+    heads = _heads(timeout, (0, *numbers))
     if any(has_failed for has_failed, *_ in heads):
-        raise RemoteRankError(_sentence_of_first(heads, ""))
-    return [each[1:] for each in heads]
+        raise RemoteRankError(_first_error(heads, ""))
+    return [row[1:] for row in heads]
 
 
-def _told_failure(words: str, failed_at: int) -> str:
-    """The meeting of a rank that has failed: what the one said that was the first to."""
-    return _sentence_of_first(_heads(ERROR_TIMEOUT, (1, failed_at)), words)
+def _exchange_failure(text: str, failed_at: int) -> str:
+    """The exchange of a rank that has failed: returns the message of the rank that failed first."""
+    return _first_error(_heads(ERROR_TIMEOUT, (1, failed_at)), text)
 
 
-def _heads(patience: timedelta, own: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Of each rank whether it has failed, and its numbers, or when."""
+def _heads(timeout: timedelta, own: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Of each rank: whether it has failed, then its numbers or the time of the failure."""
     head = torch.zeros(1 + NUMBERS, dtype=torch.int64)
     head[: len(own)] = torch.tensor(own, dtype=torch.int64)
     heads = [torch.empty_like(head) for _ in range(world_size())]
-    _wait(distributed.all_gather(heads, head, group=_meetings[0], async_op=True), patience)
-    return [tuple(each.tolist()) for each in heads]
+    _wait(distributed.all_gather(heads, head, group=_control[0], async_op=True), timeout)
+    return [tuple(row.tolist()) for row in heads]
 
 
-def _sentence_of_first(heads: list[tuple[int, ...]], own: str) -> str:
-    """What the first rank that failed says, on all ranks."""
-    _, place = min((when, place) for place, (has_failed, when, *_) in enumerate(heads) if has_failed)
-    said = bytearray(own.encode()[:SENTENCE_BYTES].ljust(SENTENCE_BYTES, b"\0"))
-    letters = torch.frombuffer(said, dtype=torch.uint8)
-    _wait(distributed.broadcast(letters, place, group=_meetings[0], async_op=True), ERROR_TIMEOUT)
-    return bytes(letters.tolist()).rstrip(b"\0").decode(errors="ignore")
+def _first_error(heads: list[tuple[int, ...]], own: str) -> str:
+    """The message of the rank that failed first, on all ranks."""
+    _, source = min((when, index) for index, (has_failed, when, *_) in enumerate(heads) if has_failed)
+    text = bytearray(own.encode()[:SENTENCE_BYTES].ljust(SENTENCE_BYTES, b"\0"))
+    data = torch.frombuffer(text, dtype=torch.uint8)
+    _broadcast(data, source, ERROR_TIMEOUT)
+    return bytes(data.tolist()).rstrip(b"\0").decode(errors="ignore")
+
+
+def _broadcast(data: Tensor, source: int = 0, timeout: timedelta = BATCH_TIMEOUT) -> None:
+    _wait(distributed.broadcast(data, source, group=_control[0], async_op=True), timeout)
 
 
 def send_to_rank_0(tensor: Tensor) -> None:
-    """Sends a tensor of the CPU, whose shape rank 0 knows; it asks for it by `received_from`."""
-    _wait(distributed.isend(tensor.contiguous(), 0, group=_meetings[0]), ROUND)
+    """Sends a CPU tensor, which rank 0 gets by `receive_from`."""
+    _wait(distributed.isend(tensor.contiguous(), 0, group=_control[0]), BATCH_TIMEOUT)
 
 
-def receive_from(place: int, shape: tuple[int, ...]) -> Tensor:
-    """The float32 tensor of this shape that rank `place` sends."""
+def receive_from(source: int, shape: tuple[int, ...]) -> Tensor:
+    """The float32 tensor of this shape that rank `source` sends."""
     tensor = torch.empty(shape)
-    _wait(distributed.irecv(tensor, place, group=_meetings[0]), ROUND)
+    _wait(distributed.irecv(tensor, source, group=_control[0]), BATCH_TIMEOUT)
     return tensor
 
 
 def rank_zero_first(make: Callable[[], T]) -> T:
-    """What `make` gives, on rank 0 before the others begin: for what leaves a file that all can use."""
+    """Calls `make` on rank 0 before the others, for example to write a file that all then read."""
     if rank():
         all_gather_ints(patient=True)
         return make()
-    made = make()
+    result = make()
     all_gather_ints(patient=True)
-    return made
+    return result
 
 
 def broadcast_str(make: Callable[[], str]) -> str:
-    """What `make` gives on rank 0, on all ranks; the others wait for it."""
-    if _alone or not _meetings:
+    """The result of `make` on rank 0, on all ranks; the others do not call it."""
+    if _alone or not _control:
         return make()
-    said = bytearray(make().encode()) if rank() == 0 else bytearray()
-    ((size,), *_) = all_gather_ints(len(said), patient=True)
-    letters = _letters(said, size)
+    text = bytearray(make().encode()) if rank() == 0 else bytearray()
+    ((size,), *_) = all_gather_ints(len(text), patient=True)
+    data = torch.frombuffer(text, dtype=torch.uint8) if text else torch.empty(size, dtype=torch.uint8)
     if size:
-        _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
-    return letters.numpy().tobytes().decode()
+        _broadcast(data)
+    return data.numpy().tobytes().decode()
 
 
 def broadcast_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rank 0's tensors by name, on the CPU of every rank; what others give is not looked at."""
+    """Rank 0's tensors by name, on the CPU of every rank; the other ranks' `named` is ignored."""
 
     def about() -> str:
         return json.dumps([(name, str(one.dtype), list(one.shape)) for name, one in named.items()])
@@ -294,45 +305,40 @@ def broadcast_tensors(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensor = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
         if rank() == 0:
             tensor.copy_(named[name].detach())
-        if _meetings and not _alone and tensor.numel():
-            letters = tensor.reshape(-1).view(torch.uint8)
-            _wait(distributed.broadcast(letters, 0, group=_meetings[0], async_op=True), ROUND)
+        if _control and not _alone and tensor.numel():
+            _broadcast(tensor.reshape(-1).view(torch.uint8))
         received[name] = tensor
     return received
 
 
-def _letters(said: bytearray, size: int) -> Tensor:
-    return torch.frombuffer(said, dtype=torch.uint8) if said else torch.empty(size, dtype=torch.uint8)
-
-
-def _everyone_is_here() -> None:
-    """Waits until all ranks are here or gone: which of the two is the same to one that leaves."""
+def _wait_for_all() -> None:
+    """Waits until all ranks are here or have exited."""
     with suppress(RankError):
-        _wait(distributed.barrier(group=_meetings[0], async_op=True), ERROR_TIMEOUT)
+        _wait(distributed.barrier(group=_control[0], async_op=True), ERROR_TIMEOUT)
 
 
-def _wait(work: Any, patience: timedelta) -> None:
+def _wait(work: Any, timeout: timedelta) -> None:
     try:
-        work.wait(patience)
+        work.wait(timeout)
     except RuntimeError as error:
         raise RankTimeoutError(
-            f"another rank has died, or was not heard of for {patience}: look for what it said, "
-            "and start all of them again"
+            f"another rank has died or did not respond for {timeout}: see its output, and start all ranks "
+            "again"
         ) from error
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum of every rank's `tensor` (of one shape everywhere), on every rank; gradients flow through it.
+    """The sum of every rank's `tensor` (same shape on all ranks), on every rank; differentiable.
 
-    The gradient that a rank gets is the sum of the gradients of every rank's loss, so that after `backward`
-    on each rank, parameters' gradients summed over the ranks are those of the sum of all losses. Every rank
-    must go through it, forward and backward, equally often.
+    Its backward sums the gradients of all ranks' losses, so after `backward` on every rank the parameter
+    gradients, summed over the ranks, are those of the sum of all losses. All ranks must call it equally
+    often, forward and backward.
     """
     return cast(Tensor, _Sum.apply(tensor)) if _running() else tensor  # type: ignore[no-untyped-call]
 
 
 class _Sum(torch.autograd.Function):
-    """Every rank's input reaches every rank's output with weight 1, so the backward is the same sum."""
+    """The backward is the same sum, because every input reaches every rank's output with weight 1."""
 
     @staticmethod
     def forward(_context: Any, tensor: Tensor) -> Tensor:
@@ -348,32 +354,29 @@ def _summed(tensor: Tensor) -> Tensor:
     try:
         distributed.all_reduce(total, group=_tensors[0] if _tensors and total.device.type == "cpu" else None)
     except RuntimeError as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the group, which `_break_off` must free
+        traceback.clear_frames(error.__traceback__)  # they hold the group, which `_abort_sums` must free
         raise CollectiveAbortedError(
-            f"the ranks could not sum a tensor ({str(error).splitlines()[0]}): look for what other ranks "
-            "said, and start all of them again"
+            f"the ranks could not sum a tensor ({str(error).splitlines()[0]}): see the output of the other "
+            "ranks, and start all ranks again"
         ) from error
     return total
 
 
 def mean_over_ranks(tensor: Tensor) -> Tensor:
-    """The mean of every rank's `tensor`, on every rank; of a mean over own rows the whole batch's."""
+    """The mean of every rank's `tensor`, on every rank; differentiable."""
     return all_reduce_sum(tensor) / world_size() if _running() else tensor
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """The rows (own rows, ...) of every rank, in the order of the whole batch (batch, ...), on every rank.
-
-    Differentiable as often as anybody likes.
-    """
+    """Concatenates the rows (rows, ...) of all ranks to the whole batch (batch, ...); differentiable."""
     if not _running():
         return rows
-    beside = [0, 0] * rows.dim() + [rank(), world_size() - 1 - rank()]
-    return all_reduce_sum(pad(rows[None], beside)).flatten(0, 1)
+    other_ranks = [0, 0] * rows.dim() + [rank(), world_size() - 1 - rank()]
+    return all_reduce_sum(pad(rows[None], other_ranks)).flatten(0, 1)
 
 
 def variance_over_ranks(values: Tensor) -> Tensor:
-    """The biased variance of all values of all ranks, which have equally many; not differentiable."""
+    """The biased variance of the values of all ranks, which have equally many; not differentiable."""
     variance, mean = torch.var_mean(values.detach(), correction=0)
     if not _running():
         return variance
@@ -382,15 +385,15 @@ def variance_over_ranks(values: Tensor) -> Tensor:
 
 
 def averaged_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Each tensor's mean over the ranks, laid out like it, by one sum of all of them end to end.
+    """Each tensor's mean over the ranks in the same memory layout, by one sum of all tensors concatenated.
 
-    For what needs no gradient, such as gradients; of one floating type. Nothing is copied on one rank.
+    Not differentiable; all tensors must have one floating dtype. Without ranks it returns the tensors.
     """
     if not _running() or not tensors:
         return list(tensors)
     flat = _summed(torch.cat([one.detach().reshape(-1) for one in tensors])) / world_size()
-    pieces = torch.split(flat, [one.numel() for one in tensors])
+    parts = torch.split(flat, [one.numel() for one in tensors])
     averaged = [torch.empty_like(one, requires_grad=False) for one in tensors]
-    for mean, piece in zip(averaged, pieces, strict=True):
-        mean.copy_(piece.view(mean.shape))
+    for mean, part in zip(averaged, parts, strict=True):
+        mean.copy_(part.view(mean.shape))
     return averaged

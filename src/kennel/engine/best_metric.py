@@ -1,4 +1,4 @@
-"""How the deciding metric stands: the best so far, and how long ago; it survives a resume."""
+"""Tracks the best value of the deciding metric, also across a resume."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,21 +8,20 @@ from kennel.evaluation.metrics.base import METRICS
 
 
 class BestMetric:
-    """The best value of one metric, by the direction that the registry gives.
+    """The best value of one metric, compared in the metric's registered direction.
 
     Attributes: `metric`, its registered name; `value`, the best so far, None before the first validation;
-    `images_seen` there; `since`, how many validations came after it.
+    `images_seen` at that value; `since`, the number of validations after it.
     """
 
     def __init__(self, metric: str) -> None:
-        """Nothing is measured yet."""
         self.metric = metric
         self.value: float | None = None
         self.images_seen = 0
         self.since = 0
 
     def add(self, images_seen: int, value: float) -> bool:
-        """Counts one validation; True where it is the best so far. An equal value is no improvement."""
+        """Counts one validation; True if it is the best so far. An equal value is no improvement."""
         if self.value is None or (
             value > self.value if METRICS[self.metric].direction == "higher" else value < self.value
         ):
@@ -32,11 +31,11 @@ class BestMetric:
         return False
 
     def should_stop_early(self, patience: int | None) -> bool:
-        """Whether so many validations came without an improvement; never with None."""
+        """Whether the last `patience` validations brought no improvement; never with None."""
         return patience is not None and self.since >= patience
 
     def about(self) -> dict[str, Any]:
-        """Plain values for a checkpoint, for `restore`."""
+        """Plain values for a checkpoint, which `restore` reads."""
         return {
             "best": self.value,
             "best_metric": self.metric,
@@ -45,7 +44,7 @@ class BestMetric:
         }
 
     def restore(self, about: Mapping[str, Any]) -> None:
-        """Takes up what a checkpoint says; what another metric found is left, and the best is sought anew."""
+        """Reads a checkpoint's values; those of another metric are ignored, and the search starts again."""
         if about["best_metric"] == self.metric:
             self.value = about["best"]
             self.images_seen = about["best_images"]

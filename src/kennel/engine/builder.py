@@ -1,4 +1,4 @@
-"""A recipe becomes objects: networks, loss, techniques, optimizers, on their device."""
+"""Builds networks, loss, techniques and optimizers from a recipe."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from kennel.techniques import STAGES, TECHNIQUES, AuxiliaryNetwork, LossTerm, Ne
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The device of this name; "auto" takes CUDA, then MPS, then the CPU."""
+    """Returns the named device; "auto" picks CUDA, then MPS, then the CPU."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -32,14 +32,14 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
         if device.type == "cuda" and device.index is not None:
-            # What names no device (events, streams, random generators) is then meant for this one.
+            # Events, streams and random generators without a device then use this one.
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        here = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
-        here += ["mps"] if torch.backends.mps.is_available() else []
+        names = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{index}" for index in range(gpus))]
+        names += ["mps"] if torch.backends.mps.is_available() else []
         raise RunError(
-            f"the device '{name}' cannot be used here: give {', '.join(here[:-1])} or {here[-1]}"
+            f"the device '{name}' is not available: give {', '.join(names[:-1])} or {names[-1]}"
         ) from None
     return device
 
@@ -47,9 +47,9 @@ def pick_device(name: str = "auto") -> torch.device:
 def refuse_unregistered(
     recipe: Recipe, where: str, kinds: Sequence[str] = ("generator", "discriminator", "loss", "technique")
 ) -> None:
-    """Raises `RecipeError` where a part of a recipe that was built before is not registered in this process.
+    """Raises `RecipeError` if a part of an existing recipe is not registered in this process.
 
-    It was registered by code of the user's or by a plugin; `where` says whose recipe it is.
+    User code or a plugin registered it before. `where` names the recipe's run or file in the message.
     """
     parts: dict[str, tuple[Container[object], list[str]]] = {
         "generator": (GENERATORS, [recipe.generator.name]),
@@ -62,33 +62,33 @@ def refuse_unregistered(
         for name in names:
             if name not in registry:
                 raise RecipeError(
-                    f"{where} has the {kind} '{name}', which is not registered here: give --import with the "
+                    f"{where} uses the {kind} '{name}', which is not registered: give --import with the "
                     "module or file that registers it (in Python import that first, or give "
                     "train(networks=...) again), or install its plugin"
                 )
 
 
 def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:
-    """The recipe with the image's size, channels and classes filled in from the set, its options written out.
+    """Fills in image size, channels and classes from the set, and writes out all options.
 
-    Refused where the recipe and the set disagree.
+    Raises `RecipeError` if the recipe and the set disagree.
     """
     channels, height, width = dataset.shape
     if height != width:
         raise RecipeError(
-            f"{dataset.name} holds {width}x{height} images: networks draw squares, prepare it again"
+            f"{dataset.name} has {width}x{height} images, but networks need square ones: prepare it again"
         )
     sizes = GENERATORS[recipe.generator.name].sizes
-    for what, wanted, given, option in (
+    for key, expected, actual, option in (
         ("size", recipe.image.size, height, "--size"),
         ("channels", recipe.image.channels, channels, "--color"),
     ):
-        if wanted is not None and wanted != given:
-            possible = what == "channels" or not sizes or given in sizes
+        if expected is not None and expected != actual:
+            possible = key == "channels" or not sizes or actual in sizes
             raise RecipeError(
-                f"the recipe {recipe.name} wants image {what} {wanted}, and {dataset.name} has {given}: "
+                f"the recipe {recipe.name} needs image {key} {expected}, but {dataset.name} has {actual}: "
                 f"prepare the set with another {option}"
-                + (f", or add --set image.{what}={given}" if possible else "")
+                + (f", or add --set image.{key}={actual}" if possible else "")
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
     classes = _classes(recipe, dataset)
@@ -98,72 +98,68 @@ def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:
 
 
 def class_counts(dataset: ImageDataset, classes: int) -> tuple[int, ...]:
-    """The images of each of a set's `classes`; empty for 0. Raises `DataError` for a label beyond them."""
+    """Images per class; empty for 0 classes. Raises `DataError` for a label out of range."""
     if classes == 0 or dataset.labels is None:
         return ()
     labels = np.asarray(dataset.labels)
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
-            f"{dataset.name} has labels from {labels.min()} to {labels.max()}, and {classes} classes: "
+            f"{dataset.name} has labels from {labels.min()} to {labels.max()} but {classes} classes: "
             "prepare it again"
         )
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
 def _classes(recipe: Recipe, dataset: ImageDataset) -> int:
-    there = len(dataset.classes) if dataset.labels is not None else 0
+    available = len(dataset.classes) if dataset.labels is not None else 0
     if recipe.num_classes == 0:
         return 0
-    if there < 2:
+    if available < 2:
         raise RecipeError(
-            f"the recipe {recipe.name} draws by class, and {dataset.name} has "
-            f"{'one class only' if there else 'no classes'}: prepare it from a folder for each class, two at "
-            f"least, or draw without: {_without_classes(recipe)}"
+            f"the recipe {recipe.name} is conditioned on classes, but {dataset.name} has "
+            f"{'only one class' if available else 'no classes'}: prepare it from one folder per class (at "
+            f"least two), or train without classes: {_without_classes(recipe)}"
         )
-    if recipe.num_classes not in (None, there):
+    if recipe.num_classes not in (None, available):
         raise RecipeError(
-            f"the recipe {recipe.name} wants {recipe.num_classes} classes, and {dataset.name} has {there}: "
-            "give another set, or --set num_classes=null to take what the set has"
+            f"the recipe {recipe.name} needs {recipe.num_classes} classes, but {dataset.name} has "
+            f"{available}: give another set, or --set num_classes=null to use the set's classes"
         )
-    return there
+    return available
 
 
 def _instances(recipe: Recipe, images: int) -> InstancesConfig:
-    """The recipe's instances, their number filled in."""
-    wanted = recipe.instances
-    if not wanted.neighbors:
-        return wanted
-    count = min(images, wanted.max_instances)
-    if wanted.neighbors > count:
+    config = recipe.instances
+    if not config.neighbors:
+        return config
+    count = min(images, config.max_instances)
+    if config.neighbors > count:
         raise RecipeError(
-            f"instances.neighbors={wanted.neighbors:,} asks for more than the {count:,} images there are: "
+            f"instances.neighbors={config.neighbors:,} is more than the {count:,} available images: "
             f"give at most {count:,}"
         )
-    return wanted.model_copy(update={"num_instances": count})
+    return config.model_copy(update={"num_instances": count})
 
 
 def _without_classes(recipe: Recipe) -> str:
-    """The options under which the recipe asks for no classes: its techniques that need some go with them."""
+    """The options that make the recipe unconditional; they also switch off techniques that need classes."""
     need_them = [part.name for part in recipe.techniques if "classes" in TECHNIQUES[part.name].needs]
     return " ".join(["--set num_classes=0", *(f"--set techniques.{name}=off" for name in need_them)])
 
 
 def _in_full(recipe: Recipe) -> Recipe:
-    """The recipe with every option written out: a default that is given and one that is not are the same."""
+    """Writes out every option, so that a default that is given equals one that is left out."""
     loss = build_loss(recipe)
-    generator, discriminator = GENERATORS[recipe.generator.name], DISCRIMINATORS[recipe.discriminator.name]
+    techniques = build_techniques(recipe, loss).values()
     return recipe.model_copy(
         update={
             "loss": _part(recipe.loss, loss),
-            "generator": _part(recipe.generator, _options(generator, recipe.generator, "generator")),
+            "generator": _part(recipe.generator, network_options(GENERATORS, recipe.generator, "generator")),
             "discriminator": _part(
-                recipe.discriminator, _options(discriminator, recipe.discriminator, "discriminator")
+                recipe.discriminator, network_options(DISCRIMINATORS, recipe.discriminator, "discriminator")
             ),
             "techniques": tuple(
-                _part(part, technique)
-                for part, technique in zip(
-                    recipe.techniques, build_techniques(recipe, loss).values(), strict=True
-                )
+                _part(part, technique) for part, technique in zip(recipe.techniques, techniques, strict=True)
             ),
         }
     )
@@ -173,25 +169,29 @@ def _part(part: ComponentConfig, options: BaseModel) -> ComponentConfig:
     return ComponentConfig(name=part.name, **options.model_dump(mode="json"))
 
 
+def network_options(registry: Any, part: ComponentConfig, kind: str) -> Any:
+    """The network's checked options, defaults included; `kind` names the part in an error."""
+    return validated(registry[part.name].Options, part.options, f"{kind} {part.name}")
+
+
 def build_loss(recipe: Recipe) -> Loss:
-    """The recipe's loss with its options checked."""
     return validated(LOSSES[recipe.loss.name], recipe.loss.options, f"loss {recipe.loss.name}")
 
 
 def build_techniques(recipe: Recipe, loss: Loss) -> dict[str, Technique]:
-    """The recipe's techniques by name, their options checked, and their needs met by the loss."""
+    """The recipe's techniques by name; their options and what they need from the loss are checked."""
     techniques = {}
     for part in recipe.techniques:
         technique = validated(TECHNIQUES[part.name], part.options, f"technique {part.name}")
         _refuse_unmet_needs(part.name, technique, recipe, loss)
         techniques[part.name] = technique
     terms = {name: one for name, one in techniques.items() if isinstance(one, LossTerm)}
-    alone = next((name for name, one in terms.items() if one.replaces_adversarial), None)
+    replacing = next((name for name, term in terms.items() if term.replaces_adversarial), None)
     for name, technique in techniques.items():
-        if alone and type(technique).select_fakes is not Technique.select_fakes:
+        if replacing and type(technique).select_fakes is not Technique.select_fakes:
             raise RecipeError(
-                f"{name} chooses among the fakes of the adversarial loss, which {alone} replaces: add "
-                f"--set techniques.{alone}.adversarial=true, or --set techniques.{name}=off"
+                f"{name} selects fakes for the adversarial loss, which {replacing} replaces: add "
+                f"--set techniques.{replacing}.adversarial=true, or --set techniques.{name}=off"
             )
     return techniques
 
@@ -205,69 +205,67 @@ def _refuse_unmet_needs(name: str, technique: Technique, recipe: Recipe, loss: L
     for need in sorted(technique.needs - provided):
         match need:
             case "classes":
-                problem = "classes, and the recipe draws without: give a set that has some and "
+                problem = "classes, but the recipe uses none: give a set that has classes and "
                 remedy = "--set num_classes=null"
             case "normal_latents":
-                problem = f"normal latents, and the recipe's are {recipe.latent_distribution}: "
+                problem = f"normal latents, but the recipe's are {recipe.latent_distribution}: give "
                 remedy = "--set latent_distribution=normal"
             case _:
-                problem = f"a loss with {need}, and {recipe.loss.name} has none: take one of "
+                problem = f"a loss with {need}, but {recipe.loss.name} has none: use one of "
                 remedy = ", ".join(one for one in LOSSES if need in LOSSES[one].provides)
         raise RecipeError(f"the technique {name} needs {problem}{remedy}, or --set techniques.{name}=off")
 
 
 def build_networks(recipe: Recipe) -> Networks:
-    """The recipe's two networks, their weights drawn from the recipe's seed, on the CPU."""
+    """Both networks on the CPU, initialized from the recipe's seed."""
     spec = network_spec(recipe)
-    with _fresh_weights(recipe):
-        generator = _generator(recipe, spec)
-        discriminator_class = DISCRIMINATORS[recipe.discriminator.name]
-        discriminator = discriminator_class(
-            spec, _options(discriminator_class, recipe.discriminator, "discriminator")
+    with _seeded_weights(recipe):
+        return Networks(
+            _network(GENERATORS, recipe.generator, "generator", spec),
+            _network(DISCRIMINATORS, recipe.discriminator, "discriminator", spec),
         )
-    return Networks(generator, discriminator)
 
 
 def build_generator(recipe: Recipe) -> Generator:
-    """The generator alone, its weights as `build_players` draws them; no technique has changed it yet."""
+    """The generator alone, with the weights of `build_networks`, before any technique modifies it."""
     spec = network_spec(recipe)
-    with _fresh_weights(recipe):
-        return _generator(recipe, spec)
+    with _seeded_weights(recipe):
+        generator: Generator = _network(GENERATORS, recipe.generator, "generator", spec)
+        return generator
 
 
 @contextmanager
-def _fresh_weights(recipe: Recipe) -> Iterator[None]:
-    """Fresh networks draw from the global generator: it is set for this and put back."""
+def _seeded_weights(recipe: Recipe) -> Iterator[None]:
+    """Seeds the global generator, from which new layers draw, and restores it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.key(recipe.seed, "weights"))
         yield
 
 
-def _generator(recipe: Recipe, spec: NetworkSpec) -> Generator:
-    generator_class = GENERATORS[recipe.generator.name]
-    return generator_class(spec, _options(generator_class, recipe.generator, "generator"))
+def _network(registry: Any, part: ComponentConfig, kind: str, spec: NetworkSpec) -> Any:
+    return registry[part.name](spec, network_options(registry, part, kind))
 
 
 def network_spec(recipe: Recipe) -> NetworkSpec:
-    """What a resolved recipe's networks are built for; `RecipeError` where it is not resolved."""
+    """The shapes that the networks are built for. Raises `RecipeError` if the recipe is not resolved."""
     if recipe.image.size is None or recipe.image.channels is None:
-        raise RecipeError("the recipe names no image size yet: give it a data set")
+        raise RecipeError("the recipe has no image size yet: give it a data set")
     if recipe.num_classes is None:
         raise RecipeError(
-            "the recipe says not how many classes yet: give it a data set, or --set num_classes=0"
+            "the recipe has no number of classes yet: give it a data set, or --set num_classes=0"
         )
     latent, counts, instances = recipe.latent, recipe.class_counts or (), recipe.instances
     if instances.neighbors and recipe.num_classes:
         raise RecipeError(
-            "the recipe draws by class and by instance, and a label is one of the two: add --set "
+            "the recipe is conditioned on both classes and instances, and only one is possible: add --set "
             "num_classes=0, or --set instances.neighbors=0"
         )
     if instances.neighbors and not instances.num_instances:
-        raise RecipeError("the recipe says not how many instances yet: give it a data set")
+        raise RecipeError("the recipe has no number of instances yet: give it a data set")
     if counts and (len(counts) != recipe.num_classes or sum(counts) == 0):
         raise RecipeError(
-            f"the recipe's class_counts are of {len(counts)} classes with {sum(counts):,} images, and "
-            f"classes is {recipe.num_classes}: leave class_counts out, it is filled in from the data set"
+            f"the recipe's class_counts has {len(counts)} classes with {sum(counts):,} images, but "
+            f"num_classes is {recipe.num_classes}: leave class_counts out, it is filled in from the data set"
         )
     return NetworkSpec(
         recipe.image.size,
@@ -281,25 +279,22 @@ def network_spec(recipe: Recipe) -> NetworkSpec:
     )
 
 
-def _options(network: Any, part: ComponentConfig, kind: str) -> Any:
-    return validated(network.Options, part.options, f"{kind} {part.name}")
-
-
 def build_step(
-    recipe: Recipe, device: torch.device, say: Callable[[str], None] = lambda sentence: None
+    recipe: Recipe, device: torch.device, log: Callable[[str], None] = lambda sentence: None
 ) -> GANStep:
-    """All objects of a resolved recipe, on `device`; `say` hears of what cannot be compiled."""
+    """All objects of a resolved recipe, on `device`; `log` gets a message if compiling fails."""
     try:
-        return _build_step(with_compute_defaults(recipe, device), device, say)
+        return _build_step(with_compute_defaults(recipe, device), device, log)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, KennelError) or "alloc" not in str(error).lower() + type(error).__name__.lower():
             raise
         raise RecipeError(
-            "the recipe's networks need more memory than there is: give a smaller width, latent or reference"
+            "the recipe's networks need more memory than is available: give a smaller width, latent or "
+            "reference"
         ) from None
 
 
-def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> GANStep:
+def _build_step(recipe: Recipe, device: torch.device, log: Callable[[str], None]) -> GANStep:
     loss = build_loss(recipe)
     techniques = build_techniques(recipe, loss)
     networks = build_networks(recipe)
@@ -322,12 +317,12 @@ def _build_step(recipe: Recipe, device: torch.device, say: Callable[[str], None]
             name: build_optimizer(one.optimizer, one.network.to(device).parameters(), device)
             for name, one in auxiliary.items()
         },
-        compute_context(recipe, device, say),
+        compute_context(recipe, device, log),
     )
 
 
 def _refuse_unused_classes(recipe: Recipe, networks: Networks, techniques: Mapping[str, Technique]) -> None:
-    """A class that one player knows and the other cannot learn from would be ignored in silence."""
+    """Refuses classes (or instances) that a network or the generator's losses would silently ignore."""
     if recipe.instances.neighbors:
         _refuse_without_instances(recipe, networks)
     if not recipe.num_classes:
@@ -335,39 +330,38 @@ def _refuse_unused_classes(recipe: Recipe, networks: Networks, techniques: Mappi
     if networks.generator.conditional == "never":
         able = [name for name in GENERATORS if GENERATORS[name].conditional != "never"]
         raise RecipeError(
-            f"the generator {recipe.generator.name} draws without regard to classes: take one of "
-            f"{', '.join(able)}, or --set num_classes=0"
+            f"the generator {recipe.generator.name} ignores classes: use one of {', '.join(able)}, or "
+            "--set num_classes=0"
         )
-    taught = any(technique.supplies_class_signal for technique in techniques.values())
-    # A term that stands in for the adversarial loss sees no more than the last hidden layer.
+    has_class_loss = any(technique.supplies_class_signal for technique in techniques.values())
+    # A term that replaces the adversarial loss reads only the last hidden layer.
     replaced = any(isinstance(one, LossTerm) and one.replaces_adversarial for one in techniques.values())
     discriminator = networks.discriminator
     reads = discriminator.features_read_labels if replaced else discriminator.reads_labels
-    if not reads and not taught:
-        teachers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].supplies_class_signal)
+    if not reads and not has_class_loss:
+        suppliers = ", ".join(name for name in TECHNIQUES if TECHNIQUES[name].supplies_class_signal)
         raise RecipeError(
-            f"nothing that the generator learns from reads the labels (discriminator "
-            f"{recipe.discriminator.name}), so it would never learn its classes: let it read them "
-            f"(discriminator.conditioning), add {teachers}, or --set num_classes=0"
+            f"none of the generator's losses uses the labels (discriminator {recipe.discriminator.name}), "
+            f"so it cannot learn the classes: let the discriminator read them "
+            f"(discriminator.conditioning), add {suppliers}, or --set num_classes=0"
         )
 
 
 def sampling_generator(step: GANStep) -> Generator:
-    """The generator to sample from: the last technique's that keeps one (an average), else the player."""
-    kept = [technique.sampling_generator() for technique in step.techniques]
-    return next((one for one in reversed(kept) if one is not None), step.networks.generator)
+    """The generator to sample from: the last average that a technique keeps, else the trained generator."""
+    averages = [technique.sampling_generator() for technique in step.techniques]
+    return next((one for one in reversed(averages) if one is not None), step.networks.generator)
 
 
 def _refuse_without_instances(recipe: Recipe, networks: Networks) -> None:
-    """Both players must take instances."""
-    for kind, network, registry in (
-        ("generator", networks.generator, GENERATORS),
-        ("discriminator", networks.discriminator, DISCRIMINATORS),
+    """Raises `RecipeError` unless both networks support instances."""
+    for kind, part, network, registry in (
+        ("generator", recipe.generator, networks.generator, GENERATORS),
+        ("discriminator", recipe.discriminator, networks.discriminator, DISCRIMINATORS),
     ):
         if not parts_with_instances(network):
             able = ", ".join(name for name in registry if registry[name].takes_instances)
-            part = recipe.generator if kind == "generator" else recipe.discriminator
             raise RecipeError(
-                f"the {kind} {part.name} takes no instances: take one that does ({able}; its options may "
-                "not leave it out), or --set instances.neighbors=0"
+                f"the {kind} {part.name} takes no instances: use one that does ({able}; its options must "
+                "not switch them off), or --set instances.neighbors=0"
             )

@@ -1,4 +1,4 @@
-"""What happens in a run besides its training steps."""
+"""The base class of everything that happens in a run in addition to its training steps."""
 
 from typing import ClassVar
 
@@ -7,22 +7,22 @@ from kennel.engine.state import TrainState
 
 
 class Callback:
-    """One duty in a run. A subclass overrides the methods that it needs.
+    """Acts on a run at its start, its end, each iteration and each tick. Override the methods you need.
 
-    Callbacks are called in the order of their list. With several ranks, those of rank 0 are called alone,
-    unless `on_all_ranks`.
+    Callbacks run in the order of their list. With several ranks they run on rank 0 only, unless
+    `on_all_ranks`.
     """
 
     on_all_ranks: ClassVar[bool] = False
 
     def on_train_begin(self, state: TrainState) -> None:
-        """Before the first iteration of a session, and again after a rollback."""
+        """Before the first iteration of a process, and again after a rollback."""
 
     def on_iteration_end(self, state: TrainState) -> None:
-        """After every iteration: the discriminator's steps and the generator's."""
+        """After every iteration, which is the discriminator's steps and the generator's."""
 
     def on_tick(self, state: TrainState, entry: Entry) -> None:
-        """At a tick. `entry` is its line of the log, to which a callback may add numbers by name."""
+        """At a tick. `entry` is the tick's log line; a callback may add numbers to it by name."""
 
     def on_train_end(self, state: TrainState) -> None:
-        """When the run ends: `state.finished`, or stopped before its end."""
+        """When the run ends. `state.finished` is False if it stops before its budget is spent."""

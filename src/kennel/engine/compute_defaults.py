@@ -1,4 +1,4 @@
-"""What a recipe's speed comes to on a device."""
+"""The device's defaults for precision, memory layout and convolutions; settings of the whole process."""
 
 import ctypes
 import sys
@@ -22,30 +22,29 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 
 
 def defaults_for(device: torch.device, precision: str = "float32") -> ComputeConfig:
-    """What "auto" stands for there, with this precision.
+    """The values that "auto" stands for on `device`, with this precision.
 
-    Which precision is the faster one is measured (`precision.precision_for`); without a measurement it is
-    float32.
+    `precision.precision_for` measures which precision is faster; without a measurement it is float32.
     """
     layout = "channels_last" if device.type in ("cpu", "cuda") else "contiguous"
-    fewer = device.type == "cpu" and precision == "float32"
-    convolutions = "winograd" if fewer else "direct"
+    winograd = device.type == "cpu" and precision == "float32"
+    convolutions = "winograd" if winograd else "direct"
     return ComputeConfig.model_validate(
         {"precision": precision, "layout": layout, "convolutions": convolutions}
     )
 
 
 def with_compute_defaults(recipe: Recipe, device: torch.device, begun: Recipe | None = None) -> Recipe:
-    """The recipe with its speed decided: as it was begun, where it was, else as the device has it."""
-    speed = recipe.compute
+    """Replaces "auto" in `recipe.compute` by the values of the `begun` run, if any, else of the device."""
+    compute = recipe.compute
     if begun is not None:
-        speed = speed.filled_in(begun.compute)
-    precision = "float32" if speed.precision == "auto" else speed.precision
-    return recipe.model_copy(update={"compute": speed.filled_in(defaults_for(device, precision))})
+        compute = compute.filled_in(begun.compute)
+    precision = "float32" if compute.precision == "auto" else compute.precision
+    return recipe.model_copy(update={"compute": compute.filled_in(defaults_for(device, precision))})
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
+    """Waits until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -53,70 +52,71 @@ def wait_for(device: torch.device) -> None:
 
 
 def refuse_graphs_elsewhere(recipe: Recipe, device: torch.device) -> None:
-    """Raises `RecipeError` where CUDA graphs are asked for on a device that is not CUDA."""
+    """Raises `RecipeError` if CUDA graphs are requested on another device."""
     if recipe.compute.compile == "graphs" and device.type != "cuda":
         raise RecipeError(
-            f"compute.compile=graphs asks for CUDA graphs, and the device is {device}: give --device cuda, "
+            f"compute.compile=graphs needs CUDA graphs, but the device is {device}: give --device cuda, "
             "or compute.compile=true"
         )
 
 
 def uncompiled(recipe: Recipe) -> Recipe:
-    """The recipe for one who only samples, on whatever device: nothing of its passes is compiled."""
-    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"compile": False})})
+    """The recipe with compiling switched off, as for sampling and measuring."""
+    return with_compute(recipe, compile=False)
 
 
-def compute_context(recipe: Recipe, device: torch.device, say: Callable[[str], None]) -> ComputeContext:
-    """How the networks' passes are computed, for a recipe whose speed is decided."""
-    speed = recipe.compute
-    if device.type == "cpu" and speed.precision == "bfloat16" and not cpu_has_bfloat16():
-        say(
+def with_compute(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with changed `compute` settings."""
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update=changes)})
+
+
+def compute_context(recipe: Recipe, device: torch.device, log: Callable[[str], None]) -> ComputeContext:
+    """The compute context of a recipe without "auto" values."""
+    compute = recipe.compute
+    if device.type == "cpu" and compute.precision == "bfloat16" and not cpu_has_bfloat16():
+        log(
             "This CPU has no bfloat16: it is emulated, many times slower than float32. "
-            "compute.precision=auto takes the faster one."
+            "compute.precision=auto picks the faster one."
         )
-    return ComputeContext(PRECISIONS[speed.precision], LAYOUTS[speed.layout], speed.compile, say)
+    return ComputeContext(PRECISIONS[compute.precision], LAYOUTS[compute.layout], compute.compile, log)
 
 
-def place(networks: Networks, device: torch.device, speed: ComputeConfig) -> None:
-    """Moves the players to the device, in the layout, with the convolutions that were decided on."""
+def place(networks: Networks, device: torch.device, compute: ComputeConfig) -> None:
+    """Moves both networks to the device, with the configured layout and convolutions."""
     for network in networks.both():
-        place_network(network, device, speed)
+        place_network(network, device, compute)
 
 
-def place_network(network: nn.Module, device: torch.device, speed: ComputeConfig) -> None:
-    """The same with one network."""
-    network.to(device=device, memory_format=LAYOUTS[speed.layout])  # type: ignore[call-overload]
-    set_winograd(network, speed.convolutions == "winograd")
+def place_network(network: nn.Module, device: torch.device, compute: ComputeConfig) -> None:
+    network.to(device=device, memory_format=LAYOUTS[compute.layout])  # type: ignore[call-overload]
+    set_winograd(network, compute.convolutions == "winograd")
 
 
 def refuse_tf32() -> None:
-    """On CUDA float32 is float32, for the whole process.
+    """Switches TF32 off on CUDA for the whole process, so that float32 is float32.
 
-    Neither convolutions nor products round their factors to the 10 bits of TF32, as cuDNN's convolutions do
-    by default. Judging has switches of its own.
-
-    The older switches set both kinds of them to one state, whichever a program used before.
+    TF32 rounds factors to 10 bits, and cuDNN's convolutions use it by default. Evaluation has switches of
+    its own. These older switches set convolutions and matrix products to the same state.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch 2.9 would rather be told by the newer ones
+        warnings.simplefilter("ignore", UserWarning)  # torch 2.9 deprecates these switches
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def configure_process() -> None:
-    """Settings of the whole process: no TF32 on CUDA (`refuse_tf32`), and what a training on a CPU is faster
-    with, which changes no result but as is said here. To be called before any parallel work, since threads
-    take modes over from their starter.
+    """Sets up the whole process: no TF32 on CUDA (`refuse_tf32`), and faster training on a CPU.
 
-    - Vanishing gradients become denormal numbers, on which a CPU computes several times slower: they are 0.
-    - The memory of large maps and weights is kept for the next ones. By default the C library of Linux gives
-      every piece above 32 MiB back to the system at once, and fetching it anew, page by page, can take as
-      long as computing what it holds.
+    Call it before any parallel work, because threads inherit modes from the thread that starts them.
+
+    - Denormal numbers, with which a CPU computes several times slower, become 0.
+    - The memory of large maps and weights is reused. By default the C library of Linux returns every piece
+      above 32 MiB to the system, and getting it again, page by page, can take as long as the computation.
     """
     refuse_tf32()
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library, which knows no mallopt
+        with suppress(OSError, AttributeError):  # another C library, without mallopt
             library = ctypes.CDLL(None)
             library.mallopt(_M_MMAP_MAX, 0)
             library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,4 +1,4 @@
-"""How the images of a turn are shown to the discriminator: through every view, in one pass or in two."""
+"""Passes the images of a step through the techniques' input transforms and the discriminator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from kennel.techniques import ForwardOutput, Kind, Networks, StepContext, Techni
 
 @dataclass(frozen=True)
 class DiscriminatorInput:
-    """One side's `images`, what every view made of them (`seen`), and what the trained layers get of that."""
+    """`images` (real or fake), their transformed view (`seen`), and what the trained layers get of it."""
 
     images: Images
     seen: Images
     embedded: Embedded
 
     def detached(self) -> "DiscriminatorInput":
-        """The same values, from which no gradient goes back."""
+        """The same values without gradients."""
         if isinstance(self.embedded, torch.Tensor):
             embedded: Embedded = self.embedded.detach()
         else:
@@ -31,22 +31,21 @@ class DiscriminatorInput:
 
 
 class DiscriminatorForward:
-    """Shows images to the discriminator of `networks`, as the techniques want it.
+    """Runs the generator and the discriminator of `networks`, with the techniques' transforms.
 
-    Real and fake images go through it together, which is faster, unless a technique splits the batches or the
-    discriminator compares images. Where a gradient by the images of one side will be wanted they go apart, so
-    that it is computed through that side alone; only batch norm, which could tell the difference, keeps them
-    together.
+    Real and fake images pass through the discriminator together, which is faster, unless a technique splits
+    the batches or the discriminator compares images. If the gradient with respect to the real or the fake
+    images is needed, they pass separately, so that it is computed for those alone; with batch norm, which
+    would change the result, they stay together.
     """
 
-    def __init__(self, networks: Networks, techniques: Sequence[Technique], passes: ComputeContext) -> None:
-        """`passes` says how the discriminator's are computed."""
+    def __init__(self, networks: Networks, techniques: Sequence[Technique], compute: ComputeContext) -> None:
         self.networks = networks
         self.techniques = techniques
-        self.passes = passes
-        self._quick_look = passes.compiled(self._look)
-        self._quick_draw = passes.compiled(self._drawn)
-        self._quick_draw_of_styles = passes.compiled(self._drawn_of_styles)
+        self.compute = compute
+        self._compiled_discriminate = compute.compiled(self._discriminate)
+        self._compiled_generate = compute.compiled(self._generate)
+        self._compiled_synthesize = compute.compiled(self._synthesize)
         self._mixes_styles = any(
             type(one).transform_styles is not Technique.transform_styles for one in techniques
         )
@@ -56,21 +55,21 @@ class DiscriminatorForward:
         self.couples_images = any(isinstance(one, _BatchNorm) for one in networks.discriminator.modules())
 
     def generate(self, latents: Latents, labels: Labels | None, context: StepContext) -> Images:
-        """What the generator makes of the latents, their styles changed by the techniques that do so."""
+        """Generates images; techniques may change the styles of a style-based generator."""
         generator = self.networks.generator
-        with self.passes.autocast(context.device):
+        with self.compute.autocast(context.device):
             if not self._mixes_styles or not isinstance(generator, StyleGenerator):
-                images: Images = self._quick_draw(latents, labels)
+                images: Images = self._compiled_generate(latents, labels)
                 return images
 
-            def mapped(others: Latents) -> Styles:
+            def map_latents(others: Latents) -> Styles:
                 return generator.map_latents(others, labels)
 
-            styles = mapped(latents)
+            styles = map_latents(latents)
             for technique in self.techniques:
-                styles = technique.transform_styles(styles, mapped, context)
-            mixed: Images = self._quick_draw_of_styles(styles)
-            return mixed
+                styles = technique.transform_styles(styles, map_latents, context)
+            styled: Images = self._compiled_synthesize(styles)
+            return styled
 
     def forward(
         self,
@@ -81,83 +80,82 @@ class DiscriminatorForward:
         fake: Images | DiscriminatorInput,
         twice: bool = False,
     ) -> ForwardOutput:
-        """What the discriminator makes of both sides; without `real`, of the fakes alone.
+        """The discriminator's outputs for real and fake images, or for fakes alone if `real` is None.
 
-        `fake` are images, or what `show` made of them before. `twice` where the discriminator's gradients by
-        the images will be differentiated again.
+        `fake` are images, or the result of `prepare` for them. Set `twice` if the discriminator's gradients
+        with respect to the images are differentiated again.
         """
         generator, discriminator = self.networks.generator, self.networks.discriminator
 
-        def judge(images: Images) -> Logits:
-            with self.passes.autocast(context.device):
+        def discriminate(images: Images) -> Logits:
+            with self.compute.autocast(context.device):
                 logits: Logits = discriminator(images, labels)
                 return logits
 
-        def draw(styles: Styles) -> Images:
-            assert isinstance(generator, StyleGenerator)  # whoever has styles to draw has them from it
-            with self.passes.autocast(context.device):
+        def generate(styles: Styles) -> Images:
+            assert isinstance(generator, StyleGenerator)  # only such a generator has styles
+            with self.compute.autocast(context.device):
                 return generator.synthesize(styles)
 
-        shown: dict[Kind, DiscriminatorInput] = (
+        inputs: dict[Kind, DiscriminatorInput] = (
             {} if real is None else {"real": self.prepare(real, context, "real")}
         )
-        shown["fake"] = fake if isinstance(fake, DiscriminatorInput) else self.prepare(fake, context, "fake")
+        inputs["fake"] = fake if isinstance(fake, DiscriminatorInput) else self.prepare(fake, context, "fake")
         # A compiled pass has a first derivative only.
-        look = self._look if twice else self._quick_look
-        apart = self.splits_batches or (twice and not self.couples_images)
-        together = [[kind] for kind in shown] if apart else [list(shown)]
+        discriminator_pass = self._discriminate if twice else self._compiled_discriminate
+        separate = self.splits_batches or (twice and not self.couples_images)
+        batches = [[kind] for kind in inputs] if separate else [list(inputs)]
         found: dict[str, Any] = {}
-        for kinds in together:
-            embedded = _joined([shown[kind].embedded for kind in kinds])
-            both_labels = None if labels is None else torch.cat([labels] * len(kinds))
-            with self.passes.autocast(context.device):
-                features, logits = look(embedded, both_labels)
-            for kind, its_features, its_logits in zip(
-                kinds, features.chunk(len(kinds)), logits.chunk(len(kinds)), strict=True
+        for kinds in batches:
+            embedded = _concatenated([inputs[kind].embedded for kind in kinds])
+            batch_labels = None if labels is None else torch.cat([labels] * len(kinds))
+            with self.compute.autocast(context.device):
+                all_features, all_logits = discriminator_pass(embedded, batch_labels)
+            for kind, features, logits in zip(
+                kinds, all_features.chunk(len(kinds)), all_logits.chunk(len(kinds)), strict=True
             ):
-                found |= {f"{kind}_features": its_features, f"{kind}_logits": its_logits}
-                found |= {f"{kind}_seen": shown[kind].seen, f"{kind}_embedded": shown[kind].embedded}
-        found |= {"fake": shown["fake"].images, "real": real}
+                found |= {f"{kind}_features": features, f"{kind}_logits": logits}
+                found |= {f"{kind}_seen": inputs[kind].seen, f"{kind}_embedded": inputs[kind].embedded}
+        found |= {"fake": inputs["fake"].images, "real": real}
         return ForwardOutput(
-            self.networks, context, latents, labels, discriminate=judge, generate=draw, **found
+            self.networks, context, latents, labels, discriminate=discriminate, generate=generate, **found
         )
 
-    def reusable_fakes(self, drawn: Images, context: StepContext, whole: bool) -> Images | DiscriminatorInput:
-        """What a discriminator's turn keeps of the fakes for the generator's turn that follows.
+    def reusable_fakes(self, fakes: Images, context: StepContext, whole: bool) -> Images | DiscriminatorInput:
+        """What a discriminator step keeps of its fakes for the generator step that follows.
 
-        These are the images, for a view of its own. Where the discriminator begins with a fixed network, it
-        is the view and the network's maps too (if `whole`): what is costly is computed once for both turns.
+        These are the images, which the generator step transforms again. If the discriminator begins with a
+        fixed network and `whole` is set, they are that network's maps too, which are costly to compute.
         """
-        return self.prepare(drawn, context, "fake") if whole and self.networks.discriminator.embeds else drawn
+        return self.prepare(fakes, context, "fake") if whole and self.networks.discriminator.embeds else fakes
 
     def prepare(self, images: Images, context: StepContext, kind: Kind) -> DiscriminatorInput:
-        """The images through every view, and through the discriminator's fixed network where it has one."""
+        """Applies every input transform, and the discriminator's fixed network if it has one."""
         seen = images
         for technique in self.techniques:
             seen = technique.transform_inputs(seen, context, kind)
-        seen = self.passes.with_layout(seen)
-        with self.passes.autocast(context.device):
+        seen = self.compute.with_layout(seen)
+        with self.compute.autocast(context.device):
             return DiscriminatorInput(images, seen, self.networks.discriminator.embed(seen))
 
-    def _drawn(self, latents: Latents, labels: Labels | None) -> Images:
+    def _generate(self, latents: Latents, labels: Labels | None) -> Images:
         images: Images = self.networks.generator(latents, labels)
         return images
 
-    def _drawn_of_styles(self, styles: Styles) -> Images:
+    def _synthesize(self, styles: Styles) -> Images:
         generator = self.networks.generator
         assert isinstance(generator, StyleGenerator)
         return generator.synthesize(styles)
 
-    def _look(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
+    def _discriminate(self, embedded: Embedded, labels: Labels | None) -> tuple[Features, Logits]:
         discriminator = self.networks.discriminator
         features = discriminator.features_of(embedded, labels)
         return features, discriminator.logits(features, labels)
 
 
-def _joined(sides: Sequence[Embedded]) -> Embedded:
-    """Both sides in one batch."""
-    if len(sides) == 1:
-        return sides[0]
-    if isinstance(sides[0], torch.Tensor):
-        return torch.cat(sides)  # type: ignore[arg-type]
-    return tuple(torch.cat(maps) for maps in zip(*sides, strict=True))
+def _concatenated(parts: Sequence[Embedded]) -> Embedded:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], torch.Tensor):
+        return torch.cat(parts)  # type: ignore[arg-type]
+    return tuple(torch.cat(maps) for maps in zip(*parts, strict=True))

@@ -11,19 +11,19 @@ from kennel.techniques import StepContext
 
 
 def iterate(state: TrainState) -> None:
-    """Trains both networks for one iteration; `state.images_seen` grows by a batch a discriminator step."""
+    """Trains both networks for one iteration; each discriminator step adds a batch to `state.images_seen`."""
     plan, step = state.plan, state.step
     number = plan.steps.iteration_after(state.images_seen // plan.batch_size)
     discriminator_steps = plan.steps.discriminator_steps_in(number)
     real: Images | None = None
     labels: Labels | None = None
     reused: Latents | None = None
-    for left in reversed(range(discriminator_steps)):
+    for remaining in reversed(range(discriminator_steps)):
         context = _context(
             state, "discriminator", state.images_seen // plan.batch_size, float(plan.batch_size)
         )
         real, labels = _real(state, context)
-        latents, keep = _latents(state, context), plan.steps.reuse_fakes and left == 0
+        latents, keep = _latents(state, context), plan.steps.reuse_fakes and remaining == 0
         reused = latents if keep else None
         state.running_means.add(step.discriminator_step(real, latents, labels, context, keep))
         state.images_seen += plan.batch_size
@@ -43,7 +43,7 @@ def _context(
     context = StepContext(
         state.images_seen, plan.total_images, network, number, plan.seed, plan.device, images
     )
-    # Layers such as dropout draw from the global generator: it too depends on the step alone.
+    # Layers such as dropout draw from the global generator, which must depend on the step alone.
     seed_layers(context.key("layers", rank()), plan.device)
     return context
 

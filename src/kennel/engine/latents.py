@@ -1,4 +1,4 @@
-"""What the generator draws from while it trains."""
+"""Draws latents for training."""
 
 import torch
 
@@ -7,7 +7,8 @@ from kennel.shapes import Latents
 
 
 def draw_latents(latent: LatentConfig, count: int, random: torch.Generator) -> Latents:
-    """`count` draws from the prior on the generator's device: what training uses."""
+    """`count` draws from the prior, on the generator's device."""
+
     shape = (count, latent.dim)
     if latent.distribution == "uniform":
         return torch.rand(shape, generator=random, device=random.device) * 2 - 1

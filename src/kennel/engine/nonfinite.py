@@ -1,4 +1,4 @@
-"""No gradient that is not finite moves a weight: both players stand still on the device until it is seen."""
+"""Stops all weight updates on the device from the first value that is NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from kennel.shapes import Scalar
 
 @dataclass(frozen=True)
 class NonFiniteReport:
-    """What the first turn that was not finite left behind.
+    """The first step with a value that is NaN or infinite.
 
-    `player` is whose optimizer it was; `statistics` are the names of the losses and terms that were not
-    finite; `parameters` are the places, in the optimizer's order, of those whose gradient was not, out of
-    `examined` that had one.
+    `network` is the one that its optimizer updates. `statistics` are the names of the non-finite losses and
+    terms; `parameters` are the indices, in the optimizer's order, of the parameters with a non-finite
+    gradient, out of `examined` with a gradient.
     """
 
-    player: str
+    network: str
     statistics: tuple[str, ...]
     parameters: tuple[int, ...]
     examined: int
@@ -30,116 +30,116 @@ class NonFiniteReport:
 
 @dataclass
 class _Record:
-    """The values of the last turn of one shape, or of the first broken one: a tensor on the device."""
+    """The values of the last such step before the flag was set, or of the first non-finite one."""
 
-    player: str
+    network: str
     statistics: tuple[str, ...]
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     values: Tensor
 
 
 class NonFiniteGuard:
-    """Looks at every gradient before its optimizer's step, without a wait for the device.
+    """Checks every gradient before its optimizer's step, without synchronizing with the device.
 
     The first loss, term or gradient that is NaN or infinite sets a flag on the device. From then on no
-    optimizer moves a weight: the fused ones read the flag themselves (the `found_inf` of gradient scaling),
-    others are handed gradients of 0. So the weights are still those that made the first such turn when
-    somebody asks, however late that is. The records of each kind of turn stop at it too.
+    optimizer changes a weight: fused ones read the flag themselves (the `found_inf` of gradient scaling),
+    others get gradients of 0. The records stop there too. So the weights and the records still belong to the
+    first non-finite step when it is examined, however late.
     """
 
-    def __init__(self, optimisers: Mapping[str, ScheduledOptimizer]) -> None:
-        """`optimisers` under the names of whom they move."""
-        self._optimisers = tuple(scheduled.optimizer for scheduled in optimisers.values())
-        self._names = {id(one): name for one, name in zip(self._optimisers, optimisers, strict=True)}
+    def __init__(self, optimizers: Mapping[str, ScheduledOptimizer]) -> None:
+        """`optimizers` by the name of the network that each updates."""
+        self._optimizers = tuple(scheduled.optimizer for scheduled in optimizers.values())
+        self._names = {id(one): name for one, name in zip(self._optimizers, optimizers, strict=True)}
         self._flag: Tensor | None = None
         self._records: dict[tuple[object, ...], _Record] = {}
-        self._on_host: Tensor | None = None
+        self._host_flag: Tensor | None = None
         self._copied: torch.cuda.Event | None = None
 
     @torch.no_grad()
-    def examine(self, optimiser: Optimizer, statistics: Mapping[str, Tensor]) -> Scalar:
-        """The length of the gradient of all that `optimiser` moves; `statistics` are scalars of the turn."""
-        parameters = parameters_of(optimiser)
-        places = tuple(place for place, one in enumerate(parameters) if one.grad is not None)
+    def examine(self, optimizer: Optimizer, statistics: Mapping[str, Tensor]) -> Scalar:
+        """Returns the gradient norm of all parameters of `optimizer`; `statistics` are the step's scalars."""
+        parameters = parameters_of(optimizer)
+        indices = tuple(index for index, one in enumerate(parameters) if one.grad is not None)
         gradients = [one.grad for one in parameters if one.grad is not None]
-        lengths = torch.stack(torch._foreach_norm(gradients))
+        norms = torch.stack(torch._foreach_norm(gradients))
         scalars = torch.stack([one.detach().float() for one in statistics.values()])
-        values = torch.cat([scalars, lengths.float()])
+        values = torch.cat([scalars, norms.float()])
         flag = self._flag_on(values.device)
-        player = self._names[id(optimiser)]
-        key = (player, places, *statistics)
+        network = self._names[id(optimizer)]
+        key = (network, indices, *statistics)
         record = self._records.get(key)
         if record is None:
-            record = _Record(player, tuple(statistics), places, torch.zeros_like(values))
+            record = _Record(network, tuple(statistics), indices, torch.zeros_like(values))
             self._records[key] = record
         record.values.copy_(torch.where(flag > 0, record.values, values))
-        # Of several ranks all must come to the same: their gradients are one average, their losses are not.
-        decisive = values if world_size() == 1 else lengths
+        # All ranks must decide alike: they share the averaged gradients, but each has its own losses.
+        decisive = values if world_size() == 1 else norms
         flag.copy_(torch.maximum(flag, torch.isfinite(decisive.sum()).logical_not_()))
-        if not _reads_the_flag(optimiser):
+        if not _reads_flag(optimizer):
             for gradient in gradients:
                 gradient.masked_fill_(flag > 0, 0.0)
-        norm: Scalar = torch.linalg.vector_norm(lengths)
+        norm: Scalar = torch.linalg.vector_norm(norms)
         return norm
 
     def _flag_on(self, device: torch.device) -> Tensor:
         if self._flag is None:
             self._flag = torch.zeros((), dtype=torch.float32, device=device)
-            for optimiser in self._optimisers:
-                if _reads_the_flag(optimiser):
-                    optimiser.found_inf = self._flag  # type: ignore[attr-defined]
+            for optimizer in self._optimizers:
+                if _reads_flag(optimizer):
+                    optimizer.found_inf = self._flag  # type: ignore[attr-defined]
         return self._flag
 
-    def has_noticed(self) -> bool:
-        """Whether a broken turn is known of, without any wait: on CUDA some rounds late, on the CPU at once.
+    def triggered_async(self) -> bool:
+        """Whether the flag is known to be set, without waiting: on CUDA some iterations late, on the CPU now.
 
-        Where a copy to the host cannot be waited for piecemeal (MPS), nothing is noticed before `has_broken`.
+        On MPS, which has no asynchronous copy to wait for, it is False; use `triggered`.
         """
         if self._flag is None or self._flag.device.type == "cpu":
-            return self.has_broken()
+            return self.triggered()
         if self._flag.device.type != "cuda":
             return False
-        if self._on_host is None:
-            self._on_host = torch.zeros((), pin_memory=True)
+        if self._host_flag is None:
+            self._host_flag = torch.zeros((), pin_memory=True)
         if self._copied is not None and not self._copied.query():  # type: ignore[no-untyped-call]
             return False
-        noticed = self._copied is not None and bool(self._on_host)
-        self._on_host.copy_(self._flag, non_blocking=True)
+        triggered = self._copied is not None and bool(self._host_flag)
+        self._host_flag.copy_(self._flag, non_blocking=True)
         self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        # Not simply the current stream: that is the current device's, which need not be the flag's.
+        # The flag's device need not be the current one, so not simply the current stream.
         self._copied.record(torch.cuda.current_stream(self._flag.device))
-        return noticed
+        return triggered
 
-    def has_broken(self) -> bool:
-        """Whether a turn has been broken. Waits for the device."""
+    def triggered(self) -> bool:
+        """Whether a step was non-finite. Waits for the device."""
         return self._flag is not None and bool(self._flag > 0)
 
-    def broken(self) -> NonFiniteReport | None:
-        """What the first broken turn left behind, or None. Waits for the device."""
+    def report(self) -> NonFiniteReport | None:
+        """The first non-finite step, or None. Waits for the device."""
         for record in self._records.values():
             values = record.values.tolist()
-            bad = [place for place, value in enumerate(values) if not math.isfinite(value)]
+            bad = [index for index, value in enumerate(values) if not math.isfinite(value)]
             if bad or not math.isfinite(float(record.values.sum())):
                 count = len(record.statistics)
                 return NonFiniteReport(
-                    record.player,
-                    tuple(record.statistics[place] for place in bad if place < count),
-                    tuple(record.places[place - count] for place in bad if place >= count),
-                    len(record.places),
+                    record.network,
+                    tuple(record.statistics[index] for index in bad if index < count),
+                    tuple(record.indices[index - count] for index in bad if index >= count),
+                    len(record.indices),
                 )
         return None
 
     def reset(self) -> None:
-        """Lets the weights move again, after they were restored."""
+        """Allows updates again, after the weights were restored."""
         self._records.clear()
-        # A copy that is still under way keeps its own memory: nobody may take it for one of the new flag.
-        self._copied = self._on_host = None
+        # A copy that is still running keeps its own memory and must not be read as the new flag.
+        self._copied = self._host_flag = None
         if self._flag is not None:
             self._flag.zero_()
 
 
-def _reads_the_flag(optimiser: Optimizer) -> bool:
-    """Whether its step reads `found_inf`: the fused kernels do."""
-    return getattr(optimiser, "_step_supports_amp_scaling", False) and bool(
-        optimiser.param_groups[0].get("fused")
+def _reads_flag(optimizer: Optimizer) -> bool:
+    """Whether the optimizer's step reads `found_inf`, as fused kernels do."""
+    return getattr(optimizer, "_step_supports_amp_scaling", False) and bool(
+        optimizer.param_groups[0].get("fused")
     )

@@ -1,4 +1,4 @@
-"""Floating-point operations and live bytes, counted as the dispatcher sees them: exact, on any device."""
+"""Counts floating-point operations and live bytes in the dispatcher: exact, on any device."""
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -13,67 +13,66 @@ from torch.utils.flop_counter import flop_registry
 
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every operation: `flops` so far, and of the tensors that live `now` in bytes the `most`.
+    """Counts `flops` so far, the bytes of live tensors `now`, and the `peak` of those.
 
-    Operations are those of products and convolutions, 2 for a multiplication with its addition; what goes
-    element by element, such as an optimizer, is left out. Tensors that share memory count once. What a kernel
-    takes for itself while it runs is not seen. (torch's `FlopCounterMode` follows modules too, and fails
-    where a penalty differentiates by a module's input.)
+    Counts matrix products and convolutions, 2 operations per multiplication and addition; element-wise
+    operations, such as an optimizer's, are left out. Tensors that share memory count once. Memory that a
+    kernel allocates internally is not seen. (torch's `FlopCounterMode` also hooks modules, and fails if a
+    penalty differentiates with respect to a module's input.)
     """
 
     def __init__(
         self, living: Iterable[Tensor] = (), check: Callable[[int], None] = lambda now: None
     ) -> None:
-        """`living` are tensors that are there before; `check` is given `now` after every operation."""
+        """`living` are tensors that exist already; `check(now)` is called after every operation."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._held: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._storages: dict[int, tuple[int, weakref.ref[Any]]] = {}
         self._check = check
-        self.flops = self.now = self.most = 0
+        self.flops = self.now = self.peak = 0
         for tensor in living:
-            self._note(tensor)
+            self._add(tensor)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Does the operation and notes what it took and made."""
         kwargs = kwargs or {}
         known = func._overloadpacket in flop_registry
         if not known:
             with self:
-                made = func.decompose(*args, **kwargs)
-            if made is not NotImplemented:
-                return made
-        made = func(*args, **kwargs)
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
         if func._overloadpacket is torch.ops.aten.convolution_backward:
             grad_out, x, weight = (one.shape for one in args[:3])
             self.flops += _convolution_backward_flops(grad_out, x, weight, args[7], args[10])
         elif known:
-            self.flops += int(flop_registry[func._overloadpacket](*args, **kwargs, out_val=made))
-        for one in tree_leaves(made):
+            self.flops += int(flop_registry[func._overloadpacket](*args, **kwargs, out_val=result))
+        for one in tree_leaves(result):
             if isinstance(one, Tensor):
-                self._note(one)
+                self._add(one)
         self._check(self.now)
-        return made
+        return result
 
-    def _note(self, tensor: Tensor) -> None:
+    def _add(self, tensor: Tensor) -> None:
         if tensor.layout != torch.strided:
             return
         storage = tensor.untyped_storage()
         key = storage._cdata
-        if key not in self._held:
+        if key not in self._storages:
             size = storage.nbytes()
-            self._held[key] = (size, weakref.ref(storage, lambda _: self._forget(key)))
+            self._storages[key] = (size, weakref.ref(storage, lambda _: self._remove(key)))
             self.now += size
-            self.most = max(self.most, self.now)
+            self.peak = max(self.peak, self.now)
 
-    def _forget(self, key: int) -> None:
-        self.now -= self._held.pop(key)[0]
+    def _remove(self, key: int) -> None:
+        self.now -= self._storages.pop(key)[0]
 
 
 def _convolution_backward_flops(
-    grad_out: Sequence[int], x: Sequence[int], weight: Sequence[int], transposed: bool, wanted: Sequence[bool]
+    grad_out: Sequence[int], x: Sequence[int], weight: Sequence[int], transposed: bool, needed: Sequence[bool]
 ) -> int:
-    """Each of the two gradients takes as many products as the convolution itself; all by their shapes.
+    """Each of the two gradients takes as many products as the convolution itself.
 
-    torch's own formula counts the weight's gradient of a convolution in groups as often as it has groups.
+    torch's own formula counts the weight gradient of a grouped convolution once per group.
     """
-    places = prod((x if transposed else grad_out)[2:])
-    return 2 * x[0] * places * prod(weight) * (int(wanted[0]) + int(wanted[1]))
+    positions = prod((x if transposed else grad_out)[2:])
+    return 2 * x[0] * positions * prod(weight) * (int(needed[0]) + int(needed[1]))

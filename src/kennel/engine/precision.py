@@ -1,4 +1,4 @@
-"""Which precision is faster here: what decides `compute.precision=auto`, measured once and remembered."""
+"""Measures which precision is faster on this device, for `compute.precision=auto`, and caches the result."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,13 @@ from kennel.config.recipe import Recipe, ValidationConfig
 from kennel.config.steps import Budget
 from kennel.distributed import single_process, world_size
 from kennel.engine.builder import build_step, network_spec
-from kennel.engine.compute_defaults import PRECISIONS, uncompiled, wait_for, with_compute_defaults
+from kennel.engine.compute_defaults import (
+    PRECISIONS,
+    uncompiled,
+    wait_for,
+    with_compute,
+    with_compute_defaults,
+)
 from kennel.engine.iteration import iterate
 from kennel.engine.latents import draw_latents
 from kennel.engine.state import TrainPlan, TrainState
@@ -31,56 +38,54 @@ from kennel.storage.cache import cache_folder
 
 Precision = Literal["float32", "bfloat16"]
 BOUND = 12.0
-"""Seconds of measuring, about."""
+"""Approximate seconds that the measurement may take."""
 LONG = 1.0
-"""Seconds of an iteration that is timed: of a slower recipe a part of the batch is played."""
+"""Longest timed iteration in seconds; a slower recipe is timed with a part of its batch."""
 PAIRS = 7
-"""An iteration of each precision in turn, so many times: what slows the machine slows both."""
+"""Pairs of one iteration in each precision; alternating, so that other load slows both."""
 FASTER = 1.1
-"""The median of the pairs' ratios from which on bfloat16 is not within the noise."""
+"""bfloat16 is chosen from this median ratio on; less could be noise."""
 FASTER_ONCE = 1.25
-"""The same of fewer than three pairs."""
+"""The same for fewer than three pairs."""
 FEWEST_ITERATIONS = 200
-"""A run of fewer is over soon: nothing is measured for it."""
+"""Shorter runs are not measured."""
 WORTH = 8
-"""Nor for one that takes less than this many times `BOUND`, as its first iteration shows."""
+"""Nor are runs that take less than this many times `BOUND`, judged by their first iteration."""
 LONGEST_FILE = 10_000
 
 Timer = Callable[[Precision, int, float | None], float]
-"""Seconds of one iteration in a precision, of so many images a batch. Where a time of the clock is given,
-`LateError` is raised there: a warm-up, which may be slower than what is timed."""
+"""`timer(precision, batch, deadline)`: seconds of one iteration. With a deadline (a time of the clock), as in
+a slow warm-up, it raises `LateError` when the deadline passes."""
 
 
 class LateError(Exception):
-    """The bound was reached in the middle of an iteration."""
+    """The deadline passed during an iteration."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The precision to take, and how many times as fast as float32 bfloat16 is."""
+    """The chosen precision, and how many times faster bfloat16 is than float32."""
 
     precision: Precision
     ratio: float
 
-    def words(self) -> str:
-        """What the user is told."""
+    def message(self) -> str:
         return f"Precision: {self.precision} (bfloat16 is {self.ratio:.2f} times as fast as float32 here)."
 
 
 def precision_for(
     recipe: Recipe,
     plan: TrainPlan,
-    say: Callable[[str], None] = lambda sentence: None,
+    log: Callable[[str], None] = lambda sentence: None,
     bound: float = BOUND,
     timer: Callable[[Recipe, TrainPlan], Timer] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Precision:
-    """The precision for a resolved recipe that leaves it open, on the plan's device.
+    """The faster precision for a resolved recipe on the plan's device.
 
-    float32 where the device has no bfloat16, where the run is too short to gain by knowing, where `bound`
-    seconds do not suffice to measure, and where the two are within the noise. What was measured is kept in
-    the cache, by processor, version of torch, number of threads and recipe. Of several ranks one asks, and
-    tells the others.
+    It is float32 if the device has no bfloat16, the run is too short to benefit, `bound` seconds are too few
+    to measure, or the difference is within the noise. The result is cached by processor, torch version,
+    threads and recipe. With several ranks, call it on one and broadcast the result.
     """
     device, iterations = plan.device, plan.total_images // (plan.batch_size * plan.steps.discriminator)
     if iterations < FEWEST_ITERATIONS or not _has_bfloat16(device):
@@ -90,27 +95,25 @@ def precision_for(
         batch_size=max(2, plan.batch_size // world_size()),
         steps=plan.steps.model_copy(update={"extra_d_steps": None}),
     )
-    file, key = remembered_in(recipe, own)
-    found = recall(file, key)
+    file, key = cache_entry(recipe, own)
+    found = read_cached(file, key)
     if found is None:
-        with (
-            single_process(),
-            suppress(RuntimeError, LateError),
-        ):  # no kernel for it, no memory: the run will tell
+        # On an error, such as a missing kernel or too little memory, training itself reports it.
+        with single_process(), suppress(RuntimeError, LateError):
             deadline = clock() + bound
             found = measure((timer or Iterations)(recipe, own), own.batch_size, iterations, clock, deadline)
         if found is None:
             return "float32"
-        with suppress(OSError):  # a cache that cannot be written costs the next run its measuring
+        with suppress(OSError):  # without a writable cache the next run measures again
             write_text(file, json.dumps({"key": key, **asdict(found)}, indent=2) + "\n")
-    say(found.words())
+    log(found.message())
     return found.precision
 
 
 def measure(
     timer: Timer, batch: int, iterations: int, clock: Callable[[], float], deadline: float
 ) -> Measured | None:
-    """Times both in pairs until the deadline; None where that is too near, or the run too short for it."""
+    """Times both in pairs until the deadline; None if there is too little time, or the run is too short."""
     part = max(2, batch // 16)
     times: dict[Precision, list[float]] = {"float32": [], "bfloat16": []}
     for name in times:
@@ -125,30 +128,27 @@ def measure(
         timer(name, part, deadline)
     pair = 2 * seconds
     while len(times["float32"]) < PAIRS and clock() + pair < deadline:
-        began = clock()
+        start = clock()
         for name, found in times.items():
             found.append(timer(name, part, None))
-        pair = clock() - began
+        pair = clock() - start
     if not times["float32"]:
         return None
-    ratios = [plain / half for plain, half in zip(times["float32"], times["bfloat16"], strict=True)]
-    wanted = FASTER if len(ratios) > 2 else FASTER_ONCE
+    ratios = [full / half for full, half in zip(times["float32"], times["bfloat16"], strict=True)]
+    threshold = FASTER if len(ratios) > 2 else FASTER_ONCE
     wins = sum(ratio > 1 for ratio in ratios)
     ratio = statistics.median(ratios)
-    faster = ratio >= wanted and wins >= 0.75 * len(ratios)
+    faster = ratio >= threshold and wins >= 0.75 * len(ratios)
     return Measured("bfloat16" if faster else "float32", ratio)
 
 
 class Iterations:
-    """Real iterations of a recipe's own networks, losses and techniques, on random pixels."""
+    """Real iterations of the recipe's networks, losses and techniques, on random pixels."""
 
     def __init__(self, recipe: Recipe, plan: TrainPlan) -> None:
-        """The networks are built; they are thrown away after the measuring."""
         device = plan.device
-        plain = recipe.model_copy(
-            update={"compute": recipe.compute.model_copy(update={"precision": "float32"})}
-        )
-        self._step = build_step(uncompiled(with_compute_defaults(plain, device)), device)
+        float32 = with_compute_defaults(with_compute(recipe, precision="float32"), device)
+        self._step = build_step(uncompiled(float32), device)
         self._recipe, self._plan = recipe, plan
         size, channels = recipe.image.size or 1, recipe.image.channels or 1
         random = torch.Generator().manual_seed(0)
@@ -157,30 +157,27 @@ class Iterations:
         self._labels: Labels | None = None
         if labels := network_spec(recipe).num_labels:
             self._labels = torch.randint(0, labels, (plan.batch_size,), generator=random).to(device)
-        self._played: dict[str, int] = {}
+        self._done: dict[str, int] = {}
 
     def __call__(self, precision: Precision, batch: int, deadline: float | None) -> float:
-        """See `Timer`. Both precisions play the same iterations, in which the same lazy terms are due."""
+        """See `Timer`. Both precisions run the same iterations, in which the same lazy terms are due."""
         self._step.compute.precision = PRECISIONS[precision]
         plan = replace(self._plan, batch_size=batch)
-        stream = _Rows(self._pixels[:batch], None if self._labels is None else self._labels[:batch])
-        latent = self._recipe.latent
-        state = TrainState(
-            self._step, plan, stream, lambda count, random: draw_latents(latent, count, random)
-        )
-        played = self._played.get(precision, 0)
-        self._played[precision] = played + 1
-        state.images_seen = played * batch * plan.steps.discriminator
+        batches = _FixedBatch(self._pixels[:batch], None if self._labels is None else self._labels[:batch])
+        state = TrainState(self._step, plan, batches, partial(draw_latents, self._recipe.latent))
+        done = self._done.get(precision, 0)
+        self._done[precision] = done + 1
+        state.images_seen = done * batch * plan.steps.discriminator
         wait_for(plan.device)
-        began = time.perf_counter()
-        with nullcontext() if deadline is None else _Until(deadline):
+        start = time.perf_counter()
+        with nullcontext() if deadline is None else _Deadline(deadline):
             iterate(state)
         wait_for(plan.device)
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
 
-class _Until(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Ends what is computed inside with `LateError` at the first operation after the deadline."""
+class _Deadline(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises `LateError` at the first operation in the block after the deadline."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -193,8 +190,8 @@ class _Until(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The same batch again and again."""
+class _FixedBatch:
+    """The same batch at every call."""
 
     pixels: Pixels
     labels: Labels | None
@@ -203,8 +200,8 @@ class _Rows:
         return self.pixels, self.labels
 
 
-def remembered_in(recipe: Recipe, plan: TrainPlan) -> tuple[Path, dict[str, str | int]]:
-    """(the file of the cache, what it is true of): only of what has an influence on speed."""
+def cache_entry(recipe: Recipe, plan: TrainPlan) -> tuple[Path, dict[str, str | int]]:
+    """(cache file, key): the key has only what affects the speed."""
     neutral = recipe.model_copy(
         update={
             "name": "",
@@ -216,20 +213,20 @@ def remembered_in(recipe: Recipe, plan: TrainPlan) -> tuple[Path, dict[str, str 
             "alarms": AlarmsConfig(),
         }
     )
-    speed = hashlib.blake2b(recipe.compute.model_dump_json().encode(), digest_size=4).hexdigest()
+    compute = hashlib.blake2b(recipe.compute.model_dump_json().encode(), digest_size=4).hexdigest()
     key: dict[str, str | int] = {
         "processor": processor(plan.device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "batch": plan.batch_size,
-        "recipe": f"{neutral.fingerprint()}-{speed}",
+        "recipe": f"{neutral.fingerprint()}-{compute}",
     }
     name = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     return cache_folder() / "precision" / f"{name}.json", key
 
 
-def recall(file: Path, key: dict[str, str | int]) -> Measured | None:
-    """What the cache has for `key`; None where that is missing, damaged, or of something else."""
+def read_cached(file: Path, key: dict[str, str | int]) -> Measured | None:
+    """The cached result for `key`; None if it is missing, damaged or for another key."""
     try:
         if file.is_symlink() or not file.is_file() or file.stat().st_size > LONGEST_FILE:
             return None
@@ -245,7 +242,6 @@ def recall(file: Path, key: dict[str, str | int]) -> Measured | None:
 
 
 def processor(device: torch.device) -> str:
-    """The model's name of a GPU or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with suppress(OSError, UnicodeDecodeError):
@@ -257,7 +253,8 @@ def processor(device: torch.device) -> str:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Where it is not emulated altogether; whether it pays is measured."""
+    """Whether bfloat16 is not emulated; whether it is faster is measured."""
+
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return device.type == "cpu" and cpu_has_bfloat16()

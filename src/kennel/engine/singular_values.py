@@ -1,4 +1,4 @@
-"""The first three singular values of every weight matrix, tick by tick (Brock et al. 2019, section 4)."""
+"""The first three singular values of every weight matrix at each tick (Brock et al. 2019, section 4)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,27 +11,27 @@ from kennel.techniques._power_iteration import WARM_UP, leading_singular_values,
 from kennel.techniques._weight_matrices import LAYERS, as_matrix, output_axis, weight_matrices
 
 VALUES = 3
-"""How many are told of each matrix."""
+"""Singular values reported per matrix."""
 BLOCK = 8
-"""How many are followed: the error of the first three falls with the ratio of the last to them, to the power
-of twice the iterations, so that companions in the block are cheaper than iterations."""
+"""Singular vectors iterated per matrix. The error of the first three falls with the ratio of the last value
+to them, to the power of twice the iterations, so a larger block is cheaper than more iterations."""
 
 TINY = torch.finfo(torch.float32).tiny
 
 USED = "/used"
-"""Ends the name of a reparametrized layer where the weight is meant that its forward pass uses."""
+"""Suffix of a reparametrized layer's name for the weight that its forward pass uses."""
 
 Spectrum = dict[str, list[float]]
-"""Singular values, largest first, of each layer by its name, and by name and `USED` of what it uses."""
+"""Singular values of each layer, largest first; a reparametrized layer also has the key name + `USED`."""
 
 
 @torch.no_grad()
 def followed_matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Each layer's weight, flattened to (outputs, all the rest), by the layer's name.
+    """Yields each layer's name and its weight, flattened to (outputs, rest).
 
-    It is the parameter that the optimizer moves. Of a reparametrized layer that is the original weight: after
-    spectral normalization the first singular value is about 1 whatever the parameter does. What such a
-    layer uses follows under its name and `USED`; what a parametrization remembers is not moved by the look.
+    The weight is the parameter that the optimizer updates. For a reparametrized layer that is the original
+    weight, since spectral normalization keeps the first singular value of the used weight near 1; the used
+    weight follows under the name + `USED`. Buffers of the parametrization do not change.
     """
     for name, one in weight_matrices(network, embeddings=True).items():
         layer, reparametrized, _ = name.rpartition(".parametrizations.")
@@ -43,26 +43,26 @@ def followed_matrices(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def layer_in_words(layer: str) -> str:
-    """A spectrum's key as sentences name it: "layer first", or that of what the layer uses."""
+    """A spectrum's key in words: "layer first", or the same layer after its parametrization."""
     name = layer.removesuffix(USED)
     return f"layer {name}" if name == layer else f"layer {name} as it is used, after its parametrization,"
 
 
 def _used_matrix(layer: nn.Module) -> Tensor:
     assert isinstance(layer, LAYERS)
-    with _evaluated(layer):
+    with _parametrization_in_eval(layer):
         weight = layer.weight.detach()
     return as_matrix(weight, output_axis(layer))
 
 
 @contextmanager
-def _evaluated(layer: nn.Module) -> Iterator[None]:
-    parametrisations = getattr(layer, "parametrizations", None)
-    if not isinstance(parametrisations, nn.Module):
+def _parametrization_in_eval(layer: nn.Module) -> Iterator[None]:
+    parametrizations = getattr(layer, "parametrizations", None)
+    if not isinstance(parametrizations, nn.Module):
         yield
         return
-    before = {module: module.training for module in parametrisations.modules()}
-    parametrisations.eval()
+    before = {module: module.training for module in parametrizations.modules()}
+    parametrizations.eval()
     try:
         yield
     finally:
@@ -71,56 +71,54 @@ def _evaluated(layer: nn.Module) -> Iterator[None]:
 
 
 class Spectra:
-    """Follows the first three singular values of every weight matrix of some networks.
+    """Tracks the first three singular values of every weight matrix of some networks.
 
-    Block power iteration (`techniques.spectrum`) on a block of 8, warm-started with the left vectors of the
-    tick before. The estimates never exceed the true values, but for rounding.
+    Block power iteration (`techniques._power_iteration`) on a block of 8, warm-started with the left vectors
+    of the previous tick. Estimates never exceed the true values, except by rounding.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], seed: int, iterations: int = 2) -> None:
-        """`networks` by the name of their player; `seed` decides where the first look starts."""
+        """`networks` by name; `seed` sets the start of the first measurement."""
         self._networks = dict(networks)
         self._seed = seed
         self._iterations = iterations
         self._left: dict[str, Tensor] = {}
 
     def measure(self) -> dict[str, Spectrum]:
-        """The values of each network's layers as they are now. Waits for the device once.
-
-        Those of a matrix that is not finite are not finite.
-        """
+        """Singular values by network and layer, not finite for a non-finite matrix. Waits for the device."""
         found: dict[str, dict[str, Tensor]] = {}
-        for player, network in self._networks.items():
-            found[player] = {
-                name: self._leading(f"{player}.{name}", matrix) for name, matrix in followed_matrices(network)
+        for network_name, network in self._networks.items():
+            found[network_name] = {
+                layer: self._leading(f"{network_name}.{layer}", matrix)
+                for layer, matrix in followed_matrices(network)
             }
         flat = [values for spectrum in found.values() for values in spectrum.values()]
         numbers = iter(torch.cat(flat).tolist() if flat else [])
         return {
-            player: {name: [next(numbers) for _ in values] for name, values in spectrum.items()}
-            for player, spectrum in found.items()
+            name: {layer: [next(numbers) for _ in values] for layer, values in spectrum.items()}
+            for name, spectrum in found.items()
         }
 
     def _leading(self, name: str, matrix: Tensor) -> Tensor:
-        if matrix.device.type == "mps":  # it has no QR
+        if matrix.device.type == "mps":  # no QR there
             matrix = matrix.cpu()
         start, iterations = self._left.get(name), self._iterations
         if start is None:
             random = rng.generator(self._seed, f"spectrum of {name}")
             start, iterations = random_start(len(matrix), min(BLOCK, *matrix.shape), random), WARM_UP
-        # In units of the largest weight, so that no product overflows; what is not finite is left out of the
-        # iteration and comes back through the unit.
-        unit = torch.linalg.vector_norm(matrix, ord=torch.inf)
-        scaled = torch.nan_to_num(matrix / unit.clamp_min(TINY), nan=0.0, posinf=0.0, neginf=0.0)
+        # Divide by the largest weight so that no product overflows. Non-finite weights count as 0 in the
+        # iteration; the scale makes the result non-finite again.
+        scale = torch.linalg.vector_norm(matrix, ord=torch.inf)
+        scaled = torch.nan_to_num(matrix / scale.clamp_min(TINY), nan=0.0, posinf=0.0, neginf=0.0)
         leading = leading_singular_values(scaled, start.to(matrix), iterations)
         self._left[name] = leading.left
-        values: Tensor = leading.values[:VALUES] * unit
+        values: Tensor = leading.values[:VALUES] * scale
         return values
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The left singular vectors (outputs, 8) of each matrix, where the next tick starts from."""
+        """The left singular vectors (outputs, 8) of each matrix, from which the next tick starts."""
         return dict(self._left)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes the vectors back; without any, the next look is a first one."""
+        """Restores the vectors; without any, the next measurement starts like the first."""
         self._left = {name: left.clone() for name, left in state.items()}

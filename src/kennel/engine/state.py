@@ -1,4 +1,4 @@
-"""What a run shares with its callbacks: what is trained, the plan, and where the run is."""
+"""The state that a run shares with its callbacks: the training step, the plan and the progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from kennel.shapes import Images, Labels, Latents, Pixels
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """How long a run is and how it is divided, in images shown to the discriminator, over all ranks."""
+    """A run's length and its division into ticks, in images shown to the discriminator over all ranks."""
 
     batch_size: int
     steps: StepsConfig
@@ -27,13 +27,10 @@ class TrainPlan:
 
 @runtime_checkable
 class Batches(Protocol):
-    """Where real images come from: a `BatchLoader`, or anything that gives a batch by how many were shown.
-
-    With several ranks each gets its own rows of the batch.
-    """
+    """A source of real images, such as a `BatchLoader`. With several ranks, each gets its own rows."""
 
     def at(self, images_seen: int) -> tuple[Pixels | Images, Labels | None]:
-        """The batch after `images_seen` images, on the device, and its labels where there are some."""
+        """The batch after `images_seen` images, on the device, with its labels if there are any."""
 
 
 DrawLatents = Callable[[int, torch.Generator], Latents]
@@ -42,13 +39,12 @@ DrawLatents = Callable[[int, torch.Generator], Latents]
 
 @dataclass
 class TrainState:
-    """A run while it trains. Callbacks read it, and change what is theirs.
+    """The state of a run in training, for the callbacks.
 
-    `images_seen` counts images shown to the discriminator, `seconds` the time of training over all sessions.
-    `tick_due`: the iterations of a tick are done, and its callbacks have not all run. `best` is how the
-    deciding metric stands, `is_best` whether this tick improved it, and `best_before` how it stood before a
-    tick whose checkpoint is not written yet. `checkpointed_tick` are the images seen at the newest checkpoint
-    that was written at a tick, -1 for none. `rollbacks` counts how often the run was taken back.
+    `images_seen` counts images shown to the discriminator, `seconds` the training time over all processes.
+    `tick_due`: a tick's iterations are done, but not all of its callbacks. `best` tracks the deciding metric,
+    `is_best` says whether this tick improved it, and `best_before` is `best` before a tick whose checkpoint
+    is not written yet. `checkpointed_tick` is `images_seen` at the newest checkpoint of a tick, -1 for none.
     """
 
     step: GANStep
@@ -67,7 +63,7 @@ class TrainState:
     finished: bool = False
 
     def __post_init__(self) -> None:
-        """Keeps the optimizers as the recipe has them, from which a rollback derives others."""
+        """Keeps the optimizers with the recipe's learning rates, to scale them after a rollback."""
         step = self.step
         self._optimizers = (
             step.discriminator_optimizer,
@@ -76,7 +72,7 @@ class TrainState:
         )
 
     def scale_learning_rates(self, factor: float) -> None:
-        """From here on learning rates are `factor` times those of the recipe."""
+        """Sets learning rates to `factor` times those of the recipe."""
         discriminator, generator, auxiliary = self._optimizers
         self.step.discriminator_optimizer = discriminator.scaled(factor)
         self.step.generator_optimizer = generator.scaled(factor)
@@ -84,10 +80,9 @@ class TrainState:
 
     @property
     def tick(self) -> int:
-        """The number of the tick that the run is in, from 0."""
+        """The number of the current tick, from 0."""
         return self.images_seen // self.plan.tick_images
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget is spent."""
         return self.images_seen >= self.plan.total_images

@@ -1,6 +1,6 @@
-"""One discriminator step and one generator step, and the only `backward()` of kennel.
+"""One discriminator step and one generator step, with the only training `backward()` of kennel.
 
-Techniques enter through their methods and are never asked for by name.
+Techniques take part through their methods; no technique is treated by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,11 +27,11 @@ from kennel.techniques import (
 )
 
 Statistics = dict[str, Tensor]
-"""Detached scalars on the device, named as the log names them; no step waits for their values."""
+"""Detached scalars on the device by log key; no step waits for their values."""
 
 
 class GANStep:
-    """The two steps, for a pair of networks, a loss and a list of techniques."""
+    """The two training steps of a pair of networks with a loss and techniques."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class GANStep:
         auxiliary_optimizers: Mapping[str, ScheduledOptimizer] | None = None,
         compute: ComputeContext | None = None,
     ) -> None:
-        """`compute` says how the networks are computed; losses and weights are float32 in any case."""
+        """`compute` sets how the networks are computed; losses and weights are always float32."""
         self.networks = networks
         self.loss = loss
         self.named_techniques = techniques
         self.techniques = tuple(techniques.values())
         self.terms = {name: one for name, one in techniques.items() if isinstance(one, LossTerm)}
         self.auxiliary_networks = {
-            k: one for k, one in techniques.items() if isinstance(one, AuxiliaryNetwork)
+            name: one for name, one in techniques.items() if isinstance(one, AuxiliaryNetwork)
         }
         self.discriminator_optimizer = discriminator_optimizer
         self.generator_optimizer = generator_optimizer
@@ -59,7 +59,7 @@ class GANStep:
         self.nonfinite_guard = NonFiniteGuard(both | dict(self.auxiliary_optimizers))
         self.compute = compute or ComputeContext()
         self.forward = DiscriminatorForward(networks, self.techniques, self.compute)
-        self._kept: Images | DiscriminatorInput | None = None
+        self._reused_fakes: Images | DiscriminatorInput | None = None
         need_real = [one.generator_needs_real for one in self.techniques]
         self.generator_needs_real = loss.generator_needs_real or any(need_real)
         self.adversarial = not any(one.replaces_adversarial for one in self.terms.values())
@@ -67,16 +67,17 @@ class GANStep:
     def discriminator_step(
         self, real: Images, latents: Latents, labels: Labels | None, context: StepContext, keep: bool = False
     ) -> Statistics:
-        """Trains the discriminator on `real` and on fakes; `keep` where a generator step reuses these."""
+        """Trains the discriminator on `real` and fakes; with `keep` the next generator step reuses these."""
         due = {name: one for name, one in self.terms.items() if context.is_due(one.interval)}
         self.compute.begin_step()
         with torch.set_grad_enabled(keep):
-            drawn = self.forward.generate(latents, labels, context)
+            generated = self.forward.generate(latents, labels, context)
         of_real, of_fake = (any(kind in one.gradients_of for one in due.values()) for kind in KINDS)
-        real, fake = real.detach().requires_grad_(of_real), drawn.detach().requires_grad_(of_fake)
-        self._kept = self.forward.reusable_fakes(drawn, context, whole=not of_fake) if keep else None
-        shown = self._kept.detached() if isinstance(self._kept, DiscriminatorInput) else fake
-        output = self.forward.forward(context, latents, labels, real, shown, of_real or of_fake)
+        real, fake = real.detach().requires_grad_(of_real), generated.detach().requires_grad_(of_fake)
+        reused = self.forward.reusable_fakes(generated, context, whole=not of_fake) if keep else None
+        self._reused_fakes = reused
+        fakes = reused.detached() if isinstance(reused, DiscriminatorInput) else fake
+        output = self.forward.forward(context, latents, labels, real, fakes, of_real or of_fake)
         assert output.real_logits is not None
         targets = Targets.for_logits(output.real_logits, output.fake_logits)
         if self.loss.compares_images:
@@ -103,14 +104,14 @@ class GANStep:
     def generator_step(
         self, real: Images | None, latents: Latents, labels: Labels | None, context: StepContext
     ) -> Statistics:
-        """Teaches the generator to be taken for real; `real` only where `generator_needs_real`."""
-        kept, self._kept = self._kept, None
-        if kept is None:  # a new step would invalidate the CUDA-graph outputs that kept fakes hold
+        """Trains the generator; `real` is given only if `generator_needs_real`."""
+        reused, self._reused_fakes = self._reused_fakes, None
+        if reused is None:  # a new step would overwrite the CUDA-graph outputs that reused fakes hold
             self.compute.begin_step()
         logged: Statistics = {}
         clipped: list[Scalar] = []
         with frozen(self.networks.discriminator):
-            fake = self.forward.generate(latents, labels, context) if kept is None else kept
+            fake = self.forward.generate(latents, labels, context) if reused is None else reused
             output = self.forward.forward(context, latents, labels, real, fake)
             loss = self._adversarial_loss(output) if self.adversarial else output.fake.new_zeros(())
             for name, one in self.terms.items():
@@ -136,17 +137,17 @@ class GANStep:
         fake_logits = all_gather(output.fake_logits)
         real_logits = None if output.real_logits is None else all_gather(output.real_logits)
         for technique in self.techniques:
-            if (kept := technique.select_fakes(fake_logits, output.context)) is not None:
-                fake_logits = fake_logits[kept]
-                real_logits = None if real_logits is None else real_logits[kept]
+            if (selected := technique.select_fakes(fake_logits, output.context)) is not None:
+                fake_logits = fake_logits[selected]
+                real_logits = None if real_logits is None else real_logits[selected]
         return self.loss.generator_loss(real_logits, fake_logits)
 
     def _update(
         self, optimizer: Optimizer, loss: Scalar, logged: Statistics, clipped: Sequence[Scalar] = ()
     ) -> Scalar:
-        """Goes along the gradient of `loss`, and of each `clipped` term made no longer than that.
+        """Updates by the gradient of `loss` and of each `clipped` term, whose gradient is made no longer.
 
-        Returns the gradient's norm. What is not finite, there or in `logged`, keeps weights as they are.
+        Returns the gradient's norm. A non-finite gradient or value in `logged` stops all updates.
         """
         optimizer.zero_grad(set_to_none=True)
         loss.backward(retain_graph=bool(clipped))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The training loop: iterations until the budget is spent, ticks, and callbacks for the rest."""
+"""The training loop: iterations until the budget is spent, with callbacks after iterations and at ticks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from kennel.engine.state import TrainState
 
 
 class Trainer:
-    """Trains `state` by iterations, and calls the callbacks in the order of their list."""
+    """Trains `state` and calls the callbacks in the order of their list."""
 
     def __init__(
         self,
@@ -20,19 +20,19 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`should_stop` is asked before every iteration."""
+        """`should_stop` is called before every iteration."""
         self.state = state
         self.callbacks = callbacks
         self.should_stop = should_stop
 
     def run(self) -> bool:
-        """Trains until the budget is spent (True), or until `should_stop` (False)."""
+        """Trains until the budget is spent (returns True) or `should_stop` is true (returns False)."""
         state = self.state
         for callback in self.callbacks:
             callback.on_train_begin(state)
         started, before = time.monotonic(), state.seconds
-        outside = 0.0  # seconds spent in callbacks, which are not training
-        tick_began = (state.images_seen, state.seconds)
+        outside = 0.0  # seconds spent in callbacks, which do not count as training
+        tick_start = (state.images_seen, state.seconds)
         while state.tick_due or not state.is_over:
             if self.should_stop():
                 refuse_non_finite(state.running_means.means(), state.images_seen)
@@ -40,30 +40,26 @@ class Trainer:
                 return False
             if not state.tick_due:
                 tick = state.tick
-                self.iteration()
+                iterate(state)
                 state.seconds = before + time.monotonic() - started - outside
                 for callback in self.callbacks:
                     callback.on_iteration_end(state)
                 state.tick_due = state.tick > tick or state.is_over
             if state.tick_due:
-                callbacks_began = time.monotonic()
-                self._tick(tick_began)
-                outside += time.monotonic() - callbacks_began
-                tick_began = (state.images_seen, state.seconds)
+                callbacks_start = time.monotonic()
+                self._tick(tick_start)
+                outside += time.monotonic() - callbacks_start
+                tick_start = (state.images_seen, state.seconds)
         self._end(finished=True)
         return True
 
-    def iteration(self) -> None:
-        """One iteration, without callbacks."""
-        iterate(self.state)
-
-    def _tick(self, began: tuple[int, float]) -> None:
-        """Where a callback is cancelled, the tick stays due, and the means are as they were before it."""
+    def _tick(self, start: tuple[int, float]) -> None:
+        """Runs the tick's callbacks. If one is cancelled, the tick stays due and the means are restored."""
         state = self.state
         sums = state.running_means.state_dict()
         means = state.running_means.read()
         refuse_non_finite(means, state.images_seen)
-        images, seconds = state.images_seen - began[0], state.seconds - began[1]
+        images, seconds = state.images_seen - start[0], state.seconds - start[1]
         entry: Entry = {
             "images": state.images_seen,
             "seconds": round(state.seconds, 3),

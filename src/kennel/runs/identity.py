@@ -1,4 +1,4 @@
-"""What stays as it is as long as a run goes on, and by which its checkpoints are known as its own."""
+"""The identity of a run: what stays the same over all its resumes, by which it knows its checkpoints."""
 
 import hashlib
 
@@ -20,28 +20,27 @@ RESUMABLE_KEYS = (
     "keep_checkpoints:",
     "keep_every_ticks:",
 )
-"""Keys that may change when a run goes on. The extractor and the count may not: they decide what a value
-means, and a curve of two kinds of values would tell of an improvement or a fall that never was."""
+"""Recipe keys that a resume may change. The extractor and the sample count may not, because the values of a
+validation curve would no longer be comparable."""
 
 
 def identity(recipe: Recipe, data: str) -> str:
-    """Equal for recipes between which a run may change, on the same data; `data` is the set's fingerprint.
+    """Equal for recipes that a resume may exchange, on the set with the fingerprint `data`.
 
-    Unlike `RunFolder.fingerprint` it does not move with the budget, the alarms or the metric (`TAKEN`).
+    Unlike `RunDir.fingerprint` it does not depend on `RESUMABLE_KEYS`, such as the budget and the alarms.
     """
-    measured = {"metric": "fid", "extra_metrics": (), "patience": None, "every_ticks": 1}
+    validation = {"metric": "fid", "extra_metrics": (), "patience": None, "every_ticks": 1}
     lasting = recipe.model_copy(
         update={
             "budget": Budget(images=1),
             "alarms": AlarmsConfig(),
             "keep_checkpoints": 1,
             "keep_every_ticks": 0,
-            "validation": recipe.validation.model_copy(update=measured),
+            "validation": recipe.validation.model_copy(update=validation),
         }
     )
     return hashlib.blake2b(f"{lasting.fingerprint()}{data}".encode(), digest_size=8).hexdigest()
 
 
 def identity_of(folder: RunDir) -> str:
-    """That of the run in `folder`."""
     return identity(folder.recipe(), str(folder.about()["data"]["fingerprint"]))

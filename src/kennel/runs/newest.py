@@ -1,4 +1,4 @@
-"""The newest run of a folder of runs."""
+"""Finds the newest run in a folder of runs."""
 
 from pathlib import Path
 
@@ -6,20 +6,20 @@ from kennel.errors import RunError
 from kennel.runs.run_dir import RunDir
 
 RUNS = Path("runs")
-"""Where runs go that are given no folder."""
+"""The default folder of runs."""
 
 
 def newest_run(folder: Path = RUNS) -> Path:
-    """The run directly in `folder` whose log, or where it has none yet whose beginning, was written last.
+    """The run directly in `folder` whose log (or `run.json`, if it has no log yet) was written last.
 
-    Raises `RunError` where there is none.
+    Raises `RunError` if there is no run.
     """
     found = []
     if folder.is_dir():
         found = [run for path in folder.iterdir() if path.is_dir() and (run := RunDir(path)).exists()]
     if not found:
         raise RunError(
-            f"there is no run in {folder}/: give a run's folder, or train one: `kennel train photos/`"
+            f"there is no run in {folder}/: give a run's folder, or train one with `kennel train photos/`"
         )
     return max(found, key=lambda run: (_written(run), run.path.name)).path
 

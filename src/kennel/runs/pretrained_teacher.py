@@ -1,4 +1,4 @@
-"""The pretrained network that taught a run: which it is, and that it does not choose the best checkpoint."""
+"""The pretrained network that trains a run's generator, which must not choose the best checkpoint too."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +14,8 @@ from kennel.registry import unknown_name
 from kennel.runs.run_dir import RunDir
 
 
-def taught_by(recipe: Recipe, folder: RunDir, parent: Path | None = None) -> str | None:
-    """The teacher of the run in `folder`, begun or not: of its discriminator, else of what it began with.
-
-    A run that begins with the weights of `parent` has learned what taught that one.
-    """
+def teacher_of_run(recipe: Recipe, folder: RunDir, parent: Path | None = None) -> str | None:
+    """The teacher of the recipe, else the one recorded by the run in `folder`, else by its `parent`."""
     if own := teacher_of(recipe):
         return own
     if folder.exists():
@@ -27,29 +24,24 @@ def taught_by(recipe: Recipe, folder: RunDir, parent: Path | None = None) -> str
 
 
 def recorded_teacher(folder: RunDir) -> str | None:
-    """What `run.json` says."""
     teacher: str | None = folder.about().get("teacher")
     return teacher
 
 
 def teacher_of(recipe: Recipe) -> str | None:
-    """The teacher of a resolved recipe's discriminator, which is built where the answer may depend on it.
-
-    Else what tells its networks the instances, which is one more thing to learn a network's features from.
-    """
+    """The pretrained network in a resolved recipe's discriminator, or else the extractor of its instances."""
     kind = DISCRIMINATORS[recipe.discriminator.name]
-    looks = None if kind.teacher is Discriminator.teacher else build_networks(recipe).discriminator.teacher
-    tells = recipe.instances.extractor if recipe.instances.neighbors else None
-    if tells is not None and tells not in EXTRACTORS:
-        # "auto" too: what it stands for may be another network when the run goes on, and no judgement could
-        # tell which one taught it.
-        raise unknown_name("extractor that instances could go by", tells, EXTRACTORS)
-    if looks is not None and tells not in (None, looks):
+    own = None if kind.teacher is Discriminator.teacher else build_networks(recipe).discriminator.teacher
+    instances = recipe.instances.extractor if recipe.instances.neighbors else None
+    if instances is not None and instances not in EXTRACTORS:
+        # This refuses "auto" too, which may mean another network at a resume, so that the teacher is unknown.
+        raise unknown_name("extractor for instances", instances, EXTRACTORS)
+    if own is not None and instances not in (None, own):
         raise RecipeError(
-            f"the instances are the features of {tells}, and the discriminator looks through {looks}: no "
-            f"score by either would be fair, and a run records one; add --set instances.extractor={looks}"
+            f"the instances use features of {instances}, but the discriminator uses {own}: a run records one "
+            f"teacher only, and scores by either would be biased; add --set instances.extractor={own}"
         )
-    return looks or tells
+    return own or instances
 
 
 def with_extractor(
@@ -57,40 +49,40 @@ def with_extractor(
     folder: RunDir,
     weights: Path | None,
     teacher: str | None,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Recipe:
-    """The recipe with the validation's extractor decided, once: what is found at first judges to the end.
+    """Decides the validation's extractor once; a run that has begun keeps its own.
 
-    "auto" is what `choose_extractor` finds, and so is what stands in for the `teacher`, which would choose
-    the checkpoint that flatters it most. By plain pixels a run is judged with FID: MiFID's epsilon was chosen
-    for Inception's features, and would punish real images there.
+    `choose_extractor` replaces "auto", and also the `teacher`, whose scores would be biased. With
+    plain pixels the metric is FID instead of MiFID, whose epsilon was chosen for Inception features and would
+    penalize real images.
     """
-    wanted = recipe.validation
-    asks_the_teacher = teacher is not None and wanted.extractor == teacher and wanted.every_ticks > 0
-    if wanted.extractor != "auto" and not asks_the_teacher:
+    validation = recipe.validation
+    uses_teacher = teacher is not None and validation.extractor == teacher and validation.every_ticks > 0
+    if validation.extractor != "auto" and not uses_teacher:
         return recipe
     if folder.exists():
         name = folder.recipe().validation.extractor
-    elif asks_the_teacher and weights is not None:
-        raise _teaches(teacher, weights)
+    elif uses_teacher and weights is not None:
+        raise _weights_of_teacher(teacher, weights)
     else:
         name = choose_extractor(weights, teacher=teacher, fast_only=True)
-        if teacher is not None and name == teacher and wanted.every_ticks > 0:
-            raise _teaches(teacher, weights)
-    if asks_the_teacher:
-        say(
-            f"{teacher} teaches this run's generator, so it does not choose the best checkpoint: validation "
-            f"is by {name}. `kennel judge --extractor {teacher}` measures by the teacher, with a warning."
+        if teacher is not None and name == teacher and validation.every_ticks > 0:
+            raise _weights_of_teacher(teacher, weights)
+    if uses_teacher:
+        log(
+            f"{teacher} trains this run's generator, so it must not choose the best checkpoint: validation "
+            f"uses {name}. `kennel judge --extractor {teacher}` measures with it, with a warning."
         )
-    metric = "fid" if name == PixelCells.name and wanted.metric == "mifid" else wanted.metric
-    also = tuple(one for one in wanted.extra_metrics if one != metric)
-    found = wanted.model_copy(update={"extractor": name, "metric": metric, "extra_metrics": also})
+    metric = "fid" if name == PixelCells.name and validation.metric == "mifid" else validation.metric
+    extra = tuple(one for one in validation.extra_metrics if one != metric)
+    found = validation.model_copy(update={"extractor": name, "metric": metric, "extra_metrics": extra})
     return recipe.model_copy(update={"validation": found})
 
 
-def _teaches(teacher: str | None, weights: Path | None) -> RecipeError:
+def _weights_of_teacher(teacher: str | None, weights: Path | None) -> RecipeError:
     return RecipeError(
-        f"{weights} holds the weights of {teacher}, which teaches this run's generator and may not choose "
-        "its best checkpoint: leave --weights out, or give those of another network with its "
+        f"{weights} has the weights of {teacher}, which trains this run's generator and must not choose its "
+        "best checkpoint: leave --weights out, or give those of another network with its "
         "--set validation.extractor=..."
     )

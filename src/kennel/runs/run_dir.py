@@ -1,4 +1,4 @@
-"""A run is a folder: where its parts lie, its log that survives a crash, and who it is."""
+"""A run's folder: its files, its logs, which survive a crash, and its fingerprint."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class _Line(BaseModel):
-    """A line of a file that grows by lines; `model_extra` are the names that it does not know."""
+    """A line of a JSON-lines file; other keys go to `model_extra`."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +43,7 @@ class _SpectraLine(_Line):
 
 
 class _AlarmLine(_Line):
-    """An alarm, with what was seen, or a rollback, with where it led."""
+    """An alarm (`alarm`, `saw`, `why`, `try`) or a rollback (`rollback`, `back_to`)."""
 
     rollbacks: Count = 0
     rollback: Count | None = None
@@ -54,7 +54,7 @@ class _AlarmLine(_Line):
     attempt: str | None = Field(None, alias="try")
 
     @model_validator(mode="after")
-    def _is_one_of_both(self) -> "_AlarmLine":
+    def _is_alarm_or_rollback(self) -> "_AlarmLine":
         alarm = None not in (self.alarm, self.saw, self.why, self.attempt)
         if not alarm and None in (self.rollback, self.back_to):
             raise ValueError("neither an alarm nor a rollback")
@@ -71,7 +71,7 @@ class _Data(BaseModel):
 
 
 class _Parent(BaseModel):
-    """The run that this one began with, and where not all of its weights were taken, which not."""
+    """The run that this one began from; `new` are the layers that its weights did not fit."""
 
     path: Annotated[str, Field(max_length=4096)] | None = None
     run: Name | None = None
@@ -89,19 +89,13 @@ class _About(BaseModel):
     versions: dict[Name, str] | None = None
     parent: _Parent | None = None
     teacher: Name | None = None
-    """The pretrained network that the generator learned from, by the name of its extractor."""
+    """The pretrained network that trains the generator, by the name of its extractor."""
 
 
 class RunDir:
-    """The parts of a run's folder by name.
-
-    `recipe.yaml` (resolved), `run.json` (data set, versions), `log.jsonl`, `spectra.jsonl`, `alarms.jsonl`,
-    `samples/`, `checkpoints/`, `judgements/`, `tensorboard/`, `curves.png`, `spectra.png`, `report.html`,
-    `nearest.png`.
-    """
+    """The files and folders of a run by name. The constructor reads and writes nothing."""
 
     def __init__(self, path: Path | str) -> None:
-        """Names the folder; nothing is read or made."""
         self.path = Path(path)
         self.recipe_file = self.path / "recipe.yaml"
         self.about_file = self.path / "run.json"
@@ -123,72 +117,62 @@ class RunDir:
         return self.recipe_file.is_file() and self.about_file.is_file()
 
     def begin(self, recipe: Recipe, about: Mapping[str, Any]) -> None:
-        """Writes who the run is. A folder that holds something else is refused.
+        """Writes the recipe and `run.json`; also over those of a start that was killed.
 
-        What a beginning that was killed left behind is no hindrance.
+        Raises `RunError` if the folder has other content.
         """
         self.refuse_other_content()
         write_text(self.recipe_file, recipe.to_yaml())
         write_text(self.about_file, json.dumps(about, indent=2) + "\n")
 
     def refuse_other_content(self, *, dot_files_too: bool = False) -> None:
-        """Raises `RunError` where the folder is a file or holds something that is not a run's beginning.
+        """Raises `RunError` if the folder is a file or has content that is not from a run's start.
 
-        Files of a desktop such as `.DS_Store` are no hindrance, unless the folder is to be put in its place.
+        Dot files such as `.DS_Store` are ignored, unless `dot_files_too`.
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file: give --out a folder that is new or holds a run")
         own = {self.recipe_file.name, self.about_file.name}
         entries = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
         if {"checkpoints", "log.jsonl"} & set(entries) and not self.exists():
-            raise RunError(self._is_none())
+            raise RunError(self._not_a_run())
         other = [name for name in entries if name not in own and (dot_files_too or not name.startswith("."))]
         if other:
             raise RunError(
-                f"{self.path} holds files but no run ({other[0]}): give a folder that is new or empty, "
-                "or that of the run to go on with"
+                f"{self.path} has files but is not a run ({other[0]}): give a folder that is new or empty, "
+                "or the folder of a run to continue"
             )
 
     def recipe(self) -> Recipe:
-        """The run's resolved recipe; `RunError` where this is no run."""
+        """The run's resolved recipe. Raises `RunError` if this is not a run."""
         if not self.exists():
-            raise RunError(self._is_none())
+            raise RunError(self._not_a_run())
         try:
             return from_yaml(read_bytes(self.recipe_file, MAX_YAML_BYTES).decode(), str(self.recipe_file))
         except UnicodeDecodeError:
-            raise RunError(
-                f"{self.recipe_file} is damaged (it is no text): bring it back from a copy, or begin anew"
-            ) from None
+            raise _damaged(self.recipe_file, "it is not text") from None
         except UntrustedError as error:
-            raise RunError(
-                f"{self.recipe_file} is damaged ({error}): bring it back from a copy, or begin anew"
-            ) from None
+            raise _damaged(self.recipe_file, str(error)) from None
 
     def about(self) -> dict[str, Any]:
-        """What `run.json` says: the data set's path, fingerprint and classes, and versions."""
+        """The content of `run.json`: the data set's path, fingerprint and classes, and versions."""
         if not self.exists():
-            raise RunError(self._is_none())
+            raise RunError(self._not_a_run())
         try:
-            content = read_json(self.about_file)
+            content: dict[str, Any] = read_json(self.about_file)
             _About.model_validate(content)
         except ValidationError as error:
-            raise RunError(
-                f"{self.about_file} is damaged: bring it back from a copy, or begin anew "
-                f"({sentence(error, 'it')})"
-            ) from None
+            raise _damaged(self.about_file, sentence(error, "it")) from None
         except UntrustedError as error:
-            raise RunError(
-                f"{self.about_file} is damaged: bring it back from a copy, or begin anew ({error})"
-            ) from None
-        whole: dict[str, Any] = content
-        whole["data"]["classes"] = whole["data"].get("classes") or []
-        return whole
+            raise _damaged(self.about_file, str(error)) from None
+        content["data"]["classes"] = content["data"].get("classes") or []
+        return content
 
-    def _is_none(self) -> str:
+    def _not_a_run(self) -> str:
         missing = next(file for file in (self.recipe_file, self.about_file) if not file.is_file())
-        there = self.path.is_dir() and {entry.name for entry in self.path.iterdir()}
-        if there and {"checkpoints", "log.jsonl", "run.json", "recipe.yaml"} & there:
-            return f"{self.path} is not a whole run (its {missing.name} is gone): bring it back from a copy"
+        entries = self.path.is_dir() and {entry.name for entry in self.path.iterdir()}
+        if entries and {"checkpoints", "log.jsonl", "run.json", "recipe.yaml"} & entries:
+            return f"{self.path} is an incomplete run ({missing.name} is missing): restore it from a copy"
         return f"{self.path} is not a run (it has no recipe.yaml): make one with `kennel train`"
 
     def fingerprint(self) -> str:
@@ -197,21 +181,21 @@ class RunDir:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def log(self) -> list[dict[str, Any]]:
-        """The log's lines, oldest first; one that a crash cut off, or that is damaged, is left out."""
+        """The log's lines, oldest first, without damaged lines and one that a crash cut off."""
         return _lines(self.log_file, _LogLine)
 
     def spectra(self) -> list[dict[str, Any]]:
-        """Singular values at 0 images and at each tick: `images`, and by player and layer a list of three."""
+        """At 0 images and at each tick: `images`, and three singular values by network and layer."""
         return _lines(self.spectra_file, _SpectraLine)
 
     def alarms(self) -> list[dict[str, Any]]:
-        """Alarms and rollbacks in the order in which they came, those of branches that were left included."""
+        """Alarms and rollbacks in order, also those from before a rollback."""
         return _lines(self.alarms_file, _AlarmLine)
 
     def rewind_log(self, images_seen: int, rollbacks: int = 0) -> None:
-        """Drops what came after `images_seen`: the run that goes on from there writes it again.
+        """Drops the lines after `images_seen`, which the resumed run writes again.
 
-        Of the alarms those stay that came before the last of `rollbacks`: it does not write them again.
+        Alarms from before the last of `rollbacks` stay, because the run does not write them again.
         """
         for file, lines in ((self.log_file, self.log()), (self.spectra_file, self.spectra())):
             kept = [line for line in lines if line["images"] <= images_seen]
@@ -226,23 +210,27 @@ class RunDir:
             _write(self.alarms_file, kept)
 
     def append_log(self, entry: Mapping[str, Any]) -> None:
-        """Adds one whole line, on the disk when this returns; on an error the log is as it was.
+        """Adds one line and flushes it to the disk. On an error the log is unchanged.
 
-        What a crash cut off at the end goes first, so that nothing is glued onto half a line.
+        A partial last line, left by a crash, is removed first.
         """
         _append(self.log_file, entry)
 
     def append_spectra(self, entry: Mapping[str, Any]) -> None:
-        """Adds a tick's singular values, in the same way."""
+        """Adds a tick's singular values, as `append_log` does."""
         _append(self.spectra_file, entry)
 
     def append_alarm(self, entry: Mapping[str, Any]) -> None:
-        """Adds an alarm or a rollback, in the same way; `rollbacks` in it counts those before."""
+        """Adds an alarm or a rollback, as `append_log` does; its `rollbacks` counts those before."""
         _append(self.alarms_file, entry)
 
 
+def _damaged(file: Path, reason: str) -> RunError:
+    return RunError(f"{file} is damaged ({reason}): restore it from a copy, or start a new run")
+
+
 def _lines(file: Path, model: type[_Line]) -> list[dict[str, Any]]:
-    """The lines that are what `model` says; each other one costs itself alone."""
+    """The valid lines of a file; invalid ones are skipped."""
     if not file.is_file():
         return []
     lines = []
@@ -251,26 +239,27 @@ def _lines(file: Path, model: type[_Line]) -> list[dict[str, Any]]:
             if isinstance(line, dict) and fits(model, line):
                 lines.append(line)
     except UntrustedError as error:
-        raise RunError(f"{file} cannot be read ({error}): bring it back from a copy, or remove it") from None
+        raise RunError(f"{file} cannot be read ({error}): restore it from a copy, or remove it") from None
     return lines
 
 
 def _write(file: Path, entries: list[dict[str, Any]]) -> None:
-    kept = "".join(_line(entry) for entry in entries)
-    if not file.is_file() or file.read_bytes() != kept.encode():
-        write_text(file, kept)
+    text = "".join(_line(entry) for entry in entries)
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write_text(file, text)
 
 
 def _append(path: Path, entry: Mapping[str, Any]) -> None:
     line = _line(entry).encode()
-    # A link in the file's place is refused: it would lead out of the run.
+    # A symbolic link is refused, since it would lead out of the run's folder.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o644), "rb+", buffering=0) as file:
         append_durable(file, line, _end_of_lines(file))
 
 
 def _end_of_lines(file: FileIO) -> int:
-    """Where the last whole line ends."""
+    """The position after the last complete line."""
+
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return 0

@@ -1,4 +1,4 @@
-"""A run's writing meets a disk that is full: what it says then, with what was needed and what may go."""
+"""Turns errors of writing a run's files into messages, with the free space and what may be removed."""
 
 import errno
 import shutil
@@ -11,46 +11,39 @@ from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
-"""The disk is full, the file is larger than it may be, the quota is used up."""
+"""Disk full, file too large, quota exceeded."""
 
 
 @contextmanager
 def writing(folder: RunDir, what: str, needed: int | None = None) -> Iterator[None]:
-    """An `OSError` of the block becomes a `RunError`: what could not be written, and how to go on.
-
-    `needed`: at most so many bytes the file takes.
-    """
+    """Turns an `OSError` in the block into a `RunError`; the file takes at most `needed` bytes."""
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         if error.errno in FULL:
-            reason += f" ({_figures(folder, needed)})"
-            remedy = f"free some space{_removable(folder)} and give the same command again"
+            free = shutil.disk_usage(folder.path).free
+            size = "" if needed is None else f"it takes up to {needed:,} bytes, and "
+            reason += f" ({size}{free:,} bytes are free on its disk)"
+            remedy = f"free some space{_removable(folder)} and run the same command again"
         else:
             if error.filename is not None:
                 reason += f": {error.filename}"
-            remedy = "mend that and give the same command again"
-        kept = "the checkpoints before are whole: " if checkpoint.in_folder(folder.checkpoints) else ""
+            remedy = "fix that and run the same command again"
+        kept = "earlier checkpoints are intact: " if checkpoint.in_folder(folder.checkpoints) else ""
         raise RunError(f"{what} of {folder.path} could not be written, {reason}; {kept}{remedy}") from error
 
 
-def _figures(folder: RunDir, needed: int | None) -> str:
-    free = shutil.disk_usage(folder.path).free
-    wanted = "" if needed is None else f"it takes up to {needed:,} bytes, and "
-    return f"{wanted}{free:,} bytes are free on its disk"
-
-
 def _removable(folder: RunDir) -> str:
-    """What of this run could go, with its size; empty where there is nothing to speak of."""
+    """The parts of the run that may be removed, with their sizes; empty if there are none."""
     older = sum(path.stat().st_size for path in checkpoint.in_folder(folder.checkpoints)[1:])
     parts = {
-        "checkpoints/ but for the newest and the best": older,
+        "checkpoints/ except the newest and the best": older,
         "samples/": _size(folder.samples),
         "tensorboard/": _size(folder.tensorboard),
     }
     named = [f"{name} ({size:,} bytes)" for name, size in parts.items() if size]
-    return f" (in the run's folder {', '.join(named)} may go)" if named else ""
+    return f" (you may remove from the run's folder: {', '.join(named)})" if named else ""
 
 
 def _size(folder: Path) -> int:
@@ -58,8 +51,8 @@ def _size(folder: Path) -> int:
 
 
 def free_disk(folder: Path) -> int:
-    """Bytes free where `folder` is or would be."""
-    there = folder.resolve()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
+    """Bytes free at `folder`, which need not exist."""
+    existing = folder.resolve()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free

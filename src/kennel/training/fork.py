@@ -1,4 +1,4 @@
-"""A new run from the weights of another: its recipe and its set may differ, and what fits is taken."""
+"""Starts a new run with the weights of another; recipe and set may differ, and layers that fit are copied."""
 
 import os
 import shutil
@@ -24,32 +24,31 @@ def begin_fork(
     recipe: Recipe,
     about: Mapping[str, Any],
     step: GANStep,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
-    """Begins the run of `folder` with the weights of the newest whole checkpoint of `parent`.
+    """Creates the run in `folder` with the weights of the newest intact checkpoint of `parent`.
 
-    They are its checkpoint at 0 images: the layers that fit, as `take_weights` says, and the state of each
-    technique that is the same in both; optimizers are new. What was not taken is named to `say` and in
-    `run.json`. The folder appears whole or not at all. Raises `RunError` where the folder is in use, and
-    `CheckpointError` where nothing fits.
+    Its checkpoint at 0 images has the layers that fit (see `transfer_weights`), the state of techniques that
+    are the same in both, and new optimizers. `log` and `run.json` name what was not copied. The folder is
+    created atomically. Raises `RunError` if it is in use, and `CheckpointError` if nothing fits.
     """
     folder.refuse_other_content(dot_files_too=True)
     old = RunDir(parent)
-    parents = old.recipe()
+    old_recipe = old.recipe()
     found = checkpoint.newest(
-        old.checkpoints, lambda error: say(f"{error}: the one before is taken."), identity_of(old)
+        old.checkpoints, lambda error: log(f"{error}: the one before is used."), identity_of(old)
     )
     if found is None:
-        raise RunError(f"{parent} has no checkpoint to begin from yet: let it reach its first tick")
-    same = list(about["data"]["classes"]) == old.about()["data"]["classes"]
-    taken = transfer_weights(found, parents, step, recipe, same_classes=same)
+        raise RunError(f"{parent} has no checkpoint yet to start from: wait for its first tick")
+    same_classes = list(about["data"]["classes"]) == old.about()["data"]["classes"]
+    transfer = transfer_weights(found, old_recipe, step, recipe, same_classes=same_classes)
     origin = {
         "path": str(parent.resolve()),
         "run": identity_of(old),
         "fingerprint": old.fingerprint(),
         "images_seen": found.images_seen,
         "checksum": found.metadata["checksum"],
-        **taken.about(),
+        **transfer.about(),
     }
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.path.name}.", suffix=".part", dir=folder.path.parent))
@@ -57,28 +56,31 @@ def begin_fork(
         temporary.chmod(0o755)
         new = RunDir(temporary)
         new.begin(recipe, {**about, "parent": origin})
-        words: dict[str, Any] = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "at_tick": True}
-        words |= {"recipe": recipe.fingerprint(), "run": identity_of(new)}
-        words |= origin_in_words(new.about())
-        words |= BestMetric(recipe.validation.metric).about()
+        metadata: dict[str, Any] = {"images_seen": 0, "seconds": 0.0, "tick_due": False, "at_tick": True}
+        metadata |= {"recipe": recipe.fingerprint(), "run": identity_of(new)}
+        metadata |= origin_metadata(new.about())
+        metadata |= BestMetric(recipe.validation.metric).about()
         tensors = checkpoint.collect(step, RunningMeans())
-        checkpoint.save(new.checkpoints / checkpoint.name_for(0), tensors, words)
+        checkpoint.save(new.checkpoints / checkpoint.name_for(0), tensors, metadata)
         if folder.path.is_dir():
-            folder.path.rmdir()  # empty, or it is refused here
-        os.rename(temporary, folder.path)  # noqa: PTH104 (never into a folder that appeared meanwhile)
+            folder.path.rmdir()  # fails unless it is empty
+        os.rename(temporary, folder.path)  # noqa: PTH104 (fails if a folder appeared meanwhile)
     except OSError as error:
         raise RunError(
-            f"{folder.path} cannot be made from {parent}: {(error.strerror or '').lower()}"
+            f"{folder.path} cannot be created from {parent}: {(error.strerror or '').lower()}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    say(f"{folder.path} begins with the weights of {parent} at {found.images_seen:,} images{taken.words()}.")
+    log(
+        f"{folder.path} starts with the weights of {parent} at {found.images_seen:,} "
+        f"images{transfer.in_words()}."
+    )
 
 
 def check_parent(folder: RunDir, parent: Path) -> None:
-    """Raises `RunError` where the run that is there already did not begin from `parent`.
+    """Raises `RunError` if the existing run in `folder` did not start from `parent`.
 
-    A parent that has gone on since, with a larger budget, is still the same run.
+    A parent that was continued since, with a larger budget, is still the same run.
     """
     origin, old = folder.about().get("parent"), RunDir(parent)
     known = isinstance(origin, Mapping) and (
@@ -88,12 +90,13 @@ def check_parent(folder: RunDir, parent: Path) -> None:
     )
     if not known:
         raise RunError(
-            f"{folder.path} is a run already, and it did not begin from {parent}: give another --out"
+            f"{folder.path} is a run already, but it did not start from {parent}: give another --out"
         )
 
 
-def origin_in_words(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What the checkpoints of a run with this `run.json` say of its parent and its teacher, if any."""
+def origin_metadata(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The parent and the teacher in a run's `run.json`, if any, for its checkpoints."""
+
     found: dict[str, Any] = {}
     if about.get("teacher") is not None:
         found["teacher"] = about["teacher"]

@@ -1,4 +1,4 @@
-"""A run's samples beside the training images that are nearest to them: does it repeat what it was shown?"""
+"""Draws a run's samples next to their nearest training images, to show whether it copies them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,14 @@ from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import SampledSet
 
 COUNT, COLUMNS = 32, 4
-"""Pairs in the picture, and how many lie side by side."""
-LOOKED_AT = 10_000
-"""Training images that are passed through the extractor, where their features are not at hand already."""
+"""Pairs in the picture, and pairs per row."""
+MAX_TRAINING_IMAGES = 10_000
+"""Training images that are compared, if the features of all are not cached."""
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """What was drawn: so many samples, by which extractor, and `among` what, in words where not among all."""
+    """The number of samples, the extractor, and a clause on how many training images were compared."""
 
     count: int
     extractor: str
@@ -36,11 +36,11 @@ class Nearest:
 
 
 def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
-    """Draws `folder.nearest`: samples of the newest checkpoint, each on the left of the training image that
-    is nearest by cosine distance, the closest pair first.
+    """Draws `folder.nearest`: samples of the newest checkpoint, each to the left of its nearest training
+    image by cosine distance, the closest pair first.
 
-    The features are the best at hand that the discriminator did not learn from: by those that taught it every
-    sample is near. Seeds are those of the run's grids, from 0.
+    The extractor is the best available one that is not the run's teacher, whose features make every sample
+    look near. Seeds are those of the run's grids, from 0.
     """
     run, dataset = load_run(folder.path, device=device), ImageDataset(data)
     extractor = open_extractor(
@@ -48,9 +48,9 @@ def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
     )
     samples = run.samples(COUNT)
     pixels = samples.pixels()
-    drawn = SampledSet(samples, str(folder.path), run.fingerprint)
+    generated = SampledSet(samples, str(folder.path), run.fingerprint)
     rows, features = _reference(dataset, extractor)
-    found = nearest_training(extract_rows(drawn, extractor).features, features, device=device)
+    found = nearest_training(extract_rows(generated, extractor).features, features, device=device)
     order = np.argsort(found.distances, kind="stable")
     real = read_rows(dataset, found.training[order] if rows is None else rows[found.training[order]])
     picture = tile(pairs(pixels[found.fakes[order]], real), COLUMNS, padding=6)
@@ -61,15 +61,15 @@ def draw_nearest(folder: RunDir, data: Path, device: torch.device) -> Nearest:
 
 
 def pairs(left: PixelArray, right: PixelArray) -> PixelArray:
-    """(N, C, H, W) and (N, C, H, W) as (N, C, H, 2 W), the two of a pair touching."""
+    """Images (N, C, H, W) and (N, C, H, W) side by side, as (N, C, H, 2 W)."""
     return np.concatenate([left, right], 3)
 
 
 def _reference(dataset: ImageDataset, extractor: Extractor) -> tuple[np.ndarray | None, FloatArray]:
-    """The features of the training images, and which those are; None for all of them."""
-    if len(dataset) <= LOOKED_AT or is_cached(dataset, extractor):
+    """(rows, features) of the training images; rows is None for all of them."""
+    if len(dataset) <= MAX_TRAINING_IMAGES or is_cached(dataset, extractor):
         return None, reference_features(dataset, extractor).features
-    rows = choose_rows(len(dataset), LOOKED_AT, 0)
+    rows = choose_rows(len(dataset), MAX_TRAINING_IMAGES, 0)
     assert rows is not None
     chosen: ImageSource = Subset(dataset, rows)
     return rows, extract_rows(chosen, extractor).features

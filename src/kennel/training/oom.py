@@ -1,4 +1,4 @@
-"""What fails below kennel, told in a sentence: memory that runs out, and a compiled way back."""
+"""Turns out-of-memory errors and failed compiled backward passes into messages."""
 
 import traceback
 from collections.abc import Iterator
@@ -10,49 +10,49 @@ from kennel.config.recipe import Recipe
 from kennel.errors import RunError
 
 SHORT = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed", "bad_alloc")
-"""What allocators say that raise a plain `RuntimeError`: the CPU's, MPS's, and those of CUDA's libraries."""
+"""Texts of a plain `RuntimeError` by allocators of the CPU, of MPS and of CUDA's libraries."""
 COMPILER = ("_functorch", "_inductor", "_dynamo")
-"""Folders of torch through which an error of compiled code passes."""
+"""Folders of torch in the traceback of an error in compiled code."""
 
 
-def is_short_of_memory(error: BaseException) -> bool:
-    """Whether it says that there was not enough memory."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SHORT)
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in SHORT)
 
 
 @contextmanager
-def shortage_told(given: str, device: torch.device | str, remedy: str) -> Iterator[None]:
-    """Where memory runs out in the block, a `RunError` says with what, where, and what to do."""
+def explain_oom(what: str, device: torch.device | str, remedy: str) -> Iterator[None]:
+    """Turns an out-of-memory error in the block into a `RunError` with a remedy."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if is_short_of_memory(error):
-            place = "the device" if device == "auto" else device
-            raise RunError(f"the memory of {place} does not suffice for {given}: {remedy}") from error
+        if is_out_of_memory(error):
+            name = "the device" if device == "auto" else device
+            raise RunError(f"the memory of {name} is too small for {what}: {remedy}") from error
         raise
 
 
 @contextmanager
-def failures_told(recipe: Recipe, device: torch.device, where: str) -> Iterator[None]:
-    """Rounds of the recipe: `shortage_told`, and a way back through compiled passes that fails.
+def explain_failures(recipe: Recipe, device: torch.device, where: str) -> Iterator[None]:
+    """For iterations of the recipe: `explain_oom`, and the same for a failed compiled backward pass.
 
-    The way there is played uncompiled where that fails; of the way back it is known too late.
+    A forward pass that cannot be compiled runs uncompiled; in a backward pass it is too late for that.
     """
-    with shortage_told(
+    with explain_oom(
         f"a batch of {recipe.batch_size:,} images",
         device,
-        f"give a smaller --set batch_size=...{where} (`kennel plan` says what one takes)",
+        f"give a smaller --set batch_size=...{where} (`kennel plan` shows what one needs)",
     ):
         try:
             yield
         except RuntimeError as error:
-            if recipe.compute.compile is False or is_short_of_memory(error) or not _of_a_compiler(error):
+            if recipe.compute.compile is False or is_out_of_memory(error) or not _of_a_compiler(error):
                 raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunError(
-                f"the way back through the compiled networks failed ({reason}): "
+                f"the backward pass of the compiled networks failed ({reason}): "
                 "give --set compute.compile=off"
             ) from error
 

@@ -1,9 +1,8 @@
-"""How the ranks of one training run keep together. Alone, nothing here does anything.
+"""Keeps the ranks of one training run in step. With one rank it does nothing.
 
-Rank 0 alone looks at the run's folder and writes to it: what the others need of it, rank 0 tells them.
+Only rank 0 reads and writes the run's folder, and broadcasts what the others need.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,14 @@ import torch
 
 from kennel.config.recipe import Recipe, from_yaml
 from kennel.data.dataset import ImageDataset
-from kennel.distributed import all_gather_ints, broadcast_str, broadcast_tensors, rank, world_size
+from kennel.distributed import (
+    all_gather_ints,
+    broadcast_str,
+    broadcast_tensors,
+    digest_63,
+    rank,
+    world_size,
+)
 from kennel.engine.singular_values import Spectra
 from kennel.engine.state import TrainState
 from kennel.errors import RankError, RecipeError
@@ -21,36 +27,35 @@ from kennel.runs.checkpoint import Checkpoint
 from kennel.techniques import Networks
 from kennel.training.restore import restore, spectra_tensors
 
-APART = 1.0
-"""Seconds between two meetings at which ranks tell whether they were asked to stop, about."""
-MOST_ROUNDS = 10_000
+SYNC_SECONDS = 1.0
+"""Approximate seconds between two exchanges of stop requests."""
+MOST_ITERATIONS = 10_000
 
 
 def refuse_uneven(batch: int) -> None:
-    """Raises `RecipeError` where the ranks do not divide the batch."""
+    """Raises `RecipeError` if the batch is not divisible by the number of ranks."""
     ranks = world_size()
     if batch % ranks:
         near = max(1, round(batch / ranks)) * ranks
         raise RecipeError(
-            f"a batch of {batch:,} images cannot be divided among {ranks} ranks, and the recipe's batch is "
-            f"the whole one: give --set batch_size={near}, or another number of ranks"
+            f"a batch of {batch:,} images, the total over all ranks, cannot be divided among {ranks} ranks: "
+            f"give --set batch_size={near}, or another number of ranks"
         )
 
 
 def refuse_different(dataset: ImageDataset) -> None:
-    """Raises `RankError` on all ranks where one has another set than rank 0."""
-    own = int.from_bytes(hashlib.blake2b(dataset.fingerprint.encode(), digest_size=8).digest()) >> 1
-    told = all_gather_ints(own, patient=True)
-    other = next((place for place, its in enumerate(told) if its != told[0]), None)
+    """Raises `RankError` on all ranks if one has another set than rank 0."""
+    gathered = all_gather_ints(digest_63(dataset.fingerprint.encode()), patient=True)
+    other = next((index for index, digests in enumerate(gathered) if digests != gathered[0]), None)
     if other is not None:
         raise RankError(
-            f"rank {other} has another set under the name {dataset.name} than rank 0: give all machines the "
+            f"rank {other} has another set with the name {dataset.name} than rank 0: give all machines the "
             "same packed set"
         )
 
 
 def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
-    """The recipe that rank 0 finds, on all ranks."""
+    """The recipe that `find` returns on rank 0, on all ranks."""
     found = None
 
     def text() -> str:
@@ -58,12 +63,12 @@ def recipe_of_rank_0(find: Callable[[], Recipe]) -> Recipe:
         found = find()
         return found.to_yaml() if world_size() > 1 else ""
 
-    told = broadcast_str(text)
-    return found or from_yaml(told, "the recipe of rank 0")
+    received = broadcast_str(text)
+    return found or from_yaml(received, "the recipe of rank 0")
 
 
 def broadcast_state(state: TrainState, recipe: Recipe, spectra: Spectra) -> None:
-    """Gives every rank the state and the place in the run that rank 0 has, as a checkpoint would."""
+    """Restores rank 0's training state on every rank, as from a checkpoint."""
     if world_size() == 1:
         return
     own = {} if rank() else checkpoint.collect(state.step, state.running_means) | spectra_tensors(spectra)
@@ -78,67 +83,66 @@ def broadcast_state(state: TrainState, recipe: Recipe, spectra: Spectra) -> None
 
 
 class RankSync:
-    """The meetings of one run's ranks while they train."""
+    """Exchanges stop requests and waits between the ranks of one run."""
 
-    def __init__(self, networks: Networks, asked: Callable[[], bool], log: Callable[[str], None]) -> None:
-        """`asked` says whether this rank was asked to stop; rank 0 logs it where another was."""
+    def __init__(
+        self, networks: Networks, stop_requested: Callable[[], bool], log: Callable[[str], None]
+    ) -> None:
+        """`stop_requested` is for this rank; `log` gets a message if another rank requests a stop."""
         self.networks = networks
-        self.asked, self.log = asked, log
-        self._rounds_left = 0
-        self._rounds, self._met = 1, time.monotonic()
+        self.stop_requested, self.log = stop_requested, log
+        self.check_next_iteration()
 
     def should_stop(self) -> bool:
-        """Whether any rank was asked to; to be asked before every round, the answer is the same for all.
+        """Whether any rank requests a stop, the same on all ranks; call it before every iteration.
 
-        The ranks meet about once a second. How many rounds that are, rank 0 says at each meeting.
+        The ranks exchange this about once a second; rank 0 decides after how many iterations.
         """
         if world_size() == 1:
-            return self.asked()
-        if self._rounds_left > 0:
-            self._rounds_left -= 1
+            return self.stop_requested()
+        if self._remaining > 0:
+            self._remaining -= 1
             return False
-        own = self.asked()
-        seconds = max(time.monotonic() - self._met, 1e-6)
-        until_next = min(MOST_ROUNDS, max(1, round(self._rounds * APART / seconds)))
-        told = all_gather_ints(own, until_next)
-        self._rounds = told[0][1]
-        self._rounds_left, self._met = self._rounds - 1, time.monotonic()
-        askers = [place for place, (asked, _) in enumerate(told) if asked]
-        if askers and not own:
-            self.log(f"Rank {askers[0]} was asked to stop: all stop after this round, with a checkpoint.")
-        return bool(askers)
+        own = self.stop_requested()
+        seconds = max(time.monotonic() - self._exchanged_at, 1e-6)
+        iterations = min(MOST_ITERATIONS, max(1, round(self._interval * SYNC_SECONDS / seconds)))
+        gathered = all_gather_ints(own, iterations)
+        self._interval = gathered[0][1]
+        self._remaining, self._exchanged_at = self._interval - 1, time.monotonic()
+        stopping = [index for index, (requested, _) in enumerate(gathered) if requested]
+        if stopping and not own:
+            self.log(f"Rank {stopping[0]} requests a stop: all ranks stop now, with a checkpoint.")
+        return bool(stopping)
 
     def refuse_drift(self, state: TrainState) -> None:
-        """Raises `RankError` on all ranks where their weights have drifted apart."""
         if world_size() > 1:
             refuse_drift(self.networks, state.images_seen)
 
     def wait(self) -> None:
-        """Waits until all ranks are here, however long rank 0 takes."""
+        """Waits for all ranks, however long rank 0 takes."""
         all_gather_ints(patient=True)
 
-    def ask_at_once(self) -> None:
-        """Whether all go on is asked before the next iteration."""
-        self._rounds_left, self._rounds, self._met = 0, 1, time.monotonic()
+    def check_next_iteration(self) -> None:
+        """Makes the next call of `should_stop` an exchange."""
+        self._remaining, self._interval, self._exchanged_at = 0, 1, time.monotonic()
 
 
 def refuse_drift(networks: Networks, images_seen: int) -> None:
-    """Raises `RankError` on all ranks where one holds other weights or statistics than rank 0."""
-    told = all_gather_ints(*(digest(network) for network in networks.both()))
-    for place, digests in enumerate(told):
-        for name, own, first in zip(("generator", "discriminator"), digests, told[0], strict=True):
+    """Raises `RankError` on all ranks if weights or buffers of one differ from those of rank 0."""
+    gathered = all_gather_ints(*(digest(network) for network in networks.both()))
+    for index, digests in enumerate(gathered):
+        for name, own, first in zip(("generator", "discriminator"), digests, gathered[0], strict=True):
             if own != first:
                 raise RankError(
-                    f"before {images_seen:,} images the {name} of rank {place} was no longer that of rank 0: "
-                    "give all ranks the same kind of device and the same torch, and start again; the last "
-                    "checkpoint is whole"
+                    f"before {images_seen:,} images the {name} of rank {index} differs from that of rank 0: "
+                    "use the same kind of device and the same torch on all ranks, and start again; the last "
+                    "checkpoint is intact"
                 )
 
 
 @torch.no_grad()
 def digest(network: torch.nn.Module) -> int:
-    """A number of 63 bits: where any weight or statistic differs it does too, but for accidents."""
+    """A 63-bit number of the sums and norms of all floating tensors, to compare networks."""
     values = [one for one in network.state_dict().values() if one.is_floating_point()]
     sums = torch.stack([one.double().sum() for one in values] + [one.double().norm() for one in values])
-    bits = sums.cpu().numpy().tobytes()
-    return int.from_bytes(hashlib.blake2b(bits, digest_size=8).digest()) >> 1
+    return digest_63(sums.cpu().numpy().tobytes())

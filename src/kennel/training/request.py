@@ -1,5 +1,7 @@
-"""What `kennel train` is asked for becomes a recipe and a packed set: pictures are prepared, a recipe that
-is not named is chosen, hours become images."""
+"""Resolves the arguments of `kennel train` to a recipe and a packed set.
+
+It prepares pictures, chooses a recipe if none is named, and converts hours to images.
+"""
 
 import re
 import shlex
@@ -27,16 +29,16 @@ from kennel.training.time_budget import check_hours, images_of, measured_speed, 
 FILES = (".yaml", ".yml", ".json")
 TITLES = ("Recipe:  ", "Pictures:", "Sizes:   ", "Budget:  ")
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""A progress bar under a name: `with bar("preparing") as report: report(done, total)`."""
+"""A progress bar with a name: `with bar("preparing") as report: report(done, total)`."""
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What `kennel train` was told.
+class TrainRequest:
+    """The arguments of `kennel train`.
 
-    `recipe` is a name, a file, `auto` or a recipe itself; `run` the folder that the run is in or will be,
-    `parent` the one of which it takes the weights. `settings` are applied to the recipe, `budget` after them:
-    what `--images` or `--epochs` stand for; `hours` is the third way to say it.
+    `recipe` is a name, a file, `auto` or a recipe; `run` is the run's folder, `parent` the run to start from.
+    `settings` are applied to the recipe, then `budget`, which are the settings for `--images` or `--epochs`.
     """
 
     recipe: str | Recipe
@@ -51,76 +53,67 @@ class Asked:
     resident_bytes: int | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether the recipe is left open."""
+    def is_auto(self) -> bool:
+        """Whether kennel chooses the recipe."""
         return self.recipe == AUTO
 
-    def begun(self) -> RunDir | None:
-        """The run that is gone on with, or the one whose weights begin a new one; None for a new run."""
+    def existing_run(self) -> RunDir | None:
+        """The run to continue, else the run to start from; None for an entirely new run."""
         folders = [RunDir(path) for path in (self.run, self.parent) if path is not None]
         return next((folder for folder in folders if folder.exists()), None)
 
 
 def default_run_dir(recipe_name: str, data: Path) -> Path:
-    """Where a run goes that is given no folder: `runs/RECIPE-SET`, from the recipe's name or file, and the
-    folder, archive or known set."""
+    """`runs/RECIPE-SET`, from the name or file of the recipe and the folder, archive or known set."""
     recipe = Path(recipe_name).stem if recipe_name.endswith(FILES) else recipe_name
     return RUNS / re.sub(r"[^\w.-]+", "-", f"{recipe}-{source_name(data)}")
 
 
 def budget_settings(images: str | int | None, epochs: float | None, hours: float | None = None) -> list[str]:
-    """The settings that a budget in images (500000, "500k") or epochs stands for; hours have none yet.
+    """The settings for a budget in images (500000, "500k") or epochs; none for hours.
 
-    Raises `RecipeError` where two of them are given.
+    Raises `RecipeError` if more than one of them is given.
     """
     given = {"--images": images, "--epochs": epochs, "--hours": hours}
-    if len(ways := [name for name, value in given.items() if value is not None]) > 1:
-        raise RecipeError(f"{' and '.join(ways)} are ways to say how long: give one of them")
+    if len(names := [name for name, value in given.items() if value is not None]) > 1:
+        raise RecipeError(f"{' and '.join(names)} each set the length of the run: give one of them")
     if images is not None:
         return [f"budget.images={parse_count(str(images))}"]
     return [] if epochs is None else [f"budget.epochs={epochs}"]
 
 
-def settle(asked: Asked, say: Callable[[str], None], bar: Bar) -> tuple[Recipe, Path]:
-    """The recipe to train, and the packed set to train it on.
+def resolve_request(request: TrainRequest, log: Log, bar: Bar) -> tuple[Recipe, Path]:
+    """The recipe and the packed set to train on.
 
-    A run that has begun keeps its recipe where none is named, and its budget where `hours` are given: those
-    were counted when it began. Raises `KennelError` for what cannot be meant; nothing is written but the
-    packed set in the cache.
+    An existing run keeps its recipe if none is named, and its budget if `hours` are given. Raises
+    `KennelError` for contradictions. It writes nothing except the packed set in the cache.
     """
-    check_hours(asked.hours)
-    _refuse_two_budgets(asked)
-    if asked.parent is not None and not RunDir(asked.run).exists():
-        RunDir(asked.parent).recipe()  # refused before anything is prepared or measured for it
-    begun = asked.begun()
-    settings = [*asked.settings, *asked.budget]
-    named = None if asked.is_open else override(_find(asked.recipe), settings)
-    data = _as_packed(asked, named, begun, say, bar)
+    check_hours(request.hours)
+    if request.hours is not None and (given := _budgets(request.settings)):
+        raise RecipeError(f"--hours and --set {given[-1]} each set the length of the run: give one of them")
+    if request.parent is not None and not RunDir(request.run).exists():
+        RunDir(request.parent).recipe()  # raises its error before anything is prepared or measured
+    existing = request.existing_run()
+    settings = [*request.settings, *request.budget]
+    named = None if request.is_auto else override(_find(request.recipe), settings)
+    data = _packed(request, named, existing, log, bar)
     if named is not None:
         recipe = named
-    elif begun is not None:
-        recipe = override(begun.recipe(), settings)
-        say(f"The run in {begun.path} has its recipe ({recipe.name}), which is taken.")
+    elif existing is not None:
+        recipe = override(existing.recipe(), settings)
+        log(f"Using the recipe of the run in {existing.path} ({recipe.name}).")
     else:
-        return _chosen(asked, ImageDataset(data), say), data
-    if asked.hours is not None:
-        recipe = _with_hours(asked, recipe, data, say)
+        return _chosen(request, ImageDataset(data), log), data
+    if request.hours is not None:
+        recipe = _with_hours(request, recipe, data, log)
     return recipe, data
 
 
-def _refuse_two_budgets(asked: Asked) -> None:
-    """One of two would be left out in silence."""
-    if asked.hours is not None and (given := _budgets(asked.settings)):
-        raise RecipeError(f"--hours and --set {given[-1]} are two ways to say how long: give one of them")
-
-
 def _budgets(settings: Sequence[str]) -> list[str]:
-    """Those of the settings that say how long the run is."""
     return [one for one in settings if one.partition("=")[0].partition(".")[0] == "budget"]
 
 
 def _find(recipe: str | Recipe) -> Recipe:
-    """A recipe by name or file; a name that is none is answered with the nearest, `auto` among them."""
     if isinstance(recipe, Recipe):
         return recipe
     if Path(recipe).suffix not in FILES and recipe not in RECIPES:
@@ -128,61 +121,53 @@ def _find(recipe: str | Recipe) -> Recipe:
     return load_recipe(recipe)
 
 
-def _as_packed(
-    asked: Asked, named: Recipe | None, begun: RunDir | None, say: Callable[[str], None], bar: Bar
-) -> Path:
-    """The set to train on; pictures as they lie are prepared first."""
-    source = asked.data
+def _packed(request: TrainRequest, named: Recipe | None, existing: RunDir | None, log: Log, bar: Bar) -> Path:
+    """The packed set to train on; other pictures are prepared first."""
+    source = request.data
     known = is_known(source)
     if not source.exists() and not known:
         raise DataError(
             f"there is no {source}: give a folder, zip or tar of images, a known set (`kennel data list`) or "
             "a packed set"
         )
-    _refuse_run(source)
+    if (run := RunDir(source)).exists():
+        data = shlex.quote(run.about()["data"]["path"])
+        raise DataError(
+            f"{source} is a run, not a set of images: `kennel train {data} --out {shlex.quote(str(source))}` "
+            "continues it"
+        )
     if not is_plain(source) and not known:
         return source
     if str(source) in KNOWN_SETS and not known:
-        source = source.absolute()  # a folder here, which its name alone would not tell from the known set
-    for folder in (asked.run, asked.parent):
+        source = source.absolute()  # a folder with the name of a known set
+    for folder in (request.run, request.parent):
         if folder is not None and folder.resolve().is_relative_to(source.resolve()):
             raise DataError(
-                f"the run's folder {folder} lies inside {source}, and its samples would become "
-                "training pictures: give a folder outside of it"
+                f"the run's folder {folder} is inside {source}, so its samples would become training "
+                "pictures: give a folder outside"
             )
     try:
-        size = begun.recipe().image.size if begun is not None else named.image.size if named else None
+        size = existing.recipe().image.size if existing is not None else named.image.size if named else None
         if size is None:
             if known:
-                _fetched(source, bar)
+                _download(source, bar)
             seen = look(source)
             if named is None:
                 refuse_few(seen.count)
-            size = side_for(seen.side, asked.device.type, asked.hours)
+            size = side_for(seen.side, request.device.type, request.hours)
         if known and not (place_of(source, size) / "dataset.json").is_file():
-            _fetched(source, bar)
+            _download(source, bar)
         dataset, is_new = rank_zero_first(lambda: _prepared(source, size, bar))
     except DataError as error:
         raise DataError(
-            f"{error}; `kennel data prepare {shlex.quote(str(source))} DEST` has options for what is kept"
+            f"{error}; `kennel data prepare {shlex.quote(str(source))} DEST` has options for this"
         ) from None
-    say(_in_words(source, dataset, is_new))
+    log(_prepared_message(source, dataset, is_new))
     return dataset.path
 
 
-def _refuse_run(source: Path) -> None:
-    """A run in the place of data is answered with the command that resumes it."""
-    run = RunDir(source)
-    if run.exists():
-        data = shlex.quote(run.about()["data"]["path"])
-        raise DataError(
-            f"{source} is a run and no set of images: `kennel train {data} --out {shlex.quote(str(source))}` "
-            "resumes it"
-        )
-
-
-def _fetched(source: Path, bar: Bar) -> None:
-    """Downloads a known set's files into the cache where they are missing."""
+def _download(source: Path, bar: Bar) -> None:
+    """Downloads a known set's missing files into the cache."""
 
     def download() -> None:
         with bar(f"downloading {source} (bytes)") as report:
@@ -196,53 +181,50 @@ def _prepared(source: Path, size: int, bar: Bar) -> tuple[ImageDataset, bool]:
         return prepared(source, size, report)
 
 
-def _in_words(source: Path, dataset: ImageDataset, is_new: bool) -> str:
-    """What became of the pictures."""
+def _prepared_message(source: Path, dataset: ImageDataset, is_new: bool) -> str:
     channels, side, _ = dataset.shape
     dropped = dataset.about.get("report", {}).get("dropped", {})
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
     return (
-        f"{source}: {len(dataset):,} pictures "
-        f"{'prepared' if is_new else 'as they were prepared before'} at {side}x{side} in "
-        f"{'color' if channels == 3 else 'gray'}: {dataset.path}"
+        f"{source}: {len(dataset):,} pictures {'prepared' if is_new else 'prepared earlier'} at "
+        f"{side}x{side} in {'color' if channels == 3 else 'gray'}: {dataset.path}"
         f"{f' (left out: {left_out}; see dropped.jsonl there)' if left_out else ''}."
     )
 
 
-def _chosen(asked: Asked, dataset: ImageDataset, say: Callable[[str], None]) -> Recipe:
+def _chosen(request: TrainRequest, dataset: ImageDataset, log: Log) -> Recipe:
     budget = None
-    if given := [*_budgets(asked.settings), *asked.budget]:
+    if given := [*_budgets(request.settings), *request.budget]:
         budget = override(load_recipe("projected"), given).budget.in_images(len(dataset))
-    facts = facts_of(dataset, asked.device.type, asked.hours, budget)
+    facts = facts_of(dataset, request.device.type, request.hours, budget)
     choice = choose(facts)
-    resolve(
-        override(choice.recipe, asked.settings), dataset
-    )  # what does not fit is refused before it is praised
-    if asked.hours is not None:
-        speed = _speed(asked, override(choice.recipe, asked.settings), dataset.path, say)
+    recipe = override(choice.recipe, request.settings)
+    resolve(recipe, dataset)  # raises its errors before the choice is explained
+    if request.hours is not None:
+        speed = _speed(request, recipe, dataset.path, log)
         choice = choose(replace(facts, images_per_second=speed))
     for title, reason in zip(TITLES, choice.reasons, strict=True):
-        say(f"{title} {reason}.")
-    if asked.settings:
-        say(f"As asked: {', '.join(asked.settings)}, in place of what the lines above say of it.")
-    return override(choice.recipe, [*asked.settings, *asked.budget])
+        log(f"{title} {reason}.")
+    if request.settings:
+        log(f"Your settings override these lines: {', '.join(request.settings)}.")
+    return override(choice.recipe, [*request.settings, *request.budget])
 
 
-def _speed(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> float:
-    say("Measuring the speed by some iterations, which takes up to a minute.")
-    return measured_speed(recipe, data, asked.device, asked.weights, asked.resident_bytes)
+def _speed(request: TrainRequest, recipe: Recipe, data: Path, log: Log) -> float:
+    log("Measuring the speed, which takes up to a minute.")
+    return measured_speed(recipe, data, request.device, request.weights, request.resident_bytes)
 
 
-def _with_hours(asked: Asked, recipe: Recipe, data: Path, say: Callable[[str], None]) -> Recipe:
-    """The recipe with the images that the hours come to; a run that has begun has counted them already."""
-    assert asked.hours is not None
-    run = RunDir(asked.run)
+def _with_hours(request: TrainRequest, recipe: Recipe, data: Path, log: Log) -> Recipe:
+    """The recipe with a budget for the hours; an existing run keeps its budget."""
+    assert request.hours is not None
+    run = RunDir(request.run)
     if run.exists():
         budget = run.recipe().budget
         count = f"{budget.images:,} images" if budget.images else f"{budget.epochs:g} epochs"
-        say(f"--hours counts when a run begins: that in {run.path} keeps its {count}; --images changes them.")
+        log(f"--hours is for new runs: the run in {run.path} keeps its {count}; --images changes them.")
         return recipe.model_copy(update={"budget": budget})
-    speed = _speed(asked, recipe, data, say)
-    images = images_of(asked.hours, speed, recipe.batch_size)
-    say(f"{TITLES[3]} {images:,} images ({speed_words(asked.hours, speed)}).")
+    speed = _speed(request, recipe, data, log)
+    images = images_of(request.hours, speed, recipe.batch_size)
+    log(f"{TITLES[3]} {images:,} images ({speed_words(request.hours, speed)}).")
     return override(recipe, [f"budget.images={images}"])

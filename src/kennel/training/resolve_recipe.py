@@ -1,4 +1,4 @@
-"""What a run is to be, before it begins: its recipe in full, its plan, and what a resumed run may change."""
+"""Resolves a run's recipe and plan before it begins, and checks what a resumed run may change."""
 
 import math
 import platform
@@ -13,13 +13,13 @@ import kennel
 from kennel.config.recipe import Recipe, difference
 from kennel.data.dataset import ImageDataset
 from kennel.engine.builder import refuse_unregistered, resolve
-from kennel.engine.compute_defaults import refuse_graphs_elsewhere, with_compute_defaults
+from kennel.engine.compute_defaults import refuse_graphs_elsewhere, with_compute, with_compute_defaults
 from kennel.engine.precision import BOUND, precision_for
 from kennel.engine.state import TrainPlan
 from kennel.errors import RecipeError, RunError
 from kennel.runs import checkpoint
 from kennel.runs.identity import RESUMABLE_KEYS
-from kennel.runs.pretrained_teacher import taught_by, with_extractor
+from kennel.runs.pretrained_teacher import teacher_of_run, with_extractor
 from kennel.runs.run_dir import RunDir
 from kennel.storage.atomic_io import write_text
 from kennel.training.validation import with_metric_names
@@ -31,22 +31,20 @@ def resolve_recipe(
     folder: RunDir,
     weights: Path | None,
     device: torch.device,
-    say: Callable[[str], None] = lambda sentence: None,
+    log: Callable[[str], None] = lambda sentence: None,
     bound: float = BOUND,
     parent: Path | None = None,
 ) -> Recipe:
-    """The recipe as a run in `folder` has it, all that the set and the machine decide filled in.
+    """The recipe of a run in `folder`, with all values that depend on the set and the device filled in.
 
-    The precision of a run that has begun is its own; of a new one it is measured, where that
-    is left open, for about `bound` seconds. `parent` is the run whose weights a new one begins with.
-
-    Raises `KennelError` where recipe and set do not fit; nothing is built or written.
+    An existing run keeps its precision; for a new one "auto" is measured for about `bound` seconds. `parent`
+    is the run that a new one starts from. Raises `KennelError` if recipe and set do not fit; writes nothing.
     """
     if folder.exists():
         refuse_unregistered(folder.recipe(), f"the run in {folder.path}")
     recipe = resolve(recipe, dataset)
     recipe = recipe.model_copy(update={"validation": with_metric_names(recipe.validation)})
-    recipe = with_extractor(recipe, folder, weights, taught_by(recipe, folder, parent), say)
+    recipe = with_extractor(recipe, folder, weights, teacher_of_run(recipe, folder, parent), log)
     begun = folder.recipe() if folder.exists() else None
     refuse_graphs_elsewhere(recipe, device)
     total = recipe.budget.in_images(len(dataset))
@@ -56,15 +54,15 @@ def resolve_recipe(
             "smaller --set batch_size=..., or a larger --images"
         )
     if begun is None and recipe.compute.precision == "auto":
-        found = precision_for(recipe, make_plan(recipe, total, device), say, bound)
-        recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"precision": found})})
+        found = precision_for(recipe, make_plan(recipe, total, device), log, bound)
+        recipe = with_compute(recipe, precision=found)
     return with_compute_defaults(recipe, device, begun)
 
 
 def make_plan(recipe: Recipe, total: int, device: torch.device) -> TrainPlan:
-    """How a budget of `total` images is divided into rounds and ticks."""
-    round_images = recipe.batch_size * recipe.steps.discriminator
-    tick_images = max(round_images, math.ceil(total / recipe.num_ticks))
+    """Divides a budget of `total` images into ticks of whole iterations."""
+    iteration_images = recipe.batch_size * recipe.steps.discriminator
+    tick_images = max(iteration_images, math.ceil(total / recipe.num_ticks))
     return TrainPlan(recipe.batch_size, recipe.steps, total, tick_images, recipe.seed, device)
 
 
@@ -73,41 +71,38 @@ def begin_or_match(
     recipe: Recipe,
     dataset: ImageDataset,
     about: Mapping[str, Any],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
+    """Begins a new run, or checks the changes to an existing one, reports them and saves the recipe."""
     if not folder.exists():
         dataset.refuse_other_pixels()
         folder.begin(recipe, about)
         return
-    there, changes = folder.recipe(), changes_since(folder, recipe, dataset)
-    budget = [change for change in changes if change.startswith("budget.")]
-    measured = [change for change in changes if change.startswith("validation.")]
-    if budget:
-        say(f"The budget changed: {'; '.join(budget)}. Schedules over the run stretch with it.")
-    if faster := [change for change in changes if change.startswith("compute.")]:
-        say(f"Speed changed: {'; '.join(faster)}. From here on {_what_speed_changes(recipe)}.")
-    if measured:
-        anew = "" if there.validation.metric == recipe.validation.metric else " The best is sought anew."
-        say(f"Validation changed: {'; '.join(measured)}. The training itself is the same.{anew}")
-    if watched := [change for change in changes if change.startswith("alarms.")]:
-        say(f"The alarms changed: {'; '.join(watched)}.")
-    if kept := [change for change in changes if change.startswith("keep_")]:
-        say(f"From the next checkpoint on another number of them is kept: {'; '.join(kept)}.")
+    old, changes = folder.recipe(), changes_since(folder, recipe, dataset)
+    same_metric = old.validation.metric == recipe.validation.metric
+    drops = any(part.options.get("dropout") for part in (recipe.generator, recipe.discriminator))
+    masks = ", and dropout may draw other masks" if drops else ""
+    again = "" if same_metric else " The search for the best starts again."
+    messages = {
+        "budget.": ("Budget", " Schedules over the run stretch with it."),
+        "compute.": ("Speed", f" From here on sums are rounded in another order{masks}."),
+        "validation.": ("Validation", f" Training is not affected.{again}"),
+        "alarms.": ("Alarms", ""),
+        "keep_": ("Kept checkpoints", ""),
+    }
+    for prefix, (title, effect) in messages.items():
+        if part := [change for change in changes if change.startswith(prefix)]:
+            log(f"{title} changed: {'; '.join(part)}.{effect}")
     if changes:
         write_text(folder.recipe_file, recipe.to_yaml())
 
 
-def _what_speed_changes(recipe: Recipe) -> str:
-    drops = any(part.options.get("dropout") for part in (recipe.generator, recipe.discriminator))
-    return "sums are rounded in another order" + (", and dropout may draw other masks" if drops else "")
-
-
 def changes_since(folder: RunDir, recipe: Recipe, dataset: ImageDataset) -> list[str]:
-    """What `recipe` changes of the run in `folder`, as lines of `difference`.
+    """What `recipe` changes in the run in `folder`, as lines of `difference`.
 
-    Refused is what a run that goes on may not change: its data, and all but the keys of `TAKEN`.
+    Raises `KennelError` for other data, and for changes of keys that are not in `RESUMABLE_KEYS`.
     """
-    there, about = folder.recipe(), folder.about()
+    old, about = folder.recipe(), folder.about()
     if about["data"]["fingerprint"] != dataset.fingerprint:
         raise RunError(
             f"the run in {folder.path} was trained on {about['data']['path']} (fingerprint "
@@ -116,20 +111,20 @@ def changes_since(folder: RunDir, recipe: Recipe, dataset: ImageDataset) -> list
         )
     if known := about["data"].get("pixels"):
         dataset.refuse_changed(known)
-    changes = difference(there, recipe)
+    changes = difference(old, recipe)
     refused = [change for change in changes if not change.startswith(RESUMABLE_KEYS)]
     if refused:
         raise RecipeError(
-            f"the run in {folder.path} was begun with another recipe ({'; '.join(refused)}): "
-            f"give the same settings to go on with it, another --out to begin anew, or --out NEW --init-from "
-            f"{shlex.quote(str(folder.path))} to begin a new run from its weights"
+            f"the run in {folder.path} has another recipe ({'; '.join(refused)}): give the same settings to "
+            f"continue it, another --out to start again, or --out NEW --init-from "
+            f"{shlex.quote(str(folder.path))} to start a new run from its weights"
         )
     if any(change.startswith("budget.") for change in changes):
         seen = max((int(path.stem) for path in checkpoint.in_folder(folder.checkpoints)), default=0)
         if recipe.budget.in_images(len(dataset)) < seen:
             raise RunError(
-                f"the run in {folder.path} has seen {seen:,} images already: give a budget of no fewer, or "
-                "another --out"
+                f"the run in {folder.path} has seen {seen:,} images already: give a budget of at least as "
+                "many, or another --out"
             )
     return changes
 

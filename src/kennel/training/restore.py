@@ -1,4 +1,4 @@
-"""The state of a run from one of its checkpoints."""
+"""Restores a training state from one given checkpoint; `resume` and `rollback` choose the checkpoint."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ from kennel.runs import checkpoint
 
 
 def restore(state: TrainState, found: checkpoint.Checkpoint, recipe: Recipe, spectra: Spectra) -> None:
-    """The networks, and all that trains them and is measured of them, as they were at this checkpoint."""
+    """Restores networks, optimizers, techniques, means, singular vectors and the number of rollbacks."""
     checkpoint.restore(found, state.step, state.running_means)
     state.images_seen = found.images_seen
     spectra.load_state_dict(found.below("spectra"))
@@ -19,17 +19,21 @@ def restore(state: TrainState, found: checkpoint.Checkpoint, recipe: Recipe, spe
 
 
 def spectra_tensors(spectra: Spectra) -> dict[str, Any]:
-    """The state of the singular values as a checkpoint holds it."""
     return {f"spectra.{name}": value for name, value in spectra.state_dict().items()}
 
 
 def apply_rollbacks(state: TrainState, recipe: Recipe, count: int) -> None:
-    """Counts `count` rollbacks: each gives all random numbers a new key and lowers learning rates."""
+    """Sets the number of rollbacks: each changes the seed and multiplies learning rates by `rate_factor`."""
     state.rollbacks = count
     state.plan = replace(state.plan, seed=seed_after(recipe.seed, count))
     state.scale_learning_rates(recipe.alarms.rate_factor**count)
 
 
 def seed_after(seed: int, rollbacks: int) -> int:
-    """The seed of a run after so many rollbacks: the recipe's own before the first."""
+    """The seed of a run after a number of rollbacks; the recipe's own if there are none."""
     return seed if rollbacks == 0 else rng.key(seed, f"rollback {rollbacks}")
+
+
+def capitalized(error: Exception) -> str:
+    """The error's message as the start of a sentence."""
+    return f"{str(error)[0].upper()}{str(error)[1:]}"

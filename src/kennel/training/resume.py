@@ -1,4 +1,4 @@
-"""A run goes on from its newest whole checkpoint."""
+"""Continues a run from its newest intact checkpoint, at the start of `train`."""
 
 from collections.abc import Callable
 
@@ -11,30 +11,30 @@ from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
 from kennel.runs.run_dir import RunDir
 from kennel.storage.atomic_io import remove_partial_files
-from kennel.training.restore import restore
+from kennel.training.restore import capitalized, restore
 
 
 def resume(
     state: TrainState, run_dir: RunDir, recipe: Recipe, spectra: Spectra, log: Callable[[str], None]
 ) -> None:
-    """Brings `state` to the newest whole checkpoint of the run, where there is one.
+    """Restores `state` from the newest intact checkpoint of the run, if it has one.
 
-    What a killed process left half-written is removed; a damaged checkpoint is set aside, and `log` says so.
-    Raises `CheckpointError` where there were checkpoints and none is whole.
+    Removes partial files of a killed process, and renames damaged checkpoints with a message to `log`. Raises
+    `CheckpointError` if all checkpoints are damaged.
     """
     damaged: list[CheckpointError] = []
-    for place in (run_dir.path, run_dir.checkpoints, run_dir.samples):
-        remove_partial_files(place)
+    for folder in (run_dir.path, run_dir.checkpoints, run_dir.samples):
+        remove_partial_files(folder)
     run = identity_of(run_dir)
     found = _newest(run_dir, run, damaged.append, log)
     for path in checkpoint.in_folder(run_dir.checkpoints):
         if found is not None and int(path.stem) > found.images_seen:
             checkpoint.quarantine(path)
     for error in damaged:
-        aside = "it is set aside, and the one before it" if found is not None else "the one before it"
-        log(f"{_capital(error)}: {aside} is taken.")
+        action = "it is renamed, and the one before it" if found is not None else "the one before it"
+        log(f"{capitalized(error)}: {action} is used.")
     rollbacks = int(found.metadata.get("rollbacks", 0)) if found else 0
-    # A tick that is due again, after its validation was cancelled, writes its lines again.
+    # A tick that is still due, because its validation was cancelled, writes its lines again.
     due = found is not None and bool(found.metadata.get("tick_due", False))
     run_dir.rewind_log(found.images_seen - due if found else 0, rollbacks)
     if found is None:
@@ -47,30 +47,30 @@ def resume(
         state.checkpointed_tick = state.images_seen if found.metadata.get("at_tick", True) else -1
     except KeyError as missing:
         raise CheckpointError(
-            f"the checkpoint {found.path} says nothing of its {missing.args[0]}, which kennel's own do: "
-            "take it away, and the one before it is taken"
+            f"the checkpoint {found.path} lacks '{missing.args[0]}', so kennel did not write it: remove it, "
+            "and the one before it is used"
         ) from None
     if state.images_seen and not state.best.should_stop_early(recipe.validation.patience):
-        log(f"Going on from {state.images_seen:,} images.")
+        log(f"Resuming at {state.images_seen:,} images.")
     _check_best(state, run_dir, run, log)
 
 
 def _newest(
-    run_dir: RunDir, run: str, damaged: Callable[[CheckpointError], None], log: Callable[[str], None]
+    run_dir: RunDir, run: str, on_damage: Callable[[CheckpointError], None], log: Callable[[str], None]
 ) -> checkpoint.Checkpoint | None:
-    """The newest whole checkpoint, and where none of the numbered ones is, the best; None for a new run.
+    """The newest intact numbered checkpoint, else the best; None for a new run.
 
-    Raises `CheckpointError` where there were some and none is left: beginning again would cut the log.
+    Raises `CheckpointError` if none is left, because starting again would erase the log.
     """
     reason = None
     try:
-        if found := checkpoint.newest(run_dir.checkpoints, damaged, run):
+        if found := checkpoint.newest(run_dir.checkpoints, on_damage, run):
             return found
     except CheckpointFormatError:
         raise
     except CheckpointError as error:
         reason = error
-    # A first tick that was killed between its line and its checkpoint is no loss.
+    # A first tick that was killed between its log line and its checkpoint can be repeated.
     if reason is None and len(run_dir.log()) < 2:
         return None
     try:
@@ -79,15 +79,15 @@ def _newest(
         raise
     except CheckpointError:
         raise reason or CheckpointError(
-            f"the run in {run_dir.path} has a log and no checkpoint: bring one back from a copy, or begin "
-            "anew with another --out"
+            f"the run in {run_dir.path} has a log but no checkpoint: restore one from a copy, or start a new "
+            "run with another --out"
         ) from None
-    log(f"No numbered checkpoint is left: the best, of {best.images_seen:,} images, is taken.")
+    log(f"No numbered checkpoint is left: the best, at {best.images_seen:,} images, is used.")
     return best
 
 
 def _check_best(state: TrainState, run_dir: RunDir, run: str, log: Callable[[str], None]) -> None:
-    """A damaged best is reported, and made again where the checkpoint that it came from is still kept."""
+    """Reports a damaged best checkpoint, and copies it again from its numbered checkpoint if that is kept."""
     path = run_dir.best_checkpoint
     if not path.exists():
         return
@@ -100,14 +100,10 @@ def _check_best(state: TrainState, run_dir: RunDir, run: str, log: Callable[[str
             same = checkpoint.load(path.with_name(checkpoint.name_for(state.best.images_seen)), run)
         except CheckpointError:
             same = None
-        # At that count a rollback may have left another one, which knows of another best, or of none.
+        # After a rollback the checkpoint with this number may be another one, with another best or none.
         now = {**state.best.about(), VALIDATIONS_SINCE_BEST: 0}
         if same is None or state.best.value is None or any(same.metadata.get(key) != now[key] for key in now):
-            log(f"{_capital(error)}: the run goes on, and the next best takes its place.")
+            log(f"{capitalized(error)}: the run continues, and the next best replaces it.")
             return
         checkpoint.save(path, same.tensors, same.metadata)
-        log(f"{_capital(error)}: it was made again from {same.path.name}.")
-
-
-def _capital(error: Exception) -> str:
-    return f"{str(error)[0].upper()}{str(error)[1:]}"
+        log(f"{capitalized(error)}: it was copied again from {same.path.name}.")

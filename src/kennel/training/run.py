@@ -1,4 +1,4 @@
-"""A training run: what does not fit is refused, and the rest is put together and trained."""
+"""`train`: checks the recipe and the set, builds all parts and runs the training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from kennel.engine.step import GANStep
 from kennel.engine.trainer import Trainer
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
-from kennel.runs.pretrained_teacher import taught_by
+from kennel.runs.pretrained_teacher import teacher_of_run
 from kennel.runs.run_dir import RunDir
 from kennel.storage.lock import locked
 from kennel.training import rank_sync
@@ -43,12 +43,12 @@ from kennel.training.checkpointing import CheckpointWriter
 from kennel.training.disk_errors import writing
 from kennel.training.fork import begin_fork, check_parent
 from kennel.training.instances import InstanceTable, fill_instances, instance_table, with_instances
-from kennel.training.oom import failures_told
+from kennel.training.oom import explain_failures
 from kennel.training.rank_sync import RankSync, broadcast_state
 from kennel.training.resolve_recipe import begin_or_match, make_plan, resolve_recipe, run_metadata
 from kennel.training.resume import resume
 from kennel.training.rollback import Rollback
-from kennel.training.signals import asked_to_stop
+from kennel.training.signals import stop_on_signals
 from kennel.training.tensorboard import EventWriter
 from kennel.training.validation import Validator
 
@@ -65,22 +65,21 @@ def train(
     parent: Path | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> bool:
-    """Begins the run in `out`, or goes on with the one that is there; True when it is over.
+    """Starts the run in `out` or continues the one there. Returns True when it is over.
 
-    It is over when its budget is spent, or when the validation's metric has not improved for as many
-    validations as the recipe's patience.
+    It is over when its budget is spent, or when as many validations as the recipe's patience brought no
+    improvement.
 
-    The same recipe on the same data continues where its newest whole checkpoint stands, on a CPU bit for bit.
-    Another recipe or other data in the same folder is refused with the difference; only a changed budget
-    and what changes the measuring alone (`RESUMABLE_KEYS`) are taken. `weights` is a file for the
-    validation's extractor. A set of at most `resident_bytes` (None: a share of what is free) is held on the
-    device, a larger one streamed, with the same result. Ctrl-C, SIGTERM and SIGHUP leave a checkpoint and
-    return False, also during a validation, which the run then repeats. A second process on one folder is
-    refused. In `ranks_together` all ranks share the run and return the same; rank 0 alone tells `observer`
-    and writes to `out`.
+    The same recipe on the same data continues from the newest intact checkpoint, on a CPU bit for bit. A
+    changed recipe or other data is refused with the difference, except for `RESUMABLE_KEYS`. Ctrl-C, SIGTERM
+    and SIGHUP write a checkpoint and return False, also during a validation, which is then repeated. A second
+    process in the same folder is refused. In `ranks_together` all ranks share the run and return the same
+    value; only rank 0 reports to `observer` and writes to `out`.
 
-    With `parent`, another run's folder, a run that is not there yet begins with that one's weights.
-    `callbacks` are called after each iteration and at each tick, before its line of the log is written.
+    `weights` is a file for the validation's extractor. A set of at most `resident_bytes` (None: a share of
+    the free memory) is kept on the device, a larger one is streamed, with the same result. With `parent`,
+    another run's folder, a new run starts with that run's weights. `callbacks` are called after each
+    iteration and at each tick, before its log line is written.
     """
     observer = TrainObserver() if observer is None or rank() else observer
     configure_process()
@@ -92,11 +91,11 @@ def train(
         partial(resolve_recipe, recipe, dataset, run_dir, weights, device, observer.log, parent=parent)
     )
     rank_sync.refuse_uneven(recipe.batch_size)
-    step = build_step(recipe, device, observer.log)  # refuses what does not fit before anything is written
+    step = build_step(recipe, device, observer.log)  # raises its errors before anything is written
     table = instance_table(recipe, dataset, device, observer.log)
     if table is not None:
-        fill_instances(step, table)  # a checkpoint, where there is one, has them too
-    teacher = None if rank() else taught_by(recipe, run_dir, parent)  # rank 0 alone reads and writes `out`
+        fill_instances(step, table)  # a checkpoint, if there is one, has the same
+    teacher = None if rank() else teacher_of_run(recipe, run_dir, parent)  # only rank 0 reads `out`
     validator = Validator.for_recipe(
         recipe, dataset, sampling_generator(step), weights, observer.log, teacher=teacher
     )
@@ -119,7 +118,7 @@ def train(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a run is made of, once all that could be refused was."""
+    """The parts of a run, after all checks."""
 
     recipe: Recipe
     dataset: ImageDataset
@@ -134,15 +133,15 @@ class _Parts:
 
 
 def _train(parts: _Parts, metadata: Mapping[str, Any]) -> bool:
-    """The run, in a directory that no other process writes to."""
+    """Trains in a folder that no other process writes to."""
     recipe, run_dir, observer = parts.recipe, parts.run_dir, parts.observer
     if rank() == 0:
         with writing(run_dir, "the recipe"):
             begin_or_match(run_dir, recipe, parts.dataset, metadata, observer.log)
     rows = shard_slice(recipe.batch_size)
     with (
-        failures_told(recipe, parts.device, " in another --out"),
-        asked_to_stop(observer) as is_asked,
+        explain_failures(recipe, parts.device, " in another --out"),
+        stop_on_signals(observer) as stop_requested,
         EventWriter(run_dir.tensorboard, observer.log) as events,
         BatchLoader(
             parts.dataset, recipe.batch_size, recipe.seed, parts.device, parts.resident_bytes, rows=rows
@@ -151,31 +150,30 @@ def _train(parts: _Parts, metadata: Mapping[str, Any]) -> bool:
         observer.log(loader.about)
         if short := shortage(parts.dataset):
             observer.log(f"Note: {parts.dataset.name}: {short}.")
-        return _run(parts, loader, events, is_asked)
+        return _run(parts, loader, events, stop_requested)
 
 
-def _run(parts: _Parts, loader: BatchLoader, events: EventWriter, is_asked: Callable[[], bool]) -> bool:
-    """Resumes, trains, and goes back where an alarm asks for it."""
+def _run(parts: _Parts, loader: BatchLoader, events: EventWriter, stop_requested: Callable[[], bool]) -> bool:
     recipe, run_dir, step, log = parts.recipe, parts.run_dir, parts.step, parts.observer.log
     plan = make_plan(recipe, recipe.budget.in_images(len(parts.dataset)), parts.device)
     state = TrainState(
         step,
         plan,
         with_instances(loader, parts.instances, recipe.seed),
-        lambda count, random: draw_latents(recipe.latent, count, random),
+        partial(draw_latents, recipe.latent),
         BestMetric(recipe.validation.metric),
     )
 
     def ends_early() -> bool:
         return state.best.should_stop_early(recipe.validation.patience)
 
-    rank_sync = RankSync(step.networks, lambda: ends_early() or is_asked(), log)
+    rank_sync = RankSync(step.networks, lambda: ends_early() or stop_requested(), log)
     alarm_monitor = AlarmMonitor(run_dir, recipe, step, log)
     writer = CheckpointWriter(run_dir, recipe, alarm_monitor.spectra)
-    callbacks = default_callbacks(parts, rank_sync, alarm_monitor, writer, events, is_asked)
+    callbacks = default_callbacks(parts, rank_sync, alarm_monitor, writer, events, stop_requested)
     trainer = Trainer(state, callbacks, rank_sync.should_stop)
     if rank() == 0:
-        with writing(run_dir, "what a resume changes"):
+        with writing(run_dir, "the files that a resume changes"):
             resume(state, run_dir, recipe, alarm_monitor.spectra, log)
             events.rewind(state.images_seen - state.tick_due)
     broadcast_state(state, recipe, alarm_monitor.spectra)
@@ -183,7 +181,7 @@ def _run(parts: _Parts, loader: BatchLoader, events: EventWriter, is_asked: Call
     if Rollback(run_dir, recipe, alarm_monitor.spectra, writer, events).run(trainer, log):
         return True
     if ends_early():
-        log(_why_it_ends(state, resumed_at))
+        log(_early_stop_message(state, resumed_at))
     return bool(all_gather_ints(ends_early())[0][0])
 
 
@@ -193,19 +191,19 @@ def default_callbacks(
     alarm_monitor: AlarmMonitor,
     writer: CheckpointWriter,
     events: EventWriter,
-    is_asked: Callable[[], bool],
+    stop_requested: Callable[[], bool],
 ) -> list[Callback]:
-    """All that happens in a run besides the training steps, in its order, of this rank.
+    """This rank's callbacks in their order.
 
-    What may be cancelled, the validation, comes before all that changes or writes something; alarms come
-    before the checkpoint, which would not be a good one; one's own callbacks come before the log is written.
+    The validation can be cancelled, so it comes before everything that writes. Alarms come before the
+    checkpoint, which would not be a good one; the user's callbacks come before the log is written.
     """
     run_dir, recipe = parts.run_dir, parts.recipe
-    single = world_size() == 1  # ranks that judge together do not give up one by one
     callbacks: list[Callback] = [RefuseDrift(rank_sync)]
     if parts.validator is not None:
-        asked = is_asked if single else lambda: False
-        callbacks.append(Validation(parts.validator, recipe.validation.every_ticks, rank(), asked))
+        # With several ranks a validation is not cancelled, because they compute it together.
+        should_stop = stop_requested if world_size() == 1 else lambda: False
+        callbacks.append(Validation(parts.validator, recipe.validation.every_ticks, rank(), should_stop))
     callbacks += [
         WaitForScores(rank_sync),
         alarm_monitor,
@@ -221,17 +219,16 @@ def default_callbacks(
     return [one for one in callbacks if rank() == 0 or one.on_all_ranks]
 
 
-def _why_it_ends(state: TrainState, resumed_at: int) -> str:
-    """The sentence of a run that ends before its budget, at once or after it was resumed."""
+def _early_stop_message(state: TrainState, resumed_at: int) -> str:
     best = state.best
     validations = f"{best.since} validation{'' if best.since == 1 else 's'}"
-    stands = (
+    status = (
         f"{METRICS[best.metric].label} has not improved for {validations} "
         f"(best {figure(best.value)} at {best.images_seen:,} images)"
     )
     if state.images_seen > resumed_at:
-        return f"{stands}: stopping."
+        return f"{status}: stopping."
     return (
-        f"The run has stopped early: {stands}. To go on, give a larger --set validation.patience=..., "
-        "or null for none."
+        f"The run has stopped early: {status}. To continue, give a larger --set validation.patience=..., "
+        "or null for no limit."
     )

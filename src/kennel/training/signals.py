@@ -1,4 +1,4 @@
-"""A run that is asked to stop by a signal leaves a checkpoint; asked again, it leaves at once."""
+"""Stop signals: the first one ends a run with a checkpoint, the second one ends the process."""
 
 import signal
 import time
@@ -9,38 +9,37 @@ from types import FrameType
 from kennel.engine.observer import TrainObserver
 
 FORWARDED = 1.0
-"""Seconds in which a second SIGTERM is the first one once more: a terminal, a shell and torchrun pass on what
-they got."""
+"""Seconds in which a second SIGTERM counts as the first: terminals, shells and torchrun forward it."""
 
 
 @contextmanager
-def asked_to_stop(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
-    """Ctrl-C, SIGTERM and SIGHUP become a flag that is read between rounds and at the seams of a validation.
+def stop_on_signals(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C, SIGTERM or SIGHUP has requested a stop.
 
-    A second one ends the process at once: Ctrl-C as `KeyboardInterrupt`, the others as `SystemExit` with the
-    code 128 + their number. A hang-up that the caller has switched off (nohup) stays off.
+    A second signal ends the process: Ctrl-C as `KeyboardInterrupt`, the others as `SystemExit` with the code
+    128 + their number. An ignored SIGHUP (nohup) stays ignored.
     """
-    asked_at: float | None = None
+    requested_at: float | None = None
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked_at
-        if asked_at is not None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal requested_at
+        if requested_at is not None:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
-            if time.monotonic() - asked_at > FORWARDED:
+            if time.monotonic() - requested_at > FORWARDED:
                 raise SystemExit(128 + number)
             return
-        asked_at = time.monotonic()
-        with suppress(OSError):  # after a hang-up there is nobody to tell
+        requested_at = time.monotonic()
+        with suppress(OSError):  # after a hang-up the terminal is gone
             observer.on_stop_requested(number)
 
     try:
-        before = {number: signal.signal(number, note) for number in _signals()}
-    except ValueError:  # not the main thread: whoever runs us there keeps the signals
+        before = {number: signal.signal(number, handle) for number in _signals()}
+    except ValueError:  # not the main thread, so the caller handles signals
         yield lambda: False
         return
     try:
-        yield lambda: asked_at is not None
+        yield lambda: requested_at is not None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -48,7 +47,7 @@ def asked_to_stop(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
 
 def _signals() -> list[signal.Signals]:
     found = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
     if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:
         found.append(hang_up)
     return found

@@ -1,4 +1,4 @@
-"""The log's entries as TensorBoard events, where TensorBoard is installed."""
+"""Writes the log's entries as TensorBoard events, if TensorBoard is installed."""
 
 import importlib.util
 import threading
@@ -17,30 +17,28 @@ _PREFIX = "events.out.tfevents."
 
 
 class EventWriter:
-    """Writes each entry's numbers as scalars over images; says once where TensorBoard is missing."""
+    """Writes each entry's numbers as scalars over images; nothing if TensorBoard is not installed."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        """Nothing is written before `rewind` or the first entry, so that a refused run leaves nothing."""
+    def __init__(self, folder: Path, log: Callable[[str], None]) -> None:
+        """Writes nothing before `rewind` or the first entry, so that a refused run leaves no files."""
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._rewound_to = 0
         self._installed = importlib.util.find_spec("tensorboard") is not None
         if not self._installed:
-            say(
-                "No TensorBoard events: pip install 'kennel[tensorboard]' brings them (log.jsonl has it all)."
-            )
+            log("No TensorBoard events: for them, pip install 'kennel[tensorboard]' (log.jsonl has all).")
 
     def rewind(self, images_seen: int) -> None:
-        """From now on, TensorBoard shows no earlier event after `images_seen`."""
+        """Hides earlier events after `images_seen` from TensorBoard."""
         self._rewound_to = images_seen
         self._close()
         if self._installed and any(self._folder.glob(f"{_PREFIX}*")):
             self._open().flush()
 
     def write(self, entry: Mapping[str, Any], spectra: Mapping[str, Spectrum] | None = None) -> None:
-        """Adds one tick and its singular values, a group for each player; in its file when this returns.
+        """Writes one tick and its singular values, grouped by network, and flushes them.
 
-        Raises `OSError` where the events, or those of an earlier call, cannot be written.
+        Raises `OSError` if these or earlier events cannot be written.
         """
         if not self._installed:
             return
@@ -50,10 +48,10 @@ class EventWriter:
                 writer.add_text(name, value, images)
             elif isinstance(value, int | float) and name != "images":
                 writer.add_scalar(name, value, images)
-        for player, spectrum in (spectra or {}).items():
+        for network, spectrum in (spectra or {}).items():
             for layer, singular_values in spectrum.items():
                 for number, value in enumerate(singular_values):
-                    writer.add_scalar(f"spectra_{player}/{layer}/sigma_{number}", value, images)
+                    writer.add_scalar(f"spectra_{network}/{layer}/sigma_{number}", value, images)
         writer.flush()
 
     def _open(self) -> "SummaryWriter":
@@ -72,7 +70,7 @@ class EventWriter:
         self._hook = hook = threading.excepthook
 
         def without_events(args: threading.ExceptHookArgs) -> None:
-            """The writer's thread prints no traceback: its error is raised again by the next call."""
+            """Hides the traceback of the writer's thread: the next call raises its error again."""
             if not type(args.thread).__module__.startswith("tensorboard."):
                 hook(args)
 
@@ -80,9 +78,8 @@ class EventWriter:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Closes the events file."""
         try:
-            # Where an event could not be written, closing raises the same again in place of its sentence.
+            # After a failed event, closing would raise the same error again and hide the first.
             with suppress(OSError) if error is not None else nullcontext():
                 self._close()
         finally:
@@ -90,11 +87,12 @@ class EventWriter:
 
 
 def _keep_order(folder: Path) -> None:
-    """Makes the next events file the last one.
+    """Renames event files so that the next one sorts last.
 
-    TensorBoard reads files by name, which begin with the second of their making. Where a file is of this
-    second, or the clock was set back, the existing files get numbers instead, in their order.
+    TensorBoard sorts files by name, which begins with the second of creation. If a file has the current
+    second or a later one (the clock was set back), existing files get numbers in their order instead.
     """
+
     files = sorted(folder.glob(f"{_PREFIX}*"), key=lambda path: path.name)
     if files and files[-1].name >= f"{_PREFIX}{int(time.time()):010d}":
         for number, file in enumerate(files):

@@ -1,10 +1,11 @@
-"""A budget in hours: how many images they come to, by real iterations that are timed first."""
+"""A budget in hours: timed iterations tell how many images fit into them."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,16 +22,16 @@ from kennel.engine.state import TrainPlan, TrainState
 from kennel.engine.step import GANStep
 from kennel.errors import RecipeError
 from kennel.runs.run_dir import RunDir
-from kennel.training.instances import stand_ins
-from kennel.training.oom import failures_told
+from kennel.training.instances import placeholder_batches
+from kennel.training.oom import explain_failures
 from kennel.training.resolve_recipe import make_plan, resolve_recipe
 
 WHOLE = 100
-"""Budgets from measured speeds are whole hundreds."""
+"""Budgets from measured speeds are multiples of this."""
 WARM_UP = 3
-"""Iterations that are not timed: in the first ones kernels are chosen and memory is asked for."""
+"""Iterations that are not timed, in which kernels are chosen and memory is allocated."""
 TIMED, LONGEST = 6.0, 30.0
-"""Seconds of iterations that are timed, and that all of them may take, but for the one that is under way."""
+"""Seconds of timed iterations, and of all iterations; the last one may exceed it."""
 
 
 def measured_speed(
@@ -41,58 +42,57 @@ def measured_speed(
     resident_bytes: int | None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Images per second of training, by the median of real iterations of a new run.
+    """Images per second of training, by the median time of a new run's iterations.
 
-    One at least is timed, however long it takes. Raises what training would refuse.
+    At least one iteration is timed, however long it takes. Raises the errors that training would raise.
     """
-    with failures_told(recipe, device, ""):
+    with explain_failures(recipe, device, ""):
         configure_process()
         dataset = ImageDataset(data)
         recipe = resolve_recipe(recipe, dataset, RunDir(data), weights, device)
         step = build_step(uncompiled(recipe), device)
         plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
-        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as stream:
-            state = untrained_state(recipe, step, stream, plan)
-            began, times, played = clock(), list[float](), 0
+        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as loader:
+            state = untrained_state(recipe, step, loader, plan)
+            began, times, count = clock(), list[float](), 0
             while not times or (sum(times) < TIMED and clock() < began + LONGEST):
                 start = clock()
                 iterate(state)
                 wait_for(device)
-                played += 1
-                if played > WARM_UP or clock() > began + LONGEST / 2:
+                count += 1
+                if count > WARM_UP or clock() > began + LONGEST / 2:
                     times.append(clock() - start)
     return plan.batch_size * plan.steps.discriminator / statistics.median(times)
 
 
-def untrained_state(recipe: Recipe, step: GANStep, stream: BatchLoader, plan: TrainPlan) -> TrainState:
-    """The state of a run that is not begun, for `iterate`.
+def untrained_state(recipe: Recipe, step: GANStep, loader: BatchLoader, plan: TrainPlan) -> TrainState:
+    """The state of a run without a folder, for `iterate`.
 
-    Iterations with extra discriminator steps show more images too: images per second are those of others.
+    Extra discriminator steps are left out: they take longer, but also show more images.
     """
     return TrainState(
         step,
         replace(plan, steps=plan.steps.model_copy(update={"extra_d_steps": None})),
-        stand_ins(recipe, stream),
-        lambda count, random: draw_latents(recipe.latent, count, random),
+        placeholder_batches(recipe, loader),
+        partial(draw_latents, recipe.latent),
     )
 
 
 def check_hours(hours: float | None) -> None:
-    """Raises `RecipeError` for hours that are none, and where several ranks would have to time together."""
+    """Raises `RecipeError` for an invalid number of hours, and with several ranks."""
     if hours is None:
         return
     if not (math.isfinite(hours) and hours > 0):
         raise RecipeError(f"--hours is {hours:g}: give a number above 0, such as 0.5")
     if world_size() > 1:
-        raise RecipeError("--hours goes by the speed of one process alone: under torchrun give --images")
+        raise RecipeError("--hours needs the speed of a single process: with torchrun give --images")
 
 
 def images_of(hours: float, images_per_second: float, batch: int) -> int:
-    """The budget that these hours come to at this speed, a batch at least."""
+    """The budget of these hours at this speed, at least one batch."""
     images = int(hours * 3600 * images_per_second)
     return max(batch, images // WHOLE * WHOLE)
 
 
 def speed_words(hours: float, images_per_second: float) -> str:
-    """What a budget was made of."""
-    return f"{hours:g} hour{'s' * (hours != 1)} at the {images_per_second:.3g} images/s that were measured"
+    return f"{hours:g} hour{'s' * (hours != 1)} at the measured {images_per_second:.3g} images/s"

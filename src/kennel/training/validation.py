@@ -1,4 +1,4 @@
-"""Judging a generator while it trains: the paper's validation curve."""
+"""Evaluates a generator during training, for the validation curve and the best checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,49 +18,46 @@ from kennel.networks import Generator
 from kennel.sampling.sampler import SampledSet, Samples
 
 VALIDATION_SEED = 1_000_000
-"""Validation samples are those of the seeds from here on: the same at every tick, apart from the grid's."""
+"""The first seed of validation samples, which are the same at every tick and differ from the grid's."""
 
-_WAYS = {
+_REMEDIES = {
     "logits": "give --set validation.extractor=efficientnet_lite0 (or inception, mobilenet, classifier)",
     "labels": "give a set with classes and --set num_classes=null",
 }
-"""How a training run comes to what a metric needs."""
+"""How to provide what a metric needs."""
 
 
 def with_metric_names(validation: ValidationConfig) -> ValidationConfig:
-    """The same with registered names in place of aliases, groups opened, each metric once; "all" stays.
+    """Replaces aliases and groups by registered names, each once; "all" stays.
 
-    Raises `UnknownNameError` for a name that nobody knows, `RecipeError` for a deciding metric that is a
-    group or has no better end.
+    Raises `UnknownNameError` for an unknown name, and `RecipeError` for a deciding metric that is a group or
+    has no better direction.
     """
     found = metric_names((validation.metric,))
     if len(found) != 1 or found == ["all"]:
-        among = f": name one of {', '.join(found)}" if len(found) > 1 else ": name one"
+        among = f"one of {', '.join(found)}" if len(found) > 1 else "one"
         raise RecipeError(
-            f"validation.metric={validation.metric} stands for several metrics, and one decides which "
-            f"checkpoint is best{among}, and list the others in validation.extra_metrics"
+            f"validation.metric={validation.metric} is a group, but a single metric decides which checkpoint "
+            f"is best: name {among}, and list the others in validation.extra_metrics"
         )
     name = found[0]
     if METRICS[name].direction == "neither":
         raise RecipeError(
-            f"validation.metric={name} cannot decide which checkpoint is best, since neither more nor less "
-            f"{METRICS[name].label} is better: name another, such as fid, and list {name} in "
+            f"validation.metric={name} cannot decide which checkpoint is best, since neither a higher nor a "
+            f"lower {METRICS[name].label} is better: name another, such as fid, and list {name} in "
             "validation.extra_metrics"
         )
-    also = tuple(one for one in metric_names(validation.extra_metrics) if one != name)
-    return validation.model_copy(update={"metric": name, "extra_metrics": also})
+    extra = tuple(one for one in metric_names(validation.extra_metrics) if one != name)
+    return validation.model_copy(update={"metric": name, "extra_metrics": extra})
 
 
 class Validator:
-    """A judge with the training set as its reference, how many samples it sees, and by what it judges."""
+    """Evaluates generators against the training set, with the metrics of `recipe.validation`."""
 
     def __init__(
         self, judge: Evaluator, recipe: Recipe, classes: tuple[str, ...], device: torch.device
     ) -> None:
-        """`recipe.validation` says what is measured; `classes` names those that the generator knows.
-
-        `judge` and `settings` are attributes. Searches for neighbours run on `device`.
-        """
+        """`classes` are the names of the generator's classes; neighbor searches run on `device`."""
         self.judge = judge
         self._recipe = recipe
         self._classes = classes
@@ -73,22 +70,22 @@ class Validator:
         dataset: ImageDataset,
         generator: Generator,
         weights: Path | None,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         download: bool = True,
         teacher: str | None = None,
     ) -> "Validator | None":
-        """The validator that the recipe asks for, of the recipe's `generator`; None where it asks for none.
+        """The validator of the recipe and its `generator`; None if validation is off.
 
-        `teacher` is the pretrained network that teaches the run. Without `download`, weights that are not at
-        hand raise `WeightsError`. Raises `RecipeError` where the extractor, the set or the count do not allow
-        one of the metrics.
+        `teacher` is the pretrained network that trains the generator. Without `download`, missing weights
+        raise `WeightsError`. Raises `RecipeError` if the extractor, the set or the sample count do not allow
+        a metric.
         """
         validation = recipe.validation
         if validation.every_ticks == 0:
             return None
         device = next(generator.parameters()).device
-        # Weights that must be downloaded first are so by one rank.
+        # If weights must be downloaded, one rank does it first.
         extractor = rank_zero_first(
             lambda: open_extractor(
                 validation.extractor,
@@ -101,38 +98,38 @@ class Validator:
         judge = Evaluator(dataset, extractor, shared=True)
         validator = cls(judge, recipe, tuple(dataset.classes) if recipe.num_classes else (), device)
         validator.check(generator)
-        say(_in_words(validation, extractor.name))
+        log(_message(validation, extractor.name))
         if extractor.name == "pixels" and recipe.image.channels == 3:
-            say(
-                "Pixels tell colour and layout only. For a new run, --set validation.extractor="
-                "efficientnet_lite0 (or mobilenet: 3.6 MB to download) brings real features."
+            log(
+                "Pixels measure color and layout only. For a new run, --set validation.extractor="
+                "efficientnet_lite0 (or mobilenet: 3.6 MB to download) gives real features."
             )
         if doubt := unfair(extractor.name, teacher):
-            say(f"Validation is not quite fair: {doubt}")
+            log(f"Validation is biased: {doubt}")
         return validator
 
     def check(self, generator: Generator) -> None:
-        """Refuses what could not be measured, before anything is drawn."""
+        """Raises `RecipeError` for metrics that cannot be measured, before any sampling."""
         sampled = self._sampled(generator, 0)
-        wanted = self._recipe.validation
-        for name in (wanted.metric, *(one for one in wanted.extra_metrics if one != "all")):
-            decides = name == wanted.metric
+        config = self._recipe.validation
+        for name in (config.metric, *(one for one in config.extra_metrics if one != "all")):
+            decides = name == config.metric
             key, remedy = ("metric", "name another") if decides else ("extra_metrics", "leave it out")
-            if few := self.judge.too_few(name, wanted.num_samples, self.settings):
+            if few := self.judge.too_few(name, config.num_samples, self.settings):
                 raise RecipeError(f"{few} (validation.{key}): give more, or {remedy}")
             problem, _ = self.judge.unmet_need(name, sampled)
             if problem:
                 needs = METRICS[name].needs
-                ways = [way for need, way in _WAYS.items() if need in needs]
-                raise RecipeError(f"{problem} (validation.{key}): {', or '.join([*ways, remedy])}")
+                remedies = [text for need, text in _REMEDIES.items() if need in needs]
+                raise RecipeError(f"{problem} (validation.{key}): {', or '.join([*remedies, remedy])}")
 
     def values(self, generator: Generator, images_seen: int) -> dict[str, float]:
-        """Each metric's value under its name, the deciding one first; MiFID brings its FID and distance."""
-        wanted = self._recipe.validation
+        """The metrics by name, the deciding one first; MiFID adds its FID and distance."""
+        config = self._recipe.validation
         sampled = self._sampled(generator, images_seen)
         values = {}
         for judgement in self.judge.judge(
-            sampled, (wanted.metric, *wanted.extra_metrics), count=wanted.num_samples, settings=self.settings
+            sampled, (config.metric, *config.extra_metrics), count=config.num_samples, settings=self.settings
         ):
             values[judgement.metric] = judgement.value
             if judgement.metric == "mifid":
@@ -141,7 +138,7 @@ class Validator:
         return values
 
     def assist(self, generator: Generator, images_seen: int) -> None:
-        """What every rank but 0 does while rank 0 measures the `values`."""
+        """The other ranks' part while rank 0 computes `values`."""
         count = self._recipe.validation.num_samples
         self.judge.assist(self._sampled(generator, images_seen), count, self.settings)
 
@@ -151,18 +148,16 @@ class Validator:
         return SampledSet(samples, "validation", f"at {images_seen}", self._classes)
 
 
-def _in_words(validation: ValidationConfig, extractor: str) -> str:
+def _message(validation: ValidationConfig, extractor: str) -> str:
     metric = METRICS[validation.metric].label
-    sentence = (
+    message = (
         f"Validation: {metric} of {validation.num_samples:,} samples by the {extractor} extractor decides "
         "which checkpoint is best."
     )
     if validation.extra_metrics:
         others = (METRICS[name].label if name in METRICS else name for name in validation.extra_metrics)
-        sentence += f" Also measured: {', '.join(others)}."
-    if validation.patience is not None:
-        several = "" if validation.patience == 1 else "s"
-        sentence += (
-            f" Training stops when {metric} has not improved for {validation.patience} validation{several}."
-        )
-    return sentence
+        message += f" Also measured: {', '.join(others)}."
+    if (patience := validation.patience) is not None:
+        plural = "" if patience == 1 else "s"
+        message += f" Training stops when {metric} has not improved for {patience} validation{plural}."
+    return message

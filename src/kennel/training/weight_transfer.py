@@ -1,6 +1,6 @@
-"""What a new run takes of another's weights: layers that fit; the others keep their own beginning."""
+"""Copies the layers of another run's networks that fit into a new run; other layers stay initialized."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,15 +15,15 @@ from kennel.runs import checkpoint
 from kennel.techniques._weight_matrices import as_matrix, output_axis
 from kennel.techniques.spectral_norm import DividedBySpectralNorm
 
-NAMED = 4
-"""How many layers that begin anew a sentence names; `run.json` has all."""
+MAX_NAMED = 4
+"""The most new layers that a message names; `run.json` has all."""
 _PARAMETRIZED = ".parametrizations."
 _ORIGINAL = ".parametrizations.weight.original"
 
 
 @dataclass
 class WeightTransfer:
-    """What was taken: tensors and numbers, of how many, the new layers, and the techniques that are new."""
+    """What was copied: tensors and numbers (`of_...`: out of how many), new layers and new techniques."""
 
     tensors: int = 0
     numbers: int = 0
@@ -33,118 +33,119 @@ class WeightTransfer:
     new: list[str] = field(default_factory=list)
     techniques: list[str] = field(default_factory=list)
 
-    def words(self) -> str:
-        """The end of a sentence that says with whose weights a run begins; empty where it is all of them."""
+    def in_words(self) -> str:
+        """The end of a sentence; empty if everything was copied."""
         parts = []
         if self.new:
-            more = f" and {len(self.new) - NAMED} more" if len(self.new) > NAMED else ""
+            more = f" and {len(self.new) - MAX_NAMED} more" if len(self.new) > MAX_NAMED else ""
             parts.append(
-                f"taken {self.tensors} of {self.of_tensors} tensors ({_share(self.numbers, self.of_numbers)} "
-                f"of the numbers), newly initialized {', '.join(self.new[:NAMED])}{more}"
+                f"copied {self.tensors} of {self.of_tensors} tensors "
+                f"({_share(self.numbers, self.of_numbers)} of the numbers), newly initialized "
+                f"{', '.join(self.new[:MAX_NAMED])}{more}"
             )
         if self.techniques:
-            parts.append(f"{', '.join(self.techniques)} begin{'s' if len(self.techniques) == 1 else ''} anew")
+            parts.append(f"without the state of {', '.join(self.techniques)}")
         return "".join(f"; {part}" for part in parts)
 
     def about(self) -> dict[str, object]:
-        """For `run.json`, where not all was taken: counts of tensors, and the names of the new layers."""
+        """For `run.json`: counts of tensors and the new layers; empty if everything was copied."""
         return {"taken": [self.tensors, self.of_tensors], "new": self.new} if self.new else {}
 
 
 def transfer_weights(
     found: checkpoint.Checkpoint, parent: Recipe, step: GANStep, recipe: Recipe, *, same_classes: bool = True
 ) -> WeightTransfer:
-    """Puts what fits of a checkpoint of `parent` into `step`, built by `recipe`: networks, then techniques.
+    """Copies what fits from a checkpoint of `parent` into `step`, built by `recipe`.
 
-    A layer is taken whole, where each of its tensors is there by name and shape; of a network with another
-    registered name none is. Between a layer with spectral norm and one without, the weight is carried over
-    as what it amounts to. An average starts from the parent's average in the layers that the generator took,
-    and from the generator in the others; other techniques take their state where its names and shapes are
-    the same. Optimizers are left new. `same_classes` False keeps labels, which number other classes there.
+    A layer is copied if all of its tensors exist with the same names and shapes, and only between networks
+    with the same registered name. Between a layer with spectral norm and one without, the effective weight is
+    copied. An average starts from the parent's average in the layers that the generator copied, and from the
+    generator in the others. Other techniques copy their state if names and shapes are the same. Optimizers
+    stay new. If `same_classes` is False, labels are not copied.
 
-    Raises `CheckpointError` where no weight matrix fits, or what fits is not finite.
+    Raises `CheckpointError` if no weight matrix fits, or if a copied value is not finite.
     """
-    taken, layers = WeightTransfer(), {}
+    transfer, layers = WeightTransfer(), {}
     networks = {"generator": step.networks.generator, "discriminator": step.networks.discriminator}
     for name, network in networks.items():
         is_other = getattr(parent, name).name != getattr(recipe, name).name
-        given = {} if is_other else found.below(name)
-        layers[name] = _take(name, network, given, taken, same_classes=same_classes)
-    if taken.matrices == 0:
-        there, here = (f"{one.generator.name} against {one.discriminator.name}" for one in (parent, recipe))
+        source = {} if is_other else found.below(name)
+        layers[name] = _copy(name, network, source, transfer, same_classes=same_classes)
+    if transfer.matrices == 0:
+        old, new = (f"{one.generator.name} and {one.discriminator.name}" for one in (parent, recipe))
         raise CheckpointError(
-            f"no layer of the networks of {found.path} ({there}) fits those of this recipe ({here}): take "
-            "its networks, with their options and the size of its images, or leave out --init-from"
+            f"no layer of the networks in {found.path} ({old}) fits those of this recipe ({new}): use its "
+            "networks, with their options and the size of its images, or leave out --init-from"
         )
     for name, technique in step.named_techniques.items():
-        own, given = technique.state_dict(), found.below(f"technique.{name}")
-        kept = technique.sampling_generator()
-        is_same = _shapes(own) == _shapes(given)
-        if technique.stage == "copy" and (kept is not None or not is_same):
-            # What it copied were the weights before these.
+        own, source = technique.state_dict(), found.below(f"technique.{name}")
+        average = technique.sampling_generator()
+        is_same = _shapes(own) == _shapes(source)
+        if technique.stage == "copy" and (average is not None or not is_same):
+            # Its copy is of the initial weights, so copy again.
             technique.modify_networks(step.networks, rng.generator(recipe.seed, f"build of {name}"))
-        kept = technique.sampling_generator()
-        average = found.below(f"technique.{name}.average")
-        if kept is not None and average:
-            _take(name, kept, average, WeightTransfer(), same_classes=same_classes, only=layers["generator"])
+        average = technique.sampling_generator()
+        saved = found.below(f"technique.{name}.average")
+        if average is not None and saved:
+            _copy(name, average, saved, WeightTransfer(), same_classes=same_classes, only=layers["generator"])
         elif not is_same:
-            taken.techniques.append(name)
+            transfer.techniques.append(name)
         elif own:
-            technique.load_state_dict(given)
+            technique.load_state_dict(source)
     for technique in step.techniques:
         technique.weights_replaced(step.networks)
-    return taken
+    return transfer
 
 
 @torch.no_grad()
-def _take(
+def _copy(
     name: str,
     network: nn.Module,
-    given: Mapping[str, Tensor],
-    taken: WeightTransfer,
+    source: Mapping[str, Tensor],
+    transfer: WeightTransfer,
     *,
     same_classes: bool,
     only: set[str] | None = None,
 ) -> set[str]:
-    """Fills the layers of `network` that fit, of those in `only`; counts them, and gives their names."""
-    plain = {_plain(key): value for key, value in given.items() if not _is_derived(key)}
-    names = set()
-    for layer, state in _layers(network):
-        wanted = {_plain(key): value for key, value in state.items() if not _is_derived(key)}
-        fits = all(_fits(plain.get(key), value, same_classes) for key, value in wanted.items())
-        taken.of_tensors += len(wanted)
-        taken.of_numbers += sum(value.numel() for value in wanted.values())
+    """Copies the layers that fit (of those in `only`), counts them in `transfer` and returns their names."""
+    plain = {_plain(key): value for key, value in source.items() if not _is_derived(key)}
+    copied = set()
+    for layer, state in _layers(network).items():
+        own = {_plain(key): value for key, value in state.items() if not _is_derived(key)}
+        fits = all(_fits(plain.get(key), value, same_classes) for key, value in own.items())
+        transfer.of_tensors += len(own)
+        transfer.of_numbers += sum(value.numel() for value in own.values())
         if not fits or (only is not None and layer not in only):
-            taken.new.append(f"{name}.{layer}".removesuffix("."))
+            transfer.new.append(f"{name}.{layer}".removesuffix("."))
             continue
-        names.add(layer)
-        taken.tensors += len(wanted)
-        taken.numbers += sum(value.numel() for value in wanted.values())
-        taken.matrices += sum(value.dim() > 1 and value.is_floating_point() for value in wanted.values())
+        copied.add(layer)
+        transfer.tensors += len(own)
+        transfer.numbers += sum(value.numel() for value in own.values())
+        transfer.matrices += sum(value.dim() > 1 and value.is_floating_point() for value in own.values())
         for key, value in state.items():
             if not _is_derived(key):
-                value.copy_(_carried(network.get_submodule(layer), key, given, plain))
-        if not all(bool(torch.isfinite(value).all()) for value in wanted.values()):
+                value.copy_(_effective(network.get_submodule(layer), key, source, plain))
+        if not all(bool(torch.isfinite(value).all()) for value in own.values()):
             raise CheckpointError(
-                f"the weights of {name}.{layer} to begin with are not finite: take another run, or an older "
-                "checkpoint of it"
+                f"the weights of {name}.{layer} to start from are not finite: use another run, or an older "
+                "checkpoint"
             )
-        _settle(network.get_submodule(layer), layer, state, given)
-    return names
+        _copy_singular_vectors(network.get_submodule(layer), layer, state, source)
+    return copied
 
 
-def _layers(network: nn.Module) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each layer that has tensors of its own, with those by their whole names; parametrized ones as one.
+def _layers(network: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each layer by full name, without instance vectors, which belong to the training set.
 
-    What belongs to the training set, the vectors of its instances, is no layer's.
+    Parameters of a parametrization belong to the parametrized layer.
     """
-    of_the_set = {name for name, one in network.named_modules() if isinstance(one, InstanceVectors)}
+    excluded = {name for name, one in network.named_modules() if isinstance(one, InstanceVectors)}
     layers: dict[str, dict[str, Tensor]] = {}
     for key, value in network.state_dict().items():
         layer = key.partition(_PARAMETRIZED)[0] if _PARAMETRIZED in key else key.rpartition(".")[0]
-        if layer not in of_the_set:
+        if layer not in excluded:
             layers.setdefault(layer, {})[key] = value
-    yield from layers.items()
+    return layers
 
 
 def _plain(key: str) -> str:
@@ -152,39 +153,42 @@ def _plain(key: str) -> str:
 
 
 def _is_derived(key: str) -> bool:
-    """What a parametrization remembers beside the weight follows from it: a singular vector."""
+    """Whether the tensor follows from the weight, such as the singular vector of a parametrization."""
     return _PARAMETRIZED in key and not key.endswith(_ORIGINAL)
 
 
-def _fits(given: Tensor | None, own: Tensor, same_classes: bool) -> bool:
-    if given is None or given.shape != own.shape or given.is_complex():
+def _fits(source: Tensor | None, own: Tensor, same_classes: bool) -> bool:
+    if source is None or source.shape != own.shape or source.is_complex():
         return False
-    if given.is_floating_point() != own.is_floating_point():
+    if source.is_floating_point() != own.is_floating_point():
         return False
-    return same_classes or own.is_floating_point() or own.dim() == 0  # no labels, which are whole numbers
+    return same_classes or own.is_floating_point() or own.dim() == 0  # integer tensors are labels
 
 
-def _carried(layer: nn.Module, key: str, given: Mapping[str, Tensor], plain: Mapping[str, Tensor]) -> Tensor:
-    """The parent's tensor; a weight that it divided by its norm is divided where this layer does not."""
+def _effective(
+    layer: nn.Module, key: str, source: Mapping[str, Tensor], plain: Mapping[str, Tensor]
+) -> Tensor:
+    """The parent's tensor, divided by its spectral norm if only the parent's layer has that norm."""
     weight = plain[_plain(key)]
-    if key in given or key.endswith(_ORIGINAL):
+    if key in source or key.endswith(_ORIGINAL):
         return weight
-    exact = as_matrix(weight.float(), output_axis(layer))
-    norm = torch.linalg.matrix_norm(exact, 2)
+    matrix = as_matrix(weight.float(), output_axis(layer))
+    norm = torch.linalg.matrix_norm(matrix, 2)
     return weight / norm if bool(norm > 0) else weight
 
 
-def _settle(layer: nn.Module, name: str, state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """The singular vectors of a weight that was taken: the parent's, and where it has none, found anew."""
+def _copy_singular_vectors(
+    layer: nn.Module, name: str, state: Mapping[str, Tensor], source: Mapping[str, Tensor]
+) -> None:
+    """Copies the singular vectors of a copied weight, or computes them if the parent has none."""
     for key, value in state.items():
         if not _is_derived(key):
             continue
-        there = given.get(key)
-        if there is not None and there.shape == value.shape:
-            value.copy_(there)
+        saved = source.get(key)
+        if saved is not None and saved.shape == value.shape:
+            value.copy_(saved)
         else:
-            place = key.removeprefix(f"{name}.").rpartition(".")[0]
-            norm = layer.get_submodule(place)
+            norm = layer.get_submodule(key.removeprefix(f"{name}.").rpartition(".")[0])
             assert isinstance(norm, DividedBySpectralNorm)
             norm.begin_with(state[f"{name}{_ORIGINAL}"])
 

@@ -1,1 +1,1 @@
-"""What is watched during a run besides its losses, and when an alarm is raised."""
+"""Alarms: what a run measures in addition to its losses, and when that is a bad sign."""

@@ -1,16 +1,16 @@
-"""How much the images of a batch differ from one another, against how much real ones do."""
+"""Measures how much the images of a batch differ from one another."""
 
 import torch
 
 from kennel.shapes import Images, Scalar
 
 BLOCK = 4096
-"""Images whose distances to all others are held at once."""
+"""Rows of the distance matrix that are in memory at a time."""
 
 
 @torch.no_grad()
 def nearest_distance(images: Images) -> Scalar:
-    """The mean Euclidean distance of each image's pixels to those of its nearest other in the batch."""
+    """The mean Euclidean distance, over pixels, of each image to its nearest other image in the batch."""
     flat = images.float().flatten(1)
     nearest = []
     for start in range(0, len(flat), BLOCK):
