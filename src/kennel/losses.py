@@ -1,8 +1,7 @@
-"""Adversarial losses: what each player minimises, as two functions of both logits.
+"""Adversarial losses of both networks, as functions of the logits of real images and of fakes.
 
-Logits are raw, for real images and for fakes, so that relativistic losses fit the same seam: (batch), or
-(batch, outputs) of a discriminator with several heads or patches. Each output then plays the game by itself,
-and the loss is the mean over all of them.
+Logits are raw: (batch), or (batch, outputs) for a discriminator with several heads or patches. A loss is the
+mean over outputs.
 """
 
 from typing import ClassVar, NamedTuple
@@ -21,10 +20,10 @@ from kennel.shapes import Targets as TargetValues
 
 
 class Targets(NamedTuple):
-    """What the discriminator's sigmoid should say of each real and each fake image, in [0, 1].
+    """Labels in [0, 1] for each real and each fake image.
 
-    `distances` is how far the two images of each pair are apart, for a loss that `compares_images`: the mean
-    absolute difference of their pixels.
+    `distances` is the mean absolute pixel difference of each pair of images, for a loss that
+    `compares_images`.
     """
 
     real: TargetValues
@@ -33,44 +32,41 @@ class Targets(NamedTuple):
 
     @classmethod
     def for_logits(cls, real_logits: Tensor, fake_logits: Tensor) -> "Targets":
-        """The hard labels, one an image: 1 for real, 0 for fake."""
+        """Hard labels, one per image: 1 for real, 0 for fake."""
         return cls(real_logits.new_ones(len(real_logits)), fake_logits.new_zeros(len(fake_logits)))
 
 
-def for_outputs(values: Float[Tensor, "batch"], logits: Logits) -> Logits:
-    """One value an image as one for each of its outputs, of the shape of `logits`."""
+def expand_to_outputs(values: Float[Tensor, "batch"], logits: Logits) -> Logits:
+    """Repeats one value per image for each output; the result has the shape of `logits`."""
     return values if logits.ndim == 1 else values[:, None].expand_as(logits)
 
 
 def per_image(logits: Logits) -> Float[Tensor, "batch"]:
-    """One number an image: the mean of its outputs."""
+    """The mean over an image's outputs."""
     return logits if logits.ndim == 1 else logits.mean(1)
 
 
 def of_all_ranks(
     real_logits: Logits, fake_logits: Logits, targets: Targets
 ) -> tuple[Logits, Logits, Targets]:
-    """The logits and targets of the whole batch, from the rows that each rank has.
-
-    On them a loss may compare any image with any other, and never hears of ranks.
-    """
+    """The logits and targets of the whole batch, gathered from the rows of each rank."""
     if world_size() == 1:
         return real_logits, fake_logits, targets
-    there = [real_logits, fake_logits, targets.real, targets.fake]
+    tensors = [real_logits, fake_logits, targets.real, targets.fake]
     if targets.distances is not None:
-        there.append(targets.distances)
-    columns = [one[:, None] if one.ndim == 1 else one for one in there]
+        tensors.append(targets.distances)
+    columns = [one[:, None] if one.ndim == 1 else one for one in tensors]
     parts = torch.split(all_gather(torch.cat(columns, 1)), [one.shape[1] for one in columns], 1)
-    whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, there, strict=True)]
+    whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, tensors, strict=True)]
     return whole[0], whole[1], Targets(*whole[2:])
 
 
 class Loss(Config):
-    """An adversarial loss; a subclass writes the two functions, of the logits of the whole batch.
+    """An adversarial loss; a subclass implements two functions of the logits of the whole batch.
 
-    `provides` names what techniques may need of it: "labels" where its discriminator loss compares with
-    targets. `generator_needs_real` where the generator's loss depends on the logits of real images.
-    `compares_images` where the discriminator's loss looks at `targets.distances`.
+    `provides` lists what techniques may need: "labels" if the discriminator's loss compares with targets.
+    `generator_needs_real` is True if the generator's loss depends on the logits of real images,
+    `compares_images` if the discriminator's loss uses `targets.distances`.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -78,11 +74,11 @@ class Loss(Config):
     compares_images: ClassVar[bool] = False
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """What the discriminator minimises."""
+        """The loss that the discriminator minimizes."""
         raise NotImplementedError  # abstract
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """What the generator minimises; `real_logits` only where `generator_needs_real`."""
+        """The loss that the generator minimizes; `real_logits` are None unless `generator_needs_real`."""
         raise NotImplementedError  # abstract
 
 
@@ -97,19 +93,18 @@ class Bce(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """-E[t log D + (1-t) log(1-D)] over reals, and over fakes (Shangguan et al. 2020, eq. 7)."""
-        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
-        return binary_cross_entropy_with_logits(real_logits, real) + binary_cross_entropy_with_logits(
-            fake_logits, fake
-        )
+        real, fake = _label_pair(real_logits, fake_logits, targets)
+        real_loss = binary_cross_entropy_with_logits(real_logits, real)
+        return real_loss + binary_cross_entropy_with_logits(fake_logits, fake)
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """-E[log D(G(z))], whose gradient is strong while the discriminator wins."""
+        """-E[log D(G(z))], which has a large gradient while the discriminator wins."""
         return softplus(-fake_logits).mean()
 
 
 @LOSSES.register("minimax")
 class Minimax(Bce):
-    """The game as it was stated (Goodfellow et al. 2014, eq. 1): the generator minimises log(1 - D(G(z)))."""
+    """The original minimax game (Goodfellow et al. 2014, eq. 1): the generator minimizes log(1 - D(G(z)))."""
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
         """E[log(1 - D(G(z)))], which saturates while the discriminator wins."""
@@ -118,11 +113,11 @@ class Minimax(Bce):
 
 @LOSSES.register("lsgan")
 class Lsgan(Loss):
-    """Least squares (Mao et al. 2017, arXiv 1611.04076), in the coding a, b, c.
+    """Least squares (Mao et al. 2017, arXiv 1611.04076), with the codes a, b, c.
 
-    The discriminator should say b of real images and a of fakes; the generator wants it to say c. The paper
-    has two codings: (-1, 1, 0), which minimises Pearson's chi-squared divergence, and (0, 1, 1), the default
-    here. The sigmoid is left out: logits are compared with the codes as they are.
+    The discriminator's target is b for real images and a for fakes; the generator's target is c. The paper
+    has two codings: (-1, 1, 0), which minimizes Pearson's chi-squared divergence, and (0, 1, 1), the default
+    here. There is no sigmoid: logits are compared with the codes directly.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -132,9 +127,9 @@ class Lsgan(Loss):
     c: float = 1.0
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2; a target t between 0 and 1 lies between a and b."""
-        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
-        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in (real, fake))
+        """E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2; a soft target t is a + (b - a) t."""
+        labels = _label_pair(real_logits, fake_logits, targets)
+        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in labels)
         return ((real_logits - real_codes).square().mean() + (fake_logits - fake_codes).square().mean()) / 2
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
@@ -144,10 +139,10 @@ class Lsgan(Loss):
 
 @LOSSES.register("hinge")
 class Hinge(Loss):
-    """The hinge loss (Lim and Ye 2017, arXiv 1705.02894; Tran et al. 2017), of SNGAN, SAGAN and BigGAN."""
+    """The hinge loss (Lim and Ye 2017, arXiv 1705.02894; Tran et al. 2017) of SNGAN, SAGAN and BigGAN."""
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]: what is told apart by a margin teaches no more."""
+        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
@@ -159,8 +154,8 @@ class Hinge(Loss):
 class Wgan(Loss):
     """The Wasserstein critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2 and algorithm 1).
 
-    The critic must be held to a Lipschitz constant by a technique: `weight_clipping`, `gradient_penalty`,
-    `dragan` or `spectral_norm`. Minus its loss estimates the distance, up to that constant.
+    A technique must bound the critic's Lipschitz constant: `weight_clipping`, `gradient_penalty`, `dragan` or
+    `spectral_norm`. Minus the critic's loss estimates the distance, up to that constant.
     """
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
@@ -173,17 +168,17 @@ class Wgan(Loss):
 
 
 class Relativistic(Loss):
-    """Losses of how much more real an image looks than the other side's average (Jolicoeur-Martineau 2018).
+    """Losses of the difference between an image's logit and the mean logit of the other side.
 
-    arXiv 1807.00734, section 4: D(x) - E[D(G(z))] for real images and D(G(z)) - E[D(x)] for fakes. The
-    generator plays the same game with the sides exchanged, so it needs the logits of real images.
+    Jolicoeur-Martineau 2018, arXiv 1807.00734, section 4: D(x) - E[D(G(z))] for real images and
+    D(G(z)) - E[D(x)] for fakes. The generator's loss is the discriminator's with both sides exchanged.
     """
 
     generator_needs_real: ClassVar[bool] = True
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
         """The discriminator's loss with real and fake exchanged."""
-        assert real_logits is not None, "generator_needs_real brings them"
+        assert real_logits is not None  # generator_needs_real
         return self.discriminator_loss(fake_logits, real_logits, Targets.for_logits(fake_logits, real_logits))
 
 
@@ -193,9 +188,8 @@ class Ralsgan(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[(D(x) - E[D(G(z))] - 1)^2] / 2 + E[(D(G(z)) - E[D(x)] + 1)^2] / 2."""
-        real_over = real_logits - fake_logits.mean(0)
-        fake_over = fake_logits - real_logits.mean(0)
-        return ((real_over - 1).square().mean() + (fake_over + 1).square().mean()) / 2
+        real, fake = _relative(real_logits, fake_logits)
+        return ((real - 1).square().mean() + (fake + 1).square().mean()) / 2
 
 
 @LOSSES.register("rahinge")
@@ -204,9 +198,8 @@ class Rahinge(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[max(0, 1 - D(x) + E[D(G(z))])] / 2 + E[max(0, 1 + D(G(z)) - E[D(x)])] / 2."""
-        real_over = real_logits - fake_logits.mean(0)
-        fake_over = fake_logits - real_logits.mean(0)
-        return (relu(1 - real_over).mean() + relu(1 + fake_over).mean()) / 2
+        real, fake = _relative(real_logits, fake_logits)
+        return (relu(1 - real).mean() + relu(1 + fake).mean()) / 2
 
 
 @LOSSES.register("ragan")
@@ -217,16 +210,14 @@ class Ragan(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """Half the cross-entropies of sigmoid(D(x) - E[D(G(z))]) and sigmoid(D(G(z)) - E[D(x)])."""
-        real_over = real_logits - fake_logits.mean(0)
-        fake_over = fake_logits - real_logits.mean(0)
-        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
-        real_loss = binary_cross_entropy_with_logits(real_over, real)
-        return (real_loss + binary_cross_entropy_with_logits(fake_over, fake)) / 2
+        relative = _relative(real_logits, fake_logits)
+        real, fake = map(binary_cross_entropy_with_logits, relative, _label_pair(*relative, targets))
+        return (real + fake) / 2
 
 
 @LOSSES.register("relativistic_paired")
 class RelativisticPaired(Relativistic):
-    """Each real image against the fake beside it (Jolicoeur-Martineau 2018, section 4.1; R3GAN's loss).
+    """The difference of each real image and one fake (Jolicoeur-Martineau 2018, section 4.1; R3GAN's loss).
 
     Huang et al. 2024, arXiv 2501.05441, eq. 2, with f(t) = -log(1 + exp(-t)).
     """
@@ -240,8 +231,8 @@ class RelativisticPaired(Relativistic):
 class LossSensitive(Loss):
     """The loss-sensitive GAN (Qi 2017, arXiv 1701.06264), with L = -D as the loss of an image.
 
-    A fake must cost more than the real image beside it, by a margin that grows with their distance:
-    `scale` times the mean absolute difference of their pixels. `weight` is the paper's lambda.
+    A fake must have a higher loss than its paired real image, by a margin of `scale` times the mean absolute
+    difference of their pixels. `weight` is the paper's lambda.
     """
 
     compares_images: ClassVar[bool] = True
@@ -251,10 +242,20 @@ class LossSensitive(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[L(x)] + weight E[max(0, margin + L(x) - L(G(z)))]."""
-        assert targets.distances is not None, "compares_images brings them"
-        margins = for_outputs(self.scale * targets.distances, real_logits)
+        assert targets.distances is not None  # compares_images
+        margins = expand_to_outputs(self.scale * targets.distances, real_logits)
         return -real_logits.mean() + self.weight * relu(margins - real_logits + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
         """E[L(G(z))]."""
         return -fake_logits.mean()
+
+
+def _label_pair(real_logits: Logits, fake_logits: Logits, targets: Targets) -> tuple[Logits, Logits]:
+    """The labels of real images and of fakes, of the shape of the logits."""
+    return expand_to_outputs(targets.real, real_logits), expand_to_outputs(targets.fake, fake_logits)
+
+
+def _relative(real_logits: Logits, fake_logits: Logits) -> tuple[Logits, Logits]:
+    """Each side's logits minus the mean logit of the other side."""
+    return real_logits - fake_logits.mean(0), fake_logits - real_logits.mean(0)

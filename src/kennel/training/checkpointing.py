@@ -121,7 +121,7 @@ def checkpoints_of_ticks(run_dir: RunDir) -> list[Path]:
 def kept_ticks(recipe: Recipe) -> int:
     """How many checkpoints of ticks are kept."""
     wanted = recipe.keep_checkpoints
-    return max(wanted, recipe.alarms.longest + 1) if rolls_back(recipe) else wanted
+    return max(wanted, recipe.alarms.max_lag + 1) if rolls_back(recipe) else wanted
 
 
 def rolls_back(recipe: Recipe) -> bool:
