@@ -73,8 +73,8 @@ class ValidationConfig(Config):
     def _check(self) -> "ValidationConfig":
         if self.patience is not None and self.every_ticks == 0:
             raise ValueError(
-                "patience counts validations, and every_ticks=0 turns them off: set every_ticks=1 or more, or "
-                "patience=null"
+                "patience counts validations, and every_ticks=0 turns them off: set every_ticks=1 (or more), "
+                "or patience=null"
             )
         return self
 
