@@ -1,8 +1,8 @@
-"""What the residual networks (SNGAN, SAGAN, BigGAN, BigGAN-deep) are made of.
+"""The parts of residual networks (SNGAN, SAGAN, BigGAN, BigGAN-deep).
 
 A generator is a linear stem to a 4x4 map, residual blocks that double the side, and batch norm, activation,
 convolution, Tanh. A discriminator is residual blocks that halve the side, an activation, the sum over
-positions, and a linear head, with a projection where there are classes.
+positions, and a linear head, with a projection if there are classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ from kennel.errors import RecipeError
 from kennel.networks.base import Discriminator, Generator
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.attention import NonLocalBlock
-from kennel.networks.layers.conv import Convolution, doubled, halved
-from kennel.networks.layers.normalization import Condition, Conditioning, given, normalised
+from kennel.networks.layers.conv import Convolution, downsample, upsample
+from kennel.networks.layers.normalization import Condition, Conditioning, apply_norm, required_labels
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 STEM_SIDE = 4
 
 
-def sparing_activation(name: Activation) -> nn.Module:
-    """An activation that leaves its input as it was, because a shortcut reads it too."""
+def out_of_place_activation(name: Activation) -> nn.Module:
+    """An activation that keeps its input, which a shortcut needs too."""
     layer: Any = activation(name)
     if hasattr(layer, "inplace"):
         layer.inplace = False
@@ -35,39 +35,39 @@ class Residual(nn.Module):
     """A block whose output is the sum of a shortcut and a branch."""
 
     def branch(self) -> list[nn.Module]:
-        """The convolutions of the branch; those of the shortcut are not among them."""
+        """The convolutions of the branch, without the shortcut's."""
         raise NotImplementedError  # abstract
 
 
 class GeneratorBlock(Residual):
     """Doubles the side. After Miyato et al. 2018 (arXiv 1802.05957, appendix B), with conditions.
 
-    batch norm, activation, double, 3x3 convolution, batch norm, activation, 3x3 convolution
-    plus the shortcut: 1x1 convolution, double
+    batch norm, activation, upsampling, 3x3 convolution, batch norm, activation, 3x3 convolution
+    plus the shortcut: 1x1 convolution, upsampling
     """
 
-    def __init__(self, width: int, wider: int, conditioning: Conditioning, name: Activation) -> None:
-        """From `width` to `wider` channels, with the activation of this name."""
+    def __init__(
+        self, in_channels: int, out_channels: int, conditioning: Conditioning, name: Activation
+    ) -> None:
         super().__init__()
-        self.first_norm = conditioning.batch_norm(width)
+        self.first_norm = conditioning.batch_norm(in_channels)
         self.first_activation = activation(name)
-        self.first = Convolution(width, wider, 3, padding=1)
-        self.second_norm = conditioning.batch_norm(wider)
+        self.first = Convolution(in_channels, out_channels, 3, padding=1)
+        self.second_norm = conditioning.batch_norm(out_channels)
         self.second_activation = activation(name)
-        self.second = Convolution(wider, wider, 3, padding=1)
-        self.shortcut = Convolution(width, wider, 1)
+        self.second = Convolution(out_channels, out_channels, 3, padding=1)
+        self.shortcut = Convolution(in_channels, out_channels, 1)
 
     def branch(self) -> list[nn.Module]:
-        """Its two 3x3 convolutions."""
         return [self.first, self.second]
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
-        """(batch, width, side, side) to (batch, wider, 2 side, 2 side)."""
-        hidden = self.first_activation(normalised(images, self.first_norm, condition))
-        hidden = self.first.on_doubled(hidden)
-        hidden = self.second_activation(normalised(hidden, self.second_norm, condition))
-        # A 1x1 convolution of doubled maps is the doubled convolution: this order has a quarter of the work.
-        return cast(Tensor, self.second(hidden) + doubled(self.shortcut(images)))
+        """(batch, in_channels, side, side) to (batch, out_channels, 2 side, 2 side)."""
+        hidden = self.first_activation(apply_norm(images, self.first_norm, condition))
+        hidden = self.first.forward_upsampled(hidden)
+        hidden = self.second_activation(apply_norm(hidden, self.second_norm, condition))
+        # Upsampling commutes with a 1x1 convolution; after it the convolution is four times as cheap.
+        return cast(Tensor, self.second(hidden) + upsample(self.shortcut(images)))
 
 
 class DiscriminatorBlock(Residual):
@@ -76,40 +76,45 @@ class DiscriminatorBlock(Residual):
         activation, 3x3 convolution, activation, 3x3 convolution, 2x2 mean
         plus the shortcut: 2x2 mean, 1x1 convolution
 
-    The first block of a discriminator has no activation before its first convolution: it sees images. A
-    block that neither halves nor widens has no convolution in its shortcut.
+    The first block has no activation before its first convolution. A block that keeps side and channels has
+    no convolution in its shortcut.
     """
 
     def __init__(
-        self, width: int, wider: int, hidden: int, name: Activation, halves: bool, first: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        name: Activation,
+        halves: bool,
+        first: bool,
     ) -> None:
-        """From `width` over `hidden` to `wider` channels."""
+        """`hidden` is the number of channels between the two 3x3 convolutions."""
         super().__init__()
         self.halves = halves
-        self.first_activation = nn.Identity() if first else sparing_activation(name)
-        self.first = Convolution(width, hidden, 3, padding=1)
+        self.first_activation = nn.Identity() if first else out_of_place_activation(name)
+        self.first = Convolution(in_channels, hidden, 3, padding=1)
         self.second_activation = activation(name)
-        self.second = Convolution(hidden, wider, 3, padding=1)
-        plain = width == wider and not halves
-        self.shortcut = nn.Identity() if plain else Convolution(width, wider, 1)
+        self.second = Convolution(hidden, out_channels, 3, padding=1)
+        plain = in_channels == out_channels and not halves
+        self.shortcut = nn.Identity() if plain else Convolution(in_channels, out_channels, 1)
 
     def branch(self) -> list[nn.Module]:
-        """Its two 3x3 convolutions."""
         return [self.first, self.second]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(batch, width, side, side) to (batch, wider, side, side), or half that side."""
+        """(batch, in_channels, side, side) to (batch, out_channels, side, side), or half that side."""
         hidden = self.second_activation(self.first(self.first_activation(images)))
         if not self.halves:
             return cast(Tensor, self.second(hidden) + self.shortcut(images))
-        # The mean before the 1x1 convolution gives what it gives after, for a quarter of the work.
-        return cast(Tensor, self.second.halved(hidden) + self.shortcut(halved(images)))
+        # The mean commutes with the 1x1 convolution; before it the convolution is four times as cheap.
+        return cast(Tensor, self.second.forward_downsampled(hidden) + self.shortcut(downsample(images)))
 
 
 class ResidualGenerator(Generator):
     """Stem, blocks, and batch norm - activation - convolution - Tanh; the last batch norm is unconditional.
 
-    A subclass assembles it, and says by `inputs` what the stem and each block are given.
+    A subclass calls `assemble` and implements `inputs`.
     """
 
     conditional: ClassVar[Literal["optional", "never"]] = "optional"
@@ -122,9 +127,9 @@ class ResidualGenerator(Generator):
         maps: Sequence[tuple[int, int]],
         attention: int,
     ) -> None:
-        """`maps` are the side and the channels after each block.
+        """Builds the layers; `maps` are the side and the channels after each block.
 
-        A non-local block follows the first block that reaches the side `attention`; 0 for none.
+        A non-local block follows the first block with the side `attention`; 0 for none.
         """
         options: Any = self.options
         width = maps[-1][1]
@@ -136,19 +141,18 @@ class ResidualGenerator(Generator):
             Convolution(width, self.spec.channels, 3, padding=1),
             nn.Tanh(),
         )
-        self.attends_after = min(with_side(attention, maps, self.spec.size), default=None)
+        self.attends_after = min(indices_of_side(attention, maps, self.spec.size), default=None)
         if self.attends_after is not None:
             self.attention = NonLocalBlock(maps[self.attends_after][1])
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
-        """What the stem sees, and each block's condition."""
+        """The stem's input, and each block's condition."""
         raise NotImplementedError  # abstract
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
-        given_to_stem, conditions = self.inputs(latents, labels)
-        # Channels last in memory, which is the layout that the convolutions want.
-        maps = self.stem(given_to_stem).unflatten(1, (STEM_SIDE, STEM_SIDE, -1)).permute(0, 3, 1, 2)
+        stem_input, conditions = self.inputs(latents, labels)
+        # Channels last, the fast memory layout for convolutions.
+        maps = self.stem(stem_input).unflatten(1, (STEM_SIDE, STEM_SIDE, -1)).permute(0, 3, 1, 2)
         for index, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
             maps = block(maps, condition)
             if index == self.attends_after:
@@ -160,20 +164,20 @@ class ResidualGenerator(Generator):
 class ProjectionDiscriminator(Discriminator):
     """Blocks, an activation, the sum over positions; a linear head and, for classes, a projection.
 
-    The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product
-    of the features with an embedding of the class. A subclass assembles it.
+    The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product of the
+    features and an embedding of the class. A subclass calls `assemble`.
     """
 
     conditional: ClassVar[Literal["optional", "never"]] = "optional"
 
     def assemble(self, layers: Iterable[nn.Module], maps: Sequence[tuple[int, int]], attention: int) -> None:
-        """`layers` are the blocks from images on, and `maps` the side and the channels after each.
+        """Builds the network from `layers`; `maps` are the side and the channels after each of them.
 
-        A non-local block follows the last block whose maps have the side `attention`; 0 for none.
+        A non-local block follows the last layer with the side `attention`; 0 for none.
         """
         options: Any = self.options
         layers, width = list(layers), maps[-1][1]
-        after = max(with_side(attention, maps, self.spec.size), default=None)
+        after = max(indices_of_side(attention, maps, self.spec.size), default=None)
         if after is not None:
             layers.insert(after + 1, NonLocalBlock(maps[after][1]))
         self.layers = nn.Sequential(*layers)
@@ -189,22 +193,22 @@ class ProjectionDiscriminator(Discriminator):
         return features
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """The head's logit, and with classes the projection onto the label's embedding."""
+        """The head's logit, plus the projection if there are classes."""
         logits = super().logits(features, labels)
         if not self.reads_labels:
             return logits
-        embedded = self.embedding(given(labels, self.spec.num_classes))
+        embedded = self.embedding(required_labels(labels, self.spec.num_classes))
         projected: Logits = logits + (embedded.float() * features).sum(1)
         return projected
 
 
-def with_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:
-    """Where in `maps` (side, channels) this side is; nowhere for 0. `RecipeError` where no map has it."""
+def indices_of_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:
+    """The indices of `side` in `maps` (side, channels); none for 0. Raises `RecipeError` for other sides."""
     found = [index for index, (one, _) in enumerate(maps) if one == side]
     if side and not found:
-        there = ", ".join(map(str, sorted({one for one, _ in maps})))
+        available = ", ".join(map(str, sorted({one for one, _ in maps})))
         raise RecipeError(
-            f"attention = {side}: for {size}x{size} images this network has maps of side {there}; "
+            f"attention = {side}: for {size}x{size} images this network has maps of side {available}; "
             "choose one of these, or 0 for none"
         )
     return found
@@ -213,30 +217,29 @@ def with_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int
 def generator_blocks(
     widths: Sequence[int], conditionings: Sequence[Conditioning], name: Activation
 ) -> list[GeneratorBlock]:
-    """A block between each two neighbours of `widths`."""
+    """A block for each pair of consecutive `widths`."""
     return [
-        GeneratorBlock(width, wider, conditioning, name)
-        for (width, wider), conditioning in zip(pairwise(widths), conditionings, strict=True)
+        GeneratorBlock(*pair, conditioning, name)
+        for pair, conditioning in zip(pairwise(widths), conditionings, strict=True)
     ]
 
 
 def generator_maps(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """The side and the channels after each block between neighbours of `widths`: (8, ...), (16, ...), ..."""
+    """The side and the channels after each block: (8, ...), (16, ...), ..."""
     return [(STEM_SIDE * 2**level, width) for level, width in enumerate(widths) if level]
 
 
 def discriminator_blocks(
     channels: int, widths: Sequence[int], halvings: int, wide: bool, name: Activation
 ) -> list[DiscriminatorBlock]:
-    """Blocks from images of so many channels on; the first `halvings` of them halve the side.
+    """Blocks for images of this number of channels; the first `halvings` blocks halve the side.
 
-    `wide`: a block's hidden channels are as many as its outputs (SAGAN, BigGAN), and otherwise as many as
-    its inputs (SNGAN).
+    A block's hidden channels are its outputs if `wide` (SAGAN, BigGAN), else its inputs (SNGAN).
     """
     blocks = []
-    for index, (width, wider) in enumerate(pairwise([channels, *widths])):
-        hidden = wider if wide or index == 0 else width
-        blocks.append(DiscriminatorBlock(width, wider, hidden, name, index < halvings, index == 0))
+    for index, (before, width) in enumerate(pairwise([channels, *widths])):
+        hidden = width if wide or index == 0 else before
+        blocks.append(DiscriminatorBlock(before, width, hidden, name, index < halvings, index == 0))
     return blocks
 
 

@@ -1,11 +1,10 @@
 """SNGAN's residual networks (Miyato et al. 2018, arXiv 1802.05957) as its authors published them.
 
-With classes they are those of Miyato and Koyama (2018, arXiv 1802.05637): gains and biases of batch norm for
-each class in the generator, a projection in the discriminator. Spectral normalization, after which they are
-named, is a technique and not a part of them.
+With classes they are those of Miyato and Koyama (2018, arXiv 1802.05637): gains and biases of batch norm per
+class in the generator, a projection in the discriminator. Spectral normalization is a technique.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
@@ -23,19 +22,25 @@ from kennel.networks.residual import (
 )
 from kennel.shapes import Features, Labels, Latents
 
-# Channels, as multiples of `width`: of the stem and after each block; after each block.
+# Multiples of `base_channels`. Generator: of the stem and after each block. Discriminator: after each block.
 GENERATOR_CHANNELS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 DISCRIMINATOR_CHANNELS = {32: (2, 2, 2, 2), 64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16)}
 HALVINGS = {32: 2, 64: 5, 128: 5}
-"""How many of the discriminator's blocks halve the side, from the first on."""
+"""The number of the discriminator's first blocks that halve the side."""
+
+
+def attention_side(options: Any, default: dict[int, int], size: int) -> int:
+    """The side of self-attention: the option, or the default of the image size; 0 for none."""
+    side: int | None = getattr(options, "attention", None)
+    return default.get(size, 0) if side is None else side
 
 
 @GENERATORS.register("sngan")
 class SnganGenerator(ResidualGenerator):
-    """Latent -> 4x4 -> residual blocks -> image; each block's batch norms have a gain for each class."""
+    """Latent -> 4x4 -> residual blocks -> image; the blocks' batch norms have gains and biases per class."""
 
     class Options(base.Config):
-        """`width` channels in the last block of 64x64 images; 64 gives the published tables at each size."""
+        """`base_channels` in the last block of 64x64 images; 64 gives the published tables at each size."""
 
         base_channels: PositiveInt = 64
         activation: Activation = "relu"
@@ -43,21 +48,18 @@ class SnganGenerator(ResidualGenerator):
 
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
+    default_attention: ClassVar[dict[int, int]] = {}
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
         by_class = [Conditioning(spec.num_classes, 0, options.epsilon)] * (len(widths) - 1)
         blocks = generator_blocks(widths, by_class, options.activation)
-        self.assemble(spec.latent_dim, widths[0], blocks, generator_maps(widths), self.attention_side())
-
-    def attention_side(self) -> int:
-        """The side of the maps that attend to themselves; 0: none do."""
-        return 0
+        attention = attention_side(options, self.default_attention, spec.size)
+        self.assemble(spec.latent_dim, widths[0], blocks, generator_maps(widths), attention)
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
-        """The whole latent for the stem, the label for each block."""
+        """The latent for the stem, the label for each block."""
         return latents, [Condition(labels)] * len(self.blocks)
 
 
@@ -66,9 +68,9 @@ class SnganDiscriminator(ProjectionDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
     class Options(base.Config):
-        """`width` channels after the first block of 64x64 images; 64 gives the published tables.
+        """`base_channels` after the first block of 64x64 images; 64 gives the published tables.
 
-        `conditioning` "none" keeps the labels from the discriminator.
+        `conditioning` "none" ignores the labels.
         """
 
         base_channels: PositiveInt = 64
@@ -78,15 +80,12 @@ class SnganDiscriminator(ProjectionDiscriminator):
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(32, 3, 128)
     wide: ClassVar[bool] = False
+    default_attention: ClassVar[dict[int, int]] = {}
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
         halvings = HALVINGS[spec.size]
         blocks = discriminator_blocks(spec.channels, widths, halvings, self.wide, options.activation)
-        self.assemble(blocks, discriminator_maps(spec.size, widths, halvings), self.attention_side())
-
-    def attention_side(self) -> int:
-        """The side of the maps that attend to themselves; 0: none do."""
-        return 0
+        attention = attention_side(options, self.default_attention, spec.size)
+        self.assemble(blocks, discriminator_maps(spec.size, widths, halvings), attention)

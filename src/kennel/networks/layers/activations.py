@@ -1,4 +1,4 @@
-"""Activations by name, so that a recipe can compare them (as Shangguan et al. 2020 do)."""
+"""Activations by name (compared by Shangguan et al. 2020)."""
 
 from collections.abc import Callable
 from typing import Literal
