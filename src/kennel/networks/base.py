@@ -130,7 +130,6 @@ class Discriminator(Network):
         return None
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
-        """`options` is an instance of the class's own `Options`."""
         super().__init__(spec, options)
         self.statistics = nn.ModuleList()
 

@@ -143,7 +143,6 @@ class BigganDeepGenerator(ResidualGenerator):
         self.assemble(vector, widths[0], blocks, maps, attention_side(options.attention, spec.size))
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
-        """The latent and the label's embedding, for the stem and for every block."""
         vector = latents
         if self.spec.num_classes:
             embedded = self.embedding(required_labels(labels, self.spec.num_classes))

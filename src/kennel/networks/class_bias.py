@@ -16,16 +16,13 @@ class ClassBias(nn.Embedding):
     """
 
     def __init__(self, spec: NetworkSpec, layer: nn.Linear | nn.Conv2d) -> None:
-        """One bias per class, as wide as the outputs of `layer`."""
         fan_in, width = layer.weight[0].numel(), layer.weight.shape[0]
         self._bound = (fan_in + spec.num_classes) ** -0.5
         super().__init__(spec.num_classes, width)
 
     def reset_parameters(self) -> None:
-        """Initializes as the layer initializes its weights."""
         nn.init.uniform_(self.weight, -self._bound, self._bound)
 
     def forward(self, labels: Labels | None) -> Tensor:
-        """(batch, width)."""
         bias: Tensor = nn.functional.embedding(required_labels(labels, self.num_embeddings), self.weight)
         return bias

@@ -10,7 +10,7 @@ Networks", section 4, suggest them as next steps for their DCGAN.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -101,7 +101,6 @@ def sides(size: int) -> list[int]:
 
 
 def channels_at(side: int, size: int, options: DcganOptions) -> int:
-    """Channels of the feature map of this side."""
     return options.base_channels * min(options.max_multiplier, size // (2 * side))
 
 
@@ -186,8 +185,7 @@ class DcganGenerator(Generator):
             flat = flat + self.label(labels)
         # Channels last, the fast memory layout for convolutions.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(maps, further).float()
-        return images
+        return cast(Images, self.layers(maps, further).float())
 
 
 class ConditionedLayers(nn.Sequential):
@@ -245,10 +243,8 @@ class DcganDiscriminator(Discriminator):
             self.label = ClassBias(spec, self.first)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The deepest map, flattened."""
         shallowest = self.first(images)
         if self.reads_labels:
             shallowest = shallowest + self.label(labels)[:, :, None, None]
         deepest: torch.Tensor = self.layers(shallowest)
-        features: Features = deepest.permute(0, 2, 3, 1).flatten(1)
-        return features
+        return cast(Features, deepest.permute(0, 2, 3, 1).flatten(1))

@@ -61,7 +61,6 @@ class NoiseInput(nn.Module):
         self.register_buffer("plane", plane, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(batch, channels, side, side) to the same."""
         noise = self.plane.to(maps.dtype)
         if self.training:
             noise = torch.randn(len(maps), *noise.shape[1:], dtype=maps.dtype, device=maps.device)
@@ -146,5 +145,4 @@ class FastganGenerator(Generator):
             if coarse is not None:
                 maps = self.excitations[name](maps, by_side[coarse])
             by_side[int(name)] = maps
-        images: Images = self.to_pixels(maps).float().tanh()
-        return images
+        return cast(Images, self.to_pixels(maps).float().tanh())

@@ -4,7 +4,7 @@ Their improved and their baseline GAN have the same two networks; minibatch disc
 averaging of parameters and smoothed labels are techniques.
 """
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from pydantic import PositiveInt
 from torch import nn
@@ -47,8 +47,7 @@ class ImprovedGenerator(Generator):
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         deepest = self.stem(latents).unflatten(1, (7, 7, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(deepest).float()
-        return images
+        return cast(Images, self.layers(deepest).float())
 
 
 @DISCRIMINATORS.register("improved")
@@ -85,6 +84,4 @@ class ImprovedDiscriminator(Discriminator):
         self.head = nn.Linear(options.hidden, 1)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The linear layer's outputs (batch, hidden); labels are ignored."""
-        features: Features = self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1))
-        return features
+        return cast(Features, self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1)))

@@ -5,7 +5,7 @@ further input of the first layer of both networks.
 """
 
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -53,8 +53,7 @@ class MlpGenerator(Generator):
         if self.spec.num_classes:
             hidden = hidden + self.label(labels)
         flat = self.layers(hidden)  # batch, channels * size * size
-        images: Images = flat.float().unflatten(1, (self.spec.channels, self.spec.size, self.spec.size))
-        return images
+        return cast(Images, flat.float().unflatten(1, (self.spec.channels, self.spec.size, self.spec.size)))
 
 
 @DISCRIMINATORS.register("mlp")
@@ -92,9 +91,7 @@ class MlpDiscriminator(Discriminator):
         return [activation(self.options.activation), *dropout]
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The last hidden layer (batch, hidden[-1])."""
         hidden = self.first(images.flatten(1))
         if self.reads_labels:
             hidden = hidden + self.label(labels)
-        features: Features = self.layers(hidden)
-        return features
+        return cast(Features, self.layers(hidden))

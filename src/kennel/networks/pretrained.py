@@ -144,7 +144,6 @@ class Untrained(nn.Module):
     tap_widths = (16, 24, 32, 48)
 
     def __init__(self) -> None:
-        """Draws the weights from the global random generator (He et al. 2015)."""
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(
@@ -156,7 +155,6 @@ class Untrained(nn.Module):
             nn.init.zeros_(cast(Tensor, layer.bias))
 
     def taps(self, images: Images) -> list[Maps]:
-        """The maps at 1/4, 1/8, 1/16 and 1/32 of the side."""
         maps = relu(self.stem(images))
         found = []
         for layer in self.layers:

@@ -8,7 +8,7 @@ each of the four mixed maps, and optionally another one the images.
 The recipe adds the paper's hinge loss, spectral norm and differentiable augmentation.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt, field_validator
@@ -79,7 +79,6 @@ class Mixing(nn.Module):
     """
 
     def __init__(self, tap_widths: tuple[int, ...], widths: tuple[int, ...]) -> None:
-        """Draws the weights from the global random generator."""
         super().__init__()
         self.count = len(widths)
         for index, (before, width) in enumerate(zip(tap_widths, widths, strict=True)):
@@ -181,29 +180,24 @@ class ProjectedDiscriminator(Discriminator):
 
     @property
     def teacher(self) -> str | None:
-        """The fixed network, if it is pretrained."""
         return None if self.options.features == "untrained" else str(self.options.features)
 
     @property
     def mixed_widths(self) -> tuple[int, ...]:
-        """The channels of the four mixed maps."""
         return tuple(self.options.base_channels * 2**level for level in range(len(SCALES)))
 
     @property
     def embedded_widths(self) -> tuple[int, ...]:
-        """The channels of the mixed maps, and of the images if a head sees them."""
         return (*self.mixed_widths, self.spec.channels) if self.options.pixels else self.mixed_widths
 
     @property
     def feature_width(self) -> int:
-        """The total width of the heads' last hidden maps."""
         return sum(head.width * head.side**2 for head in self._heads())
 
     def _heads(self) -> list[Head]:
         return [head for head in self.heads if isinstance(head, Head)]
 
     def embed(self, images: Images) -> Embedded:
-        """The mixed maps, and the images if a head sees them."""
         mixed: tuple[Maps, ...] = self.mixing(self.fixed(images, self.side))
         return (*mixed, images) if self.options.pixels else mixed
 
@@ -211,7 +205,6 @@ class ProjectedDiscriminator(Discriminator):
         return self.features_of(self.embed(images), labels)
 
     def features_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
-        """The last hidden maps of all heads, flattened and concatenated."""
         pairs = zip(self._heads(), embedded, strict=True)
         return torch.cat([head.layers(maps).permute(0, 2, 3, 1).flatten(1) for head, maps in pairs], 1)
 
@@ -227,11 +220,9 @@ class ProjectedDiscriminator(Discriminator):
         if not self.reads_labels:
             return values.squeeze(1)
         embedded = self.label(required_labels(labels, self.spec.num_labels)).float()
-        logits: Logits = (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5
-        return logits
+        return cast(Logits, (values * embedded[:, :, None]).sum(1) * EMBEDDING**-0.5)
 
     def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
-        """Raises `RecipeError`: there is no single last layer."""
         raise RecipeError(
             "the discriminator projected has several heads and no single last layer, which minibatch "
             "techniques need: remove minibatch_stddev and minibatch_discrimination"

@@ -13,7 +13,7 @@ kennel's generators.
 """
 
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import PositiveInt
@@ -134,8 +134,7 @@ class Block(Residual):
         return [layer for layer in self.layers if isinstance(layer, Convolution)]
 
     def forward(self, maps: Tensor) -> Tensor:
-        summed: Tensor = maps + self.layers(maps)
-        return summed
+        return cast(Tensor, maps + self.layers(maps))
 
 
 def _init_normal(layer: nn.Module, gain: float = 1.0) -> None:
@@ -231,14 +230,11 @@ class ModernDiscriminator(Discriminator):
             _init_normal(self.label, outputs**-0.5)  # so that the inner product keeps the variance
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The last map (batch, width)."""
-        features: Features = self.close(self.layers(self.from_pixels(images))).flatten(1)
-        return features
+        return cast(Features, self.close(self.layers(self.from_pixels(images))).flatten(1))
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
         """The head's logit or, with classes, the inner product of its outputs and the label's embedding."""
         if not self.reads_labels:
             return super().logits(features, labels)
         embedded = self.label(required_labels(labels, self.spec.num_classes)).float()
-        logits: Logits = (self.apply_head(features) * embedded).sum(1)
-        return logits
+        return cast(Logits, (self.apply_head(features) * embedded).sum(1))

@@ -157,8 +157,7 @@ class ResidualGenerator(Generator):
             maps = block(maps, condition)
             if index == self.attends_after:
                 maps = self.attention(maps)
-        images: Images = self.output(maps).float()
-        return images
+        return cast(Images, self.output(maps).float())
 
 
 class ProjectionDiscriminator(Discriminator):
@@ -189,17 +188,14 @@ class ProjectionDiscriminator(Discriminator):
     def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last maps after their activation, summed over positions (batch, channels), float32."""
         maps = self.last_activation(self.layers(images))
-        features: Features = maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
-        return features
+        return cast(Features, maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32)))
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """The head's logit, plus the projection if there are classes."""
         logits = super().logits(features, labels)
         if not self.reads_labels:
             return logits
         embedded = self.embedding(required_labels(labels, self.spec.num_classes))
-        projected: Logits = logits + (embedded.float() * features).sum(1)
-        return projected
+        return cast(Logits, logits + (embedded.float() * features).sum(1))
 
 
 def indices_of_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:

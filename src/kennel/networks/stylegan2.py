@@ -12,7 +12,7 @@ kennel's generators. And the class embedding of the discriminator is not mapped 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt
@@ -83,8 +83,7 @@ def activated(maps: Tensor) -> Tensor:
 
 def normalized(vectors: Features) -> Features:
     """Each row divided by its root mean square."""
-    scaled: Features = vectors * (vectors.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-    return scaled
+    return cast(Features, vectors * (vectors.square().mean(1, keepdim=True) + 1e-8).rsqrt())
 
 
 class Mapping(nn.Module):
@@ -104,7 +103,6 @@ class Mapping(nn.Module):
         )
 
     def forward(self, latents: Latents, labels: Labels | None) -> Features:
-        """(batch, latent) to (batch, style)."""
         mapped = normalized(exact(latents))
         if self.classes:
             embedded = self.label(required_labels(labels, self.classes))
@@ -158,8 +156,7 @@ class ToPixels(nn.Module):
 
     def forward(self, maps: Tensor, style: Features) -> Images:
         """(batch, width, side, side) to the image's component of this side, float32."""
-        pixels: Images = exact(self.convolution(maps, self.style(style), self.bias))
-        return pixels
+        return cast(Images, exact(self.convolution(maps, self.style(style), self.bias)))
 
 
 class Stage(nn.Module):
@@ -221,13 +218,10 @@ class StyleGAN2Generator(StyleGenerator):
         if self.training:
             with torch.no_grad():
                 self.mean_style.lerp_(mean_over_ranks(mapped.mean(0)), 1 - MEAN_DECAY)
-        styles: Styles = mapped[:, None].expand(-1, self.styled, -1)
-        return styles
+        return cast(Styles, mapped[:, None].expand(-1, self.styled, -1))
 
     def truncated(self, styles: Styles, factor: float) -> Styles:
-        """mean + factor (style - mean), with the mean over training's latents and all classes."""
-        result: Styles = torch.lerp(self.mean_style, styles, factor)
-        return result
+        return cast(Styles, torch.lerp(self.mean_style, styles, factor))
 
     def synthesize(self, styles: Styles) -> Images:
         """The images; the pixels of a side share their style with the first layer of the next."""
@@ -237,8 +231,7 @@ class StyleGAN2Generator(StyleGenerator):
         for level, stage in enumerate(self.stages[1:]):
             maps, pixels = stage(maps, by_layer[2 * level + 1 :])
             image = self.doubling(image) + pixels
-        images: Images = image.tanh()
-        return images
+        return cast(Images, image.tanh())
 
 
 class ResidualHalving(Residual):
@@ -262,8 +255,7 @@ class ResidualHalving(Residual):
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, in_channels, side, side) to (batch, out_channels, side / 2, side / 2)."""
         hidden = activated(self.second(self.blur(activated(self.first(maps)))))
-        summed: Tensor = hidden + self.shortcut(self.halve(maps))
-        return summed
+        return cast(Tensor, hidden + self.shortcut(self.halve(maps)))
 
 
 @DISCRIMINATORS.register("stylegan2")
@@ -300,8 +292,7 @@ class StyleGAN2Discriminator(Discriminator):
             spread = self.spread(maps.flatten(1)).to(maps.dtype)
             maps = torch.cat([maps, spread[:, :, None, None].expand(-1, -1, START, START)], 1)
         maps = activated(self.last(maps))
-        features: Features = activated(self.dense(maps.flatten(1)))
-        return features
+        return cast(Features, activated(self.dense(maps.flatten(1))))
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
         """The head's logit or, with classes, the inner product of its outputs and the label's embedding."""
@@ -309,5 +300,4 @@ class StyleGAN2Discriminator(Discriminator):
             return super().logits(features, labels)
         outputs = self.apply_head(features)
         embedded = normalized(exact(self.label(required_labels(labels, self.spec.num_classes))))
-        logits: Logits = (outputs * embedded).sum(1) / outputs.shape[1] ** 0.5
-        return logits
+        return cast(Logits, (outputs * embedded).sum(1) / outputs.shape[1] ** 0.5)

@@ -7,7 +7,6 @@ from kennel.networks.base import Network, NetworkSpec
 
 
 def parameter_count(network: nn.Module) -> int:
-    """The number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

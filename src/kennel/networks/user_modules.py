@@ -33,7 +33,6 @@ class PlainGenerator(Generator):
     make: ClassVar[Callable[[NetworkSpec], nn.Module]]
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
-        """Makes and tests the module. Raises `RecipeError` if that fails."""
         super().__init__(spec, options)
         self.module = _made(type(self).make, spec, "generator")
         type(self).conditional = "optional" if _takes_labels(self.module) else "never"
@@ -62,7 +61,6 @@ class PlainDiscriminator(Discriminator):
     make: ClassVar[Callable[[NetworkSpec], nn.Module]]
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
-        """Makes and tests the module. Raises `RecipeError` if that fails."""
         super().__init__(spec, options)
         self.module = _made(type(self).make, spec, "discriminator")
         type(self).conditional = "optional" if _takes_labels(self.module) else "never"
@@ -75,7 +73,6 @@ class PlainDiscriminator(Discriminator):
 
     @property
     def feature_width(self) -> int:
-        """Raises `RecipeError`: it is not known."""
         self._refuse()
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
@@ -94,7 +91,6 @@ class PlainDiscriminator(Discriminator):
         return values.squeeze(1) if values.shape[1] == 1 else values
 
     def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
-        """Raises `RecipeError`: there is no head."""
         self._refuse()
 
     def _refuse(self) -> NoReturn:

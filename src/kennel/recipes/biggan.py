@@ -9,12 +9,9 @@ def biggan() -> Recipe:
     """The BigGAN of Iyengar, Pandey and Mehta: 128x128, 64 channels, batches of 64.
 
     Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
-    techniques", sections 2.1 and 3.1, after Brock et al. 2019: shared class embedding, class-conditional
-    batch norm, hierarchical latents, a non-local block at 64x64, projection, spectral normalization in both
-    networks except in the non-local blocks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the
-    discriminator, one discriminator step per iteration, PyTorch's default initialization; 200,000 iterations
-    (12.8 million images), ten days on four K80s. Their data: LSUN church_outdoor and bridge, and 100 classes
-    of ImageNet. They sample with truncated latents (`kennel sample --truncation`).
+    techniques", sections 2.1 and 3.1, after Brock et al. 2019; PyTorch's default initialization; 200,000
+    iterations (12.8 million images), ten days on four K80s. Their data: LSUN church_outdoor and bridge, and
+    100 classes of ImageNet. They sample with truncated latents (`kennel sample --truncation`).
 
     Data: kennel data prepare lsun sets/lsun --from FOLDER --category church_outdoor,bridge --size 128
     Command: kennel train biggan sets/lsun --out runs/biggan
@@ -44,11 +41,9 @@ def biggan_original() -> Recipe:
     """BigGAN as published by Brock, Donahue and Simonyan for ImageNet at 128x128.
 
     Paper: Brock et al. 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis",
-    arXiv 1809.11096: 96 channels, shared embedding of 128, hierarchical latents of 120, orthogonal
-    initialization and regularization of 1e-4, hinge loss, Adam 5e-5 and 2e-4 with betas (0, 0.999), two
-    discriminator steps per iteration, batches of 2048, an average with decay 0.9999 per iteration (a
-    half-life of 6,931 iterations: 28.4 million images), standing statistics. With 158 million parameters it
-    needs many accelerators; use it as a starting point and for comparison.
+    arXiv 1809.11096. The average's decay is 0.9999 per iteration (a half-life of 6,931 iterations: 28.4
+    million images). With 158 million parameters it needs many accelerators; use it as a starting point and
+    for comparison.
 
     Data: kennel data prepare imagenet sets/imagenet --from FOLDER --size 128
     Command: kennel train biggan.original sets/imagenet --out runs/biggan.original
@@ -85,12 +80,10 @@ def biggan_dogs() -> Recipe:
     """BigGAN on Stanford Dogs at 64x64, after the best entries of the Generative Dog Images competition.
 
     Paper: "BigGAN" in the table of six models for Kaggle's Generative Dog Images, which reports MiFID 82.30,
-    the best of its six, and no hyper-parameters. These are the competition winner's, as reported: BigGAN with
-    LeakyReLU and attention at 32x32, crops to the boxes without extreme shapes, latents of 120, cross-entropy
-    with a smoothed label, Adam 3e-4 for both networks with betas (0, 0.999), batches of 32, 130 epochs,
-    mirrored images, no average, samples truncated at 0.8. The widths are from another of the best entries: 32
-    channels in the generator and 64 in the discriminator. Spectral normalization, orthogonal initialization
-    and breeds as classes are assumptions: they are part of BigGAN.
+    the best of its six, and no hyper-parameters. These are the competition winner's, as reported, with
+    attention at 32x32, crops to the boxes without extreme shapes, and samples truncated at 0.8. The widths
+    are from another of the best entries. Spectral normalization, orthogonal initialization and breeds as
+    classes are assumptions: they are part of BigGAN.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.2:4 --size 64
     Command: kennel train biggan.dogs sets/dogs --out runs/biggan.dogs

@@ -38,10 +38,8 @@ def improved_mnist() -> Recipe:
     """The improved GAN on MNIST: five techniques of Salimans et al. with a pair of small networks.
 
     Paper: Bek and Aljanabi, "Improved Techniques for Training GANs Implementation", section 2, after Salimans
-    et al. 2016, arXiv 1606.03498: feature matching, minibatch discrimination, historical averaging of the
-    generator's parameters, smoothed labels, virtual batch norm; Adam, cross-entropy, batches of 100, latents
-    of 100, 600 epochs. The report gives neither Adam's numbers nor the weights of the techniques: here they
-    are DCGAN's and the techniques' defaults. Each technique can be left out, for example with
+    et al. 2016, arXiv 1606.03498. The report gives neither Adam's numbers nor the weights of the techniques:
+    here they are DCGAN's and the techniques' defaults. Each technique can be left out, for example with
     `--set techniques.feature_matching=off`.
 
     Data: kennel data prepare mnist sets/mnist

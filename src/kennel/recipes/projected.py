@@ -19,11 +19,10 @@ def projected() -> Recipe:
 
     Images of 32 to 256 pixels (a power of two), gray or color; at least 100 images.
 
-    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007: EfficientNet-Lite1 at four
-    scales, random mixing across channels and scales, four spectral-normed discriminators, hinge loss,
-    DiffAugment, an average of the generator. The paper has FastGAN's generator, batches of 64 and a learning
-    rate of 2e-4. This recipe is for small compute budgets, where the number of steps counts: DCGAN's
-    generator with FastGAN's skip-layer excitation, batches of 32 and 1e-3, with a decay in the last half.
+    Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007. The paper has FastGAN's
+    generator, batches of 64 and a learning rate of 2e-4. This recipe is for small compute budgets, where the
+    number of steps counts: DCGAN's generator with FastGAN's skip-layer excitation, batches of 32 and 1e-3,
+    with a decay in the last half.
 
     Against mode collapse both networks are conditioned on the EfficientNet-Lite1 features of a training image
     (instances: Casanova et al. 2021, "Instance-Conditioned GAN", arXiv 2109.05070), and `moment_matching`

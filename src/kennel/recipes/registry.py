@@ -8,15 +8,24 @@ from kennel.registry import Registry
 
 RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
 
-ADAM = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
-"""DCGAN's optimizer."""
-
 
 def component(name: str, **options: Any) -> ComponentConfig:
     """A network, loss or technique by its registered name."""
     return ComponentConfig(name=name, **options)
 
 
-DCGAN_GENERATOR = component("dcgan", activation="relu")
-DCGAN_DISCRIMINATOR = component("dcgan", activation="leaky_relu")
-DCGAN_TECHNIQUES = (component("normal_init"), component("separate_batches"))
+ADAM = OptimizerConfig(learning_rate=2e-4, betas=(0.5, 0.999))
+"""DCGAN's optimizer."""
+
+
+def dcgan_recipe(*techniques: ComponentConfig, optimizer: OptimizerConfig = ADAM, **settings: Any) -> Recipe:
+    """DCGAN's networks, loss, initialization and optimizer, further techniques and `settings`."""
+    defaults = {
+        "generator": component("dcgan", activation="relu"),
+        "discriminator": component("dcgan", activation="leaky_relu"),
+        "loss": component("bce"),
+        "techniques": (component("normal_init"), component("separate_batches"), *techniques),
+        "generator_optimizer": optimizer,
+        "discriminator_optimizer": optimizer,
+    }
+    return Recipe(**(defaults | settings))

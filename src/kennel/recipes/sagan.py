@@ -8,11 +8,8 @@ from kennel.recipes.registry import RECIPES, component
 def sagan() -> Recipe:
     """SAGAN: residual networks with self-attention and classes, at 32, 64 or 128 pixels.
 
-    Paper: Zhang et al. 2018, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318: spectral
-    normalization in both networks, hinge loss, Adam 1e-4 for the generator and 4e-4 for the discriminator
-    with betas (0, 0.9), one step each, latents of 128, class-conditional batch norm and a projection
-    discriminator; the attention block and the Xavier weights are those of the released code. The paper's
-    batch is 256; here 64.
+    Paper: Zhang et al. 2018, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318; the
+    attention block and the Xavier weights are those of the released code. The paper's batch is 256; here 64.
 
     Command: kennel train sagan sets/mine --out runs/sagan
     Cost: 10 million images at 64x64 in color; at the 4.4 images/s of 2 CPU cores (measured with batches of

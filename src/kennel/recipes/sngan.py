@@ -1,24 +1,15 @@
 """Spectral normalization: residual networks, and a DCGAN."""
 
 from kennel.config.recipe import Budget, ImageConfig, OptimizerConfig, Recipe, ScheduleConfig, StepsConfig
-from kennel.recipes.registry import (
-    ADAM,
-    DCGAN_DISCRIMINATOR,
-    DCGAN_GENERATOR,
-    DCGAN_TECHNIQUES,
-    RECIPES,
-    component,
-)
+from kennel.recipes.registry import RECIPES, component, dcgan_recipe
 
 
 @RECIPES.register("sngan")
 def sngan() -> Recipe:
     """SNGAN: residual networks with a spectrally normalized discriminator, at 32, 64 or 128 pixels.
 
-    Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv 1802.05957:
-    hinge loss, Adam 2e-4 with betas (0, 0.9), five discriminator steps per iteration, batches of 64, latents
-    of 128, a learning rate that decays linearly to 0; in the released code 50,000 iterations on CIFAR-10 (16
-    million images), and Xavier weights with a gain of sqrt(2) in residual branches. Add
+    Paper: Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv 1802.05957,
+    with the released code's 50,000 iterations on CIFAR-10 (16 million images) and Xavier weights. Add
     `--set num_classes=null` for class-conditional batch norm and the projection discriminator (Miyato and
     Koyama 2018, arXiv 1802.05637). The paper's generator batch is twice the discriminator's; here they are
     equal.
@@ -53,25 +44,20 @@ def sn_dcgan() -> Recipe:
     """The SN-DCGAN of Iyengar, Pandey and Mehta, on any image set up to 64 pixels.
 
     Paper: Iyengar, Pandey and Mehta, "Exploring Generative Adversarial Networks: Improving training
-    techniques", sections 2.2 and 3.2: a DCGAN with spectral normalization in every convolution, Adam 2e-4,
-    batches of 64 (and 32, their Tables 1 and 2: Inception Score 4.41 and FID 95.07 on CIFAR-10 at 64, IS 3.22
-    and FID 59.1 on CelebA-HQ; without spectral normalization 4.65 and 79.24, 3.47 and 58.77).
+    techniques", sections 2.2 and 3.2: a DCGAN with spectral normalization in every convolution,
+    batches of 64 and 32. Their Tables 1 and 2: Inception Score 4.41 and FID 95.07 on CIFAR-10 at 64, IS 3.22
+    and FID 59.1 on CelebA-HQ; without spectral normalization 4.65 and 79.24, 3.47 and 58.77.
     `--set techniques.spectral_norm=off` gives their plain DCGAN.
 
     Data: kennel data prepare celeba sets/celeba --from FOLDER --size 64
     Command: kennel train sn_dcgan sets/celeba --out runs/sn_dcgan
     Cost: 2 million images at 64x64 in color; at the 61 images/s of 2 CPU cores, about 9 hours.
     """
-    return Recipe(
+    return dcgan_recipe(
+        component("spectral_norm", networks="discriminator"),
         name="sn_dcgan",
         paper="Iyengar, Pandey and Mehta, Exploring Generative Adversarial Networks, Tables 1 and 2",
         latent_dim=100,
-        generator=DCGAN_GENERATOR,
-        discriminator=DCGAN_DISCRIMINATOR,
-        loss=component("bce"),
-        techniques=(*DCGAN_TECHNIQUES, component("spectral_norm", networks="discriminator")),
-        generator_optimizer=ADAM,
-        discriminator_optimizer=ADAM,
         batch_size=64,
         budget=Budget(images=2_000_000),
     )

@@ -1,21 +1,17 @@
 """A DCGAN on dogs with soft and noisy labels, and without."""
 
 from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, Recipe
-from kennel.recipes.registry import ADAM, DCGAN_DISCRIMINATOR, DCGAN_TECHNIQUES, RECIPES, component
+from kennel.recipes.registry import RECIPES, component, dcgan_recipe
 
 
 def _dcgan(name: str, *labels: ComponentConfig) -> Recipe:
-    return Recipe(
+    return dcgan_recipe(
+        *labels,
         name=name,
         paper="Generate Dog Images with Generative Adversarial Networks (slides)",
         image=ImageConfig(size=64, channels=3),
         latent_dim=100,
         generator=component("dcgan", activation="leaky_relu"),
-        discriminator=DCGAN_DISCRIMINATOR,
-        loss=component("bce"),
-        techniques=(*DCGAN_TECHNIQUES, *labels),
-        generator_optimizer=ADAM,
-        discriminator_optimizer=ADAM,
         batch_size=64,
         budget=Budget(epochs=60),
         num_ticks=60,
@@ -26,10 +22,9 @@ def _dcgan(name: str, *labels: ComponentConfig) -> Recipe:
 def soft_dcgan_dogs() -> Recipe:
     """The tuned DCGAN of a set of slides on dogs: real labels of 0.9 to 1.0, and a few flipped labels.
 
-    Paper: "Generate Dog Images with Generative Adversarial Networks (GAN)", slides: a DCGAN of strided and
-    transposed convolutions with LeakyReLU on the 120 breeds of Stanford Dogs. Its one technique is soft and
-    noisy labels: labels of real images within 0.9 and 1.0, those of fakes left at 0; "without such changes,
-    our model cannot create a clear image". It shows images after 40 and 60 epochs and prints no scores. Size,
+    Paper: "Generate Dog Images with Generative Adversarial Networks (GAN)", slides: a DCGAN with LeakyReLU on
+    the 120 breeds of Stanford Dogs. Its one technique is soft and noisy labels: "without such changes, our
+    model cannot create a clear image". It shows images after 40 and 60 epochs and prints no scores. Size,
     width, latent, optimizer and batch are not given: here they are DCGAN's, with batches of 64. The share of
     noisy labels is not given either: here it is 5%, the default of `noisy_labels`.
 

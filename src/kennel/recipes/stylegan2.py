@@ -24,13 +24,10 @@ def stylegan2_dogs() -> Recipe:
 
     Paper: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data",
     arXiv 2006.06676, and Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN",
-    arXiv 1912.04958: the non-saturating loss, R1 in every 16th step and path length in every 4th, style
-    mixing, ADA with target r = 0.6, mirrored images, Adam 0.0025 (0, 0.99) corrected for lazy penalties, an
-    average with a half-life of 10,000 images. Gamma follows the released code's rule, 0.0002 side^2 / batch;
-    two mapping layers, batches of 32 and groups of 4 are what that rule ("auto") gives at 64x64.
-    Smaller than in the paper: 32 channels at the finest side and 128 at most (256 and 512), latents and
-    styles of 128 (512). Both networks use the same fakes in an iteration, which saves one forward pass of the
-    generator.
+    arXiv 1912.04958. Gamma follows the released code's rule, 0.0002 side^2 / batch; two mapping layers,
+    batches of 32 and groups of 4 are what that rule ("auto") gives at 64x64. Smaller than in the paper: 32
+    channels at the finest side and 128 at most (256 and 512), latents and styles of 128 (512). Both networks
+    use the same fakes in an iteration, which saves one forward pass of the generator.
 
     Data: kennel data prepare stanford_dogs sets/dogs --crop box --aspect 0.8:1.25 --min-side 64 --size 64
     Command: kennel train stylegan2.dogs sets/dogs --out runs/stylegan2.dogs
@@ -67,10 +64,8 @@ def stylegan2_original() -> Recipe:
     """StyleGAN2 with ADA at the authors' size, for square images of 64, 128 or 256 pixels.
 
     Paper: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data",
-    arXiv 2006.06676; the released code's "paper256": networks of 16384 / side channels, 512 at most, latents
-    and styles of 512, 8 mapping layers, batches of 64, groups of 8, Adam 0.0025 (0, 0.99) corrected for lazy
-    penalties, gamma 1, an average with a half-life of 20,000 images from the start, 25 million images. It is
-    for 256x256; at 128 and 64 pixels the finest layers are left out.
+    arXiv 2006.06676; the released code's "paper256". It is for 256x256; at 128 and 64 pixels the finest
+    layers are left out.
 
     Command: kennel train stylegan2.original sets/mine --out runs/stylegan2.original
     Cost: 25 million images; for GPUs. The networks have 24.8 and 24.0 million parameters at 256x256.

@@ -8,35 +8,28 @@ from kennel.config.recipe import (
     Recipe,
     StepsConfig,
 )
-from kennel.recipes.registry import DCGAN_DISCRIMINATOR, DCGAN_GENERATOR, DCGAN_TECHNIQUES, RECIPES, component
-
-CLIPPING = component("weight_clipping", limit=0.01)
+from kennel.recipes.registry import RECIPES, component, dcgan_recipe
 
 
 @RECIPES.register("wgan")
 def wgan() -> Recipe:
     """WGAN with weight clipping, on any image set.
 
-    Paper: Arjovsky, Chintala and Bottou 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1: RMSprop 5e-5,
-    the critic's weights clipped to 0.01, five critic steps per iteration, batches of 64, latents of 100,
-    DCGAN networks. As in the released code, the critic has 100 steps in each of the first 25 iterations and
-    in every 500th.
+    Paper: Arjovsky, Chintala and Bottou 2017, "Wasserstein GAN", arXiv 1701.07875, algorithm 1. As in the
+    released code, the critic has 100 steps in each of the first 25 iterations and in every 500th, and five in
+    the others.
 
     Command: kennel train wgan sets/mine --out runs/wgan
     Cost: 5 million images at 64x64 in color; at the 100 images/s of 2 CPU cores, about 14 hours.
     """
-    rmsprop = OptimizerConfig(name="rmsprop", learning_rate=5e-5)
     extra = ExtraDiscriminatorSteps(steps=100, first=25, interval=500)
-    return Recipe(
+    return dcgan_recipe(
+        component("weight_clipping", limit=0.01),
+        optimizer=OptimizerConfig(name="rmsprop", learning_rate=5e-5),
         name="wgan",
         paper="Arjovsky et al. 2017, arXiv 1701.07875",
         latent_dim=100,
-        generator=DCGAN_GENERATOR,
-        discriminator=DCGAN_DISCRIMINATOR,
         loss=component("wgan"),
-        techniques=(*DCGAN_TECHNIQUES, CLIPPING),
-        generator_optimizer=rmsprop,
-        discriminator_optimizer=rmsprop,
         batch_size=64,
         steps=StepsConfig(discriminator=5, extra_d_steps=extra),
         budget=Budget(images=5_000_000),
@@ -55,41 +48,38 @@ def wgan_dogs() -> Recipe:
     Command: kennel train wgan.dogs sets/dogs --out runs/wgan.dogs
     Cost: 6.8 million images at 64x64 in color; at the 92 images/s of 2 CPU cores, about 21 hours.
     """
-    average = component("ema", half_life_images=50_000)
+    base = wgan()
+    more = (component("horizontal_flip"), component("ema", half_life_images=50_000))
     changes = {
         "name": "wgan.dogs",
         "paper": "a comparison of six GANs on Kaggle's Generative Dog Images, Table 1 (MiFID 146.48)",
         "image": ImageConfig(size=64, channels=3),
-        "techniques": (*DCGAN_TECHNIQUES, CLIPPING, component("horizontal_flip"), average),
+        "techniques": (*base.techniques, *more),
         "budget": Budget(epochs=750),
         "num_ticks": 100,
     }
-    return wgan().model_copy(update=changes)
+    return base.model_copy(update=changes)
 
 
 @RECIPES.register("wgan_gp")
 def wgan_gp() -> Recipe:
     """WGAN with a gradient penalty, on any image set.
 
-    Paper: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028: penalty 10, five
-    critic steps per iteration, Adam 1e-4 with betas (0, 0.9), batches of 64, latents of 128, batch norm in
-    the generator and none in the critic, as the penalty is defined per image. The paper trains for 200,000
-    iterations at 64x64 (64 million images).
+    Paper: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv 1704.00028. The critic has no
+    batch norm, as the penalty is defined per image. The paper trains for 200,000 iterations at 64x64 (64
+    million images).
 
     Command: kennel train wgan_gp sets/mine --out runs/wgan_gp
     Cost: 5 million images at 64x64 in color; at the 52 images/s of 2 CPU cores, about 27 hours.
     """
-    adam = OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9))
-    return Recipe(
+    return dcgan_recipe(
+        optimizer=OptimizerConfig(learning_rate=1e-4, betas=(0.0, 0.9)),
         name="wgan_gp",
         paper="Gulrajani et al. 2017, arXiv 1704.00028",
         latent_dim=128,
-        generator=DCGAN_GENERATOR,
         discriminator=component("dcgan", activation="leaky_relu", batch_norm=False),
         loss=component("wgan"),
         techniques=(component("gradient_penalty"), component("ema", half_life_images=50_000)),
-        generator_optimizer=adam,
-        discriminator_optimizer=adam,
         batch_size=64,
         steps=StepsConfig(discriminator=5),
         budget=Budget(images=5_000_000),

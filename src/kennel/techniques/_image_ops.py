@@ -104,7 +104,6 @@ def _affine(rows: list[list[Tensor]]) -> Float[Tensor, "batch 3 3"]:
 
 
 def scale_matrices(x: Amounts, y: Amounts) -> Float[Tensor, "batch 3 3"]:
-    """Multiply x and y."""
     zero = torch.zeros_like(x)
     return _affine([[x, zero, zero], [zero, y, zero]])
 
@@ -116,7 +115,6 @@ def rotation_matrices(angles: Amounts) -> Float[Tensor, "batch 3 3"]:
 
 
 def translation_matrices(x: Amounts, y: Amounts) -> Float[Tensor, "batch 3 3"]:
-    """Add to x and y, in pixels."""
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return _affine([[one, zero, x], [zero, one, y]])
 
@@ -133,7 +131,6 @@ def cutout(images: Images, down: Counts, right: Counts, side: int) -> Images:
 
 
 def adjust_brightness(images: Images, amounts: Amounts) -> Images:
-    """Adds to every value."""
     return images + per_image(amounts).to(images.dtype)
 
 

@@ -1,7 +1,7 @@
 """The largest singular values of weight matrices, tracked over steps by block power iteration."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -43,8 +43,7 @@ def leading_singular_values(matrix: Tensor, start: Tensor, iterations: int = 1) 
 
 def random_start(rows: int, count: int, random: torch.Generator) -> Tensor:
     """Random orthonormal columns (rows, count), on the CPU."""
-    q: Tensor = torch.linalg.qr(torch.randn(rows, count, generator=random)).Q
-    return q
+    return cast(Tensor, torch.linalg.qr(torch.randn(rows, count, generator=random)).Q)
 
 
 class SpectrumTracker:
@@ -64,10 +63,8 @@ class SpectrumTracker:
         return found
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The left singular vectors (rows, count) of each matrix."""
         return dict(self._left)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restores the vectors."""
         for name, left in self._left.items():
             left.copy_(state[name])

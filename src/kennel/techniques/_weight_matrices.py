@@ -43,7 +43,6 @@ class WeightMatrix:
     axis: int
 
     def matrix(self) -> Tensor:
-        """(outputs, rest), attached to the parameter."""
         return as_matrix(self.parameter, self.axis)
 
 

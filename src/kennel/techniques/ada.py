@@ -25,15 +25,12 @@ class AugmentationDraws:
         self.random = random
 
     def uniform(self, low: float, high: float) -> _image_ops.Amounts:
-        """Uniform numbers on [low, high)."""
         return low + (high - low) * self.random.uniform(self.count)
 
     def normal(self, deviation: float) -> _image_ops.Amounts:
-        """Normal numbers with mean 0."""
         return deviation * self.random.normal(self.count)
 
     def integers(self, bound: int) -> _image_ops.Counts:
-        """Integers from 0 to bound - 1."""
         return self.random.integers(0, bound, self.count)
 
     def applied(self, probability: Scalar | None = None) -> _image_ops.Choices:
@@ -134,11 +131,9 @@ class Ada(Technique):
     _images: float = PrivateAttr(0.0)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses points."""
         _image_ops.refuse_points(networks, "ada")
 
     def scheduled(self, progress: float) -> float:
-        """The scheduled p, for `fixed`."""
         assert self.fixed is not None
         start = self.fixed if self.ramp == "constant" else 0.0
         return decayed(self.ramp, start, self.fixed, progress / self.until)
@@ -150,7 +145,6 @@ class Ada(Technique):
         return self._probability.to(context.device)
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Applies the operations of the policy, each with probability p."""
         random = context.random(f"ada.{kind}")
         draws = AugmentationDraws(len(images), self.probability(context), random)
         if "b" in self.policy:
@@ -163,7 +157,6 @@ class Ada(Technique):
 
     @torch.no_grad()
     def after_discriminator(self, output: ForwardOutput) -> None:
-        """Measures r, and adjusts p after every `interval` steps."""
         assert output.real_logits is not None
         self._sign = mean_over_ranks(output.real_logits.sign().mean())
         self._probability = self.probability(output.context)
@@ -180,11 +173,9 @@ class Ada(Technique):
         self._signs, self._steps, self._images = torch.zeros_like(self._signs), 0, 0.0
 
     def statistics(self) -> dict[str, Tensor]:
-        """p, and E[sign(D(x))] of the last step."""
         return {"probability": self._probability, "real_sign": self._sign}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """p, and the sums since its last adjustment."""
         return {
             "probability": self._probability,
             "signs": self._signs,

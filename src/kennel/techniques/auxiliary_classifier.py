@@ -1,6 +1,6 @@
 """A classifier that teaches the generator its classes."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field, PrivateAttr
@@ -43,7 +43,6 @@ class AuxiliaryClassifier(LossTerm):
         discriminator.classifier = init_linear(discriminator.feature_width, classes, random)
 
     def discriminator_term(self, output: ForwardOutput) -> Scalar:
-        """The cross-entropy on real images, plus that on fakes."""
         assert output.real_features is not None
         loss = self._cross_entropy(output, output.real_features, "real_accuracy")
         if self.fakes:
@@ -51,7 +50,6 @@ class AuxiliaryClassifier(LossTerm):
         return loss
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
-        """`generator_weight` times the cross-entropy on the generator's images."""
         return self.generator_weight * self._cross_entropy(output, output.fake_features, "fake_accuracy")
 
     def _cross_entropy(self, output: ForwardOutput, features: Features, accuracy: str | None) -> Scalar:
@@ -63,11 +61,9 @@ class AuxiliaryClassifier(LossTerm):
         return cross_entropy(logits, labels)
 
     def class_logits(self, discriminator: Discriminator, features: Features) -> Tensor:
-        """(batch, classes), float32."""
         classifier = discriminator.classifier
         assert isinstance(classifier, nn.Module)
-        logits: Tensor = classifier(features.float())
-        return logits
+        return cast(Tensor, classifier(features.float()))
 
     def statistics(self) -> dict[str, Tensor]:
         """The accuracies on real and on generated images since the last call.

@@ -33,7 +33,6 @@ class Networks:
     discriminator: Discriminator
 
     def both(self) -> tuple[nn.Module, nn.Module]:
-        """Generator and discriminator."""
         return self.generator, self.discriminator
 
 

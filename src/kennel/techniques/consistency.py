@@ -24,7 +24,6 @@ class Consistency(LossTerm):
     padding: Padding = "reflect"
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses points."""
         refuse_points(networks, "consistency")
 
     def varied(self, images: Images, context: StepContext, kind: Kind) -> Images:

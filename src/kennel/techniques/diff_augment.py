@@ -41,11 +41,9 @@ class DiffAugment(Technique):
         return policy
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses points."""
         refuse_points(networks, "diff_augment")
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Applies the operations in the order of the policy, with random parameters per image."""
         random = context.random(f"diff_augment.{kind}")
         for variation in self.policy:
             if variation == "colour":

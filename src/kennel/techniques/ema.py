@@ -35,18 +35,15 @@ class Ema(Technique):
     _average: Generator | None = PrivateAttr(None)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Copies the generator."""
         self._average = copy.deepcopy(networks.generator).requires_grad_(False).eval()
 
     def half_life(self, context: StepContext) -> float:
-        """The half-life in images at this step."""
         start = self.half_life_images if self.ramp == "constant" else 0.0
         scheduled = decayed(self.ramp, start, self.half_life_images, context.progress / self.until)
         return min(scheduled, context.images_seen * self.ramp_up)
 
     @torch.no_grad()
     def after_generator(self, output: ForwardOutput) -> None:
-        """Updates the average."""
         half_life = self.half_life(output.context)
         keep = 0.5 ** (output.context.images_in_step / half_life) if half_life else 0.0
         averages, currents = [], []
@@ -60,12 +57,10 @@ class Ema(Technique):
         torch._foreach_lerp_(averages, currents, 1 - keep)
 
     def sampling_generator(self) -> Generator:
-        """The average, in evaluation mode."""
         assert self._average is not None
         return self._average
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average's weights and buffers."""
         return {f"average.{name}": value for name, value in self.sampling_generator().state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

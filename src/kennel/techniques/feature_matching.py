@@ -36,11 +36,9 @@ class FeatureMatching(LossTerm):
 
     @property
     def replaces_adversarial(self) -> bool:
-        """True unless `adversarial`."""
         return not self.adversarial
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
-        """The squared distance of the mean features of both batches."""
         assert output.real_features is not None
         apart = mean_over_ranks(output.real_features.float().mean(0) - output.fake_features.float().mean(0))
         return apart.square().mean() if self.over_features == "mean" else apart.square().sum()

@@ -37,7 +37,6 @@ class SquaredGradient(LossTerm):
     until: float = Field(1.0, gt=0, le=1)
 
     def factor_at(self, progress: float) -> float:
-        """The factor on gamma at this share of the run."""
         return decayed(self.decay, 1.0, self.final, progress / self.until)
 
     def penalty(self, logits: Logits | None, images: Images | None, progress: float) -> Scalar:
@@ -54,7 +53,6 @@ class R1(SquaredGradient):
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"real"})
 
     def discriminator_term(self, output: ForwardOutput) -> Scalar:
-        """gamma/2 E|grad D|^2, by the real images of the set."""
         return self.penalty(output.real_logits, output.real, output.context.progress)
 
 
@@ -65,7 +63,6 @@ class R2(SquaredGradient):
     gradients_of: ClassVar[frozenset[Kind]] = frozenset({"fake"})
 
     def discriminator_term(self, output: ForwardOutput) -> Scalar:
-        """gamma/2 E|grad D|^2, by the images of the generator."""
         return self.penalty(output.fake_logits, output.fake, output.context.progress)
 
 
@@ -113,7 +110,6 @@ class Dragan(SlopePenalty):
     spread: PositiveFloat = 0.5
 
     def points(self, output: ForwardOutput) -> Images:
-        """The perturbed real images."""
         real = output.real_seen
         assert real is not None
         random = output.context.random("dragan")

@@ -23,7 +23,6 @@ class ParameterHistory:
 
     @torch.no_grad()
     def add(self, network: nn.Module) -> None:
-        """Adds the parameters after one more step."""
         self.steps += 1
         current = dict(network.named_parameters())
         torch._foreach_lerp_(
@@ -39,11 +38,9 @@ class ParameterHistory:
         return torch.stack(distances).sum()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The means by parameter name, and the number of steps."""
         return {"turns": torch.tensor(self.steps), **{f"mean.{name}": v for name, v in self.means.items()}}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restores them."""
         self.steps = int(state["turns"])
         for name, mean in self.means.items():
             mean.copy_(state[f"mean.{name}"])
@@ -62,7 +59,6 @@ class HistoricalAveraging(LossTerm):
     _histories: dict[str, ParameterHistory] = PrivateAttr(default_factory=dict)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Starts empty histories."""
         chosen = chosen_networks(networks, self.networks)
         self._histories = {name: ParameterHistory(network) for name, network in chosen.items()}
 
@@ -83,7 +79,6 @@ class HistoricalAveraging(LossTerm):
             history.add(output.networks.generator)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The means and the numbers of steps."""
         return {
             f"{network}.{name}": value
             for network, history in self._histories.items()
@@ -117,13 +112,11 @@ class ParameterAveraging(Technique):
     _average: dict[str, Tensor] = PrivateAttr(default_factory=dict)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Initializes the average with the generator's weights."""
         named = networks.generator.named_parameters()
         self._average = {name: parameter.detach().clone() for name, parameter in named}
 
     @torch.no_grad()
     def after_generator(self, output: ForwardOutput) -> None:
-        """Updates the average, then moves the parameters towards it."""
         images, seen = output.context.images_in_step, output.context.images_seen
         keep = 0.5 ** (images / min(self.half_life_images, seen * self.ramp_up))
         current = dict(output.networks.generator.named_parameters())
@@ -133,7 +126,6 @@ class ParameterAveraging(Technique):
         torch._foreach_lerp_(parameters, averages, 1 - (1 - self.pull) ** (images / 1000))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average, by parameter name."""
         return dict(self._average)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -21,11 +21,9 @@ class InstanceNoise(Technique):
     until: float = Field(1.0, gt=0, le=1)
 
     def variance_at(self, progress: float) -> float:
-        """The variance at this share of the run."""
         return decayed(self.decay, self.variance, 0.0, progress / self.until)
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Adds noise to every pixel."""
         variance = self.variance_at(context.progress)
         if variance == 0:
             return images

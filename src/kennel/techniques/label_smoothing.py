@@ -53,7 +53,6 @@ class NoisyLabels(Technique):
     probability: Probability = 0.05
 
     def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
-        """Flips some labels on both sides."""
         random = context.random("noisy_labels")
 
         def flipped(labels: torch.Tensor, other: float) -> torch.Tensor:

@@ -43,12 +43,10 @@ class LeCam(LossTerm):
         )
 
     def after_discriminator(self, output: ForwardOutput) -> None:
-        """Updates the averages."""
         self._sums, self._weights = self._updated(output)
 
     @torch.no_grad()
     def _updated(self, output: ForwardOutput) -> tuple[Tensor, Tensor]:
-        """The sums and weights including this step."""
         assert output.real_logits is not None
         means = mean_over_ranks(torch.stack([output.real_logits.mean(), output.fake_logits.mean()]))
         gain = 1 - 0.5 ** (output.context.images_in_step / self.half_life_images)
@@ -56,14 +54,12 @@ class LeCam(LossTerm):
         return sums, self._weights + gain * (1 - self._weights)
 
     def statistics(self) -> dict[str, Tensor]:
-        """The anchors, after the first step."""
         if self._weights == 0:
             return {}
         real, fake = self.anchors()
         return {"real_anchor": real, "fake_anchor": fake}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The decaying sums and their weight."""
         return {"sums": self._sums, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

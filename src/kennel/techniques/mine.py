@@ -1,7 +1,7 @@
 """Mutual information of images and latents."""
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
@@ -47,7 +47,6 @@ class Mine(AuxiliaryNetwork):
     _information: Tensor | None = PrivateAttr(None)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Makes the statistics network."""
         spec = networks.generator.spec
         if self.code is not None and self.code > spec.latent_dim:
             raise RecipeError(
@@ -58,12 +57,10 @@ class Mine(AuxiliaryNetwork):
 
     @property
     def network(self) -> "StatisticsNetwork":
-        """T."""
         assert self._network is not None
         return self._network
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
-        """Minus the bound, in nats."""
         return -donsker_varadhan(*self._evaluate(output.fake, output.latents, output.context, "generator"))
 
     def auxiliary_loss(self, output: ForwardOutput) -> Scalar:
@@ -91,11 +88,9 @@ class Mine(AuxiliaryNetwork):
         return all_gather(joint), all_gather(marginal)
 
     def statistics(self) -> dict[str, Tensor]:
-        """The estimated information, in nats."""
         return {} if self._information is None else {"information": self._information}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """T's weights, and its average of exp T."""
         return {f"network.{name}": value for name, value in self.network.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -128,11 +123,9 @@ class StatisticsNetwork(nn.Module):
         self.register_buffer("log_weight", torch.tensor(-torch.inf))
 
     def forward(self, images: Images, codes: Latents) -> Logits:
-        """T of each pair, float32."""
         if self.window > 1:
             images = avg_pool2d(images, self.window, ceil_mode=True)
-        values: Logits = self.layers(torch.cat([images.flatten(1), codes], 1).float()).squeeze(1)
-        return values
+        return cast(Logits, self.layers(torch.cat([images.flatten(1), codes], 1).float()).squeeze(1))
 
     @torch.no_grad()
     def update_average(self, log_mean: Scalar, log_keep: float) -> Scalar:
@@ -150,7 +143,6 @@ def donsker_varadhan(joint: Logits, marginal: Logits) -> Scalar:
 
 
 def log_mean_exp(values: Logits) -> Scalar:
-    """log of the mean of exp."""
     return values.logsumexp(0) - math.log(len(values))
 
 

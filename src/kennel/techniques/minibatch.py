@@ -32,7 +32,6 @@ class MinibatchDiscrimination(Technique):
     dimensions: PositiveInt = 5
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Appends the closeness values to the inputs of the discriminator's head."""
         discriminator = networks.discriminator
         closeness = Closeness(discriminator.feature_width, self.kernels, self.dimensions, random)
         discriminator.append_statistic(closeness, random)
@@ -51,7 +50,6 @@ class Closeness(BatchStatistic):
     calibrated: Tensor
 
     def __init__(self, features: int, kernels: int, dimensions: int, random: torch.Generator) -> None:
-        """T is drawn from `random`."""
         super().__init__()
         self.width = kernels
         self.directions = nn.Parameter(torch.empty(features, kernels, dimensions))
@@ -89,7 +87,6 @@ class Closeness(BatchStatistic):
 
     @torch.no_grad()
     def _calibrate(self, features: Features) -> None:
-        """Initializes scale and bias from a batch."""
         images = len(features) * world_size()
         diagonal = torch.eye(images, dtype=torch.bool, device=features.device)[:, shard_slice(images)]
         distances = self.distances(features).masked_fill(diagonal, torch.inf)
@@ -119,5 +116,4 @@ class MinibatchStddev(Technique):
     group: int = Field(4, ge=2)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Appends the number to the inputs of the discriminator's head."""
         networks.discriminator.append_statistic(MinibatchStddevLayer(self.group), random)

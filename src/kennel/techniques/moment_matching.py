@@ -21,7 +21,6 @@ def pooled(embedded: Embedded) -> list[Features]:
 
 
 def moments_of(features: Features) -> Moments:
-    """Mean and mean square over the batch."""
     return torch.stack([features.mean(0), features.square().mean(0)])
 
 
@@ -51,7 +50,6 @@ class MomentMatching(LossTerm):
     _weight: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Resets the sums."""
         self._real, self._fake = (
             [torch.zeros(2, width) for width in networks.discriminator.embedded_widths] for _ in range(2)
         )
@@ -59,7 +57,6 @@ class MomentMatching(LossTerm):
 
     @torch.no_grad()
     def after_discriminator(self, output: ForwardOutput) -> None:
-        """Updates the averages with the step's real and generated images."""
         assert output.real_embedded is not None
         keep = 0.5 ** (output.context.images_in_step / self.half_life_images)
         for name, embedded in (("_real", output.real_embedded), ("_fake", output.fake_embedded)):
@@ -80,7 +77,6 @@ class MomentMatching(LossTerm):
         return term
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The sums and their weight."""
         state = {f"real.{index}": one for index, one in enumerate(self._real)}
         state |= {f"fake.{index}": one for index, one in enumerate(self._fake)}
         return {**state, "weight": self._weight}

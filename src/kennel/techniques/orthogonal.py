@@ -27,7 +27,6 @@ class OrthogonalInit(Technique):
 
     @torch.no_grad()
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Draws the weight matrices of both networks from `random`."""
         for network in networks.both():
             for layer in network.modules():
                 if isinstance(layer, LAYERS):

@@ -37,7 +37,6 @@ class StyleMixing(Technique):
     _spec: NetworkSpec | None = PrivateAttr(None)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses a generator without styles."""
         self._spec = style_generator(networks, "style_mixing").spec
 
     def transform_styles(
@@ -77,7 +76,6 @@ class PathLength(LossTerm):
     _mean: Tensor = PrivateAttr(default_factory=lambda: torch.zeros(()))
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses a generator without styles."""
         style_generator(networks, "path_length")
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
@@ -102,11 +100,9 @@ class PathLength(LossTerm):
         return lengths
 
     def statistics(self) -> dict[str, Tensor]:
-        """a, the mean length."""
         return {"mean": self._mean}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """a."""
         return {"mean": self._mean}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

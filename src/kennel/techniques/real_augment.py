@@ -27,7 +27,6 @@ class RandomResizedCrop(Technique):
         return self
 
     def augment_real(self, real: Images, context: StepContext) -> Images:
-        """Crops each image."""
         random = context.random("random_resized_crop")
         return augment.random_resized_crop(real, self.scale, self.ratio, random)
 
@@ -39,5 +38,4 @@ class HorizontalFlip(Technique):
     probability: float = Field(0.5, ge=0, le=1)
 
     def augment_real(self, real: Images, context: StepContext) -> Images:
-        """Mirrors some of the images."""
         return augment.horizontal_flip(real, self.probability, context.random("horizontal_flip"))

@@ -36,7 +36,6 @@ class FirstSingularValues(Technique):
     _tracker: SpectrumTracker | None = PrivateAttr(None)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Finds the singular vectors of every matrix."""
         matrices = {
             name: one.matrix().detach()
             for network in chosen_networks(networks, self.networks)
@@ -71,7 +70,6 @@ class FirstSingularValues(Technique):
         return self._tracker
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The left singular vectors of every matrix."""
         return self._spectrum.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

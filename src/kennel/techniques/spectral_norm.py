@@ -50,7 +50,6 @@ class DividedBySpectralNorm(nn.Module):
         self.u.copy_(_power_iteration(as_matrix(weight, self.axis), self.u, WARM_UP)[0])
 
     def forward(self, weight: Tensor) -> Tensor:
-        """W / sigma, of the shape of the weight."""
         with torch.autocast(weight.device.type, enabled=False):
             matrix = as_matrix(weight, self.axis)
             u, v = self._vectors(matrix.detach())

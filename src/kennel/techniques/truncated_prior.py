@@ -23,7 +23,6 @@ class TruncatedPrior(Technique):
     threshold: PositiveFloat = 2.0
 
     def transform_latents(self, latents: Latents, context: StepContext) -> Latents:
-        """Replaces the values outside."""
         # Resampling gives the truncated normal. Its inverse distribution function needs one draw only, and no
         # synchronization with the device.
         inside = math.erf(self.threshold / math.sqrt(2))  # the probability of [-threshold, threshold]

@@ -28,7 +28,6 @@ class VirtualBatchNorm(Technique):
     reference: int = Field(64, ge=2)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Replaces the batch norms, and adds the reference batch to the generator."""
         generator = networks.generator
         found = [
             (parent, name, child)
@@ -57,7 +56,6 @@ class ReferenceBatch(nn.Module):
     labels: Tensor
 
     def __init__(self, spec: NetworkSpec, count: int, random: torch.Generator) -> None:
-        """Draws `count` latents and labels from `random`."""
         super().__init__()
         shape = (count, spec.latent_dim)
         if spec.latent_distribution == "uniform":
@@ -101,7 +99,6 @@ class ReferenceNorm(nn.Module):
     bias: nn.Parameter | None
 
     def __init__(self, replaced: nn.BatchNorm1d | nn.BatchNorm2d, reference: int) -> None:
-        """Takes gain, bias and epsilon from the `replaced` layer."""
         super().__init__()
         self.reference = reference
         self.eps = replaced.eps

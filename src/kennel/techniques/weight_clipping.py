@@ -25,7 +25,6 @@ class WeightClipping(Technique):
     _clipped: list[Tensor] = PrivateAttr(default_factory=list)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Clamps the initial weights."""
         self._clamp(networks)
 
     def weights_replaced(self, networks: Networks) -> None:

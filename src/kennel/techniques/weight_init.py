@@ -1,6 +1,6 @@
 """Initialization of weights."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import PositiveFloat
@@ -28,7 +28,6 @@ class NormalInit(Technique):
     standard_deviation: PositiveFloat = 0.02
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Draws the weights of both networks from `random`."""
         for network in networks.both():
             for layer in network.modules():
                 if isinstance(layer, WEIGHTED + NORMALIZATION) and layer.weight is not None:
@@ -57,7 +56,6 @@ class XavierInit(Technique):
 
     @torch.no_grad()
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Draws the weight matrices of both networks from `random`."""
         for network in networks.both():
             modules = list(network.modules())
             residual = {part for one in modules if isinstance(one, Residual) for part in one.branch()}
@@ -84,5 +82,4 @@ def xavier_bound(layer: nn.Module) -> float:
     positions = weight[0, 0].numel()
     # Transposed convolutions have the axes in the other order, which does not affect the sum.
     first, second = weight.shape[0] // groups, weight.shape[1]
-    bound: float = (6 / ((first + second) * positions)) ** 0.5
-    return bound
+    return cast(float, (6 / ((first + second) * positions)) ** 0.5)

@@ -19,5 +19,4 @@ _MAKERS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(name: Activation) -> nn.Module:
-    """A new activation layer."""
     return _MAKERS[name]()

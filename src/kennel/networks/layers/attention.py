@@ -32,7 +32,6 @@ class NonLocalBlock(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature maps (batch, channels, height, width), of even sides, to the same."""
         queries = self.theta(images).flatten(2).transpose(1, 2)  # batch, positions, C/8
         keys = max_pool2d(self.phi(images), 2).flatten(2)  # batch, C/8, positions/4
         values = max_pool2d(self.g(images), 2).flatten(2).transpose(1, 2)  # batch, positions/4, C/2

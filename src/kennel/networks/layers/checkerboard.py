@@ -40,7 +40,6 @@ class CheckerboardFilter(nn.Module):
         self.register_buffer("high", high, persistent=False)
 
     def forward(self, maps: Maps) -> Maps:
-        """(batch, channels, height, width) to the same; sides are at least 3."""
         high, low = self.high.to(maps.dtype), self.low.to(maps.dtype)
         return maps - cast(Tensor, _Pattern.apply(maps, high, low))  # type: ignore[no-untyped-call]
 

@@ -43,7 +43,6 @@ class Convolution(nn.Conv2d):
         return self.weight, self.bias
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in nn.Conv2d
-        """(batch, channels, height, width) to (batch, outputs, ...)."""
         return self.convolve_with(input, *self.scaled_parameters())
 
     def convolve_with(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -87,13 +86,11 @@ class TransposedConvolution(nn.ConvTranspose2d):
     winograd = False
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
-        """(batch, channels, height, width) to (batch, outputs, ...)."""
         if output_size is not None:
             return super().forward(input, output_size)
         return self.convolve_with(input, self.weight, self.bias)
 
     def convolve_with(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution with this weight and bias instead of the layer's own."""
         padding, extra = cast(tuple[int, int], self.padding), cast(tuple[int, int], self.output_padding)
         if _is_plain(self):
             return conv_transpose2d(
@@ -180,8 +177,7 @@ class _Direct(Kernel):
         return (self.stride, self.padding, self.dilation, self.transposed, self.extra, self.groups)
 
     def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        result: Tensor = torch.ops.aten.convolution(maps, weight, bias, *self._geometry)
-        return result
+        return cast(Tensor, torch.ops.aten.convolution(maps, weight, bias, *self._geometry))
 
     def gradients(
         self, gradient: Tensor, maps: Tensor, weight: Tensor, needed: tuple[bool, bool, bool]

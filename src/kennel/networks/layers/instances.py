@@ -28,19 +28,16 @@ class InstanceVectors(nn.Module):
     counts: Tensor
 
     def __init__(self, count: int, width: int) -> None:
-        """For `count` instances, numbered from 0."""
         super().__init__()
         self.register_buffer("vectors", torch.zeros(count, width))
         self.register_buffer("counts", torch.ones(count, dtype=torch.int64))
 
     @torch.no_grad()
     def fill(self, vectors: Vectors, counts: Indices) -> None:
-        """Sets the vectors and counts of all instances."""
         self.vectors.copy_(vectors)
         self.counts.copy_(counts)
 
     def forward(self, labels: Labels) -> Tensor:
-        """The vectors of these instances."""
         return self.vectors[labels]
 
 
@@ -48,7 +45,6 @@ class InstanceEmbedding(nn.Module):
     """A trained linear map of the instances' vectors, instead of an embedding of classes."""
 
     def __init__(self, count: int, width: int, outputs: int) -> None:
-        """For `count` instances with vectors of this width."""
         super().__init__()
         self.instances = InstanceVectors(count, width)
         self.map = nn.Linear(width, outputs)

@@ -18,12 +18,10 @@ class MinibatchStddevLayer(BatchStatistic):
     width = 1
 
     def __init__(self, group: int) -> None:
-        """For groups of at least `group` images."""
         super().__init__()
         self.group = group
 
     def forward(self, features: Features) -> Tensor:
-        """The same number for each image of a group."""
         with torch.autocast(features.device.type, enabled=False):
             exact = features.float()
             images = len(features) * world_size()

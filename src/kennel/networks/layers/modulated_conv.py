@@ -48,7 +48,6 @@ class Halving(Blur):
         super().__init__((1.0, 2.0, 1.0), 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(batch, channels, side, side) to (batch, channels, side / 2, side / 2)."""
         return avg_pool2d(super().forward(maps), 2)
 
 
@@ -80,7 +79,6 @@ class ModulatedDoubling(TransposedConvolution):
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """The output is multiplied by `GAIN`."""
         super().__init__(in_channels, out_channels, 3, stride=2, bias=False)
         nn.init.normal_(self.weight)
         self.blur = Blur((1.0, 3.0, 3.0, 1.0), 1, gain=4.0)

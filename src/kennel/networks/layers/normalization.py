@@ -110,13 +110,11 @@ class ConditionalBatchNorm(nn.Module):
             self.bias = nn.Linear(vector, width, bias=False)
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
-        """Feature maps (batch, channels, height, width) to the same, of the same precision."""
         standard: Tensor = self.normalise(images)
         gain, bias = (values.to(standard.dtype)[..., None, None] for values in self._affine(condition))
         return torch.addcmul(bias, standard, gain)
 
     def _affine(self, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Gain and bias (batch, channels)."""
         gain, bias = torch.ones(()), torch.zeros(())
         if self.classes:
             labels = required_labels(condition.labels, self.classes)

@@ -17,14 +17,12 @@ class SkipExcitation(nn.Module):
     """`fine * sigmoid(conv1x1(silu(conv4x4(pool(coarse)))))`: one gate per channel and image."""
 
     def __init__(self, coarse: int, fine: int) -> None:
-        """The channels of both maps."""
         super().__init__()
         self.layers = nn.Sequential(
             Convolution(coarse, fine, POOLED), nn.SiLU(), Convolution(fine, fine, 1), nn.Sigmoid()
         )
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """The gated fine map (batch, channels, side, side)."""
         pooled = coarse if coarse.shape[-1] == POOLED else adaptive_avg_pool2d(coarse, POOLED)
         gated: Tensor = fine * self.layers(pooled)
         return gated

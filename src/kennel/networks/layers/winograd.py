@@ -65,7 +65,6 @@ class Filtering:
 
     @property
     def width(self) -> int:
-        """The number of parts of a product."""
         return len(self.products[0])
 
     def tiles(self, side: int) -> int:
@@ -173,7 +172,6 @@ def _weight_transform_transposed(filtering: Filtering, gradient: Tensor, channel
 
 
 def sides_after(filtering: Filtering, maps: Tensor) -> tuple[int, int]:
-    """Height and width of the output."""
     per_tile = len(filtering.outputs)
     return filtering.tiles(maps.shape[1]) * per_tile, filtering.tiles(maps.shape[2]) * per_tile
 
@@ -241,7 +239,6 @@ def _accumulated(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
 
 
 def _chunks(filtering: Filtering, maps: Tensor) -> Iterator[slice]:
-    """Slices of the batch."""
     tiles = filtering.tiles(maps.shape[1]) * filtering.tiles(maps.shape[2])
     row_bytes = (len(filtering.products) * filtering.width) ** 2 * maps.shape[3] * maps.element_size()
     rows = max(CHUNK_ROWS, CHUNK_BYTES // row_bytes)
@@ -321,7 +318,6 @@ def _output_transform_transposed(filtering: Filtering, gradient: Tensor) -> Tens
 
 
 def _strided(maps: Tensor, axis: int, first: int, step: int, count: int) -> Tensor:
-    """A view of `count` positions along an axis, from `first` on."""
     slices = [slice(None)] * maps.dim()
     slices[axis] = slice(first, first + step * (count - 1) + 1, step)
     return maps[tuple(slices)]
