@@ -133,7 +133,6 @@ class Lsgan(Loss):
         return ((real_logits - real_codes).square().mean() + (fake_logits - fake_codes).square().mean()) / 2
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """E[(D(G(z)) - c)^2] / 2."""
         return (fake_logits - self.c).square().mean() / 2
 
 
@@ -247,7 +246,6 @@ class LossSensitive(Loss):
         return -real_logits.mean() + self.weight * relu(margins - real_logits + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """E[L(G(z))]."""
         return -fake_logits.mean()
 
 

@@ -37,7 +37,6 @@ class ScheduleConfig(Config):
         return self
 
     def factor(self, progress: float) -> float:
-        """The factor at this share of the run."""
         position = (progress - self.decay_start) / (self.decay_end - self.decay_start)
         factor = decayed(self.decay, 1.0, self.final_factor, position)
         if progress < self.warmup:
@@ -56,7 +55,6 @@ class SecondBeta(Config):
     until: float = Field(1.0, gt=0, le=1)
 
     def at(self, start: float, progress: float) -> float:
-        """The value at this share of the run; `start` is the initial value."""
         return decayed(self.decay, start, self.final, progress / self.until)
 
 
@@ -86,10 +84,8 @@ class OptimizerConfig(Config):
         return self
 
     def learning_rate_at(self, progress: float) -> float:
-        """The learning rate at this share of the run."""
         return self.learning_rate * self.schedule.factor(progress)
 
     def betas_at(self, progress: float) -> tuple[float, float]:
-        """Adam's betas at this share of the run."""
         first, second = self.betas
         return first, second if self.second_beta is None else self.second_beta.at(second, progress)

@@ -98,7 +98,6 @@ class Recipe(Config):
 
     @property
     def latent(self) -> LatentConfig:
-        """The generator's prior."""
         return LatentConfig(dim=self.latent_dim, distribution=self.latent_distribution)
 
     def fingerprint(self) -> str:

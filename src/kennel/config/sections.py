@@ -30,7 +30,6 @@ class ComponentConfig(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All keys except the name."""
         return dict(self.model_extra or {})
 
 
@@ -96,8 +95,8 @@ class InstancesConfig(Config):
     """Conditioning on features of training images (`networks.layers.instances`).
 
     Each time that an image is shown, its instance is drawn from its `neighbors` nearest training images,
-    itself included; 0 turns this off. Distances are cosines of the features of `extractor`, reduced to `dim`
-    principal components. In a larger set, `max_instances` images serve as instances.
+    itself included; 0 turns this off. Nearest is by the cosine of the features of `extractor`, reduced to
+    `dim` principal components. In a larger set, `max_instances` images serve as instances.
     """
 
     neighbors: NonNegativeInt = 0

@@ -14,14 +14,7 @@ from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import Activation
 from kennel.networks.layers.latent_chunks import chunk_width
 from kennel.networks.layers.normalization import Condition, Conditioning, required_labels
-from kennel.networks.residual import (
-    ProjectionDiscriminator,
-    ResidualGenerator,
-    discriminator_blocks,
-    discriminator_maps,
-    generator_blocks,
-    generator_maps,
-)
+from kennel.networks.residual import ResidualDiscriminator, ResidualGenerator
 from kennel.shapes import Features, Labels, Latents
 
 # Multiples of `base_channels`. Generator: of the stem and after each block (BigGAN-deep: each resolution).
@@ -42,11 +35,6 @@ HALVINGS = {32: 2, 64: 4, 128: 5, 256: 6}
 """The number of the discriminator's first blocks (BigGAN-deep: resolutions) that halve the side."""
 ATTENTION = {32: 0, 64: 32, 128: 64, 256: 64}
 """The default side of self-attention, by image size."""
-
-
-def attention_side(option: int | None, size: int) -> int:
-    """The side of self-attention: the option, or the default of the image size."""
-    return ATTENTION[size] if option is None else option
 
 
 @GENERATORS.register("biggan")
@@ -72,24 +60,21 @@ class BigganGenerator(ResidualGenerator):
         activation: Activation = "relu"
         epsilon: PositiveFloat = 1e-5
 
+    multiples = GENERATOR_CHANNELS
+    default_attention = ATTENTION
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Raises `RecipeError` for a latent that cannot be split evenly."""
         super().__init__(spec, options)
-        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
-        self.slots = len(widths) if options.hierarchical else 1
+        self.slots = len(self.widths) if options.hierarchical else 1
         chunk = chunk_width(spec, self.slots, "biggan")
         embedding = options.shared_embedding if spec.num_classes else 0
         if embedding:
             self.embedding = nn.Embedding(spec.num_classes, embedding)
         self.tables = 0 if embedding else spec.num_classes
         vector = embedding + (chunk if options.hierarchical else 0)
-        conditioning = Conditioning(self.tables, vector, options.epsilon)
-        blocks = generator_blocks(widths, [conditioning] * (len(widths) - 1), options.activation)
-        attention = attention_side(options.attention, spec.size)
-        self.assemble(chunk, widths[0], blocks, generator_maps(widths), attention)
+        self.assemble_blocks(chunk, Conditioning(self.tables, vector, options.epsilon))
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         """The first chunk for the stem; for each block the label's embedding and the next chunk."""
@@ -104,7 +89,7 @@ class BigganGenerator(ResidualGenerator):
 
 
 @DISCRIMINATORS.register("biggan")
-class BigganDiscriminator(ProjectionDiscriminator):
+class BigganDiscriminator(ResidualDiscriminator):
     """Residual blocks -> sum over positions -> logit, with a projection onto the class."""
 
     class Options(base.Config):
@@ -118,13 +103,8 @@ class BigganDiscriminator(ProjectionDiscriminator):
         activation: Activation = "relu"
         conditioning: Literal["projection", "none"] = "projection"
 
+    multiples = DISCRIMINATOR_CHANNELS
+    halvings = HALVINGS
+    default_attention = ATTENTION
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 120, 1000)
-
-    def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        super().__init__(spec, options)
-        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
-        halvings = HALVINGS[spec.size]
-        blocks = discriminator_blocks(spec.channels, widths, halvings, True, options.activation)
-        maps = discriminator_maps(spec.size, widths, halvings)
-        self.assemble(blocks, maps, attention_side(options.attention, spec.size))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kennel.config import base
 from kennel.networks.base import DISCRIMINATORS, GENERATORS, NetworkSpec
-from kennel.networks.biggan import DISCRIMINATOR_CHANNELS, GENERATOR_CHANNELS, HALVINGS, attention_side
+from kennel.networks.biggan import ATTENTION, DISCRIMINATOR_CHANNELS, GENERATOR_CHANNELS, HALVINGS
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.conv import Convolution, downsample, upsample
 from kennel.networks.layers.normalization import Condition, Conditioning, apply_norm, required_labels
@@ -36,7 +36,6 @@ class DeepGeneratorBlock(Residual):
     def __init__(
         self, in_channels: int, out_channels: int, conditioning: Conditioning, name: Activation, doubles: bool
     ) -> None:
-        """`out_channels` is at most `in_channels`."""
         super().__init__()
         hidden = max(1, in_channels // BOTTLENECK)
         self.width, self.doubles = out_channels, doubles
@@ -72,7 +71,6 @@ class DeepDiscriminatorBlock(Residual):
     """
 
     def __init__(self, in_channels: int, out_channels: int, name: Activation, halves: bool) -> None:
-        """`out_channels` is at least `in_channels`."""
         super().__init__()
         hidden = max(1, out_channels // BOTTLENECK)
         self.halves = halves
@@ -123,24 +121,25 @@ class BigganDeepGenerator(ResidualGenerator):
         activation: Activation = "relu"
         epsilon: PositiveFloat = 1e-5
 
+    multiples = GENERATOR_CHANNELS
+    default_attention = ATTENTION
     sizes: ClassVar[tuple[int, ...]] = tuple(GENERATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
         super().__init__(spec, options)
-        widths = [options.base_channels * multiple for multiple in GENERATOR_CHANNELS[spec.size]]
         vector = spec.latent_dim
         if spec.num_classes:
             self.embedding = nn.Embedding(spec.num_classes, options.shared_embedding)
             vector += options.shared_embedding
         conditioning = Conditioning(0, vector, options.epsilon)
         blocks, maps = [], []
-        for level, (width, next_width) in enumerate(pairwise(widths)):
+        for level, (width, next_width) in enumerate(pairwise(self.widths)):
             for last in [False] * (options.depth - 1) + [True]:
                 after = next_width if last else width
                 blocks.append(DeepGeneratorBlock(width, after, conditioning, options.activation, last))
                 maps.append((STEM_SIDE * 2 ** (level + last), after))
-        self.assemble(vector, widths[0], blocks, maps, attention_side(options.attention, spec.size))
+        self.assemble(vector, blocks, maps)
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         vector = latents
@@ -167,12 +166,14 @@ class BigganDeepDiscriminator(ProjectionDiscriminator):
         activation: Activation = "relu"
         conditioning: Literal["projection", "none"] = "projection"
 
+    multiples = DISCRIMINATOR_CHANNELS
+    default_attention = ATTENTION
     sizes: ClassVar[tuple[int, ...]] = tuple(DISCRIMINATOR_CHANNELS)
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
         super().__init__(spec, options)
-        widths = [options.base_channels * multiple for multiple in DISCRIMINATOR_CHANNELS[spec.size]]
+        widths = self.widths
         layers: list[nn.Module] = [Convolution(spec.channels, widths[0], 3, padding=1)]
         maps = [(spec.size, widths[0])]
         for level, (width, next_width) in enumerate(pairwise(widths)):
@@ -181,4 +182,4 @@ class BigganDeepDiscriminator(ProjectionDiscriminator):
                 before = width if first else next_width
                 layers.append(DeepDiscriminatorBlock(before, next_width, options.activation, halves))
                 maps.append((maps[-1][0] // (2 if halves else 1), next_width))
-        self.assemble(layers, maps, attention_side(options.attention, spec.size))
+        self.assemble(layers, maps)

@@ -128,7 +128,6 @@ class DcganGenerator(Generator):
     takes_instances = True
 
     def __init__(self, spec: NetworkSpec, options: DcganGeneratorOptions) -> None:
-        """Raises `RecipeError` for a latent that cannot be split evenly."""
         super().__init__(spec, options)
         maps = sides(spec.size)
         widths = [channels_at(side, spec.size, options) for side in maps]

@@ -83,7 +83,6 @@ class GatedUnit(nn.Module):
 
 
 def widths_of(size: int, base_channels: int) -> dict[int, int]:
-    """Channels by side, from 4 to `size`."""
     return {
         side: max(1, int(base_channels * multiple)) for side, multiple in MULTIPLES.items() if side <= size
     }

@@ -46,7 +46,6 @@ class FixedConvolution(nn.Module):
         self.activation = activation
 
     def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
-        """Shapes as in a convolution; `added` has the shape of the result."""
         if added is None:
             return cast(Tensor, _Fixed.apply(maps, self, self.activation))  # type: ignore[no-untyped-call]
         result = cast(Tensor, _Fixed.apply(maps, self, "none")) + added  # type: ignore[no-untyped-call]
@@ -200,7 +199,6 @@ class FixedNetwork(nn.Module):
         return taps
 
     def _at(self, device: torch.device, precision: torch.dtype) -> nn.Module:
-        """The network in this precision, cast once."""
         if precision == next(self.network.buffers()).dtype:
             return self.network
         if (device, precision) not in self._cast:

@@ -137,7 +137,6 @@ class Head(nn.Module):
 
     @property
     def patches(self) -> int:
-        """The number of logits per image."""
         return (self.side - self.close.kernel_size[0] + 1) ** 2
 
 
@@ -160,7 +159,6 @@ class ProjectedDiscriminator(Discriminator):
     embeds = True
 
     def __init__(self, spec: NetworkSpec, options: ProjectedOptions) -> None:
-        """Raises `WeightsError` if the fixed network's weights are missing."""
         super().__init__(spec, options)
         if spec.channels == 2:
             raise RecipeError("the discriminator projected needs images, not points: choose mlp")

@@ -5,7 +5,7 @@ convolution, Tanh. A discriminator is residual blocks that halve the side, an ac
 positions, and a linear head, with a projection if there are classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kennel.errors import RecipeError
-from kennel.networks.base import Discriminator, Generator
+from kennel.networks.base import Discriminator, Generator, Network, NetworkSpec
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.attention import NonLocalBlock
 from kennel.networks.layers.conv import Convolution, downsample, upsample
@@ -111,39 +111,61 @@ class DiscriminatorBlock(Residual):
         return cast(Tensor, self.second.forward_downsampled(hidden) + self.shortcut(downsample(images)))
 
 
-class ResidualGenerator(Generator):
-    """Stem, blocks, and batch norm - activation - convolution - Tanh; the last batch norm is unconditional.
-
-    A subclass calls `assemble` and implements `inputs`.
-    """
+class ResidualNetwork(Network):
+    """Options and tables that generators and discriminators have in common."""
 
     conditional: ClassVar[Literal["optional", "never"]] = "optional"
+    multiples: ClassVar[Mapping[int, tuple[int, ...]]]
+    """Channels as multiples of `base_channels`, by image size."""
+    default_attention: ClassVar[Mapping[int, int]] = {}
+    """The default side of self-attention, by image size; absent or 0 for none."""
+
+    @property
+    def widths(self) -> list[int]:
+        """The channels of this network."""
+        return [self.options.base_channels * multiple for multiple in self.multiples[self.spec.size]]
+
+    def attending(self, maps: Sequence[tuple[int, int]]) -> list[int]:
+        """The indices in `maps` (side, channels) of the side with self-attention."""
+        side = getattr(self.options, "attention", None)
+        if side is None:
+            side = self.default_attention.get(self.spec.size, 0)
+        return indices_of_side(side, maps, self.spec.size)
+
+
+class ResidualGenerator(ResidualNetwork, Generator):
+    """Stem, blocks, and batch norm - activation - convolution - Tanh; the last batch norm is unconditional.
+
+    `multiples` are those of the stem and after each block. A subclass calls `assemble`, or `assemble_blocks`
+    for `GeneratorBlock`s, and implements `inputs`.
+    """
 
     def assemble(
-        self,
-        stem_inputs: int,
-        stem_width: int,
-        blocks: Iterable[nn.Module],
-        maps: Sequence[tuple[int, int]],
-        attention: int,
+        self, stem_inputs: int, blocks: Iterable[nn.Module], maps: Sequence[tuple[int, int]]
     ) -> None:
         """Builds the layers; `maps` are the side and the channels after each block.
 
-        A non-local block follows the first block with the side `attention`; 0 for none.
+        A non-local block follows the first block with the side of self-attention.
         """
-        options: Any = self.options
         width = maps[-1][1]
-        self.stem = nn.Linear(stem_inputs, stem_width * STEM_SIDE**2)
+        self.stem = nn.Linear(stem_inputs, self.widths[0] * STEM_SIDE**2)
         self.blocks = nn.ModuleList(blocks)
         self.output = nn.Sequential(
-            Conditioning(epsilon=options.epsilon).batch_norm(width),
-            activation(options.activation),
+            Conditioning(epsilon=self.options.epsilon).batch_norm(width),
+            activation(self.options.activation),
             Convolution(width, self.spec.channels, 3, padding=1),
             nn.Tanh(),
         )
-        self.attends_after = min(indices_of_side(attention, maps, self.spec.size), default=None)
+        self.attends_after = min(self.attending(maps), default=None)
         if self.attends_after is not None:
             self.attention = NonLocalBlock(maps[self.attends_after][1])
+
+    def assemble_blocks(self, stem_inputs: int, conditioning: Conditioning) -> None:
+        """Builds the layers with a `GeneratorBlock` for each pair of consecutive widths."""
+        name: Activation = self.options.activation
+        blocks = [GeneratorBlock(*pair, conditioning, name) for pair in pairwise(self.widths)]
+        maps = [(STEM_SIDE * 2**level, width) for level, width in enumerate(self.widths) if level]
+        self.assemble(stem_inputs, blocks, maps)
 
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
         """The stem's input, and each block's condition."""
@@ -160,27 +182,25 @@ class ResidualGenerator(Generator):
         return cast(Images, self.output(maps).float())
 
 
-class ProjectionDiscriminator(Discriminator):
+class ProjectionDiscriminator(ResidualNetwork, Discriminator):
     """Blocks, an activation, the sum over positions; a linear head and, for classes, a projection.
 
     The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product of the
-    features and an embedding of the class. A subclass calls `assemble`.
+    features and an embedding of the class. `multiples` are those after each block. A subclass calls
+    `assemble`.
     """
 
-    conditional: ClassVar[Literal["optional", "never"]] = "optional"
-
-    def assemble(self, layers: Iterable[nn.Module], maps: Sequence[tuple[int, int]], attention: int) -> None:
+    def assemble(self, layers: Iterable[nn.Module], maps: Sequence[tuple[int, int]]) -> None:
         """Builds the network from `layers`; `maps` are the side and the channels after each of them.
 
-        A non-local block follows the last layer with the side `attention`; 0 for none.
+        A non-local block follows the last layer with the side of self-attention.
         """
-        options: Any = self.options
         layers, width = list(layers), maps[-1][1]
-        after = max(indices_of_side(attention, maps, self.spec.size), default=None)
+        after = max(self.attending(maps), default=None)
         if after is not None:
             layers.insert(after + 1, NonLocalBlock(maps[after][1]))
         self.layers = nn.Sequential(*layers)
-        self.last_activation = activation(options.activation)
+        self.last_activation = activation(self.options.activation)
         self.head = nn.Linear(width, 1)
         if self.reads_labels:
             self.embedding = nn.Embedding(self.spec.num_classes, width)
@@ -198,6 +218,26 @@ class ProjectionDiscriminator(Discriminator):
         return cast(Logits, logits + (embedded.float() * features).sum(1))
 
 
+class ResidualDiscriminator(ProjectionDiscriminator):
+    """A projection discriminator of `DiscriminatorBlock`s."""
+
+    halvings: ClassVar[Mapping[int, int]]
+    """The number of first blocks that halve the side, by image size."""
+    wide: ClassVar[bool] = True
+    """Whether a block's hidden channels are its outputs (SAGAN, BigGAN) or its inputs (SNGAN)."""
+
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
+        super().__init__(spec, options)
+        halvings = self.halvings[spec.size]
+        blocks, maps = [], []
+        for index, (before, width) in enumerate(pairwise([spec.channels, *self.widths])):
+            hidden = width if self.wide or index == 0 else before
+            halves, first = index < halvings, index == 0
+            blocks.append(DiscriminatorBlock(before, width, hidden, options.activation, halves, first))
+            maps.append((spec.size >> min(index + 1, halvings), width))
+        self.assemble(blocks, maps)
+
+
 def indices_of_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:
     """The indices of `side` in `maps` (side, channels); none for 0. Raises `RecipeError` for other sides."""
     found = [index for index, (one, _) in enumerate(maps) if one == side]
@@ -208,37 +248,3 @@ def indices_of_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> li
             "choose one of these, or 0 for none"
         )
     return found
-
-
-def generator_blocks(
-    widths: Sequence[int], conditionings: Sequence[Conditioning], name: Activation
-) -> list[GeneratorBlock]:
-    """A block for each pair of consecutive `widths`."""
-    return [
-        GeneratorBlock(*pair, conditioning, name)
-        for pair, conditioning in zip(pairwise(widths), conditionings, strict=True)
-    ]
-
-
-def generator_maps(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """The side and the channels after each block: (8, ...), (16, ...), ..."""
-    return [(STEM_SIDE * 2**level, width) for level, width in enumerate(widths) if level]
-
-
-def discriminator_blocks(
-    channels: int, widths: Sequence[int], halvings: int, wide: bool, name: Activation
-) -> list[DiscriminatorBlock]:
-    """Blocks for images of this number of channels; the first `halvings` blocks halve the side.
-
-    A block's hidden channels are its outputs if `wide` (SAGAN, BigGAN), else its inputs (SNGAN).
-    """
-    blocks = []
-    for index, (before, width) in enumerate(pairwise([channels, *widths])):
-        hidden = width if wide or index == 0 else before
-        blocks.append(DiscriminatorBlock(before, width, hidden, name, index < halvings, index == 0))
-    return blocks
-
-
-def discriminator_maps(size: int, widths: Sequence[int], halvings: int) -> list[tuple[int, int]]:
-    """The side and the channels after each block."""
-    return [(size >> min(index + 1, halvings), width) for index, width in enumerate(widths)]

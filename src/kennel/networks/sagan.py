@@ -29,7 +29,7 @@ class SaganGenerator(SnganGenerator):
         attention: NonNegativeInt | None = None
 
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
-    default_attention: ClassVar[dict[int, int]] = ATTENTION
+    default_attention = ATTENTION
 
 
 @DISCRIMINATORS.register("sagan")
@@ -45,5 +45,5 @@ class SaganDiscriminator(SnganDiscriminator):
         attention: NonNegativeInt | None = None
 
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(128, 3, 128, 1000)
-    wide: ClassVar[bool] = True
-    default_attention: ClassVar[dict[int, int]] = ATTENTION
+    wide = True
+    default_attention = ATTENTION

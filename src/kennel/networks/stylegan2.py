@@ -71,7 +71,6 @@ class StyleGAN2DiscriminatorOptions(StyleGAN2Options):
 
 
 def widths(size: int, options: StyleGAN2Options) -> list[int]:
-    """Channels of the maps of side 4, 8, ... up to `size`."""
     sides = [START << level for level in range(int(math.log2(size // START)) + 1)]
     return [max(1, min(options.channel_base // side, options.channel_max)) for side in sides]
 
@@ -286,7 +285,6 @@ class StyleGAN2Discriminator(Discriminator):
             self.label = nn.Embedding(spec.num_classes, last)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The activated linear layer before the head (batch, channels), float32."""
         maps = self.blocks(activated(self.from_pixels(images)))
         if self.spread is not None:
             spread = self.spread(maps.flatten(1)).to(maps.dtype)

@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,23 +24,38 @@ Plain: TypeAlias = nn.Module | Callable[[NetworkSpec], nn.Module]
 """A module, which each run copies, or a class or function that makes one from a spec."""
 
 
-class PlainGenerator(Generator):
+class _PlainNetwork(Network):
+    make: ClassVar[Callable[[NetworkSpec], nn.Module]]
+
+    def _build(self, kind: str, what: str, *shape: int) -> None:
+        """Makes the module and tests it on a batch of `shape`. Raises `RecipeError` if that fails."""
+        make = type(self).make
+        self.module = make(self.spec)
+        if not isinstance(self.module, nn.Module):
+            raise RecipeError(
+                f"the {kind} {getattr(make, '__qualname__', make)} made {type(self.module).__name__}: "
+                "expected an nn.Module"
+            )
+        type(self).conditional = "optional" if _takes_labels(self.module) else "never"
+        _try(self, torch.zeros(shape), what)
+
+    def _call(self, inputs: Tensor, labels: Labels | None) -> Any:
+        return self.module(inputs, labels) if self.conditional == "optional" else self.module(inputs)
+
+
+class PlainGenerator(_PlainNetwork, Generator):
     """A module that maps latents (batch, latent) to images (batch, channels, size, size) in [-1, 1].
 
     If its `forward` has a second argument, it gets the labels.
     """
 
-    make: ClassVar[Callable[[NetworkSpec], nn.Module]]
-
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
         super().__init__(spec, options)
-        self.module = _made(type(self).make, spec, "generator")
-        type(self).conditional = "optional" if _takes_labels(self.module) else "never"
-        _try(self, torch.zeros(2, spec.latent_dim), "latents")
+        self._build("generator", "latents", 2, spec.latent_dim)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
         """One image per latent. Raises `RecipeError` for images of another shape than the set's."""
-        images = self.module(latents, labels) if self.conditional == "optional" else self.module(latents)
+        images = self._call(latents, labels)
         expected = (len(latents), self.spec.channels, self.spec.size, self.spec.size)
         if not isinstance(images, Tensor) or tuple(images.shape) != expected:
             raise RecipeError(
@@ -50,21 +65,16 @@ class PlainGenerator(Generator):
         return images.float()
 
 
-class PlainDiscriminator(Discriminator):
+class PlainDiscriminator(_PlainNetwork, Discriminator):
     """A module that maps images to raw logits: (batch), (batch, outputs), or a map of them.
 
-    If its `forward` has a second argument, it gets the labels.
-    Its hidden layers are not known: techniques that use the last hidden layer need a subclass of
-    `Discriminator`.
+    If its `forward` has a second argument, it gets the labels. Its hidden layers are not known: techniques
+    that use the last hidden layer need a subclass of `Discriminator`.
     """
-
-    make: ClassVar[Callable[[NetworkSpec], nn.Module]]
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
         super().__init__(spec, options)
-        self.module = _made(type(self).make, spec, "discriminator")
-        type(self).conditional = "optional" if _takes_labels(self.module) else "never"
-        _try(self, torch.zeros(2, spec.channels, spec.size, spec.size), "images")
+        self._build("discriminator", "images", 2, spec.channels, spec.size, spec.size)
 
     @property
     def features_read_labels(self) -> bool:
@@ -77,7 +87,7 @@ class PlainDiscriminator(Discriminator):
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The logits (batch, outputs), as the hidden layer is not known."""
-        result = self.module(images, labels) if self.conditional == "optional" else self.module(images)
+        result = self._call(images, labels)
         if not isinstance(result, Tensor) or result.ndim < 1 or len(result) != len(images):
             raise RecipeError(
                 f"the discriminator {name_of(type(self))} returns {_shape(result)} for {len(images)} "
@@ -105,16 +115,14 @@ def generator_class(given: Plain | type[Generator]) -> type[Generator]:
     """The class to register: `given` if it is a `Generator`, else a wrapper of it."""
     if isinstance(given, type) and issubclass(given, Generator):
         return given
-    wrapped: type[Generator] = _wrapper(PlainGenerator, given)
-    return wrapped
+    return cast(type[Generator], _wrapper(PlainGenerator, given))
 
 
 def discriminator_class(given: Plain | type[Discriminator]) -> type[Discriminator]:
     """The class to register: `given` if it is a `Discriminator`, else a wrapper of it."""
     if isinstance(given, type) and issubclass(given, Discriminator):
         return given
-    wrapped: type[Discriminator] = _wrapper(PlainDiscriminator, given)
-    return wrapped
+    return cast(type[Discriminator], _wrapper(PlainDiscriminator, given))
 
 
 def register_pair(generator: Plain, discriminator: Plain) -> tuple[str, str]:
@@ -161,16 +169,6 @@ def _wrapper(base: Any, given: Any) -> Any:
     if isinstance(origin, type) and _takes_labels(origin):
         attributes["conditional"] = "optional"
     return type(name_of(origin), (base,), attributes)
-
-
-def _made(make: Callable[[NetworkSpec], nn.Module], spec: NetworkSpec, kind: str) -> nn.Module:
-    module = make(spec)
-    if not isinstance(module, nn.Module):
-        raise RecipeError(
-            f"the {kind} {getattr(make, '__qualname__', make)} made {type(module).__name__}: "
-            "expected an nn.Module"
-        )
-    return module
 
 
 def _try(network: Network, inputs: Tensor, what: str) -> None:

@@ -74,7 +74,7 @@ class ForwardOutput:
     """The forward pass of a step: images, logits and last hidden layers of both sides.
 
     With several ranks, tensors hold this rank's rows. To combine images of all ranks use `mean_over_ranks` or
-    `gathered` of `kennel.distributed`; loss terms are averaged over ranks.
+    `all_gather` of `kennel.distributed`; loss terms are averaged over ranks.
 
     `real` and `fake` are the images from the set and from the generator. `real_seen` and `fake_seen` are the
     discriminator's inputs, after every `transform_inputs`; `real_embedded` and `fake_embedded` are the inputs

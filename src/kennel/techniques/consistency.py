@@ -27,7 +27,6 @@ class Consistency(LossTerm):
         refuse_points(networks, "consistency")
 
     def varied(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """T(x)."""
         random, count = context.random(f"consistency.{kind}"), len(images)
         limits = [round(self.shift * side) for side in images.shape[2:]]
         down, right = (random.integers(-limit, limit + 1, count) for limit in limits)

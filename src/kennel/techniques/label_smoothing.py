@@ -31,7 +31,6 @@ class OneSidedSmoothing(Technique):
         return self
 
     def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
-        """Replaces the real labels, except flipped ones."""
         low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
         smoothed = torch.full_like(targets.real, low)
         if high > low:

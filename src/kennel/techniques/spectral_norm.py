@@ -148,7 +148,6 @@ class SpectralNorm(Technique):
                 register_parametrization(layer, "weight", divided)
 
     def _exempt_layers(self, layers: Mapping[str, nn.Module], networks: Mapping[str, nn.Module]) -> set[str]:
-        """The names in `layers` that `exempt` matches."""
         groups = _groups(networks)
         found: set[str] = set()
         for word in self.exempt:

@@ -105,7 +105,6 @@ class TransposedConvolution(nn.ConvTranspose2d):
 
 
 def set_winograd(network: nn.Module, on: bool) -> None:
-    """Sets `winograd` of all convolutions of a network."""
     for module in network.modules():
         if isinstance(module, Convolution | TransposedConvolution):
             module.winograd = on
@@ -148,7 +147,6 @@ def _if_faster(
 
 
 def _convolve_direct(maps: Tensor, weight: Tensor, bias: Tensor | None, kernel: "_Direct") -> Tensor:
-    """PyTorch's kernels, in the precision of autocast if it is on."""
     device = maps.device.type
     if torch.is_autocast_enabled(device):
         precision = torch.get_autocast_dtype(device)

@@ -87,7 +87,6 @@ class _OfWeight(torch.autograd.Function):
 
 
 def _of_maps(gradient: Tensor, weight: Tensor, kernel: Kernel, maps: Tensor) -> Tensor:
-    """The gradient by the maps; only the shape of `maps` is used."""
     return cast(Tensor, _OfMaps.apply(gradient, weight, kernel, maps.detach()))  # type: ignore[no-untyped-call]
 
 

@@ -41,7 +41,6 @@ class EqualizedLinear(nn.Linear):
         gain: float = 1.0,
         multiplier: float = 1.0,
     ) -> None:
-        """`bias` is the initial value of the biases; None for no bias."""
         super().__init__(in_features, out_features, bias is not None)
         self.scale = gain * multiplier / in_features**0.5
         self.shift = gain * multiplier

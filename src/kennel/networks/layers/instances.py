@@ -50,7 +50,6 @@ class InstanceEmbedding(nn.Module):
         self.map = nn.Linear(width, outputs)
 
     def forward(self, labels: Labels) -> Tensor:
-        """(batch, outputs), float32 outside autocast."""
         mapped: Tensor = self.map(self.instances(labels))
         return mapped
 

@@ -68,7 +68,6 @@ class Filtering:
         return len(self.products[0])
 
     def tiles(self, side: int) -> int:
-        """The number of tiles along a side."""
         return (side + 2 - self.extent) // self.stride + 1
 
     def fits(self, side: int) -> bool:
