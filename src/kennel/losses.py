@@ -1,7 +1,7 @@
-"""Adversarial losses: what each network minimizes, as functions of the logits of real and fake images.
+"""Adversarial losses of both networks, as functions of the logits of real images and of fakes.
 
-Logits have the shape (batch), or (batch, outputs) for a discriminator with several heads or patches. The loss
-is then the mean over the outputs.
+Logits are raw: (batch), or (batch, outputs) for a discriminator with several heads or patches. A loss is the
+mean over outputs.
 """
 
 from typing import ClassVar, NamedTuple
@@ -20,9 +20,10 @@ from kennel.shapes import Targets as TargetValues
 
 
 class Targets(NamedTuple):
-    """The targets of the discriminator's sigmoid for each real and fake image, in [0, 1].
+    """Labels in [0, 1] for each real and each fake image.
 
-    `distances`, for a loss that `compares_images`, is the mean absolute pixel difference of each pair.
+    `distances` is the mean absolute pixel difference of each pair of images, for a loss that
+    `compares_images`.
     """
 
     real: TargetValues
@@ -31,41 +32,41 @@ class Targets(NamedTuple):
 
     @classmethod
     def for_logits(cls, real_logits: Tensor, fake_logits: Tensor) -> "Targets":
-        """Hard labels: 1 for real images, 0 for fakes."""
+        """Hard labels, one per image: 1 for real, 0 for fake."""
         return cls(real_logits.new_ones(len(real_logits)), fake_logits.new_zeros(len(fake_logits)))
 
 
-def for_outputs(values: Float[Tensor, "batch"], logits: Logits) -> Logits:
-    """Expands one value per image to the shape of `logits`."""
+def expand_to_outputs(values: Float[Tensor, "batch"], logits: Logits) -> Logits:
+    """Repeats one value per image for each output; the result has the shape of `logits`."""
     return values if logits.ndim == 1 else values[:, None].expand_as(logits)
 
 
 def per_image(logits: Logits) -> Float[Tensor, "batch"]:
-    """The mean over each image's outputs."""
+    """The mean over an image's outputs."""
     return logits if logits.ndim == 1 else logits.mean(1)
 
 
 def of_all_ranks(
     real_logits: Logits, fake_logits: Logits, targets: Targets
 ) -> tuple[Logits, Logits, Targets]:
-    """Gathers the logits and targets of the whole batch from all ranks, so that losses can ignore ranks."""
+    """The logits and targets of the whole batch, gathered from the rows of each rank."""
     if world_size() == 1:
         return real_logits, fake_logits, targets
-    own = [real_logits, fake_logits, targets.real, targets.fake]
+    tensors = [real_logits, fake_logits, targets.real, targets.fake]
     if targets.distances is not None:
-        own.append(targets.distances)
-    columns = [one[:, None] if one.ndim == 1 else one for one in own]
+        tensors.append(targets.distances)
+    columns = [one[:, None] if one.ndim == 1 else one for one in tensors]
     parts = torch.split(all_gather(torch.cat(columns, 1)), [one.shape[1] for one in columns], 1)
-    whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, own, strict=True)]
+    whole = [part.squeeze(1) if one.ndim == 1 else part for part, one in zip(parts, tensors, strict=True)]
     return whole[0], whole[1], Targets(*whole[2:])
 
 
 class Loss(Config):
-    """An adversarial loss. Subclasses define both functions of the whole batch's logits.
+    """An adversarial loss; a subclass implements two functions of the logits of the whole batch.
 
-    `provides` names features that techniques may need: "labels" if the discriminator's loss uses targets.
-    `generator_needs_real`: the generator's loss uses the logits of real images. `compares_images`: the
-    discriminator's loss uses `targets.distances`.
+    `provides` lists what techniques may need: "labels" if the discriminator's loss compares with targets.
+    `generator_needs_real` is True if the generator's loss depends on the logits of real images,
+    `compares_images` if the discriminator's loss uses `targets.distances`.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset()
@@ -77,7 +78,7 @@ class Loss(Config):
         raise NotImplementedError  # abstract
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """The loss that the generator minimizes; `real_logits` is given only if `generator_needs_real`."""
+        """The loss that the generator minimizes; `real_logits` are None unless `generator_needs_real`."""
         raise NotImplementedError  # abstract
 
 
@@ -92,18 +93,18 @@ class Bce(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """-E[t log D + (1-t) log(1-D)] over reals, and over fakes (Shangguan et al. 2020, eq. 7)."""
-        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
+        real, fake = _label_pair(real_logits, fake_logits, targets)
         real_loss = binary_cross_entropy_with_logits(real_logits, real)
         return real_loss + binary_cross_entropy_with_logits(fake_logits, fake)
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """-E[log D(G(z))], which has a strong gradient while the discriminator wins."""
+        """-E[log D(G(z))], which has a large gradient while the discriminator wins."""
         return softplus(-fake_logits).mean()
 
 
 @LOSSES.register("minimax")
 class Minimax(Bce):
-    """The original minimax loss (Goodfellow et al. 2014, eq. 1): the generator minimizes log(1 - D(G(z)))."""
+    """The original minimax game (Goodfellow et al. 2014, eq. 1): the generator minimizes log(1 - D(G(z)))."""
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
         """E[log(1 - D(G(z)))], which saturates while the discriminator wins."""
@@ -112,11 +113,11 @@ class Minimax(Bce):
 
 @LOSSES.register("lsgan")
 class Lsgan(Loss):
-    """Least squares (Mao et al. 2017, arXiv 1611.04076), with the codes a, b and c.
+    """Least squares (Mao et al. 2017, arXiv 1611.04076), with the codes a, b, c.
 
     The discriminator's target is b for real images and a for fakes; the generator's target is c. The paper
-    has two sets of (a, b, c): (-1, 1, 0), which minimizes Pearson's chi-squared divergence, and the default
-    (0, 1, 1). Logits are compared with the codes directly, without a sigmoid.
+    has two codings: (-1, 1, 0), which minimizes Pearson's chi-squared divergence, and (0, 1, 1), the default
+    here. There is no sigmoid: logits are compared with the codes directly.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -126,22 +127,21 @@ class Lsgan(Loss):
     c: float = 1.0
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2; a target t between 0 and 1 lies between a and b."""
-        real, fake = for_outputs(targets.real, real_logits), for_outputs(targets.fake, fake_logits)
-        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in (real, fake))
+        """E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2; a soft target t is a + (b - a) t."""
+        labels = _label_pair(real_logits, fake_logits, targets)
+        real_codes, fake_codes = (self.a + (self.b - self.a) * one for one in labels)
         return ((real_logits - real_codes).square().mean() + (fake_logits - fake_codes).square().mean()) / 2
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """E[(D(G(z)) - c)^2] / 2."""
         return (fake_logits - self.c).square().mean() / 2
 
 
 @LOSSES.register("hinge")
 class Hinge(Loss):
-    """The hinge loss (Lim and Ye 2017, arXiv 1705.02894; Tran et al. 2017), of SNGAN, SAGAN and BigGAN."""
+    """The hinge loss (Lim and Ye 2017, arXiv 1705.02894; Tran et al. 2017) of SNGAN, SAGAN and BigGAN."""
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
-        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]: no gradient beyond the margin."""
+        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
@@ -153,8 +153,8 @@ class Hinge(Loss):
 class Wgan(Loss):
     """The Wasserstein critic (Arjovsky et al. 2017, arXiv 1701.07875, eq. 2 and algorithm 1).
 
-    A technique must limit the critic's Lipschitz constant: `weight_clipping`, `gradient_penalty`, `dragan` or
-    `spectral_norm`. Minus its loss estimates the distance, up to that constant.
+    A technique must bound the critic's Lipschitz constant: `weight_clipping`, `gradient_penalty`, `dragan` or
+    `spectral_norm`. Minus the critic's loss estimates the distance, up to that constant.
     """
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
@@ -167,22 +167,18 @@ class Wgan(Loss):
 
 
 class Relativistic(Loss):
-    """Losses of how much more real an image is than the other kind's average (Jolicoeur-Martineau 2018).
+    """Losses of the difference between an image's logit and the mean logit of the other side.
 
-    arXiv 1807.00734, section 4: D(x) - E[D(G(z))] for real images and D(G(z)) - E[D(x)] for fakes. The
-    generator minimizes the same loss with real and fake exchanged, so it needs the logits of real images.
+    Jolicoeur-Martineau 2018, arXiv 1807.00734, section 4: D(x) - E[D(G(z))] for real images and
+    D(G(z)) - E[D(x)] for fakes. The generator's loss is the discriminator's with both sides exchanged.
     """
 
     generator_needs_real: ClassVar[bool] = True
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
         """The discriminator's loss with real and fake exchanged."""
-        assert real_logits is not None, "generator_needs_real is set"
+        assert real_logits is not None  # generator_needs_real
         return self.discriminator_loss(fake_logits, real_logits, Targets.for_logits(fake_logits, real_logits))
-
-
-def _relative(real_logits: Logits, fake_logits: Logits) -> tuple[Logits, Logits]:
-    return real_logits - fake_logits.mean(0), fake_logits - real_logits.mean(0)
 
 
 @LOSSES.register("ralsgan")
@@ -213,17 +209,16 @@ class Ragan(Relativistic):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """Half the cross-entropies of sigmoid(D(x) - E[D(G(z))]) and sigmoid(D(G(z)) - E[D(x)])."""
-        real, fake = _relative(real_logits, fake_logits)
-        real_targets, fake_targets = for_outputs(targets.real, real), for_outputs(targets.fake, fake)
-        real_loss = binary_cross_entropy_with_logits(real, real_targets)
-        return (real_loss + binary_cross_entropy_with_logits(fake, fake_targets)) / 2
+        relative = _relative(real_logits, fake_logits)
+        real, fake = map(binary_cross_entropy_with_logits, relative, _label_pair(*relative, targets))
+        return (real + fake) / 2
 
 
 @LOSSES.register("relativistic_paired")
 class RelativisticPaired(Relativistic):
-    """Each real image relative to the fake with the same index (Jolicoeur-Martineau 2018, section 4.1).
+    """The difference of each real image and one fake (Jolicoeur-Martineau 2018, section 4.1; R3GAN's loss).
 
-    It is R3GAN's loss: Huang et al. 2024, arXiv 2501.05441, eq. 2, with f(t) = -log(1 + exp(-t)).
+    Huang et al. 2024, arXiv 2501.05441, eq. 2, with f(t) = -log(1 + exp(-t)).
     """
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
@@ -235,8 +230,8 @@ class RelativisticPaired(Relativistic):
 class LossSensitive(Loss):
     """The loss-sensitive GAN (Qi 2017, arXiv 1701.06264), with L = -D as the loss of an image.
 
-    A fake must cost more than the real image with the same index, by a margin that grows with their distance:
-    `scale` times the mean absolute difference of their pixels. `weight` is the paper's lambda.
+    A fake must have a higher loss than its paired real image, by a margin of `scale` times the mean absolute
+    difference of their pixels. `weight` is the paper's lambda.
     """
 
     compares_images: ClassVar[bool] = True
@@ -246,10 +241,19 @@ class LossSensitive(Loss):
 
     def discriminator_loss(self, real_logits: Logits, fake_logits: Logits, targets: Targets) -> Scalar:
         """E[L(x)] + weight E[max(0, margin + L(x) - L(G(z)))]."""
-        assert targets.distances is not None, "compares_images is set"
-        margins = for_outputs(self.scale * targets.distances, real_logits)
+        assert targets.distances is not None  # compares_images
+        margins = expand_to_outputs(self.scale * targets.distances, real_logits)
         return -real_logits.mean() + self.weight * relu(margins - real_logits + fake_logits).mean()
 
     def generator_loss(self, real_logits: Logits | None, fake_logits: Logits) -> Scalar:
-        """E[L(G(z))]."""
         return -fake_logits.mean()
+
+
+def _label_pair(real_logits: Logits, fake_logits: Logits, targets: Targets) -> tuple[Logits, Logits]:
+    """The labels of real images and of fakes, of the shape of the logits."""
+    return expand_to_outputs(targets.real, real_logits), expand_to_outputs(targets.fake, fake_logits)
+
+
+def _relative(real_logits: Logits, fake_logits: Logits) -> tuple[Logits, Logits]:
+    """Each side's logits minus the mean logit of the other side."""
+    return real_logits - fake_logits.mean(0), fake_logits - real_logits.mean(0)

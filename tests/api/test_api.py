@@ -169,7 +169,7 @@ def test_a_generator_of_another_size_is_refused_with_both_shapes():
         def forward(self, latents):
             return super().forward(latents)[:, :, :4, :4]
 
-    message = r"Wrong returns \(2, 1, 4, 4\) where the set needs .* \(2, 1, 8, 8\)"
+    message = r"Wrong returns \(2, 1, 4, 4\): expected .* \(2, 1, 8, 8\)"
     with pytest.raises(RecipeError, match=message):
         small(networks=(Wrong, Looks))
     with pytest.raises(RecipeError, match=r"Draws fails on latents of shape \(2, 32\): "):

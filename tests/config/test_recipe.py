@@ -324,11 +324,11 @@ def test_r3gans_schedules_are_those_of_the_authors_over_their_20_million_images(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("generator_optimizer.momentum=0.9", "momentum belongs to rmsprop and sgd"),
-        ("generator_optimizer={name: sgd, second_beta: {final: 0.9}}", "second_beta is adam's"),
+        ("generator_optimizer.momentum=0.9", "momentum is for rmsprop and sgd"),
+        ("generator_optimizer={name: sgd, second_beta: {final: 0.9}}", "second_beta is for adam"),
         ("generator_optimizer.second_beta.final=1", "less than 1"),
-        ("generator_optimizer.schedule.final_factor=0.1", "final is where a decay arrives"),
-        ("generator_optimizer.schedule.warmup_factor=0.1", "initial is where a warm-up begins"),
+        ("generator_optimizer.schedule.final_factor=0.1", "final_factor needs a decay"),
+        ("generator_optimizer.schedule.warmup_factor=0.1", "warmup_factor needs a warm-up"),
         ("budget.epochs=.inf", "finite"),
         ("generator_optimizer.learning_rate=.nan", "finite"),
     ],
@@ -355,7 +355,7 @@ def test_further_metrics_are_a_list_or_a_line():
 
 
 def test_a_schedule_that_ends_before_it_begins_is_refused():
-    with pytest.raises(RecipeError, match=r"begins at 0\.8 and ends at 0\.5: end later"):
+    with pytest.raises(RecipeError, match=r"decay_start is 0\.8 and decay_end is 0\.5: set a later"):
         override(get_recipe("gan"), ["generator_optimizer.schedule={decay_start: 0.8, decay_end: 0.5}"])
 
 

@@ -22,10 +22,10 @@ class Recording(Technique):
     turns: list[tuple[str, float]] = Field(default_factory=list)
 
     def after_discriminator(self, output: ForwardOutput) -> None:
-        self.turns.append((output.context.player, output.context.images_in_step))
+        self.turns.append((output.context.network, output.context.images_in_step))
 
     def after_generator(self, output: ForwardOutput) -> None:
-        self.turns.append((output.context.player, output.context.images_in_step))
+        self.turns.append((output.context.network, output.context.images_in_step))
 
 
 class Batches:

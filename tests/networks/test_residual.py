@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.networks.layers.activations import _MAKERS, activation
 from kennel.networks.layers.normalization import Condition, Conditioning
-from kennel.networks.residual import DiscriminatorBlock, GeneratorBlock, sparing_activation
+from kennel.networks.residual import DiscriminatorBlock, GeneratorBlock, out_of_place_activation
 
 names = pytest.mark.parametrize("name", list(_MAKERS))
 
@@ -90,7 +90,7 @@ def test_a_block_that_changes_neither_side_nor_width_has_a_bare_shortcut():
 def test_a_sparing_activation_is_the_same_and_leaves_its_input(name):
     values = torch.linspace(-3, 3, 9)
     before = values.clone()
-    assert torch.equal(sparing_activation(name)(values), activation(name)(values.clone()))
+    assert torch.equal(out_of_place_activation(name)(values), activation(name)(values.clone()))
     assert torch.equal(values, before)
 
 

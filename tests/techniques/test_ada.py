@@ -6,10 +6,10 @@ import torch
 from kennel.errors import RecipeError
 from kennel.rng import Draws
 from kennel.techniques import TECHNIQUES
-from kennel.techniques.ada import Chances, blitted, deformed, recoloured
+from kennel.techniques.ada import AugmentationDraws, color_transforms, geometric_transforms, pixel_blitting
 
 IMAGES = torch.rand(400, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-STEPS = {"b": blitted, "g": deformed, "c": recoloured}
+STEPS = {"b": pixel_blitting, "g": geometric_transforms, "c": color_transforms}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def probability(ada):
 
 def with_p(p, images, step, seed=0):
     random = Draws(torch.Generator().manual_seed(seed))
-    return step(images, Chances(len(images), torch.tensor(p), random))
+    return step(images, AugmentationDraws(len(images), torch.tensor(p), random))
 
 
 def changed(images, result):
@@ -141,7 +141,7 @@ def test_an_image_is_left_alone_as_often_as_every_operation_passes_it_by(letter,
 
 
 def test_blitting_moves_pixels_and_changes_no_value():
-    result = with_p(1.0, torch.arange(64.0).view(1, 1, 8, 8).repeat(50, 1, 1, 1), blitted)
+    result = with_p(1.0, torch.arange(64.0).view(1, 1, 8, 8).repeat(50, 1, 1, 1), pixel_blitting)
     assert set(result.unique().tolist()) <= set(range(64))
     assert len({tuple(image.flatten().tolist()) for image in result}) > 30
 
@@ -150,15 +150,15 @@ def test_colours_change_by_the_published_amounts():
     # With the same draws, mid-grey becomes contrast times brightness, and white contrast more.
     ones = torch.full((4000, 1, 1, 1), 1.0)
     zeros = torch.zeros(4000, 1, 1, 1)
-    brightness_by_contrast = with_p(1.0, zeros, recoloured).flatten()
-    contrast = with_p(1.0, ones, recoloured).flatten() - brightness_by_contrast
+    brightness_by_contrast = with_p(1.0, zeros, color_transforms).flatten()
+    contrast = with_p(1.0, ones, color_transforms).flatten() - brightness_by_contrast
     assert contrast.abs().log2().std().item() == pytest.approx(0.5, rel=0.06)  # the sign is the flip's
     assert (brightness_by_contrast / contrast).std().item() == pytest.approx(0.2, rel=0.06)
 
 
 def test_light_becomes_dark_in_half_of_the_grey_images_too_as_in_the_released_code():
     grey = IMAGES.mean(1, keepdim=True)
-    result = with_p(1.0, grey, recoloured)
+    result = with_p(1.0, grey, color_transforms)
     signs = ((result - result.mean((1, 2, 3), keepdim=True)) * grey).sum((1, 2, 3)).sign()
     assert (signs < 0).float().mean().item() == pytest.approx(0.5, abs=0.125)  # five standard deviations
 
@@ -166,12 +166,12 @@ def test_light_becomes_dark_in_half_of_the_grey_images_too_as_in_the_released_co
 def test_a_grey_image_becomes_what_the_grey_of_its_colour_image_becomes():
     """Hue and saturation leave the grey axis alone, so that one channel lacks nothing but them."""
     colour = IMAGES.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    whole, alone = with_p(1.0, colour, recoloured), with_p(1.0, colour[:, :1], recoloured)
+    whole, alone = with_p(1.0, colour, color_transforms), with_p(1.0, colour[:, :1], color_transforms)
     assert torch.allclose(whole.mean(1, keepdim=True), alone, atol=1e-5)
 
 
 def test_hue_and_saturation_keep_the_grey_of_each_pixel_but_for_a_flip():
-    result = with_p(1.0, IMAGES, recoloured)
+    result = with_p(1.0, IMAGES, color_transforms)
     grey, before = result.mean(1).flatten(1), IMAGES.mean(1).flatten(1)
     # What is left of grey is an affine map of what it was: brightness, contrast, perhaps a flip.
     slopes = (grey - grey.mean(1, keepdim=True)).norm(dim=1) / (before - before.mean(1, keepdim=True)).norm(
@@ -220,5 +220,5 @@ def test_real_and_fake_images_have_draws_of_their_own(make_turn):
 
 
 def test_points_are_refused(make_power_players):
-    with pytest.raises(RecipeError, match="ada varies images, and the recipe draws points"):
+    with pytest.raises(RecipeError, match="ada needs images, and the recipe draws points"):
         TECHNIQUES["ada"]().modify_networks(make_power_players(torch.ones(2, 1, 1)), torch.Generator())

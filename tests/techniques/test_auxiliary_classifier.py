@@ -110,7 +110,7 @@ def test_accuracies_are_those_of_the_round_and_are_said_once(make_play):
 def test_the_classifiers_logits_are_float32_in_lower_precision(make_turn):
     pair, technique = built()
     features = torch.randn(4, 16).bfloat16()
-    assert technique.answers(pair.discriminator, features).dtype == torch.float32
+    assert technique.class_logits(pair.discriminator, features).dtype == torch.float32
 
 
 def test_it_reads_the_hidden_layer_whatever_the_head_sees_beside_it(make_play):

@@ -44,9 +44,9 @@ def test_every_variation_is_one_of_the_shifts_and_all_occur(padding, make_turn):
     possible = {}
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            moved = _image_ops.shifted(ramp[:1], torch.tensor([down]), torch.tensor([right]), padding)
+            moved = _image_ops.translate(ramp[:1], torch.tensor([down]), torch.tensor([right]), padding)
             for flip in (True, False):
-                result = _image_ops.mirrored(moved, torch.tensor([flip]))
+                result = _image_ops.hflip(moved, torch.tensor([flip]))
                 possible[tuple(result.flatten().tolist())] = (down, right, flip)
     assert len(possible) == 18
     found = [possible[tuple(image.flatten().tolist())] for image in varied]
@@ -61,5 +61,5 @@ def test_without_shift_and_flip_nothing_varies(make_turn):
 
 def test_points_are_refused(make_power_players):
     networks: Networks = make_power_players(torch.ones(2, 1, 1))
-    with pytest.raises(RecipeError, match="consistency varies images, and the recipe draws points"):
+    with pytest.raises(RecipeError, match="consistency needs images, and the recipe draws points"):
         TECHNIQUES["consistency"]().modify_networks(networks, torch.Generator())

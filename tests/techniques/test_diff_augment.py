@@ -91,7 +91,7 @@ def test_an_impossible_policy_is_refused(policy):
 
 
 def test_points_are_refused(make_power_players):
-    with pytest.raises(RecipeError, match="diff_augment varies images, and the recipe draws points"):
+    with pytest.raises(RecipeError, match="diff_augment needs images, and the recipe draws points"):
         TECHNIQUES["diff_augment"]().modify_networks(
             make_power_players(torch.ones(2, 1, 1)), torch.Generator()
         )

@@ -78,6 +78,6 @@ def test_a_generator_that_matches_features_comes_nearer(make_turn):
 
 
 def test_turns_without_any_loss_are_refused():
-    with pytest.raises(RecipeError, match="interval=2 would leave the generator without any loss"):
+    with pytest.raises(RecipeError, match="interval=2 leaves the generator without a loss"):
         validated(TECHNIQUES["feature_matching"], {"interval": 2}, "technique feature_matching")
     assert TECHNIQUES["feature_matching"](interval=2, adversarial=True).interval == 2

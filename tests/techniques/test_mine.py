@@ -12,7 +12,7 @@ from kennel.errors import RecipeError
 from kennel.losses import LOSSES
 from kennel.networks import DISCRIMINATORS, GENERATORS, NetworkSpec
 from kennel.techniques import TECHNIQUES, ForwardOutput, Networks, StepContext
-from kennel.techniques.mine import StatisticsNetwork, donsker_varadhan, exchanged, log_mean_exp
+from kennel.techniques.mine import StatisticsNetwork, derangement, donsker_varadhan, log_mean_exp
 
 CPU = torch.device("cpu")
 FAST = OptimizerConfig(learning_rate=3e-3, betas=(0.9, 0.999))
@@ -93,10 +93,10 @@ def test_the_bound_of_known_statistics():
 def test_each_image_gets_the_code_of_another_one():
     for seed in range(20):
         for count in (2, 3, 10):
-            others = exchanged(count, torch.Generator().manual_seed(seed))
+            others = derangement(count, torch.Generator().manual_seed(seed))
             assert sorted(others.tolist()) == list(range(count))
             assert not (others == torch.arange(count)).any()
-    many = torch.stack([exchanged(3, torch.Generator().manual_seed(seed)) for seed in range(50)])
+    many = torch.stack([derangement(3, torch.Generator().manual_seed(seed)) for seed in range(50)])
     assert len(many.unique(dim=0)) == 2  # both permutations of three that leave nothing in its place
 
 
@@ -104,7 +104,7 @@ def test_the_average_weighs_every_batch_by_its_age():
     network = StatisticsNetwork(NetworkSpec(1, 1, 1), 1, (4,), torch.Generator())
     values, keep = [2.0, 8.0, 5.0], 0.25
     for index, value in enumerate(values):
-        found = network.remember(torch.tensor(value).log(), math.log(keep))
+        found = network.update_average(torch.tensor(value).log(), math.log(keep))
         weights = [keep ** (index - age) for age in range(index + 1)]
         pairs = zip(weights, values[: index + 1], strict=True)
         expected = sum(w * v for w, v in pairs) / sum(weights)
@@ -114,7 +114,7 @@ def test_the_average_weighs_every_batch_by_its_age():
 def test_the_average_cannot_overflow():
     network = StatisticsNetwork(NetworkSpec(1, 1, 1), 1, (4,), torch.Generator())
     for value in (5000.0, 5000.0, -5000.0):
-        found = network.remember(torch.tensor(value), math.log(0.5))
+        found = network.update_average(torch.tensor(value), math.log(0.5))
     assert found.item() == pytest.approx(5000 + math.log((0.25 + 0.5) / 1.75), abs=1e-2)
 
 
@@ -134,7 +134,7 @@ def test_the_statistics_networks_gradient_is_that_of_equation_12():
     averages = []
     for number in range(3):
         output = generators_play(pair, number, *correlated(64, 0.8, 1, seed=number))
-        joint, marginal = mine._judged(output.fake, output.latents, output.context, "companion")
+        joint, marginal = mine._evaluate(output.fake, output.latents, output.context, "companion")
         averages.append(marginal.exp().mean().item())
         keep = 0.5 ** (64 / 5_000)
         weights = [keep ** (number - age) for age in range(number + 1)]
@@ -194,7 +194,7 @@ def test_only_the_code_counts():
     other = torch.cat([latents[:, :2], torch.randn(4, 3)], 1)
     terms = [mine.generator_term(generators_play(pair, 0, images, one)) for one in (latents, other)]
     assert torch.equal(*terms)
-    with pytest.raises(RecipeError, match=r"mine\.code = 6 is more than the latent has: give at most 5"):
+    with pytest.raises(RecipeError, match=r"mine\.code = 6 is longer than the latent: give at most 5"):
         built(pair, code=6)
 
 

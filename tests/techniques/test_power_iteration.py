@@ -1,9 +1,9 @@
-"""Leading singular values agree with the whole decomposition, even where they are equal, and are followed."""
+"""Leading singular values agree with the whole decomposition, even where they are equal, and are tracked."""
 
 import pytest
 import torch
 
-from kennel.techniques._power_iteration import Followed, leading_singular_values, random_start
+from kennel.techniques._power_iteration import SpectrumTracker, leading_singular_values, random_start
 
 RANDOM = torch.Generator()
 
@@ -56,20 +56,20 @@ def test_a_matrix_of_lower_rank_has_zeros_and_no_nan():
 def test_a_matrix_that_drifts_is_followed_with_one_iteration_a_turn():
     random = torch.Generator().manual_seed(3)
     matrix = matrix_of([3.0, 2.0, 1.0, 0.5, 0.2], 10, 14, seed=3).float()
-    followed = Followed({"layer": matrix}, 2, random)
+    tracker = SpectrumTracker({"layer": matrix}, 2, random)
     for _ in range(50):
         matrix = matrix + 0.01 * torch.randn(matrix.shape, generator=random)
-        found = followed.follow("layer", matrix)
+        found = tracker.update("layer", matrix)
     assert torch.allclose(found.values, torch.linalg.svdvals(matrix)[:2], rtol=1e-3)
 
 
 def test_what_was_followed_is_taken_back_bit_for_bit():
     random = torch.Generator().manual_seed(4)
     matrices = {"one": torch.randn(6, 9, generator=random), "row": torch.randn(1, 9, generator=random)}
-    first = Followed(matrices, 2, torch.Generator().manual_seed(0))
-    again = Followed(matrices, 2, torch.Generator().manual_seed(1))
+    first = SpectrumTracker(matrices, 2, torch.Generator().manual_seed(0))
+    again = SpectrumTracker(matrices, 2, torch.Generator().manual_seed(1))
     again.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
     for name, matrix in matrices.items():
-        one, other = first.follow(name, matrix), again.follow(name, matrix)
+        one, other = first.update(name, matrix), again.update(name, matrix)
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    assert len(first.follow("row", matrices["row"]).values) == 1
+    assert len(first.update("row", matrices["row"]).values) == 1

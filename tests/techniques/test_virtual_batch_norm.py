@@ -198,7 +198,7 @@ def test_a_generator_without_batch_norm_is_refused():
         GENERATORS["dcgan"](setting, GENERATORS["dcgan"].Options(base_channels=4, batch_norm=False)),
         DISCRIMINATORS["mlp"](setting, DISCRIMINATORS["mlp"].Options()),
     )
-    with pytest.raises(RecipeError, match="this generator has none: take one that has some"):
+    with pytest.raises(RecipeError, match="this generator has none: choose one with batch norm"):
         TECHNIQUES["virtual_batch_norm"]().modify_networks(pair, torch.Generator())
 
 

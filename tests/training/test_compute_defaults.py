@@ -88,7 +88,7 @@ def test_the_networks_are_told_their_convolutions(packed_set):
         )
         kept = step.named_techniques["ema"].sampling_generator()
         for network in (*step.networks.both(), kept):
-            found = [one.minimal for one in network.modules() if isinstance(one, Convolution)]
+            found = [one.winograd for one in network.modules() if isinstance(one, Convolution)]
             assert all(one == (way == "winograd") for one in found)
 
 

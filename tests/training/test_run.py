@@ -245,7 +245,12 @@ def test_a_budget_that_is_spent_already_is_refused(packed_set, tmp_path):
             ("techniques.feature_matching=on",),
             r"none of the generator's losses uses the labels",
         ),
-        ("acgan", 3, ("discriminator.conditioning=label",), r"asks the discriminator for a class that it is"),
+        (
+            "acgan",
+            3,
+            ("discriminator.conditioning=label",),
+            r"predicts the class, and this disc",
+        ),
     ],
 )
 def test_classes_that_nobody_could_learn_are_refused(name, classes, settings, message, packed_set, tmp_path):

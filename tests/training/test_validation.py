@@ -191,7 +191,7 @@ def test_the_count_and_the_extractor_decide_what_a_value_means_and_stay(packed_s
         ),
         (["extra_metrics=swd"], r"has images of 8x8, and SWD needs squares of 16"),
         (["extra_metrics=kid", "patience=0"], "patience = 0 does not fit"),
-        (["every_ticks=0", "patience=3"], "patience counts validations, and every_ticks 0 turns them off"),
+        (["every_ticks=0", "patience=3"], "patience counts validations, and every_ticks=0 turns them off"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is_written(

@@ -1,1 +1,1 @@
-"""Recipes as plain frozen values: every option that a run has, checked when it is read."""
+"""Recipes as frozen, validated values: every option of a run."""

@@ -1,4 +1,4 @@
-"""What is watched over in a run, when an alarm is raised, and what is done then."""
+"""Options of the alarms: what is monitored, the thresholds, and the reaction."""
 
 from typing import Any, Literal
 
@@ -6,34 +6,35 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from kennel.config.base import Config
 
-ALARMS_OF_TICKS = (
+ALARM_NAMES = (
     "vanishing_gradient",
     "discriminator_saturation",
     "falling_diversity",
     "exploding_spectrum",
 )
-"""The keys of `Alarms` that are alarms with a switch."""
+"""The keys of `AlarmsConfig` that are alarms; each can be set to `on` or `off`."""
 
 
 class VanishingGradient(Config):
-    """The generator's gradient is below `below` times its highest of the ticks before, `ticks` ticks long."""
+    """The generator's gradient norm is below `below` times its maximum so far for `ticks` ticks."""
 
     below: float = Field(0.03, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 
 class DiscriminatorSaturation(Config):
-    """The adversarial loss of the discriminator is below `below` times that of one that knows nothing,
-    `ticks` ticks long."""
+    """The discriminator's adversarial loss is below `below` times that of zero logits for `ticks` ticks."""
 
     below: float = Field(0.003, gt=0, lt=1)
     ticks: PositiveInt = 2
 
 
 class FallingDiversity(Config):
-    """The batch's diversity is below `below` times the highest of the ticks before, `ticks` ticks long; or
-    below `dull` times that of the real images, whatever was before, `dull_ticks` ticks long after the first
-    `dull_images`, until which a generator may have learned nothing."""
+    """The diversity of a batch is below `below` times its maximum so far for `ticks` ticks.
+
+    The alarm also goes off when diversity is below `dull` times that of real images for `dull_ticks` ticks,
+    counted after the first `dull_images` images of the run.
+    """
 
     below: float = Field(0.6, gt=0, lt=1)
     ticks: PositiveInt = 2
@@ -43,19 +44,19 @@ class FallingDiversity(Config):
 
 
 class ExplodingSpectrum(Config):
-    """A matrix's first singular value is `factor` times what it was at most until `within` ticks ago."""
+    """A matrix's largest singular value is `factor` times its maximum up to `within` ticks ago."""
 
     factor: float = Field(4.0, gt=1, allow_inf_nan=False)
     within: PositiveInt = 3
 
 
 class AlarmsConfig(Config):
-    """`policy` says what an alarm does: it is told only, ends the run, or takes it back to a good checkpoint.
+    """`policy` is the reaction to an alarm: print a warning, stop the run, or roll back to a good checkpoint.
 
-    After the n-th rollback every draw has a new key, and learning rates are `rate_factor` to the power of n
-    times theirs; after `most_rollbacks` the next alarm ends the run. An alarm that is `off` (null) is not
-    raised. `spectra` follows singular values, by `spectra_iterations` of power iteration a tick. What is
-    not finite is always found, and `warn` ends the run there too, since it is beyond repair.
+    After the n-th rollback every random draw has a new key, and learning rates are multiplied by
+    `rate_factor` to the power of n. After `max_rollbacks` the next alarm stops the run. An alarm that is
+    `off` (null) is disabled. `spectra` monitors singular values with `spectra_iterations` of power iteration
+    a tick. Non-finite values are always detected; with `warn` they stop the run.
     """
 
     policy: Literal["warn", "stop", "rollback"] = "warn"
@@ -70,23 +71,23 @@ class AlarmsConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _switched(cls, given: Any) -> Any:
-        """`off` and `on` in place of an alarm's options."""
+    def _parse_switches(cls, given: Any) -> Any:
+        """Accepts `off` and `on` in place of an alarm's options."""
         if not isinstance(given, dict):
             return given
         switches: dict[bool, dict[str, Any] | None] = {False: None, True: {}}
         return {
-            key: switches[value] if key in ALARMS_OF_TICKS and isinstance(value, bool) else value
+            key: switches[value] if key in ALARM_NAMES and isinstance(value, bool) else value
             for key, value in given.items()
         }
 
     @property
-    def longest(self) -> int:
-        """How many ticks before an alarm its first signs can lie."""
+    def max_lag(self) -> int:
+        """The maximum number of ticks between the start of a problem and its alarm."""
         alarms = (self.vanishing_gradient, self.discriminator_saturation, self.falling_diversity)
-        lags = [one.ticks for one in alarms if one is not None]
+        lags = [alarm.ticks for alarm in alarms if alarm is not None]
         if self.falling_diversity is not None and self.falling_diversity.dull > 0:
             lags.append(self.falling_diversity.dull_ticks)
         if self.exploding_spectrum is not None:
             lags.append(self.exploding_spectrum.within)
-        return max([2, *lags])  # 2: what is not finite goes back by two ticks
+        return max([2, *lags])  # non-finite values roll back by two ticks

@@ -1,4 +1,4 @@
-"""Frozen settings with unknown keys refused, and pydantic's errors told in one sentence."""
+"""The base class of all settings, and pydantic's errors as one sentence."""
 
 import reprlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from kennel.registry import unknown_name
 
 
 class Config(BaseModel):
-    """A frozen model of settings: what a loss, a technique or a network can be told."""
+    """Frozen settings; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -20,9 +20,9 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
 def validated(model: type[ConfigType], values: Mapping[str, Any], where: str) -> ConfigType:
-    """`model(**values)`; what does not fit raises `RecipeError`, naming the key below `where`.
+    """`model(**values)`. Raises `RecipeError` that names the wrong key below `where`.
 
-    An unknown key is answered with the nearest one that the model has.
+    For an unknown key the error suggests the nearest key of the model.
     """
     for key in values:
         if key not in model.model_fields:
@@ -34,7 +34,7 @@ def validated(model: type[ConfigType], values: Mapping[str, Any], where: str) ->
 
 
 def fits(model: type[BaseModel], values: Mapping[str, Any]) -> bool:
-    """Whether `values` are what `model` says."""
+    """Whether `values` are valid for `model`."""
     try:
         model.model_validate(values)
     except ValidationError:
@@ -43,7 +43,7 @@ def fits(model: type[BaseModel], values: Mapping[str, Any]) -> bool:
 
 
 def sentence(error: ValidationError, where: str) -> str:
-    """The first thing that a pydantic error says, as one sentence: key, what was given, what is expected."""
+    """The first problem of a pydantic error as one sentence: key, given value, expected value."""
     first = error.errors(include_url=False)[0]
     path = ".".join([where, *(str(part) for part in first["loc"] if not _is_tag(part))])
     if first["type"] == "missing":
@@ -55,5 +55,5 @@ def sentence(error: ValidationError, where: str) -> str:
 
 
 def _is_tag(part: str | int) -> bool:
-    """Whether a part of a place is pydantic's word for one of several kinds that a value may have."""
+    """Whether a part of an error's location is pydantic's name for a member of a union, not a key."""
     return isinstance(part, str) and (part in ("int", "float", "bool", "str") or not part.isidentifier())

@@ -1,4 +1,4 @@
-"""How a run is computed on its device: precision, layout, convolutions, compilation; one word for all."""
+"""How a run computes on its device: precision, memory layout, convolutions, compilation, and presets."""
 
 from typing import Any, Literal
 
@@ -8,13 +8,13 @@ from kennel.registry import unknown_name
 
 
 class ComputeConfig(Config):
-    """How the networks' layers are computed. "auto" is what suits the device, decided when a run begins.
+    """How the networks' layers are computed. "auto" is chosen for the device when a run starts.
 
     - `precision`: float32, or bfloat16 by autocast (weights, losses and optimizers stay float32).
-    - `layout` of maps in memory.
-    - `convolutions`: "direct", or "winograd" by fewer products where that is faster (float32 on a CPU): the
-      same but for rounding.
-    - `compile`: the networks' passes by `torch.compile`, or with "graphs" as CUDA graphs too (on CUDA alone).
+    - `layout`: the memory format of feature maps.
+    - `convolutions`: "direct", or "winograd", which needs fewer multiplications and is used if it is faster
+      (float32 on a CPU); the results differ by rounding only.
+    - `compile`: compile the forward passes with `torch.compile`; "graphs" adds CUDA graphs (CUDA only).
     """
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -23,7 +23,7 @@ class ComputeConfig(Config):
     compile: Literal[False, True, "graphs"] = False
 
     def filled_in(self, other: "ComputeConfig") -> "ComputeConfig":
-        """The same with the parts of `other` where this one says "auto"."""
+        """A copy with each "auto" replaced by the value of `other`."""
         given = {key: value for key, value in self.model_dump().items() if value != "auto"}
         return other.model_copy(update=given)
 
@@ -40,21 +40,21 @@ PRESETS: dict[str, dict[str, str | bool]] = {
     "bfloat16": {"precision": "bfloat16"},
     "compiled": {"compile": True},
 }
-"""What `--compute` can be told: "plain" is PyTorch's own way, to compare with; the others leave the rest to
-the device."""
+"""The values of `--compute`. "plain" is PyTorch's default, for comparisons; the others leave unset keys at
+"auto"."""
 
 
 def preset(name: str) -> list[str]:
-    """The settings of a recipe that `--compute NAME` stands for; raises `RecipeError` for an unknown name."""
+    """The recipe settings of `--compute NAME`. Raises `RecipeError` for an unknown name."""
     if name not in PRESETS:
         raise RecipeError(str(unknown_name("compute preset", name, PRESETS)))
     return [f"compute.{key}={str(value).lower()}" for key, value in PRESETS[name].items()]
 
 
 def fingerprint_fields(content: dict[str, Any]) -> dict[str, Any]:
-    """A dumped recipe as fingerprints are made of it: of its speed the precision alone.
+    """The part of a dumped recipe that enters the fingerprint: of `compute`, the precision only.
 
-    The rest changes the order of sums, and with it of the places that dropout draws its masks for.
+    The other keys change the order of sums and the positions of dropout masks, not the method.
     """
     rest = {key: value for key, value in content.items() if key != "compute"}
     return rest | {"precision": content["compute"]["precision"]}

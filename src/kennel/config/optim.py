@@ -1,4 +1,4 @@
-"""Optimizers, their learning rates, and the schedules of both."""
+"""Options of optimizers and of their schedules."""
 
 from typing import Annotated, Literal
 
@@ -11,10 +11,10 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ScheduleConfig(Config):
-    """How a learning rate moves over the run: a factor of it, by the share of the budget that is spent.
+    """A factor on the learning rate, by the share of the budget that is used.
 
-    It rises linearly from `initial` to 1 during the first `warm_up` of the run, and goes from 1 to `final`
-    between `begins` and `ends`.
+    It rises linearly from `warmup_factor` to 1 during the first `warmup` of the run, and decays from 1 to
+    `final_factor` between `decay_start` and `decay_end`.
     """
 
     decay: Decay = "constant"
@@ -25,35 +25,29 @@ class ScheduleConfig(Config):
     warmup_factor: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "ScheduleConfig":
+    def _check(self) -> "ScheduleConfig":
         if self.decay_start >= self.decay_end:
             raise ValueError(
-                f"the schedule begins at {self.decay_start} and ends at {self.decay_end}: end later"
+                f"decay_start is {self.decay_start} and decay_end is {self.decay_end}: set a later decay_end"
             )
         if self.final_factor and self.decay == "constant":
-            raise ValueError("final is where a decay arrives: give decay=linear or cosine with it")
+            raise ValueError("final_factor needs a decay: set decay=linear or decay=cosine")
         if self.warmup_factor and not self.warmup:
-            raise ValueError("initial is where a warm-up begins: give warm_up with it")
+            raise ValueError("warmup_factor needs a warm-up: set warmup too")
         return self
 
     def factor(self, progress: float) -> float:
-        """The factor at this share of the run."""
-        factor = decayed(
-            self.decay,
-            1.0,
-            self.final_factor,
-            (progress - self.decay_start) / (self.decay_end - self.decay_start),
-        )
+        position = (progress - self.decay_start) / (self.decay_end - self.decay_start)
+        factor = decayed(self.decay, 1.0, self.final_factor, position)
         if progress < self.warmup:
             factor *= decayed("linear", self.warmup_factor, 1.0, progress / self.warmup)
         return factor
 
 
 class SecondBeta(Config):
-    """Where Adam's second beta goes: from that of `betas` to `final` while the run goes to `until`.
+    """Moves Adam's second beta from its value in `betas` to `final` over the share `until` of the run.
 
-    Huang et al. 2024 (arXiv 2501.05441) let it grow from 0.9 to 0.99 along a cosine: early gradients are
-    forgotten sooner.
+    Huang et al. 2024 (arXiv 2501.05441) increase it from 0.9 to 0.99 along a cosine.
     """
 
     final: Beta = 0.99
@@ -61,15 +55,14 @@ class SecondBeta(Config):
     until: float = Field(1.0, gt=0, le=1)
 
     def at(self, start: float, progress: float) -> float:
-        """Its value at this share of the run, from `start` on."""
         return decayed(self.decay, start, self.final, progress / self.until)
 
 
 class OptimizerConfig(Config):
-    """An optimizer with its published names: learning rate, its schedule, epsilon, L2 weight decay.
+    """An optimizer, its learning rate and schedule, epsilon, and L2 weight decay.
 
-    `betas` and `second_beta`, the schedule of the second of them (`None`: it stays), belong to adam,
-    `smoothing` (of the squares) to rmsprop, `momentum` to rmsprop and sgd.
+    `betas` and `second_beta` (None: constant) are for adam, `alpha` (decay of the squared gradients) for
+    rmsprop, `momentum` for rmsprop and sgd.
     """
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
@@ -83,20 +76,16 @@ class OptimizerConfig(Config):
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _read(self) -> "OptimizerConfig":
+    def _check(self) -> "OptimizerConfig":
         if self.name == "adam" and self.momentum:
-            raise ValueError("adam has betas: momentum belongs to rmsprop and sgd")
+            raise ValueError("adam has betas: momentum is for rmsprop and sgd")
         if self.name != "adam" and self.second_beta is not None:
-            raise ValueError(
-                f"second_beta is adam's, and this is {self.name}: leave it out, or give name=adam"
-            )
+            raise ValueError(f"second_beta is for adam, not for {self.name}: leave it out, or set name=adam")
         return self
 
     def learning_rate_at(self, progress: float) -> float:
-        """The learning rate at this share of the run."""
         return self.learning_rate * self.schedule.factor(progress)
 
     def betas_at(self, progress: float) -> tuple[float, float]:
-        """Adam's betas at this share of the run."""
         first, second = self.betas
         return first, second if self.second_beta is None else self.second_beta.at(second, progress)

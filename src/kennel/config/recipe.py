@@ -1,12 +1,10 @@
-"""A recipe: a pair of networks, a loss, a list of techniques, two optimizers, and how long.
-
-Frozen pydantic models; unknown keys are refused; dotted overrides; YAML round trip; fingerprint; difference.
-"""
+"""The recipe: networks, loss, techniques, optimizers, budget; dotted overrides, YAML, fingerprints, diffs."""
 
 import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import yaml
@@ -57,19 +55,19 @@ __all__ = [
 
 
 class Recipe(Config):
-    """Everything that decides what a run computes."""
+    """All settings that determine the result of a run."""
 
     name: str
     paper: str = ""
     image: ImageConfig = ImageConfig()
     num_classes: NonNegativeInt | None = 0
-    """0 draws without regard to classes; `null` takes those of the data set, and is filled in from it."""
+    """0 ignores classes; `null` takes the number of the data set."""
     class_counts: tuple[NonNegativeInt, ...] | None = None
-    """The images of each class, by which samples draw theirs. Always filled in from the data set."""
+    """The number of images of each class, the class frequencies of samples. Always filled in from the set."""
     instances: InstancesConfig = InstancesConfig()
     latent_dim: PositiveInt = 128
     latent_distribution: Literal["normal", "uniform"] = "normal"
-    """The prior that the generator starts from; `uniform` is on [-1, 1]."""
+    """The generator's prior; `uniform` is on [-1, 1]."""
     generator: ComponentConfig
     discriminator: ComponentConfig
     loss: ComponentConfig = ComponentConfig(name="bce")
@@ -80,18 +78,18 @@ class Recipe(Config):
     steps: StepsConfig = StepsConfig()
     budget: Budget
     num_ticks: PositiveInt = 40
-    """Ticks in the run: at each, a log line, a grid, a checkpoint and perhaps a validation."""
+    """Each tick writes a log line, a grid of samples and a checkpoint, and may validate."""
     validation: ValidationConfig = ValidationConfig()
     sampling: SamplingConfig = SamplingConfig()
     alarms: AlarmsConfig = AlarmsConfig()
     keep_checkpoints: PositiveInt = 2
     keep_every_ticks: NonNegativeInt = 0
-    """Beside the newest, the checkpoint of every so-manieth tick stays for good; 0: of none."""
+    """The checkpoint of every n-th tick is kept permanently, in addition to the newest ones; 0 keeps none."""
     compute: ComputeConfig = ComputeConfig()
     seed: int = 0
 
     @model_validator(mode="after")
-    def _no_technique_twice(self) -> "Recipe":
+    def _check_techniques(self) -> "Recipe":
         names = [technique.name for technique in self.techniques]
         for name in names:
             if names.count(name) > 1:
@@ -100,24 +98,22 @@ class Recipe(Config):
 
     @property
     def latent(self) -> LatentConfig:
-        """The prior that the generator starts from."""
         return LatentConfig(dim=self.latent_dim, distribution=self.latent_distribution)
 
     def fingerprint(self) -> str:
-        """BLAKE2b of all that the recipe says, but for the paper's name, what it repeats of the set, and
-        which checkpoints stay."""
+        """BLAKE2b hash of the recipe without the paper, the class counts and `keep_every_ticks`."""
         ignored = {"paper", "class_counts", "keep_every_ticks"}
         content = fingerprint_fields(self.model_dump(mode="json", exclude=ignored))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def to_yaml(self) -> str:
-        """The whole recipe, defaults included, as YAML that `from_yaml` reads back."""
+        """The whole recipe as YAML, defaults included; `from_yaml` is the inverse."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
 
 
 def recipe_from(content: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values; what does not fit raises `RecipeError` in one sentence."""
+    """A recipe from plain values. Raises `RecipeError` with one sentence for the first problem."""
     _refuse_unknown_keys(content, Recipe, "recipe")
     try:
         return Recipe.model_validate(content)
@@ -126,29 +122,29 @@ def recipe_from(content: Mapping[str, Any]) -> Recipe:
 
 
 def from_yaml(text: str, where: str) -> Recipe:
-    """A recipe from YAML (or JSON, which is YAML too); `where` names the file in messages."""
+    """A recipe from YAML or JSON; `where` is the file's name in error messages."""
     try:
         content = parse_yaml(text)
     except UntrustedError as error:
         raise RecipeError(f"{where} cannot be read as a recipe: {error}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{where} does not hold a recipe: expected keys such as name, generator, loss")
-    return recipe_from(_with_names(content))
+    return recipe_from(_with_string_keys(content))
 
 
-def _with_names(content: Any) -> Any:
-    """Keys that YAML reads as numbers, truth values or nothing are names too, though unknown ones."""
+def _with_string_keys(content: Any) -> Any:
+    """YAML reads some keys as numbers, booleans or null; as strings they are reported as unknown keys."""
     if isinstance(content, dict):
-        return {str(key): _with_names(value) for key, value in content.items()}
-    return [_with_names(value) for value in content] if isinstance(content, list) else content
+        return {str(key): _with_string_keys(value) for key, value in content.items()}
+    return [_with_string_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """`recipe` with dotted settings applied in order: `batch_size=32`, `loss.name=minimax`, ...
+    """Applies dotted settings to `recipe`, in order: `batch_size=32`, `loss.name=minimax`, ...
 
     A technique is addressed by its name: `techniques.ema.half_life_images=10k` sets an option (and adds the
-    technique where it is absent), `techniques.ema=on` adds it with its defaults, `techniques.ema=off`
-    removes it. Naming another network or loss (`loss.name=...`) drops the former one's options.
+    technique if it is absent), `techniques.ema=on` adds it with default options, `techniques.ema=off` removes
+    it. A new network or loss (`loss.name=...`) drops the options of the previous one.
     """
     content = recipe.model_dump(mode="json")
     for setting in settings:
@@ -160,15 +156,11 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def parse_value(text: str) -> Any:
-    """A setting's value: a number (also 5e-4, 500k and 2M), or any YAML: true, null, a word, [0.8, 1.0]."""
-    try:
+    """The value of a setting: a number (also 5e-4, 500k and 2M) or YAML: true, null, a word, [0.8, 1.0]."""
+    with suppress(RecipeError):
         return parse_count(text)
-    except RecipeError:
-        pass
-    try:
+    with suppress(ValueError):
         return float(text)
-    except ValueError:
-        pass
     try:
         return parse_yaml(text)
     except UntrustedError as error:
@@ -176,7 +168,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_count(text: str) -> int:
-    """A count such as 500000, 500k or 2.5M; anything else raises `RecipeError`."""
+    """Parses a count such as 500000, 500k or 2.5M. Raises `RecipeError` for anything else."""
     factors = {"k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
     stripped = text.strip().replace("_", "").replace(",", "")
     factor = factors.get(stripped[-1:].lower(), 1)
@@ -184,7 +176,7 @@ def parse_count(text: str) -> int:
     try:
         value = float(digits) * factor if factor > 1 else int(digits)
         whole = int(value)
-    except (ValueError, OverflowError):  # no number, none that is finite, or more digits than Python reads
+    except (ValueError, OverflowError):  # not a number, not finite, or too many digits for Python's int()
         value, whole = 0.5, 0
     if value != whole:
         raise RecipeError(f"'{text}' is not a count: write it as 500000, 500k or 2.5M")
@@ -192,7 +184,7 @@ def parse_count(text: str) -> int:
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
-    """One line a key that differs, as `key: old -> new`; techniques are compared by name."""
+    """One line per key that differs, as `key: old -> new`; techniques are compared by name."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     keys = [*before, *(key for key in after if key not in before)]
     absent = "(absent)"
@@ -218,7 +210,7 @@ def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _refuse_unknown_keys(content: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
-    """Walks the models beside the content, so that the message names the nearest right key."""
+    """Checks keys along the models, so that the message can suggest the nearest key."""
     for key, value in content.items():
         if key not in model.model_fields:
             raise _unknown_key(where, key, model.model_fields)
@@ -228,52 +220,52 @@ def _refuse_unknown_keys(content: Mapping[str, Any], model: type[BaseModel], whe
 
 
 def _unknown_key(where: str, key: str, known: Iterable[str]) -> RecipeError:
-    """With the nearest key there; else with those of all groups that are called so, as `lr` is."""
+    """The error suggests the nearest key of the same group, or else matching keys of all groups."""
     names = list(known)
     if not nearest(key, names):
         dotted = {".".join(path): path[-1] for path in _paths(Recipe)}
-        meant = nearest(key, set(dotted.values()))
-        if found := [path for path, leaf in dotted.items() if leaf in meant]:
-            places = " or ".join(f"'{one}'" for one in found[:MAX_SUGGESTIONS])
+        matches = nearest(key, set(dotted.values()))
+        if found := [path for path, leaf in dotted.items() if leaf in matches]:
+            places = " or ".join(f"'{path}'" for path in found[:MAX_SUGGESTIONS])
             return RecipeError(f"there is no key of {where} '{key}': did you mean {places}?")
     return RecipeError(str(unknown_name(f"key of {where}", key, names)))
 
 
 def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
-    """Of every key in a group of keys."""
-    for name, about in model.model_fields.items():
-        inner = about.annotation
+    """The paths of all keys inside groups."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Config):
             yield from ((name, *rest) for rest in _paths(inner))
             yield from ((name, key) for key in inner.model_fields)
 
 
 def _set(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
-    """Sets one dotted key in a dumped recipe. `recipe_from` checks the outcome."""
+    """Sets one dotted key of a dumped recipe. `recipe_from` validates the result."""
     if path[0] == "techniques":
         _set_technique(content, path[1:], value, setting)
         return
-    place = content
+    group = content
     for depth, key in enumerate(path[:-1]):
-        if key not in place:
-            raise _unknown_key(".".join(path[:depth]) or "recipe", key, place)
-        if place[key] is None:
-            place[key] = {}
-        if not isinstance(place[key], dict):
+        if key not in group:
+            raise _unknown_key(".".join(path[:depth]) or "recipe", key, group)
+        if group[key] is None:
+            group[key] = {}
+        if not isinstance(group[key], dict):
             raise RecipeError(f"'{setting}': {'.'.join(path[: depth + 1])} has no keys below it")
-        place = place[key]
-    group = place.get(path[-1])
-    if len(path) == 1 and isinstance(group, dict) and not isinstance(value, dict | None):
-        if isinstance(value, str) and "name" in group:  # loss=hinge
+        group = group[key]
+    old = group.get(path[-1])
+    if len(path) == 1 and isinstance(old, dict) and not isinstance(value, dict | None):
+        if isinstance(value, str) and "name" in old:  # loss=hinge
             _set(content, [*path, "name"], value, setting)
             return
-        names = [".".join([*path, key]) for key in group]
+        names = [".".join([*path, key]) for key in old]
         raise RecipeError(f"'{setting}': {'.'.join(path)} is a group of keys: set {' or '.join(names)}")
-    if path[-1] == "name" and path[0] in ("generator", "discriminator", "loss") and place["name"] != value:
-        place.clear()  # another network's or loss's options would not fit the new one
+    if path[-1] == "name" and path[0] in ("generator", "discriminator", "loss") and group["name"] != value:
+        group.clear()  # the options of the previous component do not apply
     if path[0] == "budget" and len(path) == 2:
-        place.clear()  # images and epochs exclude each other: the one that is set wins
-    place[path[-1]] = value
+        group.clear()  # images and epochs exclude each other; the last setting wins
+    group[path[-1]] = value
 
 
 def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
@@ -290,12 +282,13 @@ def _set_technique(content: dict[str, Any], path: list[str], value: Any, setting
         if present is None:
             present = {"name": path[0]}
             techniques.append(present)
-        place = present
+        group = present
         for key in path[1:-1]:  # such as techniques.mine.optimizer.learning_rate
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
+            group = group.setdefault(key, {})
+            if not isinstance(group, dict):
                 raise RecipeError(f"'{setting}': {key} has no keys below it")
-        place[path[-1]] = value
+        group[path[-1]] = value
+
     elif value is True and present is None:
         techniques.append({"name": path[0]})
     elif value is False or value is None:

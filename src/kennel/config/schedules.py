@@ -1,4 +1,4 @@
-"""Pure curves over a run's progress, 0 at its start and 1 at its end."""
+"""Curves over the progress of a run: 0 at its start, 1 at its end."""
 
 import math
 from typing import Literal
@@ -7,9 +7,9 @@ Decay = Literal["constant", "linear", "cosine"]
 
 
 def decayed(kind: Decay, start: float, end: float, progress: float) -> float:
-    """The value at `progress` on the way from `start` to `end`; before 0 and after 1 it stays at the ends.
+    """The value at `progress`, which is clamped to [0, 1].
 
-    `constant` stays at `start`; `linear` and `cosine` arrive at `end` when progress is 1.
+    `constant` stays at `start`; `linear` and `cosine` go from `start` to `end`.
     """
     progress = min(max(progress, 0.0), 1.0)
     match kind:

@@ -1,4 +1,4 @@
-"""The sections of a recipe: components, images, the prior, validation, sampling, instances."""
+"""Sections of a recipe: components, images, latents, validation, sampling, instances."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,13 +15,13 @@ from pydantic import (
 from kennel.config.base import Config
 
 ClassSampling = Literal["data", "uniform"]
-"""How the classes of samples are drawn: as often as the training set has them, or all alike."""
+"""How classes of samples are drawn: with the frequencies of the training set, or uniformly."""
 
 
 class ComponentConfig(BaseModel):
-    """A thing asked for by its registered name, with its options beside the name.
+    """A registered component: its name, and its options as further keys.
 
-    The options are checked by the thing itself when the recipe is wired.
+    The options are validated when the recipe is built.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -30,32 +30,30 @@ class ComponentConfig(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All but the name."""
         return dict(self.model_extra or {})
 
 
 class ImageConfig(Config):
-    """What the networks draw. `None` is filled in from the data set when training starts."""
+    """The images that the networks draw. `None` is filled in from the data set when training starts."""
 
     size: PositiveInt | None = None
     channels: Literal[1, 2, 3] | None = None
-    """1 is grey, 3 is colour; 2 are the coordinates of points (images of one pixel)."""
+    """1 is gray, 3 is color; 2 are the coordinates of points (images of one pixel)."""
 
 
 class LatentConfig(Config):
-    """The prior that the generator starts from; `uniform` is on [-1, 1]."""
+    """The generator's prior; `uniform` is on [-1, 1]."""
 
     dim: PositiveInt = 128
     distribution: Literal["normal", "uniform"] = "normal"
 
 
 class ValidationConfig(Config):
-    """Judging during training: `count` samples against the training set, every so many ticks.
+    """Evaluation during training: `num_samples` samples against the training set, every `every_ticks` ticks.
 
-    `metric` decides which checkpoint is `best`, and the run stops when it has not improved for `patience`
-    validations (`None`: never); those of `also` are measured and logged beside it. Names are those of
-    `kennel judge`, and are checked where the run is built. `extractor` "auto" takes the best whose weights
-    are at hand. `every_ticks` 0 turns validation off.
+    `metric` selects the `best` checkpoint. The run stops if it does not improve for `patience` validations
+    (`None`: never). `extra_metrics` are measured and logged in addition. Names are those of `kennel judge`.
+    `extractor` "auto" takes the best one with available weights. `every_ticks` 0 turns validation off.
     """
 
     metric: str = "mifid"
@@ -67,15 +65,15 @@ class ValidationConfig(Config):
 
     @field_validator("extra_metrics", mode="before")
     @classmethod
-    def _from_a_line(cls, given: Any) -> Any:
+    def _split(cls, given: Any) -> Any:
         return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _patience_counts_something(self) -> "ValidationConfig":
+    def _check(self) -> "ValidationConfig":
         if self.patience is not None and self.every_ticks == 0:
             raise ValueError(
-                "patience counts validations, and every_ticks 0 turns them off: give every_ticks of 1 or "
-                "more, or patience=null"
+                "patience counts validations, and every_ticks=0 turns them off: set every_ticks=1 (or more), "
+                "or patience=null"
             )
         return self
 
@@ -83,12 +81,10 @@ class ValidationConfig(Config):
 class SamplingConfig(Config):
     """How samples are drawn from the generator, during training and after.
 
-    `standing_passes` > 0 measures batch norm's statistics anew, by so many batches of samples at the
-    truncation that is asked for (standing statistics, Brock et al. 2019); 0 takes the running
-    averages of training.
-
-    `classes` says how often a sample of each class is drawn where none is asked for: "data" as often as the
-    training set has it, as in training, "uniform" all alike.
+    `standing_stats_batches` > 0 measures the batch norm statistics again with this number of batches, at the
+    requested truncation (standing statistics, Brock et al. 2019); 0 takes the running averages of training.
+    `classes` is the distribution of classes if none is requested: "data" as in the training set, "uniform"
+    all equally often.
     """
 
     standing_stats_batches: NonNegativeInt = 0
@@ -96,11 +92,11 @@ class SamplingConfig(Config):
 
 
 class InstancesConfig(Config):
-    """Conditioning on what a pretrained network sees in a training image (`networks.layers.instances`).
+    """Conditioning on features of training images (`networks.layers.instances`).
 
-    Each time that an image is shown, its instance is drawn among its `neighbors` nearest training images, of
-    which it is one itself; 0 turns this off. Images are near where their features by `extractor`, reduced to
-    `dimension` principal components, point the same way. Of a larger set `most` images serve as instances.
+    Each time that an image is shown, its instance is drawn from its `neighbors` nearest training images,
+    itself included; 0 turns this off. Nearest is by the cosine of the features of `extractor`, reduced to
+    `dim` principal components. In a larger set, `max_instances` images serve as instances.
     """
 
     neighbors: NonNegativeInt = 0
@@ -108,4 +104,4 @@ class InstancesConfig(Config):
     dim: PositiveInt = 128
     max_instances: Annotated[int, Field(ge=2)] = 10_000
     num_instances: PositiveInt | None = None
-    """How many instances there are. Always filled in from the data set."""
+    """The number of instances; always filled in from the data set."""

@@ -1,4 +1,4 @@
-"""The steps of an iteration, and how long a run is."""
+"""The steps of an iteration, and the length of a run."""
 
 from bisect import bisect_left
 from math import ceil
@@ -10,9 +10,9 @@ from kennel.errors import RecipeError
 
 
 class ExtraDiscriminatorSteps(Config):
-    """More discriminator turns in the first `first` rounds and in every `every`-th (0: no other).
+    """`steps` discriminator steps in the first `first` iterations and in every `interval`-th (0: none).
 
-    WGAN's released code trains its critic 100 times in the first 25 rounds and in every 500th.
+    WGAN's released code trains its critic 100 times in the first 25 iterations and in every 500th.
     """
 
     steps: PositiveInt = 100
@@ -21,10 +21,10 @@ class ExtraDiscriminatorSteps(Config):
 
 
 class StepsConfig(Config):
-    """Turns of each player in a round; `boost` gives the discriminator more in some rounds.
+    """Steps of each network in an iteration; `extra_d_steps` adds discriminator steps in some iterations.
 
-    With `same_fakes` the generator learns from the images that the discriminator saw last, as many training
-    loops have it; by default each turn draws its own. It saves one drawing a round.
+    With `reuse_fakes` the generator step uses the images of the last discriminator step, as many training
+    loops do. By default each step draws new images.
     """
 
     discriminator: PositiveInt = 1
@@ -33,67 +33,67 @@ class StepsConfig(Config):
     reuse_fakes: bool = False
 
     @model_validator(mode="after")
-    def _only_one_turn_can_use_them(self) -> "StepsConfig":
+    def _check(self) -> "StepsConfig":
         if self.reuse_fakes and self.generator > 1:
             raise ValueError(
-                "same_fakes is for one turn of the generator a round, since a second would learn from fakes "
-                "of a generator that has moved on: give generator 1, or same_fakes=false"
+                f"reuse_fakes needs one generator step per iteration, and generator is {self.generator}: set "
+                "generator=1, or reuse_fakes=false"
             )
         return self
 
     def discriminator_steps_in(self, number: int) -> int:
-        """The discriminator's turns in the round of this number, from 0."""
-        boost = self.extra_d_steps
-        if boost is not None and (number < boost.first or (boost.interval and number % boost.interval == 0)):
-            return boost.steps
+        """The number of discriminator steps in iteration `number`, counted from 0."""
+        extra = self.extra_d_steps
+        if extra is not None and (number < extra.first or (extra.interval and number % extra.interval == 0)):
+            return extra.steps
         return self.discriminator
 
     def discriminator_steps_before(self, number: int) -> int:
-        """The discriminator's turns in all rounds before this one."""
-        boost = self.extra_d_steps
-        if boost is None:
+        """The number of discriminator steps in all iterations before `number`."""
+        extra = self.extra_d_steps
+        if extra is None:
             return number * self.discriminator
-        boosted = min(number, boost.first)
-        if boost.interval and number > boost.first:  # multiples of `every` from `first` to `number` - 1
-            boosted += ceil(number / boost.interval) - ceil(boost.first / boost.interval)
-        return number * self.discriminator + boosted * (boost.steps - self.discriminator)
+        extended = min(number, extra.first)
+        if extra.interval and number > extra.first:  # multiples of `interval` from `first` to `number` - 1
+            extended += ceil(number / extra.interval) - ceil(extra.first / extra.interval)
+        return number * self.discriminator + extended * (extra.steps - self.discriminator)
 
-    def iteration_after(self, discriminator_turns: int) -> int:
-        """The number of the round that follows after so many turns of the discriminator."""
+    def iteration_after(self, discriminator_steps: int) -> int:
+        """The number of the iteration that follows after this number of discriminator steps."""
         return bisect_left(
-            range(discriminator_turns + 1), discriminator_turns, key=self.discriminator_steps_before
+            range(discriminator_steps + 1), discriminator_steps, key=self.discriminator_steps_before
         )
 
 
-MOST_IMAGES = 10**15
-"""No run is longer: at a million images a second it would take thirty years."""
+MAX_IMAGES = 10**15
+"""The longest budget; at a million images a second it takes thirty years."""
 
 
 class Budget(Config):
-    """How long a run is: images shown to the discriminator, or passes over the set. Exactly one.
+    """The length of a run, in images shown to the discriminator or in epochs. Exactly one of the two.
 
-    At most `MOST_IMAGES`.
+    At most `MAX_IMAGES`.
     """
 
     images: PositiveInt | None = None
     epochs: PositiveFloat | None = None
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> "Budget":
+    def _check(self) -> "Budget":
         if (self.images is None) == (self.epochs is None):
             raise ValueError("give a budget in images or in epochs, one of the two")
-        if (self.images or 0) > MOST_IMAGES or (self.epochs or 0) > MOST_IMAGES:
-            raise ValueError(_TOO_MUCH)
+        if (self.images or 0) > MAX_IMAGES or (self.epochs or 0) > MAX_IMAGES:
+            raise ValueError(_TOO_LARGE)
         return self
 
     def in_images(self, set_size: int) -> int:
-        """The budget in images, for a set of `set_size` images; `RecipeError` beyond `MOST_IMAGES`."""
+        """The budget in images for a set of `set_size` images. Raises `RecipeError` above `MAX_IMAGES`."""
         if self.images is not None:
             return self.images
         images = max(1, round((self.epochs or 0) * set_size))
-        if images > MOST_IMAGES:
-            raise RecipeError(f"recipe.budget: {_TOO_MUCH}")
+        if images > MAX_IMAGES:
+            raise RecipeError(f"recipe.budget: {_TOO_LARGE}")
         return images
 
 
-_TOO_MUCH = f"a budget is at most {MOST_IMAGES:,} images, and this is more: give fewer --images or --epochs"
+_TOO_LARGE = f"a budget is at most {MAX_IMAGES:,} images, and this is more: give fewer --images or --epochs"

@@ -1,4 +1,4 @@
-"""Generators and discriminators by name; importing this package registers them all."""
+"""The registries of generators and discriminators; importing this package registers all of them."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -23,5 +23,5 @@ __all__ = [
     "StyleGenerator",
 ]
 
-for _module in iter_modules(__path__):  # a network is registered the day its file is there
+for _module in iter_modules(__path__):  # each module registers its networks on import
     import_module(f"{__name__}.{_module.name}")

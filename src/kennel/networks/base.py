@@ -1,4 +1,4 @@
-"""What a generator and a discriminator must expose, and where they are registered."""
+"""The base classes of generators and discriminators, and their registries."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
@@ -17,9 +17,9 @@ from kennel.shapes import Embedded, Features, Images, Labels, Latents, Logits, S
 class NetworkSpec:
     """What a pair of networks is built for: square images of `size`, their `channels`, and the latent.
 
-    `classes` is 0 where there are none, or where nobody looks at them. `class_counts` are the images of each
-    class in the training set, by which a class is drawn; empty where that is not known. In their place a
-    label may be the number of one of `instances`, each of which has a fixed vector of `instance_width`.
+    `num_classes` is 0 if there are no classes, or if they are ignored. `class_counts` is the number of images
+    of each class in the training set; empty if unknown. Instead of a class, a label may be one of
+    `num_instances` instances, each with a fixed vector of `instance_dim`.
     """
 
     size: int
@@ -33,25 +33,25 @@ class NetworkSpec:
 
     @property
     def num_labels(self) -> int:
-        """How many labels there are: classes or instances."""
+        """The number of classes or instances."""
         return self.num_classes or self.num_instances
 
 
 class Network(nn.Module):
-    """A registered network: its options, the sizes that it supports, and the setting it was built for."""
+    """A registered network: its options, its supported sizes, and the spec it was built for."""
 
     Options: ClassVar[type[Config]] = Config
     sizes: ClassVar[tuple[int, ...]] = ()
-    """Supported image sizes; empty where every size is."""
+    """Supported image sizes; empty for any size."""
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(64, 3, 128)
-    """The setting of its paper, at which its size is told."""
+    """The spec of its paper, for which its parameters are counted."""
     conditional: ClassVar[Literal["optional", "never"]] = "never"
-    """Whether it takes classes where the setting has some; "never" ignores labels."""
+    """Whether it uses classes if there are some; "never" ignores labels."""
     takes_instances: ClassVar[bool] = False
-    """Whether it can be conditioned on instances where the setting has some."""
+    """Whether it can be conditioned on instances."""
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
-        """`options` is an instance of the class's own `Options`."""
+        """`options` is an instance of the class's own `Options`. Raises `RecipeError` for other sizes."""
         super().__init__()
         if self.sizes and spec.size not in self.sizes:
             raise RecipeError(
@@ -63,86 +63,85 @@ class Network(nn.Module):
 
 
 class Generator(Network):
-    """Latents (batch, latent) and, where it is conditional, labels to images in [-1, 1]."""
+    """Maps latents (batch, latent), and labels if it is conditional, to images in [-1, 1]."""
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
+        """One image per latent."""
         raise NotImplementedError  # abstract
 
 
 class StyleGenerator(Generator):
-    """A generator that maps the latent to styles, one for each layer, and draws the image from these alone.
+    """A generator that maps the latent to styles, one per layer, and draws the image from the styles.
 
-    What it is asked for in these two steps: styles of several latents mixed, gradients by the styles, and
-    truncation, which moves styles towards their mean.
+    The two steps allow style mixing, gradients by the styles, and truncation towards the mean style.
     """
 
     def map_latents(self, latents: Latents, labels: Labels | None = None) -> Styles:
-        """The styles of these latents, float32, the same for each layer (batch, layers, style)."""
+        """The styles of the latents, float32, (batch, layers, style), the same for each layer."""
         raise NotImplementedError  # abstract
 
     def synthesize(self, styles: Styles) -> Images:
-        """The images of these styles."""
+        """The images of the styles."""
         raise NotImplementedError  # abstract
 
     def truncated(self, styles: Styles, factor: float) -> Styles:
-        """Styles whose distance to the mean style is `factor` of what it was."""
+        """Multiplies the distance of styles from the mean style by `factor`."""
         raise NotImplementedError  # abstract
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
         return self.synthesize(self.map_latents(latents, labels))
 
 
 class BatchStatistic(nn.Module):
-    """What a head sees beside the last hidden layer: (batch, features) to (batch, `width`)."""
+    """A further input of the head, from the last hidden layer: (batch, features) to (batch, `width`).
+
+    It may compare the images of a batch.
+    """
 
     width: int
 
     def forward(self, features: Features) -> Tensor:
-        """Computes it, (batch, width); it may compare the images of a batch."""
+        """(batch, width)."""
         raise NotImplementedError  # abstract
 
 
 class Discriminator(Network):
-    """Images to raw logits: how real each image looks, before any sigmoid.
+    """Maps images to raw logits, before any sigmoid; higher is more real.
 
-    A subclass gives `hidden`, and the layer `head` that maps the last hidden layer to one number. One that
-    uses the class at its end gives `logits` as well: a projection adds to the head's number, and a head with
-    more outputs compares them with the class.
+    A subclass implements `features` and has the layer `head`, which maps the last hidden layer to one number.
+    If the end depends on the class (a projection), it overrides `logits` too.
     """
 
     head: nn.Linear
     feeds_labels: ClassVar[bool] = False
-    """Whether labels go into `hidden`, as further input; a projection looks at them after it."""
+    """Whether labels are an input of `features`; a projection uses them after it."""
     compares_images: bool = False
-    """Whether an image's logit depends on the others of its pass, so that real and fake need passes apart."""
+    """Whether logits depend on other images of the pass; real and fake images then need separate passes."""
     embeds: ClassVar[bool] = False
-    """Whether it begins with a fixed network (`embed`), which nothing that is trained changes."""
+    """Whether it starts with a fixed network (`embed`), which is not trained."""
 
     @property
     def teacher(self) -> str | None:
-        """The pretrained network that it looks through, by the name of its extractor; None for none.
+        """The pretrained network in it, by the name of its extractor; None for none.
 
-        A score by that network flatters what was trained against this discriminator (Kynkäänniemi et al.
-        2023, arXiv 2203.06026).
+        Scores of that network are biased in favor of a generator trained against this discriminator
+        (Kynkäänniemi et al. 2023, arXiv 2203.06026).
         """
         return None
 
     def __init__(self, spec: NetworkSpec, options: Any) -> None:
-        """`options` is an instance of the class's own `Options`."""
         super().__init__(spec, options)
         self.statistics = nn.ModuleList()
 
     @property
     def reads_labels(self) -> bool:
         """Whether its logits depend on the label."""
-        told_not_to = getattr(self.options, "conditioning", None) == "none"
-        return self.conditional != "never" and self.spec.num_labels > 0 and not told_not_to
+        disabled = getattr(self.options, "conditioning", None) == "none"
+        return self.conditional != "never" and self.spec.num_labels > 0 and not disabled
 
     @property
     def features_read_labels(self) -> bool:
-        """Whether the last hidden layer depends on the class."""
+        """Whether the last hidden layer depends on the label."""
         return self.feeds_labels and self.reads_labels
 
     @property
@@ -151,44 +150,44 @@ class Discriminator(Network):
         return self.head.in_features - sum(cast(BatchStatistic, one).width for one in self.statistics)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The last hidden layer, flattened (batch, features): what feature matching compares."""
+        """The last hidden layer, flattened (batch, features)."""
         raise NotImplementedError  # abstract
 
     def embed(self, images: Images) -> Embedded:
-        """What the trained layers start from: the images themselves, but where it `embeds`."""
+        """The input of the trained layers: the images, unless it `embeds`."""
         return images
 
     @property
     def embedded_widths(self) -> tuple[int, ...]:
-        """The channels of each map that `embed` gives."""
+        """The channels of each map of `embed`."""
         return (self.spec.channels,)
 
     def features_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
-        """`hidden` of the images that `embed` gave this for."""
+        """`features`, from the result of `embed`."""
         assert isinstance(embedded, Tensor)
         return self.features(embedded, labels)
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """One raw logit for each row of the last hidden layer, float32 whatever the layers' precision.
+        """One raw logit per row of the last hidden layer, float32 at any precision of the layers.
 
-        A discriminator with several heads or patches gives a row of them (batch, outputs).
+        (batch, outputs) for a discriminator with several heads or patches.
         """
-        return self.headed(features).squeeze(1)
+        return self.apply_head(features).squeeze(1)
 
-    def headed(self, features: Features) -> Tensor:
-        """The head's outputs (batch, outputs), float32, of the last hidden layer and its statistics."""
-        beside = [statistic(features) for statistic in self.statistics]
-        values: Tensor = self.head(torch.cat([features, *beside], 1) if beside else features)
+    def apply_head(self, features: Features) -> Tensor:
+        """The head's outputs (batch, outputs), float32, from the last hidden layer and its statistics."""
+        statistics = [statistic(features) for statistic in self.statistics]
+        values: Tensor = self.head(torch.cat([features, *statistics], 1) if statistics else features)
         return values.float()
 
     def forward(self, images: Images, labels: Labels | None = None) -> Logits:
-        """One raw logit for each image, or a row of them."""
+        """One raw logit per image, or a row of logits."""
         return self.logits(self.features(images, labels), labels)
 
     def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
-        """Lets the head see `statistic(features)` (batch, `statistic.width`) beside the last hidden layer.
+        """Appends `statistic(features)` (batch, `statistic.width`) to the head's input.
 
-        The head's weights are kept; those of the new columns are drawn from `random`.
+        The head's weights are kept; those of the new inputs are drawn from `random`.
         """
         head = widened(self.head, statistic.width, random)
         self.statistics.append(statistic)

@@ -1,16 +1,16 @@
-"""DCGAN (Radford et al. 2015, arXiv 1511.06434): strided convolutions down, transposed ones up, batch norm.
+"""DCGAN (Radford et al. 2015, arXiv 1511.06434): strided and transposed convolutions with batch norm.
 
-The pair is symmetric (Shangguan et al., "Dog Image Generation using DCGAN", Fig. 5): as many layers of the
-same kernel on either side, so that neither player outlearns the other. Channels double as the side halves.
-With classes the pair is a conditional GAN (Mirza and Osindero 2014, arXiv 1411.1784): both are fed the label.
+The networks are symmetric (Shangguan et al., "Dog Image Generation using DCGAN", Fig. 5), with the same
+number of layers and the same kernels. Channels double as the side halves. With classes they are a conditional
+GAN (Mirza and Osindero 2014, arXiv 1411.1784): both get the label as input.
 
-Self-attention and a split latent are options, both off: Iyengar, Pandey and Mehta, "Exploring Generative
-Adversarial Networks", name them in section 4 as what they would add to their DCGAN next.
+Self-attention and a split latent are optional. Iyengar, Pandey and Mehta, "Exploring Generative Adversarial
+Networks", section 4, suggest them as next steps for their DCGAN.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -31,24 +31,24 @@ from kennel.networks.layers.normalization import (
     ConditionalBatchNorm,
     Conditioning,
     CrossReplicaBatchNorm,
-    given,
-    normalised,
+    apply_norm,
+    required_labels,
 )
 from kennel.networks.layers.skip_excitation import SkipExcitation
-from kennel.networks.residual import with_side
+from kennel.networks.residual import indices_of_side
 from kennel.shapes import Features, Images, Labels, Latents
 
 SIZES = (8, 16, 28, 32, 64, 128, 256)
 SKIPPED = 2
-"""So many doublings a skip-layer excitation passes over."""
+"""The number of doublings that a skip-layer excitation spans."""
 
 
 class DcganOptions(base.Config):
-    """`width` channels at half the image's side, doubling as the side halves up to `widest` times `width`.
+    """`base_channels` at half the image's side; they double as the side halves, up to `max_multiplier` times.
 
-    `batch_norm` False leaves the normalization out, as a critic with a gradient penalty wants it.
-    `attention` is the side of the maps that attend to themselves (SAGAN: Zhang et al. 2018, arXiv
-    1805.08318): an even one from 4 to half the image's side; 0 for none.
+    `batch_norm` False omits normalization, for a critic with a gradient penalty. `attention` is the side of
+    the maps with self-attention (SAGAN: Zhang et al. 2018, arXiv 1805.08318): an even one from 4 to half the
+    image's side; 0 for none.
     """
 
     base_channels: PositiveInt = 64
@@ -59,21 +59,22 @@ class DcganOptions(base.Config):
 
 
 class DcganGeneratorOptions(DcganOptions):
-    """The same, and `hierarchical`: the latent is split in a chunk for the stem and one for each batch norm.
+    """Further options of the generator.
 
-    As in BigGAN (Brock et al. 2019, arXiv 1809.11096), gains and biases are linear maps of the chunk. False
-    gives the latent whole to the stem.
+    `hierarchical`: the latent is split into a chunk for the stem and one for each batch norm. As in BigGAN
+    (Brock et al. 2019, arXiv 1809.11096), gains and biases are linear maps of the chunk. False gives the
+    latent to the stem only.
 
-    `skip_excitation` lets each map gate the channels of the map of four times its side (FastGAN: Liu et al.
+    `skip_excitation`: each map gates the channels of the map of four times its side (FastGAN: Liu et al.
     2021, arXiv 2101.04775).
 
-    `checkerboard_filter` takes from the result of each transposed convolution, the image too, what repeats
-    every two pixels (see `CheckerboardFilter`).
+    `checkerboard_filter`: after each transposed convolution, removes patterns that repeat every two pixels
+    (see `CheckerboardFilter`).
 
-    `shared_embedding` is the width of an embedding of the class that all layers share, as in BigGAN: it is
-    appended to the latent of the stem, and to what gains and biases of the batch norms are linear maps of
-    (the chunk where the latent is split, else the whole latent). 0 feeds the class to the stem alone. The
-    vector of an instance takes the place of this embedding as it is.
+    `shared_embedding`: the width of an embedding of the class for all layers, as in BigGAN. It is appended to
+    the stem's input, and to the vector that gains and biases of the batch norms are linear maps of (the
+    chunk, or the whole latent if it is not split). 0 gives the class to the stem only. With instances, their
+    vectors replace the embedding.
     """
 
     hierarchical: bool = False
@@ -83,9 +84,9 @@ class DcganGeneratorOptions(DcganOptions):
 
 
 class DcganDiscriminatorOptions(DcganOptions):
-    """The same, and `dropout` after every convolution but the first (0.5 holds a pair of 128x128 images).
+    """Further options: `dropout` after every convolution except the first (0.5 stabilizes 128x128 images).
 
-    `conditioning` "none" keeps the labels from the discriminator, for an auxiliary classifier.
+    `conditioning` "none" ignores the labels, for an auxiliary classifier.
     """
 
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -100,17 +101,16 @@ def sides(size: int) -> list[int]:
 
 
 def channels_at(side: int, size: int, options: DcganOptions) -> int:
-    """Channels of the feature map of this side."""
     return options.base_channels * min(options.max_multiplier, size // (2 * side))
 
 
-def attends_after(size: int, options: DcganOptions) -> int | None:
-    """Which of `sides(size)` attends to itself, by its place there; None where none does.
+def attention_level(size: int, options: DcganOptions) -> int | None:
+    """The index in `sides(size)` of the side with self-attention; None for none.
 
-    A side that no map has, or an odd one, which cannot be pooled, is a `RecipeError`.
+    Raises `RecipeError` for a side that no map has, or an odd one, which cannot be pooled.
     """
     maps = [(side, 0) for side in sides(size) if side % 2 == 0]
-    with_side(options.attention, maps, size)
+    indices_of_side(options.attention, maps, size)
     return sides(size).index(options.attention) if options.attention else None
 
 
@@ -118,8 +118,7 @@ def attends_after(size: int, options: DcganOptions) -> int | None:
 class DcganGenerator(Generator):
     """Latent -> linear to the deepest map -> (batch norm, activation, transposed convolution)* -> Tanh.
 
-    A non-local block follows the activation of the maps that attend to themselves, and a skip-layer
-    excitation that of the maps that coarser ones gate.
+    A skip-layer excitation or a non-local block follows the activation of its map.
     """
 
     Options = DcganGeneratorOptions
@@ -129,7 +128,6 @@ class DcganGenerator(Generator):
     takes_instances = True
 
     def __init__(self, spec: NetworkSpec, options: DcganGeneratorOptions) -> None:
-        """Builds the layers for `setting`; a latent that cannot be split evenly is a `RecipeError`."""
         super().__init__(spec, options)
         maps = sides(spec.size)
         widths = [channels_at(side, spec.size, options) for side in maps]
@@ -137,14 +135,14 @@ class DcganGenerator(Generator):
         self.slots = 1 + len(maps) if options.hierarchical else 1
         if options.hierarchical and not options.batch_norm:
             raise RecipeError(
-                "generator.hierarchical feeds chunks of the latent to the batch norms, and "
-                "generator.batch_norm=false leaves them out: set one of the two otherwise"
+                "generator.hierarchical=true needs batch norm, and generator.batch_norm is false: change one "
+                "of the two"
             )
         chunk = chunk_width(spec, self.slots, "dcgan")
         embedded = spec.instance_dim or (options.shared_embedding if spec.num_classes else 0)
-        # A linear layer is the usual first transposed convolution on a 1x1 map; it is faster.
+        # Equal to the usual first transposed convolution of a 1x1 map, but faster.
         self.stem = nn.Linear(chunk + embedded, widths[0] * self.deepest**2, bias=False)
-        attending = attends_after(spec.size, options)
+        attending = attention_level(spec.size, options)
         conditioned = options.hierarchical or embedded
         conditioning = Conditioning(vector=chunk + embedded if conditioned else 0)
         layers: list[nn.Module] = []
@@ -169,7 +167,6 @@ class DcganGenerator(Generator):
         self.layers = ConditionedLayers(*layers)
         self.embedding: nn.Module | None = None
         if spec.num_instances:
-            # The layers that get the vector map it themselves.
             self.embedding = InstanceVectors(spec.num_instances, embedded)
         elif embedded:
             self.embedding = nn.Embedding(spec.num_classes, embedded)
@@ -177,30 +174,28 @@ class DcganGenerator(Generator):
             self.label = ClassBias(spec, self.stem)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
         first, *further = latents.chunk(self.slots, 1)
         if self.embedding is not None:
-            embedded = self.embedding(given(labels, self.spec.num_labels))
+            embedded = self.embedding(required_labels(labels, self.spec.num_labels))
             first, *further = (torch.cat([one, embedded], 1) for one in (first, *further))
             further = further or [first] * len(self.layers)
         flat = self.stem(first)
         if self.spec.num_classes and self.embedding is None:
             flat = flat + self.label(labels)
-        # Channels last in memory, which is the layout that the convolutions want.
+        # Channels last, the fast memory layout for convolutions.
         maps = flat.unflatten(1, (self.deepest, self.deepest, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(maps, further).float()
-        return images
+        return cast(Images, self.layers(maps, further).float())
 
 
 class ConditionedLayers(nn.Sequential):
-    """Layers in a row; each batch norm with a condition gets the next of the vectors.
+    """A sequence of layers; each conditional batch norm gets the next vector.
 
     Each skip-layer excitation gets the map of a quarter of the side.
     """
 
     def forward(self, maps: torch.Tensor, vectors: Sequence[Latents] = ()) -> torch.Tensor:
-        """Feature maps and (batch, vector) for each of these batch norms, in their order."""
-        waiting = iter(vectors)
+        """Feature maps, and (batch, vector) for each conditional batch norm, in order."""
+        remaining = iter(vectors)
         coarser: list[torch.Tensor] = []
         for layer in self:
             if isinstance(layer, TransposedConvolution):
@@ -209,13 +204,13 @@ class ConditionedLayers(nn.Sequential):
                 maps = layer(maps, coarser[-SKIPPED])
                 continue
             conditional = isinstance(layer, ConditionalBatchNorm)
-            maps = normalised(maps, layer, Condition(vector=next(waiting) if conditional else None))
+            maps = apply_norm(maps, layer, Condition(vector=next(remaining) if conditional else None))
         return maps
 
 
 @DISCRIMINATORS.register("dcgan")
 class DcganDiscriminator(Discriminator):
-    """(4x4 stride-2 conv, batch norm but on the first, activation)* -> one logit from the deepest map."""
+    """(4x4 stride-2 conv, batch norm except on the first, activation)* -> one logit from the deepest map."""
 
     Options = DcganDiscriminatorOptions
     sizes: ClassVar[tuple[int, ...]] = SIZES
@@ -224,39 +219,31 @@ class DcganDiscriminator(Discriminator):
     feeds_labels = True
 
     def __init__(self, spec: NetworkSpec, options: DcganDiscriminatorOptions) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         maps = sides(spec.size)[::-1]
         widths = [channels_at(side, spec.size, options) for side in maps]
         self.first = Convolution(spec.channels, widths[0], 4, stride=2, padding=1)
-        attending = attends_after(spec.size, options)
+        attending = attention_level(spec.size, options)
         layers: list[nn.Module] = [activation(options.activation)]
         if attending == len(widths) - 1:
             layers.append(NonLocalBlock(widths[0]))
-        for deep, (width, wider) in enumerate(pairwise(widths), 1):
-            layers += [
-                Convolution(width, wider, 4, stride=2, padding=1, bias=not options.batch_norm),
-                *_normalisation(wider, options),
-                activation(options.activation),
-            ]
+        for depth, (before, width) in enumerate(pairwise(widths), 1):
+            layers.append(Convolution(before, width, 4, stride=2, padding=1, bias=not options.batch_norm))
+            if options.batch_norm:
+                layers.append(CrossReplicaBatchNorm(width))
+            layers.append(activation(options.activation))
             if options.dropout:
                 layers.append(nn.Dropout(options.dropout))
-            if attending == len(widths) - 1 - deep:
-                layers.append(NonLocalBlock(wider))
+            if attending == len(widths) - 1 - depth:
+                layers.append(NonLocalBlock(width))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * maps[-1] ** 2, 1)
         if self.reads_labels:
             self.label = ClassBias(spec, self.first)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The deepest map, flattened."""
         shallowest = self.first(images)
         if self.reads_labels:
             shallowest = shallowest + self.label(labels)[:, :, None, None]
         deepest: torch.Tensor = self.layers(shallowest)
-        features: Features = deepest.permute(0, 2, 3, 1).flatten(1)
-        return features
-
-
-def _normalisation(width: int, options: DcganOptions) -> list[nn.Module]:
-    return [CrossReplicaBatchNorm(width)] if options.batch_norm else []
+        return cast(Features, deepest.permute(0, 2, 3, 1).flatten(1))

@@ -1,9 +1,9 @@
 """The generator of FastGAN, for small sets (Liu et al. 2021, arXiv 2101.04775).
 
-The light form, which a projected GAN takes for small sets: at each side one doubling, one 3x3 convolution,
-batch norm and a gated linear unit (GLU, Dauphin et al. 2017, arXiv 1612.08083). Each map gates the channels
-of the map of sixteen times its side, or of the last one where there is none as fine (skip-layer excitation).
-The full form has a second convolution at every other side, and noise after every convolution.
+The light form, as in projected GANs on small sets: one doubling, one 3x3 convolution, batch norm and a gated
+linear unit (GLU, Dauphin et al. 2017, arXiv 1612.08083) at each side. Each map gates the channels of the map
+of sixteen times its side, or of the finest map (skip-layer excitation). The full form has a second
+convolution at every other side, and noise after every convolution.
 """
 
 from typing import ClassVar, cast
@@ -17,23 +17,23 @@ from kennel.config import base
 from kennel.networks.base import GENERATORS, Generator, NetworkSpec
 from kennel.networks.class_bias import ClassBias
 from kennel.networks.layers.conv import Convolution
-from kennel.networks.layers.normalization import Condition, Conditioning, normalised
+from kennel.networks.layers.normalization import Condition, Conditioning, apply_norm
 from kennel.networks.layers.skip_excitation import SkipExcitation
 from kennel.networks.layers.upsample_conv import UpsampleConv2d
 from kennel.shapes import Images, Labels, Latents
 
 SIZES = (32, 64, 128, 256)
 MULTIPLES = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5}
-"""Channels at each side as multiples of `width`, the authors' table."""
+"""Channels at each side as multiples of `base_channels`, from the authors' table."""
 SKIPPED = 4
-"""So many doublings an excitation passes over, where the image is large enough."""
+"""The number of doublings that an excitation spans, if the image is large enough."""
 
 
 class FastganOptions(base.Config):
-    """`width` channels at a side of 128 and more below it (the authors have 128).
+    """`base_channels` channels at a side of 128 and more at coarser sides (the authors have 128).
 
     `second` adds the second convolution and `noise` the noise of the full form. `class_batch_norm` gives
-    every batch norm a gain and a bias for each class, where there are classes; else the stem alone sees it.
+    every batch norm a gain and a bias per class, if there are classes; otherwise only the stem sees it.
     """
 
     base_channels: PositiveInt = 32
@@ -43,25 +43,24 @@ class FastganOptions(base.Config):
 
 
 class NoiseInput(nn.Module):
-    """Adds one plane of normal noise to all channels, times a learned strength that begins at 0.
+    """Adds a plane of normal noise to all channels, times a learned strength that starts at 0.
 
-    In training each image draws its own. Otherwise all have the same one, so that a sample is a function of
-    its seed alone.
+    In training each image has its own noise. In evaluation the plane is constant, so that a sample depends on
+    its seed only.
     """
 
     plane: Tensor
 
     def __init__(self, side: int, seed: int) -> None:
-        """One strength for the whole layer; `seed` is that of the plane that all samples have."""
+        """`seed` is that of the constant plane."""
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(()))
         random = torch.Generator().manual_seed(seed)
-        # On the CPU by name: where a network is laid out without memory, no generator draws.
+        # Explicitly on the CPU: the generator does not work with the meta device.
         plane = torch.randn(1, 1, side, side, generator=random, device="cpu")
         self.register_buffer("plane", plane, persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(batch, channels, side, side) to the same."""
         noise = self.plane.to(maps.dtype)
         if self.training:
             noise = torch.randn(len(maps), *noise.shape[1:], dtype=maps.dtype, device=maps.device)
@@ -69,24 +68,24 @@ class NoiseInput(nn.Module):
 
 
 class GatedUnit(nn.Module):
-    """Convolution, noise if any, batch norm, GLU."""
+    """Convolution, noise (optional), batch norm, GLU."""
 
     def __init__(self, convolution: nn.Conv2d, noise: nn.Module | None, conditioning: Conditioning) -> None:
-        """The convolution gives twice the channels that the unit does."""
+        """The convolution has twice the channels of the unit's output."""
         super().__init__()
         self.convolution = convolution
         self.noise = noise or nn.Identity()
         self.normalise = conditioning.batch_norm(convolution.out_channels)
 
     def forward(self, maps: Tensor, labels: Labels | None) -> Tensor:
-        """Feature maps to feature maps."""
         maps = self.noise(self.convolution(maps))
-        return glu(normalised(maps, self.normalise, Condition(labels)), 1)
+        return glu(apply_norm(maps, self.normalise, Condition(labels)), 1)
 
 
-def widths_of(size: int, width: int) -> dict[int, int]:
-    """Channels by side, from 4 up to `size`."""
-    return {side: max(1, int(width * multiple)) for side, multiple in MULTIPLES.items() if side <= size}
+def widths_of(size: int, base_channels: int) -> dict[int, int]:
+    return {
+        side: max(1, int(base_channels * multiple)) for side, multiple in MULTIPLES.items() if side <= size
+    }
 
 
 @GENERATORS.register("fastgan")
@@ -99,7 +98,6 @@ class FastganGenerator(Generator):
     conditional = "optional"
 
     def __init__(self, spec: NetworkSpec, options: FastganOptions) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         widths = widths_of(spec.size, options.base_channels)
         conditioning = Conditioning(classes=spec.num_classes if options.class_batch_norm else 0)
@@ -115,8 +113,8 @@ class FastganGenerator(Generator):
             if options.second and side in (8, 32, 128):
                 convolutions.append(Convolution(width, 2 * width, 3, padding=1, bias=False))
             units = [
-                GatedUnit(one, NoiseInput(side, 2 * side + place) if options.noise else None, conditioning)
-                for place, one in enumerate(convolutions)
+                GatedUnit(one, NoiseInput(side, 2 * side + index) if options.noise else None, conditioning)
+                for index, one in enumerate(convolutions)
             ]
             self.blocks[str(side)] = nn.ModuleList(units)
             coarse = self._coarse(side)
@@ -125,27 +123,25 @@ class FastganGenerator(Generator):
         self.to_pixels = Convolution(widths[spec.size], spec.channels, 3, padding=1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.normal_(layer.weight, 0.0, 0.02)  # the authors'
+                nn.init.normal_(layer.weight, 0.0, 0.02)  # as the authors do
 
     def _coarse(self, side: int) -> int | None:
-        """The side of the map that gates the one of `side`."""
+        """The side of the map that gates the map of `side`."""
         coarse = side // 2 ** min(SKIPPED, (self.spec.size // 4).bit_length() - 1)
         return coarse if coarse >= 4 else None
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
         flat = self.stem(latents)
         if self.spec.num_classes:
             flat = flat + self.label(labels)
         maps = flat.unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
-        maps = glu(normalised(maps, self.normalise, Condition(labels)), 1)
-        made = {4: maps}
+        maps = glu(apply_norm(maps, self.normalise, Condition(labels)), 1)
+        by_side = {4: maps}
         for name, units in self.blocks.items():
             for unit in cast(nn.ModuleList, units):
                 maps = unit(maps, labels)
             coarse = self._coarse(int(name))
             if coarse is not None:
-                maps = self.excitations[name](maps, made[coarse])
-            made[int(name)] = maps
-        images: Images = self.to_pixels(maps).float().tanh()
-        return images
+                maps = self.excitations[name](maps, by_side[coarse])
+            by_side[int(name)] = maps
+        return cast(Images, self.to_pixels(maps).float().tanh())

@@ -1,10 +1,10 @@
-"""The pair of Bek and Aljanabi ("Improved Techniques for Training GANs Implementation", section 2), 28x28.
+"""Networks of Bek and Aljanabi ("Improved Techniques for Training GANs Implementation", section 2), 28x28.
 
-Their improved and their baseline GAN are the same two networks; minibatch discrimination, feature matching,
-the averaging of parameters and softened labels are techniques that a recipe adds or leaves out.
+Their improved and their baseline GAN have the same two networks; minibatch discrimination, feature matching,
+averaging of parameters and smoothed labels are techniques.
 """
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from pydantic import PositiveInt
 from torch import nn
@@ -20,12 +20,12 @@ from kennel.shapes import Features, Images, Labels, Latents
 class ImprovedGenerator(Generator):
     """Linear -> ReLU -> two transposed convolutions, the first with batch norm and ReLU -> Tanh.
 
-    The report has batch norm and ReLU after each transposed convolution "and finally a Tanh"; after a ReLU a
-    Tanh gives no pixel below mid-grey, so the last transposed convolution leads to it directly, as in DCGAN.
+    The report has batch norm and ReLU after each transposed convolution "and finally a Tanh". A Tanh after a
+    ReLU gives no pixel below mid-gray, so the Tanh follows the last transposed convolution, as in DCGAN.
     """
 
     class Options(base.Config):
-        """`width`: channels of the deepest map; they halve as the side doubles."""
+        """`base_channels`: channels of the deepest map; they halve as the side doubles."""
 
         base_channels: PositiveInt = 128
 
@@ -33,7 +33,6 @@ class ImprovedGenerator(Generator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         self.stem = nn.Linear(spec.latent_dim, options.base_channels * 7 * 7)
         half = max(1, options.base_channels // 2)
@@ -47,22 +46,20 @@ class ImprovedGenerator(Generator):
         )
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent; labels are not looked at."""
         deepest = self.stem(latents).unflatten(1, (7, 7, -1)).permute(0, 3, 1, 2)
-        images: Images = self.layers(deepest).float()
-        return images
+        return cast(Images, self.layers(deepest).float())
 
 
 @DISCRIMINATORS.register("improved")
 class ImprovedDiscriminator(Discriminator):
     """Two 4x4 stride-2 convolutions of 64 and 128, batch norm on the second -> linear -> linear.
 
-    Minibatch discrimination (a technique) looks at the first linear layer's outputs, which are the last
-    hidden layer, and its statistics go into the second linear layer beside them, as in the report.
+    Minibatch discrimination (a technique) uses the outputs of the first linear layer, the last hidden layer,
+    and its statistics are further inputs of the second one, as in the report.
     """
 
     class Options(base.Config):
-        """`width` channels in the first convolution, twice as many in the second; `hidden` linear outputs.
+        """`base_channels` in the first convolution, twice as many in the second; `hidden` linear outputs.
 
         The report does not give the width of its linear layer.
         """
@@ -74,7 +71,6 @@ class ImprovedDiscriminator(Discriminator):
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         width = options.base_channels
         self.layers = nn.Sequential(
@@ -88,6 +84,4 @@ class ImprovedDiscriminator(Discriminator):
         self.head = nn.Linear(options.hidden, 1)
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The linear layer's outputs (batch, hidden); labels are not looked at."""
-        features: Features = self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1))
-        return features
+        return cast(Features, self.linear(self.layers(images).permute(0, 2, 3, 1).flatten(1)))

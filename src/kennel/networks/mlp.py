@@ -1,11 +1,11 @@
-"""Fully connected networks (Goodfellow et al. 2014, arXiv 1406.2661): no notion of space, any image size.
+"""Fully connected networks (Goodfellow et al. 2014, arXiv 1406.2661), for any image size.
 
-With classes the pair is the conditional GAN of Mirza and Osindero (2014, arXiv 1411.1784): both networks are
-fed the label beside their first layer's input.
+With classes they are the conditional GAN of Mirza and Osindero (2014, arXiv 1411.1784): the label is a
+further input of the first layer of both networks.
 """
 
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -22,28 +22,26 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 @GENERATORS.register("mlp")
 class MlpGenerator(Generator):
-    """Latent -> hidden layers -> every pixel at once -> Tanh."""
+    """Latent -> hidden layers -> all pixels -> Tanh."""
 
     class Options(base.Config):
-        """`hidden` widths from the latent on; batch norm after each hidden layer but the first."""
+        """`hidden` widths from the latent on; batch norm after each hidden layer except the first."""
 
         hidden: Widths = (256, 512, 1024)
         activation: Activation = "leaky_relu"
         batch_norm: bool = True
 
-    sizes: ClassVar[tuple[int, ...]] = ()
     paper_spec: ClassVar[NetworkSpec] = NetworkSpec(28, 1, 100)
     conditional = "optional"
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         self.first = nn.Linear(spec.latent_dim, options.hidden[0])
         layers: list[nn.Module] = [activation(options.activation)]
-        for width, wider in pairwise(options.hidden):
-            layers.append(nn.Linear(width, wider))
+        for before, width in pairwise(options.hidden):
+            layers.append(nn.Linear(before, width))
             if options.batch_norm:
-                layers.append(CrossReplicaBatchNorm1d(wider))
+                layers.append(CrossReplicaBatchNorm1d(width))
             layers.append(activation(options.activation))
         layers += [nn.Linear(options.hidden[-1], spec.channels * spec.size**2), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
@@ -51,23 +49,21 @@ class MlpGenerator(Generator):
             self.label = ClassBias(spec, self.first)
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
         hidden = self.first(latents)
         if self.spec.num_classes:
             hidden = hidden + self.label(labels)
         flat = self.layers(hidden)  # batch, channels * size * size
-        images: Images = flat.float().unflatten(1, (self.spec.channels, self.spec.size, self.spec.size))
-        return images
+        return cast(Images, flat.float().unflatten(1, (self.spec.channels, self.spec.size, self.spec.size)))
 
 
 @DISCRIMINATORS.register("mlp")
 class MlpDiscriminator(Discriminator):
-    """Every pixel at once -> hidden layers -> one logit."""
+    """All pixels -> hidden layers -> one logit."""
 
     class Options(base.Config):
         """`hidden` widths from the pixels on; dropout after each hidden layer, 0 for none.
 
-        `conditioning` "none" keeps the labels from the discriminator, for an auxiliary classifier.
+        `conditioning` "none" ignores the labels, for an auxiliary classifier.
         """
 
         hidden: Widths = (1024, 512, 256)
@@ -80,25 +76,22 @@ class MlpDiscriminator(Discriminator):
     feeds_labels = True
 
     def __init__(self, spec: NetworkSpec, options: Options) -> None:
-        """Builds the layers for `setting`."""
         super().__init__(spec, options)
         self.first = nn.Linear(spec.channels * spec.size**2, options.hidden[0])
-        layers = self._after_a_layer()
-        for width, wider in pairwise(options.hidden):
-            layers += [nn.Linear(width, wider), *self._after_a_layer()]
+        layers = self._activation_and_dropout()
+        for before, width in pairwise(options.hidden):
+            layers += [nn.Linear(before, width), *self._activation_and_dropout()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(options.hidden[-1], 1)
         if self.reads_labels:
             self.label = ClassBias(spec, self.first)
 
-    def _after_a_layer(self) -> list[nn.Module]:
+    def _activation_and_dropout(self) -> list[nn.Module]:
         dropout = [nn.Dropout(self.options.dropout)] if self.options.dropout else []
         return [activation(self.options.activation), *dropout]
 
     def features(self, images: Images, labels: Labels | None = None) -> Features:
-        """The last hidden layer (batch, hidden[-1])."""
         hidden = self.first(images.flatten(1))
         if self.reads_labels:
             hidden = hidden + self.label(labels)
-        features: Features = self.layers(hidden)
-        return features
+        return cast(Features, self.layers(hidden))

@@ -1,7 +1,7 @@
-"""A pretrained network as a fixed part of another: its maps at four scales, and no weight that could change.
+"""A pretrained network as a fixed part of another: its maps at four scales.
 
-Its weights are buffers that no checkpoint holds, in layers of a kind of their own. So no optimizer moves
-them, no technique reworks them (a spectral norm, an initialization), and no count of parameters has them.
+Its weights are buffers in layers of their own type. They are not optimized, changed by techniques (spectral
+norm, initialization), saved in checkpoints, or counted as parameters.
 """
 
 import copy
@@ -17,14 +17,13 @@ from kennel.features.pretrained import GRAPHS, pretrained_graph
 from kennel.shapes import Images, Maps
 
 FixedName = Literal["efficientnet_lite1", "efficientnet_lite0", "mobilenet", "untrained"]
-"""The networks to look through, those that are trained on ImageNet by the names of their extractors."""
-
+"""The fixed networks; those pretrained on ImageNet have the names of their extractors."""
 
 _ACTIVATIONS = {"relu": relu, "relu6": relu6}
 
 
 class FixedConvolution(nn.Module):
-    """`activation(conv(maps) + added)` with weights that never change."""
+    """`activation(conv(maps) + added)` with constant weights."""
 
     weight: Tensor
     bias: Tensor | None
@@ -32,8 +31,8 @@ class FixedConvolution(nn.Module):
     def __init__(self, layer: nn.Conv2d, activation: Activation = "none", halves: bool = False) -> None:
         """Takes the weights of `layer`; `activation` is "none", "relu" or "relu6".
 
-        With `halves` it pads maps of an even side as `padded_for_stride_2` does, without a copy of them: by
-        k // 2 on all sides, where the kernel has got a row and a column of zeros before it.
+        With `halves` it pads maps of an even side as `padded_for_stride_2` does, without copying them: the
+        kernel gets a row and a column of zeros at its start, and the padding is k // 2 on all sides.
         """
         super().__init__()
         self.leading = int(halves)
@@ -47,83 +46,79 @@ class FixedConvolution(nn.Module):
         self.activation = activation
 
     def forward(self, maps: Maps, added: Maps | None = None) -> Maps:
-        """Shapes as of a convolution; `added` has that of the result."""
         if added is None:
             return cast(Tensor, _Fixed.apply(maps, self, self.activation))  # type: ignore[no-untyped-call]
-        made = cast(Tensor, _Fixed.apply(maps, self, "none")) + added  # type: ignore[no-untyped-call]
-        return made if self.activation == "none" else _ACTIVATIONS[self.activation](made, inplace=True)
+        result = cast(Tensor, _Fixed.apply(maps, self, "none")) + added  # type: ignore[no-untyped-call]
+        return result if self.activation == "none" else _ACTIVATIONS[self.activation](result, inplace=True)
 
-    def computed(self, maps: Maps, activation: Activation) -> Maps:
-        """`activation(conv(maps))`, on a CPU in one pass over memory; no gradient is recorded."""
+    def compute(self, maps: Maps, activation: Activation) -> Maps:
+        """`activation(conv(maps))` without a gradient, on a CPU in one pass over memory."""
         geometry = (self.stride, self.padding)
         fused = fused_convolution(maps, self.weight, self.bias, *geometry, self.groups, activation)
         if fused is not None:
             return fused
-        made = conv2d(maps, self.weight, self.bias, *geometry, 1, self.groups)
-        return made if activation == "none" else _ACTIVATIONS[activation](made, inplace=True)
+        result = conv2d(maps, self.weight, self.bias, *geometry, 1, self.groups)
+        return result if activation == "none" else _ACTIVATIONS[activation](result, inplace=True)
 
-    def pulled_back(self, gradient: Maps, side: torch.Size) -> Maps:
-        """The gradient by the convolution's input, maps of `side`, from that by its result."""
+    def input_gradient(self, gradient: Maps, sides: torch.Size) -> Maps:
+        """The gradient by the input, maps of `sides`, from the gradient by the result."""
         if self.groups > 1:
-            return self._pulled_back_by_channel(gradient, side)
+            return self._depthwise_input_gradient(gradient, sides)
         kernel, stride, padding = self.weight.shape[2], self.stride, self.padding
-        if (
-            kernel == stride == 1 and padding == 0
-        ):  # a matrix product over the channels, which a convolution does faster
+        if kernel == stride == 1 and padding == 0:  # faster than a transposed convolution
             return conv2d(gradient, self.weight.transpose(0, 1))
-        beyond = side[0] - ((gradient.shape[2] - 1) * stride + kernel - 2 * padding)
-        return conv_transpose2d(gradient, self.weight, None, stride, padding, beyond)
+        extra = sides[0] - ((gradient.shape[2] - 1) * stride + kernel - 2 * padding)
+        return conv_transpose2d(gradient, self.weight, None, stride, padding, extra)
 
-    def _pulled_back_by_channel(self, gradient: Maps, side: torch.Size) -> Maps:
-        """A depthwise convolution too: PyTorch's own takes a slow path on a CPU in bfloat16 (with a stride of
-        2 it was measured 7 to 28 times as slow)."""
-        # Without the leading zeros, which give no pixel a gradient.
-        weight = self.weight[:, :, self.leading :, self.leading :]
+    def _depthwise_input_gradient(self, gradient: Maps, sides: torch.Size) -> Maps:
+        """As a depthwise convolution: PyTorch's gradient is slow on a CPU in bfloat16 (measured 7 to 28 times
+        as slow with a stride of 2)."""
+        weight = self.weight[:, :, self.leading :, self.leading :]  # leading zeros give no gradient
         kernel, stride, padding = weight.shape[2], self.stride, self.padding - self.leading
         border = kernel - 1 - padding
         if stride > 1 or border != padding:
-            # Zeros between the gradient's pixels and around them, as a convolution of the input's side needs.
-            apart = torch.empty(
-                (*gradient.shape[:2], side[0] + kernel - 1, side[1] + kernel - 1),
+            # Interleave the gradient with zeros and pad it.
+            spread = torch.empty(
+                (*gradient.shape[:2], sides[0] + kernel - 1, sides[1] + kernel - 1),
                 dtype=gradient.dtype,
                 device=gradient.device,
                 memory_format=torch.channels_last,
             ).zero_()
             rows, columns = (border + stride * (count - 1) + 1 for count in gradient.shape[2:])
-            apart[:, :, border:rows:stride, border:columns:stride] = gradient
-            gradient, border = apart, 0
+            spread[:, :, border:rows:stride, border:columns:stride] = gradient
+            gradient, border = spread, 0
         return conv2d(gradient, weight.flip(2, 3), None, 1, border, 1, self.groups)
 
 
 class _Fixed(torch.autograd.Function):
-    """A convolution with fixed weights and its activation; the gradient is that by the maps alone."""
+    """A convolution with constant weights and its activation, with a gradient by the maps only."""
 
     @staticmethod
     def forward(context: Any, maps: Tensor, layer: FixedConvolution, activation: Activation) -> Tensor:
-        made = layer.computed(maps, activation)
-        context.layer, context.side, context.activation = layer, maps.shape[2:], activation
+        result = layer.compute(maps, activation)
+        context.layer, context.sides, context.activation = layer, maps.shape[2:], activation
         last = maps.is_contiguous(memory_format=torch.channels_last)
         context.layout = torch.channels_last if last else torch.contiguous_format
         if activation != "none":
-            context.save_for_backward(made)
-        return made
+            context.save_for_backward(result)
+        return result
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Any:
-        # In the layout of the maps: PyTorch may hand over another, in which all that follows is slow.
+        # In the layout of the maps, as other layouts are slow.
         gradient = gradients[0].contiguous(memory_format=context.layout)
         if context.activation != "none":
-            (made,) = context.saved_tensors
-            # Where it clamped, the result is 0 or 6 exactly.
+            (result,) = context.saved_tensors
+            # Clamped values are exactly 0 or 6.
             if context.activation == "relu6":
-                gradient = torch.ops.aten.hardtanh_backward(gradient, made, 0.0, 6.0)
+                gradient = torch.ops.aten.hardtanh_backward(gradient, result, 0.0, 6.0)
             else:
-                gradient = torch.ops.aten.threshold_backward(gradient, made, 0.0)
-        return context.layer.pulled_back(gradient, context.side), None, None
+                gradient = torch.ops.aten.threshold_backward(gradient, result, 0.0)
+        return context.layer.input_gradient(gradient, context.sides), None, None
 
 
 def fix(network: nn.Module) -> nn.Module:
-    """`network` with every convolution fixed, in place; linear layers, which no tap needs, are dropped."""
+    """Replaces every convolution of `network` in place, and drops linear layers, which no tap needs."""
     halves = isinstance(network, InvertedResidual) and isinstance(network.pad, PaddingForStride2)
     if halves:
         network.pad = nn.Identity()
@@ -140,15 +135,14 @@ def fix(network: nn.Module) -> nn.Module:
 
 
 class Untrained(nn.Module):
-    """Four strided convolutions with random weights: what is left of the method without a pretrained network.
+    """Four strided convolutions with random weights.
 
-    For tests, for machines without weights, and to see what the training on ImageNet is worth.
+    For tests, for machines without pretrained weights, and to measure the effect of pretraining.
     """
 
     tap_widths = (16, 24, 32, 48)
 
     def __init__(self) -> None:
-        """Draws the weights from the global random generator (He et al. 2015)."""
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(
@@ -160,7 +154,6 @@ class Untrained(nn.Module):
             nn.init.zeros_(cast(Tensor, layer.bias))
 
     def taps(self, images: Images) -> list[Maps]:
-        """The maps at 1/4, 1/8, 1/16 and 1/32 of the side."""
         maps = relu(self.stem(images))
         found = []
         for layer in self.layers:
@@ -170,20 +163,20 @@ class Untrained(nn.Module):
 
 
 def _graph(name: str) -> InvertedResidualNetwork:
-    """With its weights; where parameters are only counted, on the meta device, without."""
+    """The network with its weights; on the meta device (counting of parameters) without."""
     if torch.get_default_device().type == "meta":
         return GRAPHS[name].graph()
     return pretrained_graph(name)
 
 
 class FixedNetwork(nn.Module):
-    """The maps that a pretrained network makes of images, in the precision of autocast where that is on.
+    """The maps of a pretrained network, in the precision of autocast if it is on.
 
     `tap_widths` are the channels of its four maps, at 1/4 to 1/32 of the side.
     """
 
     def __init__(self, name: FixedName) -> None:
-        """Opens the weights of `name`; raises `WeightsError` where they are not at hand."""
+        """Loads the weights of `name`. Raises `WeightsError` if they are missing."""
         super().__init__()
         graph: Untrained | InvertedResidualNetwork = Untrained() if name == "untrained" else _graph(name)
         self.tap_widths: tuple[int, ...] = tuple(graph.tap_widths)
@@ -192,21 +185,20 @@ class FixedNetwork(nn.Module):
         self._cast: dict[tuple[torch.device, torch.dtype], nn.Module] = {}
 
     def forward(self, images: Images, side: int) -> list[Maps]:
-        """Four maps of images in [-1, 1], which are resized (bilinear) to `side`; grey is repeated."""
+        """Four maps of images in [-1, 1], resized (bilinear) to `side`; gray is repeated."""
         own = next(self.network.buffers()).dtype
         images = images.expand(-1, 3, -1, -1).to(own) if images.shape[1] == 1 else images.to(own)
         if images.shape[-1] != side:
             images = interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
         device = images.device
-        lower = torch.is_autocast_enabled(device.type)
-        precision = torch.get_autocast_dtype(device.type) if lower else own
-        entering = (images * self.factor + self.offset).to(precision, memory_format=torch.channels_last)
+        autocast = torch.is_autocast_enabled(device.type)
+        precision = torch.get_autocast_dtype(device.type) if autocast else own
+        scaled = (images * self.factor + self.offset).to(precision, memory_format=torch.channels_last)
         with torch.autocast(device.type, enabled=False):
-            taps: list[Maps] = self._in(device, precision).taps(entering)  # type: ignore[operator]
+            taps: list[Maps] = self._at(device, precision).taps(scaled)  # type: ignore[operator]
         return taps
 
-    def _in(self, device: torch.device, precision: torch.dtype) -> nn.Module:
-        """The network in this precision: cast once, not at every pass."""
+    def _at(self, device: torch.device, precision: torch.dtype) -> nn.Module:
         if precision == next(self.network.buffers()).dtype:
             return self.network
         if (device, precision) not in self._cast:

@@ -1,11 +1,11 @@
-"""What the residual networks (SNGAN, SAGAN, BigGAN, BigGAN-deep) are made of.
+"""The parts of residual networks (SNGAN, SAGAN, BigGAN, BigGAN-deep).
 
 A generator is a linear stem to a 4x4 map, residual blocks that double the side, and batch norm, activation,
 convolution, Tanh. A discriminator is residual blocks that halve the side, an activation, the sum over
-positions, and a linear head, with a projection where there are classes.
+positions, and a linear head, with a projection if there are classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, cast
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from kennel.errors import RecipeError
-from kennel.networks.base import Discriminator, Generator
+from kennel.networks.base import Discriminator, Generator, Network, NetworkSpec
 from kennel.networks.layers.activations import Activation, activation
 from kennel.networks.layers.attention import NonLocalBlock
-from kennel.networks.layers.conv import Convolution, doubled, halved
-from kennel.networks.layers.normalization import Condition, Conditioning, given, normalised
+from kennel.networks.layers.conv import Convolution, downsample, upsample
+from kennel.networks.layers.normalization import Condition, Conditioning, apply_norm, required_labels
 from kennel.shapes import Features, Images, Labels, Latents, Logits
 
 STEM_SIDE = 4
 
 
-def sparing_activation(name: Activation) -> nn.Module:
-    """An activation that leaves its input as it was, because a shortcut reads it too."""
+def out_of_place_activation(name: Activation) -> nn.Module:
+    """An activation that keeps its input, which a shortcut needs too."""
     layer: Any = activation(name)
     if hasattr(layer, "inplace"):
         layer.inplace = False
@@ -35,39 +35,39 @@ class Residual(nn.Module):
     """A block whose output is the sum of a shortcut and a branch."""
 
     def branch(self) -> list[nn.Module]:
-        """The convolutions of the branch; those of the shortcut are not among them."""
+        """The convolutions of the branch, without the shortcut's."""
         raise NotImplementedError  # abstract
 
 
 class GeneratorBlock(Residual):
     """Doubles the side. After Miyato et al. 2018 (arXiv 1802.05957, appendix B), with conditions.
 
-    batch norm, activation, double, 3x3 convolution, batch norm, activation, 3x3 convolution
-    plus the shortcut: 1x1 convolution, double
+    batch norm, activation, upsampling, 3x3 convolution, batch norm, activation, 3x3 convolution
+    plus the shortcut: 1x1 convolution, upsampling
     """
 
-    def __init__(self, width: int, wider: int, conditioning: Conditioning, name: Activation) -> None:
-        """From `width` to `wider` channels, with the activation of this name."""
+    def __init__(
+        self, in_channels: int, out_channels: int, conditioning: Conditioning, name: Activation
+    ) -> None:
         super().__init__()
-        self.first_norm = conditioning.batch_norm(width)
+        self.first_norm = conditioning.batch_norm(in_channels)
         self.first_activation = activation(name)
-        self.first = Convolution(width, wider, 3, padding=1)
-        self.second_norm = conditioning.batch_norm(wider)
+        self.first = Convolution(in_channels, out_channels, 3, padding=1)
+        self.second_norm = conditioning.batch_norm(out_channels)
         self.second_activation = activation(name)
-        self.second = Convolution(wider, wider, 3, padding=1)
-        self.shortcut = Convolution(width, wider, 1)
+        self.second = Convolution(out_channels, out_channels, 3, padding=1)
+        self.shortcut = Convolution(in_channels, out_channels, 1)
 
     def branch(self) -> list[nn.Module]:
-        """Its two 3x3 convolutions."""
         return [self.first, self.second]
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
-        """(batch, width, side, side) to (batch, wider, 2 side, 2 side)."""
-        hidden = self.first_activation(normalised(images, self.first_norm, condition))
-        hidden = self.first.on_doubled(hidden)
-        hidden = self.second_activation(normalised(hidden, self.second_norm, condition))
-        # A 1x1 convolution of doubled maps is the doubled convolution: this order has a quarter of the work.
-        return cast(Tensor, self.second(hidden) + doubled(self.shortcut(images)))
+        """(batch, in_channels, side, side) to (batch, out_channels, 2 side, 2 side)."""
+        hidden = self.first_activation(apply_norm(images, self.first_norm, condition))
+        hidden = self.first.forward_upsampled(hidden)
+        hidden = self.second_activation(apply_norm(hidden, self.second_norm, condition))
+        # Upsampling commutes with a 1x1 convolution; after it the convolution is four times as cheap.
+        return cast(Tensor, self.second(hidden) + upsample(self.shortcut(images)))
 
 
 class DiscriminatorBlock(Residual):
@@ -76,108 +76,131 @@ class DiscriminatorBlock(Residual):
         activation, 3x3 convolution, activation, 3x3 convolution, 2x2 mean
         plus the shortcut: 2x2 mean, 1x1 convolution
 
-    The first block of a discriminator has no activation before its first convolution: it sees images. A
-    block that neither halves nor widens has no convolution in its shortcut.
+    The first block has no activation before its first convolution. A block that keeps side and channels has
+    no convolution in its shortcut.
     """
 
     def __init__(
-        self, width: int, wider: int, hidden: int, name: Activation, halves: bool, first: bool
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: int,
+        name: Activation,
+        halves: bool,
+        first: bool,
     ) -> None:
-        """From `width` over `hidden` to `wider` channels."""
+        """`hidden` is the number of channels between the two 3x3 convolutions."""
         super().__init__()
         self.halves = halves
-        self.first_activation = nn.Identity() if first else sparing_activation(name)
-        self.first = Convolution(width, hidden, 3, padding=1)
+        self.first_activation = nn.Identity() if first else out_of_place_activation(name)
+        self.first = Convolution(in_channels, hidden, 3, padding=1)
         self.second_activation = activation(name)
-        self.second = Convolution(hidden, wider, 3, padding=1)
-        plain = width == wider and not halves
-        self.shortcut = nn.Identity() if plain else Convolution(width, wider, 1)
+        self.second = Convolution(hidden, out_channels, 3, padding=1)
+        plain = in_channels == out_channels and not halves
+        self.shortcut = nn.Identity() if plain else Convolution(in_channels, out_channels, 1)
 
     def branch(self) -> list[nn.Module]:
-        """Its two 3x3 convolutions."""
         return [self.first, self.second]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(batch, width, side, side) to (batch, wider, side, side), or half that side."""
+        """(batch, in_channels, side, side) to (batch, out_channels, side, side), or half that side."""
         hidden = self.second_activation(self.first(self.first_activation(images)))
         if not self.halves:
             return cast(Tensor, self.second(hidden) + self.shortcut(images))
-        # The mean before the 1x1 convolution gives what it gives after, for a quarter of the work.
-        return cast(Tensor, self.second.halved(hidden) + self.shortcut(halved(images)))
+        # The mean commutes with the 1x1 convolution; before it the convolution is four times as cheap.
+        return cast(Tensor, self.second.forward_downsampled(hidden) + self.shortcut(downsample(images)))
 
 
-class ResidualGenerator(Generator):
-    """Stem, blocks, and batch norm - activation - convolution - Tanh; the last batch norm is unconditional.
-
-    A subclass assembles it, and says by `inputs` what the stem and each block are given.
-    """
+class ResidualNetwork(Network):
+    """Options and tables that generators and discriminators have in common."""
 
     conditional: ClassVar[Literal["optional", "never"]] = "optional"
+    multiples: ClassVar[Mapping[int, tuple[int, ...]]]
+    """Channels as multiples of `base_channels`, by image size."""
+    default_attention: ClassVar[Mapping[int, int]] = {}
+    """The default side of self-attention, by image size; absent or 0 for none."""
+
+    @property
+    def widths(self) -> list[int]:
+        """The channels of this network."""
+        return [self.options.base_channels * multiple for multiple in self.multiples[self.spec.size]]
+
+    def attending(self, maps: Sequence[tuple[int, int]]) -> list[int]:
+        """The indices in `maps` (side, channels) of the side with self-attention."""
+        side = getattr(self.options, "attention", None)
+        if side is None:
+            side = self.default_attention.get(self.spec.size, 0)
+        return indices_of_side(side, maps, self.spec.size)
+
+
+class ResidualGenerator(ResidualNetwork, Generator):
+    """Stem, blocks, and batch norm - activation - convolution - Tanh; the last batch norm is unconditional.
+
+    `multiples` are those of the stem and after each block. A subclass calls `assemble`, or `assemble_blocks`
+    for `GeneratorBlock`s, and implements `inputs`.
+    """
 
     def assemble(
-        self,
-        stem_inputs: int,
-        stem_width: int,
-        blocks: Iterable[nn.Module],
-        maps: Sequence[tuple[int, int]],
-        attention: int,
+        self, stem_inputs: int, blocks: Iterable[nn.Module], maps: Sequence[tuple[int, int]]
     ) -> None:
-        """`maps` are the side and the channels after each block.
+        """Builds the layers; `maps` are the side and the channels after each block.
 
-        A non-local block follows the first block that reaches the side `attention`; 0 for none.
+        A non-local block follows the first block with the side of self-attention.
         """
-        options: Any = self.options
         width = maps[-1][1]
-        self.stem = nn.Linear(stem_inputs, stem_width * STEM_SIDE**2)
+        self.stem = nn.Linear(stem_inputs, self.widths[0] * STEM_SIDE**2)
         self.blocks = nn.ModuleList(blocks)
         self.output = nn.Sequential(
-            Conditioning(epsilon=options.epsilon).batch_norm(width),
-            activation(options.activation),
+            Conditioning(epsilon=self.options.epsilon).batch_norm(width),
+            activation(self.options.activation),
             Convolution(width, self.spec.channels, 3, padding=1),
             nn.Tanh(),
         )
-        self.attends_after = min(with_side(attention, maps, self.spec.size), default=None)
+        self.attends_after = min(self.attending(maps), default=None)
         if self.attends_after is not None:
             self.attention = NonLocalBlock(maps[self.attends_after][1])
 
+    def assemble_blocks(self, stem_inputs: int, conditioning: Conditioning) -> None:
+        """Builds the layers with a `GeneratorBlock` for each pair of consecutive widths."""
+        name: Activation = self.options.activation
+        blocks = [GeneratorBlock(*pair, conditioning, name) for pair in pairwise(self.widths)]
+        maps = [(STEM_SIDE * 2**level, width) for level, width in enumerate(self.widths) if level]
+        self.assemble(stem_inputs, blocks, maps)
+
     def inputs(self, latents: Latents, labels: Labels | None) -> tuple[Features, list[Condition]]:
-        """What the stem sees, and each block's condition."""
+        """The stem's input, and each block's condition."""
         raise NotImplementedError  # abstract
 
     def forward(self, latents: Latents, labels: Labels | None = None) -> Images:
-        """Draws one image for each latent."""
-        given_to_stem, conditions = self.inputs(latents, labels)
-        # Channels last in memory, which is the layout that the convolutions want.
-        maps = self.stem(given_to_stem).unflatten(1, (STEM_SIDE, STEM_SIDE, -1)).permute(0, 3, 1, 2)
+        stem_input, conditions = self.inputs(latents, labels)
+        # Channels last, the fast memory layout for convolutions.
+        maps = self.stem(stem_input).unflatten(1, (STEM_SIDE, STEM_SIDE, -1)).permute(0, 3, 1, 2)
         for index, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
             maps = block(maps, condition)
             if index == self.attends_after:
                 maps = self.attention(maps)
-        images: Images = self.output(maps).float()
-        return images
+        return cast(Images, self.output(maps).float())
 
 
-class ProjectionDiscriminator(Discriminator):
+class ProjectionDiscriminator(ResidualNetwork, Discriminator):
     """Blocks, an activation, the sum over positions; a linear head and, for classes, a projection.
 
-    The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product
-    of the features with an embedding of the class. A subclass assembles it.
+    The projection (Miyato and Koyama 2018, arXiv 1802.05637) adds to the logit the inner product of the
+    features and an embedding of the class. `multiples` are those after each block. A subclass calls
+    `assemble`.
     """
 
-    conditional: ClassVar[Literal["optional", "never"]] = "optional"
+    def assemble(self, layers: Iterable[nn.Module], maps: Sequence[tuple[int, int]]) -> None:
+        """Builds the network from `layers`; `maps` are the side and the channels after each of them.
 
-    def assemble(self, layers: Iterable[nn.Module], maps: Sequence[tuple[int, int]], attention: int) -> None:
-        """`layers` are the blocks from images on, and `maps` the side and the channels after each.
-
-        A non-local block follows the last block whose maps have the side `attention`; 0 for none.
+        A non-local block follows the last layer with the side of self-attention.
         """
-        options: Any = self.options
         layers, width = list(layers), maps[-1][1]
-        after = max(with_side(attention, maps, self.spec.size), default=None)
+        after = max(self.attending(maps), default=None)
         if after is not None:
             layers.insert(after + 1, NonLocalBlock(maps[after][1]))
         self.layers = nn.Sequential(*layers)
-        self.last_activation = activation(options.activation)
+        self.last_activation = activation(self.options.activation)
         self.head = nn.Linear(width, 1)
         if self.reads_labels:
             self.embedding = nn.Embedding(self.spec.num_classes, width)
@@ -185,61 +208,43 @@ class ProjectionDiscriminator(Discriminator):
     def features(self, images: Images, labels: Labels | None = None) -> Features:
         """The last maps after their activation, summed over positions (batch, channels), float32."""
         maps = self.last_activation(self.layers(images))
-        features: Features = maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
-        return features
+        return cast(Features, maps.sum((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32)))
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
-        """The head's logit, and with classes the projection onto the label's embedding."""
         logits = super().logits(features, labels)
         if not self.reads_labels:
             return logits
-        embedded = self.embedding(given(labels, self.spec.num_classes))
-        projected: Logits = logits + (embedded.float() * features).sum(1)
-        return projected
+        embedded = self.embedding(required_labels(labels, self.spec.num_classes))
+        return cast(Logits, logits + (embedded.float() * features).sum(1))
 
 
-def with_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:
-    """Where in `maps` (side, channels) this side is; nowhere for 0. `RecipeError` where no map has it."""
+class ResidualDiscriminator(ProjectionDiscriminator):
+    """A projection discriminator of `DiscriminatorBlock`s."""
+
+    halvings: ClassVar[Mapping[int, int]]
+    """The number of first blocks that halve the side, by image size."""
+    wide: ClassVar[bool] = True
+    """Whether a block's hidden channels are its outputs (SAGAN, BigGAN) or its inputs (SNGAN)."""
+
+    def __init__(self, spec: NetworkSpec, options: Any) -> None:
+        super().__init__(spec, options)
+        halvings = self.halvings[spec.size]
+        blocks, maps = [], []
+        for index, (before, width) in enumerate(pairwise([spec.channels, *self.widths])):
+            hidden = width if self.wide or index == 0 else before
+            halves, first = index < halvings, index == 0
+            blocks.append(DiscriminatorBlock(before, width, hidden, options.activation, halves, first))
+            maps.append((spec.size >> min(index + 1, halvings), width))
+        self.assemble(blocks, maps)
+
+
+def indices_of_side(side: int, maps: Sequence[tuple[int, int]], size: int) -> list[int]:
+    """The indices of `side` in `maps` (side, channels); none for 0. Raises `RecipeError` for other sides."""
     found = [index for index, (one, _) in enumerate(maps) if one == side]
     if side and not found:
-        there = ", ".join(map(str, sorted({one for one, _ in maps})))
+        available = ", ".join(map(str, sorted({one for one, _ in maps})))
         raise RecipeError(
-            f"attention = {side}: for {size}x{size} images this network has maps of side {there}; "
+            f"attention = {side}: for {size}x{size} images this network has maps of side {available}; "
             "choose one of these, or 0 for none"
         )
     return found
-
-
-def generator_blocks(
-    widths: Sequence[int], conditionings: Sequence[Conditioning], name: Activation
-) -> list[GeneratorBlock]:
-    """A block between each two neighbours of `widths`."""
-    return [
-        GeneratorBlock(width, wider, conditioning, name)
-        for (width, wider), conditioning in zip(pairwise(widths), conditionings, strict=True)
-    ]
-
-
-def generator_maps(widths: Sequence[int]) -> list[tuple[int, int]]:
-    """The side and the channels after each block between neighbours of `widths`: (8, ...), (16, ...), ..."""
-    return [(STEM_SIDE * 2**level, width) for level, width in enumerate(widths) if level]
-
-
-def discriminator_blocks(
-    channels: int, widths: Sequence[int], halvings: int, wide: bool, name: Activation
-) -> list[DiscriminatorBlock]:
-    """Blocks from images of so many channels on; the first `halvings` of them halve the side.
-
-    `wide`: a block's hidden channels are as many as its outputs (SAGAN, BigGAN), and otherwise as many as
-    its inputs (SNGAN).
-    """
-    blocks = []
-    for index, (width, wider) in enumerate(pairwise([channels, *widths])):
-        hidden = wider if wide or index == 0 else width
-        blocks.append(DiscriminatorBlock(width, wider, hidden, name, index < halvings, index == 0))
-    return blocks
-
-
-def discriminator_maps(size: int, widths: Sequence[int], halvings: int) -> list[tuple[int, int]]:
-    """The side and the channels after each block."""
-    return [(size >> min(index + 1, halvings), width) for index, width in enumerate(widths)]

@@ -1,4 +1,4 @@
-"""Techniques by name; importing this package registers them all."""
+"""The registry of techniques; importing this package registers all of them."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -29,5 +29,5 @@ __all__ = [
     "Technique",
 ]
 
-for _module in iter_modules(__path__):  # a technique is registered the day its file is there
+for _module in iter_modules(__path__):  # each module registers its techniques on import
     import_module(f"{__name__}.{_module.name}")

@@ -1,4 +1,4 @@
-"""Distances of all pairs of a batch, without a tensor of all differences."""
+"""L1 distances of all pairs, twice differentiable, without a tensor of all differences."""
 
 from typing import Any
 
@@ -10,9 +10,7 @@ from torch.autograd.function import once_differentiable
 def pairwise_l1(points: Tensor, others: Tensor | None = None) -> Tensor:
     """(sets, points, dimensions) to (sets, points, points): the L1 distances within each set.
 
-    With `others` (sets, others, dimensions) they are those between the two, (sets, points, others).
-    Differentiable twice. The plain way holds every difference of every pair in memory, and several times
-    over on the way back.
+    With `others` (sets, others, dimensions): the distances between both, (sets, points, others).
     """
     if others is None:
         distances: Tensor = _PairwiseL1.apply(points)  # type: ignore[no-untyped-call]
@@ -22,7 +20,7 @@ def pairwise_l1(points: Tensor, others: Tensor | None = None) -> Tensor:
 
 
 class _PairwiseL1(torch.autograd.Function):
-    """torch's own distances have no second derivative, which gradient penalties ask for."""
+    """`torch.cdist` has no second derivative, which gradient penalties need."""
 
     @staticmethod
     def forward(ctx: Any, points: Tensor) -> Tensor:
@@ -32,14 +30,13 @@ class _PairwiseL1(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
         (points,) = ctx.saved_tensors
-        # A pair's distance is there twice, and moves with both of its points.
-        pull: Tensor = _Pull.apply(points, points, gradients[0] + gradients[0].transpose(1, 2))  # type: ignore[no-untyped-call]
-        return pull
+        # Each distance appears twice and depends on both of its points.
+        weights = gradients[0] + gradients[0].transpose(1, 2)
+        gradient: Tensor = _L1Gradient.apply(points, points, weights)  # type: ignore[no-untyped-call]
+        return gradient
 
 
 class _L1Between(torch.autograd.Function):
-    """The same between two sets."""
-
     @staticmethod
     def forward(ctx: Any, points: Tensor, others: Tensor) -> Tensor:
         ctx.save_for_backward(points, others)
@@ -49,13 +46,13 @@ class _L1Between(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
         points, others = ctx.saved_tensors
         (weights,) = gradients
-        pull: Tensor = _Pull.apply(points, others, weights)  # type: ignore[no-untyped-call]
-        counter_pull: Tensor = _Pull.apply(others, points, weights.transpose(1, 2))  # type: ignore[no-untyped-call]
-        return pull, counter_pull
+        of_points: Tensor = _L1Gradient.apply(points, others, weights)  # type: ignore[no-untyped-call]
+        of_others: Tensor = _L1Gradient.apply(others, points, weights.transpose(1, 2))  # type: ignore[no-untyped-call]
+        return of_points, of_others
 
 
-class _Pull(torch.autograd.Function):
-    """sum over j of weight_ij sign(x_i - y_j): linear in the weights, and flat in the points."""
+class _L1Gradient(torch.autograd.Function):
+    """sum over j of weight_ij sign(x_i - y_j): linear in the weights, constant in the points."""
 
     @staticmethod
     def forward(ctx: Any, points: Tensor, others: Tensor, weights: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A layer's weight as a matrix, a row for each output, whatever the layer and its layout in memory."""
+"""The weight of a layer as a matrix with a row per output, for any layer and memory layout."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,25 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 LAYERS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
-"""Layers whose `weight` is a matrix; an embedding's rows are its entries."""
+"""Layers with a weight matrix; the rows of an embedding are its entries."""
 
 
 def output_axis(layer: nn.Module) -> int:
-    """The axis of the layer's weight that counts its outputs: transposed convolutions have it second."""
+    """The axis of outputs in the layer's weight: 1 for transposed convolutions, 0 for others."""
     return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
 
 
 def as_matrix(weight: Tensor, axis: int = 0) -> Tensor:
-    """The weight flattened to (outputs, all the rest), outputs being those along `axis`.
+    """Flattens the weight to (outputs, rest); `axis` is the axis of outputs.
 
-    The columns come in the order of the memory, so that nothing is copied, contiguous or channels last.
-    Singular values and products of rows do not depend on that order.
+    Columns are in memory order, so that nothing is copied, contiguous or channels last. Singular values and
+    products of rows do not depend on the order.
     """
     return weight.permute(_order(weight, axis)).flatten(1)
 
 
 def from_matrix(matrix: Tensor, like: Tensor, axis: int = 0) -> Tensor:
-    """The inverse of `as_matrix(like, axis)`: a matrix of that shape, as a weight of the shape of `like`."""
+    """The inverse of `as_matrix(like, axis)`: reshapes `matrix` to the shape of `like`."""
     order = _order(like, axis)
     unflattened = matrix.reshape([like.shape[place] for place in order])
     return unflattened.permute([order.index(place) for place in range(like.dim())])
@@ -37,20 +37,19 @@ def _order(weight: Tensor, axis: int) -> list[int]:
 
 @dataclass(frozen=True)
 class WeightMatrix:
-    """A layer's weight, and which of its axes counts the outputs."""
+    """A layer's weight and its axis of outputs."""
 
     parameter: nn.Parameter
     axis: int
 
     def matrix(self) -> Tensor:
-        """(outputs, all the rest), attached to the parameter."""
         return as_matrix(self.parameter, self.axis)
 
 
 def weight_matrices(network: nn.Module, *, embeddings: bool) -> dict[str, WeightMatrix]:
-    """The weight of every layer, by its name; with `embeddings` False not those of embeddings.
+    """The weight of every layer by name; `embeddings` includes those of embeddings.
 
-    Of a reparametrised layer it is the parameter behind the weight, which is what an optimizer moves.
+    For a reparametrized layer it is the original parameter, which the optimizer updates.
     """
     found = {}
     for name, module in network.named_modules():

@@ -1,4 +1,4 @@
-"""The seams that a technique may implement, what it is handed there, and where it is registered."""
+"""The base class of techniques, the arguments of its methods, and the registry."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,66 +21,65 @@ Kind = Literal["real", "fake"]
 KINDS: tuple[Kind, Kind] = ("real", "fake")
 Stage = Literal["initialise", "replace", "reparametrise", "copy"]
 STAGES: tuple[Stage, ...] = ("initialise", "replace", "reparametrise", "copy")
-"""Surgery happens in this order whatever the list says: spectral norm before an initialization would leave
-weights that are not what the initialization promised, and a copy taken early copies the wrong network."""
+"""The order of `modify_networks`, independent of the order of the recipe: initialization precedes spectral
+norm, and copies are made last."""
 
 
 @dataclass
 class Networks:
-    """The two networks. A technique's `build` may replace either."""
+    """The two networks. `modify_networks` of a technique may replace either."""
 
     generator: Generator
     discriminator: Discriminator
 
     def both(self) -> tuple[nn.Module, nn.Module]:
-        """Generator and discriminator, for what treats them alike."""
         return self.generator, self.discriminator
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """One player's turn: when it is, whose, and the random draws that belong to it."""
+    """One training step: its network, its position in the run, and its random draws."""
 
     images_seen: int
     total_images: int
-    player: Literal["discriminator", "generator"]
+    network: Literal["discriminator", "generator"]
     number: int
-    """How many turns this player has had before."""
+    """The number of previous steps of this network."""
     seed: int
     device: torch.device
     images_in_step: float = 0.0
-    """This turn's share of the images that its round shows."""
+    """This step's share of the images of its iteration."""
 
     @property
     def progress(self) -> float:
         """0 at the start of the run, 1 at the end of its budget."""
         return self.images_seen / self.total_images
 
-    def is_due(self, every: int) -> bool:
-        """Whether something that happens on every so-manieth turn of this player happens now."""
-        return self.number % every == 0
+    def is_due(self, interval: int) -> bool:
+        """Whether this is every `interval`-th step of this network."""
+        return self.number % interval == 0
 
     def key(self, purpose: str, rank: int = 0) -> int:
-        """The key of this turn's draws for `purpose`, those of all ranks together or of one `rank` alone."""
-        return rng.key(self.seed, f"{self.player} {self.number} {purpose}", self.images_seen, rank)
+        """The random key of this step for `purpose`, shared by all ranks or for one `rank`."""
+        return rng.key(self.seed, f"{self.network} {self.number} {purpose}", self.images_seen, rank)
 
     def random(self, purpose: str) -> rng.Draws:
-        """Fresh draws on the device for `purpose`, for this rank's rows; the same turn gives the same."""
+        """Random draws on the device for `purpose`, for this rank's rows; the same for the same step."""
         generator = torch.Generator(device=self.device).manual_seed(self.key(purpose))
         return rng.Draws(generator, rank(), world_size())
 
 
 @dataclass(frozen=True)
 class ForwardOutput:
-    """What a turn has come to when its loss is made: images, logits and the last hidden layer on both sides.
+    """The forward pass of a step: images, logits and last hidden layers of both sides.
 
-    Where several ranks share a batch, all of it is of this rank's rows. What mixes images goes by
-    `mean_over_ranks` or `gathered` of `kennel.distributed`, and a term's mean over the ranks counts.
+    With several ranks, tensors hold this rank's rows. To combine images of all ranks use `mean_over_ranks` or
+    `all_gather` of `kennel.distributed`; loss terms are averaged over ranks.
 
-    `real` and `fake` are the images as they came from the set and from the generator; `real_seen` and
-    `fake_seen` are what the discriminator saw of them, after every `view`, and `real_embedded` and
-    `fake_embedded` what its trained layers start from (`Discriminator.embed`). In a generator's turn all that
-    is real is there only where the loss or a technique asks for it.
+    `real` and `fake` are the images from the set and from the generator. `real_seen` and `fake_seen` are the
+    discriminator's inputs, after every `transform_inputs`; `real_embedded` and `fake_embedded` are the inputs
+    of its trained layers (`Discriminator.embed`). In a generator step the real tensors are None unless the
+    loss or a technique needs them.
     """
 
     networks: Networks
@@ -93,9 +92,9 @@ class ForwardOutput:
     fake_features: Features
     fake_logits: Logits
     discriminate: Callable[[Images], Logits]
-    """The discriminator on other images of the same labels, in the step's precision and without a `view`."""
+    """The discriminator on other images with the same labels, at the step's precision, not transformed."""
     generate: Callable[[Styles], Images]
-    """The images of other styles, in the step's precision, where the generator has a mapping network."""
+    """The images of other styles, at the step's precision, for a generator with a mapping network."""
     real: Images | None = None
     real_seen: Images | None = None
     real_embedded: Embedded | None = None
@@ -104,126 +103,125 @@ class ForwardOutput:
 
 
 class Technique(Config):
-    """One trick of one paper. A subclass implements the seams it uses and leaves the others alone.
+    """A training technique. A subclass overrides the methods that it needs.
 
-    `stage` says when `build` runs. `needs` lists what it needs of the loss ("labels") or of the recipe
-    ("classes", "normal_latents").
+    `stage` is the stage of `modify_networks`. `needs` lists requirements on the loss ("labels") and on the
+    recipe ("classes", "normal_latents").
     """
 
     stage: ClassVar[Stage] = "replace"
     needs: ClassVar[frozenset[str]] = frozenset()
     splits_batches: ClassVar[bool] = False
-    """True where real and fake images must go through the discriminator in passes of their own."""
+    """True if real and fake images need separate passes through the discriminator."""
     generator_needs_real: ClassVar[bool] = False
-    """True where it looks at real images in the generator's turn too."""
+    """True if it uses real images in the generator step too."""
     supplies_class_signal: ClassVar[bool] = False
-    """True where it makes the generator's class matter even if the discriminator reads no labels."""
+    """True if the generator learns its classes from it, even if the discriminator reads no labels."""
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Reworks the networks once, before the first round; raises `RecipeError` where they do not fit."""
+        """Changes the networks once, before training. Raises `RecipeError` if they are unsuitable."""
 
     def weights_replaced(self, networks: Networks) -> None:
-        """Sees to what must hold of weights that took the place of those which `build` met."""
+        """Restores its constraints on weights that were loaded after `modify_networks`."""
 
     def augment_real(self, real: Images, context: StepContext) -> Images:
-        """Varies the real images as they come from the set."""
+        """Augments the real images from the set."""
         return real
 
     def transform_latents(self, latents: Latents, context: StepContext) -> Latents:
-        """Changes the latents that a turn draws."""
+        """Changes the latents of a step."""
         return latents
 
     def transform_styles(
         self, styles: Styles, mapped: Callable[[Latents], Styles], context: StepContext
     ) -> Styles:
-        """Changes the styles that a turn's images are drawn from, where the generator has a mapping network.
+        """Changes the styles of a step's images, for a generator with a mapping network.
 
-        `mapped` gives the styles of other latents, of the same labels.
+        `mapped` maps other latents, with the same labels, to styles.
         """
         return styles
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Transforms what the discriminator sees, real and fake alike; `kind` keeps their noise apart."""
+        """Transforms the discriminator's input; use `kind` in the purpose of random draws."""
         return images
 
     def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
-        """Changes the labels of a loss that has labels, in the discriminator's turn."""
+        """Changes the labels of the discriminator's loss, if it has labels."""
         return targets
 
     def select_fakes(self, fake_logits: Logits, context: StepContext) -> Indices | None:
-        """Which images of a generator's turn its adversarial loss is made of; None for all.
+        """The images of a generator step that its adversarial loss uses; None for all.
 
         The logits are those of the whole batch, over all ranks.
         """
         return None
 
     def after_discriminator(self, output: ForwardOutput) -> None:
-        """Acts on weights, or learns from the turn, after the discriminator's update."""
+        """Called after the discriminator's update."""
 
     def after_generator(self, output: ForwardOutput) -> None:
-        """Acts on weights, or learns from the turn, after the generator's update."""
+        """Called after the generator's update."""
 
     def statistics(self) -> dict[str, Tensor]:
-        """Scalars for the log (under the technique's name), asked for after every generator's turn."""
+        """Scalars for the log, prefixed with the technique's name; called after every generator step."""
         return {}
 
     def sampling_generator(self) -> Generator | None:
-        """The generator to sample from, where this technique keeps a better one."""
+        """The generator to sample from, if the technique has one (an average)."""
         return None
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What it remembers between turns, by name."""
+        """Its state between steps, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes back what `state_dict` gave."""
+        """Restores the result of `state_dict`."""
 
 
 class LossTerm(Technique):
     """A technique that adds a term to a loss.
 
-    `weight` multiplies its terms; with `every` > 1 they are computed on every so-manieth turn only, and
-    multiplied by `every`. Each term's mean is logged, unweighted, under the technique's name.
+    `weight` multiplies its terms. With `interval` > 1 they are computed in every n-th step only, and
+    multiplied by n. The mean of each term is logged, unweighted, under the technique's name.
     """
 
     gradients_of: ClassVar[frozenset[Kind]] = frozenset()
-    """Images that the discriminator's term differentiates with respect to: `output.real`, `output.fake`."""
+    """The images by which the discriminator's term differentiates: `output.real`, `output.fake`."""
     clipped: ClassVar[bool] = False
-    """True where the gradient of the generator's term is scaled down to the length of the rest's."""
+    """True if the gradient of the generator's term is clipped to the norm of the rest's."""
 
     weight: NonNegativeFloat = 1.0
     interval: PositiveInt = 1
 
     @property
     def replaces_adversarial(self) -> bool:
-        """Whether the generator minimises the terms alone, without the adversarial loss."""
+        """Whether the generator minimizes only the terms, without the adversarial loss."""
         return False
 
     def discriminator_term(self, output: ForwardOutput) -> Scalar | None:
-        """Adds to the discriminator's loss; None for nothing."""
+        """The term of the discriminator's loss; None for none."""
         return None
 
     def generator_term(self, output: ForwardOutput) -> Scalar | None:
-        """Adds to the generator's loss; None for nothing."""
+        """The term of the generator's loss; None for none."""
         return None
 
 
 class AuxiliaryNetwork(LossTerm):
-    """A technique with a network of its own, which is trained after each of the generator's turns.
+    """A technique with a network of its own, which is trained after each generator step.
 
-    `modify_networks` makes the network from `random`; the step trains it by `optimizer` and its
-    `auxiliary_loss`.
+    `modify_networks` makes the network; the step trains it with `optimizer` on `auxiliary_loss`.
     """
 
     optimizer: OptimizerConfig = OptimizerConfig()
 
     @property
     def network(self) -> nn.Module:
-        """The network, once `build` has made it."""
+        """The network; available after `modify_networks`."""
         raise NotImplementedError  # abstract
 
     def auxiliary_loss(self, output: ForwardOutput) -> Scalar:
-        """What the network minimises; the players' tensors must be detached."""
+        """The network's loss; tensors of the generator and the discriminator must be detached."""
         raise NotImplementedError  # abstract
 
 

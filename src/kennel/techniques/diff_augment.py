@@ -1,4 +1,4 @@
-"""Differentiable augmentation of all that the discriminator sees."""
+"""Differentiable augmentation of the discriminator's input."""
 
 from typing import Literal
 
@@ -7,7 +7,14 @@ from pydantic import Field, field_validator
 
 from kennel.rng import Draws
 from kennel.shapes import Images
-from kennel.techniques._image_ops import brightened, contrasted, cut_out, refuse_points, saturated, shifted
+from kennel.techniques._image_ops import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    cutout,
+    refuse_points,
+    translate,
+)
 from kennel.techniques.base import TECHNIQUES, Kind, Networks, StepContext, Technique
 
 Variation = Literal["colour", "translation", "cutout"]
@@ -15,11 +22,11 @@ Variation = Literal["colour", "translation", "cutout"]
 
 @TECHNIQUES.register("diff_augment")
 class DiffAugment(Technique):
-    """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): T(x) and T(G(z)) in place of x and G(z), always.
+    """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): augments all real and generated images.
 
-    `policy` lists the variations: `colour` (brightness, saturation, contrast), `translation` by up to
-    `translation_share` of the side with mid-grey coming in, and `cutout` of a square whose side is
-    `cutout_share` of the image's. The generator learns through T.
+    `policy` lists the operations: `colour` (brightness, saturation, contrast), `translation` by up to
+    `translation_share` of the side with a mid-gray border, and `cutout` of a square whose side is
+    `cutout_share` of the image's. The generator's gradient flows through the augmentation.
     """
 
     policy: tuple[Variation, ...] = ("colour", "translation", "cutout")
@@ -28,46 +35,43 @@ class DiffAugment(Technique):
 
     @field_validator("policy")
     @classmethod
-    def _some_and_once(cls, policy: tuple[Variation, ...]) -> tuple[Variation, ...]:
+    def _check_policy(cls, policy: tuple[Variation, ...]) -> tuple[Variation, ...]:
         if not policy or len(set(policy)) < len(policy):
-            raise ValueError(f"the policy {list(policy)} should list one or more variations, each once")
+            raise ValueError(f"the policy {list(policy)} should list one or more operations, each once")
         return policy
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Refuses points."""
         refuse_points(networks, "diff_augment")
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Every variation of the policy in turn, each image by draws of its own."""
         random = context.random(f"diff_augment.{kind}")
         for variation in self.policy:
             if variation == "colour":
-                images = self._coloured(images, random)
+                images = self._color(images, random)
             elif variation == "translation":
-                images = self._translated(images, random)
+                images = self._translate(images, random)
             else:
-                images = self._with_a_hole(images, random)
+                images = self._cutout(images, random)
         return images
 
-    def _coloured(self, images: Images, random: Draws) -> Images:
-        """Brightness -0.5 to 0.5, saturation 0 to 2 (which a grey image lacks), contrast 0.5 to 1.5."""
+    def _color(self, images: Images, random: Draws) -> Images:
+        """Brightness -0.5 to 0.5, saturation 0 to 2, contrast 0.5 to 1.5."""
         amount, saturation, contrast = random.uniform(3, len(images), rows=1)
-        return contrasted(saturated(brightened(images, amount - 0.5), 2 * saturation), 0.5 + contrast)
+        images = adjust_saturation(adjust_brightness(images, amount - 0.5), 2 * saturation)
+        return adjust_contrast(images, 0.5 + contrast)
 
-    def _translated(self, images: Images, random: Draws) -> Images:
-        down, right = (
-            random.integers(-most, most + 1, len(images))
-            for most in (_rounded(self.translation_share * side) for side in images.shape[2:])
-        )
-        return shifted(images, down, right, "zero")
+    def _translate(self, images: Images, random: Draws) -> Images:
+        limits = [_rounded(self.translation_share * side) for side in images.shape[2:]]
+        down, right = (random.integers(-limit, limit + 1, len(images)) for limit in limits)
+        return translate(images, down, right, "zero")
 
-    def _with_a_hole(self, images: Images, random: Draws) -> Images:
+    def _cutout(self, images: Images, random: Draws) -> Images:
         side = _rounded(self.cutout_share * min(images.shape[2:]))
-        # An even hole can be centred on the line between two pixels, so there is one place more for it.
+        # The center of an even square lies between two pixels, so it has one more position.
         down, right = (
             random.integers(0, length + (side + 1) % 2, len(images)) for length in images.shape[2:]
         )
-        return cut_out(images, down, right, side)
+        return cutout(images, down, right, side)
 
 
 def _rounded(pixels: float) -> int:

@@ -1,4 +1,4 @@
-"""The generator matches what the discriminator sees in real images."""
+"""The generator matches the discriminator's features of real images."""
 
 from typing import ClassVar, Literal
 
@@ -15,9 +15,9 @@ class FeatureMatching(LossTerm):
 
         | E f(x) - E f(G(z)) |^2
 
-    The paper's norm is the sum over features; the authors' code takes their mean, whose scale does not
-    depend on the width of the layer, and so does the default. The term replaces the generator's adversarial
-    loss, as in the paper, unless `adversarial`: then it is added to it.
+    The paper sums over features; the authors' code averages, which does not depend on the width of the layer,
+    and so does the default. The term replaces the generator's adversarial loss, as in the paper, unless
+    `adversarial` is set: then it is added to it.
     """
 
     generator_needs_real: ClassVar[bool] = True
@@ -26,21 +26,19 @@ class FeatureMatching(LossTerm):
     adversarial: bool = False
 
     @model_validator(mode="after")
-    def _on_every_turn(self) -> "FeatureMatching":
+    def _check(self) -> "FeatureMatching":
         if self.replaces_adversarial and self.interval != 1:
             raise ValueError(
-                f"interval={self.interval} would leave the generator without any loss on the other turns: "
-                "set interval=1, or adversarial=true"
+                f"interval={self.interval} leaves the generator without a loss in the other steps: set "
+                "interval=1, or adversarial=true"
             )
         return self
 
     @property
     def replaces_adversarial(self) -> bool:
-        """True unless `adversarial`."""
         return not self.adversarial
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
-        """The squared distance of the two batches' mean features; the discriminator stands still."""
-        assert output.real_features is not None  # generator_needs_real
+        assert output.real_features is not None
         apart = mean_over_ranks(output.real_features.float().mean(0) - output.fake_features.float().mean(0))
         return apart.square().mean() if self.over_features == "mean" else apart.square().sum()

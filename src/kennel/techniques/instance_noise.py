@@ -1,4 +1,4 @@
-"""Noise on what the discriminator sees."""
+"""Noise on the discriminator's input."""
 
 from pydantic import Field, PositiveFloat
 
@@ -9,11 +9,11 @@ from kennel.techniques.base import TECHNIQUES, Kind, StepContext, Technique
 
 @TECHNIQUES.register("instance_noise")
 class InstanceNoise(Technique):
-    """Gaussian noise on real and fake images alike, fading over the run (Arjovsky and Bottou 2017).
+    """Decaying Gaussian noise on real and fake images (Arjovsky and Bottou 2017).
 
-    `variance` at the start, in the units of [-1, 1] images (0.01 in Shangguan et al. 2020), decays to 0 when
-    `until` of the run is over. It makes the two distributions overlap, so that the discriminator's gradient
-    means something.
+    It starts at `variance`, in units of [-1, 1] images (0.01 in Shangguan et al. 2020), and decays to 0 over
+    the share `until` of the run. With noise the two distributions overlap, which keeps the discriminator's
+    gradient informative.
     """
 
     variance: PositiveFloat = 0.01
@@ -21,11 +21,9 @@ class InstanceNoise(Technique):
     until: float = Field(1.0, gt=0, le=1)
 
     def variance_at(self, progress: float) -> float:
-        """The variance at this share of the run."""
         return decayed(self.decay, self.variance, 0.0, progress / self.until)
 
     def transform_inputs(self, images: Images, context: StepContext, kind: Kind) -> Images:
-        """Adds fresh noise to every pixel."""
         variance = self.variance_at(context.progress)
         if variance == 0:
             return images

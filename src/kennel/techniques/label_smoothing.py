@@ -1,4 +1,4 @@
-"""Techniques that change the labels of the discriminator's loss."""
+"""Changes to the labels of the discriminator's loss."""
 
 from typing import Annotated, ClassVar
 
@@ -13,10 +13,11 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @TECHNIQUES.register("one_sided_smoothing")
 class OneSidedSmoothing(Technique):
-    """The label of real images is `real` in place of 1; fakes keep 0 (Salimans et al. 2016, section 3.4).
+    """The label of real images is `real` instead of 1; fakes keep 0 (Salimans et al. 2016, section 3.4).
 
-    `real` is a value (0.9; Shangguan et al. 2020 have 0.8) or a range, from which each image draws its own
-    (0.9-1.0). Smoothing the fakes too would make the best discriminator favour the generator's errors.
+    `real` is a value (0.9; Shangguan et al. 2020 have 0.8) or a range (0.9-1.0), from which each image's
+    label is drawn. Smoothing of the fakes' label too would make the optimal discriminator reinforce errors of
+    the generator.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -24,27 +25,26 @@ class OneSidedSmoothing(Technique):
     real: Probability | tuple[Probability, Probability] = 0.9
 
     @model_validator(mode="after")
-    def _ordered(self) -> "OneSidedSmoothing":
+    def _check(self) -> "OneSidedSmoothing":
         if isinstance(self.real, tuple) and self.real[0] > self.real[1]:
             raise ValueError(f"the range {self.real} runs backwards: give the lower end first")
         return self
 
     def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
-        """Replaces the real labels, but for those that were flipped to 0."""
         low, high = self.real if isinstance(self.real, tuple) else (self.real, self.real)
         smoothed = torch.full_like(targets.real, low)
         if high > low:
             drawn = context.random("one_sided_smoothing").uniform(len(targets.real))
             smoothed = low + (high - low) * drawn
-        # A label that was flipped stays flipped, so that the order of the two techniques does not matter.
+        # Flipped labels stay, so that the order of the two techniques does not matter.
         return targets._replace(real=torch.where(targets.real == 0, targets.real, smoothed))
 
 
 @TECHNIQUES.register("noisy_labels")
 class NoisyLabels(Technique):
-    """Now and then the discriminator is told the opposite (Chintala et al. 2016, "GAN hacks", number 6).
+    """Occasionally flips the discriminator's labels (Chintala et al. 2016, "GAN hacks", number 6).
 
-    Each label is replaced by that of the other side with `probability`: 0 for a real image, 1 for a fake.
+    Each label is flipped with `probability`, to 0 for a real image, to 1 for a fake.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
@@ -52,7 +52,6 @@ class NoisyLabels(Technique):
     probability: Probability = 0.05
 
     def modify_targets(self, targets: Targets, context: StepContext) -> Targets:
-        """Flips some labels on both sides."""
         random = context.random("noisy_labels")
 
         def flipped(labels: torch.Tensor, other: float) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""What an image tells of the latent that it was drawn from."""
+"""Mutual information of images and latents."""
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, PrivateAttr
@@ -16,25 +16,23 @@ from kennel.networks.layers.init import init_linear
 from kennel.shapes import Images, Latents, Logits, Scalar
 from kennel.techniques.base import TECHNIQUES, AuxiliaryNetwork, ForwardOutput, Networks, StepContext
 
-LARGEST_SIDE = 32
-"""Larger images are averaged down to this for the statistics network."""
+MAX_SIDE = 32
+"""Larger images are average-pooled to at most this side for the statistics network."""
 
 
 @TECHNIQUES.register("mine")
 class Mine(AuxiliaryNetwork):
-    """The generator's images are to tell of their latents (MINE: Belghazi et al. 2018, arXiv 1801.04062).
+    """Maximizes the mutual information of images and latents (MINE: Belghazi et al. 2018, arXiv 1801.04062).
 
-    Section 5.1: the generator also maximises `weight` times the mutual information I(G(z); c) of its images
-    and the `code`, the first numbers of the latent (None: all of it), against mode collapse. A statistics
+    Section 5.1: against mode collapse the generator also maximizes `weight` times the mutual information
+    I(G(z); c) of its images and the `code` c, the first numbers of the latent (None: all of it). A statistics
     network T estimates it from below, by the Donsker-Varadhan bound
 
         I  >=  E[ T(G(z), c) ]  -  log E[ exp T(G(z), c') ]          c' the code of another image
 
-    and is trained to raise the bound by the gradient with the paper's correction: its denominator
-    is a moving average over batches, in which an old batch counts half after `half_life_images`. The
-    generator's gradient of the bound is scaled down to the length of the adversarial one where it is longer.
-    `noise` on what T sees of the images keeps the information finite, which for a latent of real numbers and
-    an exact image it is not.
+    T is trained to raise the bound, with the paper's correction of the gradient: its denominator is a moving
+    average over batches with a half-life of `half_life_images`. The generator's gradient of the bound is
+    clipped to the norm of the adversarial gradient. `noise` on T's images keeps the information finite.
     """
 
     clipped: ClassVar[bool] = True
@@ -49,67 +47,61 @@ class Mine(AuxiliaryNetwork):
     _information: Tensor | None = PrivateAttr(None)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Makes the statistics network."""
         spec = networks.generator.spec
         if self.code is not None and self.code > spec.latent_dim:
             raise RecipeError(
-                f"techniques.mine.code = {self.code} is more than the latent has: give at most "
+                f"techniques.mine.code = {self.code} is longer than the latent: give at most "
                 f"{spec.latent_dim}, or a larger latent_dim"
             )
         self._network = StatisticsNetwork(spec, self.code or spec.latent_dim, self.hidden, random)
 
     @property
     def network(self) -> "StatisticsNetwork":
-        """T."""
-        assert self._network is not None, "build comes before any turn"
+        assert self._network is not None
         return self._network
 
     def generator_term(self, output: ForwardOutput) -> Scalar:
-        """Minus the bound, in nats."""
-        return -donsker_varadhan(*self._judged(output.fake, output.latents, output.context, "generator"))
+        return -donsker_varadhan(*self._evaluate(output.fake, output.latents, output.context, "generator"))
 
     def auxiliary_loss(self, output: ForwardOutput) -> Scalar:
-        """Minus the bound, in nats; its gradient is the corrected one."""
+        """Minus the bound, in nats, with the corrected gradient."""
         latents = output.latents.detach()
-        joint, marginal = self._judged(output.fake.detach(), latents, output.context, "companion")
+        joint, marginal = self._evaluate(output.fake.detach(), latents, output.context, "companion")
         bound = donsker_varadhan(joint, marginal)
         log_keep = -math.log(2) * output.context.images_in_step / self.half_life_images
-        log_average = self.network.remember(log_mean_exp(marginal.detach()), log_keep)
+        log_average = self.network.update_average(log_mean_exp(marginal.detach()), log_keep)
         corrected = joint.mean() - (marginal - log_average).exp().mean()
         self._information = bound.detach()
         return -(bound.detach() + corrected - corrected.detach())
 
-    def _judged(
+    def _evaluate(
         self, images: Images, latents: Latents, context: StepContext, purpose: str
     ) -> tuple[Logits, Logits]:
-        """T of each image of all ranks with its own code, and with that of another image."""
+        """T of each image of all ranks with its own code, and with the code of another image."""
         codes = latents[:, : self.network.code]
         random = context.random(f"mine.{purpose}")
         if self.noise:
             images = images + self.noise * random.normal(*images.shape)
         all_codes = all_gather(codes)
-        others = all_codes[random.own(exchanged(len(all_codes), random.generator))]
+        others = all_codes[random.own(derangement(len(all_codes), random.generator))]
         joint, marginal = self.network(images.repeat(2, 1, 1, 1), torch.cat([codes, others])).chunk(2)
         return all_gather(joint), all_gather(marginal)
 
     def statistics(self) -> dict[str, Tensor]:
-        """The estimated information, in nats."""
         return {} if self._information is None else {"information": self._information}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """T's weights, and its average of exp T."""
         return {f"network.{name}": value for name, value in self.network.state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes both back."""
         self.network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
 
 
 class StatisticsNetwork(nn.Module):
-    """T: images, averaged down to at most 32 pixels a side, and codes to one number for each pair.
+    """T: images, pooled to at most 32 pixels a side, and codes to one number per pair.
 
-    It also keeps the average of exp T over batches, as two logarithms so that neither can overflow: the sum
-    of what was seen, and the sum of its weights.
+    It also keeps the average of exp T over batches, as the logarithms of a decaying sum and of the sum of its
+    weights, which cannot overflow.
     """
 
     log_sum: Tensor
@@ -118,31 +110,30 @@ class StatisticsNetwork(nn.Module):
     def __init__(
         self, spec: NetworkSpec, code: int, hidden: tuple[int, ...], random: torch.Generator
     ) -> None:
-        """`hidden` widths, ELU between them; weights are drawn from `random`."""
+        """Layers of `hidden` widths with ELU; weights are drawn from `random`."""
         super().__init__()
         self.code = code
-        self.window = math.ceil(spec.size / LARGEST_SIDE)
+        self.window = math.ceil(spec.size / MAX_SIDE)
         widths = [spec.channels * math.ceil(spec.size / self.window) ** 2 + code, *hidden]
         layers: list[nn.Module] = []
-        for width, wider in zip(widths, hidden, strict=False):
-            layers += [init_linear(width, wider, random), nn.ELU()]
+        for inputs, outputs in zip(widths, hidden, strict=False):
+            layers += [init_linear(inputs, outputs, random), nn.ELU()]
         self.layers = nn.Sequential(*layers, init_linear(widths[-1], 1, random))
         self.register_buffer("log_sum", torch.tensor(-torch.inf))
         self.register_buffer("log_weight", torch.tensor(-torch.inf))
 
     def forward(self, images: Images, codes: Latents) -> Logits:
-        """T of each pair, float32."""
         if self.window > 1:
             images = avg_pool2d(images, self.window, ceil_mode=True)
-        values: Logits = self.layers(torch.cat([images.flatten(1), codes], 1).float()).squeeze(1)
-        return values
+        return cast(Logits, self.layers(torch.cat([images.flatten(1), codes], 1).float()).squeeze(1))
 
     @torch.no_grad()
-    def remember(self, log_mean: Scalar, log_keep: float) -> Scalar:
-        """Adds a batch's log E[exp T] to the average, whose past counts exp(log_keep); its logarithm."""
-        new = math.log(-math.expm1(log_keep))  # log(1 - keep)
-        self.log_sum.copy_(torch.logaddexp(self.log_sum + log_keep, log_mean + new))
-        self.log_weight.copy_(torch.logaddexp(self.log_weight + log_keep, torch.full_like(log_mean, new)))
+    def update_average(self, log_mean: Scalar, log_keep: float) -> Scalar:
+        """Adds a batch's log E[exp T] with decay exp(log_keep); returns the log of the average."""
+        log_new = math.log(-math.expm1(log_keep))  # log(1 - keep)
+        self.log_sum.copy_(torch.logaddexp(self.log_sum + log_keep, log_mean + log_new))
+        weight = torch.full_like(log_mean, log_new)
+        self.log_weight.copy_(torch.logaddexp(self.log_weight + log_keep, weight))
         return self.log_sum - self.log_weight
 
 
@@ -152,12 +143,11 @@ def donsker_varadhan(joint: Logits, marginal: Logits) -> Scalar:
 
 
 def log_mean_exp(values: Logits) -> Scalar:
-    """log of the mean of exp."""
     return values.logsumexp(0) - math.log(len(values))
 
 
-def exchanged(count: int, random: torch.Generator) -> Tensor:
-    """For each place another one, at random: a permutation that leaves nothing where it was."""
+def derangement(count: int, random: torch.Generator) -> Tensor:
+    """A random permutation without fixed points."""
     order = torch.randperm(count, generator=random, device=random.device)
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)

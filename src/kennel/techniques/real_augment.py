@@ -1,15 +1,15 @@
-"""Variations of the real images, on the device, a batch at a time."""
+"""Augmentation of the real images, on the device."""
 
 from pydantic import Field, model_validator
 
-from kennel.data import augment as augmentation
+from kennel.data import augment
 from kennel.shapes import Images
 from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 
 @TECHNIQUES.register("random_resized_crop")
 class RandomResizedCrop(Technique):
-    """A random box of each real image, `scale` of its area and `ratio` of sides, resized to the full size.
+    """A random crop of each real image, with `scale` of its area and `ratio` of sides, resized to full size.
 
     The defaults are those of Shangguan et al. 2020 (III.B.3): area 0.8-1.0, ratio 3/4-4/3. Bilinear and
     antialiased.
@@ -19,7 +19,7 @@ class RandomResizedCrop(Technique):
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     @model_validator(mode="after")
-    def _possible(self) -> "RandomResizedCrop":
+    def _check(self) -> "RandomResizedCrop":
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale {self.scale} is not a range of areas: expected 0 < low <= high <= 1")
         if not 0 < self.ratio[0] <= self.ratio[1]:
@@ -27,10 +27,8 @@ class RandomResizedCrop(Technique):
         return self
 
     def augment_real(self, real: Images, context: StepContext) -> Images:
-        """Crops every image by a box of its own."""
-        return augmentation.random_resized_crop(
-            real, self.scale, self.ratio, context.random("random_resized_crop")
-        )
+        random = context.random("random_resized_crop")
+        return augment.random_resized_crop(real, self.scale, self.ratio, random)
 
 
 @TECHNIQUES.register("horizontal_flip")
@@ -40,5 +38,4 @@ class HorizontalFlip(Technique):
     probability: float = Field(0.5, ge=0, le=1)
 
     def augment_real(self, real: Images, context: StepContext) -> Images:
-        """Mirrors some of the images."""
-        return augmentation.horizontal_flip(real, self.probability, context.random("horizontal_flip"))
+        return augment.horizontal_flip(real, self.probability, context.random("horizontal_flip"))

@@ -1,4 +1,4 @@
-"""How batches go through the discriminator."""
+"""Separate discriminator passes for real and fake images."""
 
 from typing import ClassVar
 
@@ -7,10 +7,10 @@ from kennel.techniques.base import TECHNIQUES, Technique
 
 @TECHNIQUES.register("separate_batches")
 class SeparateBatches(Technique):
-    """Each mini-batch is all real or all fake, so that batch norm never mixes their statistics.
+    """Each discriminator batch is all real or all fake, so that batch norm does not mix their statistics.
 
-    Shangguan et al. 2020, III.B.4; "GAN hacks" number 4. Without it real and fake go through the
-    discriminator as one batch, which is faster and, with batch norm, another network.
+    Shangguan et al. 2020, III.B.4; "GAN hacks" number 4. Without it real and fake images pass as one batch,
+    which is faster but gives other results with batch norm.
     """
 
     splits_batches: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Which of a turn's fakes the generator learns from."""
+"""Top-k training of the generator."""
 
 from typing import Literal
 
@@ -11,11 +11,11 @@ from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 @TECHNIQUES.register("top_k")
 class TopK(Technique):
-    """The generator's adversarial loss is of the k fakes that the discriminator finds most real (Sinha et al.
-    2020, arXiv 2002.06224).
+    """The generator's adversarial loss uses the k fakes with the highest logits only (Sinha et al. 2020,
+    arXiv 2002.06224).
 
-    k goes from the whole batch to `fraction` of it while the first `until` of the run passes, by the same
-    factor in each epoch ("exponential", the paper's) or by the same number ("linear"), and stays there.
+    k decreases from the whole batch to `fraction` of it over the share `until` of the run, by the same factor
+    in each epoch ("exponential", the paper's) or by the same number ("linear"), and is then constant.
     """
 
     fraction: float = Field(0.5, gt=0, lt=1)
@@ -28,7 +28,7 @@ class TopK(Technique):
         return self.fraction**passed if self.decay == "exponential" else 1 - (1 - self.fraction) * passed
 
     def select_fakes(self, fake_logits: Logits, context: StepContext) -> Indices | None:
-        """The places of the k largest logits, by the mean of each image's outputs."""
+        """The indices of the k largest logits (means over an image's outputs)."""
         batch = len(fake_logits)
         k = max(1, round(self.share_at(context.progress) * batch))
         return per_image(fake_logits.detach()).topk(k).indices if k < batch else None

@@ -1,4 +1,4 @@
-"""What the latents of training are drawn from."""
+"""A truncated prior in training."""
 
 import math
 from typing import ClassVar
@@ -12,10 +12,10 @@ from kennel.techniques.base import TECHNIQUES, StepContext, Technique
 
 @TECHNIQUES.register("truncated_prior")
 class TruncatedPrior(Technique):
-    """Latents of N(0, 1) that are outside [-threshold, threshold] are drawn again until they are inside, in
-    training (Brock et al. 2019, arXiv 1809.11096, have it at sampling).
+    """Resamples latents of N(0, 1) outside [-threshold, threshold] until they are inside, in training
+    (Brock et al. 2019, arXiv 1809.11096, do it in sampling).
 
-    It is N(0, 1), truncated, that the new values come from: a uniform prior is refused.
+    Needs a normal prior; uniform latents are refused.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"normal_latents"})
@@ -23,12 +23,11 @@ class TruncatedPrior(Technique):
     threshold: PositiveFloat = 2.0
 
     def transform_latents(self, latents: Latents, context: StepContext) -> Latents:
-        """Replaces the values that are outside; the others stay."""
-        # Drawing until inside gives the truncated normal. Its inverse distribution function gives it at once,
-        # without asking the device whether one more round is needed.
+        # Resampling gives the truncated normal. Its inverse distribution function needs one draw only, and no
+        # synchronization with the device.
         inside = math.erf(self.threshold / math.sqrt(2))  # the probability of [-threshold, threshold]
         random = context.random("truncated_prior")
         uniform = random.uniform(*latents.shape) * 2 - 1
         redrawn = math.sqrt(2) * torch.erfinv(uniform * inside)
-        redrawn = redrawn.clamp(-self.threshold, self.threshold)  # rounding at the very edge
+        redrawn = redrawn.clamp(-self.threshold, self.threshold)  # against rounding
         return torch.where(latents.abs() > self.threshold, redrawn, latents)

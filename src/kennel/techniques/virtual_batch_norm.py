@@ -1,4 +1,4 @@
-"""Batch norm by a reference batch, so that an image does not depend on its company."""
+"""Virtual batch norm: statistics of a reference batch, independent of the other images of the batch."""
 
 from typing import Any
 
@@ -16,19 +16,18 @@ REPLACED = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @TECHNIQUES.register("virtual_batch_norm")
 class VirtualBatchNorm(Technique):
-    """The generator's batch norms go by a fixed reference batch (Salimans et al. 2016, section 3.5).
+    """The generator's batch norms use the statistics of a fixed reference batch (Salimans et al. 2016,
+    section 3.5).
 
-    `reference` latents from the prior, and labels where there are classes, as often as the training set has
-    each, are drawn once.
-    They go through the generator in front of every batch, and every batch norm of the generator takes its
-    statistics from them and, with the weight of one image among them, from the image itself. The generator
-    alone, as in the paper.
+    `reference` latents from the prior are drawn once, with labels at the training set's class frequencies.
+    They pass through the generator in front of every batch. Every batch norm of the generator takes its
+    statistics from them and, with the weight of one image among them, from the image itself. Applied to the
+    generator only, as in the paper.
     """
 
     reference: int = Field(64, ge=2)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Replaces the batch norms; the reference batch becomes part of the generator."""
         generator = networks.generator
         found = [
             (parent, name, child)
@@ -38,31 +37,25 @@ class VirtualBatchNorm(Technique):
         ]
         if not found:
             raise RecipeError(
-                "virtual_batch_norm takes the place of the generator's batch norm, and this generator has "
-                "none: take one that has some (such as dcgan), or --set techniques.virtual_batch_norm=off"
+                "virtual_batch_norm replaces the generator's batch norm, and this generator has none: choose "
+                "one with batch norm (such as dcgan), or --set techniques.virtual_batch_norm=off"
             )
         for parent, name, child in found:
             setattr(parent, name, ReferenceNorm(child, self.reference))
         batch = ReferenceBatch(generator.spec, self.reference, random)
         generator.reference_batch = batch
-        # Bound methods of a submodule: a copy of the generator gets hooks of its own copy.
-        generator.register_forward_pre_hook(batch.put_before, with_kwargs=True)
-        generator.register_forward_hook(batch.take_off)
+        # Bound methods of a submodule, so that the hooks of a copied generator use its own copy.
+        generator.register_forward_pre_hook(batch.prepend, with_kwargs=True)
+        generator.register_forward_hook(batch.remove)
 
 
 class ReferenceBatch(nn.Module):
-    """Latents and labels that go through a generator in front of every batch, in the same pass."""
+    """Latents and labels that a generator processes in front of every batch."""
 
     latents: Tensor
     labels: Tensor
 
-    def __init__(
-        self,
-        spec: NetworkSpec,
-        count: int,
-        random: torch.Generator,
-    ) -> None:
-        """Draws `count` latents and labels from `random`."""
+    def __init__(self, spec: NetworkSpec, count: int, random: torch.Generator) -> None:
         super().__init__()
         shape = (count, spec.latent_dim)
         if spec.latent_distribution == "uniform":
@@ -70,42 +63,42 @@ class ReferenceBatch(nn.Module):
         else:
             latents = torch.randn(shape, generator=random)
         self.register_buffer("latents", latents)
-        # As often as the set has each class, as in training; without labels nobody reads them. Instances are
-        # all alike: how often each is shown is not known yet.
+        # At class frequencies, as in training; unused without classes. Instances have equal weights, as their
+        # frequencies are not known yet.
         weights = torch.tensor(spec.class_counts or (1,) * max(1, spec.num_labels), dtype=torch.float64)
         labels = torch.multinomial(weights, count, replacement=True, generator=random)
         self.register_buffer("labels", labels)
 
-    def put_before(
-        self, generator: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
+    def prepend(
+        self, generator: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A forward pre-hook: `generator(latents, labels)` gets the reference batch in front of both."""
-        entries = dict(zip(("latents", "labels"), given, strict=False)) | named
+        """A forward pre-hook of `generator(latents, labels)`: prepends the reference batch."""
+        entries = dict(zip(("latents", "labels"), args, strict=False)) | kwargs
         latents, labels = entries["latents"], entries.get("labels")
         latents = torch.cat([self.latents.to(latents.dtype), latents])
         return (latents, None if labels is None else torch.cat([self.labels, labels])), {}
 
-    def take_off(self, generator: nn.Module, given: tuple[Any, ...], images: Tensor) -> Tensor:
-        """A forward hook: the images of the batch alone."""
+    def remove(self, generator: nn.Module, args: tuple[Any, ...], images: Tensor) -> Tensor:
+        """A forward hook: removes the images of the reference batch."""
         return images[len(self.latents) :]
 
 
 class ReferenceNorm(nn.Module):
-    """Normalizes maps whose first `reference` rows are the reference batch.
+    """Normalizes feature maps; the first `reference` rows are the reference batch.
 
-    Those go by their own mean and variance, as in batch norm. Every other image has, for each channel,
+    Those are normalized by their own mean and variance, as in batch norm. For every other image and each
+    channel,
 
         mean    =  w mean(x) + (1 - w) mean of the reference          w = 1 / (reference + 1)
         E[x^2]  =  w E[x^2]  + (1 - w) E[x^2] of the reference
 
-    where the image's own averages are over its height and width. In training and in evaluation alike.
+    with the image's averages over height and width. The same in training and in evaluation.
     """
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
     def __init__(self, replaced: nn.BatchNorm1d | nn.BatchNorm2d, reference: int) -> None:
-        """Takes over gain, bias (where there are some) and epsilon of the `replaced` layer."""
         super().__init__()
         self.reference = reference
         self.eps = replaced.eps
@@ -126,21 +119,21 @@ class ReferenceNorm(nn.Module):
         return torch.addcmul(shift[spatial], exact, scale[spatial]).to(maps.dtype)
 
     def _mixed(self, mean: Features, variance: Features) -> tuple[Features, Features]:
-        """What each row is normalized by, from each row's own mean and variance (both rows, channels)."""
+        """The statistics for each row, from each row's own mean and variance (both rows, channels)."""
         own, of_reference = mean[self.reference :], mean[: self.reference]
-        middle = of_reference.mean(0)
+        center = of_reference.mean(0)
         spread = variance[: self.reference].mean(0) + of_reference.var(0, correction=0)
         share = 1 / (self.reference + 1)
-        mixed = middle.lerp(own, share)
-        # E[x^2] - E[x]^2 of the mixture, without the difference of two large numbers.
-        distance = (own - middle).square()
+        mixed = center.lerp(own, share)
+        # E[x^2] - E[x]^2 of the mixture, without a difference of large numbers.
+        distance = (own - center).square()
         mixed_spread = spread.lerp(variance[self.reference :], share) + share * (1 - share) * distance
         rows = (self.reference, -1)
-        return torch.cat([middle.expand(rows), mixed]), torch.cat([spread.expand(rows), mixed_spread])
+        return torch.cat([center.expand(rows), mixed]), torch.cat([spread.expand(rows), mixed_spread])
 
 
 def _of_each_image(maps: Tensor) -> tuple[Features, Features]:
-    """Mean and variance over height and width, (batch, channels) each; one number has no variance."""
+    """Mean and variance over height and width, (batch, channels) each; 0 is the variance of one number."""
     if maps.ndim == 2:
         return maps, torch.zeros_like(maps)
     variance, mean = torch.var_mean(maps, dim=tuple(range(2, maps.ndim)), correction=0)

@@ -1,4 +1,4 @@
-"""Weights that may not leave a box."""
+"""Weight clipping of the discriminator."""
 
 from typing import ClassVar
 
@@ -11,11 +11,11 @@ from kennel.techniques.base import TECHNIQUES, ForwardOutput, Networks, Stage, T
 
 @TECHNIQUES.register("weight_clipping")
 class WeightClipping(Technique):
-    """Every parameter of the discriminator is clamped to [-limit, limit] (WGAN: Arjovsky et al. 2017, arXiv
-    1701.07875, algorithm 1), batch norm's gains among them, as in the released code; but not those of
-    statistics beside its last hidden layer (minibatch discrimination).
+    """Clamps every parameter of the discriminator to [-limit, limit] (WGAN: Arjovsky et al. 2017, arXiv
+    1701.07875, algorithm 1), including batch norm's gains, as in the released code, but not the parameters of
+    batch statistics (minibatch discrimination).
 
-    After each of its updates and once at the start, so that it plays no turn with larger ones.
+    At the start, and after each of its updates.
     """
 
     stage: ClassVar[Stage] = "reparametrise"
@@ -25,15 +25,12 @@ class WeightClipping(Technique):
     _clipped: list[Tensor] = PrivateAttr(default_factory=list)
 
     def modify_networks(self, networks: Networks, random: torch.Generator) -> None:
-        """Clamps the initial weights."""
         self._clamp(networks)
 
     def weights_replaced(self, networks: Networks) -> None:
-        """Clamps those that another run began with."""
         self._clamp(networks)
 
     def after_discriminator(self, output: ForwardOutput) -> None:
-        """Clamps what the update made of them."""
         self._clamp(output.networks)
 
     @torch.no_grad()
@@ -45,6 +42,6 @@ class WeightClipping(Technique):
 
     @torch.no_grad()
     def statistics(self) -> dict[str, Tensor]:
-        """The share of the discriminator's parameters that lie on the limit."""
-        on_it = torch.stack([(one.abs() >= self.limit).sum() for one in self._clipped]).sum()
-        return {"at_limit": on_it / sum(one.numel() for one in self._clipped)}
+        """The share of the discriminator's parameters at the limit."""
+        at_limit = torch.stack([(one.abs() >= self.limit).sum() for one in self._clipped]).sum()
+        return {"at_limit": at_limit / sum(one.numel() for one in self._clipped)}

@@ -104,7 +104,7 @@ def checkpoints_of_ticks(run_dir: RunDir) -> list[Path]:
 def kept_ticks(recipe: Recipe) -> int:
     """How many checkpoints of ticks are kept; with rollbacks as many as an alarm's signs can last."""
     count = recipe.keep_checkpoints
-    return max(count, recipe.alarms.longest + 1) if rolls_back(recipe) else count
+    return max(count, recipe.alarms.max_lag + 1) if rolls_back(recipe) else count
 
 
 def rolls_back(recipe: Recipe) -> bool:

@@ -11,9 +11,9 @@ from kennel.networks.layers import conv, winograd
 from kennel.networks.layers.conv import (
     Convolution,
     TransposedConvolution,
-    doubled,
-    halved,
+    downsample,
     set_winograd,
+    upsample,
 )
 from kennel.networks.layers.winograd import DOUBLED_3X3, HALVED_3X3, STRIDED_4X4, TILED_3X3
 
@@ -27,9 +27,12 @@ def layers(channels: int = 6, outputs: int = 8):
         "3x3": (Convolution(channels, outputs, 3, padding=1), lambda layer, maps: layer(maps)),
         "3x3 on doubled": (
             Convolution(channels, outputs, 3, padding=1),
-            lambda layer, maps: layer.on_doubled(maps),
+            lambda layer, maps: layer.forward_upsampled(maps),
         ),
-        "3x3 halved": (Convolution(channels, outputs, 3, padding=1), lambda layer, maps: layer.halved(maps)),
+        "3x3 halved": (
+            Convolution(channels, outputs, 3, padding=1),
+            lambda layer, maps: layer.forward_downsampled(maps),
+        ),
         "4x4 strided": (
             Convolution(channels, outputs, 4, stride=2, padding=1, bias=False),
             lambda layer, maps: layer(maps),
@@ -43,20 +46,20 @@ def layers(channels: int = 6, outputs: int = 8):
 
 @pytest.fixture(autouse=True)
 def every_width_counts(monkeypatch):
-    monkeypatch.setattr(conv, "FEWEST_CHANNELS", dict.fromkeys(WAYS, 1))
+    monkeypatch.setattr(conv, "MIN_CHANNELS", dict.fromkeys(WAYS, 1))
 
 
 @pytest.fixture
 def taken(monkeypatch):
     """The ways that were taken, in order."""
     seen = []
-    original = winograd.transformed_weights
+    original = winograd.weight_transform
 
     def noting(how, weight):
         seen.append(how)
         return original(how, weight)
 
-    monkeypatch.setattr(winograd, "transformed_weights", noting)
+    monkeypatch.setattr(winograd, "weight_transform", noting)
     return seen
 
 
@@ -125,8 +128,8 @@ def test_rounding_in_float32_is_that_of_the_direct_convolution(how):
     maps = torch.randn(4, 64, 8, 8)
     weight = torch.randn(64, 64, how.kernel, how.kernel) * 0.05
     plain = {
-        DOUBLED_3X3: lambda m, w: conv2d(doubled(m), w, padding=1),
-        HALVED_3X3: lambda m, w: halved(conv2d(m, w, padding=1)),
+        DOUBLED_3X3: lambda m, w: conv2d(upsample(m), w, padding=1),
+        HALVED_3X3: lambda m, w: downsample(conv2d(m, w, padding=1)),
         STRIDED_4X4: lambda m, w: conv2d(m, w, stride=2, padding=1),
         TILED_3X3: lambda m, w: conv2d(m, w, padding=1),
     }[how]
@@ -134,7 +137,7 @@ def test_rounding_in_float32_is_that_of_the_direct_convolution(how):
     layer = Convolution(64, 64, how.kernel, stride=2 if how.kernel == 4 else 1, padding=1, bias=False)
     layer.weight.data.copy_(weight)
     set_winograd(layer, True)
-    call = {DOUBLED_3X3: layer.on_doubled, HALVED_3X3: layer.halved}.get(how, layer)
+    call = {DOUBLED_3X3: layer.forward_upsampled, HALVED_3X3: layer.forward_downsampled}.get(how, layer)
     scale = exact.abs().max()
     assert (call(maps) - exact).abs().max() < 2e-6 * scale
     assert (plain(maps, weight) - exact).abs().max() < 2e-6 * scale
@@ -142,7 +145,7 @@ def test_rounding_in_float32_is_that_of_the_direct_convolution(how):
 
 def test_maps_of_an_odd_side_strided_or_grouped_layers_and_autocast_go_the_direct_way(taken):
     layer = Convolution(4, 4, 3, padding=1)
-    layer.minimal = True
+    layer.winograd = True
     assert layer(torch.randn(1, 4, 7, 7)).shape == (1, 4, 7, 7)
     for other in (
         Convolution(4, 4, 3, padding=1, groups=2),
@@ -150,7 +153,7 @@ def test_maps_of_an_odd_side_strided_or_grouped_layers_and_autocast_go_the_direc
         Convolution(4, 4, 1),
         Convolution(4, 4, 3, padding=1, padding_mode="reflect"),
     ):
-        other.minimal = True
+        other.winograd = True
         other(torch.randn(1, 4, 8, 8))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(torch.randn(1, 4, 8, 8)).dtype == torch.bfloat16
@@ -160,16 +163,16 @@ def test_maps_of_an_odd_side_strided_or_grouped_layers_and_autocast_go_the_direc
 
 
 def test_layers_that_are_too_narrow_go_the_direct_way(taken, monkeypatch):
-    monkeypatch.setattr(conv, "FEWEST_CHANNELS", dict.fromkeys(WAYS, 5))
+    monkeypatch.setattr(conv, "MIN_CHANNELS", dict.fromkeys(WAYS, 5))
     layer = Convolution(4, 8, 3, padding=1)
-    layer.minimal = True
+    layer.winograd = True
     layer(torch.randn(1, 4, 8, 8))
     assert taken == []
 
 
 def test_an_activation_may_overwrite_the_outcome():
     layer = Convolution(4, 4, 3, padding=1)
-    layer.minimal = True
+    layer.winograd = True
     network = nn.Sequential(layer, nn.ReLU(inplace=True))
     network(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
     assert layer.weight.grad is not None
@@ -178,7 +181,7 @@ def test_an_activation_may_overwrite_the_outcome():
 def test_a_copy_of_a_network_keeps_its_way():
     network = nn.Sequential(Convolution(4, 4, 3, padding=1))
     set_winograd(network, True)
-    assert copy.deepcopy(network)[0].minimal
+    assert copy.deepcopy(network)[0].winograd
 
 
 @pytest.mark.parametrize("minimal", [False, True])

@@ -18,7 +18,7 @@ from kennel.networks.layers.normalization import (
     ConditionalBatchNorm,
     Conditioning,
     CrossReplicaBatchNorm,
-    normalised,
+    apply_norm,
 )
 
 SCRIPT = Path(__file__).with_name("one_rank.py")
@@ -115,7 +115,7 @@ def test_class_tables_begin_as_a_batch_norm_without_gain_and_bias():
     batch = whole_batch()
     layer = Conditioning(classes=2).batch_norm(3)
     plain = nn.BatchNorm2d(3, affine=False)
-    assert_close(normalised(batch["images"], layer, Condition(batch["labels"])), plain(batch["images"]))
+    assert_close(apply_norm(batch["images"], layer, Condition(batch["labels"])), plain(batch["images"]))
 
 
 def test_statistics_of_a_conditional_batch_norm_live_in_a_batch_norm():
@@ -134,7 +134,7 @@ def test_without_a_condition_a_layer_is_a_plain_batch_norm_and_may_be_replaced_b
     assert isinstance(layer, nn.BatchNorm2d)
     assert layer.eps == 1e-4
     images = whole_batch()["images"]
-    assert torch.equal(normalised(images, nn.Identity(), Condition()), images)
+    assert torch.equal(apply_norm(images, nn.Identity(), Condition()), images)
 
 
 def test_lower_precision_stays_lower():

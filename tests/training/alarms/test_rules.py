@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kennel.config.alarms import ALARMS_OF_TICKS, AlarmsConfig
+from kennel.config.alarms import ALARM_NAMES, AlarmsConfig
 from kennel.config.recipe import override
 from kennel.errors import RecipeError
 from kennel.recipes import get_recipe
@@ -57,7 +57,7 @@ def ticks(count: int, *, bad: int = 0, **changes: Any) -> list[Tick]:
 
 @pytest.mark.parametrize("name", list(ALARMS))
 def test_every_alarm_has_options_a_switch_a_reason_and_a_remedy(name):
-    assert name in ALARMS_OF_TICKS
+    assert name in ALARM_NAMES
     assert name in AlarmsConfig.model_fields
     alarm = ALARMS[name]
     assert len(alarm.why) > 20
@@ -73,7 +73,7 @@ def test_every_alarm_has_options_a_switch_a_reason_and_a_remedy(name):
 
 
 def test_the_switches_are_those_of_the_registry():
-    assert set(ALARMS_OF_TICKS) == set(ALARMS)
+    assert set(ALARM_NAMES) == set(ALARMS)
 
 
 @pytest.mark.parametrize("name", list(ALARMS))
@@ -164,7 +164,7 @@ def test_dullness_is_off_at_0_and_a_rollback_keeps_checkpoints_for_it():
     off = override(get_recipe("digits"), ["alarms.falling_diversity.dull=0"]).alarms
     history = [tick(n, **{DIVERSITY: 0.0}) for n in range(101, 108)]
     assert alarms_of(off)["falling_diversity"].check(history) is None
-    assert (off.longest, AlarmsConfig().longest) == (3, 5)
+    assert (off.max_lag, AlarmsConfig().max_lag) == (3, 5)
 
 
 def test_a_matrix_that_starts_at_zero_may_grow_to_what_the_others_are():

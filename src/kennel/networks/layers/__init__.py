@@ -1,1 +1,1 @@
-"""The layers that networks are built of."""
+"""The layers of the networks."""

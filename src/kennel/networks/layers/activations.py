@@ -1,4 +1,4 @@
-"""Activations by name, so that a recipe can compare them (as Shangguan et al. 2020 do)."""
+"""Activations by name (compared by Shangguan et al. 2020)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -19,5 +19,4 @@ _MAKERS: dict[str, Callable[[], nn.Module]] = {
 
 
 def activation(name: Activation) -> nn.Module:
-    """A new activation layer."""
     return _MAKERS[name]()

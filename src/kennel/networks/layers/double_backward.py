@@ -1,12 +1,12 @@
-"""Convolutions whose gradients can be differentiated again at the speed of the convolution itself.
+"""Convolutions with fast derivatives of any order.
 
-PyTorch computes the second derivatives that gradient penalties need through convolutions of unusual shapes,
-with groups one group after the other. But a convolution y = x * w is bilinear: its gradients are
+PyTorch computes the second derivatives for gradient penalties through convolutions of unusual shapes, and
+loops over groups. But a convolution y = x * w is bilinear: its gradients are
 
     by the maps     g *' w      (the transposed convolution)
     by the weight   x *" g      (the correlation of the two)
 
-and these three are one another's derivatives, so that three kernels suffice for derivatives of every order.
+and each of the three has the other two as derivatives, so that three kernels are enough for any order.
 """
 
 from typing import Any, Protocol, cast, runtime_checkable
@@ -17,22 +17,22 @@ from torch import Tensor
 
 @runtime_checkable
 class Kernel(Protocol):
-    """One bilinear convolution without a bias: how it and its two gradients are computed."""
+    """A convolution and its gradients."""
 
     def apply(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution, and the bias where there is one."""
+        """The convolution, with the bias if there is one."""
 
     def gradients(
-        self, gradient: Tensor, maps: Tensor, weight: Tensor, wanted: tuple[bool, bool, bool]
+        self, gradient: Tensor, maps: Tensor, weight: Tensor, needed: tuple[bool, bool, bool]
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The gradients by the maps, by the weight and by the bias, those that are wanted.
+        """The gradients by the maps, by the weight and by the bias, as `needed`.
 
-        Without the first `weight`, and without the second `maps`, are asked for their shape alone.
+        Without the first only the shape of `weight` is used, and without the second only that of `maps`.
         """
 
 
 def convolved(maps: Tensor, weight: Tensor, bias: Tensor | None, kernel: Kernel) -> Tensor:
-    """The convolution by `kernel`, differentiable as often as one likes."""
+    """The convolution by `kernel`, differentiable any number of times."""
     return cast(Tensor, _Convolved.apply(maps, weight, bias, kernel))  # type: ignore[no-untyped-call]
 
 
@@ -46,12 +46,12 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Any:
         maps, weight = context.saved_tensors
-        gradient, kernel, wanted = gradients[0], context.kernel, context.needs_input_grad[:3]
+        gradient, kernel, needed = gradients[0], context.kernel, context.needs_input_grad[:3]
         if not torch.is_grad_enabled():
-            return *kernel.gradients(gradient, maps, weight, wanted), None
-        of_maps = _of_maps(gradient, weight, kernel, maps) if wanted[0] else None
-        of_weight = _of_weight(maps, gradient, kernel, weight) if wanted[1] else None
-        return of_maps, of_weight, gradient.sum((0, 2, 3)) if wanted[2] else None, None
+            return *kernel.gradients(gradient, maps, weight, needed), None
+        of_maps = _of_maps(gradient, weight, kernel, maps) if needed[0] else None
+        of_weight = _of_weight(maps, gradient, kernel, weight) if needed[1] else None
+        return of_maps, of_weight, gradient.sum((0, 2, 3)) if needed[2] else None, None
 
 
 class _OfMaps(torch.autograd.Function):
@@ -65,13 +65,9 @@ class _OfMaps(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> Any:
         gradient, weight = context.saved_tensors
         kernel, maps = context.kernel, gradients[0]
-        back = convolved(maps, weight, None, kernel) if context.needs_input_grad[0] else None
-        return (
-            back,
-            _of_weight(maps, gradient, kernel, weight) if context.needs_input_grad[1] else None,
-            None,
-            None,
-        )
+        of_gradient = convolved(maps, weight, None, kernel) if context.needs_input_grad[0] else None
+        of_weight = _of_weight(maps, gradient, kernel, weight) if context.needs_input_grad[1] else None
+        return of_gradient, of_weight, None, None
 
 
 class _OfWeight(torch.autograd.Function):
@@ -91,10 +87,9 @@ class _OfWeight(torch.autograd.Function):
 
 
 def _of_maps(gradient: Tensor, weight: Tensor, kernel: Kernel, maps: Tensor) -> Tensor:
-    """By the maps; of `maps` only the shape is asked for."""
     return cast(Tensor, _OfMaps.apply(gradient, weight, kernel, maps.detach()))  # type: ignore[no-untyped-call]
 
 
 def _of_weight(maps: Tensor, gradient: Tensor, kernel: Kernel, weight: Tensor) -> Tensor:
-    """By the weight; of `weight` only the shape is asked for."""
+    """The gradient by the weight; only the shape of `weight` is used."""
     return cast(Tensor, _OfWeight.apply(maps, gradient, kernel, weight.detach()))  # type: ignore[no-untyped-call]

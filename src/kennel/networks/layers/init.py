@@ -1,4 +1,4 @@
-"""Layers drawn from a given random generator, for networks that are reworked once they are there."""
+"""Linear layers initialized from a given random generator, for changes to existing networks."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from kennel.networks.layers.equalized import EqualizedLinear
 
 
 def init_linear(inputs: int, outputs: int, random: torch.Generator, *, bias: bool = True) -> nn.Linear:
-    """A linear layer that begins as `nn.Linear` does, but drawn from `random`."""
+    """A linear layer with the default initialization of `nn.Linear`, drawn from `random`."""
     layer = nn.Linear(inputs, outputs, bias, device="meta").to_empty(device="cpu")
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -(inputs**-0.5), inputs**-0.5, generator=random)
@@ -15,9 +15,9 @@ def init_linear(inputs: int, outputs: int, random: torch.Generator, *, bias: boo
 
 
 def widened(layer: nn.Linear, more: int, random: torch.Generator) -> nn.Linear:
-    """The layer with `more` inputs behind its own, of the same kind; their weights are drawn from `random`.
+    """A copy of the layer with `more` inputs at the end; their weights are drawn from `random`.
 
-    For inputs that are 0 there it gives what the layer gives.
+    With 0 as the new inputs it computes the same. The type of the layer is kept.
     """
     has_bias = layer.bias is not None
     wider = init_linear(layer.in_features + more, layer.out_features, random, bias=has_bias)

@@ -1,13 +1,13 @@
-"""A latent that is split into chunks, one for the stem and one for each further place (Brock et al. 2019)."""
+"""A latent split into chunks for different layers (Brock et al. 2019)."""
 
 from kennel.errors import RecipeError
 from kennel.networks.base import NetworkSpec
 
 
 def chunk_width(spec: NetworkSpec, slots: int, name: str) -> int:
-    """The width of each of `slots` equal chunks; a latent that has none such is a `RecipeError`.
+    """The width of each of `slots` equal chunks. Raises `RecipeError` if the latent is not divisible.
 
-    `name` is what the message calls the network.
+    `name` is the network's name in the message.
     """
     if spec.latent_dim % slots or spec.latent_dim < slots:
         below = spec.latent_dim // slots * slots

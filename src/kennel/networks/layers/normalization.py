@@ -1,7 +1,7 @@
-"""Batch norm over every rank's images, and batch norm whose gain and bias come from a class or a latent.
+"""Batch norm over the images of all ranks, and conditional batch norm.
 
-Batch norm itself: Ioffe and Szegedy 2015 (arXiv 1502.03167). All running statistics of this page live in an
-`nn.BatchNorm2d`, conditional or not.
+Batch norm: Ioffe and Szegedy 2015 (arXiv 1502.03167). All running statistics are in an `nn.BatchNorm2d`,
+conditional or not.
 """
 
 from dataclasses import dataclass
@@ -15,16 +15,14 @@ from kennel.distributed import all_reduce_sum, rank, world_size
 from kennel.shapes import Features, Labels
 
 
-class _OverRanks(nn.modules.batchnorm._BatchNorm):
-    """What vectors and feature maps have in common."""
-
+class _CrossReplica(nn.modules.batchnorm._BatchNorm):
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels) or (batch, channels, height, width) to the same, of the same precision."""
         if not self.training or world_size() == 1:
             return super().forward(images)
         exact = images.to(torch.promote_types(images.dtype, torch.float32))
         mean, variance, count = _statistics_of_all_ranks(exact)
-        self._remember(mean.detach(), variance.detach(), count.detach())
+        self._update_running_statistics(mean.detach(), variance.detach(), count.detach())
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
@@ -34,8 +32,8 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
             scaled = scaled + self.bias[spatial]
         return scaled.to(images.dtype)
 
-    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """As `nn.BatchNorm2d` does: an unbiased variance, averaged with `momentum` or, without, evenly."""
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """As `nn.BatchNorm2d`: unbiased variance; a moving average with `momentum`, or else the mean."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -45,24 +43,24 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 
 
-class CrossReplicaBatchNorm(_OverRanks, nn.BatchNorm2d):
-    """Batch norm by the mean and variance of the images of all ranks, as BigGAN's (Brock et al. 2019).
+class CrossReplicaBatchNorm(_CrossReplica, nn.BatchNorm2d):
+    """Batch norm with mean and variance over the images of all ranks, as in BigGAN (Brock et al. 2019).
 
-    With one rank it is `nn.BatchNorm2d`, the same code. With several, a training pass gives the outputs, the
-    running statistics and the gradients that one rank with the whole batch would have; ranks may hold
-    different numbers of images. Each pass costs one sum over ranks forward and one backward.
+    With one rank it is `nn.BatchNorm2d`. With several, outputs, running statistics and gradients of a
+    training pass are those of one rank with the whole batch; ranks may have different numbers of images. Each
+    pass needs one all-reduce forward and one backward.
     """
 
 
-class CrossReplicaBatchNorm1d(_OverRanks, nn.BatchNorm1d):
-    """The same in place of `nn.BatchNorm1d`, of vectors (batch, channels)."""
+class CrossReplicaBatchNorm1d(_CrossReplica, nn.BatchNorm1d):
+    """The same for `nn.BatchNorm1d`, on vectors (batch, channels)."""
 
 
 def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (channels), biased variance (channels) and number of values a channel (scalar), over all ranks.
+    """Mean (channels), biased variance (channels) and number of values per channel (scalar), over all ranks.
 
-    Each rank's own mean and variance are gathered, a row for each rank, and merged: squares of large means
-    are never subtracted from one another (Chan, Golub and LeVeque 1979).
+    Merges the means and variances of the ranks, which avoids differences of large squares (Chan, Golub and
+    LeVeque 1979).
     """
     axes = tuple(axis for axis in range(images.dim()) if axis != 1)
     count = images.new_tensor([images.numel() // images.shape[1]])
@@ -76,12 +74,8 @@ def _statistics_of_all_ranks(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, variance, total
 
 
-def _per_channel(values: Tensor) -> Tensor:
-    return values[..., None, None]
-
-
 class Condition(NamedTuple):
-    """What one batch's conditional batch norms are told: the classes, or a vector for each image, or both."""
+    """The input of a batch's conditional batch norms: classes, or a vector per image, or both."""
 
     labels: Labels | None = None
     vector: Features | None = None
@@ -90,19 +84,19 @@ class Condition(NamedTuple):
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and bias depend on the image's condition.
 
-    - From `classes`: a table of gains and one of biases, a row for each class (de Vries et al. 2017, arXiv
-      1707.00683, as SNGAN and SAGAN use it).
-    - From a `vector` of this width: linear maps of it, without biases (BigGAN: Brock et al.
-      2019, arXiv 1809.11096, appendix B).
+    - From `classes`: embeddings of gains and biases (de Vries et al. 2017, arXiv 1707.00683, as in SNGAN and
+      SAGAN).
+    - From a `vector` of this width: linear maps of it, without biases (BigGAN: Brock et al. 2019, arXiv
+      1809.11096, appendix B).
 
         gain = 1 + gain_of_class[label] + gain(vector)        bias = bias_of_class[label] + bias(vector)
 
-    The tables hold the gain's distance to 1, so that zeros, an orthogonal or a small random start all
-    leave it a batch norm.
+    Gains are stored minus 1, so that a zero, an orthogonal or a small random initialization starts as plain
+    batch norm.
     """
 
     def __init__(self, width: int, classes: int, vector: int, epsilon: float) -> None:
-        """Of `width` channels; without classes (0), or without a vector (0), that part is left out."""
+        """For `width` channels; 0 `classes` or a `vector` of width 0 omits that part."""
         super().__init__()
         self.classes, self.vector = classes, vector
         self.normalise = CrossReplicaBatchNorm(width, eps=epsilon, affine=False)
@@ -116,24 +110,22 @@ class ConditionalBatchNorm(nn.Module):
             self.bias = nn.Linear(vector, width, bias=False)
 
     def forward(self, images: Tensor, condition: Condition) -> Tensor:
-        """Feature maps (batch, channels, height, width) to the same, of the same precision."""
         standard: Tensor = self.normalise(images)
-        gain, bias = (_per_channel(values.to(standard.dtype)) for values in self._affine(condition))
+        gain, bias = (values.to(standard.dtype)[..., None, None] for values in self._affine(condition))
         return torch.addcmul(bias, standard, gain)
 
     def _affine(self, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Gain and bias (batch, channels)."""
         gain, bias = torch.ones(()), torch.zeros(())
         if self.classes:
-            labels = given(condition.labels, self.classes)
+            labels = required_labels(condition.labels, self.classes)
             gain, bias = gain + self.gain_of_class(labels), bias + self.bias_of_class(labels)
         if self.vector:
             gain, bias = gain + self.gain(condition.vector), bias + self.bias(condition.vector)
         return gain, bias
 
 
-def given(labels: Labels | None, classes: int) -> Labels:
-    """The labels, which a network that was built for `classes` cannot do without."""
+def required_labels(labels: Labels | None, classes: int) -> Labels:
+    """The labels. Raises `ValueError` if they are missing."""
     if labels is None:
         raise ValueError(f"this network was built for {classes} classes: give it labels")
     return labels
@@ -141,23 +133,23 @@ def given(labels: Labels | None, classes: int) -> Labels:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a generator's batch norms depend on: classes, a vector of this width, both, or neither (0)."""
+    """The condition of a generator's batch norms: classes, a vector of this width, both, or neither (0)."""
 
     classes: int = 0
     vector: int = 0
     epsilon: float = 1e-5
 
     def batch_norm(self, width: int) -> nn.Module:
-        """A new batch norm of `width` channels, with a learned gain and bias; call it by `normalised`."""
+        """A new batch norm with gain and bias for `width` channels; apply it by `apply_norm`."""
         if self.classes or self.vector:
             return ConditionalBatchNorm(width, self.classes, self.vector, self.epsilon)
         return CrossReplicaBatchNorm(width, eps=self.epsilon)
 
 
-def normalised(images: Tensor, layer: nn.Module, condition: Condition) -> Tensor:
-    """`layer` of the feature maps; only a conditional one is told the condition.
+def apply_norm(images: Tensor, layer: nn.Module, condition: Condition) -> Tensor:
+    """`layer` of the feature maps, with the condition if it is conditional.
 
-    So whatever takes the place of a plain batch norm need not know of conditions.
+    A layer that replaces plain batch norm needs no `condition` argument.
     """
     output: Tensor = layer(images, condition) if isinstance(layer, ConditionalBatchNorm) else layer(images)
     return output
