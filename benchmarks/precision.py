@@ -25,7 +25,7 @@ from kennel.data.dataset import ImageDataset
 from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
 from kennel.recipes import get_recipe
-from kennel.sampling.load import sampled_set
+from kennel.sampling.load import load_run
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
 
@@ -49,7 +49,7 @@ def output(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
     settings = [*preset(precision), *SETTINGS, f"budget.images={given.images}", f"seed={seed}"]
     train(override(get_recipe(RECIPE), settings), given.train, folder)
     judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
-    found = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
+    found = judge.judge(load_run(folder).sampled_set(SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     return {"precision": precision, "seed": seed, "fid": found.value, "interval": list(found.interval or ())}
 
 

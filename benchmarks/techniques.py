@@ -26,7 +26,7 @@ from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
 from kennel.images import save_png, tile
 from kennel.recipes import get_recipe
-from kennel.sampling.load import load_run, sampled_set
+from kennel.sampling.load import load_run
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
 
@@ -109,7 +109,7 @@ def output(name: str, given: argparse.Namespace) -> dict[str, object]:
     train(override(get_recipe(RECIPE), [*plain, *settings]), given.train, folder)
     trained = time.process_time()
     judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
-    judgement = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
+    judgement = judge.judge(load_run(folder).sampled_set(SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     grid = tile(load_run(folder).samples(64).pixels(), columns=8)
     save_png(folder / "grid.png", grid)
     command = " ".join(f"--set {one}" for one in settings)

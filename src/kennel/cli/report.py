@@ -1,4 +1,4 @@
-"""`kennel report`: a run as one page."""
+"""`kennel report`: a run as one HTML page."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ from kennel.cli.newest import or_newest
 
 
 def report(
-    run: Path | None = typer.Argument(None, metavar="RUN", help="A run's folder (the newest in runs/)."),
+    run: Path | None = typer.Argument(
+        None, metavar="RUN", help="A run's folder (default: the newest in runs/)."
+    ),
 ) -> None:
-    """Write a run's report.html and curves.png, as far as the run has come.
+    """Write report.html and curves.png of a run, also while it is being trained.
 
     Example: kennel report
     """
@@ -19,7 +21,6 @@ def report(
     from kennel.runs.run_dir import RunDir
 
     folder = RunDir(or_newest(run))
-    written = write_report(folder)
-    console.print(f"Report: {written}", soft_wrap=True)
+    console.message(f"Report: {write_report(folder)}")
     if folder.curves.is_file():
-        console.print(f"Curves: {folder.curves}", soft_wrap=True)
+        console.message(f"Curves: {folder.curves}")
