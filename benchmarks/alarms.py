@@ -33,7 +33,7 @@ from kennel.engine.builder import build_loss
 from kennel.errors import AlarmError
 from kennel.recipes import get_recipe
 from kennel.reporting.panels import marks_of
-from kennel.reporting.plots import COLOURS, draw_marks, style
+from kennel.reporting.plots import COLORS, draw_marks, style
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
@@ -279,10 +279,10 @@ def draw_caught(folder: RunDir, destination: Path) -> None:
     diversity, firsts = paper.add_subplot(cells[0, 0]), paper.add_subplot(cells[1, 0])
     images = [line["images"] for line in log]
     style(diversity, "Distance to the nearest other image, generated over real")
-    diversity.plot(images, [line[DIVERSITY] for line in log], color=COLOURS[0], marker="o", markersize=3.5)
+    diversity.plot(images, [line[DIVERSITY] for line in log], color=COLORS[0], marker="o", markersize=3.5)
     diversity.set_ylim(0, None)
     style(firsts, "Generator: first singular values, log scale")
-    for colour, layer in zip(COLOURS, spectra[-1]["generator"], strict=False):
+    for colour, layer in zip(COLORS, spectra[-1]["generator"], strict=False):
         values = [line["generator"][layer][0] for line in spectra]
         firsts.plot([line["images"] for line in spectra], values, color=colour, label=layer)
     firsts.set_yscale("log")

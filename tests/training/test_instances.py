@@ -164,7 +164,7 @@ def test_samples_draw_their_instances_as_often_as_training_shows_them_and_know_n
 
 def test_an_exported_generator_draws_what_the_run_draws(run):
     written = export(run)
-    assert written.furthest <= 1
+    assert written.max_difference <= 1
     exported = load_file(written.path)
     assert label_weights(exported.generator) == label_weights(load_run(run).generator)
 
