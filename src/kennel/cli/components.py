@@ -79,16 +79,10 @@ def _needs(needs: Iterable[str]) -> str:
 
 def _list(heading: str, descriptions: Mapping[str, str], *, whole: bool = False) -> None:
     """Prints a table of names and descriptions; unless `whole`, only the first sentence of each."""
-    from rich.table import Table
+    from kennel.cli.console import print_list
 
-    from kennel.cli.console import console
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column(heading, no_wrap=True)
-    table.add_column("description", overflow="fold")
-    for name, text in descriptions.items():
-        table.add_row(name, text if whole else first_sentence(cleandoc(text)))
-    console.print(table)
+    rows = [(name, text if whole else first_sentence(cleandoc(text))) for name, text in descriptions.items()]
+    print_list((heading, "description"), rows)
 
 
 def _print_footer(command: str, usage: str) -> None:

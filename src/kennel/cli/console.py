@@ -2,12 +2,13 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from kennel.storage.untrusted import printable
@@ -71,6 +72,16 @@ def report_error(error: Exception) -> None:
     error_console.quiet = False  # a silent rank reports an error only if no other rank can
     error_console.print("Error:", style="bold red", end=" ")
     error_console.message(error_sentence(error))
+
+
+def print_list(headings: tuple[str, str], rows: Iterable[tuple[str, str]], *, lines: bool = False) -> None:
+    """Prints a table of names and descriptions; with `lines` between the rows."""
+    table = Table(show_lines=True) if lines else Table(box=None, pad_edge=False)
+    table.add_column(headings[0], no_wrap=True, style="bold" if lines else "")
+    table.add_column(headings[1], overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
 
 
 def print_warnings(judgements: Any) -> None:

@@ -212,15 +212,11 @@ def list_sets() -> None:
 
     Example: kennel data list
     """
-    from rich.table import Table
-
-    from kennel.cli.console import console
+    from kennel.cli.console import console, print_list
     from kennel.data.sources.catalog import KNOWN_SETS
     from kennel.storage.cache import cache_folder
 
-    table = Table(show_lines=True)
-    table.add_column("name", no_wrap=True, style="bold")
-    table.add_column("contents, terms, source", overflow="fold")
+    rows = []
     for name in KNOWN_SETS:
         known = KNOWN_SETS[name]
         place = "included, no download"
@@ -231,11 +227,9 @@ def list_sets() -> None:
             address = known.files[0].addresses[0].rpartition("/")[0] + "/"
             place = f"the cache ({cache_folder() / name})" if cached else address
         classes = f"{known.classes} classes" if isinstance(known.classes, int) else known.classes
-        table.add_row(
-            name,
-            f"{known.title}\n{known.images} images, {known.pixels}, {classes}\n{known.terms}\n{place}",
-        )
-    console.print(table)
+        text = f"{known.title}\n{known.images} images, {known.pixels}, {classes}\n{known.terms}\n{place}"
+        rows.append((name, text))
+    print_list(("name", "contents, terms, source"), rows, lines=True)
     console.print("kennel data prepare NAME DEST; with --from FOLDER if you have the files")
 
 

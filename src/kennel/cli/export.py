@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from kennel.cli import options
 from kennel.cli.checks import refuse_unwritable
 from kennel.cli.newest import or_newest
 
@@ -12,9 +13,7 @@ LARGE = 20_000_000
 
 
 def export(
-    run: Path | None = typer.Argument(
-        None, metavar="RUN", help="A run's folder (default: the newest in runs/)."
-    ),
+    run: options.RunArgument = None,
     out: Path | None = typer.Option(
         None, help="The .safetensors file to write (default: in exports/ in the run's folder)."
     ),

@@ -20,19 +20,12 @@ def list_extractors() -> None:
 
     Example: kennel extractor list
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from kennel.cli.console import console
+    from kennel.cli.console import console, print_list
     from kennel.features.catalog import catalogue
     from kennel.features.classifier import read_facts
 
-    table = Table(show_lines=True)
-    table.add_column("extractor", no_wrap=True, style="bold")
-    table.add_column("features, weights, location", overflow="fold")
-    for entry in catalogue():
-        table.add_row(entry.name, Text("\n".join(_lines(entry, read_facts))))
-    console.print(table)
+    rows = [(entry.name, "\n".join(_lines(entry, read_facts))) for entry in catalogue()]
+    print_list(("extractor", "features, weights, location"), rows, lines=True)
     console.print("kennel extractor fetch NAME; with --weights FILE if you have the file")
 
 

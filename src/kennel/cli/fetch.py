@@ -41,24 +41,21 @@ def fetch(
 
 def _list() -> None:
     """Prints the releases and the other generators in the cache."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from kennel.cli.console import console
+    from kennel.cli.console import console, print_list
     from kennel.sampling.releases import RELEASES, fetched_names, place_of
 
-    table = Table(show_lines=True)
-    table.add_column("generator", no_wrap=True, style="bold")
-    table.add_column("images, license, scores, location", overflow="fold")
     fetched = fetched_names()
+    rows = []
     for name, release in RELEASES.items():
         size = "" if release.size is None else f"{release.size / 1e6:,.1f} MB, "
         lines = [release.description, f"{size}{release.license}", *release.scores]
         lines.append(release.address or "not published yet")
         lines.append(f"available: {place_of(name)}" if name in fetched else "not downloaded")
-        table.add_row(name, Text("\n".join(lines)))
-    for name in fetched:
-        if name not in RELEASES:
-            table.add_row(name, Text(f"fetched with --from\navailable: {place_of(name)}"))
-    console.print(table)
+        rows.append((name, "\n".join(lines)))
+    rows += [
+        (name, f"fetched with --from\navailable: {place_of(name)}")
+        for name in fetched
+        if name not in RELEASES
+    ]
+    print_list(("generator", "images, license, scores, location"), rows, lines=True)
     console.print("kennel fetch NAME, or kennel fetch NAME --from FILE|URL")

@@ -103,6 +103,11 @@ Classes = Annotated[
 ]
 
 
+RunArgument = Annotated[
+    Path | None, typer.Argument(metavar="RUN", help="A run's folder (default: the newest in runs/).")
+]
+
+
 def seed_settings(seed: int | None) -> list[str]:
     """Returns the recipe settings for `--seed`."""
     return [] if seed is None else [f"seed={seed}"]

@@ -13,9 +13,8 @@ def recipes(
     Example: kennel recipes dcgan
     """
     from rich.syntax import Syntax
-    from rich.table import Table
 
-    from kennel.cli.console import console
+    from kennel.cli.console import console, print_list
     from kennel.recipes import RECIPES, get_recipe, recipe_doc
 
     if name is not None:
@@ -23,12 +22,8 @@ def recipes(
         console.print(f"{reflowed(recipe_doc(name))}\n")
         console.print(Syntax(recipe.to_yaml(), "yaml", background_color="default"))
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("description", overflow="fold")
-    for one in RECIPES:
-        table.add_row(one, reflowed(recipe_doc(one)).splitlines()[0])
-    console.print(table)
+    rows = [(one, reflowed(recipe_doc(one)).splitlines()[0]) for one in RECIPES]
+    print_list(("recipe", "description"), rows)
     console.print("\n`kennel recipes NAME` prints one in full; `kennel train NAME DATA` trains it.")
 
 

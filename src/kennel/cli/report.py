@@ -1,17 +1,10 @@
 """`kennel report`: a run as one HTML page."""
 
-from pathlib import Path
-
-import typer
-
+from kennel.cli import options
 from kennel.cli.newest import or_newest
 
 
-def report(
-    run: Path | None = typer.Argument(
-        None, metavar="RUN", help="A run's folder (default: the newest in runs/)."
-    ),
-) -> None:
+def report(run: options.RunArgument = None) -> None:
     """Write report.html and curves.png of a run, also while it is being trained.
 
     Example: kennel report
