@@ -23,14 +23,7 @@ import matplotlib
 import numpy as np
 import torch
 
-from kennel.config.recipe import (
-    Budget,
-    ComponentConfig,
-    ImageConfig,
-    OptimizerConfig,
-    Recipe,
-    override,
-)
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe, override
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.latents import draw_latents
 from kennel.engine.state import TrainPlan, TrainState
@@ -165,10 +158,7 @@ def run_row(name: str, iterations: int, seed: int) -> dict[str, object]:
 
 def table(outcomes: list[dict[str, object]]) -> str:
     """Formats the rows as Markdown: modes and high-quality samples, the mean over seeds and each seed."""
-    lines = [
-        "| row | modes of 25 | each seed | high-quality samples | each seed |",
-        "|---|---|---|---|---|",
-    ]
+    lines = ["| row | modes of 25 | each seed | high-quality samples | each seed |", "|---|---|---|---|---|"]
     for name in dict.fromkeys(str(one["row"]) for one in outcomes):
         mine = [one for one in outcomes if one["row"] == name]
         modes, good = [int(one["modes"]) for one in mine], [float(one["high_quality"]) for one in mine]

@@ -26,9 +26,7 @@ def export(
         "", "--license", help="License of the weights: an SPDX identifier or a text."
     ),
     data_note: str = typer.Option(
-        "",
-        "--data-note",
-        help="Description and terms of the training set (default: those of a known set).",
+        "", "--data-note", help="Description and terms of the training set (default: those of a known set)."
     ),
     card: Path | None = typer.Option(None, help="Also write the model card to this .md file."),
 ) -> None:

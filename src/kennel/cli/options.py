@@ -59,9 +59,7 @@ Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the se
 Hours = Annotated[
     float | None,
     typer.Option(
-        metavar="H",
-        help="Budget in hours of training; the speed is measured first.",
-        rich_help_panel=BUDGET,
+        metavar="H", help="Budget in hours of training; the speed is measured first.", rich_help_panel=BUDGET
     ),
 ]
 Seed = Annotated[
@@ -80,8 +78,7 @@ Device = Annotated[
 Compute = Annotated[
     str,
     typer.Option(
-        help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.",
-        rich_help_panel=MACHINE,
+        help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.", rich_help_panel=MACHINE
     ),
 ]
 Weights = Annotated[
@@ -98,7 +95,7 @@ Classes = Annotated[
     str | None,
     typer.Option(
         help="Distribution of the classes: data (as in the training set) or uniform (default: as in the "
-        "run's recipe, data).",
+        "run's recipe, data)."
     ),
 ]
 

@@ -67,10 +67,7 @@ def draw_judging(
 
 
 def draw_memorisation(
-    context: MetricContext,
-    destination: Path,
-    count: int | None = None,
-    text: Mapping[str, str] | None = None,
+    context: MetricContext, destination: Path, count: int | None = None, text: Mapping[str, str] | None = None
 ) -> list[Suspect]:
     """Draws the most suspicious images, one per row, next to their nearest reference images; returns them.
 
