@@ -115,7 +115,6 @@ class Group(TyperGroup):
 
 
 def _panel_of(part: Any) -> str:
-    """Returns the section of a command or parameter."""
     panel = getattr(part, "rich_help_panel", None)
     if isinstance(panel, str):
         return panel

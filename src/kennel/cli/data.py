@@ -234,7 +234,6 @@ def list_sets() -> None:
 
 
 def _fetch(source: str, from_folder: Path | None) -> None:
-    """Downloads the files of a known set."""
     from kennel.cli.console import progress_bar
     from kennel.data.sources.catalog import KNOWN_SETS, fetch
 

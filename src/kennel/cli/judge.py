@@ -342,7 +342,6 @@ def _save(
 
 
 def _draw(context: Any, judgements: list[Any], folder: Path, prefix: str, text: dict[str, str]) -> None:
-    """Draws the pictures of the judgements and prints their paths."""
     from kennel.cli.console import console
     from kennel.reporting.score_plot_names import pictures_of
 
@@ -355,7 +354,6 @@ def _draw(context: Any, judgements: list[Any], folder: Path, prefix: str, text: 
 
 
 def _moment() -> str:
-    """Returns the current time, to the second, for a file name."""
     return f"{datetime.now():%Y%m%d-%H%M%S}"
 
 

@@ -106,7 +106,6 @@ RunArgument = Annotated[
 
 
 def seed_settings(seed: int | None) -> list[str]:
-    """Returns the recipe settings for `--seed`."""
     return [] if seed is None else [f"seed={seed}"]
 
 

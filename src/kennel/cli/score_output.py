@@ -4,7 +4,6 @@ from typing import Any
 
 
 def print_judgements(notes: list[str], judgements: list[Any]) -> None:
-    """Prints notes, scores, the protocol and warnings."""
     from kennel.cli.console import console, print_warnings
 
     for note in notes:

@@ -97,7 +97,6 @@ def progress_grids(folder: RunDir) -> list[Path]:
 
 
 def data_uri(png: bytes) -> str:
-    """Returns a PNG as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

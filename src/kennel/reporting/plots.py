@@ -147,7 +147,6 @@ def _set_title(axes: Axes, title: str, pad: float) -> None:
 
 
 def _mark_best(axes: Axes, panel: Panel) -> None:
-    """Marks the best value with a point and a label."""
     line, best = panel.lines[0], panel.best
     if best is None:
         return
@@ -183,7 +182,6 @@ def _mark_best(axes: Axes, panel: Panel) -> None:
 
 
 def _add_epochs(axes: Axes, set_size: int) -> None:
-    """Adds an axis of epochs at the top."""
     above = axes.secondary_xaxis(
         "top", functions=(lambda images: images / set_size, lambda epochs: epochs * set_size)
     )

@@ -32,7 +32,6 @@ class Row:
 
     @property
     def metric(self) -> str:
-        """The label of the metric."""
         return label(self.judgement.metric)
 
     @property
@@ -43,7 +42,6 @@ class Row:
 
     @property
     def value(self) -> str:
-        """The formatted value."""
         return figure(self.judgement.value)
 
     @property
@@ -65,19 +63,8 @@ class Table:
 
     @property
     def title(self) -> str:
-        """The extractor and the number of images."""
         protocol = self.rows[0].judgement.protocol
         return f"Extractor {protocol.extractor}, {protocol.sample_count:,} images"
-
-    @property
-    def has_intervals(self) -> bool:
-        """Whether any row has an interval."""
-        return any(row.interval for row in self.rows)
-
-    @property
-    def has_details(self) -> bool:
-        """Whether any row has details."""
-        return any(row.details for row in self.rows)
 
     @property
     def words(self) -> list[str]:
@@ -92,7 +79,6 @@ class Table:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about the values, each once."""
         return list(dict.fromkeys(text for row in self.rows for text in warnings_about(row.judgement)))
 
     @property
@@ -121,7 +107,6 @@ class JudgingPicture:
 
     @property
     def caption(self) -> str:
-        """The caption."""
         return CAPTIONS[self.name]
 
 
@@ -145,7 +130,6 @@ def _pictures_of(folder: Path, file: str) -> list[JudgingPicture]:
 
 
 def _brief(value: object) -> str:
-    """Formats a detail for a table cell."""
     parts = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(parts, list | tuple):
         return figure(value)

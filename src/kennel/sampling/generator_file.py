@@ -94,7 +94,7 @@ class GeneratorMetadata(Config):
     images_seen: Count
     averaged: bool
     dtype: Literal["float16", "bfloat16", "float32"]
-    truncation: Annotated[float, Field(ge=0.01, le=MOST_TRUNCATION)] | None = None
+    truncation: Annotated[float, Field(ge=0.01, le=MAX_TRUNCATION)] | None = None
     teacher: Name | None = None
     fingerprint: Name
     license: Name = ""

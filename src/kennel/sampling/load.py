@@ -30,12 +30,10 @@ class LoadedRun(LoadedGenerator):
 
     @property
     def name(self) -> str:
-        """The run's folder, as it was given."""
         return str(self.folder.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names of the training set."""
         return tuple(self.folder.about()["data"]["classes"])
 
 

@@ -29,6 +29,5 @@ def sample_text(
 def grid_text(
     run_fingerprint: str, images_seen: int, seeds: Sequence[int], teacher: str | None = None
 ) -> dict[str, str]:
-    """Returns the text of a grid of samples."""
     text = _text("Images", run_fingerprint, images_seen, teacher)
     return text | {"kennel:seeds": f"{seeds[0]}-{seeds[-1]}"}

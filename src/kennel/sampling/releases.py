@@ -50,7 +50,6 @@ RELEASES.register("dogs")(
 
 
 def released(name: str) -> Release | None:
-    """Returns the release of this name, or None."""
     return RELEASES[name] if name in RELEASES else None  # noqa: SIM401 - a registry has no `get`
 
 
@@ -68,7 +67,6 @@ class Fetched:
 
 
 def place_of(name: str) -> Path:
-    """Returns the path in the cache of a generator."""
     return cache_folder() / "generators" / f"{name}.safetensors"
 
 
@@ -78,7 +76,6 @@ def is_valid_name(name: str) -> bool:
 
 
 def fetched_names() -> list[str]:
-    """Returns the sorted names of all generators in the cache."""
     found = (file.name.removesuffix(".safetensors") for file in place_of("any").parent.glob("*.safetensors"))
     return sorted(name for name in found if is_valid_name(name))
 

@@ -40,12 +40,10 @@ class LoadedFile(LoadedGenerator):
 
     @property
     def name(self) -> str:
-        """The file, as it was given."""
         return str(self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names of the training set."""
         return self.metadata.classes
 
 
