@@ -318,7 +318,7 @@ def _save(
     from kennel.evaluation.score import write_judgements
     from kennel.storage.atomic_io import taken
 
-    prefix, text = "", {}
+    prefix, text = "", dict[str, str]()
     if run_file is not None:
         first, number = run_file, 1
         # `taken` creates the file, so that two processes do not choose the same name.

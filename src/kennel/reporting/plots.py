@@ -132,7 +132,7 @@ def style(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_formatter(counts())
 
 
-def style_axes(axes: Axes, title: str, pad: float, labelsize: float = 10) -> None:
+def style_axes(axes: Axes, title: str, pad: int, labelsize: int | float = 10) -> None:
     """Sets title, ticks and grid; `pad` is the distance of the title in points."""
     _set_title(axes, title, pad)
     axes.tick_params(which="both", colors=GRAY, labelsize=labelsize, length=0)
@@ -142,7 +142,7 @@ def style_axes(axes: Axes, title: str, pad: float, labelsize: float = 10) -> Non
     axes.set_axisbelow(True)
 
 
-def _set_title(axes: Axes, title: str, pad: float) -> None:
+def _set_title(axes: Axes, title: str, pad: int) -> None:
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=DARK, pad=pad)
 
 
