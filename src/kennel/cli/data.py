@@ -154,8 +154,8 @@ def _prepare(source: str, destination: Path, options: Any, from_folder: Path | N
     classes = f" in {len(dataset.classes):,} classes" if dataset.classes else ""
     speed = about["report"]["images"] / max(seconds, 1e-9)
     console.message(f"{destination}: {_contents(dataset)}{classes}, {speed:,.0f} images/s, {seconds:.1f} s")
-    if problem := shortage(dataset):
-        error_console.message(f"Note: {destination}: {problem}")
+    if note := shortage(dataset):
+        error_console.message(f"Note: {destination}: {note}")
     console.print(f"fingerprint {dataset.fingerprint}")
     console.message(f"see it with: kennel data show {shlex.quote(str(destination))}")
 

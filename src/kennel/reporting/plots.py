@@ -182,9 +182,14 @@ def _mark_best(axes: Axes, panel: Panel) -> None:
 
 
 def _add_epochs(axes: Axes, set_size: int) -> None:
-    above = axes.secondary_xaxis(
-        "top", functions=(lambda images: images / set_size, lambda epochs: epochs * set_size)
-    )
+
+    def to_epochs(images: Any) -> Any:
+        return images / set_size
+
+    def to_images(epochs: Any) -> Any:
+        return epochs * set_size
+
+    above = axes.secondary_xaxis("top", functions=(to_epochs, to_images))
     above.tick_params(colors=GRAY, labelsize=9, length=0, pad=1)
     above.spines["top"].set_visible(False)
     above.xaxis.set_major_locator(MaxNLocator(4, integer=True))
