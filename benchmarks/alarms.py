@@ -1,8 +1,8 @@
-"""Twenty runs that go well and some that are driven to ruin: docs/alarms.md shows the tables.
+"""Tests the alarms on healthy runs and on runs that are made to fail; docs/alarms.md shows the tables.
 
-The first must raise no alarm. Each is a built-in recipe at a small width, judged by FID on pixels, which
-must fall: that is what says that it went well. The others are named after what is done to them, and it is
-said when it happened, by a measure of its own, and which alarm found it, how many ticks later.
+The 21 healthy runs must raise no alarm. Each is a built-in recipe at a small width; its FID on pixels must
+fall, which shows that training works. For each failing run the table gives what is changed, when the failure
+happened by an independent measure, which alarm found it, and how many ticks later.
 
     python benchmarks/alarms.py --digits16 SET --fashion28 SET --fashion32 SET [--only healthy|ruined] \\
         [--out FOLDER] [--picture FILE]
@@ -33,7 +33,7 @@ from kennel.engine.builder import build_loss
 from kennel.errors import AlarmError
 from kennel.recipes import get_recipe
 from kennel.reporting.panels import marks_of
-from kennel.reporting.plots import COLOURS, draw_marks, style
+from kennel.reporting.plots import COLORS, draw_marks, style
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.load import load_run
@@ -41,7 +41,7 @@ from kennel.training.alarm_callback import loss_at_zero_logits
 from kennel.training.alarms.rules import ADVERSARIAL, DIVERSITY, growths
 from kennel.training.run import train
 
-PLAYERS = ("generator", "discriminator")
+NETWORKS = ("generator", "discriminator")
 TICKS = 20
 COMMON = [
     f"num_ticks={TICKS}",
@@ -63,8 +63,8 @@ MODERN = [
     "image.size=32",
     "image.channels=1",
     *(
-        f"{player}.{key}"
-        for player in ("generator", "discriminator")
+        f"{network}.{key}"
+        for network in ("generator", "discriminator")
         for key in ("base_channels=32", "min_channels=16")
     ),
 ]
@@ -95,24 +95,25 @@ HEALTHY: dict[str, tuple[str, str, str, list[str]]] = {
 
 
 def extremes(folder: RunDir) -> dict[str, float]:
-    """How near a run came to each alarm: the largest growth of a first singular value over 3 ticks, the least
-    gradient and certainty and diversity, each as a share of what its alarm compares with."""
+    """Returns how close a run came to each alarm: the largest growth of a first singular value over 3 ticks,
+    and the minimum gradient, discriminator loss and diversity, relative to the alarm's reference value."""
     log, spectra = folder.log(), [line for line in folder.spectra() if line["images"]]
     recipe = folder.recipe()
-    ignorant = loss_at_zero_logits(build_loss(recipe))
+    zero_loss = loss_at_zero_logits(build_loss(recipe))
     norms = [line["generator_gradient_norm"] for line in log]
     diversities = [line[DIVERSITY] for line in log]
     found = [0.0]
     for place in range(3, len(spectra)):
         now, *past = (
-            {player: line[player] for player in PLAYERS} for line in (spectra[place], *spectra[: place - 2])
+            {network: line[network] for network in NETWORKS}
+            for line in (spectra[place], *spectra[: place - 2])
         )
         found.extend(growth.factor for growth in growths(now, past))
     losses = [line.get(ADVERSARIAL, line["discriminator_loss"]) for line in log]
     return {
         "growth": max(found),
         "gradient": min(norms[place] / max(norms[:place]) for place in range(1, len(norms))),
-        "certainty": min(losses) / ignorant if ignorant else float("nan"),
+        "certainty": min(losses) / zero_loss if zero_loss else float("nan"),
         "diversity": min(
             diversities[place] / min(1.0, max(diversities[:place])) for place in range(1, len(diversities))
         ),
@@ -120,7 +121,7 @@ def extremes(folder: RunDir) -> dict[str, float]:
 
 
 def healthy(sets: Mapping[str, Path], out: Path, names: list[str]) -> int:
-    """Trains the healthy runs, prints their table, and gives the number of alarms."""
+    """Trains the healthy runs, prints their table, and returns the number of alarms."""
     print(
         "| run | images | FID on pixels, first and last | largest growth of a first singular value | "
         "least gradient | least adversarial loss | least diversity | alarms |"
@@ -156,7 +157,7 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
         [
             *MLP,
             "techniques.ema=off",
-            *(f"{player}_optimizer.learning_rate=3e-4" for player in ("generator", "discriminator")),
+            *(f"{network}_optimizer.learning_rate=3e-4" for network in ("generator", "discriminator")),
             "generator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 200}",
             "discriminator_optimizer.schedule={decay: linear, begins: 0.5, ends: 0.625, final: 10}",
         ],
@@ -193,7 +194,7 @@ RUINED: dict[str, tuple[str, str, str, list[str], str]] = {
 
 
 def classes_drawn(folder: RunDir, images: int, reals: ImageDataset) -> float:
-    """How many classes 256 samples cover, each by its nearest real image: e to the entropy."""
+    """Returns the effective number of classes (exp of the entropy) of 256 samples, by nearest real images."""
     samples = torch.from_numpy(load_run(folder.path, str(images)).samples(256).pixels())
     near = torch.cdist(
         samples.float().flatten(1), torch.from_numpy(np.array(reals.images)).float().flatten(1)
@@ -205,28 +206,28 @@ def classes_drawn(folder: RunDir, images: int, reals: ImageDataset) -> float:
 
 
 def happened(alarm: str, folder: RunDir, reals: ImageDataset) -> int | None:
-    """The first tick at which it was so, by a measure that the alarm does not look at."""
+    """Returns the first tick with the failure, by a measure that the alarm does not use."""
     log = folder.log()
     match alarm:
-        case "falling_diversity":  # half the classes of the best tick before
+        case "falling_diversity":  # fewer than half the classes of the best earlier tick
             best = 0.0
             for line in log:
                 classes = classes_drawn(folder, line["images"], reals)
                 if classes < best / 2:
                     return int(line["images"])
                 best = max(best, classes)
-        case "exploding_spectrum":  # a full decomposition's first value, against three ticks before
+        case "exploding_spectrum":  # first value of a full decomposition, compared with three ticks before
             firsts = [full_firsts(folder, line["images"]) for line in log]
             for place in range(3, len(firsts)):
                 earlier = firsts[place - 3]
                 usual = median(earlier.values())
                 if any(first > 4 * max(earlier[name], usual) for name, first in firsts[place].items()):
                     return int(log[place]["images"])
-        case "discriminator_saturation":  # both probabilities
+        case "discriminator_saturation":  # both probabilities near their limits
             for line in log:
                 if line["real_probability"] > 0.998 and line["fake_probability"] < 0.002:
                     return int(line["images"])
-        case "vanishing_gradient":  # what the gradient of log(1 - D(G(z))) is proportional to
+        case "vanishing_gradient":  # the gradient of log(1 - D(G(z))) is proportional to D(G(z))
             for line in log:
                 if line["fake_probability"] < 0.01 * log[0]["fake_probability"]:
                     return int(line["images"])
@@ -234,7 +235,7 @@ def happened(alarm: str, folder: RunDir, reals: ImageDataset) -> int | None:
 
 
 def full_firsts(folder: RunDir, images: int) -> dict[str, float]:
-    """The generator's first singular values at a checkpoint, by a full decomposition."""
+    """Returns the generator's first singular values at a checkpoint, from a full decomposition."""
     found = checkpoint.load(folder.checkpoints / checkpoint.name_for(images)).below("generator")
     return {
         name: float(torch.linalg.matrix_norm(weight.flatten(1), 2))
@@ -244,8 +245,8 @@ def full_firsts(folder: RunDir, images: int) -> dict[str, float]:
 
 
 def ruined(sets: Mapping[str, Path], out: Path) -> None:
-    """Trains the runs that go wrong, and prints their table."""
-    print("| what is done | alarm | happened at | found at | ticks later | what it said |")
+    """Trains the failing runs and prints their table."""
+    print("| change | alarm | happened at | found at | ticks later | message |")
     print("|---|---|---|---|---|---|")
     began, folder = time.monotonic(), RunDir(out)
     for number, (name, (recipe_name, data, images, settings, alarm)) in enumerate(RUINED.items()):
@@ -261,7 +262,7 @@ def ruined(sets: Mapping[str, Path], out: Path) -> None:
             continue
         at = happened(alarm, folder, reals)
         ticks = [one["images"] for one in folder.log()]
-        later = "that round"
+        later = "same iteration"
         if alarm != "non_finite" and at is not None:
             later = str(ticks.index(line["images"]) - ticks.index(at))
         when = f"{at:,}" if at is not None else f"{line['images']:,}"
@@ -270,21 +271,21 @@ def ruined(sets: Mapping[str, Path], out: Path) -> None:
 
 
 def draw_caught(folder: RunDir, destination: Path) -> None:
-    """What an alarm sees, with its mark, beside the same latents before and after."""
+    """Draws the values that the alarm uses, with its mark, and samples of fixed latents before and after."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    paper = Figure(figsize=(13.0, 6.2), dpi=120, facecolor="white", layout=layout)
-    FigureCanvasAgg(paper)
-    cells = paper.add_gridspec(2, 3, width_ratios=[1.25, 1, 1])
+    canvas = Figure(figsize=(13.0, 6.2), dpi=120, facecolor="white", layout=layout)
+    FigureCanvasAgg(canvas)
+    cells = canvas.add_gridspec(2, 3, width_ratios=[1.25, 1, 1])
     log, spectra, marks = folder.log(), folder.spectra(), marks_of(folder.alarms())
-    diversity, firsts = paper.add_subplot(cells[0, 0]), paper.add_subplot(cells[1, 0])
+    diversity, firsts = canvas.add_subplot(cells[0, 0]), canvas.add_subplot(cells[1, 0])
     images = [line["images"] for line in log]
     style(diversity, "Distance to the nearest other image, generated over real")
-    diversity.plot(images, [line[DIVERSITY] for line in log], color=COLOURS[0], marker="o", markersize=3.5)
+    diversity.plot(images, [line[DIVERSITY] for line in log], color=COLORS[0], marker="o", markersize=3.5)
     diversity.set_ylim(0, None)
     style(firsts, "Generator: first singular values, log scale")
-    for colour, layer in zip(COLOURS, spectra[-1]["generator"], strict=False):
+    for color, layer in zip(COLORS, spectra[-1]["generator"], strict=False):
         values = [line["generator"][layer][0] for line in spectra]
-        firsts.plot([line["images"] for line in spectra], values, color=colour, label=layer)
+        firsts.plot([line["images"] for line in spectra], values, color=color, label=layer)
     firsts.set_yscale("log")
     firsts.legend(frameon=False, fontsize=9, loc="upper left")
     for axes in (diversity, firsts):
@@ -292,23 +293,23 @@ def draw_caught(folder: RunDir, destination: Path) -> None:
         draw_marks(axes, marks)
     before = max(image for image in images if image < marks[0].images - 2 * images[0])
     for column, (count, words) in enumerate(((before, "before"), (images[-1], "at the end")), start=1):
-        axes = paper.add_subplot(cells[:, column])
+        axes = canvas.add_subplot(cells[:, column])
         with Image.open(folder.samples / f"{count:012d}.png") as grid:
             axes.imshow(grid, cmap="gray", interpolation="nearest")
         axes.set_title(f"The same latents {words}, {count:,} images", fontsize=11, loc="left")
         axes.axis("off")
-    paper.savefig(destination, format="png")
+    canvas.savefig(destination, format="png")
 
 
 def main() -> None:
-    """Both tables."""
+    """Prints both tables."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     for name in ("digits16", "fashion28", "fashion32"):
         arguments.add_argument(f"--{name}", type=Path, required=True)
     arguments.add_argument("--only", choices=["healthy", "ruined"])
     arguments.add_argument("--names", nargs="*", default=list(HEALTHY))
-    arguments.add_argument("--out", type=Path, help="Where the runs go; by default they are not kept.")
-    arguments.add_argument("--picture", type=Path, help="Where the picture of a caught collapse goes.")
+    arguments.add_argument("--out", type=Path, help="Folder of the runs (default: not kept).")
+    arguments.add_argument("--picture", type=Path, help="File for the picture of a detected collapse.")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
     sets = {name: getattr(chosen, name) for name in ("digits16", "fashion28", "fashion32")}

@@ -1,12 +1,12 @@
-"""How much stronger than in photographs are the frequencies of samples? docs/networks.md has a table.
+"""Compares the frequencies of samples with those of real images; docs/networks.md has a table.
 
-The power of each frequency (windowed, of the mean of the channels) of 512 samples, divided by that of as many
-images of the set: by ring, and where a pattern repeats every two or every four pixels, as the checkerboards
-of transposed convolutions do. 1 is as in the set.
+For 512 samples, divides the power of each frequency (windowed, mean over channels) by that of 512 images of
+the set: by ring, and at periods of two and four pixels, as in the checkerboards of transposed convolutions.
+1 is equal to the set.
 
     python benchmarks/checkerboard.py SET RUN [RUN ...] [--checkpoint best] [--count 512]
 
-With `--time` it also times a forward and a backward pass of the generator of `projected` at 64x64 with and
+With `--time` it also times a forward and backward pass of the generator of `projected` at 64x64 with and
 without the filter, in pairs.
 """
 
@@ -30,7 +30,7 @@ BATCH = 32
 
 
 def power(pixels: npt.NDArray[np.uint8]) -> Power:
-    """The mean power (side, side) of each frequency of images (N, C, side, side)."""
+    """Returns the mean power (side, side) of each frequency of images (N, C, side, side)."""
     images = pixels.astype(np.float64).mean(1) / 255
     images -= images.mean((1, 2), keepdims=True)
     window = np.hanning(images.shape[-1])
@@ -39,7 +39,7 @@ def power(pixels: npt.NDArray[np.uint8]) -> Power:
 
 
 def table_row(sampled: Power, real: Power) -> dict[str, float]:
-    """Ratios by ring (in cycles over 64 pixels) and at single frequencies."""
+    """Returns ratios by ring (in cycles per 64 pixels) and at single frequencies."""
     side = len(real)
     cycles = np.fft.fftfreq(side) * 64
     radius = np.hypot(cycles[:, None], cycles[None])
@@ -57,7 +57,7 @@ def table_row(sampled: Power, real: Power) -> dict[str, float]:
 
 
 def seconds(filtered: bool) -> float:
-    """One forward and backward pass of the recipe's generator."""
+    """Returns the seconds of a forward and backward pass of the recipe's generator, the fastest of 4."""
     options = GENERATORS["dcgan"].Options(
         activation="leaky_relu", skip_excitation=True, shared_embedding=128, checkerboard_filter=filtered
     )

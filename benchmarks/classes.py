@@ -1,7 +1,7 @@
-"""How often a conditional run draws the class that it is asked for, told by a classifier of the real set.
+"""Measures how often samples of a conditional run have the requested class, by a classifier.
 
-A small convolutional classifier is trained on the real training images, and proved on the real test images;
-then it names the class of as many samples of every class of the run.
+A small convolutional classifier is trained on the real training images and tested on the real test images;
+then it classifies equally many samples of every class.
 
     python benchmarks/classes.py RUN --train SET --test SET [--per-class 200] [--epochs 3] [--json FILE]
 """
@@ -22,7 +22,7 @@ from kennel.storage.atomic_io import write_text
 
 
 def classifier(channels: int, size: int, classes: int) -> nn.Module:
-    """Two convolutions and two linear layers."""
+    """Returns a network of two convolutions and two linear layers."""
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3, padding=1),
         nn.BatchNorm2d(32),
@@ -39,30 +39,30 @@ def classifier(channels: int, size: int, classes: int) -> nn.Module:
     )
 
 
-def taught(packed: ImageDataset, epochs: int, batch: int = 128) -> nn.Module:
-    """The classifier, after `epochs` of the set."""
+def trained_classifier(packed: ImageDataset, epochs: int, batch: int = 128) -> nn.Module:
+    """Trains the classifier for `epochs` epochs."""
     torch.manual_seed(0)
     channels, size, _ = packed.shape
     network = classifier(channels, size, len(packed.classes))
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     images, labels = torch.from_numpy(np.array(packed.images)), torch.from_numpy(np.array(packed.labels))
     for _ in range(epochs):
         for indices in torch.randperm(len(images)).split(batch):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             cross_entropy(network(to_float(images[indices])), labels[indices]).backward()
-            optimiser.step()
+            optimizer.step()
     return network.eval()
 
 
 @torch.no_grad()
-def named(network: nn.Module, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    """The class that the classifier sees in each of uint8 (N, C, H, W)."""
+def predicted(network: nn.Module, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Returns the predicted class of each image, uint8 (N, C, H, W)."""
     pieces = torch.from_numpy(np.array(pixels)).split(500)
     return torch.cat([network(to_float(piece)).argmax(1) for piece in pieces]).numpy()
 
 
 def main() -> None:
-    """Prints the classifier's accuracy on real images, and on the run's, class by class."""
+    """Prints the classifier's accuracy on real images and, by class, on the run's samples."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--train", type=Path, required=True)
@@ -72,20 +72,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     train, test = ImageDataset(given.train), ImageDataset(given.test)
-    network = taught(train, given.epochs)
-    real = float((named(network, test.images) == np.array(test.labels)).mean())
+    network = trained_classifier(train, given.epochs)
+    real = float((predicted(network, test.images) == np.array(test.labels)).mean())
     samples = load_run(given.run).samples_per_class(given.per_class, seed=4_000_000)
     labels = np.repeat(np.arange(len(train.classes)), given.per_class)
-    right = (named(network, samples.pixels()) == labels).reshape(-1, given.per_class).mean(1)
-    print(f"real test images: {real:.1%} named right")
-    for name, share in zip(train.classes, right, strict=True):
+    accuracy = (predicted(network, samples.pixels()) == labels).reshape(-1, given.per_class).mean(1)
+    print(f"real test images: {real:.1%} correct")
+    for name, share in zip(train.classes, accuracy, strict=True):
         print(f"{name:>12}: {share:.1%}")
-    print(f"samples of {given.run}: {right.mean():.1%} named right")
+    print(f"samples of {given.run}: {accuracy.mean():.1%} correct")
     if given.json:
         outcome = {
             "real": real,
-            "samples": float(right.mean()),
-            "each": dict(zip(train.classes, map(float, right), strict=True)),
+            "samples": float(accuracy.mean()),
+            "each": dict(zip(train.classes, map(float, accuracy), strict=True)),
         }
         write_text(given.json, json.dumps(outcome, indent=1))
 

@@ -1,15 +1,15 @@
-"""Preparing and feeding: photographs a second into a packed set, batches a second out of it.
+"""Measures data preparation (images per second into a packed set) and loading (batches per second).
 
-Contenders run in turn in this one process (A B C A B C ...), and the tables give medians and ratios.
+The alternatives run alternately in one process (A B C A B C ...); the tables give medians and ratios.
 
 **Preparing** packs JPEG files of 500x375 at 64x64 with `kennel data prepare` and with a plain loop over
-Pillow (open, decode, resize the centre square with the same filter, stack, save), and compares the pixels.
+Pillow (open, decode, resize the center square with the same filter, stack, save), and compares the pixels.
 The files are synthetic, or those of --source.
 
-**Feeding** draws shuffled batches with a random resized crop and a flip as float32 tensors: from a stream
-that is resident, one that reads from the page cache, one whose file is put out of the page cache before (as a
-set larger than memory is), and from torch's DataLoader with transforms of single images as tutorials write
-them (array, PIL, crop, resize, flip, tensor). Then what share of a training round of `dcgan` (64x64) it is.
+**Feeding** loads shuffled batches with a random resized crop and a flip as float32 tensors: from a resident
+set, from a streamed set in the page cache, from a streamed set that was removed from the page cache (like a
+set larger than memory), and from torch's DataLoader with the usual transforms of single images (array, PIL,
+crop, resize, flip, tensor). Then its share of a training iteration of `dcgan` (64x64).
 
     python benchmarks/data.py [--source FOLDER] [--images 600] [--set-images 40000] [--repeats 5]
 """
@@ -55,7 +55,7 @@ Row = dict[str, Any]
 
 
 def machine() -> str:
-    """What all of this was measured on, in a line."""
+    """Describes the machine in one line."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -69,7 +69,7 @@ def machine() -> str:
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Smooth pictures with some grain as JPEG files of 500x375, each another."""
+    """Writes different smooth images with some noise as JPEG files of 500x375."""
     folder.mkdir()
     for number in range(count):
         draw = np.random.default_rng(number)
@@ -82,15 +82,15 @@ def write_photographs(folder: Path, count: int) -> None:
 
 
 def plain_pillow(source: Path, out: Path) -> np.ndarray:
-    """What a short script does: every file of the folder, one after the other, into one array."""
+    """Packs every file of the folder, one after the other, as a short script does."""
     pictures = []
     for file in sorted(source.rglob("*.jpg"), key=lambda file: file.relative_to(source).as_posix()):
         with Image.open(file) as image:
-            colour = image.convert("RGB")
-        side = min(colour.size)
-        left, top = (colour.width - side) / 2, (colour.height - side) / 2
+            color = image.convert("RGB")
+        side = min(color.size)
+        left, top = (color.width - side) / 2, (color.height - side) / 2
         box = (left, top, left + side, top + side)
-        square = colour.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
+        square = color.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
         pictures.append(np.asarray(square).transpose(2, 0, 1))
     pixels = np.stack(pictures)
     np.save(out, pixels)
@@ -98,11 +98,11 @@ def plain_pillow(source: Path, out: Path) -> np.ndarray:
 
 
 def preparing(source: Path, repeats: int, scratch: Path) -> list[Row]:
-    """JPEG files a second, kennel with one and two threads and the plain loop."""
+    """Measures JPEG files per second of kennel with one and two threads and of the plain loop."""
     options = {"size": SIZE, "colour": "rgb", "keep_duplicates": True}
     seconds: dict[str, list[float]] = {}
     pixels: dict[str, np.ndarray] = {}
-    for repeat in range(repeats + 1):  # the first is to warm up
+    for repeat in range(repeats + 1):  # the first is a warm-up
         for name, workers in (
             ("plain Pillow in a loop", 0),
             ("kennel, 1 worker", 1),
@@ -130,7 +130,7 @@ def preparing(source: Path, repeats: int, scratch: Path) -> list[Row]:
 
 
 class Photographs(Dataset[torch.Tensor]):
-    """A dataset as tutorials write it: one array's image at a time through PIL."""
+    """A data set as in tutorials: transforms single images with PIL."""
 
     def __init__(self, images: np.ndarray) -> None:
         """`images` uint8 (N, C, H, W)."""
@@ -148,7 +148,7 @@ class Photographs(Dataset[torch.Tensor]):
 
     @staticmethod
     def cropped(image: Image.Image) -> Image.Image:
-        """A random box, resized to the whole, bilinear."""
+        """Resizes a random box to the whole size, bilinear."""
         width, height = image.size
         box = (0, 0, width, height)
         for _ in range(10):
@@ -163,7 +163,7 @@ class Photographs(Dataset[torch.Tensor]):
 
 
 def write_set(folder: Path, count: int) -> ImageDataset:
-    """A packed set of noise, written a piece at a time."""
+    """Writes a packed set of noise in pieces."""
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (min(count, 4000), 3, SIZE, SIZE), dtype=np.uint8)
     images = np.lib.format.open_memmap(
@@ -178,14 +178,14 @@ def write_set(folder: Path, count: int) -> ImageDataset:
 
 
 def forget(packed: ImageDataset) -> None:
-    """Puts the set out of the page cache, as far as the system listens."""
+    """Removes the set from the page cache, as far as the system allows."""
     with (packed.path / "images.npy").open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def warm(packed: ImageDataset) -> None:
-    """Brings the set into the page cache."""
+    """Reads the set into the page cache."""
     with (packed.path / "images.npy").open("rb", buffering=0) as file:
         piece = bytearray(32 << 20)
         while file.readinto(piece):
@@ -193,7 +193,7 @@ def warm(packed: ImageDataset) -> None:
 
 
 def from_stream(stream: BatchLoader, *, augmented: bool) -> Iterator[torch.Tensor]:
-    """Batches as the trainer makes them: gathered, made float, cropped and flipped together."""
+    """Yields batches as in training: gathered, converted to float, cropped and flipped as a batch."""
     position = 0
     while True:
         real = to_float(stream.at(position)[0])
@@ -205,14 +205,14 @@ def from_stream(stream: BatchLoader, *, augmented: bool) -> Iterator[torch.Tenso
 
 
 def from_loader(packed: ImageDataset, batch: int, workers: int) -> Iterator[torch.Tensor]:
-    """Batches of a DataLoader without end."""
+    """Yields batches of a DataLoader without end."""
     images = np.load(packed.path / "images.npy", mmap_mode="r")
     dataset = Photographs(images)
     yield from DataLoader(dataset, batch, sampler=_Endless(len(dataset)), num_workers=workers)
 
 
 class _Endless:
-    """A sampler: one shuffled epoch after the other."""
+    """A sampler of shuffled epochs without end."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -223,7 +223,7 @@ class _Endless:
 
 
 def feeding(packed: ImageDataset, batch: int, repeats: int, batches: int) -> list[Row]:
-    """Batches a second of each way to feed; what was made ahead while others ran is taken away before."""
+    """Measures batches per second of each alternative; discards batches that were prefetched before."""
     streams = {
         "resident": BatchLoader(packed, batch, 0, CPU, 1 << 62),
         "streamed, page cache warm": BatchLoader(packed, batch, 0, CPU, 0),
@@ -260,7 +260,7 @@ def feeding(packed: ImageDataset, batch: int, repeats: int, batches: int) -> lis
 
 
 class _SameBatch:
-    """A source that costs nothing: one batch again and again."""
+    """A source without cost: always the same batch."""
 
     def __init__(self, batch: torch.Tensor) -> None:
         self.batch = batch
@@ -270,7 +270,7 @@ class _SameBatch:
 
 
 def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
-    """Images a second of `dcgan`'s training round with crop and flip, by where its images come from."""
+    """Measures images per second of a training iteration of `dcgan` with crop and flip, by data source."""
     settings = ["image.size=64", "image.channels=3", f"batch_size={batch}"]
     recipe = override(
         get_recipe("dcgan"), [*settings, "techniques.random_resized_crop=on", "techniques.horizontal_flip=on"]
@@ -278,12 +278,12 @@ def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
     plan = TrainPlan(batch, recipe.steps, 1 << 40, 1 << 40, 0, CPU)
     resident, streamed, cold = (BatchLoader(packed, batch, 0, CPU, room) for room in (1 << 62, 0, 0))
     sources = {
-        "one batch again and again": _SameBatch(resident.at(0)[0]),
+        "always the same batch": _SameBatch(resident.at(0)[0]),
         "resident": resident,
         "streamed, page cache warm": streamed,
         "streamed, page cache cold": cold,
     }
-    step = build_step(recipe, CPU)  # one for all, so that all train the same networks
+    step = build_step(recipe, CPU)  # shared, so that all train the same networks
     trainers = {
         name: TrainState(step, plan, source, lambda count, draw: draw_latents(recipe.latent, count, draw))
         for name, source in sources.items()
@@ -307,21 +307,20 @@ def rounds(packed: ImageDataset, batch: int, repeats: int) -> list[Row]:
         stream.close()
     base = median(seconds["resident"])
     print(
-        f"\nA round of `dcgan` with crop and flip, batch {batch}. Gathering, cropping and flipping take "
+        f"\nAn iteration of `dcgan` with crop and flip, batch {batch}. Gathering, cropping and flipping take "
         f"{median(fed) * 1e3:.1f} ms of {base * 1e3:.0f} ms, {median(fed) / base:.1%}.\n"
     )
     return table(
-        "round, its images from", "images/s", {name: batch / median(t) for name, t in seconds.items()}
+        "iteration, images from", "images/s", {name: batch / median(t) for name, t in seconds.items()}
     )
 
 
 def median(values: list[float]) -> float:
-    """The middle one."""
     return statistics.median(values)
 
 
 def table(what: str, unit: str, rates: dict[str, float]) -> list[Row]:
-    """Prints rates and their ratios to the first as Markdown; returns the rows."""
+    """Prints rates and their ratios to the first as Markdown, and returns the rows."""
     base = next(iter(rates.values()))
     print(f"| {what} | {unit} | ratio |\n|---|---|---|")
     for name, rate in rates.items():
@@ -336,9 +335,9 @@ def main() -> None:
     )
     parser.add_argument("--source", type=Path, help="a folder of .jpg files; synthetic ones without it")
     parser.add_argument("--images", type=int, default=600, help="synthetic JPEG files")
-    parser.add_argument("--set-images", type=int, default=40_000, help="images of the set that is fed from")
+    parser.add_argument("--set-images", type=int, default=40_000, help="images of the set to load from")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--batches", type=int, default=100, help="batches to a measurement")
+    parser.add_argument("--batches", type=int, default=100, help="batches per measurement")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", choices=("preparing", "feeding", "rounds"))
     parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure")

@@ -1,6 +1,6 @@
-"""A run to disturb and the one that nobody did: processes, their ends, and what two outcomes have in common.
+"""Trains small runs in processes that can be disturbed, and compares them with an undisturbed run.
 
-Processes are forked from a server that has imported everything, so that a life is short.
+Processes are forked from a server that has imported everything, so that they start fast.
 """
 
 import json
@@ -43,12 +43,12 @@ SERVED = (
     *("kennel.training.run", "kennel.evaluation.metrics.builtin", "PIL.PngImagePlugin", "torch._dynamo"),
     "torch.utils.tensorboard",
 )
-"""What the server imports once for all processes."""
+"""Modules that the server imports once for all processes."""
 
 
 @dataclass
 class Ended:
-    """How a process ended: its exit code, what it said, how many images it had shown, seconds since asked."""
+    """The end of a process: exit code, messages, images shown, and seconds since the disturbance."""
 
     code: int
     said: list[str]
@@ -56,33 +56,32 @@ class Ended:
     seconds: float = 0.0
 
 
-class Told(TrainObserver):
-    """Writes what is said to a file, and the images shown to memory that outlives a kill."""
+class FileObserver(TrainObserver):
+    """Writes messages to a file, and the images shown to shared memory, which outlives a kill."""
 
     def __init__(self, file: Path, shown: Any) -> None:
-        """`file` grows by a line of JSON for each sentence."""
+        """`file` gets a line of JSON for each message."""
         self.file, self.shown, self.by = file, shown, 0
 
     def log(self, sentence: str) -> None:
-        """A line of the file."""
         with self.file.open("a") as file:
             file.write(json.dumps(sentence) + "\n")
 
     def on_iteration(self, images_seen: int, total: int) -> None:
-        """How far it came."""
         self.shown.value = images_seen
 
     def on_stop_requested(self, by: int) -> None:
-        """The signal that asked."""
         self.by = by
 
 
-def life(recipe: Recipe, data: Path, out: Path, file: Path, shown: Any, options: dict[str, Any]) -> None:
-    """One process: the run until its end, or until something ends it; exits as the command does."""
+def process_main(
+    recipe: Recipe, data: Path, out: Path, file: Path, shown: Any, options: dict[str, Any]
+) -> None:
+    """Trains in a process; exits with the same codes as the command."""
     torch.set_num_threads(1)
     if (limit := options.pop("file_limit", None)) is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    watch = Told(file, shown)
+    watch = FileObserver(file, shown)
     try:
         finished = train(recipe, data, out, observer=watch, **options)
     except KennelError as error:
@@ -92,11 +91,11 @@ def life(recipe: Recipe, data: Path, out: Path, file: Path, shown: Any, options:
 
 
 class Bench:
-    """A set, a recipe, a place for runs, and the run that nobody disturbed."""
+    """A set, a recipe, a folder for runs, and the undisturbed run."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         """Prepares the set and trains the undisturbed run."""
-        self.folder, self.chance = folder, random.Random(seed)
+        self.folder, self.random = folder, random.Random(seed)
         self.recipe = override(get_recipe("digits"), SETTINGS)
         self.data = folder / "digits"
         command = [sys.executable, "-m", "kennel", "data", "prepare", "digits", str(self.data), "--size", "8"]
@@ -104,63 +103,63 @@ class Bench:
         self.processes = multiprocessing.get_context("forkserver")
         self.processes.set_forkserver_preload(list(SERVED))
         began = time.perf_counter()
-        assert self.live(folder / "whole").code == 0
+        assert self.train(folder / "whole").code == 0
         self.seconds = time.perf_counter() - began
         self.whole = outcome(folder / "whole")
 
-    def live(
+    def train(
         self,
         out: Path,
         disturb: Callable[[Any, Path], float] | None = None,
         recipe: Recipe | None = None,
         **options: Any,
     ) -> Ended:
-        """One process on the run `out`; `disturb(process, out)` meets it alive, and gives when it asked."""
+        """Trains the run `out` in a process; `disturb(process, out)` returns the time of the disturbance."""
         file = self.folder / "said.jsonl"
         file.unlink(missing_ok=True)
         shown = self.processes.Value("q", 0, lock=False)
         given = (recipe or self.recipe, self.data, out, file, shown, options)
-        process = self.processes.Process(target=life, args=given)
+        process = self.processes.Process(target=process_main, args=given)
         process.start()
-        asked = time.monotonic() if disturb is None else disturb(process, out)
+        disturbed = time.monotonic() if disturb is None else disturb(process, out)
         process.join()
-        took = time.monotonic() - asked
+        took = time.monotonic() - disturbed
         said = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         return Ended(process.exitcode, said, shown.value, took)
 
     def copy_of(self, run: Path, name: str) -> Path:
-        """A run to spoil."""
+        """Copies a run, so that the copy can be damaged."""
         copied = self.folder / name
         shutil.rmtree(copied, ignore_errors=True)
         return Path(shutil.copytree(run, copied))
 
     def at_random(self, number: int) -> Callable[[Any, Path], float]:
-        """Sends this signal within 60 ms of a new tick, or in a quarter of the cases of the start."""
+        """Sends a signal within 60 ms after a tick or, in 25% of the cases, within 0.4 s after the start."""
 
         def disturb(process: Any, out: Path) -> float:
-            if self.chance.random() < 0.75:
+            if self.random.random() < 0.75:
                 wait_for_tick(process, out)
-                process.join(self.chance.uniform(0, 0.06))
+                process.join(self.random.uniform(0, 0.06))
             else:
-                process.join(self.chance.uniform(0, 0.4))
-            asked = time.monotonic()
+                process.join(self.random.uniform(0, 0.4))
+            start = time.monotonic()
             if process.exitcode is None:
                 os.kill(process.pid, number)
-            return asked
+            return start
 
         return disturb
 
-    def in_words(self, sentence: str) -> str:
-        """A sentence for the table, without this machine's folders."""
+    def for_table(self, sentence: str) -> str:
+        """Shortens the paths of a message and escapes it for the table."""
         return sentence.replace(str(self.folder), "runs").replace("|", "\\|")
 
     def same(self, run: Path) -> str:
-        """Whether the run came to what the undisturbed one did."""
+        """Says whether the run's outcome is that of the undisturbed run."""
         return "the outcome is the same bit for bit" if outcome(run) == self.whole else "THE OUTCOME DIFFERS"
 
 
 def wait_for_tick(process: Any, run: Path) -> None:
-    """Until the log has a line more than at the start, or the process is over."""
+    """Waits until the log has a new line, or the process ends."""
     log, before = RunDir(run).log_file, None
     while process.exitcode is None:
         size = log.stat().st_size if log.exists() else 0
@@ -171,7 +170,7 @@ def wait_for_tick(process: Any, run: Path) -> None:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that must be equal between two runs: the tensors, the log but for seconds, the grids, the best."""
+    """Returns what must be equal in two runs: tensors, the log without times, grids, the best checkpoint."""
     folder = RunDir(run)
     newest = checkpoint.newest(folder.checkpoints)
     assert newest is not None
@@ -183,21 +182,21 @@ def outcome(run: Path) -> dict[str, Any]:
 
 
 def reached(run: Path) -> int:
-    """Images at the newest whole checkpoint."""
+    """Returns the images shown at the newest valid checkpoint."""
     folder = RunDir(run).checkpoints
     found = checkpoint.newest(folder) if folder.is_dir() else None
     return found.images_seen if found else 0
 
 
 def broken_lines(run: Path) -> int:
-    """Lines of the log that are no JSON, but for a last one that was cut."""
+    """Counts lines of the log that are not JSON, except a truncated last one."""
     file = RunDir(run).log_file
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
     return sum(1 for line in lines if not line.startswith("{") or not line.endswith("}"))
 
 
 def events_agree(run: Path) -> bool:
-    """Whether TensorBoard reads the log's steps and values, each once."""
+    """Returns whether TensorBoard's events are the log's steps and values, each once."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(RunDir(run).tensorboard), size_guidance={"scalars": 0})

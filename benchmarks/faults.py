@@ -1,9 +1,9 @@
-"""Fault tolerance, tried for real: kill -9, signals, damage, a full disk, as docs/fault-tolerance.md shows.
+"""Tests fault tolerance: kill -9, signals, damage, a full disk; docs/fault-tolerance.md shows the table.
 
-A tiny run on the bundled digits is disturbed in every way of the table and started again until it is over.
-It is then held against the same run undisturbed: every tensor, every value of the log but for seconds, every
-grid, bit for bit. Its ticks are two rounds each and every fourth is validated, so that most of its time goes
-into writing and judging.
+A tiny run on the bundled digits is disturbed in every way of the table and restarted until it is finished.
+It is then compared bit for bit with the undisturbed run: every tensor, every value of the log except times,
+every grid. A tick has two iterations and every fourth tick is validated, so that most of the time is spent on
+writing and validation.
 
     python benchmarks/faults.py [--kills 30] [--signals 10] [--damages 200] [--seed 0] [--folder TEMPORARY]
 """
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from disturbed import TICK, Bench, broken_lines, events_agree, life, outcome, reached, wait_for_tick
+from disturbed import TICK, Bench, broken_lines, events_agree, outcome, process_main, reached, wait_for_tick
 
 from kennel.config.recipe import override
 from kennel.errors import CheckpointError
@@ -34,7 +34,7 @@ from kennel.storage import safetensors_io
 
 @dataclass
 class Row:
-    """A line of the table; `lost` and `said` are words."""
+    """A line of the table: fault, tries, what was lost, and the message."""
 
     fault: str
     tries: int
@@ -43,11 +43,11 @@ class Row:
 
 
 def killed(bench: Bench, tries: int) -> Row:
-    """kill -9 again and again, the same run started anew each time."""
+    """Kills a run with kill -9 repeatedly and restarts it each time."""
     run, redone, left, broken, hits = bench.folder / "killed", [], 0, 0, 0
     while hits < tries:
-        ended = bench.live(run, bench.at_random(signal.SIGKILL))
-        if ended.code == 0:  # it was over before: the rest of the kills go to a run from its start
+        ended = bench.train(run, bench.at_random(signal.SIGKILL))
+        if ended.code == 0:  # it finished before the kill: continue with a new run
             assert outcome(run) == bench.whole
             shutil.rmtree(run)
             continue
@@ -56,7 +56,7 @@ def killed(bench: Bench, tries: int) -> Row:
         redone.append(max(0, ended.images - reached(run)))
         left += len(list(run.rglob("*.part")))
         broken += broken_lines(run)
-    assert bench.live(run).code == 0
+    assert bench.train(run).code == 0
     agree = "agree" if events_agree(run) else "DO NOT AGREE"
     lost = (
         f"at most {max(redone)} images were shown again, {sum(redone) / len(redone):.0f} on average (a tick "
@@ -67,14 +67,14 @@ def killed(bench: Bench, tries: int) -> Row:
 
 
 def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
-    """A signal at random moments: the checkpoint of that moment, and the signal's exit code."""
+    """Sends a signal at random moments; expects a checkpoint of that moment and the signal's exit code."""
     run, redone, slowest, due, hits, words = bench.folder / f"asked by {number.name}", [], 0.0, 0, 0, ""
     while hits < tries:
-        ended = bench.live(run, bench.at_random(number))
+        ended = bench.train(run, bench.at_random(number))
         if ended.code == 0:
             shutil.rmtree(run)
             continue
-        if ended.code != 128 + number:  # it came before the run heard signals: nothing had begun
+        if ended.code != 128 + number:  # before the signal handler was installed: nothing had started
             assert ended.code in (-number, 1), ended
             continue
         hits += 1
@@ -83,7 +83,7 @@ def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
         redone.append(ended.images - found.images_seen if ended.images else 0)
         due += found.metadata["tick_due"]
         slowest = max(slowest, ended.seconds)
-    ended = bench.live(run)
+    ended = bench.train(run)
     assert ended.code == 0
     words = next((one for one in ended.said if one.startswith("Resuming")), "")
     lost = (
@@ -94,10 +94,10 @@ def signalled(bench: Bench, number: signal.Signals, tries: int) -> Row:
 
 
 def damaged(bench: Bench, tries: int, what: str, spoil: Callable[[bytearray], bytearray]) -> Row:
-    """The newest checkpoint is spoiled: each time it must be found out, and three runs are gone on with."""
+    """Damages the newest checkpoint; each damage must be detected, and three runs are resumed."""
     source = bench.folder / "half"
     if not source.exists():
-        bench.live(source, stop_after(480))
+        bench.train(source, stop_after(480))
     newest = checkpoint.in_folder(RunDir(source).checkpoints)[0]
     content, missed, words = newest.read_bytes(), 0, ""
     spoiled = bench.folder / newest.name
@@ -113,17 +113,17 @@ def damaged(bench: Bench, tries: int, what: str, spoil: Callable[[bytearray], by
         run = bench.copy_of(source, "spoiled")
         checkpoint.in_folder(RunDir(run).checkpoints)[0].write_bytes(spoil(bytearray(content)))
         redone.append(int(newest.stem) - int(checkpoint.in_folder(RunDir(run).checkpoints)[1].stem))
-        ended = bench.live(run)
+        ended = bench.train(run)
         assert ended.code == 0
         words = next(one for one in ended.said if one.startswith("The checkpoint"))
         same.append(bench.same(run))
     lost = f"{missed} were missed; {max(redone)} images were shown again; {same[0]}"
     assert len(set(same)) == 1
-    return Row(what, tries, lost, bench.in_words(words))
+    return Row(what, tries, lost, bench.for_table(words))
 
 
 def stop_after(images: int) -> Callable[[Any, Path], float]:
-    """SIGTERM once the log has come so far."""
+    """Sends SIGTERM when the log has reached `images` images."""
 
     def disturb(process: Any, out: Path) -> float:
         while process.exitcode is None and not any(line["images"] >= images for line in RunDir(out).log()):
@@ -135,15 +135,15 @@ def stop_after(images: int) -> Callable[[Any, Path], float]:
 
 
 def cut(bench: Bench) -> Callable[[bytearray], bytearray]:
-    """Ends the file anywhere."""
-    return lambda content: content[: bench.chance.randrange(len(content))]
+    """Truncates the file at a random place."""
+    return lambda content: content[: bench.random.randrange(len(content))]
 
 
 def flip(bench: Bench) -> Callable[[bytearray], bytearray]:
-    """Turns one bit over, of the header or of the tensors."""
+    """Flips one random bit of the header or the tensors."""
 
     def spoil(content: bytearray) -> bytearray:
-        place = bench.chance.randrange(8 * len(content))
+        place = bench.random.randrange(8 * len(content))
         content[place // 8] ^= 1 << place % 8
         return content
 
@@ -152,7 +152,7 @@ def flip(bench: Bench) -> Callable[[bytearray], bytearray]:
 
 @contextmanager
 def tiny_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of 4 MiB; None where none may be mounted."""
+    """Yields a file system of 4 MiB, or None if mounting is not allowed."""
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
     try:
@@ -167,17 +167,17 @@ def tiny_disk(folder: Path) -> Iterator[Path | None]:
 
 
 def full_disk(bench: Bench) -> Row:
-    """The disk fills within whatever is written next; with room again the same command goes on."""
+    """Fills the disk during a write; with free space the same command resumes."""
     tries, words, lost_checkpoints = 0, set(), 0
     with tiny_disk(bench.folder / "disk") as disk:
         if disk is None:
             return full_files(bench)
         run, page = disk / "run", os.statvfs(disk).f_frsize
-        bench.live(run, stop_after(160))
+        bench.train(run, stop_after(160))
         for pages in (0, 1, 2, 3, 5, 8, 13, 20, 30, 40):
             before, free = reached(run), os.statvfs(disk).f_bavail * page
             (disk / "ballast").write_bytes(b"\1" * max(0, free - pages * page))
-            ended = bench.live(run)
+            ended = bench.train(run)
             (disk / "ballast").unlink()
             if ended.code == 0:
                 break
@@ -187,7 +187,7 @@ def full_disk(bench: Bench) -> Row:
             lost_checkpoints += reached(run) < before
             assert not list(run.rglob("*.part"))
             assert broken_lines(run) == 0
-        assert bench.live(run).code == 0
+        assert bench.train(run).code == 0
         same = bench.same(run)
     shown = sorted(words, key=len)[-1].replace(str(bench.folder / "disk"), "runs")
     lost = f"{lost_checkpoints} checkpoints; what came after the newest one is shown again; {same}"
@@ -195,25 +195,25 @@ def full_disk(bench: Bench) -> Row:
 
 
 def full_files(bench: Bench) -> Row:
-    """The same where nothing may be mounted: no file may grow beyond a limit."""
+    """Replaces `full_disk` if mounting is not allowed: limits the size of files."""
     run, words = bench.folder / "limited", ""
-    bench.live(run, stop_after(160))
+    bench.train(run, stop_after(160))
     limits = [10_000, 20_000, 40_000]
     for limit in limits:
-        ended = bench.live(run, file_limit=limit)
+        ended = bench.train(run, file_limit=limit)
         assert ended.code == 2, ended
         words = ended.said[-1]
-    assert bench.live(run).code == 0
+    assert bench.train(run).code == 0
     return Row(
         "a limit on the size of files",
         len(limits),
         f"no checkpoint; {bench.same(run)}",
-        bench.in_words(words),
+        bench.for_table(words),
     )
 
 
 def two_processes(bench: Bench, tries: int) -> Row:
-    """A second process on a run that is being trained."""
+    """Starts a second process on a run that is being trained."""
     run, words = bench.folder / "shared", []
 
     def second(process: Any, out: Path) -> float:
@@ -225,62 +225,60 @@ def two_processes(bench: Bench, tries: int) -> Row:
             file.unlink(missing_ok=True)
             shown = bench.processes.Value("q", 0, lock=False)
             other = bench.processes.Process(
-                target=life, args=(bench.recipe, bench.data, out, file, shown, {})
+                target=process_main, args=(bench.recipe, bench.data, out, file, shown, {})
             )
             other.start()
             other.join()
-            if process.exitcode is not None:  # the first was over meanwhile
+            if process.exitcode is not None:  # the first finished in the meantime
                 break
             assert other.exitcode == 2
             words.append(json.loads(file.read_text().splitlines()[-1]))
         return time.monotonic()
 
-    assert bench.live(run, second).code == 0
+    assert bench.train(run, second).code == 0
     return Row(
         "a second process on the same run",
         len(words),
         f"nothing; {bench.same(run)}",
-        bench.in_words(words[0]),
+        bench.for_table(words[0]),
     )
 
 
 def changed_recipe(bench: Bench) -> list[Row]:
-    """Another recipe on the same folder, and the fork that it is told of."""
+    """Uses another recipe in the same folder, and then `--init-from`, as the message suggests."""
     run = bench.folder / "whole"
     other = override(bench.recipe, ["batch_size=16"])
-    ended = bench.live(run, recipe=other)
+    ended = bench.train(run, recipe=other)
     assert ended.code == 2
-    rows = [Row("a recipe that changed", 1, f"nothing; {bench.same(run)}", bench.in_words(ended.said[-1]))]
-    forked = bench.live(bench.folder / "new", recipe=other, parent=run)
+    rows = [Row("a recipe that changed", 1, f"nothing; {bench.same(run)}", bench.for_table(ended.said[-1]))]
+    forked = bench.train(bench.folder / "new", recipe=other, parent=run)
     assert forked.code == 0
     words = next(one for one in forked.said if "starts with" in one)
     rows.append(
-        Row("the same with `--init-from`", 1, "nothing: the old run is only read", bench.in_words(words))
+        Row("the same with `--init-from`", 1, "nothing: the old run is only read", bench.for_table(words))
     )
     others = override(bench.recipe, ["generator.name=mlp", "discriminator.name=mlp"])
-    ended = bench.live(bench.folder / "others", recipe=others, parent=run)
+    ended = bench.train(bench.folder / "others", recipe=others, parent=run)
     assert ended.code == 2
     assert not (bench.folder / "others").exists()
     rows.append(
-        Row("a fork with other networks", 1, "nothing; no folder was made", bench.in_words(ended.said[-1]))
+        Row("a fork with other networks", 1, "nothing; no folder was made", bench.for_table(ended.said[-1]))
     )
     return rows
 
 
 class Malicious:
-    """Unpickled, it makes a file."""
+    """An object that creates the file `marker` when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
-        """`marker` is the file."""
         self.marker = str(marker)
 
     def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        """What a pickle would call."""
         return open, (self.marker, "w")
 
 
 def other_files(bench: Bench) -> list[Row]:
-    """Files in the newest checkpoint's place that are none of this kennel's."""
+    """Replaces the newest checkpoint by files that this version of kennel did not write."""
     marker, rows = bench.folder / "it was run", []
     words = json.dumps({"format": safetensors_io.FORMAT + 1, "kennel": "9.0", "images_seen": 10**6})
     metadata = {"kennel": words, "seal": safetensors_io._seal(words)}
@@ -297,22 +295,22 @@ def other_files(bench: Bench) -> list[Row]:
     for fault, content in kinds.items():
         run = bench.copy_of(bench.folder / "half", "replaced")
         checkpoint.in_folder(RunDir(run).checkpoints)[0].write_bytes(content)
-        ended = bench.live(run)
+        ended = bench.train(run)
         refused = "newer" in fault
         assert ended.code == (2 if refused else 0), ended
         lost = (
             "nothing: the run is refused and left as it is" if refused else f"as by damage; {bench.same(run)}"
         )
         said = next(one for one in ended.said if "checkpoint" in one and "Validation" not in one)
-        rows.append(Row(fault, 1, lost, bench.in_words(said)))
+        rows.append(Row(fault, 1, lost, bench.for_table(said)))
     assert not marker.exists()
     return rows
 
 
 def misplaced(bench: Bench) -> list[Row]:
-    """Checkpoints that are another run's, under a wrong name, or gone."""
+    """Uses checkpoints of another run or under a wrong name, and removes checkpoints."""
     stranger, rows = bench.folder / "stranger", []
-    bench.live(stranger, stop_after(480), recipe=override(bench.recipe, ["seed=9"]))
+    bench.train(stranger, stop_after(480), recipe=override(bench.recipe, ["seed=9"]))
 
     def foreign(folder: RunDir) -> None:
         newest = checkpoint.in_folder(folder.checkpoints)[0]
@@ -339,7 +337,7 @@ def misplaced(bench: Bench) -> list[Row]:
     ):
         run = bench.copy_of(bench.folder / "half", "replaced")
         spoil(RunDir(run))
-        ended = bench.live(run)
+        ended = bench.train(run)
         assert ended.code == 0, ended
         said = next(one for one in ended.said if word in one)
         rows.append(
@@ -348,28 +346,28 @@ def misplaced(bench: Bench) -> list[Row]:
     run = bench.copy_of(bench.folder / "half", "replaced")
     all_of_them(RunDir(run))
     log = RunDir(run).log_file.read_bytes()
-    ended = bench.live(run)
+    ended = bench.train(run)
     assert ended.code == 2
     left = "left as it is" if RunDir(run).log_file.read_bytes() == log else "CUT"
     rows.append(Row("all checkpoints removed", 1, f"the run is refused, its log {left}", ended.said[-1]))
-    return [Row(row.fault, row.tries, row.lost, bench.in_words(row.said)) for row in rows]
+    return [Row(row.fault, row.tries, row.lost, bench.for_table(row.said)) for row in rows]
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown."""
-    lines = ["| fault | tries | lost | what was said |", "|---|---|---|---|"]
+    """Formats the rows as Markdown."""
+    lines = ["| fault | tries | lost | message |", "|---|---|---|---|"]
     return "\n".join(lines + [f"| {row.fault} | {row.tries} | {row.lost} | {row.said} |" for row in rows])
 
 
 def main() -> None:
-    """Drives every fault and prints the table."""
+    """Tests every fault and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--signals", type=int, default=10)
     parser.add_argument("--damages", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--folder", type=Path, help="Where the runs go; a temporary folder, removed at the end."
+        "--folder", type=Path, help="Parent of the temporary folder of the runs, which is removed at the end."
     )
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")

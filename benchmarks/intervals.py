@@ -1,14 +1,14 @@
-"""Does each stated 95% interval hold what it promises? docs/benchmarks.md shows the table.
+"""Simulates the coverage of the 95% intervals of metrics; docs/benchmarks.md shows the table.
 
-Clouds of several dimensions and counts, the same and different distributions, drawn again and again. *Width*
-is the root mean square of the interval's standard deviation (its width by 2 x 1.96) by the true one, that of
-the values; *holds* is how often the interval held the mean value of all draws at that count.
+Draws Gaussian features repeatedly in several dimensions and counts, from equal and different distributions.
+*Width* is the root mean square of the interval's standard deviation (its width divided by 2 x 1.96), divided
+by the standard deviation of the values; *holds* is how often the interval contains the mean of all draws.
 
     python benchmarks/intervals.py [--metrics recall ...] [--dimensions 2 8 32] [--counts 200 500]
         [--draws 200]
 
-Of `memorisation` the reference is one, as its interval says; of all others both sides are drawn. All of it
-takes some 15 minutes on one core; `--metrics recall --dimensions 8` two.
+For `memorisation` the reference is fixed, as its interval assumes; for all others both sides are drawn. The
+whole benchmark takes about 15 minutes on one core; `--metrics recall --dimensions 8` takes two.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Rows = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Case:
-    """`dimension`, `count` of a side and the reference's `reference`; `shifted`, whether the sides differ."""
+    """A simulation with `count` images and `reference` reference images; `shifted`: the sides differ."""
 
     dimension: int
     count: int
@@ -43,19 +43,19 @@ class Case:
     shifted: bool
 
     def images(self, random: np.random.Generator) -> Rows:
-        """A draw of the judged side: where it differs, less varied and with its mean 1 away."""
+        """Draws the judged side; if shifted, with standard deviation 0.8 and the mean at distance 1."""
         rows = random.standard_normal((self.count, self.dimension), dtype=np.float32)
         return 0.8 * rows + np.float32(self.dimension**-0.5) if self.shifted else rows
 
     def words(self) -> str:
-        """For a table."""
+        """Formats the case for a table."""
         sides = "different" if self.shifted else "the same"
         return f"{self.dimension} | {self.count} v {self.reference} | {sides}"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What became of one metric in one case."""
+    """Results of one metric in one case."""
 
     mean: float
     width: float
@@ -63,7 +63,7 @@ class Found:
 
 
 def measured(names: list[str], case: Case, draws: int, seed: int = 0) -> dict[str, Found]:
-    """Of these metrics in one case, those that have an interval there."""
+    """Measures these metrics in one case; returns those that have an interval."""
     random = np.random.default_rng([seed, case.dimension, case.count, case.reference, case.shifted])
     naming = np.random.default_rng(1).standard_normal((case.dimension, CLASSES), dtype=np.float32)
     training = random.standard_normal((case.reference, case.dimension), dtype=np.float32)
@@ -71,14 +71,14 @@ def measured(names: list[str], case: Case, draws: int, seed: int = 0) -> dict[st
     for _ in range(draws):
         images = case.images(random)
         reference = random.standard_normal((case.reference, case.dimension), dtype=np.float32)
-        fresh, against_training = (_evidence(images, rows, naming) for rows in (reference, training))
+        fresh, against_training = (_context(images, rows, naming) for rows in (reference, training))
         for name, found in findings.items():
             found.append(METRICS[name].compute(against_training if name == "memorisation" else fresh))
     return {name: _of(found) for name, found in findings.items() if all(one.interval for one in found)}
 
 
-def _evidence(images: Rows, reference: Rows, naming: Rows) -> MetricContext:
-    # Features of networks are not centred, and a cosine asks for a direction.
+def _context(images: Rows, reference: Rows, naming: Rows) -> MetricContext:
+    # The offset gives the features a direction, as those of networks have; cosine distances need one.
     sides = [FeatureSide(rows + np.float32(2.0), logits=2 * rows @ naming) for rows in (images, reference)]
     return MetricContext(sides[0], sides[1], moments(sides[1].features), "pixels")
 
@@ -93,7 +93,7 @@ def _of(findings: list[MetricResult]) -> Found:
 
 
 def cases(dimensions: list[int], counts: list[int]) -> Iterator[Case]:
-    """Every dimension with every count, and 300 against 1,500 once each."""
+    """Yields every dimension with every count, and with 300 against 1,500."""
     for dimension in dimensions:
         for count, reference in [*((count, count) for count in counts), (300, 1500)]:
             for shifted in (False, True):
@@ -101,7 +101,7 @@ def cases(dimensions: list[int], counts: list[int]) -> Iterator[Case]:
 
 
 def main() -> None:
-    """A table for each metric, and its range over all cases."""
+    """Prints the table of all cases, and the ranges of each metric."""
     arguments = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     arguments.add_argument("--metrics", nargs="*", default=list(NAMES), choices=NAMES)
     arguments.add_argument("--dimensions", nargs="*", type=int, default=[2, 8, 32])
@@ -109,7 +109,7 @@ def main() -> None:
     arguments.add_argument("--draws", type=int, default=200)
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
-    assert registered  # they register themselves
+    assert registered  # its import registers the metrics
     began = time.monotonic()
     ranges: dict[str, list[Found]] = {name: [] for name in chosen.metrics}
     print("| dimension | images | sides | metric | mean | width | holds |")

@@ -1,21 +1,20 @@
-"""How many planted copies does the judge find? The proof of docs/benchmarks.md's section on copy detection.
+"""Measures how many planted copies `memorisation` finds; docs/benchmarks.md shows the result.
 
-One random half of a packed set is the training set; the other half stands for the fakes, and 5% of it are
-replaced by near-copies of training images, in equal parts
+One random half of a packed set is the training set. The other half serves as fakes; 5% of it is replaced by
+near-copies of training images, in equal parts
 
     shifted       by up to 4 pixels along each axis, the border repeated
     flipped       left to right
     recompressed  as JPEG of a quality from 50 to 75
     all three     flipped, shifted and recompressed
 
-The fakes are judged by `memorisation` and `mifid`. Printed is, for the rankings by features that were tried
-and for what the judge does, how many of the copies stand among the first N (N being their number), by kind.
-What the judge finds beside the planted ones are pictures that the set itself holds twice, or mistakes: they
-are counted, and drawn into also_found.png to be looked at.
+The fakes are judged by `memorisation` and `mifid`. For several rankings by features and for kennel's ranking,
+the table shows the share of the N copies among the first N images, by kind. Other images that are found are
+duplicates in the set, or errors: they are counted, and drawn in also_found.png.
 
     python benchmarks/memorisation.py SET [--extractor mobilenet] [--count N] [--share 0.05] [--out FOLDER]
 
-`--count` takes so many images of the set instead of all. Any packed set of colour or grey images will do.
+`--count` uses this many images of the set instead of all. Any packed set of color or gray images works.
 """
 
 import argparse
@@ -45,7 +44,7 @@ FURTHEST, WORST, BEST = 4, 50, 75
 
 
 def near_copy(image: PixelArray, kind: str, random: np.random.Generator) -> PixelArray:
-    """A changed copy of one image (C, H, W)."""
+    """Returns a changed copy of an image (C, H, W)."""
     if kind in ("flipped", "all three"):
         image = image[:, :, ::-1]
     if kind in ("shifted", "all three"):
@@ -65,17 +64,17 @@ def near_copy(image: PixelArray, kind: str, random: np.random.Generator) -> Pixe
 
 
 def packed(images: PixelArray, file: Path) -> NpzSet:
-    """The images as a set on the disk."""
+    """Writes the images as a set on the disk."""
     np.savez(file, images=images.transpose(0, 2, 3, 1))
     return NpzSet(file)
 
 
-def rankings(evidence: MetricContext) -> dict[str, npt.NDArray[np.int64]]:
-    """By each way to rank suspicion, the images, most suspicious first."""
-    found = evidence.neighborhoods
+def rankings(context: MetricContext) -> dict[str, npt.NDArray[np.int64]]:
+    """Returns the images by each ranking, the most suspicious first."""
+    found = context.neighborhoods
     nearest = found.distances[:, 0]
-    # Every row of these features counts, so the distances lie by row.
-    own = distances_within(evidence.reference.features)[found.training[:, 0]]
+    # All rows of the reference are used, so that the distances are in the order of rows.
+    own = distances_within(context.reference.features)[found.training[:, 0]]
     scores = {
         "nearest distance": nearest,
         "by the training image's own (Alaa et al. 2022)": nearest / np.maximum(own, 1e-15),
@@ -84,12 +83,12 @@ def rankings(evidence: MetricContext) -> dict[str, npt.NDArray[np.int64]]:
         "by the fifth nearest": nearest / np.maximum(found.distances[:, 4], 1e-15),
     }
     orders = {name: found.fakes[np.argsort(score, kind="stable")] for name, score in scores.items()}
-    orders["third nearest, then pixels (the judge)"] = np.array([one.image for one in suspects(evidence)])
+    orders["third nearest, then pixels (kennel)"] = np.array([one.image for one in suspects(context)])
     return orders
 
 
 def main() -> None:
-    """Makes the sets, judges them, and writes memorisation.md, memorisation.json and the pictures."""
+    """Creates the sets, judges them, and writes memorisation.md, memorisation.json and the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", type=Path)
     parser.add_argument("--extractor", default="mobilenet")
@@ -114,31 +113,31 @@ def main() -> None:
         fakes[place] = near_copy(training[source], kind, random)
     reference, images = packed(training, given.out / "training.npz"), packed(fakes, given.out / "fakes.npz")
 
-    court = Evaluator(reference, open_extractor(given.extractor))
-    judgements = court.judge(images, ("mifid", "memorisation"), count=len(fakes))
+    evaluator = Evaluator(reference, open_extractor(given.extractor))
+    judgements = evaluator.judge(images, ("mifid", "memorisation"), count=len(fakes))
     write_judgements(given.out / "memorisation.json", judgements)
-    evidence = court.evidence
-    assert evidence is not None
-    draw_judging(evidence, judgements, given.out)
+    context = evaluator.context
+    assert context is not None
+    draw_judging(context, judgements, given.out)
 
     lines = [f"| ranking | found among the first {planted} | {' | '.join(KINDS)} |", "|---" * 6 + "|"]
-    for name, order in rankings(evidence).items():
+    for name, order in rankings(context).items():
         first = np.isin(places, order[:planted])
         by_kind = [f"{first[kinds == kind].mean():.1%}" for kind in KINDS]
         lines.append(f"| {name} | {first.mean():.1%} | {' | '.join(by_kind)} |")
 
-    copies = [one for one in suspects(evidence) if one.copied]
+    copies = [one for one in suspects(context) if one.copied]
     source_of = dict(zip(places.tolist(), sources.tolist(), strict=True))
     right = np.isin(places, [one.image for one in copies])
     traced = sum(source_of.get(one.image) == one.reference for one in copies)
     others = [one for one in copies if one.image not in source_of]
     by_kind = [f"{right[kinds == kind].mean():.1%}" for kind in KINDS]
     lines += [
-        f"| named a copy by its pixels | {right.mean():.1%} | {' | '.join(by_kind)} |",
+        f"| identified as a copy by pixels | {right.mean():.1%} | {' | '.join(by_kind)} |",
         "",
         f"{planted} copies among {len(fakes)} images, {len(training)} training images, extractor "
-        f"{given.extractor}; named copies: {len(copies)}, of them planted: {int(right.sum())}, traced to the "
-        f"right source: {traced}, others: {len(others)}; suspected by the 1% threshold: "
+        f"{given.extractor}; identified copies: {len(copies)}, of them planted: {int(right.sum())}, with the "
+        f"correct source: {traced}, others: {len(others)}; suspected by the 1% threshold: "
         f"{judgements[1].details['suspected']}, MiFID's distance {judgements[0].details['distance']:.4f}.",
     ]
     write_text(given.out / "memorisation.md", "\n".join(lines) + "\n")

@@ -1,23 +1,23 @@
-"""Seconds of the metrics' large computations, beside the tools that users know, in one run.
+"""Times the large computations of metrics and compares them with other tools.
 
     python benchmarks/metrics.py [fid moments mifid manifolds features memory] [--repeats 3] [--out FILE]
 
-All contenders get the same random features, take turns (A B C A B C ...), and are compared by medians. Needs
-the development environment: torchmetrics and torch-fidelity (torchvision, which they import and nothing here
-uses, is stood in for where it is absent), SciPy and scikit-learn.
+All tools get the same random features, run alternately (A B C A B C ...), and are compared by medians. Needs
+the development environment: torchmetrics and torch-fidelity (torchvision, which they import but which is not
+used here, is mocked if it is missing), SciPy and scikit-learn.
 
-- fid: two statistics of 10,000 x 2,048 features; SciPy's sqrtm is what pytorch-fid and TTUR call. Then the
-  same with 1,000 images a side, fewer than dimensions.
-- mifid: nearest neighbors of 10,000 fakes among 20,580 training images by cosine. torchmetrics keeps its
-  features in float64; its own function is also given float32.
-- manifolds: precision, recall, density, coverage, k = 3, 10,000 against 10,000; the scikit-learn way is
-  three float64 distance matrices in blocks, as the prdc package computes them.
-- features: images per second of the extractors' networks, against the same network as a plain float32
-  module (contiguous, norms as they are).
-- memory: the peak of a process that measures FID, MiFID, precision and recall of memory-mapped features.
+- fid: two statistics of 10,000 x 2,048 features; pytorch-fid and TTUR call SciPy's sqrtm. Then the same with
+  1,000 images each, fewer than dimensions.
+- mifid: nearest neighbors of 10,000 fakes among 20,580 training images by cosine. torchmetrics uses float64
+  features; its function is also called with float32.
+- manifolds: precision, recall, density, coverage, k = 3, 10,000 against 10,000; the scikit-learn version uses
+  three float64 distance matrices in blocks, as the prdc package does.
+- features: images per second of the extractors' networks, compared with the same network as a plain float32
+  module (contiguous, norms not folded).
+- memory: peak memory of a process that measures FID, MiFID, precision and recall of memory-mapped features.
 
-"Features" are ReLUs of correlated Gaussians (variances falling as 1 / rank), which is how pool features look
-to a search; "noise" is white, the hardest case for it.
+"Features" are ReLUs of correlated Gaussians (variances falling as 1 / rank), similar to pool features;
+"noise" is white, the hardest case for a neighbor search.
 """
 
 import argparse
@@ -56,7 +56,7 @@ FAKES, TRAINING = 10_000, 20_580
 
 
 def features(count: int, seed: int, kind: str = "features", offset: float = 0.0) -> Rows:
-    """(count, 2048) random rows of a kind that the module's text describes."""
+    """Returns random rows (count, 2048) of a kind described in the module's docstring."""
     random = np.random.default_rng(seed)
     rows = random.standard_normal((count, DIMENSION), dtype=np.float32)
     if kind == "noise":
@@ -67,12 +67,12 @@ def features(count: int, seed: int, kind: str = "features", offset: float = 0.0)
 
 
 def compare(contenders: list[Contender], repeats: int) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds by name, and the last result of each; they take turns."""
+    """Returns median seconds by name, and the last result of each; they run alternately."""
     seconds: dict[str, list[float]] = {name: [] for name, _ in contenders}
     results: dict[str, Any] = {}
     for _ in range(repeats):
         for name, compute in contenders:
-            time.sleep(0.5)  # the threads of another library's pool spin on for a while
+            time.sleep(0.5)  # threads of another library's pool keep spinning for a while
             began = time.perf_counter()
             results[name] = compute()
             seconds[name].append(time.perf_counter() - began)
@@ -82,7 +82,7 @@ def compare(contenders: list[Contender], repeats: int) -> tuple[dict[str, float]
 def show(
     title: str, seconds: dict[str, float], ours: str, notes: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Prints a Markdown table with ratios to kennel, and returns it."""
+    """Prints a Markdown table with ratios to kennel and returns its rows."""
     print(f"\n### {title}\n\n| | seconds | times kennel's | |\n|---|---:|---:|---|")
     rows = []
     for name, value in seconds.items():
@@ -94,12 +94,12 @@ def show(
     return rows
 
 
-def stand_in_for_torchvision() -> None:
+def mock_torchvision() -> None:
     if find_spec("torchvision") is None:
         for name in ("", ".datasets", ".io", ".models", ".ops", ".transforms", ".transforms.functional"):
-            stand_in = MagicMock()
-            stand_in.__spec__ = ModuleSpec(f"torchvision{name}", None)
-            sys.modules[f"torchvision{name}"] = stand_in
+            mock = MagicMock()
+            mock.__spec__ = ModuleSpec(f"torchvision{name}", None)
+            sys.modules[f"torchvision{name}"] = mock
 
 
 def measure_fid(repeats: int) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ def measure_mifid(repeats: int) -> list[dict[str, Any]]:
             ],
             repeats,
         )
-        # Its threshold makes a distance above epsilon 1; the mean itself is what is compared.
+        # torchmetrics replaces distances above epsilon by 1; the mean itself is compared here.
         exact = _mean_of_minima(double, other_double)
         notes = {name: f"{product / value:.0f} GFLOP/s" for name, value in seconds.items()}
         notes["kennel"] += f", within {abs(results['kennel'] - exact):.0e} of float64"
@@ -293,7 +293,7 @@ def measure_memory() -> list[dict[str, Any]]:
 
 
 def child(folder: Path) -> None:
-    """What the memory of is measured: prints GB before, the peak in GB, and seconds."""
+    """Runs the computation whose memory is measured; prints GB before, the peak in GB, and seconds."""
     fakes, training = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("fakes", "training"))
     before = peak()
     began = time.perf_counter()
@@ -304,7 +304,7 @@ def child(folder: Path) -> None:
 
 
 def peak() -> float:
-    """The most memory that this process held, in GB. (`ru_maxrss` would begin at what its parent held.)"""
+    """Returns the peak memory of this process in GB (`ru_maxrss` would include the parent's)."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -332,7 +332,7 @@ def main() -> None:
     if given.child:
         child(given.child)
         return
-    stand_in_for_torchvision()
+    mock_torchvision()
     threads = torch.get_num_threads()
     print(
         f"torch {torch.__version__}, {threads} threads of {os.cpu_count()}, "

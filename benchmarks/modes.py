@@ -1,12 +1,12 @@
-"""Which recipe recovers how many modes: 25 Gaussians on a grid, as docs/modes.md shows them.
+"""Counts the modes that losses and techniques recover of 25 Gaussians; docs/modes.md shows the table.
 
 The data are points in the plane, "images" of one pixel with two channels: a mixture of 25 Gaussians of
 standard deviation 0.01 on a 5x5 grid of spacing 0.4 (the grid of Srivastava et al. 2017, VEEGAN, arXiv
-1705.07761, scaled to [-1, 1]). Both players are multilayer perceptrons of two hidden layers; a row of the
-table adds one thing to the same baseline. Of 2,500 samples, one within 3 standard deviations of a mode's
-centre is of high quality, and a mode is recovered where at least one such sample lies there.
+1705.07761, scaled to [-1, 1]). Both networks are multilayer perceptrons with two hidden layers; each row of
+the table changes one thing of the same baseline. Of 2,500 samples, those within 3 standard deviations of a
+mode's center are of high quality; a mode with at least one such sample is recovered.
 
-Every row plays as many rounds; one with five discriminator turns shows five times as many points.
+Every row has the same number of iterations; with five discriminator steps it shows five times as many points.
 
     python benchmarks/modes.py [--rounds 4000] [--seeds 2] [--only NAME ...] [--workers 2] [--out FOLDER]
 """
@@ -23,14 +23,7 @@ import matplotlib
 import numpy as np
 import torch
 
-from kennel.config.recipe import (
-    Budget,
-    ComponentConfig,
-    ImageConfig,
-    OptimizerConfig,
-    Recipe,
-    override,
-)
+from kennel.config.recipe import Budget, ComponentConfig, ImageConfig, OptimizerConfig, Recipe, override
 from kennel.engine.builder import build_step, sampling_generator
 from kennel.engine.latents import draw_latents
 from kennel.engine.state import TrainPlan, TrainState
@@ -40,10 +33,10 @@ from kennel.sampling.sampler import labels_of, latents_of
 from kennel.storage.atomic_io import write_text
 
 SPREAD = 0.01
-CENTRES = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
+CENTERS = torch.cartesian_prod(torch.linspace(-0.8, 0.8, 5), torch.linspace(-0.8, 0.8, 5))
 SAMPLES = 2_500
 CRITIC = ["steps.discriminator=5", "loss.name=wgan"]
-SLOW = [f"{player}_optimizer.betas=[0.0, 0.9]" for player in ("generator", "discriminator")]
+SLOW = [f"{network}_optimizer.betas=[0.0, 0.9]" for network in ("generator", "discriminator")]
 
 ROWS: dict[str, list[str]] = {
     "baseline (bce)": [],
@@ -98,8 +91,8 @@ ROWS: dict[str, list[str]] = {
 
 
 def baseline(seed: int) -> Recipe:
-    """The pair and the optimisers that every row shares."""
-    optimiser = OptimizerConfig(learning_rate=1e-3, betas=(0.5, 0.999))
+    """Returns the recipe that every row changes."""
+    optimizer = OptimizerConfig(learning_rate=1e-3, betas=(0.5, 0.999))
     return Recipe(
         name="modes",
         image=ImageConfig(size=1, channels=2),
@@ -107,8 +100,8 @@ def baseline(seed: int) -> Recipe:
         generator=ComponentConfig(name="mlp", hidden=(128, 128), batch_norm=False, activation="relu"),
         discriminator=ComponentConfig(name="mlp", hidden=(128, 128), dropout=0.0),
         techniques=(ComponentConfig(name="separate_batches"),),
-        generator_optimizer=optimiser,
-        discriminator_optimizer=optimiser,
+        generator_optimizer=optimizer,
+        discriminator_optimizer=optimizer,
         batch_size=128,
         budget=Budget(images=1),
         seed=seed,
@@ -116,26 +109,25 @@ def baseline(seed: int) -> Recipe:
 
 
 class Points:
-    """Batches of the mixture, keyed by how many were shown; the labels are the modes."""
+    """Batches of the mixture, determined by the number of points shown; labels are the modes."""
 
     def __init__(self, batch: int, seed: int) -> None:
-        """`batch` points at a time."""
         self.batch, self.seed = batch, seed
 
     def at(self, images_seen: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, 2, 1, 1) points and the modes that they belong to."""
+        """Returns points (batch, 2, 1, 1) and their modes (batch)."""
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + images_seen)
-        labels = torch.randint(len(CENTRES), (self.batch,), generator=random)
+        labels = torch.randint(len(CENTERS), (self.batch,), generator=random)
         noise = torch.randn((self.batch, 2), generator=random) * SPREAD
-        return (CENTRES[labels] + noise)[:, :, None, None], labels
+        return (CENTERS[labels] + noise)[:, :, None, None], labels
 
 
-def output(name: str, rounds: int, seed: int) -> dict[str, object]:
-    """Trains one row with one seed for so many rounds and counts its modes."""
+def run_row(name: str, iterations: int, seed: int) -> dict[str, object]:
+    """Trains one row with one seed and counts its modes."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     recipe = override(baseline(seed), ROWS[name])
-    images = rounds * recipe.batch_size * recipe.steps.discriminator
+    images = iterations * recipe.batch_size * recipe.steps.discriminator
     step = build_step(recipe, torch.device("cpu"))
     plan = TrainPlan(recipe.batch_size, recipe.steps, images, images, seed, torch.device("cpu"))
     trainer = Trainer(
@@ -153,7 +145,7 @@ def output(name: str, rounds: int, seed: int) -> dict[str, object]:
     labels = torch.tensor(labels_of(seeds, (1,) * recipe.num_classes)) if recipe.num_classes else None
     with torch.no_grad():
         points = generator(latents_of(seeds, recipe.latent), labels).flatten(1)
-    found = modes_of_centers(points.numpy(), CENTRES.numpy(), 3 * SPREAD)
+    found = modes_of_centers(points.numpy(), CENTERS.numpy(), 3 * SPREAD)
     return {
         "row": name,
         "seed": seed,
@@ -165,11 +157,8 @@ def output(name: str, rounds: int, seed: int) -> dict[str, object]:
 
 
 def table(outcomes: list[dict[str, object]]) -> str:
-    """The rows as Markdown: modes and high-quality samples, the mean over seeds and each seed."""
-    lines = [
-        "| row | modes of 25 | each seed | high-quality samples | each seed |",
-        "|---|---|---|---|---|",
-    ]
+    """Formats the rows as Markdown: modes and high-quality samples, the mean over seeds and each seed."""
+    lines = ["| row | modes of 25 | each seed | high-quality samples | each seed |", "|---|---|---|---|---|"]
     for name in dict.fromkeys(str(one["row"]) for one in outcomes):
         mine = [one for one in outcomes if one["row"] == name]
         modes, good = [int(one["modes"]) for one in mine], [float(one["high_quality"]) for one in mine]
@@ -181,7 +170,7 @@ def table(outcomes: list[dict[str, object]]) -> str:
 
 
 def draw(outcomes: list[dict[str, object]], destination: Path) -> None:
-    """The samples of every row's first seed, as small plots."""
+    """Draws the samples of every row's first seed as small plots."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -194,7 +183,7 @@ def draw(outcomes: list[dict[str, object]], destination: Path) -> None:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
         points = np.array(first[name]["points"])
-        axis.plot(*CENTRES.T, "+", color="#c44", markersize=4)
+        axis.plot(*CENTERS.T, "+", color="#c44", markersize=4)
         axis.plot(*points.T, ".", color="#247", markersize=1.5, alpha=0.5)
         axis.set_xlim(-1.05, 1.05)
         axis.set_ylim(-1.05, 1.05)
@@ -216,7 +205,7 @@ def main() -> None:
     jobs = [(name, seed) for name in given.only or ROWS for seed in range(given.seeds)]
     outcomes = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(output, name, given.rounds, seed) for name, seed in jobs]
+        waiting = [pool.submit(run_row, name, given.rounds, seed) for name, seed in jobs]
         for job in waiting:
             outcomes.append(job.result())
             one = outcomes[-1]

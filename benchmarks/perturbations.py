@@ -1,11 +1,11 @@
-"""Does each metric see what it should? Real images against real ones, blurred, noised, thinned and copied.
+"""Measures how each metric responds to blur, noise, dropped classes, collapse and copies.
 
     python benchmarks/perturbations.py SET --extractor mobilenet --out perturbations.json
 
-A labelled packed set is halved at random. One half is the reference; `--count` images of the other are
-judged as they are, and after each damage. "Classes dropped" takes the images of so many classes only,
-"collapsed" repeats so few images, "copied" replaces a share of the images by images of the reference. All
-judged sets have one count, so the numbers of a column compare. Prints a Markdown table and writes JSON.
+A labeled packed set is split at random into halves. One half is the reference; `--count` images of the other
+are judged unchanged and after each change: "classes" keeps only images of some classes, "collapsed" repeats a
+few images, "copied" replaces a share of the images by images of the reference. All judged sets have the same
+count, so that the values of a column are comparable. Prints a Markdown table and writes JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def blurred(images: Pixels, sigma: float) -> Pixels:
-    """A Gaussian blur of `sigma` pixels."""
+    """Applies a Gaussian blur of `sigma` pixels."""
 
     def one(image: Pixels) -> Pixels:
         picture = Image.fromarray(image.transpose(1, 2, 0)).filter(ImageFilter.GaussianBlur(sigma))
@@ -44,12 +44,12 @@ def blurred(images: Pixels, sigma: float) -> Pixels:
 
 
 def noised(images: Pixels, sigma: float, random: np.random.Generator) -> Pixels:
-    """Gaussian noise of `sigma` levels of 255."""
+    """Adds Gaussian noise of `sigma` levels of 255."""
     return np.clip(images + random.normal(0, sigma, images.shape), 0, 255).round().astype(np.uint8)
 
 
 def of_some_classes(images: Pixels, labels: npt.NDArray[np.int64], count: int, classes: int) -> Pixels:
-    """`count` images of the `classes` most frequent classes; fewer where these have no more."""
+    """Returns at most `count` images of the `classes` most frequent classes."""
     frequent = np.argsort(-np.bincount(labels), kind="stable")[:classes]
     return images[np.isin(labels, frequent)][:count]
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("perturbations.json"))
-    parser.add_argument("--only", default="", help="Versions whose name holds this; others stay in --out.")
+    parser.add_argument("--only", default="", help="Versions whose name contains this; others stay in --out.")
     given = parser.parse_args()
 
     packed = ImageDataset(given.set)
@@ -76,7 +76,7 @@ def main() -> None:
     count = given.count
     real = others[:count]
     classes = len(np.unique(labels))
-    # As few classes as still give `count` images.
+    # The smallest number of classes that have `count` images.
     sizes = np.sort(np.bincount(labels))[::-1].cumsum()
     few = int(np.searchsorted(sizes, count)) + 1
 
@@ -102,9 +102,9 @@ def main() -> None:
     }
     console = Console()
     extractor = open_extractor(given.extractor)
-    court = Evaluator(ArrayImages(training, f"half of {packed.name}"), extractor)
+    evaluator = Evaluator(ArrayImages(training, f"half of {packed.name}"), extractor)
     began = time.monotonic()
-    court.prepare()
+    evaluator.prepare()
     console.print(f"reference: {len(training):,} images, {time.monotonic() - began:.0f} s")
     found: dict[str, dict[str, object]] = {}
     if given.only and given.out.is_file():
@@ -114,7 +114,7 @@ def main() -> None:
             continue
         began = time.monotonic()
         images = ArrayImages(make(), name)
-        judgements = court.judge(images, COLUMNS, settings=MetricSettings(seed=given.seed))
+        judgements = evaluator.judge(images, COLUMNS, settings=MetricSettings(seed=given.seed))
         found[name] = {one.metric: one.model_dump(mode="json", exclude={"protocol"}) for one in judgements}
         found[name]["count"] = len(images)
         values = ", ".join(f"{one.metric} {one.value:.4g}" for one in judgements)
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def table(found: dict[str, dict[str, object]]) -> str:
-    """A Markdown table, a row for each version."""
+    """Formats a Markdown table with a row for each version."""
     lines = ["| judged | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
     for name, scores in found.items():
         values = [scores[metric]["value"] for metric in COLUMNS]  # type: ignore[index]

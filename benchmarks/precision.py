@@ -1,9 +1,9 @@
-"""What bfloat16 costs in quality: one recipe at both precisions, several seeds each, judged by FID.
+"""Compares the FID of a recipe trained in float32 and in bfloat16, with several seeds each.
 
-The recipe is `dcgan` at half its width. Every run is trained by kennel's own training; its average is judged
-by FID with the `mobilenet` extractor on samples of the same seeds against another set (the test images). A
-row gives a run's FID with the 95% interval of its samples; the last lines give each precision's mean over
-the seeds with its 95% interval (Student's t), and that of the difference of the pairs of equal seeds.
+The recipe is `dcgan` at half its width. The averaged generator of each run is judged by FID with the
+`mobilenet` extractor, on samples of the same seeds against another set (the test images). A row gives a run's
+FID with the 95% interval of its samples; the last lines give the mean of each precision over the seeds with
+its 95% interval (Student's t), and that of the differences of pairs with equal seeds.
 
     python benchmarks/precision.py --train SET --test SET --weights FILE [--images 250k] [--seeds 3]
                                    [--workers 2] [--out FOLDER]
@@ -25,7 +25,7 @@ from kennel.data.dataset import ImageDataset
 from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
 from kennel.recipes import get_recipe
-from kennel.sampling.load import sampled_set
+from kennel.sampling.load import load_run
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
 
@@ -41,7 +41,7 @@ SAMPLES = 5_000
 SAMPLE_SEED = 3_000_000
 
 
-def output(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
+def run_job(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
     """Trains and judges one run."""
     precision, seed, given = job
     torch.set_num_threads(1)
@@ -49,18 +49,18 @@ def output(job: tuple[str, int, argparse.Namespace]) -> dict[str, object]:
     settings = [*preset(precision), *SETTINGS, f"budget.images={given.images}", f"seed={seed}"]
     train(override(get_recipe(RECIPE), settings), given.train, folder)
     judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
-    found = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
+    found = judge.judge(load_run(folder).sampled_set(SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     return {"precision": precision, "seed": seed, "fid": found.value, "interval": list(found.interval or ())}
 
 
 def with_interval(values: list[float]) -> str:
-    """The mean and its 95% interval, for values that scatter normally."""
+    """Formats the mean and its 95% interval, assuming a normal distribution."""
     half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
     return f"{statistics.mean(values):.1f} ± {half:.1f}"
 
 
 def table(runs: list[dict[str, object]]) -> str:
-    """Markdown: a row a seed, then what the precisions come to."""
+    """Formats a Markdown table with a row per seed, then the means."""
     found = {(str(one["precision"]), one["seed"]): one for one in runs}
     seeds = sorted({int(str(one["seed"])) for one in runs})
     lines = ["| seed | float32 | bfloat16 |", "|---|---|---|"]
@@ -82,7 +82,7 @@ def table(runs: list[dict[str, object]]) -> str:
 
 
 def main() -> None:
-    """Prints the table and writes every figure to `precision.json` beside the runs."""
+    """Prints the table and writes all values to `precision.json` in the folder of the runs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -95,7 +95,7 @@ def main() -> None:
     given = parser.parse_args()
     jobs = [(precision, seed, given) for seed in range(given.seeds) for precision in PRECISIONS]
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        runs = list(pool.map(output, jobs))
+        runs = list(pool.map(run_job, jobs))
     write_text(given.out / "precision.json", json.dumps(runs, indent=2) + "\n")
     print(table(runs))
 

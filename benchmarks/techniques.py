@@ -1,9 +1,9 @@
-"""Each technique alone on Fashion-MNIST: same pair, budget and seed; docs/comparison.md shows the table.
+"""Measures each technique alone on Fashion-MNIST with equal networks, budget and seed; docs/comparison.md.
 
-The baseline is `improved.fashion_mnist.baseline` at a quarter of its width, with rates and a batch that draw
-clothes within two epochs; every row adds settings to it and nothing else. Each run is trained by kennel's own
-training, then judged by FID with the `mobilenet` extractor on 1,000 samples of the same seeds against the
-10,000 test images, and its grid of the same 64 latents is kept.
+The baseline is `improved.fashion_mnist.baseline` at a quarter of its width, with learning rates and a batch
+size that give recognizable clothes within two epochs; every row only adds settings. Each run is judged by FID
+with the `mobilenet` extractor on 1,000 samples of the same seeds against the 10,000 test images, and its grid
+of the same 64 latents is kept.
 
     python benchmarks/techniques.py --train SET --test SET --weights FILE [--images 100k] [--workers 2] \\
         [--out FOLDER]
@@ -26,7 +26,7 @@ from kennel.evaluation.judge import Evaluator
 from kennel.features.factory import open_extractor
 from kennel.images import save_png, tile
 from kennel.recipes import get_recipe
-from kennel.sampling.load import load_run, sampled_set
+from kennel.sampling.load import load_run
 from kennel.storage.atomic_io import write_text
 from kennel.training.run import train
 
@@ -39,7 +39,7 @@ SMALL_AND_FAST = [
     "discriminator.base_channels=16",
     "discriminator.hidden=256",
     "batch_size=50",
-    *(f"{player}_optimizer.learning_rate=1e-3" for player in ("generator", "discriminator")),
+    *(f"{network}_optimizer.learning_rate=1e-3" for network in ("generator", "discriminator")),
 ]
 
 ROWS: dict[str, list[str]] = {
@@ -67,8 +67,8 @@ ROWS: dict[str, list[str]] = {
         "techniques.weight_clipping=on",
         "loss.name=wgan",
         "steps.discriminator=5",
-        *(f"{player}_optimizer.name=rmsprop" for player in ("generator", "discriminator")),
-        *(f"{player}_optimizer.learning_rate=2e-4" for player in ("generator", "discriminator")),
+        *(f"{network}_optimizer.name=rmsprop" for network in ("generator", "discriminator")),
+        *(f"{network}_optimizer.learning_rate=2e-4" for network in ("generator", "discriminator")),
     ],
     "singular_value_clamp": ["techniques.singular_value_clamp=on"],
     "singular_value_penalty": ["techniques.singular_value_penalty=on"],
@@ -86,7 +86,7 @@ ROWS: dict[str, list[str]] = {
         "discriminator_optimizer.learning_rate=2e-3",
     ],
     "linear decay of the rates": [
-        f"{player}_optimizer.schedule.decay=linear" for player in ("generator", "discriminator")
+        f"{network}_optimizer.schedule.decay=linear" for network in ("generator", "discriminator")
     ],
     "without separate_batches": ["techniques.separate_batches=off"],
     "all five of the report": [
@@ -99,7 +99,7 @@ ROWS: dict[str, list[str]] = {
 }
 
 
-def output(name: str, given: argparse.Namespace) -> dict[str, object]:
+def run_row(name: str, given: argparse.Namespace) -> dict[str, object]:
     """Trains and judges one row."""
     torch.set_num_threads(1)
     folder = given.out / "runs" / "".join(letter if letter.isalnum() else "_" for letter in name)
@@ -109,7 +109,7 @@ def output(name: str, given: argparse.Namespace) -> dict[str, object]:
     train(override(get_recipe(RECIPE), [*plain, *settings]), given.train, folder)
     trained = time.process_time()
     judge = Evaluator(ImageDataset(given.test), open_extractor("mobilenet", given.weights))
-    judgement = judge.judge(sampled_set(folder, SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
+    judgement = judge.judge(load_run(folder).sampled_set(SAMPLES, SAMPLE_SEED), ("fid",), count=SAMPLES)[0]
     grid = tile(load_run(folder).samples(64).pixels(), columns=8)
     save_png(folder / "grid.png", grid)
     command = " ".join(f"--set {one}" for one in settings)
@@ -125,9 +125,9 @@ def output(name: str, given: argparse.Namespace) -> dict[str, object]:
 
 
 def table(outcomes: list[dict[str, object]]) -> str:
-    """Rows by FID, with the difference from the baseline and the time that training took."""
+    """Formats rows sorted by FID, with the change from the baseline and the training time."""
     baseline = next(one for one in outcomes if one["row"] == "baseline")
-    lines = ["| row | FID | against the baseline | CPU seconds | what is set |", "|---|---|---|---|---|"]
+    lines = ["| row | FID | against the baseline | CPU seconds | settings |", "|---|---|---|---|---|"]
     for one in sorted(outcomes, key=lambda one: float(str(one["fid"]))):
         change = float(str(one["fid"])) / float(str(baseline["fid"])) - 1
         shown = "" if one is baseline else f"{change:+.0%}"
@@ -139,7 +139,7 @@ def table(outcomes: list[dict[str, object]]) -> str:
 
 
 def contact_sheet(outcomes: list[dict[str, object]], destination: Path) -> None:
-    """The first two rows of every grid, best first, under one another."""
+    """Draws the first row of every grid, the best first, below each other."""
     strips = []
     for one in sorted(outcomes, key=lambda one: float(str(one["fid"]))):
         with Image.open(str(one["grid"])) as grid:
@@ -169,7 +169,7 @@ def main() -> None:
     ).prepare()  # once for all rows
     outcomes = []
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(output, name, given) for name in given.only or ROWS]
+        waiting = [pool.submit(run_row, name, given) for name in given.only or ROWS]
         for job in waiting:
             outcomes.append(job.result())
             one = outcomes[-1]

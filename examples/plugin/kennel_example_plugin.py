@@ -1,7 +1,7 @@
-"""A kennel plugin: importing it registers a loss, a technique, a network, a recipe and a metric.
+"""A kennel plugin that registers a loss, a technique, a network, a recipe and a metric on import.
 
-`pip install ./examples/plugin` makes all of them known to every `kennel` command, as does
-`kennel --import examples/plugin/kennel_example_plugin.py ...` without an installation.
+`pip install ./examples/plugin` makes them available in every `kennel` command. Without installation, use
+`kennel --import examples/plugin/kennel_example_plugin.py ...`.
 """
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ import kennel
 
 @kennel.register_loss("softplus_margin")
 class SoftplusMargin(kennel.Loss):
-    """The non-saturating loss with logits that are held against a margin."""
+    """The non-saturating loss with a margin for the discriminator's logits."""
 
     margin: float = 1.0
 
@@ -27,17 +27,17 @@ class SoftplusMargin(kennel.Loss):
 
 @kennel.register_technique("logit_penalty")
 class LogitPenalty(kennel.LossTerm):
-    """Adds weight * E[D(x)^2 + D(G(z))^2] to the discriminator's loss: its logits stay small."""
+    """Adds weight * E[D(x)^2 + D(G(z))^2] to the discriminator's loss, which keeps its logits small."""
 
     weight: float = 1e-3
 
     def discriminator_term(self, output):
-        """The mean square of all logits, before the weight."""
+        """Returns the mean square of the logits, without the weight."""
         return output.real_logits.square().mean() + output.fake_logits.square().mean()
 
 
 class TinyGenerator(nn.Module):
-    """Latents to images by two layers."""
+    """Maps latents to images with two linear layers."""
 
     def __init__(self, spec) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class TinyGenerator(nn.Module):
         )
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(batch, latent_dim) to (batch, channels, size, size) in [-1, 1]."""
+        """Maps (batch, latent_dim) to (batch, channels, size, size) in [-1, 1]."""
         return self.layers(latents).unflatten(1, self.shape)
 
 
 class TinyDiscriminator(nn.Module):
-    """Images to logits by two layers."""
+    """Maps images to logits with two linear layers."""
 
     def __init__(self, spec) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class TinyDiscriminator(nn.Module):
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(batch, channels, size, size) to (batch, 1)."""
+        """Maps (batch, channels, size, size) to (batch, 1)."""
         return self.layers(images)
 
 
@@ -70,7 +70,7 @@ kennel.register_network("tiny", generator=TinyGenerator, discriminator=TinyDiscr
 
 @kennel.register_recipe("tiny")
 def tiny() -> kennel.Recipe:
-    """The tiny networks with the example's loss and technique; any set of squares."""
+    """The tiny networks with the example's loss and technique, for any packed set."""
     return kennel.Recipe(
         name="tiny",
         latent_dim=16,
@@ -87,6 +87,6 @@ def tiny() -> kennel.Recipe:
 
 @kennel.register_metric("mean_shift", "Mean shift", "lower")
 def mean_shift(context) -> float:
-    """The distance between the mean features of both sides."""
+    """Distance between the mean features of the images and the reference."""
     images, reference = context.images.features, context.reference.features
     return float(((images.mean(0) - reference.mean(0)) ** 2).sum() ** 0.5)

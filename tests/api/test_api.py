@@ -103,7 +103,7 @@ def test_scores_are_a_table_and_are_kept_for_the_report(packed_set):
     assert len(list((run.path / "judgements").glob("*-pixels.json"))) == 1
     same_scores = kennel.judge(str(run.path), run.data, "fid", extractor="pixels", count=20, device="cpu")
     assert same_scores["fid"].value == scores["fid"].value
-    with pytest.raises(JudgementError, match="recall was not measured: there are fid, kid"):
+    with pytest.raises(JudgementError, match="recall was not measured, only fid, kid"):
         scores["recall"]
 
 

@@ -90,9 +90,9 @@ def test_an_untouched_checkpoint_has_the_singular_values_of_its_weights(kennel, 
         (["48", "48"], "are the checkpoint at 48 images: give different ones"),
         (
             ["48", "50"],
-            "give newest, best, or a count of images that is kept: 64, 48, 32, 16; or epoch:N",
+            "give newest, best, epoch:N, or one of the numbers of images that are kept: 64, 48, 32, 16",
         ),
-        (["48", "epoch:70"], "keeps no checkpoint of epoch 70: there are those of epochs 0.4, 0.8, 1.2, 1.6"),
+        (["48", "epoch:70"], "keeps no checkpoint of epoch 70, only of these epochs: 0.4, 0.8, 1.2, 1.6"),
         (["48", "64", "--out", "grid.jpg"], "grid.jpg is not a PNG's name"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_side_of_its_own_that_few_networks_draw_is_told(
     start = bytes((0, 0, 8, 3)) + b"".join(side.to_bytes(4, "big") for side in (2, 20, 20))
     (tmp_path / "train-images-idx3-ubyte").write_bytes(start + bytes(range(200)) * 4)
     assert kennel(monkeypatch, "data", "prepare", tmp_path / "train-images-idx3-ubyte", tmp_path / "set") == 0
-    assert "own side is 20, which no network draws" in capsys.readouterr().err
+    assert "own side is 20, which only the networks of any size support" in capsys.readouterr().err
     assert ImageDataset(tmp_path / "set").shape == (1, 20, 20)
 
 
@@ -155,7 +155,7 @@ def test_names_to_exclude_can_come_from_a_file(
         (["SOURCE", "SET", "--fit", "stretch"], "--fit is 'stretch'"),
         (
             ["SOURCE", "SET", "--size", "65"],
-            "--size is 65, which no network draws but those of any size (mlp)",
+            "--size is 65, which only the networks of any size support (mlp)",
         ),
         (["SOURCE", "--dry-run", "--size", "65"], "give 64 or 128, or add --any-size"),
         (["SOURCE", "SET", "--size", "1"], "give 8, or add"),
@@ -208,7 +208,7 @@ def test_the_list_names_every_known_set_with_its_terms(
     said = capsys.readouterr().out
     for word in ("digits", "mnist", "fashion_mnist", "cifar10", "stanford_dogs", "non-commercial"):
         assert word in said
-    for word in ("celeba_hq", "imagenet", "lsun", "fetched by hand from https://image-net.org"):
+    for word in ("celeba_hq", "imagenet", "lsun", "download it from https://image-net.org"):
         assert word in said
 
 

@@ -77,7 +77,7 @@ def test_a_file_carries_scores_license_note_and_default_truncation(kennel, run, 
     file = tmp_path / "a.safetensors"
     options = ("--truncation", 0.5, "--license", "MIT", "--data-note", "noise of our own")
     assert kennel("export", run, "--out", file, *options, "--card", tmp_path / "card.md").code == 0
-    words = generator_file.read(file).words
+    words = generator_file.read(file).metadata
     assert [(score.metric, score.sample_count) for score in words.scores] == [("fid", 40)]
     assert (words.truncation, words.license, words.data.note) == (0.5, "MIT", "noise of our own")
     assert words.classes == ("class 0", "class 1", "class 2")
@@ -137,9 +137,11 @@ def test_a_recipe_whose_name_is_a_path_is_exported_into_the_runs_folder(kennel, 
 def changed(file, change) -> None:
     """Writes the file again with other words, under a seal that holds."""
     found = generator_file.read(file)
-    words = found.words.model_dump(mode="json")
+    words = found.metadata.model_dump(mode="json")
     change(words)
-    generator_file.write(file, found.tensors, generator_file.Words.model_validate(words), found.card)
+    generator_file.write(
+        file, found.tensors, generator_file.GeneratorMetadata.model_validate(words), found.card
+    )
 
 
 def spoil(file, how) -> None:
@@ -177,8 +179,8 @@ def spoil(file, how) -> None:
         ("cut off", "cannot be used"),
         ("flipped", "its checksum does not match"),
         ("words flipped", "cannot be used"),
-        ("empty", "is no safetensors file"),
-        ("foreign", "no generator that `kennel export` wrote"),
+        ("empty", "is not a safetensors file"),
+        ("foreign", "not a generator that `kennel export` wrote"),
         ("no classes", "it names 0 classes, and its recipe 3"),
         ("unknown network", "the generator 'dcgna', which is not registered"),
         ("other width", "of shape"),
@@ -200,7 +202,7 @@ def test_a_file_that_does_not_hold_is_one_sentence(kennel, run, tmp_path, how, m
 def test_a_file_that_is_too_large_is_refused_unread(kennel, tmp_path):
     file = tmp_path / "a.safetensors"
     with file.open("wb") as stream:
-        stream.truncate(generator_file.MOST_BYTES + 1)
+        stream.truncate(generator_file.MAX_BYTES + 1)
     # A hole takes no room on the disk, and is not read in whole.
     assert "bytes" in kennel("sample", file).err
 
@@ -211,8 +213,8 @@ def test_mistakes_are_answered_in_one_sentence(kennel, run, tmp_path):
     for command, message in (
         (("export", run, "--dtype", "float61"), "did you mean 'float16'"),
         (("export", run, "--out", tmp_path / "a.pth"), "end it in .safetensors"),
-        (("sample", file, "--playing"), "--playing chooses among a run's"),
-        (("sample", file, "--checkpoint", "best"), "--checkpoint chooses among a run's"),
+        (("sample", file, "--playing"), "--playing chooses among those of a run"),
+        (("sample", file, "--checkpoint", "best"), "--checkpoint chooses among those of a run"),
         (("sample", checkpoint), "is a checkpoint"),
         (("sample", file, "--class", "clas 1"), "did you mean 'class 1'"),
     ):

@@ -63,7 +63,7 @@ def test_a_release_is_downloaded_checked_and_sampled_by_its_name(
     monkeypatch.chdir(tmp_path)
     before = kennel("sample", "dogs")
     assert before.code == 2
-    assert "`kennel fetch dogs` does it" in before.err
+    assert "run `kennel fetch dogs`" in before.err
     outcome = kennel("fetch", "dogs")
     assert outcome.code == 0, outcome.err
     assert "Fetched" in outcome.out
@@ -92,7 +92,7 @@ def test_what_is_not_the_release_gets_no_name(kennel, file, address, monkeypatch
 def test_as_long_as_nothing_is_published_the_way_with_a_file_is_named(kennel, file):
     outcome = kennel("fetch", "dogs")
     assert outcome.code == 2
-    assert "no release of dogs is published yet" in outcome.err
+    assert "dogs is not published yet" in outcome.err
     assert "--from FILE" in outcome.err
     taken = kennel("fetch", "dogs", "--from", file, "--sha256", sha256(file))
     assert taken.code == 0, taken.err
@@ -100,7 +100,7 @@ def test_as_long_as_nothing_is_published_the_way_with_a_file_is_named(kennel, fi
     assert kennel("fetch", "mine", "--from", file.as_uri()).code == 0
     listed = kennel("fetch")
     assert "mine" in listed.out
-    assert "no release is published yet" in listed.out
+    assert "not published yet" in listed.out
 
 
 def test_mistakes_are_answered_in_one_sentence(kennel, file, tmp_path):
@@ -108,13 +108,13 @@ def test_mistakes_are_answered_in_one_sentence(kennel, file, tmp_path):
     other.write_bytes(b"no generator")
     for command, message in (
         (("fetch", "dosg"), "did you mean 'dogs'"),
-        (("fetch", "../x", "--from", file), "is no name"),
+        (("fetch", "../x", "--from", file), "is not a valid name"),
         (("fetch", "mine", "--from", tmp_path / "absent"), "there is no file"),
         (("fetch", "mine", "--from", "~nobody-of-this-name/a.safetensors"), "there is no file ~nobody"),
-        (("fetch", "mine", "--from", other), f"{other} is no safetensors file"),
+        (("fetch", "mine", "--from", other), f"{other} is not a safetensors file"),
         (("fetch", "mine", "--from", file, "--sha256", "12"), "64 hexadecimal digits"),
         (("fetch", "mine", "--from", file, "--sha256", "0" * 64), "is not the generator mine"),
-        (("fetch", "--from", file), "give its name too"),
+        (("fetch", "--from", file), "give NAME too"),
     ):
         outcome = kennel(*command)
         assert outcome.code == 2, outcome.out

@@ -181,8 +181,8 @@ def test_a_json_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 
 def test_what_chooses_a_run_s_samples_is_refused_for_pictures(run: Callable[..., Any], folder: Path) -> None:
-    assert "is no run, and --truncation" in refused(run(folder, "--truncation", "0.5"), JudgementError)
-    assert "is no run, and --checkpoint" in refused(run(folder, "--checkpoint", "best"), JudgementError)
+    assert "is not a run, and --truncation" in refused(run(folder, "--truncation", "0.5"), JudgementError)
+    assert "is not a run, and --checkpoint" in refused(run(folder, "--checkpoint", "best"), JudgementError)
 
 
 def test_a_comma_too_many_does_no_harm(run: Callable[..., Any], folder: Path) -> None:

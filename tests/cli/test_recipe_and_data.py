@@ -1,4 +1,4 @@
-"""Which of the words `[RECIPE] DATA` is the recipe and which the data."""
+"""Which of the arguments `[RECIPE] DATA` is the recipe and which the data."""
 
 from pathlib import Path
 
@@ -51,8 +51,8 @@ def test_one_word_is_the_data_and_the_first_of_two_the_recipe(words, options, na
         (("mnits",), {}, "did you mean 'mnist'"),
         (("qqqqqqq",), {}, "there is no qqqqqqq: give a folder, zip or tar of images, a known set"),
         (("photos", "dcgan"), {}, "the recipe comes first: `kennel train dcgan photos`"),
-        (("dcgan", "photos"), {"data": Path("x")}, "photos is one word too many beside --data"),
-        (("dcgan", "photos"), {"recipe": "gan"}, "photos is one word too many beside --recipe"),
+        (("dcgan", "photos"), {"data": Path("x")}, "photos is one argument too many with --data"),
+        (("dcgan", "photos"), {"recipe": "gan"}, "photos is one argument too many with --recipe"),
     ],
 )
 def test_what_is_missing_or_too_much_is_told_in_one_sentence(words, options, message):

@@ -118,7 +118,7 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
     playing = kennel("sample", run, "--playing", "--out", tmp_path / "playing.npz")
     older = kennel("sample", run, "--checkpoint", 32, "--out", tmp_path / "older.npz")
     kennel("sample", run, "--out", tmp_path / "newest.npz")
-    assert "playing weights" in playing.out
+    assert "weights without averaging" in playing.out
     assert "at 32 images" in older.out
     images = [np.load(tmp_path / f"{name}.npz")["images"] for name in ("playing", "older", "newest")]
     assert not np.array_equal(images[0], images[2])
@@ -128,14 +128,14 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--class", "dog"], "knows no classes"),
+        (["--class", "dog"], "is unconditional"),
         (["--truncation", "0"], "at least 0.01"),
         (["--grid", "grid.jpg"], "ends in .png"),
-        (["--out", "fakes.rar"], "'.rar' is no kind of output"),
-        (["--checkpoint", "99"], "give newest, best, or a count of images that is kept: 64, 32"),
+        (["--out", "fakes.rar"], "ends in .rar: give a folder"),
+        (["--checkpoint", "99"], "one of the numbers of images that are kept: 64, 32"),
         (["--checkpoint", "best"], "has no best checkpoint"),
-        (["--columns", "4", "--out", "fakes.zip"], "--columns is of a grid"),
-        (["--columns", "4", "--per-class", "2"], "--per-class makes a row for each class"),
+        (["--columns", "4", "--out", "fakes.zip"], "--columns is for a grid"),
+        (["--columns", "4", "--per-class", "2"], "--per-class sets the columns, one row per class"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, run, tmp_path, monkeypatch, options, message):
@@ -197,7 +197,7 @@ def test_a_class_is_asked_for_by_its_name(kennel, conditional_run, tmp_path):
     assert np.load(tmp_path / "one.npz")["labels"].tolist() == [1, 1, 1]
     assert "did you mean 'class 1'" in kennel("sample", conditional_run, "--class", "clas 1").err
     counted = kennel("sample", conditional_run, "--count", 5, "--per-class", 2)
-    assert "--count and --per-class are two ways to say how many" in counted.err
+    assert "--count and --per-class both set the number of images" in counted.err
     both = kennel("sample", conditional_run, "--class", 1, "--per-class", 2)
     assert both.code == 2
     assert "give one of them" in both.err
@@ -206,7 +206,7 @@ def test_a_class_is_asked_for_by_its_name(kennel, conditional_run, tmp_path):
 def test_rows_of_classes_are_refused_where_there_are_none(kennel, run):
     outcome = kennel("sample", run, "--per-class", 2)
     assert outcome.code == 2
-    assert "knows no classes: leave --per-class out" in outcome.err
+    assert "is unconditional: leave --per-class out" in outcome.err
 
 
 def test_a_class_that_is_called_by_a_number_is_meant_by_its_name(conditional_run, monkeypatch):
@@ -251,7 +251,7 @@ def test_classes_come_as_often_as_the_set_has_them_and_uniformly_on_request(kenn
 
 def test_ways_of_drawing_classes_that_cannot_be_are_answered(kennel, run, conditional_run):
     for target, options, message in (
-        (run, ["--classes", "uniform"], "knows no classes: leave --classes out"),
+        (run, ["--classes", "uniform"], "is unconditional: leave --classes out"),
         (conditional_run, ["--classes", "unifrom"], "uniform"),
         (conditional_run, ["--classes", "data", "--class", "1"], "give one of them"),
         (conditional_run, ["--classes", "data", "--per-class", "1"], "give one"),
@@ -280,5 +280,5 @@ def test_weights_that_are_nan_draw_no_black_pictures(kennel, run, packed_set, tm
     ):
         outcome = kennel(*command)
         assert outcome.code == 2, outcome.out
-        assert "the generator draws values that are not finite" in outcome.err
+        assert "the generator's images are not finite" in outcome.err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith((".", "grid", "fakes", "scores"))]

@@ -95,27 +95,27 @@ def test_a_finished_run_without_its_log_and_grids_is_still_told_of(kennel, packe
     shutil.rmtree(folder.samples)
     outcome = kennel(*command)
     assert outcome.code == 0, outcome.err
-    assert f"Done; {folder.log_file} is gone or damaged" in outcome.out
+    assert f"Done; {folder.log_file} is missing or damaged" in outcome.out
     assert "Newest grid" not in outcome.out
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set, tmp_path, monkeypatch):
     module = importlib.import_module("kennel.cli.train")
 
-    on_iteration = module.Watching.on_iteration
+    on_iteration = module.TrainProgress.on_iteration
 
     def interrupt(self, images_seen, total):
         on_iteration(self, images_seen, total)
         if images_seen == 40:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Watching, "on_iteration", interrupt)
+    monkeypatch.setattr(module.TrainProgress, "on_iteration", interrupt)
     command = ("train", "digits", "--data", packed_set(), "--out", tmp_path / "run", *QUICK)
     outcome = kennel(*command)
     assert outcome.code == 130
     assert "same command again" in outcome.out
     assert (tmp_path / "run" / "checkpoints" / "000000000040.safetensors").is_file()
-    monkeypatch.setattr(module.Watching, "on_iteration", on_iteration)
+    monkeypatch.setattr(module.TrainProgress, "on_iteration", on_iteration)
     assert kennel(*command).code == 0
     assert [line["images"] for line in RunDir(tmp_path / "run").log()] == [32, 64]
 
@@ -263,12 +263,12 @@ def test_a_run_that_takes_much_longer_or_shorter_than_asked_says_so_once(monkeyp
     train = importlib.import_module("kennel.cli.train")
     now = [0.0]
     monkeypatch.setattr(train.time, "monotonic", lambda: now[0])
-    with train.Watching(hours=1.0) as watching:
+    with train.TrainProgress(hours=1.0) as progress:
         for images in range(0, 20_001, 1_000):
             now[0] = images / 100_000 * seconds
-            watching.on_iteration(images, 100_000)
+            progress.on_iteration(images, 100_000)
             if images:
-                watching.on_tick({"images": images})
+                progress.on_tick({"images": images})
     said = capfd.readouterr().err
     assert said.count("At this speed") == (words is not None)
     assert words is None or re.search(words, said)

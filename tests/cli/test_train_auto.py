@@ -90,19 +90,19 @@ def test_a_recipe_is_chosen_told_of_in_four_lines_and_written_as_an_ordinary_one
 
 def test_the_same_command_again_goes_on_with_the_recipe_of_the_run(kennel, packed_set, tmp_path, monkeypatch):
     module = importlib.import_module("kennel.cli.train")
-    on_iteration = module.Watching.on_iteration
+    on_iteration = module.TrainProgress.on_iteration
 
     def interrupt(self, images_seen, total):
         on_iteration(self, images_seen, total)
         if images_seen == 40:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.Watching, "on_iteration", interrupt)
+    monkeypatch.setattr(module.TrainProgress, "on_iteration", interrupt)
     command = ("train", "--data", packed_set(120, 3, 32), "--out", tmp_path / "run")
     stopped = kennel(*command, *SHORT)
     assert stopped.code == 130
     assert "Nearest:" not in stopped.out
-    monkeypatch.setattr(module.Watching, "on_iteration", on_iteration)
+    monkeypatch.setattr(module.TrainProgress, "on_iteration", on_iteration)
     # Without the settings too: the run has its recipe, whatever would be chosen by now.
     monkeypatch.setattr(auto_recipe, "MIN_CLASS_IMAGES", 1_000_000)
     outcome = kennel(*command, "--device", "cpu")
@@ -262,5 +262,5 @@ def test_without_weights_dcgan_is_taken_with_the_way_to_get_them(kennel, packed_
 
 def test_the_help_knows_auto(kennel):
     text = " ".join(kennel("train", "--help").out.split())
-    assert "or auto: one that is chosen and sized for the set" in text
+    assert "or auto: chosen and sized for the set" in text
     assert "[default: auto]" in text

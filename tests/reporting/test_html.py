@@ -15,7 +15,7 @@ from kennel.evaluation.score import Score, write_judgements
 from kennel.images import save_png
 from kennel.recipes import get_recipe
 from kennel.reporting import write_report
-from kennel.reporting.html import lightened, progress_grids
+from kennel.reporting.html import progress_grids, reduced
 from kennel.runs.run_dir import RunDir
 
 LogLine = Callable[..., dict[str, float | None]]
@@ -79,7 +79,7 @@ def test_the_page_says_that_a_gan_made_its_pictures(written: RunDir):
 def test_the_page_tells_recipe_paper_data_and_commands(written: RunDir):
     text = Page(written.report).text
     recipe = written.recipe()
-    for part in (recipe.name, recipe.paper, "1,797", "8 × 8, grey", "b1291caeee242b27", "torch 2.13.0"):
+    for part in (recipe.name, recipe.paper, "1,797", "8 × 8, gray", "b1291caeee242b27", "torch 2.13.0"):
         assert part in text
     assert " ".join(recipe.to_yaml().split()) in text
     for command in ("kennel train", "kennel sample", "kennel judge", "--data /sets/digits"):
@@ -160,9 +160,9 @@ def test_a_heavy_picture_is_scaled_down_and_still_says_what_it_is(tmp_path: Path
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3)).astype(np.uint8)
     save_png(tmp_path / "heavy.png", noise, {"Description": "made by a GAN"})
     heavy = (tmp_path / "heavy.png").read_bytes()
-    light = lightened(heavy, limit=40_000)
+    light = reduced(heavy, limit=40_000)
     assert len(light) <= 40_000 < len(heavy)
-    assert lightened(heavy) is heavy
+    assert reduced(heavy) is heavy
     with Image.open(io.BytesIO(light)) as picture:
         picture.load()
         assert picture.width / picture.height == pytest.approx(2 / 3, abs=0.02)
@@ -184,7 +184,7 @@ def test_the_page_shows_the_pictures_beside_its_judgements(trained: RunDir):
     write_report(trained)
     page = Page(trained.report)
     assert set(pictures.values()) <= set(page.pictures())
-    assert "each beside the real training images that are nearest to it" in page.text
+    assert "each next to its nearest training images" in page.text
     assert "judgements/one-memorisation.png." in page.text
 
 

@@ -76,5 +76,5 @@ def test_instances_that_are_counted_as_no_set_counts_them_are_refused(counts):
     state = build_generator(small).state_dict()
     assembled(small, state, "file")
     state["embedding.counts"] = torch.tensor(counts)
-    with pytest.raises(GeneratorFileError, match="counts its instances as no training set does"):
+    with pytest.raises(GeneratorFileError, match="its instance counts are impossible"):
         assembled(small, state, "file")

@@ -1,4 +1,4 @@
-"""Each image is a function of its seed alone."""
+"""Each image depends only on its seed."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from kennel.networks import GENERATORS, Generator, NetworkSpec
 from kennel.sampling.sampler import (
     SampledSet,
     Samples,
-    a_row_a_class,
+    class_grid,
     images_of,
     latents_of,
     with_standing_statistics,
@@ -101,7 +101,7 @@ def test_samples_of_a_mapping_network_vary_less_the_more_they_are_truncated():
 def test_a_mapping_network_is_truncated_whatever_the_prior():
     uniform = LatentConfig(dim=16, distribution="uniform")
     assert len(Samples(styled(), uniform, range(4), truncation=0.005).pixels()) == 4
-    with pytest.raises(RunError, match="truncation nan is no share"):
+    with pytest.raises(RunError, match="truncation nan is not finite"):
         Samples(styled(), LATENT, range(4), truncation=float("nan")).pixels()
 
 
@@ -121,9 +121,9 @@ def test_sampling_leaves_the_generator_in_its_mode_and_its_statistics_alone():
 
 
 def test_classes_are_asked_for_only_where_there_are_some():
-    with pytest.raises(RunError, match="knows no classes"):
+    with pytest.raises(RunError, match="is unconditional"):
         Samples(generator(), LATENT, range(4), labels=[1] * 4)
-    with pytest.raises(RunError, match="out of range: the generator knows 0 to 2"):
+    with pytest.raises(RunError, match="out of range: the generator has classes 0 to 2"):
         Samples(generator(classes=3), LATENT, range(4), labels=[0, 1, 2, 3])
     batch = next(iter(Samples(generator(classes=3), LATENT, range(8), labels=[2] * 8)))
     assert batch.labels == (2,) * 8
@@ -166,7 +166,7 @@ def test_single_samples_of_a_set_are_drawn_again_with_their_classes():
 
 
 def test_a_grid_has_a_row_for_each_class_of_the_same_latents():
-    seeds, labels = a_row_a_class(range(5, 9), 3)
+    seeds, labels = class_grid(range(5, 9), 3)
     assert seeds == (5, 6, 7, 8) * 3
     assert labels == (0,) * 4 + (1,) * 4 + (2,) * 4
     network = generator(classes=3)
@@ -219,5 +219,5 @@ def test_what_is_not_finite_is_refused_and_not_drawn_black(spoilt):
             return images
 
     assert len(Samples(Spoilt(), LATENT, range(5)).pixels()) == 5
-    with pytest.raises(NotFiniteError, match=r"not finite \(NaN or infinite\), the first for seed 5,"):
+    with pytest.raises(NotFiniteError, match=r"not finite \(NaN or infinite\), the first one at seed 5:"):
         Samples(Spoilt(), LATENT, range(8)).pixels()

@@ -158,13 +158,13 @@ def test_samples_draw_their_instances_as_often_as_training_shows_them_and_know_n
     batches = list(loaded.samples(4, batch=2))
     assert all(batch.labels is None for batch in batches)
     assert loaded.sampled_set(4).labels is None
-    with pytest.raises(RunError, match="knows no classes"):
+    with pytest.raises(RunError, match="is unconditional"):
         loaded.samples(4, label=0)
 
 
 def test_an_exported_generator_draws_what_the_run_draws(run):
     written = export(run)
-    assert written.furthest <= 1
+    assert written.max_difference <= 1
     exported = load_file(written.path)
     assert label_weights(exported.generator) == label_weights(load_run(run).generator)
 

@@ -185,7 +185,7 @@ def test_a_parent_that_is_none_in_a_run_json_is_a_sentence_and_one_that_says_lit
     about = json.loads((old / "run.json").read_text())
     for origin in ({}, {"path": "p", "images_seen": 3}, {"path": "p", "taken": [1, 2], "new": []}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
-        assert "Began with" in write_report(RunDir(old)).read_text()
+        assert "Initial weights" in write_report(RunDir(old)).read_text()
     for origin in ("x", [1], {"path": 3}, {"taken": ["a", 2]}, {"new": 5}, {"images_seen": 1e999}):
         (old / "run.json").write_text(json.dumps(about | {"parent": origin}))
         with pytest.raises(RunError, match="is damaged"):

@@ -1,4 +1,4 @@
-"""What `import kennel` offers: the commands as functions, runs as objects, one's own parts by name."""
+"""The Python API: commands as functions, runs as objects, registration of user-defined components."""
 
 from kennel.api.functions import judge, load, plan, prepare, report, train
 from kennel.api.register import (

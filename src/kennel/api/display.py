@@ -1,8 +1,9 @@
-"""What a notebook and a terminal show: samples as a grid, scores as a table."""
+"""Displays samples as a grid and scores as a table, in notebooks and terminals."""
 
 import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from kennel.reporting.format import figure
 
 
 class SampleGrid:
-    """Samples with their seeds and classes, shown as one picture.
+    """Samples with their seeds and classes, displayed as one image.
 
-    Attributes: `pixels`, uint8 (N, C, H, W); `seeds`; `labels`, class numbers, None without classes;
-    `columns` of the picture. Its PNGs say that a GAN made them.
+    Attributes: `pixels`, uint8 (N, C, H, W); `seeds`; `labels`, class numbers or None; `columns` of the
+    image. Its PNGs say that a GAN made them.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class SampleGrid:
         text: Mapping[str, str],
         columns: int | None = None,
     ) -> None:
-        """`text` is written into the PNGs."""
+        """`text` is the text of the PNGs."""
         self.pixels, self.seeds, self.labels, self.columns = pixels, seeds, labels, columns
         self._text = text
 
@@ -48,20 +49,18 @@ class SampleGrid:
         return to_pillow(tile(self.pixels, self.columns))
 
     def show(self) -> None:
-        """Shows the grid: in the notebook, or else in the system's viewer of pictures."""
-        try:
+        """Displays the grid in the notebook or, outside of one, in the system's image viewer."""
+        with suppress(ImportError):
             from IPython import get_ipython  # type: ignore[import-not-found, unused-ignore]
             from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
-        except ImportError:
-            self.image.show()
-            return
-        if get_ipython() is None:
-            self.image.show()
-        else:
-            display(self)
+
+            if get_ipython() is not None:
+                display(self)
+                return
+        self.image.show()
 
     def save(self, file: str | Path) -> Path:
-        """Writes the grid as a PNG; returns its path."""
+        """Writes the grid as a PNG and returns its path."""
         file = Path(file)
         save_png(file, tile(self.pixels, self.columns), self._text)
         return file
@@ -73,10 +72,10 @@ class SampleGrid:
 
 
 class Scores:
-    """Scores of the same images, in order; printed as a table with how they were measured.
+    """Scores of the same images, in order; printed as a table with their protocol.
 
-    `scores["fid"]` and `scores[0]` are a `Score`: `metric`, `value`, `interval` (a pair or None), `details`,
-    `protocol`. `notes` are sentences about the measuring.
+    `scores["fid"]` and `scores[0]` are of type `Score`: `metric`, `value`, `interval` (a pair or None),
+    `details`, `protocol`. `notes` are remarks about the measurement.
     """
 
     def __init__(self, scores: Sequence[Score], notes: Sequence[str] = ()) -> None:
@@ -88,18 +87,18 @@ class Scores:
     def __iter__(self) -> Iterator[Score]:
         return iter(self._scores)
 
-    def __getitem__(self, which: int | str) -> Score:
-        """By place, or by the metric's name; raises `JudgementError` for one that was not measured."""
-        if isinstance(which, int):
-            return self._scores[which]
-        found = next((score for score in self._scores if score.metric == which), None)
+    def __getitem__(self, key: int | str) -> Score:
+        """Returns a score by index or metric; raises `JudgementError` for a metric that was not measured."""
+        if isinstance(key, int):
+            return self._scores[key]
+        found = next((score for score in self._scores if score.metric == key), None)
         if found is None:
             names = ", ".join(score.metric for score in self._scores)
-            raise JudgementError(f"{which} was not measured: there are {names}")
+            raise JudgementError(f"{key} was not measured, only {names}")
         return found
 
     def save(self, file: str | Path) -> Path:
-        """Writes the scores with their protocol as a JSON list; returns its path."""
+        """Writes the scores with their protocol as a JSON list and returns its path."""
         file = Path(file)
         write_judgements(file, self._scores)
         return file

@@ -50,7 +50,7 @@ from kennel.training.request import (
 from kennel.training.run import train as train_run
 
 Settings = Sequence[str] | Mapping[str, Any]
-"""Changes to a recipe: `["batch_size=32", "techniques.ema=off"]`, or `{"batch_size": 32}`."""
+"""Changes of a recipe: `["batch_size=32", "techniques.ema=off"]` or `{"batch_size": 32}`."""
 
 
 def prepare(
@@ -62,13 +62,13 @@ def prepare(
     on_progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> ImageDataset:
-    """Cleans pictures and packs them into a prepared set of `size` x `size` pixels, and opens it.
+    """Cleans images, packs them as `size` x `size` pixels, and opens the packed set.
 
-    `source` is a folder, zip or tar of pictures, a known set's name, an array or tensor (N, C, H, W) of
-    uint8, or a data set of PyTorch whose items are images or (image, label). Without a `destination` the
-    set lies in the cache, under its content: a second call finds it there. `size` None is 64 for photographs
-    and for others the size that they have. `options` are those of `kennel data prepare` (`PrepareOptions`).
-    A prepared set is opened as it is. Raises `DataError`.
+    `source` is a folder, zip or tar of images, the name of a known set, an array or tensor (N, C, H, W) of
+    uint8, or a PyTorch data set whose items are images or (image, label). Without a `destination` the set is
+    kept in the cache, and a second call with the same content reuses it. `size` None is 64 for photographs,
+    and the images' own size for small known sets. `options` are those of `kennel data prepare`
+    (`PrepareOptions`). A packed set is opened without changes. Raises `DataError`.
     """
     known = [one.name for one in fields(PrepareOptions)]
     for name in options:
@@ -78,15 +78,22 @@ def prepare(
     if in_memory(source):
         if options:
             raise DataError(
-                f"{next(iter(options))} is for files of pictures: give images in memory only a size"
+                f"{next(iter(options))} is for image files: for images in memory give only a size"
             )
         return packed_from_memory(source, size, place)
-    if isinstance(source, ImageDataset) or (place is None and (Path(str(source)) / "dataset.json").is_file()):
-        return source if isinstance(source, ImageDataset) else ImageDataset(Path(str(source)))
+    if isinstance(source, ImageDataset):
+        return source
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"{type(source).__name__} cannot be prepared: give a path, a known set's name, an array "
+            "(N, C, H, W) of uint8 or a PyTorch data set"
+        )
+    if place is None and (Path(source) / "dataset.json").is_file():
+        return ImageDataset(Path(source))
     chosen = PrepareOptions(size=size, **options)
     if place is None:
-        return prepared(_path_or_name(source), size, on_progress, chosen)[0]
-    return prepare_to(_path_or_name(source), place, chosen, on_progress, overwrite=overwrite)
+        return prepared(source, size, on_progress, chosen)[0]
+    return prepare_to(source, place, chosen, on_progress, overwrite=overwrite)
 
 
 def train(
@@ -110,31 +117,31 @@ def train(
     observer: TrainObserver | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Trains a recipe on images and returns the run; the same call again continues where it stopped.
+    """Trains a recipe on images and returns the run; the same call again resumes.
 
-    `recipe` is a name, a file, a `Recipe`, or "auto". `data`: see `prepare`; pictures are prepared into the
-    cache first, at `size` or what the recipe wants. `out` is the run's folder, by default `runs/RECIPE-SET`.
-    One of `images` (500_000, "500k"), `epochs` and `hours` is the budget, by default the recipe's.
-    `settings` change the recipe, `compute` is a preset of precision and speed. `networks` are one's own
-    generator and discriminator, as of `register_network`, in place of the recipe's; give them again to
-    continue. `parent` is a run whose weights a new one begins with. A line is printed at each tick, unless
-    `quiet`; an `observer` hears more, and `callbacks` act after each iteration and at each tick. Ctrl-C
-    leaves a checkpoint and a run that is not `finished`. Raises `KennelError`.
+    `recipe` is a name, a file, a `Recipe`, or "auto". `data`: see `prepare`; images are first prepared into
+    the cache, at `size` or the recipe's size. `out` is the run's folder, by default `runs/RECIPE-SET`. One of
+    `images` (500_000, "500k"), `epochs` and `hours` is the budget, by default the recipe's. `settings` change
+    the recipe; `compute` is a preset of precision and speed. `networks` are your own generator and
+    discriminator, as in `register_network`, instead of the recipe's; give them again to resume. `parent` is a
+    run whose weights a new run starts with. A line is printed at each tick unless `quiet`; an `observer` gets
+    more events, and `callbacks` run after each iteration and at each tick. Ctrl-C writes a checkpoint and
+    returns a run that is not `finished`. Raises `KennelError`.
     """
     listener = observer or (TrainObserver() if quiet else _Printer())
     place = training_device(device_of(device))
     chosen = _recipe(recipe, networks)
     changes = _settings(settings, seed, compute)
-    wanted = _size_wanted(chosen, changes)
-    path = path_of(data if size is None else prepare(data, size=size), wanted)
+    recipe_size = _image_size(chosen, changes)
+    path = path_of(data if size is None else prepare(data, size=size), recipe_size)
     name = chosen.name if isinstance(chosen, Recipe) else Path(chosen).stem if _is_file(chosen) else chosen
     run = default_run_dir(name, path) if out is None else Path(out)
-    first = parent.path if isinstance(parent, Run) else None if parent is None else Path(parent)
+    parent_path = parent.path if isinstance(parent, Run) else None if parent is None else Path(parent)
     request = TrainRequest(
         chosen,
         path,
         run,
-        first,
+        parent_path,
         changes,
         budget_settings(images, epochs, hours),
         hours,
@@ -142,32 +149,32 @@ def train(
         None if weights is None else Path(weights),
         parse_memory(resident),
     )
-    settled, packed = resolve_request(request, listener.log, _no_bar)
+    final, packed = resolve_request(request, listener.log, _no_bar)
     finished = train_run(
-        settled,
+        final,
         packed,
         run,
         device=place,
         weights=request.weights,
         observer=listener,
         resident_bytes=request.resident_bytes,
-        parent=first,
+        parent=parent_path,
         callbacks=callbacks,
     )
     return Run(run, place, finished=finished)
 
 
 def load(path: PathLike, *, device: str | torch.device = "auto", averaged: bool = True) -> TrainedGenerator:
-    """A run (as a `Run`), an exported .safetensors file, or a fetched generator by its name.
+    """Loads a run (as a `Run`), an exported .safetensors file, or a fetched generator by its name.
 
-    `averaged` False takes a run's weights as they were trained, without their average (EMA). Raises
-    `RunError` where there is none.
+    `averaged` False uses a run's trained weights instead of their average (EMA). Raises `RunError` if there
+    is no such run or generator.
     """
     target, place = Path(path), device_of(device)
     if exported_file(target) is not None:
         return TrainedGenerator(target, place, averaged=averaged)
     if not RunDir(target).exists():
-        TrainedGenerator(target, place).loaded()  # says what is wrong
+        TrainedGenerator(target, place).loaded()  # raises an error with the reason
     return Run(target, place, averaged=averaged)
 
 
@@ -180,14 +187,13 @@ def judge(
     device: str | torch.device = "auto",
     **settings: Any,
 ) -> Scores:
-    """Scores of images, or of a generator's samples, against the real images `data`.
+    """Scores images, or a generator's samples, against the real images `data`.
 
-    `images` and `data` are paths (a run's or an exported file's too), sets, or arrays (N, C, H, W) of uint8.
-    `metrics` are names, such as ["fid", "recall"]; None for the usual ones, "all" for all possible.
-    Keyword `settings`: `extractor` ("auto"), `weights` of it, `count` of images, `seed`, `truncation` of
-    samples, `size` and `fit` to bring all images to one size first, `held_out` real images, `precision`,
-    `batch_size`, and `settings`, a mapping of `MetricSettings`. Raises `JudgementError`, `DataError`,
-    `UnknownNameError`.
+    `images` and `data` are paths (`images` also of a run or an exported file), sets, or arrays (N, C, H, W)
+    of uint8. `metrics` are names, such as ["fid", "recall"]; None for the usual ones, "all" for all possible
+    ones. `settings`: `extractor` ("auto"), its `weights`, `count` of images, `seed`, `truncation` of samples,
+    `size` and `fit` to resize all images first, `held_out` real images, `precision`, `batch_size`, and
+    `settings`, a mapping of `MetricSettings`. Raises `JudgementError`, `DataError`, `UnknownNameError`.
     """
     place = device_of(device)
     if isinstance(images, TrainedGenerator):
@@ -198,7 +204,7 @@ def judge(
 
 
 def report(run: PathLike | Run) -> Path:
-    """Writes a run's `report.html` and `curves.png`; returns the page's path."""
+    """Writes a run's `report.html` and `curves.png`; returns the path of the page."""
     return write_report(RunDir(run.path if isinstance(run, Run) else run))
 
 
@@ -215,10 +221,10 @@ def plan(
     compute: str = "auto",
     seconds: float = 20.0,
 ) -> Forecast:
-    """What `train` with the same arguments would take, measured for at most `seconds`; no run is begun.
+    """Estimates what `train` with the same arguments takes; measures for at most `seconds`, starts no run.
 
     The `Forecast` has `parameters`, `memory` and `disk` in bytes, `images_per_second`, `training_seconds`.
-    With `out`, the folder of a run, it is of what is left of that.
+    With `out`, a run's folder, it covers what is left of the run.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
     chosen = override(chosen, [*_settings(settings, seed, compute), *budget_settings(images, epochs)])
@@ -230,14 +236,12 @@ def plan(
 
 
 class _Printer(TrainObserver):
-    """Prints what a run says, and a line at each tick."""
+    """Prints messages, and a line at each tick."""
 
     def log(self, sentence: str) -> None:
-        """Prints the sentence."""
         print(sentence, flush=True)
 
     def on_tick(self, entry: Entry) -> None:
-        """Prints the tick's images, speed and losses."""
         names = {"images_per_second": "images/s", "discriminator_loss": "loss D", "generator_loss": "loss G"}
         parts = [f"{title} {entry[name]:.4g}" for name, title in names.items() if name in entry]
         print(f"{entry['images']:>11,} images  {'  '.join(parts)}", flush=True)
@@ -249,7 +253,7 @@ def _no_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _recipe(recipe: PathLike | Recipe, networks: tuple[Plain, Plain] | None) -> str | Recipe:
-    """The recipe as it was given, with one's own networks where there are some."""
+    """Returns the recipe, with user-defined networks if they are given."""
     if networks is None:
         return recipe if isinstance(recipe, Recipe) else str(recipe)
     if not isinstance(networks, tuple) or len(networks) != 2:
@@ -260,8 +264,8 @@ def _recipe(recipe: PathLike | Recipe, networks: tuple[Plain, Plain] | None) -> 
     return chosen.model_copy(update=parts)
 
 
-def _size_wanted(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
-    """The size of images that a recipe asks for with these settings; None where it takes any."""
+def _image_size(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
+    """Returns the recipe's image size with these settings; None if it takes any size."""
     if isinstance(recipe, str):
         if not (_is_file(recipe) or recipe in RECIPES):
             return None
@@ -275,7 +279,7 @@ def _is_file(recipe: str) -> bool:
 
 def _settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
     if isinstance(settings, str):
-        raise RecipeError(f"settings is '{settings}': give a list of them, or a dictionary")
+        raise RecipeError(f"settings is the string '{settings}': give a list of settings, or a dictionary")
     if isinstance(settings, Mapping):
         settings = [f"{key}={_as_text(value)}" for key, value in settings.items()]
     return [*preset(compute), *([] if seed is None else [f"seed={seed}"]), *settings]
@@ -283,12 +287,3 @@ def _settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
 
 def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _path_or_name(source: object) -> PathLike:
-    if isinstance(source, str | Path):
-        return source
-    raise DataError(
-        f"{type(source).__name__} cannot be prepared: give a path, a known set's name, an array "
-        "(N, C, H, W) of uint8 or a data set of PyTorch"
-    )

@@ -1,4 +1,4 @@
-"""Data in all forms that a user may have, as a packed set to train on or a source of images to evaluate."""
+"""Converts user data to a packed set for training or an image source for evaluation."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,35 +19,34 @@ from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.engine.builder import pick_device
 from kennel.errors import JudgementError
 from kennel.evaluation.checks import teacher_of
-from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
+from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.base import metric_names
 from kennel.evaluation.metrics.context import MetricSettings
-from kennel.evaluation.score import RECOMMENDED_COUNT
 from kennel.features.base import Precision
 from kennel.features.factory import better_extractor_note, open_extractor
-from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.loaded import LoadedGenerator, default_sample_count
 from kennel.sampling.resolve import exported_file, load_generator
 
 PathLike: TypeAlias = str | Path
 Data: TypeAlias = PathLike | ImageDataset | npt.NDArray[Any] | torch.Tensor | Indexed
-"""What can be trained on: a path to pictures or a prepared set, a known set's name, an opened set, an
-array or tensor (N, C, H, W) of uint8, or a data set of PyTorch whose items are images or (image, label)."""
+"""Data for training: a path to images or a packed set, the name of a known set, an opened set, an array or
+tensor (N, C, H, W) of uint8, or a PyTorch data set whose items are images or (image, label)."""
 Images: TypeAlias = PathLike | ImageSource | npt.NDArray[Any] | torch.Tensor
-"""What can be evaluated or compared with: a path to pictures or a prepared set, a set, an array."""
+"""Images for evaluation: a path to images or a packed set, an opened set, an array or tensor."""
 
 
 def device_of(device: str | torch.device) -> torch.device:
-    """The device of this name; "auto" takes CUDA, then MPS, then the CPU."""
+    """Returns the device of this name; "auto" prefers CUDA, then MPS, then the CPU."""
     return pick_device(str(device))
 
 
 def in_memory(data: object) -> bool:
-    """Whether this is an array, a tensor or a data set of PyTorch, and no path or set of kennel's."""
+    """Returns whether this is an array, a tensor or a PyTorch data set."""
     return not isinstance(data, str | Path | ImageDataset) and isinstance(data, Indexed)
 
 
 def packed_from_memory(data: Any, size: int | None, destination: Path | None = None) -> ImageDataset:
-    """The packed set of an array, tensor or data set of PyTorch."""
+    """Packs an array, a tensor or a PyTorch data set."""
     if isinstance(data, torch.Tensor):
         data = data.cpu().numpy()
     if isinstance(data, np.ndarray):
@@ -56,7 +55,7 @@ def packed_from_memory(data: Any, size: int | None, destination: Path | None = N
 
 
 def path_of(data: Data, size: int | None) -> Path:
-    """Where the data lie; what is in memory or known by name is prepared into the cache first."""
+    """Returns the path of the data; data in memory and known sets are first prepared into the cache."""
     if isinstance(data, ImageDataset):
         return data.path
     if isinstance(data, str | Path):
@@ -67,7 +66,7 @@ def path_of(data: Data, size: int | None) -> Path:
 
 
 def source_of(images: Images, resize: Resize | None, name: str) -> ImageSource:
-    """Images to evaluate or to compare with."""
+    """Opens images for evaluation; arrays are called `name`."""
     if isinstance(images, str | Path):
         return open_images(images, resize)
     if isinstance(images, torch.Tensor):
@@ -95,20 +94,19 @@ def evaluated(
     settings: MetricSettings | Mapping[str, Any] | None = None,
     device: torch.device | None = None,
 ) -> Scores:
-    """What `kennel.judge` does once it knows its device and what is to be judged."""
+    """Implements `kennel.judge` for opened generators and images."""
     device = device or torch.device("cpu")
     names = metric_names(metrics.split(",") if isinstance(metrics, str) else metrics or ()) or None
     resize = None if size is None else Resize(size, fit)
     reference = source_of(data, resize, "the reference array")
     if isinstance(images, LoadedGenerator):
-        # As many as the reference, up to Kaggle's number, and enough for FID's bias to matter less.
-        count = count or min(DEFAULT_COUNT, max(len(reference), RECOMMENDED_COUNT))
+        count = count or default_sample_count(len(reference))
         source = resized(images.sampled_set(count, seed, truncation), resize)
     elif truncation is not None:
         raise JudgementError("truncation is for samples of a generator, and these are images: leave it out")
     else:
         source = source_of(images, resize, "the array")
-    judging = open_extractor(
+    network = open_extractor(
         extractor,
         None if weights is None else Path(weights),
         device=device,
@@ -118,15 +116,15 @@ def evaluated(
     )
     if not isinstance(settings, MetricSettings):
         settings = MetricSettings(**{"seed": seed, "device": device, **(settings or {})})
-    unseen = None if held_out is None else source_of(held_out, resize, "the held-out array")
-    evaluator = Evaluator(reference, judging, held_out=unseen, batch=batch_size)
+    held_out_images = None if held_out is None else source_of(held_out, resize, "the held-out array")
+    evaluator = Evaluator(reference, network, held_out=held_out_images, batch=batch_size)
     scores = evaluator.judge(source, names, count=count, settings=settings)
-    note = better_extractor_note(judging.name) if extractor == "auto" else ""
+    note = better_extractor_note(network.name) if extractor == "auto" else ""
     return Scores(scores, [*([note] if note else []), *evaluator.notes])
 
 
 def generator_at(path: PathLike, checkpoint: str, device: torch.device) -> LoadedGenerator | None:
-    """The generator of a run, an exported file or a fetched release; None where the path is none of these."""
+    """Loads the generator of a run, an exported file or a fetched release; returns None for other paths."""
     target = Path(path)
     if (target / "recipe.yaml").is_file() or exported_file(target) is not None:
         return load_generator(target, checkpoint, device)

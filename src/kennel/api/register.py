@@ -1,9 +1,9 @@
-"""One's own networks, losses, techniques, recipes and metrics by name."""
+"""Registration of user-defined networks, losses, techniques, recipes and metrics."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
-import kennel.evaluation.metrics.builtin  # noqa: F401 (built-in metrics keep their names)
+import kennel.evaluation.metrics.builtin  # noqa: F401 (reserves the names of built-in metrics)
 from kennel.config.recipe import Recipe
 from kennel.errors import RecipeError
 from kennel.evaluation.metrics.base import Default, Direction, MetricResult, MinImages, Need, metric
@@ -29,14 +29,14 @@ def register_network(
     """Registers a generator, a discriminator or both under `name`, for `generator.name` and
     `discriminator.name` of a recipe.
 
-    Each is a subclass of `kennel.Generator` or `kennel.Discriminator`; or a class or function that makes an
-    `nn.Module` of a `NetworkSpec` (`size`, `channels`, `latent_dim`, `num_classes`); or a module, of which
-    each run begins with a copy. A generator maps latents (batch, latent_dim), float, to images (batch,
-    channels, size, size) in [-1, 1]; a discriminator maps images to raw logits, (batch) or (batch, outputs).
-    Where `forward` has a second argument it is given labels, int64 (batch), None without classes.
+    Each is a subclass of `kennel.Generator` or `kennel.Discriminator`; or a class or function that creates an
+    `nn.Module` from a `NetworkSpec` (`size`, `channels`, `latent_dim`, `num_classes`); or a module, which
+    each run copies. A generator maps latents (batch, latent_dim), float, to images (batch, channels, size,
+    size) in [-1, 1]; a discriminator maps images to logits, (batch) or (batch, outputs). A second argument of
+    `forward` receives labels, int64 (batch), or None without classes.
 
-    Without either it is a decorator of a subclass: `@kennel.register_network("mine")`. Raises `ValueError`
-    where another network has the name.
+    Without networks it is a decorator of a subclass: `@kennel.register_network("mine")`. Raises `ValueError`
+    if another network has the name.
     """
     if generator is not None:
         GENERATORS.register(name)(generator_class(generator))
@@ -46,14 +46,14 @@ def register_network(
 
     def add(network: Network) -> Network:
         if not is_decorator:
-            raise TypeError("register_network with networks is no decorator: call it on a line of its own")
+            raise TypeError("register_network with networks is not a decorator: call it as a function")
         if issubclass(network, Generator):
             GENERATORS.register(name)(network)
         elif issubclass(network, Discriminator):
             DISCRIMINATORS.register(name)(network)
         else:
             raise RecipeError(
-                f"{network.__qualname__} may be a generator or a discriminator: write "
+                f"{network.__qualname__} is no subclass of kennel.Generator or kennel.Discriminator: write "
                 f"register_network('{name}', generator=...) or discriminator=..."
             )
         return network
@@ -62,7 +62,7 @@ def register_network(
 
 
 def register_loss(name: str) -> Callable[[LossClass], LossClass]:
-    """Decorator that registers a subclass of `kennel.Loss`, for `loss.name` of a recipe."""
+    """Decorator that registers a subclass of `kennel.Loss` for `loss.name` of a recipe."""
     return cast("Callable[[LossClass], LossClass]", LOSSES.register(name))
 
 
@@ -90,19 +90,20 @@ def register_metric(
 ) -> Callable[[Find], Find]:
     """Decorator that registers a function from a `MetricContext` to a number or a `MetricResult`.
 
-    `direction` is "lower" or "higher" where one is better. `context.images` and `context.reference` have
-    `features`, float32 (count, dimension). `needs` are among "logits", "labels" and "pyramid"; `usual`
-    measures it where no metric is named; `least(dimension, settings)` is the minimum number of images.
+    `direction` is "lower", "higher" or "neither": which values are better. `context.images` and
+    `context.reference` have `features`, float32 (count, dimension). `needs` may have "logits", "labels" and
+    "pyramid"; `usual` metrics are measured by default; `least(dimension, settings)` is the minimum number of
+    images.
     """
 
     def add(find: Find) -> Find:
-        def found(context: MetricContext) -> MetricResult:
-            given = find(context)
-            return given if isinstance(given, MetricResult) else MetricResult(float(given), {})
+        def wrapped(context: MetricContext) -> MetricResult:
+            result = find(context)
+            return result if isinstance(result, MetricResult) else MetricResult(float(result), {})
 
-        for part in ("__doc__", "__module__", "__qualname__", "__name__"):
-            setattr(found, part, getattr(find, part))
-        metric(name, label or name, direction, needs=needs, default=usual, min_images=least)(found)
+        for attribute in ("__doc__", "__module__", "__qualname__", "__name__"):
+            setattr(wrapped, attribute, getattr(find, attribute))
+        metric(name, label or name, direction, needs=needs, default=usual, min_images=least)(wrapped)
         return find
 
     return add

@@ -1,4 +1,4 @@
-"""A trained generator, and the run that it comes from."""
+"""Trained generators and runs as objects."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,13 +27,13 @@ from kennel.storage.atomic_io import taken
 
 
 class TrainedGenerator:
-    """A generator that was trained: of an exported file or a fetched release, or, as `Run`, of a run.
+    """The generator of an exported file, a fetched release or (subclass `Run`) a run.
 
-    Attributes: `path`; `device`, where it draws.
+    Attributes: `path`; `device`.
     """
 
     def __init__(self, path: Path, device: torch.device, *, averaged: bool = True) -> None:
-        """Nothing is read yet; `averaged` False takes a run's weights as they were trained, without EMA."""
+        """Reads nothing yet; `averaged` False uses a run's trained weights instead of their average (EMA)."""
         self.path, self.device = path, device
         self._averaged = averaged
         self._cache: dict[str, tuple[str, LoadedGenerator]] = {}
@@ -48,32 +48,32 @@ class TrainedGenerator:
 
     @property
     def generator(self) -> Generator:
-        """The `nn.Module`, ready to draw: latents (batch, latent_dim) and labels, int64 (batch), None without
-        classes, to images (batch, channels, size, size) in [-1, 1]."""
+        """The `nn.Module` in evaluation mode: latents (batch, latent_dim) and labels, int64 (batch) or None,
+        to images (batch, channels, size, size) in [-1, 1]."""
         return self.loaded().generator
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by label; empty without classes."""
+        """The class names by label; empty without classes."""
         return self.loaded().classes if self.recipe.num_classes else ()
 
     @property
     def images_seen(self) -> int:
-        """How many training images the discriminator had seen."""
+        """The number of training images shown to the discriminator."""
         return self.loaded().images_seen
 
     def loaded(self, checkpoint: str = "newest") -> LoadedGenerator:
-        """The generator of a checkpoint with all that kennel knows of it; read once as long as it stays."""
-        stamp = self._stamp()
-        known = self._cache.get(checkpoint)
-        if known is None or known[0] != stamp:
-            self._cache = {name: one for name, one in self._cache.items() if one[0] == stamp}
+        """Returns the generator of a checkpoint with its metadata; cached until checkpoints change."""
+        version = self._version()
+        cached = self._cache.get(checkpoint)
+        if cached is None or cached[0] != version:
+            self._cache = {name: one for name, one in self._cache.items() if one[0] == version}
             found = load_generator(self.path, checkpoint, self.device, averaged=self._averaged)
-            known = self._cache[checkpoint] = (stamp, found)
-        return known[1]
+            cached = self._cache[checkpoint] = (version, found)
+        return cached[1]
 
-    def _stamp(self) -> str:
-        """Another one where the weights may be others."""
+    def _version(self) -> str:
+        """A string that changes when the weights may have changed."""
         return ""
 
     def sample(
@@ -84,13 +84,13 @@ class TrainedGenerator:
         truncation: float | None = None,
         checkpoint: str = "newest",
     ) -> SampleGrid:
-        """The images of seeds `seed` to `seed + count - 1`; each is a function of its seed alone.
+        """Draws the images of seeds `seed` to `seed + count - 1`; each depends only on its seed.
 
-        `classes` of a conditional generator: a class by name or number; "each" for `count` of every class, a
-        row for each; "data" (as often as in the training set) or "uniform" for a draw by each seed, None for
-        what the recipe says. `truncation` redraws latent values beyond it or, with a mapping network, is the
-        share of the way from the mean style. `checkpoint` of a run: "newest", "best", "epoch:70", or a count
-        of images. Raises `RunError` or `UnknownNameError`.
+        `classes` of a conditional generator: a class by name or number; "each" for `count` images of every
+        class, one row per class; "data" (distributed as in the training set) or "uniform" to draw a class per
+        seed; None as in the recipe. `truncation` redraws latent values beyond it or, with a mapping network,
+        scales the distance from the mean style. `checkpoint` of a run: "newest", "best", "epoch:70", or a
+        number of images. Raises `RunError` or `UnknownNameError`.
         """
         loaded = self.loaded(checkpoint)
         samples = _samples(loaded, count, seed, classes, truncation)
@@ -112,15 +112,14 @@ class TrainedGenerator:
         checkpoint: str = "newest",
         **settings: Any,
     ) -> Scores:
-        """Scores of samples against real images; see `kennel.judge`, which has all `settings`.
+        """Scores samples against real images; for `settings` see `kennel.judge`.
 
-        `data` is a run's training set where it is not given. Scores of a run are kept in its folder, for its
-        report.
+        The default of `data` is a run's training set. Scores of a run are saved in its folder `judgements`,
+        for its report.
         """
-        reference = self._training_set() if data is None else data
-        return evaluated(
+        scores = evaluated(
             self.loaded(checkpoint),
-            reference,
+            self._training_set() if data is None else data,
             metrics,
             count=count,
             seed=seed,
@@ -128,27 +127,32 @@ class TrainedGenerator:
             device=self.device,
             **settings,
         )
+        self._save(scores, checkpoint)
+        return scores
 
     def _training_set(self) -> Images:
-        raise RunError(f"{self.path} brings no training set with it: give judge(data) real images")
+        raise RunError(f"{self.path} has no training set: give real images, judge(data)")
+
+    def _save(self, scores: Scores, checkpoint: str) -> None:
+        """Saves scores if there is a folder for them."""
 
 
 class Run(TrainedGenerator):
-    """A run in its folder.
+    """A run and its folder.
 
-    Attributes: `path`; `device`; `finished`, whether its budget is spent or its patience is over.
+    Attributes: `path`; `device`; `finished`, whether the budget is used up or the run was stopped early.
     """
 
     def __init__(
         self, path: Path, device: torch.device, *, finished: bool | None = None, averaged: bool = True
     ) -> None:
-        """Raises `RunError` where `path` is no run. `finished` None: as its log says."""
+        """Raises `RunError` if `path` is not a run. `finished` None: determined from the log."""
         super().__init__(path, device, averaged=averaged)
         self._folder = RunDir(path)
         self._recipe = self._folder.recipe()
-        self.finished = self._is_over() if finished is None else finished
+        self.finished = self._has_finished() if finished is None else finished
 
-    def _is_over(self) -> bool:
+    def _has_finished(self) -> bool:
         last = (self.log or [{}])[-1]
         count = self._folder.about()["data"].get("count") or 0
         patience = self._recipe.validation.patience
@@ -163,59 +167,38 @@ class Run(TrainedGenerator):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by label; empty without classes."""
+        """The class names by label; empty without classes."""
         return tuple(self._folder.about()["data"]["classes"]) if self._recipe.num_classes else ()
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """A dictionary for each tick, oldest first: `images`, losses, speed, scores of validations."""
+        """A dictionary per tick, oldest first: `images`, losses, speed, validation scores."""
         return self._folder.log()
 
     @property
     def data(self) -> ImageDataset:
-        """The training set; raises `DataError` where it is not at its place any more."""
+        """The training set; raises `DataError` if it does not exist any more."""
         return ImageDataset(self._folder.about()["data"]["path"])
 
     def report(self) -> Path:
-        """Writes `report.html` and `curves.png` into the folder; returns the page's path."""
+        """Writes `report.html` and `curves.png` into the folder; returns the path of the page."""
         return write_report(self._folder)
 
-    def _stamp(self) -> str:
+    def _version(self) -> str:
         files = [*checkpoints.in_folder(self._folder.checkpoints)[:1], self._folder.best_checkpoint]
         return " ".join(f"{file.name} {file.stat().st_mtime_ns}" for file in files if file.is_file())
 
     def _training_set(self) -> Images:
         return self.data
 
-    def judge(
-        self,
-        data: Images | None = None,
-        metrics: str | Iterable[str] | None = None,
-        *,
-        count: int | None = None,
-        seed: int = 0,
-        truncation: float | None = None,
-        checkpoint: str = "newest",
-        **settings: Any,
-    ) -> Scores:
-        """Scores of samples against real images, as of `TrainedGenerator`; kept in `judgements`."""
-        scores = super().judge(
-            data,
-            metrics,
-            count=count,
-            seed=seed,
-            truncation=truncation,
-            checkpoint=checkpoint,
-            **settings,
-        )
+    def _save(self, scores: Scores, checkpoint: str) -> None:
         seen = self.loaded(checkpoint).images_seen
         name = f"{seen:010d}-{datetime.now():%Y%m%d-%H%M%S}"
         extractor = scores[0].protocol.extractor
         names = (f"{name}{f'-{number}' if number else ''}-{extractor}.json" for number in range(10_000))
-        # Taken before it is written: two that end in one second would find the same name free.
+        # `taken` creates the file, so that two processes do not choose the same name.
         file = next(self._folder.judgements / one for one in names if taken(self._folder.judgements / one))
         write_judgements(file, list(scores))
-        return scores
 
 
 def _samples(

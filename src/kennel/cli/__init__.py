@@ -22,17 +22,13 @@ from kennel.cli.sample import sample
 from kennel.cli.train import train
 from kennel.errors import KennelError
 
-app = new_app(
-    name="kennel",
-    help="Train GANs on your images, sample from them, and measure how good they are.\n\n"
-    "Example: kennel train photos/ --hours 1",
-)
+app = new_app(name="kennel")
 
 
 @app.callback(invoke_without_command=True)
 def version(
     show: bool = typer.Option(False, "--version", help="Print the version and exit."),
-    imports: Imports = [],  # noqa: B006 - typer makes a new list of it
+    imports: Imports = [],  # noqa: B006 - typer passes a new list
 ) -> None:
     """Train GANs on your images, sample from them, and measure how good they are.
 
@@ -54,7 +50,7 @@ COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
     (export, fetch),
     (demo, recipes, networks, techniques, losses, metrics),
 )
-"""The commands of each of the `SECTIONS`."""
+"""Commands by section, in the order of `SECTIONS`."""
 
 for panel, commands in zip(SECTIONS, COMMANDS, strict=True):
     for command in commands:
@@ -65,17 +61,14 @@ for panel, commands in zip(SECTIONS, COMMANDS, strict=True):
 
 
 def main() -> None:
-    """Runs the command; a `KennelError` becomes one line on standard error and exit code 2.
-
-    So does what the system refuses: a full disk, a folder that may not be written, output that is lost.
-    """
+    """Runs the command; a `KennelError` or `OSError` becomes one line on standard error and exit code 2."""
     try:
         try:
             app(prog_name="kennel")
         except SystemExit:
-            printed = sys.modules.get("kennel.cli.console")  # importing it takes as long as all of `--help`
-            if printed is not None and printed.console.lost is not None:
-                raise printed.console.lost from None
+            module = sys.modules.get("kennel.cli.console")  # importing it would double the time of `--help`
+            if module is not None and module.console.write_error is not None:
+                raise module.console.write_error from None
             raise
     except (KennelError, OSError) as error:
         from kennel.cli.console import report_error

@@ -1,4 +1,4 @@
-"""Refusals of places where a command could not write, before it begins its work."""
+"""Checks of output paths before a command starts its work."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 from kennel.errors import DataError
 
 
-def refuse_unwritable(file: Path, option: str) -> None:
-    """Raises `DataError` where `file` is a folder or lies where nothing can be written; `option` mends it."""
+def refuse_unwritable(file: Path | None, option: str) -> None:
+    """Raises `DataError` if `file` is a folder or its folder is not writable; None passes.
+
+    The message names `option`, with which the user gives another path.
+    """
+    if file is None:
+        return
     if file.is_dir():
         raise DataError(f"{file} is a folder: give {option} a file")
-    folder = next(place for place in file.absolute().parents if place.exists())
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DataError(
-            f"{file} cannot be written into {folder}: give {option} a place that can be written to"
-        )
+        raise DataError(f"{file}: {folder} is not writable; give {option} a place that can be written to")

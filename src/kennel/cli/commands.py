@@ -1,4 +1,4 @@
-"""How the command line is set up: help in sections, and the nearest name for one that is unknown."""
+"""Setup of the command line: help in sections, and suggestions for misspelled commands and options."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +12,12 @@ from kennel.cli.imports import with_imports
 from kennel.registry import did_you_mean
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
-"""Settings of the whole command: sub-commands take `-h` from it; lines as wide as the terminal, up to 120."""
+"""Click settings; sub-commands inherit `-h`. Help is as wide as the terminal, up to 120 columns."""
 
 
 SECTIONS = ("Data", "Train", "Look", "Measure", "Share", "Learn")
-"""The sections of `kennel --help`, in their order: typer lists groups such as `kennel data` last."""
-OTHER_WORDS = {
+"""Sections of `kennel --help` in order. Without it typer lists groups such as `kennel data` last."""
+SYNONYMS = {
     "--data": ("--reference",),
     "--floor": ("--reference-split",),
     "--resident": ("--device-cache",),
@@ -30,14 +30,14 @@ OTHER_WORDS = {
     "--batch-size": ("--batch", "--set"),
     "--lr": ("--set",),
 }
-"""Words for an option whose letters do not lead to its name; a command is offered those that it has."""
+"""Suggestions for option names whose spelling does not resemble ours; only options of the command count."""
 
 
 class App(typer.Typer):
-    """A group of commands that all have the option `--import`."""
+    """A command group that adds the option `--import` to every command."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
-        """As `typer.Typer.command`; the decorated function stays as it is."""
+        """Like `typer.Typer.command`; returns the decorated function unchanged."""
         register = super().command(name, **settings)
 
         def add(command: Any) -> Any:
@@ -48,10 +48,10 @@ class App(typer.Typer):
 
 
 def new_app(**settings: Any) -> typer.Typer:
-    """A group of commands; `settings` are those of `typer.Typer`.
+    """Creates a command group; `settings` are those of `typer.Typer`.
 
-    Its help is plain text, with a section for each `rich_help_panel`: the tables that typer draws with rich
-    cut options in a narrow terminal, and importing rich's part of them takes a third of the time of `--help`.
+    Help is plain text with a section for each `rich_help_panel`. Typer's rich tables cut off options in a
+    narrow terminal, and importing them takes a third of the time of `--help`.
     """
     return App(
         cls=Group,
@@ -65,10 +65,10 @@ def new_app(**settings: Any) -> typer.Typer:
 
 
 class Command(TyperCommand):
-    """A command with its options in sections, which knows them when one is misspelt."""
+    """A command that lists its options in sections and suggests an option for an unknown one."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, then the options by `rich_help_panel`, those without one first."""
+        """Writes arguments, then options by `rich_help_panel`; options without one come first."""
         _write_sections(
             formatter,
             (
@@ -80,30 +80,30 @@ class Command(TyperCommand):
         )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer does; an unknown option is answered with the nearest."""
-        with _options_named(self, ctx):
+        """Parses as typer does; the error for an unknown option suggests the closest one."""
+        with _suggesting_options(self, ctx):
             return super().parse_args(ctx, args)
 
 
 class Group(TyperGroup):
-    """A group that knows its commands and options when one is misspelt, and lists commands with all words."""
+    """A group that suggests commands and options, and lists commands with their whole first sentence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As typer does; an unknown option is answered with the nearest."""
-        with _options_named(self, ctx):
+        """Parses as typer does; the error for an unknown option suggests the closest one."""
+        with _suggesting_options(self, ctx):
             return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As typer does; an unknown command is answered with the nearest."""
+        """Resolves as typer does; the error for an unknown command suggests the closest one."""
         try:
             return super().resolve_command(ctx, args)
         except Exception as error:
             if hasattr(error, "message") and args and args[0] not in self.commands:
-                _ask(error, f"there is no command '{args[0]}'", args[0], list(self.commands))
+                _set_message(error, f"there is no command '{args[0]}'", args[0], list(self.commands))
             raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """By `rich_help_panel`, each with the first sentence of its help, which typer would cut."""
+        """Lists commands by `rich_help_panel`, each with the first sentence of its help."""
         _write_sections(
             formatter,
             (
@@ -115,7 +115,6 @@ class Group(TyperGroup):
 
 
 def _panel_of(part: Any) -> str:
-    """The section of a command or parameter."""
     panel = getattr(part, "rich_help_panel", None)
     if isinstance(panel, str):
         return panel
@@ -126,7 +125,7 @@ def _panel_of(part: Any) -> str:
 def _write_sections(
     formatter: Any, lines: Iterable[tuple[str, tuple[str, str]]], first: Sequence[str] = ()
 ) -> None:
-    """Writes (section, (name, help)) by section, in the order in which sections occur, `first` ones first."""
+    """Writes (section, (name, help)) by section: first those in `first`, then in order of occurrence."""
     sections: dict[str, list[tuple[str, str]]] = {name: [] for name in first}
     for section, line in lines:
         sections.setdefault(section, []).append(line)
@@ -137,26 +136,26 @@ def _write_sections(
 
 
 @contextmanager
-def _options_named(command: Any, ctx: Any) -> Iterator[None]:
-    """In the block an unknown option is answered with the nearest of the command's."""
+def _suggesting_options(command: Any, ctx: Any) -> Iterator[None]:
+    """In the block, the error for an unknown option suggests the closest option of the command."""
     try:
         yield
     except Exception as error:
         name = getattr(error, "option_name", "")
         if name and hasattr(error, "possibilities"):
-            named = [one for part in command.get_params(ctx) for one in (*part.opts, *part.secondary_opts)]
-            options = [one for one in named if one.startswith("--")]
-            meant = [one for one in OTHER_WORDS.get(name, ()) if one in options][:1]
-            _ask(error, f"there is no option {name}", meant[0] if meant else name, meant or options)
+            names = [one for part in command.get_params(ctx) for one in (*part.opts, *part.secondary_opts)]
+            options = [one for one in names if one.startswith("--")]
+            meant = [one for one in SYNONYMS.get(name, ()) if one in options][:1]
+            _set_message(error, f"there is no option {name}", meant[0] if meant else name, meant or options)
             error.possibilities = None
         raise
 
 
-def _ask(error: Any, said: str, name: str, known: list[str]) -> None:
-    error.message = f"{said}: {did_you_mean(name, known) or 'known: ' + ', '.join(known) + '.'}"
+def _set_message(error: Any, problem: str, name: str, known: list[str]) -> None:
+    error.message = f"{problem}: {did_you_mean(name, known) or 'known: ' + ', '.join(known) + '.'}"
 
 
 def first_sentence(text: str) -> str:
-    """Of the first paragraph, on one line."""
+    """Returns the first sentence of the first paragraph, on one line."""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return re.split(r"(?<=[.]) (?=[A-Z])", paragraph)[0]

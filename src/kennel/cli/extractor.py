@@ -10,40 +10,33 @@ from kennel.cli.commands import Command, new_app
 
 app = new_app(
     name="extractor",
-    help="The networks that judge: list them, fetch their weights, train a classifier of your own set.",
+    help="Feature extractors: list them, fetch their weights, train a classifier on your own set.",
 )
 
 
 @app.command("list", cls=Command)
 def list_extractors() -> None:
-    """List the extractors, what each needs, and whether that is at hand.
+    """List the extractors with their features and weights.
 
     Example: kennel extractor list
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from kennel.cli.console import console
+    from kennel.cli.console import console, print_list
     from kennel.features.catalog import extractor_list
     from kennel.features.classifier import read_facts
 
-    table = Table(show_lines=True)
-    table.add_column("extractor", no_wrap=True, style="bold")
-    table.add_column("what it gives, its weights, where they are or come from", overflow="fold")
-    for entry in extractor_list():
-        table.add_row(entry.name, Text("\n".join(_lines(entry, read_facts))))
-    console.print(table)
-    console.print("kennel extractor fetch NAME, with --weights FILE where the file is at hand")
+    rows = [(entry.name, "\n".join(_lines(entry, read_facts))) for entry in extractor_list()]
+    print_list(("extractor", "features, weights, location"), rows, lines=True)
+    console.print("kennel extractor fetch NAME; with --weights FILE if you have the file")
 
 
 @app.command(cls=Command)
 def fetch(
     name: str = typer.Argument(..., help="The extractor: see `kennel extractor list`."),
     weights: Path | None = typer.Option(
-        None, help="The published file, its safetensors conversion, or a folder, got by hand."
+        None, help="The published file, its safetensors conversion, or a folder, if you have it."
     ),
 ) -> None:
-    """Bring an extractor's published weights into the cache, checked.
+    """Download an extractor's published weights into the cache and verify them.
 
     Example: kennel extractor fetch inception
     """
@@ -52,14 +45,14 @@ def fetch(
     from kennel.features.catalog import fetch as fetch_weights
 
     if name == "pixels" and name in EXTRACTORS and weights is None:
-        console.print("The pixels extractor has no weights: there is nothing to fetch, it is always ready.")
+        console.print("The extractor pixels has no weights; it needs no download.")
         return
     fetched = fetch_weights(name, weights)
     state = "Already there" if fetched.already else "Fetched"
-    console.print(f"{state}: {fetched.path}", soft_wrap=True)
-    console.print(f"sha256 {fetched.sha256}", soft_wrap=True)
+    console.message(f"{state}: {fetched.path}")
+    console.message(f"sha256 {fetched.sha256}")
     if fetched.published_sha256 != fetched.sha256:
-        console.print(f"as published: sha256 {fetched.published_sha256}", soft_wrap=True)
+        console.message(f"as published: sha256 {fetched.published_sha256}")
 
 
 @app.command(cls=Command)
@@ -67,9 +60,9 @@ def train(
     data: Path = typer.Argument(..., help="A packed set with classes, of 8 to 64 pixels."),
     out: Path | None = typer.Option(None, help="The safetensors file to write (default: in the cache)."),
     epochs: int | None = typer.Option(
-        None, min=1, help="Times through the set (default: 160,000 images in all, 3 to 60 times)."
+        None, min=1, help="Epochs (default: 160,000 images in total, 3 to 60 epochs)."
     ),
-    seed: int = typer.Option(0, min=0, help="Draws the weights, the order and the tenth held out."),
+    seed: int = typer.Option(0, min=0, help="Seed of the weights, the order and the 10% held out."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
     """Train the classifier extractor on a labeled packed set.
@@ -91,27 +84,25 @@ def train(
     with progress_bar("training (images)") as report:
         trained = train_classifier(dataset, out, epochs=epochs, seed=seed, device=place, on_progress=report)
     facts = trained.facts
-    console.print(
+    console.message(
         f"Accuracy {facts.accuracy:.2%} on {facts.held_out:,} images held out of {facts.count:,} in "
-        f"{len(facts.classes)} classes, after {facts.epochs} epochs",
-        soft_wrap=True,
+        f"{len(facts.classes)} classes, after {facts.epochs} epochs"
     )
-    console.print(f"Classifier: {trained.path}", soft_wrap=True)
+    console.message(f"Classifier: {trained.path}")
 
 
 def _lines(entry: Any, read_facts: Any) -> list[str]:
-    """What an extractor gives, and its weights: size, license, address, where they are."""
+    """Describes an extractor: features, and size, license, address and location of its weights."""
     lines = [f"{entry.dimension:,} features, {entry.logits or 'no logits'}"]
     if not entry.needs_weights:
         return [*lines, "no weights needed"]
     if entry.address:
         lines += [f"{entry.size / 1e6:,.1f} MB, {entry.license}", entry.address]
-        return [*lines, f"at hand: {entry.paths[0]}" if entry.paths else "not at hand"]
+        return [*lines, f"available: {entry.paths[0]}" if entry.paths else "not downloaded"]
     if not entry.paths:
         return [*lines, "none trained yet: kennel extractor train DATA"]
     for path in entry.paths:
         facts = read_facts(path)
-        lines.append(
-            f"at hand: {path} ({len(facts.classes)} classes, accuracy {facts.accuracy:.2%} held out)"
-        )
+        accuracy = f"{len(facts.classes)} classes, accuracy {facts.accuracy:.2%} held out"
+        lines.append(f"available: {path} ({accuracy})")
     return lines

@@ -1,4 +1,4 @@
-"""`--import MODULE_OR_FILE.py`, on every command: one's own networks, losses, techniques, recipes, ..."""
+"""The option `--import MODULE|FILE.py` of every command, for user-defined networks, losses and so on."""
 
 import inspect
 import sys
@@ -18,15 +18,15 @@ Imports = Annotated[
     typer.Option(
         "--import",
         metavar="MODULE|FILE.py",
-        help="Import this first: it registers networks, losses, techniques, recipes or metrics.",
+        help="Import this first, to register networks, losses, techniques, recipes or metrics.",
     ),
 ]
 PREFIX = "kennel_import_"
-"""How modules from files are called in `sys.modules`, so that none hides another module."""
+"""Prefix in `sys.modules` of modules imported from files, so that they hide no other module."""
 
 
 def with_imports(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command with the option `--import`, whose modules are imported before it begins."""
+    """Adds the option `--import` to a command; its modules are imported before the command runs."""
 
     @wraps(command)
     def run(*args: Any, imports: Sequence[str] = (), **options: Any) -> Any:
@@ -36,7 +36,7 @@ def with_imports(command: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(command)
     option = inspect.Parameter(
         "imports", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=Imports
-    )  # typer makes a new list of it
+    )  # typer passes a new list
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), option]
     )
@@ -45,9 +45,9 @@ def with_imports(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def import_all(names: Sequence[str]) -> None:
-    """Imports modules by name, from the current folder too, and files that end in `.py`, each once.
+    """Imports modules by name (the current folder included) and `.py` files, each once.
 
-    Raises `PluginError` for what is not there or fails.
+    Raises `PluginError` if a module is missing or its import fails.
     """
     for name in names:
         try:
@@ -68,14 +68,14 @@ def _import_file(file: Path) -> None:
         raise PluginError(f"--import {file}: there is no such file; give a .py file or a module's name")
     file = file.resolve()
     name = PREFIX + file.stem
-    if (there := sys.modules.get(name)) is not None and there.__file__ == str(file):
+    if (loaded := sys.modules.get(name)) is not None and loaded.__file__ == str(file):
         return
-    _add_folder(file.parent)  # for modules beside it
+    _add_folder(file.parent)  # for modules in the same folder
     spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules[name] = module  # pydantic looks up annotations there
+    sys.modules[name] = module  # pydantic resolves annotations there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -87,20 +87,19 @@ def _import_module(name: str) -> None:
     _add_folder(Path.cwd())
     if name not in sys.modules and find_spec(name.partition(".")[0]) is None:
         raise PluginError(
-            f"--import {name}: there is no module of this name here; give a file that ends in .py, or "
-            "install the package"
+            f"--import {name}: there is no module of this name; give a .py file, or install the package"
         )
     import_module(name)
 
 
 def _add_folder(folder: Path) -> None:
-    """Modules of this folder can be imported; those that are installed come first."""
+    """Adds a folder to the end of the import path, after installed packages."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
 def _place(error: BaseException) -> str:
-    """The last line of a traceback, which is most often in the file that was to be imported."""
+    """Returns the file and line where the error was raised, as ` at FILE:LINE`."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,8 +1,8 @@
-"""`kennel networks`: the networks, the sizes that they draw, and how large they are."""
+"""`kennel networks`: image sizes and parameter counts of the networks."""
 
 
 def networks() -> None:
-    """List the networks with their sizes and their parameters at their native setting.
+    """List the networks with their image sizes and their parameter counts in the setting of their paper.
 
     Example: kennel networks
     """
@@ -30,4 +30,4 @@ def networks() -> None:
             ", ".join(map(str, kind.sizes)) or "any",
         )
     console.print(table)
-    console.print("\nParameters at the native setting, with every option at its default.")
+    console.print("\nParameters in the native setting, with default options.")

@@ -1,12 +1,12 @@
-"""A run that is not named is the newest one."""
+"""The default run of a command: the newest one in `runs/`."""
 
 from pathlib import Path
 
 
 def or_newest(run: Path | None) -> Path:
-    """`run`, or where it is None the newest in `runs/`, with a line on standard error that says which.
+    """Returns `run`, or the newest run in `runs/` if it is None, with a note on standard error.
 
-    Raises `RunError` where there is none.
+    Raises `RunError` if there is no run.
     """
     from kennel.cli.console import error_console
     from kennel.runs.newest import RUNS, newest_run
@@ -14,5 +14,5 @@ def or_newest(run: Path | None) -> Path:
     if run is not None:
         return run
     found = newest_run()
-    error_console.print(f"Run: {found}, the newest in {RUNS}/.", soft_wrap=True)
+    error_console.message(f"Run: {found}, the newest in {RUNS}/.")
     return found

@@ -1,4 +1,4 @@
-"""Options that several commands share, in the same words."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 BUDGET, RECIPE, MACHINE = "Budget (one of them)", "Recipe", "Device and speed"
-"""Sections of the help."""
+"""Sections of the options in the help."""
 
 PlannedRecipe = Annotated[
     str | None,
@@ -25,8 +25,8 @@ FirstWord = Annotated[
     typer.Argument(
         metavar="RECIPE",
         show_default=False,
-        help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: one that is chosen and sized "
-        "for the set, the device and the hours; a run that has begun keeps its own.  [default: auto]",
+        help="A built-in recipe (see `kennel recipes`), a recipe.yaml, or auto: chosen and sized for the "
+        "set, the device and the hours. A resumed run keeps its recipe.  [default: auto]",
     ),
 ]
 SecondWord = Annotated[
@@ -34,8 +34,8 @@ SecondWord = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help="A folder, zip or tar of images or a known set, which are prepared first (and kept in the "
-        "cache); or a packed set of `kennel data prepare`.",
+        help="A packed set of `kennel data prepare`, or a folder, zip or tar of images or a known set, which "
+        "are prepared first and kept in the cache.",
     ),
 ]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="RECIPE, as an option.")]
@@ -51,15 +51,15 @@ Settings = Annotated[
 ]
 Images = Annotated[
     str | None,
-    typer.Option(help="Budget in images shown to the discriminator: 500k, 2M.", rich_help_panel=BUDGET),
+    typer.Option(
+        help="Budget in images shown to the discriminator, such as 500k or 2M.", rich_help_panel=BUDGET
+    ),
 ]
 Epochs = Annotated[float | None, typer.Option(help="Budget in passes over the set.", rich_help_panel=BUDGET)]
 Hours = Annotated[
     float | None,
     typer.Option(
-        metavar="H",
-        help="Budget in hours of training, at a speed that is measured first.",
-        rich_help_panel=BUDGET,
+        metavar="H", help="Budget in hours of training; the speed is measured first.", rich_help_panel=BUDGET
     ),
 ]
 Seed = Annotated[
@@ -71,42 +71,46 @@ Seed = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        help="auto, cpu, cuda, cuda:1, mps; under torchrun cuda is a GPU each.", rich_help_panel=MACHINE
+        help="auto, cpu, cuda, cuda:1, mps; under torchrun, cuda is one GPU per process.",
+        rich_help_panel=MACHINE,
     ),
 ]
 Compute = Annotated[
     str,
     typer.Option(
-        help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.",
-        rich_help_panel=MACHINE,
+        help="auto, plain, float32, bfloat16, compiled: see docs/performance.md.", rich_help_panel=MACHINE
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Weights file of the validation's extractor.", rich_help_panel=RECIPE)
+    Path | None, typer.Option(help="Weights file of the validation extractor.", rich_help_panel=RECIPE)
 ]
 DeviceCache = Annotated[
     str,
     typer.Option(
-        help="Hold the set on the device: always, never, up to a size such as 8G, or auto.",
+        help="Keep the set on the device: always, never, up to a size such as 8G, or auto.",
         rich_help_panel=MACHINE,
     ),
 ]
 Classes = Annotated[
     str | None,
     typer.Option(
-        help="How seeds draw their classes: data (as often as the training set has each) or uniform "
-        "(default: as the run's recipe says, data).",
+        help="Distribution of the classes: data (as in the training set) or uniform (default: as in the "
+        "run's recipe, data)."
     ),
 ]
 
 
+RunArgument = Annotated[
+    Path | None, typer.Argument(metavar="RUN", help="A run's folder (default: the newest in runs/).")
+]
+
+
 def seed_settings(seed: int | None) -> list[str]:
-    """The settings that `--seed` stands for."""
     return [] if seed is None else [f"seed={seed}"]
 
 
 def class_sampling(given: str | None) -> Any:
-    """The `ClassSampling` that `--classes` names; a word that is none is answered with the nearest."""
+    """Returns the `ClassSampling` for `--classes`; raises `UnknownNameError` for another word."""
     from typing import get_args
 
     from kennel.config.recipe import ClassSampling

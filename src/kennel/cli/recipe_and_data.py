@@ -1,21 +1,21 @@
-"""Which of the words `[RECIPE] DATA` is the recipe and which the data."""
+"""Splits the arguments `[RECIPE] DATA` of `kennel train` and `kennel plan`."""
 
 import shlex
 from pathlib import Path
 
 from kennel.errors import DataError, KennelError, RecipeError
 
-WHAT_DATA_IS = "a folder, zip or tar of images, a known set (`kennel data list`) or a packed set"
+DATA_KINDS = "a folder, zip or tar of images, a known set (`kennel data list`) or a packed set"
 
 
 def recipe_and_data(
     command: str, words: tuple[str | None, str | None], recipe: str | None, data: Path | None
 ) -> tuple[str, Path]:
-    """The recipe (`auto` where none is named) and the data.
+    """Returns the recipe (`auto` if none is given) and the data.
 
-    `words` are the positional arguments, `recipe` and `data` the options; `command` begins the examples in
-    messages. One word alone is the data. Raises `KennelError` where something is missing, given twice, or
-    could be a recipe as well as data.
+    `words` are the positional arguments, `recipe` and `data` the options; messages show examples of
+    `command`. A single argument is the data. Raises `KennelError` if something is missing, is given twice,
+    or can be both a recipe and data.
     """
     from kennel.training.auto_recipe import AUTO
 
@@ -23,9 +23,9 @@ def recipe_and_data(
     expected = (recipe is None) + (data is None)
     if len(given) > expected:
         option = "--data" if data is not None else "--recipe"
-        raise RecipeError(f"{given[-1]} is one word too many beside {option}: give `{command} [RECIPE] DATA`")
+        raise RecipeError(f"{given[-1]} is one argument too many with {option}: `{command} [RECIPE] DATA`")
     if data is None and not given:
-        raise DataError(f"DATA is missing: give {WHAT_DATA_IS}, such as `{command} photos/`")
+        raise DataError(f"DATA is missing: give {DATA_KINDS}, such as `{command} photos/`")
     if data is not None:
         return (recipe or (given[0] if given else AUTO)), data
     if len(given) == 1:
@@ -39,7 +39,7 @@ def recipe_and_data(
 
 
 def _is_recipe(word: str) -> bool:
-    """Whether a word names a recipe or a file of one."""
+    """Returns whether a word is a recipe's name or has the suffix of a recipe file."""
     from kennel.recipes import RECIPES
     from kennel.training.auto_recipe import AUTO
     from kennel.training.request import FILES
@@ -48,7 +48,7 @@ def _is_recipe(word: str) -> bool:
 
 
 def _check_single(command: str, word: str) -> None:
-    """Raises `KennelError` where the only word is a recipe, or could be one, or is near to one."""
+    """Raises `KennelError` if the only argument is a recipe, or is no data and may be a misspelled name."""
     from kennel.data.sources.catalog import KNOWN_SETS
     from kennel.recipes import RECIPES
     from kennel.registry import unknown_name
@@ -56,15 +56,12 @@ def _check_single(command: str, word: str) -> None:
     path = Path(word)
     is_path = path.exists()
     if _is_recipe(word):
-        what = [
-            *(["a known set"] if word in KNOWN_SETS else []),
-            *(["a folder or file here"] if is_path else []),
-        ]
+        kinds = ["a known set"] * (word in KNOWN_SETS) + ["a folder or file here"] * is_path
         quoted = shlex.quote(word)
-        if what and path.suffix not in (".yaml", ".yml", ".json"):
-            itself = f"./{quoted}" if is_path else quoted
+        if kinds and path.suffix not in (".yaml", ".yml", ".json"):
+            as_data = f"./{quoted}" if is_path else quoted
             raise RecipeError(
-                f"'{word}' is a recipe and also {' and '.join(what)}: `{command} auto {itself}` takes it as "
+                f"'{word}' is a recipe and also {' and '.join(kinds)}: `{command} auto {as_data}` uses it as "
                 f"the data, `{command} {quoted} DATA` as the recipe"
             )
         raise DataError(f"{word} is a recipe, and DATA is missing: `{command} {quoted} DATA`")
@@ -72,6 +69,6 @@ def _check_single(command: str, word: str) -> None:
         error: KennelError = unknown_name(
             "folder, archive, known set or recipe", word, [*KNOWN_SETS, *RECIPES]
         )
-        if "known: " in str(error):  # the list of all of them helps nobody
-            error = DataError(f"there is no {word}: give {WHAT_DATA_IS}")
+        if "known: " in str(error):  # no name is similar, and the list of all is too long
+            error = DataError(f"there is no {word}: give {DATA_KINDS}")
         raise error

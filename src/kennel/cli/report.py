@@ -1,16 +1,11 @@
-"""`kennel report`: a run as one page."""
+"""`kennel report`: a run as one HTML page."""
 
-from pathlib import Path
-
-import typer
-
+from kennel.cli import options
 from kennel.cli.newest import or_newest
 
 
-def report(
-    run: Path | None = typer.Argument(None, metavar="RUN", help="A run's folder (the newest in runs/)."),
-) -> None:
-    """Write a run's report.html and curves.png, as far as the run has come.
+def report(run: options.RunArgument = None) -> None:
+    """Write report.html and curves.png of a run, also while it is being trained.
 
     Example: kennel report
     """
@@ -19,7 +14,6 @@ def report(
     from kennel.runs.run_dir import RunDir
 
     folder = RunDir(or_newest(run))
-    written = write_report(folder)
-    console.print(f"Report: {written}", soft_wrap=True)
+    console.message(f"Report: {write_report(folder)}")
     if folder.curves.is_file():
-        console.print(f"Curves: {folder.curves}", soft_wrap=True)
+        console.message(f"Curves: {folder.curves}")

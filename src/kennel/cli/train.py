@@ -1,4 +1,4 @@
-"""`kennel train`: a recipe, named or chosen, on a set, in a run folder; the same command again resumes."""
+"""`kennel train`: train a recipe on images, or resume a run."""
 
 import signal
 import time
@@ -11,12 +11,12 @@ from kennel.cli import options
 from kennel.engine.observer import VALIDATIONS_SINCE_BEST, Entry, TrainObserver
 
 BY_SIGNAL = 128
-"""What a signal ended has this exit code plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
+"""Exit code of a command ended by a signal, to which the signal's number is added: 130 for Ctrl-C."""
 
 CHECKED_AFTER = 0.04
-"""The share of a run after which its speed is compared with the one that `--hours` was counted by."""
+"""Share of a run after which its speed is compared with the speed that `--hours` assumed."""
 OFF_BY = 1.5
-"""The factor by which the time may differ from `--hours` without a message."""
+"""Factor by which the duration may differ from `--hours` without a message."""
 
 
 def train(
@@ -25,9 +25,9 @@ def train(
     recipe: options.RecipeOption = None,
     data: options.DataOption = None,
     out: Path | None = typer.Option(
-        None, help="The run's folder (runs/RECIPE-DATA); a run that is there already is resumed."
+        None, help="The run's folder (runs/RECIPE-DATA); an existing run is resumed."
     ),
-    settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
+    settings: options.Settings = [],  # noqa: B006 - typer passes a new list
     images: options.Images = None,
     epochs: options.Epochs = None,
     hours: options.Hours = None,
@@ -39,7 +39,7 @@ def train(
     init_from: Path | None = typer.Option(
         None,
         metavar="RUN",
-        help="Begin a new run, in --out, from the weights of RUN; layers that do not fit are new.",
+        help="Start a new run, in --out, from the weights of RUN; layers that do not match are initialized.",
     ),
 ) -> None:
     """Train on images. The same command again resumes.
@@ -55,31 +55,31 @@ def train(
     from kennel.distributed import rank, ranks_together
     from kennel.distributed.devices import training_device
     from kennel.engine.builder import pick_device
-    from kennel.training.request import TrainRequest, default_run_dir
+    from kennel.training.request import TrainRequest, budget_settings, default_run_dir
 
     with ranks_together(report_error, error_sentence):
         if rank():
             be_silent()
         name, source = recipe_and_data("kennel train", (first, second), recipe, data)
-        asked = TrainRequest(
+        request = TrainRequest(
             name,
             source,
             out or default_run_dir(name, source),
             init_from,
             [*preset(compute), *options.seed_settings(seed), *settings],
-            budget_of(images, epochs, hours),
+            budget_settings(images, epochs, hours),
             hours,
             training_device(pick_device(device)),
             weights,
             parse_memory(device_cache),
         )
-        stopped_by = _train(asked)
+        stopped_by = _train(request)
     if stopped_by is not None:
         raise typer.Exit(BY_SIGNAL + stopped_by)
 
 
-def _train(asked: Any) -> int | None:
-    """Trains, and says what came of it; the signal that stopped the run, None for one that is finished."""
+def _train(request: Any) -> int | None:
+    """Trains and prints the outcome; returns the signal that stopped the run, None if it finished."""
     from kennel.cli.console import error_console, progress_bar
     from kennel.distributed import rank
     from kennel.errors import AlarmError
@@ -88,96 +88,87 @@ def _train(asked: Any) -> int | None:
     from kennel.training.request import resolve_request
     from kennel.training.run import train
 
-    folder = RunDir(asked.run)
+    folder = RunDir(request.run)
     try:
-        chosen, dataset = resolve_request(
-            asked, lambda sentence: error_console.print(sentence, soft_wrap=True), progress_bar
-        )
+        recipe, dataset = resolve_request(request, error_console.message, progress_bar)
     except KeyboardInterrupt:
         return signal.SIGINT
     try:
-        with Watching(None if folder.exists() else asked.hours, f"Run: {asked.run}") as watching:
+        with TrainProgress(None if folder.exists() else request.hours, f"Run: {request.run}") as progress:
             finished = train(
-                chosen,
+                recipe,
                 dataset,
-                asked.run,
-                device=asked.device,
-                weights=asked.weights,
-                observer=watching,
-                resident_bytes=asked.resident_bytes,
-                parent=asked.parent,
+                request.run,
+                device=request.device,
+                weights=request.weights,
+                observer=progress,
+                resident_bytes=request.resident_bytes,
+                parent=request.parent,
             )
     except AlarmError:
         if rank() == 0:
-            write_report(folder)  # what led to it is on its curves
+            write_report(folder)  # its curves show the cause
         raise
     if rank() == 0:
-        _say_what_came_of_it(folder, finished)
-        if finished and asked.is_auto:
-            _show_the_nearest(folder, dataset, asked)
-    return None if finished else watching.stopped_by or signal.SIGINT
+        _print_outcome(folder, finished)
+        if finished and request.is_auto:
+            _draw_nearest(folder, dataset, request.device)
+    return None if finished else progress.stopped_by or signal.SIGINT
 
 
-def _say_what_came_of_it(folder: Any, finished: bool) -> None:
-    """Writes the report, and says where it and the newest grid are."""
+def _print_outcome(folder: Any, finished: bool) -> None:
+    """Writes the report; prints the paths of the report and the newest grid."""
     from kennel.cli.console import console
     from kennel.reporting import progress_grids, write_report
 
     report = write_report(folder)
-    if finished:
-        last = (folder.log() or [{}])[-1]
-        if "seconds" in last:
-            console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
-        else:
-            console.print(f"Done; {folder.log_file} is gone or damaged, and tells nothing of it.")
+    last = (folder.log() or [{}])[-1]
+    if not finished:
+        console.print("Stopped with a checkpoint. The same command again resumes from it.")
+    elif "seconds" in last:
+        console.print(f"Done: {last['images']:,} images in {clock(last['seconds'])}.")
     else:
-        console.print("Stopped with a checkpoint. The same command again goes on from there.")
+        console.print(f"Done; {folder.log_file} is missing or damaged.")
     if grids := progress_grids(folder):
-        console.print(f"Newest grid: {grids[-1]}", soft_wrap=True)
-    console.print(f"Report:      {report}", soft_wrap=True)
+        console.message(f"Newest grid: {grids[-1]}")
+    console.message(f"Report:      {report}")
 
 
-def _show_the_nearest(folder: Any, dataset: Path, asked: Any) -> None:
-    """Draws samples beside the training pictures that are nearest, and says where that is."""
+def _draw_nearest(folder: Any, dataset: Path, device: Any) -> None:
+    """Draws samples next to their nearest training images."""
     from kennel.cli.console import console, error_console
     from kennel.errors import KennelError
     from kennel.training.nearest_images import draw_nearest
 
     try:
-        found = draw_nearest(folder, dataset, asked.device)
-    except KennelError as error:  # the run is whole without it
-        error_console.print(f"The nearest pictures could not be drawn: {error}", soft_wrap=True)
+        found = draw_nearest(folder, dataset, device)
+    except KennelError as error:  # the run itself is complete
+        error_console.message(f"The nearest training images could not be drawn: {error}")
         return
-    console.print(
-        f"Nearest:     {folder.nearest} ({found.count} samples, each left of the training picture that is "
-        f"nearest by {found.extractor}{found.among}: a copy would be seen there)",
-        soft_wrap=True,
+    console.message(
+        f"Nearest:     {folder.nearest} ({found.count} samples, each left of its nearest training image by "
+        f"{found.extractor}{found.among}: it shows copies, if there are any)"
     )
 
 
-def budget_of(images: str | None, epochs: float | None, hours: float | None = None) -> list[str]:
-    """The settings that `--images` and `--epochs` stand for; with `--hours` there are none yet."""
-    from kennel.training.request import budget_settings
-
-    return budget_settings(images, epochs, hours)
-
-
 def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
+    """Formats seconds as 3 d 4:05:06, 4:05:06 or 5:06."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
+    if hours >= 48:
+        return f"{hours // 24:,} d {hours % 24}:{minutes:02}:{rest:02}"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Watching(TrainObserver):
-    """An observer with a live bar with images/s and the time left, and a line for every tick.
+class TrainProgress(TrainObserver):
+    """Shows a progress bar with images/s and the time left, and prints a line per tick.
 
-    The first line that is printed has the `heading` before it, so that a refusal stays one sentence.
-    Where the run was to take some `hours` and its first ticks show that it will not, it says so once.
+    Prints `heading` before the first line, so that an early error stays one sentence. If the first ticks
+    show that the run will not take the given `hours`, it prints a message once.
     """
 
     def __init__(self, hours: float | None = None, heading: str = "") -> None:
-        """The bar appears on entering."""
+        """The bar appears on entering the context."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         from kennel.cli.console import error_console
@@ -194,13 +185,13 @@ class Watching(TrainObserver):
             disable=not error_console.is_terminal,
         )
         self._task = self._progress.add_task("training", total=None, images="0", speed="", left="")
-        self._started: tuple[float, int] | None = None
+        self._start: tuple[float, int] | None = None
         self._total = 0
         self._hours = hours
         self._heading = heading
         self.stopped_by: int | None = None
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> "TrainProgress":
         self._progress.start()
         return self
 
@@ -217,26 +208,25 @@ class Watching(TrainObserver):
         from kennel.cli.console import be_silent
 
         self.stopped_by = by
-        if by == getattr(signal, "SIGHUP", None):  # the terminal is gone, and writing to it would fail
+        if by == getattr(signal, "SIGHUP", None):  # the terminal is gone; writing to it would fail
             be_silent()
         again = "Ctrl-C again" if by == signal.SIGINT else "a second signal"
-        self.log(f"Stopping with a checkpoint ({again}: at once, without).")
+        self.log(f"Stopping with a checkpoint ({again}: stop immediately, without one).")
 
     def on_iteration(self, images_seen: int, total: int) -> None:
         now = time.monotonic()
-        if self._started is None:
-            self._started = (now, images_seen)
+        if self._start is None:
+            self._start = (now, images_seen)
         self._total = total
-        began, images_before = self._started
-        speed = (images_seen - images_before) / (now - began) if now > began else 0.0
-        left = f"{clock((total - images_seen) / speed)} left" if speed > 0 else ""
+        start, images_before = self._start
+        speed = (images_seen - images_before) / (now - start) if now > start else 0.0
         self._progress.update(
             self._task,
             total=total,
             completed=images_seen,
             images=f"{images_seen:,}/{total:,}",
             speed=f"{speed:,.0f} images/s" if speed else "",
-            left=left,
+            left=f"{clock((total - images_seen) / speed)} left" if speed > 0 else "",
         )
 
     def on_tick(self, entry: Entry) -> None:
@@ -250,35 +240,36 @@ class Watching(TrainObserver):
             f"D(x) {number('real_probability', '.2f')}  D(G(z)) {number('fake_probability', '.2f')}"
         )
         self.log(line + scores(entry))
-        if self._hours is not None and self._started is not None:
-            began, images_before = self._started
-            seen = int(entry["images"] or 0) - images_before
-            if seen >= self._total * CHECKED_AFTER:
-                whole = (time.monotonic() - began) / seen * self._total
-                if sentence := other_than_asked(self._hours, whole, self._total):
-                    self.log(sentence)
-                self._hours = None
+        if self._hours is None or self._start is None:
+            return
+        start, images_before = self._start
+        seen = int(entry["images"] or 0) - images_before
+        if seen >= self._total * CHECKED_AFTER:
+            expected = (time.monotonic() - start) / seen * self._total
+            if sentence := duration_message(self._hours, expected, self._total):
+                self.log(sentence)
+            self._hours = None
 
 
-def other_than_asked(hours: float, whole: float, images: int) -> str | None:
-    """The message about a run of `images` images that takes `whole` seconds where `hours` were asked for.
+def duration_message(hours: float, expected: float, images: int) -> str | None:
+    """Returns a message if a run of `images` images takes `expected` seconds instead of `hours`.
 
-    None where that is near enough.
+    None if the two are within the factor `OFF_BY`.
     """
     from kennel.reporting.format import duration
 
-    asked = hours * 3600
-    if asked / OFF_BY < whole < asked * OFF_BY:
+    given = hours * 3600
+    if given / OFF_BY < expected < given * OFF_BY:
         return None
-    fits = float(f"{images * asked / whole:.2g}")  # no more digits than are known
+    fits = float(f"{images * given / expected:.2g}")  # the speed is not known to more digits
     return (
-        f"At this speed the run takes {duration(whole)}, not {duration(asked)}: to change that, stop it "
+        f"At this speed the run takes {duration(expected)}, not {duration(given)}: to change that, stop it "
         f"(Ctrl-C) and give the same command with --images {fits:.0f} in place of --hours."
     )
 
 
 def scores(entry: Entry) -> str:
-    """What a validation measured, the deciding metric first, and how long ago its best was."""
+    """Formats the metrics of a validation, the deciding one first, and the validations since the best."""
     from kennel.evaluation.metrics.base import METRICS
     from kennel.reporting.format import figure, label
 

@@ -19,7 +19,7 @@ from kennel.evaluation.metrics.context import MetricSettings
 from kennel.evaluation.score import Score
 from kennel.features.extract import choose_rows
 from kennel.images import save_png, tile, to_pillow
-from kennel.sampling.load import LoadedRun, epoch_of, load_players
+from kennel.sampling.load import LoadedRun, epoch_of, load_networks
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import SampledSet
 from kennel.techniques import Networks
@@ -84,8 +84,8 @@ class ComparisonSettings:
 def load_checkpoints(
     run: Path, which: Sequence[str], device: torch.device
 ) -> list[tuple[LoadedRun, Networks]]:
-    """The given checkpoints, oldest first; raises `RunError` unless there are at least two different ones."""
-    found = sorted((load_players(run, one, device) for one in which), key=lambda pair: pair[0].images_seen)
+    """The checkpoints that are asked for, oldest first; `RunError` where they are not two different ones."""
+    found = sorted((load_networks(run, one, device) for one in which), key=lambda pair: pair[0].images_seen)
     for (older, _), (newer, _) in pairwise(found):
         if older.images_seen == newer.images_seen:
             raise RunError(

@@ -1,4 +1,4 @@
-"""What a run came to, as one page and one figure that travel alone."""
+"""Reports of runs: an HTML page and figures."""
 
 from kennel.reporting.html import progress_grids, write_report
 from kennel.reporting.panels import draw_curves

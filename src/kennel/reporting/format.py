@@ -1,4 +1,4 @@
-"""Numbers, metrics and protocols in words that a reader understands."""
+"""Formats numbers, metric names and protocols for readers."""
 
 import math
 import re
@@ -13,22 +13,22 @@ DETAIL_LABELS = {
     "nearest_distance": "distance to the nearest training image",
     "distance_quantiles": "quantiles of that distance (0, 5, 50, 95, 100%)",
 }
-"""What the short names of a score's parts mean."""
+"""Labels of a score's details."""
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{16,}")
 
 
 def metric_direction(name: str) -> int:
-    """-1 where lower is better, +1 where higher is, 0 for what is not a known metric or has no better.
+    """Returns -1 if lower is better, +1 if higher is, and 0 for an unknown metric or one without direction.
 
-    `mifid.distance` is read by the metric that it begins with.
+    `mifid.distance` has the direction of `mifid`.
     """
     metric = name.partition(".")[0]
     return {"lower": -1, "higher": 1, "neither": 0}[METRICS[metric].direction] if metric in METRICS else 0
 
 
 def label(name: str) -> str:
-    """A snake-case name for the eye: `mifid` is "MiFID", `sample_count` is "sample count"."""
+    """Formats a snake-case name: `mifid` as "MiFID", `sample_count` as "sample count"."""
     if name in METRICS:
         return METRICS[name].label
     if name in DETAIL_LABELS:
@@ -37,7 +37,7 @@ def label(name: str) -> str:
 
 
 def short_count(number: int | float) -> str:
-    """A count for an axis: 0, 500, 1.5k, 100k, 1M."""
+    """Formats a count for an axis: 0, 500, 1.5k, 100k, 1M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(number) >= size:
             return f"{number / size:.4g}{unit}"
@@ -45,7 +45,7 @@ def short_count(number: int | float) -> str:
 
 
 def duration(seconds: int | float) -> str:
-    """Seconds as "2 h 5 min", "3 min 20 s" or "45 s"."""
+    """Formats seconds as "2 h 5 min", "3 min 20 s" or "45 s"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -54,7 +54,7 @@ def duration(seconds: int | float) -> str:
 
 
 def figure(value: object) -> str:
-    """A measured value: whole numbers with thousands marked, others with the digits that matter."""
+    """Formats a measured value: integers with thousands separators, others with significant digits."""
     match value:
         case None:
             text = "–"
@@ -80,18 +80,18 @@ def _decimal(value: float) -> str:
 
 
 def shape_in_words(shape: object) -> str:
-    """(channels, height, width) as "64 × 64, colour"."""
+    """Formats (channels, height, width) as "64 × 64, color"."""
     match shape:
         case [channels, height, width]:
-            return f"{height} × {width}, {'grey' if channels == 1 else 'colour'}"
+            return f"{height} × {width}, {'gray' if channels == 1 else 'color'}"
         case _:
             return str(shape)
 
 
 def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """A protocol as (what, short value, whole value); a hash is shortened to its first 12 digits.
+    """Returns the entries of a protocol as (name, short value, whole value).
 
-    A part that is None was not used and is left out.
+    The short value of a hash is its first 12 digits. Entries that are None are left out.
     """
     items = []
     for name, value in protocol.items():
@@ -104,7 +104,7 @@ def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def protocol_value(value: object) -> str:
-    """A protocol's value exactly: a setting is never rounded."""
+    """Formats a value of a protocol without rounding."""
     match value:
         case bool():
             return "yes" if value else "no"

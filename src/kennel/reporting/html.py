@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: no network, no script, no file beside it."""
+"""Writes the report of a run: one HTML page without scripts or external files."""
 
 import base64
 import io
@@ -21,78 +21,62 @@ from kennel.features.related_extractors import unfair
 from kennel.images import png_text
 from kennel.reporting.format import duration, figure, label, shape_in_words
 from kennel.reporting.panels import Panel, draw_curves, marks_of
-from kennel.reporting.score_tables import JudgingPicture, judgement_tables, judging_pictures
+from kennel.reporting.score_tables import judgement_tables, judging_pictures
 from kennel.reporting.spectra_plot import draw_spectra
 from kennel.runs.run_dir import RunDir
 from kennel.storage.atomic_io import write_text
 from kennel.storage.untrusted import leads_out, read_bytes
 
-EMBED_UP_TO = 1_500_000
-"""Bytes of a picture that is embedded as it is; a larger one is scaled down, so that the page stays light."""
+MAX_EMBEDDED = 1_500_000
+"""Bytes; larger pictures are scaled down in the page."""
 STRIP_LENGTH = 6
 MAX_PAGE_PIXELS = 1 << 27
-"""A run's own grids have a hundredth of it."""
-CLASSES_NAMED = 12
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A progress grid: when it was drawn, its data: URI, and whether it was scaled down for the page."""
-
-    images: int
-    uri: str
-    is_reduced: bool
+"""Limit of a picture in the page; a run's own grids have about 1% of it."""
+MAX_NAMES = 12
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A judgement's picture: its caption, its file's name, its data: URI, and whether it was scaled down."""
+    """A PNG as a data URI; `is_reduced` if it was scaled down."""
 
-    caption: str
-    file: str
     uri: str
     is_reduced: bool
 
 
 def write_report(folder: RunDir) -> Path:
-    """Draws `curves.png` and `spectra.png` anew and writes `report.html` into the run's folder.
+    """Draws `curves.png` and `spectra.png`, writes `report.html` into the run's folder and returns its path.
 
-    Returns the page's path.
-
-    Raises `RunError` where `folder` is not a run. A run without a log, grids or judgements has a page too,
-    which says what is not there yet.
+    Log, grids and judgements may be missing. Raises `RunError` if `folder` is not a run.
     """
     recipe, about, log = folder.recipe(), folder.about(), folder.log()
     set_size = about["data"].get("count")
     if set_size is None:
-        raise RunError(
-            f"{folder.about_file} does not say how many images there were: bring it back from a copy"
-        )
+        raise RunError(f"{folder.about_file} does not have the number of images: restore it from a copy")
     alarms = folder.alarms()
     marks = marks_of(alarms)
     panels = draw_curves(log, folder.curves, set_size, marks)
     has_spectra = draw_spectra(folder.spectra(), folder.spectra_picture, marks)
     grids = _strip(progress_grids(folder))
+    tables, unreadable = judgement_tables(folder.judgements)
+    pictures = [
+        [(picture, embedded) for picture in group if (embedded := _embed(picture.path)) is not None]
+        for group in judging_pictures(folder.judgements, tables)
+    ]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = files("kennel.reporting").joinpath("run.html.jinja").read_text(encoding="utf-8")
-    tables, unreadable = judgement_tables(folder.judgements)
     page = environment.from_string(template).render(
         recipe=recipe,
         facts=_facts(folder, recipe, about, log),
         status=_status(recipe, set_size, log),
-        newest=grids[-1] if grids else None,
-        strip=grids if len(grids) > 1 else [],
+        strip=grids,
         curves=data_uri(folder.curves.read_bytes()) if panels else None,
         reading=_reading(panels, recipe, about.get("teacher")),
         spectra=data_uri(folder.spectra_picture.read_bytes()) if has_spectra else None,
         alarms=[_alarm(line) for line in alarms],
         tables=tables,
-        pictures=[
-            [shown for picture in pictures if (shown := _embedded(picture)) is not None]
-            for pictures in judging_pictures(folder.judgements, tables)
-        ],
+        pictures=pictures,
         unreadable=unreadable,
         commands=_commands(folder, about),
         recipe_yaml=recipe.to_yaml(),
@@ -103,7 +87,7 @@ def write_report(folder: RunDir) -> Path:
 
 
 def progress_grids(folder: RunDir) -> list[Path]:
-    """The grids of fixed latents, oldest first: those named by a count of images, and no others."""
+    """Returns the grids of the fixed latents, oldest first: PNGs named by a number of images."""
     grids = [
         file
         for file in folder.samples.glob("*.png")
@@ -113,28 +97,19 @@ def progress_grids(folder: RunDir) -> list[Path]:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG inside a URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _strip(files: Sequence[Path]) -> list[Grid]:
-    """The first grid, the newest, and some between, evenly spaced."""
+def _strip(files: Sequence[Path]) -> list[tuple[int, Embedded]]:
+    """Returns the first grid, the newest, and some in between at equal steps, with their images shown."""
     last = len(files) - 1
     places = {round(step * last / (STRIP_LENGTH - 1)) for step in range(STRIP_LENGTH)} if files else set()
-    grids = []
-    for place in sorted(places):
-        png = picture_in(files[place])
-        if png is not None:
-            light = lightened(png)
-            grids.append(Grid(int(files[place].stem), data_uri(light), light is not png))
-    return grids
+    grids = ((int(files[place].stem), _embed(files[place])) for place in sorted(places))
+    return [(images, grid) for images, grid in grids if grid is not None]
 
 
-def picture_in(file: Path) -> bytes | None:
-    """A PNG's bytes; None for a link, and for what does not decode as a PNG.
-
-    The page travels: a link in its folder would take along what it points to.
-    """
+def _embed(file: Path) -> Embedded | None:
+    """Reads a PNG; returns None for a link, which may lead out of the run's folder, or an invalid file."""
     if file.is_symlink() or leads_out(file.parent):
         return None
     try:
@@ -144,58 +119,51 @@ def picture_in(file: Path) -> bytes | None:
         decode(png, max_pixels=MAX_PAGE_PIXELS)
     except KennelError:
         return None
-    return png
+    small = reduced(png)
+    return Embedded(data_uri(small), small is not png)
 
 
-def _embedded(picture: JudgingPicture) -> Embedded | None:
-    png = picture_in(picture.path)
-    if png is None:
-        return None
-    light = lightened(png)
-    return Embedded(picture.caption, picture.path.name, data_uri(light), light is not png)
-
-
-def lightened(png: bytes, limit: int = EMBED_UP_TO) -> bytes:
-    """The same PNG where it is light enough, else one scaled down below `limit` bytes; its text stays."""
+def reduced(png: bytes, limit: int = MAX_EMBEDDED) -> bytes:
+    """Returns the PNG, scaled down if it has more than `limit` bytes; its text is kept."""
     if len(png) <= limit:
         return png
     with pillow_at_ease(), Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         picture.load()
-        # What the picture says of itself, that a GAN made it, goes where it goes.
         text = {str(name): str(value) for name, value in picture.info.items() if isinstance(value, str)}
         scale = (limit / len(png)) ** 0.5
         while True:
             side = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-            lighter = io.BytesIO()
-            picture.resize(side, Image.Resampling.LANCZOS).save(lighter, "PNG", pnginfo=png_text(text))
-            if lighter.tell() <= limit or side == (1, 1):
-                return lighter.getvalue()
+            smaller = io.BytesIO()
+            picture.resize(side, Image.Resampling.LANCZOS).save(smaller, "PNG", pnginfo=png_text(text))
+            if smaller.tell() <= limit or side == (1, 1):
+                return smaller.getvalue()
             scale *= 0.8
 
 
 def _alarm(line: dict[str, Any]) -> tuple[str, str]:
-    """A line of `alarms.jsonl`: its heading and what it says."""
+    """Returns heading and text of a line of `alarms.jsonl`."""
     at = f"at {line['images']:,} images"
     if "rollback" in line:
-        back = f"From there the run went back to {line['back_to']:,} images, with new draws."
-        return f"Rollback {line['rollback']} {at}", back
-    told = f"{line['saw'][0].upper()}{line['saw'][1:]}. It matters: {line['why']}. Try {line['try']}."
-    return f"{label(line['alarm'])} {at}", told
+        text = f"The run went back to {line['back_to']:,} images and continued with other random draws."
+        return f"Rollback {line['rollback']} {at}", text
+    text = f"{line['saw'][0].upper()}{line['saw'][1:]}. It matters: {line['why']}. Try {line['try']}."
+    return f"{label(line['alarm'])} {at}", text
 
 
 def _facts(
     folder: RunDir, recipe: Recipe, about: dict[str, Any], log: Sequence[dict[str, Any]]
 ) -> list[tuple[str, str]]:
-    data = about["data"]
+    data, teacher = about["data"], about.get("teacher")
+    classes = data.get("classes") or []
     facts = [
         ("Data set", Path(data["path"]).name),
         ("Images", f"{data['count']:,}"),
         ("Shape", shape_in_words(data.get("shape"))),
-        ("Classes", _classes(data.get("classes") or [])),
+        ("Classes", f"{len(classes)}: {_names(classes)}" if classes else "none"),
         ("Set's fingerprint", str(data["fingerprint"])),
         ("Run's fingerprint", folder.fingerprint()),
-        ("Began with", _parent(about.get("parent"))),
-        ("Taught by", _teacher(about.get("teacher"))),
+        ("Initial weights", _parent(about.get("parent"))),
+        ("Pretrained network", f"{teacher}, used by the discriminator" if teacher else ""),
         ("Networks", f"{recipe.generator.name} against {recipe.discriminator.name}"),
         ("Loss", recipe.loss.name),
         ("Batch", f"{recipe.batch_size:,}"),
@@ -209,12 +177,8 @@ def _facts(
     return [(name, value) for name, value in facts if value]
 
 
-def _teacher(name: str | None) -> str:
-    return f"{name}, a pretrained network that the discriminator looks through" if name else ""
-
-
 def _parent(origin: dict[str, Any] | None) -> str:
-    """The run whose weights this one began with, and how many of its tensors they are; empty for none."""
+    """Describes the run whose weights this run started with, and which tensors were taken; "" for none."""
     if origin is None:
         return ""
     name, seen = Path(str(origin.get("path") or "?")).name, origin.get("images_seen")
@@ -222,26 +186,20 @@ def _parent(origin: dict[str, Any] | None) -> str:
     if taken := origin.get("taken"):
         words += f": {taken[0]:,} of {taken[1]:,} tensors"
     if new := origin.get("new"):
-        words += f"; newly initialized: {_some(new)}"
+        words += f"; newly initialized: {_names(new)}"
     return words
 
 
-def _classes(classes: Sequence[str]) -> str:
-    if not classes:
-        return "none"
-    return f"{len(classes)}: {_some(classes)}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - CLASSES_NAMED
-    return ", ".join(names[:CLASSES_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str:
     total = recipe.budget.in_images(set_size)
     budget = f"{total:,} images ({total / set_size:,.1f} epochs)"
     if not log:
-        return f"Begun; nothing is logged yet. Budget: {budget}."
+        return f"Started; nothing is logged yet. Budget: {budget}."
     seen = int(log[-1]["images"])
     if seen >= total:
         return f"Finished: {seen:,} images shown of a budget of {budget}."
@@ -255,7 +213,7 @@ def _status(recipe: Recipe, set_size: int, log: Sequence[dict[str, Any]]) -> str
 
 
 def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> list[str]:
-    """What the curves say, in sentences, for those who cannot see them too."""
+    """Describes the curves in sentences, also for readers who cannot see them."""
     sentences = []
     validation = recipe.validation
     for panel in panels:
@@ -267,33 +225,36 @@ def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> li
             )
     if any(panel.kind == "metric" for panel in panels):
         sentences.append(
-            f"Validation compares {validation.num_samples:,} samples with the training set, extractor "
-            f"“{validation.extractor}”: its values compare with one another, and not with judgements "
-            "made under another protocol."
+            f"Validation compares {validation.num_samples:,} samples with the training set, with the "
+            f"extractor “{validation.extractor}”. Compare its values only with each other, not with "
+            "judgements under another protocol."
         )
         if doubt := unfair(validation.extractor, teacher):
             sentences.append(f"Validation is not quite fair: {doubt}")
     if any(panel.kind == "probability" for panel in panels):
         sentences.append(
-            "D(x) and D(G(z)) close together: the discriminator cannot tell real from generated. D(x) near 1 "
-            "and D(G(z)) near 0: it tells them apart with ease, and the generator learns little from it."
+            "If D(x) and D(G(z)) are close, the discriminator cannot distinguish real from generated images. "
+            "If D(x) is near 1 and D(G(z)) near 0, it distinguishes them easily, and the generator gets "
+            "little information from its gradient."
         )
     return sentences
 
 
 def _commands(folder: RunDir, about: dict[str, Any]) -> list[tuple[str, str]]:
-    run, recipe = shlex.quote(_shown(folder.path)), shlex.quote(_shown(folder.recipe_file))
-    data = shlex.quote(_shown(Path(about["data"]["path"])))
+    run, recipe, data = (
+        shlex.quote(_relative(path))
+        for path in (folder.path, folder.recipe_file, Path(about["data"]["path"]))
+    )
     return [
-        ("Go on where it stopped", f"kennel train {recipe} --data {data} --out {run}"),
+        ("Resume", f"kennel train {recipe} --data {data} --out {run}"),
         ("Draw new samples", f"kennel sample {run} --count 64 --seed 1000"),
-        ("Judge it", f"kennel judge {run} --reference {data}"),
-        ("Write this page anew", f"kennel report {run}"),
+        ("Judge", f"kennel judge {run} --reference {data}"),
+        ("Write this page again", f"kennel report {run}"),
     ]
 
 
-def _shown(path: Path) -> str:
-    """Relative where it lies below the folder that we are in: a page that travels tells less of its home."""
+def _relative(path: Path) -> str:
+    """Returns a path relative to the current folder if it is below it, so that the page shows less."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the log shows: which panels there are and what is in them. `drawing` puts them on paper."""
+"""Groups the values of a log into panels; `plots` draws them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _LINE_LABELS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: values against images shown, and the name that the log gives it."""
+    """A curve of values over images shown; `name` is the log's."""
 
     name: str
     label: str
@@ -36,8 +36,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. `best` is the place of the best value in the only line of a metric's panel; None
-    for a metric of which neither more nor less is better."""
+    """A pair of axes. `best` is the index of the best value of a metric's line; None if the metric has no
+    direction, and for other panels."""
 
     kind: Kind
     title: str
@@ -47,14 +47,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line through every panel: an alarm, or several, at so many images."""
+    """A vertical line in every panel for the alarms at this number of images."""
 
     images: int
     label: str
 
 
 def marks_of(alarms: Sequence[Mapping[str, Any]]) -> tuple[Mark, ...]:
-    """The lines of `alarms.jsonl` that are alarms, in the order of images; equal places share a mark."""
+    """Returns marks for the alarms in `alarms.jsonl`, ordered by images; alarms at one point share a mark."""
     names: dict[int, list[str]] = {}
     for line in alarms:
         if "alarm" in line and line["alarm"] not in names.setdefault(int(line["images"]), []):
@@ -68,23 +68,21 @@ def draw_curves(
     set_size: int | None = None,
     marks: Sequence[Mark] = (),
 ) -> tuple[Panel, ...]:
-    """Draws the log's curves as one PNG and returns its panels; with nothing to draw, none and no file.
+    """Draws the log's curves as one PNG and returns its panels; writes no file if there are none.
 
-    Validation metrics come first, each with its best point marked (the paper's Fig. 7), then both losses,
-    D(x) and D(G(z)), gradients, speed, and whatever else the log holds. `set_size` adds an axis that counts
-    epochs; `marks` are drawn through all of them.
+    Validation metrics come first, with their best points marked, then losses, D(x) and D(G(z)), gradients,
+    speed, and all other values. `set_size` adds an axis of epochs; `marks` are drawn in all panels.
     """
     panels = panels_of(log)
     if panels:
-        # matplotlib takes a second to import: only where there is something to draw
-        from kennel.reporting.plots import draw
+        from kennel.reporting.plots import draw  # imports matplotlib, which takes a second
 
         draw(panels, destination, set_size, marks)
     return panels
 
 
 def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
-    """The panels that the log has data for, in the order in which they are read."""
+    """Returns the panels for which the log has data, in order."""
     lines = _lines(log)
     groups: dict[Kind, list[Line]] = {}
     for line in lines:
@@ -93,11 +91,9 @@ def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     if losses := groups.get("loss"):
         panels.append(Panel("loss", "Losses", tuple(losses)))
     if probabilities := groups.get("probability"):
-        panels.append(
-            Panel("probability", "How real the discriminator thinks they are", tuple(probabilities))
-        )
+        panels.append(Panel("probability", "Discriminator's probability of real", tuple(probabilities)))
     if gradients := groups.get("gradient"):
-        panels.append(Panel("gradient", "Lengths of gradients, log scale", tuple(gradients)))
+        panels.append(Panel("gradient", "Gradient norms, log scale", tuple(gradients)))
     panels += [Panel("speed", "Speed, images per second", (line,)) for line in groups.get("speed", [])]
     panels += [
         Panel("other", line.label[0].upper() + line.label[1:], (line,)) for line in groups.get("other", [])
@@ -106,12 +102,12 @@ def panels_of(log: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
 
 
 def plain(text: str) -> str:
-    """The text as matplotlib draws it letter by letter: between two dollars it would read mathematics."""
+    """Escapes dollar signs, which start math mode in matplotlib."""
     return text.replace("$", r"\$")
 
 
 def best_place(name: str, values: Sequence[float]) -> int:
-    """Where the best value of the metric `name` stands; the first of equals."""
+    """Returns the index of the best value of the metric `name`, the first of equal ones."""
     pick = max if metric_direction(name) > 0 else min
     return values.index(pick(values))
 
@@ -137,7 +133,7 @@ def _kind(name: str) -> Kind:
 
 
 def _lines(log: Sequence[Mapping[str, Any]]) -> list[Line]:
-    """Each number's curve, in a fixed order; lines of the log without it, or where it is not finite, skip."""
+    """Returns a curve per value of the log, in a fixed order; missing and non-finite values are skipped."""
     points: dict[str, list[tuple[int, float]]] = {}
     for entry in log:
         for name, value in entry.items():

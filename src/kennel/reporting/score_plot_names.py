@@ -1,4 +1,4 @@
-"""Which pictures a judgement has, by name: known without importing what draws them."""
+"""Names of the pictures of judgements, in a module that does not import matplotlib."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ DRAWN_FROM = {
     "precision_recall": ("prd_f8", "prd_f1_8"),
     "fid_by_class": ("fid_by_class",),
 }
-"""The pictures by name, and the metrics that each of them needs one of."""
+"""Pictures by name, each with the metrics that it can be drawn from."""
 
 
 def pictures_of(metrics: Iterable[str]) -> list[str]:
-    """The names of the pictures that judgements by these metrics have."""
+    """Returns the names of the pictures that can be drawn from these metrics."""
     given = set(metrics)
     return [name for name, needs in DRAWN_FROM.items() if given.intersection(needs)]

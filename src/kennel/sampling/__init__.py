@@ -1,1 +1,1 @@
-"""From a trained generator to images: loading, sampling, and exporting it."""
+"""Loading, sampling and exporting trained generators."""

@@ -1,4 +1,4 @@
-"""A run's generator becomes one file to pass on: plain weights, the recipe, scores, a model card."""
+"""Exports a run's generator as one file: plain weights, the recipe, scores and a model card."""
 
 import re
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from kennel.errors import DataError, GeneratorFileError, JudgementError, KennelE
 from kennel.evaluation.score import Score, read_judgements, warnings_about
 from kennel.registry import unknown_name
 from kennel.sampling import generator_file
-from kennel.sampling.generator_file import MOST_TRUNCATION, ExportedScore, Origin, Words
-from kennel.sampling.load import LoadedRun, load_players
+from kennel.sampling.generator_file import MAX_TRUNCATION, ExportedScore, GeneratorMetadata, Origin
+from kennel.sampling.load import LoadedRun, load_networks
 from kennel.sampling.model_card import model_card
 from kennel.sampling.resolve import assembled
-from kennel.sampling.sampler import LEAST_TRUNCATION, Samples
+from kennel.sampling.sampler import MIN_TRUNCATION, Samples
 from kennel.storage.untrusted import printable
 
-LOOKED_AT = 16
-"""Samples by which the stored weights are held against the run's."""
+COMPARED_SAMPLES = 16
+"""Samples by which the stored weights are compared with the run's."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What of a run is exported, and what is said of it.
+class ExportOptions:
+    """Options of `export`.
 
-    `license` is an SPDX identifier or a name, `note` says what the training set is and on what terms; empty
-    takes what the set's own description says. `truncation` becomes the default of the file's samples.
+    `truncation` is the default of samples from the file. `license` is an SPDX identifier or a name; `note`
+    describes the training set and its terms. If they are empty, those of a known set are used.
     """
 
     checkpoint: str = "newest"
@@ -44,55 +44,56 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Written:
-    """The file, its size in bytes, what it says, and how far its pixels are from the run's.
+class ExportResult:
+    """The written file: path, size in bytes, metadata and model card.
 
-    `furthest` is the largest difference in levels of 0 to 255 over `LOOKED_AT` samples, `mean` the mean one.
+    `max_difference` and `mean_difference` compare its pixels with the run's, in levels of 0 to 255, over
+    `COMPARED_SAMPLES` samples.
     """
 
     path: Path
     size: int
-    words: Words
+    metadata: GeneratorMetadata
     card: str
-    furthest: int
-    mean: float
+    max_difference: int
+    mean_difference: float
 
 
-def export(run: Path, destination: Path | None = None, wanted: Wanted | None = None) -> Written:
-    """Writes the generator that the run samples from (its average, where it has one) as one file.
+def export(run: Path, destination: Path | None = None, options: ExportOptions | None = None) -> ExportResult:
+    """Writes the generator that the run samples from (its average, if it has one) as one file.
 
-    Without a destination it goes into the run's folder, to `exports/`. Raises `GeneratorFileError` where the
-    generator cannot be carried by its recipe and weights alone.
+    The default destination is `exports/` in the run's folder. Raises `GeneratorFileError` if the generator
+    cannot be rebuilt from its recipe and weights alone.
     """
-    wanted = wanted or Wanted()
-    if wanted.dtype not in generator_file.DTYPES:
-        raise unknown_name("dtype", wanted.dtype, generator_file.DTYPES)
+    options = options or ExportOptions()
+    if options.dtype not in generator_file.DTYPES:
+        raise unknown_name("dtype", options.dtype, generator_file.DTYPES)
     if destination is not None and destination.suffix != generator_file.SUFFIX:
         raise GeneratorFileError(
-            f"{destination} is not the name of such a file: end it in {generator_file.SUFFIX}"
+            f"{destination} does not end in {generator_file.SUFFIX}: give --out a name that does"
         )
-    if wanted.truncation is not None and not LEAST_TRUNCATION <= wanted.truncation <= MOST_TRUNCATION:
+    if options.truncation is not None and not MIN_TRUNCATION <= options.truncation <= MAX_TRUNCATION:
         raise GeneratorFileError(
-            f"--truncation {wanted.truncation:g} cannot be the default of a file: give one of at least "
-            f"{LEAST_TRUNCATION} and at most {MOST_TRUNCATION:,.0f}, or leave it out"
+            f"--truncation {options.truncation:g} cannot be the default of a file: give one of at least "
+            f"{MIN_TRUNCATION} and at most {MAX_TRUNCATION:,.0f}, or leave it out"
         )
-    loaded, networks = load_players(run, wanted.checkpoint)
+    loaded, networks = load_networks(run, options.checkpoint)
     teacher = loaded.teacher or networks.discriminator.teacher
-    tensors = generator_file.in_dtype(plain_state(loaded.generator), wanted.dtype)
-    words = _words(loaded, teacher, wanted)
-    differences = _differences(loaded, tensors, wanted)
-    # A recipe's name is free text, and one with a slash would lead to another folder.
-    called = re.sub(r"[^\w.-]+", "-", loaded.recipe.name)[:60]
-    path = destination or run / "exports" / f"{called}-{loaded.images_seen}{generator_file.SUFFIX}"
-    card = printable(model_card(words, loaded.recipe, tensors, path.name), "\n\t")
-    size = generator_file.write(path, tensors, words, card)
-    return Written(path, size, words, card, int(differences.max()), float(differences.mean()))
+    tensors = generator_file.in_dtype(plain_state(loaded.generator), options.dtype)
+    metadata = _metadata(loaded, teacher, options)
+    differences = _differences(loaded, tensors, options)
+    # A recipe's name is free text; a slash in it would lead to another folder.
+    name = re.sub(r"[^\w.-]+", "-", loaded.recipe.name)[:60]
+    path = destination or run / "exports" / f"{name}-{loaded.images_seen}{generator_file.SUFFIX}"
+    card = printable(model_card(metadata, loaded.recipe, tensors, path.name), "\n\t")
+    size = generator_file.write(path, tensors, metadata, card)
+    return ExportResult(path, size, metadata, card, int(differences.max()), float(differences.mean()))
 
 
 def plain_state(generator: nn.Module) -> dict[str, Tensor]:
-    """The weights as a generator that no technique has changed would have them, in evaluation mode.
+    """Returns the weights under the names of an unparametrized generator, in evaluation mode.
 
-    What a technique divides at each pass (spectral norm) is divided for good.
+    Parametrizations such as spectral norm are applied to the weights.
     """
     training = generator.training
     generator.eval()
@@ -104,7 +105,7 @@ def plain_state(generator: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _plain_state(generator: nn.Module) -> dict[str, Tensor]:
-    """Nothing is taken off the generator: a copy shares the classes that parametrizations have made."""
+    # Removing the parametrizations would change the generator: copies share the classes they create.
     inner = ".parametrizations."
     state = {name: value for name, value in generator.state_dict().items() if inner not in f".{name}"}
     for place, module in generator.named_modules():
@@ -114,52 +115,48 @@ def _plain_state(generator: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def _words(loaded: LoadedRun, teacher: str | None, wanted: Wanted) -> Words:
+def _metadata(loaded: LoadedRun, teacher: str | None, options: ExportOptions) -> GeneratorMetadata:
     recipe, data = loaded.recipe, loaded.folder.about()["data"]
     names = (
         loaded.classes
         if len(loaded.classes) == recipe.num_classes
         else map(str, range(recipe.num_classes or 0))
     )
-    known_license, known_note = _terms(Path(data["path"]), data["fingerprint"])
-    return Words(
+    note = options.note or _known_set_note(Path(data["path"]), data["fingerprint"])
+    return GeneratorMetadata(
         name=recipe.name[:300],
         recipe=recipe.to_yaml(),
         classes=tuple(printable(name)[:300] for name in names) if recipe.num_classes else (),
         images_seen=loaded.images_seen,
         averaged=loaded.averaged,
-        dtype=wanted.dtype,
-        truncation=wanted.truncation,
+        dtype=options.dtype,
+        truncation=options.truncation,
         teacher=teacher,
         fingerprint=loaded.fingerprint,
-        license=printable(wanted.license or known_license)[:300],
-        data=Origin(
-            fingerprint=data["fingerprint"],
-            count=data.get("count"),
-            note=printable(wanted.note or known_note)[:4_000],
-        ),
+        license=printable(options.license)[:300],
+        data=Origin(fingerprint=data["fingerprint"], count=data.get("count"), note=printable(note)[:4_000]),
         scores=scores_of(loaded.folder.judgements, loaded.images_seen),
     )
 
 
-def _terms(path: Path, fingerprint: str) -> tuple[str, str]:
-    """License and note of a known set, where the training set is still there and was made of one; else ""."""
+def _known_set_note(path: Path, fingerprint: str) -> str:
+    """Describes the training set and its terms if it still exists and was made from a known set; else ""."""
     try:
         dataset = ImageDataset(path)
     except (DataError, OSError):
-        return "", ""
+        return ""
     provenance = dataset.about.get("provenance")
     source = provenance.get("source") if isinstance(provenance, dict) else None
     if dataset.fingerprint != fingerprint or not isinstance(source, str) or source not in KNOWN_SETS:
-        return "", ""
+        return ""
     known = KNOWN_SETS[source]
-    return "", f"{known.title} ({known.home}); terms of its images: {known.terms}"
+    return f"{known.title} ({known.home}); terms of its images: {known.terms}"
 
 
 def scores_of(folder: Path, images_seen: int) -> tuple[ExportedScore, ...]:
-    """What the judgements in a run's folder say of this checkpoint; of equal protocols the newest.
+    """Returns a checkpoint's scores from a run's judgements; of scores with equal protocols the newest.
 
-    Names and paths of the pictures are left out. A file that is damaged costs itself.
+    Names and paths of images are left out. Damaged files are skipped.
     """
     found: dict[tuple[object, ...], ExportedScore] = {}
     for file in sorted(folder.glob(f"{images_seen:010d}-*.json")):
@@ -206,25 +203,25 @@ def _score(judgement: Score) -> ExportedScore:
 
 
 def _differences(
-    loaded: LoadedRun, tensors: dict[str, Tensor], wanted: Wanted
+    loaded: LoadedRun, tensors: dict[str, Tensor], options: ExportOptions
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    """How far the pixels of the stored weights are from the run's, in levels.
+    """Returns the differences between the pixels of the stored weights and the run's, in levels.
 
-    That they can be drawn at all is seen before anything is written.
+    Raises `GeneratorFileError` if the stored weights do not give a generator.
     """
     recipe = loaded.recipe
     try:
         stored = assembled(recipe, tensors, str(loaded.folder.path), torch.device("cpu"))
     except KennelError as error:
         changed = [part.name for part in recipe.techniques if part.name in CHANGES_THE_GENERATOR]
-        why = f"the technique {changed[0]} is part of it" if changed else str(error)
+        why = f"the technique {changed[0]} changes it" if changed else str(error)
         raise GeneratorFileError(
-            f"the generator of {loaded.folder.path} cannot be exported, since its recipe and weights alone "
-            f"do not make it ({why}): sample from the run itself"
+            f"the generator of {loaded.folder.path} cannot be exported: its recipe and weights do not "
+            f"rebuild it ({why}); sample from the run itself"
         ) from None
-    seeds = range(LOOKED_AT)
+    seeds = range(COMPARED_SAMPLES)
     generators = (loaded.generator, stored)
-    own, other = (_pixels(loaded, generator, seeds, wanted.truncation) for generator in generators)
+    own, other = (_pixels(loaded, generator, seeds, options.truncation) for generator in generators)
     return np.abs(own.astype(np.int64) - other.astype(np.int64))
 
 
@@ -242,4 +239,4 @@ def _pixels(
 
 
 CHANGES_THE_GENERATOR = ("virtual_batch_norm",)
-"""Techniques that put something into a generator that a recipe without them does not build."""
+"""Techniques that add modules to the generator that its recipe alone does not build."""

@@ -1,21 +1,25 @@
-"""What there is to draw from: a generator with its recipe, from a run or from an exported file."""
+"""A generator that is ready to sample, from a run or an exported file."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kennel.config.recipe import ClassSampling, Recipe
 from kennel.errors import RunError
+from kennel.evaluation.judge import DEFAULT_COUNT
+from kennel.evaluation.score import RECOMMENDED_COUNT
 from kennel.networks import Generator
-from kennel.sampling.sampler import DEFAULT_BATCH, SampledSet, Samples, a_row_a_class
+from kennel.sampling.sampler import DEFAULT_BATCH, SampledSet, Samples, class_grid
 
 
+@dataclass(frozen=True, kw_only=True)
 class LoadedGenerator(ABC):
-    """A generator that is ready to sample, and who it is.
+    """A generator that is ready to sample.
 
-    Attributes: `recipe`, resolved; `generator`; `images_seen`, images shown to the discriminator until then;
-    `fingerprint`, which changes whenever the weights do; `averaged`, whether the weights are an average;
-    `teacher`, the pretrained network that taught it, by the name of its extractor; `truncation`, what is
-    drawn with where none is asked for.
+    Attributes: `recipe`, resolved; `generator`; `images_seen`, images shown to the discriminator so far;
+    `fingerprint`, which changes with the weights; `averaged`, whether the weights are an average (EMA);
+    `teacher`, the pretrained network in the discriminator, by the name of its extractor; `truncation`, the
+    default of samples.
     """
 
     recipe: Recipe
@@ -29,25 +33,21 @@ class LoadedGenerator(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by label; empty where there are none."""
-
-    def truncated_at(self, given: float | None) -> float | None:
-        """The truncation that samples are drawn with where `given` is asked for."""
-        return self.truncation if given is None else given
+        """The class names by label; empty without classes."""
 
     def sampled_set(
         self, count: int, seed: int = 0, truncation: float | None = None, classes: ClassSampling | None = None
     ) -> SampledSet:
-        """`count` samples as an `ImageSet`, to be judged; `classes` as in `samples`."""
-        name = f"{self.name} at {self.images_seen:,} images"
-        if self.truncated_at(truncation) is not None:
-            name += f", truncation {self.truncated_at(truncation)}"
+        """Returns `count` samples as an `ImageSource`; `classes` as in `samples`."""
         samples = self.samples(count, seed, truncation, classes=classes)
+        name = f"{self.name} at {self.images_seen:,} images"
+        if samples.truncation is not None:
+            name += f", truncation {samples.truncation}"
         return SampledSet(samples, name, self.fingerprint, self.classes, self.teacher)
 
     def samples(
@@ -59,33 +59,32 @@ class LoadedGenerator(ABC):
         batch: int = DEFAULT_BATCH,
         classes: ClassSampling | None = None,
     ) -> Samples:
-        """The images of seeds `seed` to `seed + count - 1`, all of the class `label` where it is given.
+        """Returns the images of seeds `seed` to `seed + count - 1`, all of class `label` if it is given.
 
-        Without it each seed draws its class, as `classes` says: "data" as often as the training set has each,
-        "uniform" all alike, None as the run's recipe says. Raises `RunError` for a generator without classes.
+        Otherwise each seed draws its class: `classes` "data" as in the training set, "uniform" uniformly,
+        None as in the run's recipe. Raises `RunError` for a generator without classes.
         """
         if classes is not None:
-            self._refuse_without_classes("--classes")
+            self.require_classes("--classes")
         if classes is not None and label is not None:
-            raise RunError(
-                "--class asks for one class, and --classes says how each seed draws its own: give one of them"
-            )
+            raise RunError("--class draws one class and --classes a class per seed: give one of the two")
         labels = None if label is None else (label,) * count
         return self._samples(range(seed, seed + count), labels, truncation, batch, classes)
 
     def samples_per_class(
         self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH
     ) -> Samples:
-        """`count` images of every class in turn, of the same seeds."""
-        self._refuse_without_classes("--per-class")
-        seeds, labels = a_row_a_class(range(seed, seed + count), self.generator.spec.num_classes)
+        """Returns `count` images of every class, one class after the other, with the same seeds."""
+        self.require_classes("--per-class")
+        seeds, labels = class_grid(range(seed, seed + count), self.generator.spec.num_classes)
         return self._samples(seeds, labels, truncation, batch)
 
-    def _refuse_without_classes(self, option: str) -> None:
+    def require_classes(self, option: str) -> None:
+        """Raises `RunError` if the generator is unconditional; the message names `option`."""
         if self.generator.spec.num_classes == 0:
             raise RunError(
-                f"the generator of {self.name} knows no classes: leave {option} out, "
-                "or train a conditional recipe on a set with classes"
+                f"the generator of {self.name} is unconditional: leave {option} out, or train a conditional "
+                "recipe on a set with classes"
             )
 
     def _samples(
@@ -104,7 +103,15 @@ class LoadedGenerator(ABC):
             self.recipe.latent,
             seeds,
             batch=batch,
-            truncation=self.truncated_at(truncation),
+            truncation=self.truncation if truncation is None else truncation,
             labels=labels,
             sampling=sampling,
         )
+
+
+def default_sample_count(reference_count: int) -> int:
+    """Returns the default number of samples to judge: as many as the reference, but 2,048 to 10,000.
+
+    Fewer samples bias FID; 10,000 is the number of Kaggle's competition.
+    """
+    return min(DEFAULT_COUNT, max(reference_count, RECOMMENDED_COUNT))

@@ -1,4 +1,4 @@
-"""The model card of an exported generator: Markdown with the front matter that Hugging Face reads."""
+"""The model card of an exported generator: Markdown with Hugging Face's front matter."""
 
 from collections.abc import Mapping
 
@@ -8,38 +8,38 @@ from torch import Tensor
 from kennel.config.recipe import Recipe
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
-from kennel.sampling.generator_file import ExportedScore, Words
+from kennel.sampling.generator_file import ExportedScore, GeneratorMetadata
 
-MOST_CLASSES = 200
-"""So many classes are listed with their counts."""
+MAX_CLASSES = 200
+"""Number of classes that are listed with their counts."""
 
 
-def model_card(words: Words, recipe: Recipe, tensors: Mapping[str, Tensor], file: str) -> str:
-    """The card's text; a function of these alone, without a date."""
+def model_card(metadata: GeneratorMetadata, recipe: Recipe, tensors: Mapping[str, Tensor], file: str) -> str:
+    """Returns the text of the card. It has no date: equal arguments give equal text."""
     parts = [
-        _front_matter(words, recipe),
-        f"# {words.name}\n",
-        _introduction(words, recipe),
-        _usage(file, recipe, words),
-        _facts(words, recipe, tensors),
-        _scores(words.scores),
-        _limits(words),
-        _classes(words, recipe),
+        _front_matter(metadata, recipe),
+        f"# {metadata.name}\n",
+        _introduction(metadata, recipe),
+        _usage(file, recipe, metadata),
+        _facts(metadata, recipe, tensors),
+        _scores(metadata.scores),
+        _limits(metadata),
+        _classes(metadata, recipe),
         f"## Recipe\n\n```yaml\n{recipe.to_yaml()}```\n",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _front_matter(words: Words, recipe: Recipe) -> str:
+def _front_matter(metadata: GeneratorMetadata, recipe: Recipe) -> str:
     content = {
         "license": "other",
-        "license_name": words.license or "not-stated",
+        "license_name": metadata.license or "not-stated",
         "library_name": "kennel",
         "pipeline_tag": "unconditional-image-generation",
         "tags": ["gan", "image-generation", recipe.name],
     }
-    if words.license and words.license.lower() in _SPDX:
-        content["license"] = words.license.lower()
+    if metadata.license.lower() in _SPDX:
+        content["license"] = metadata.license.lower()
         del content["license_name"]
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---\n"
 
@@ -48,55 +48,49 @@ _SPDX = (
     *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0"),
     *("cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-3.0", "cc-by-sa-3.0", "unlicense"),
 )
-"""Licenses that the front matter may name by themselves; any other is given by its name."""
+"""License identifiers of Hugging Face's front matter; other licenses are `other` with a name."""
 
 
-def _introduction(words: Words, recipe: Recipe) -> str:
-    kind = {1: "grey", 3: "color"}.get(recipe.image.channels or 3, "points")
+def _introduction(metadata: GeneratorMetadata, recipe: Recipe) -> str:
+    kind = {1: "gray", 3: "color"}.get(recipe.image.channels or 3, "points")
     side = recipe.image.size
-    by_class = f", by class ({recipe.num_classes} classes)" if recipe.num_classes else ""
+    classes = f", conditional on {recipe.num_classes} classes" if recipe.num_classes else ""
     return (
-        f"A generator of {kind} images of {side}x{side} pixels{by_class}, from a generative adversarial "
-        f"network trained by kennel {words.kennel}. What it draws are synthetic pictures, not photographs; "
+        f"A generator of {kind} images of {side}x{side} pixels{classes}, from a generative adversarial "
+        f"network trained with kennel {metadata.kennel}. Its images are synthetic, not photographs; image "
         "files that kennel writes say so.\n"
     )
 
 
-def _usage(file: str, recipe: Recipe, words: Words) -> str:
+def _usage(file: str, recipe: Recipe, metadata: GeneratorMetadata) -> str:
     lines = [f"kennel sample {file} --grid grid.png", f"kennel sample {file} --count 1000 --out pictures"]
     if recipe.num_classes:
         lines.append(f"kennel sample {file} --per-class 4 --grid classes.png")
-    text = "## Use\n\n```bash\n" + "\n".join(lines) + "\n```\n\nImage i is a function of seed i alone."
-    if words.truncation is not None:
-        text += (
-            f" Latent values beyond {words.truncation:g} are drawn again (truncation), unless --truncation "
-            "says otherwise."
-        )
+    text = "## Use\n\n```bash\n" + "\n".join(lines) + "\n```\n\nImage i depends only on seed i."
+    if metadata.truncation is not None:
+        text += f" The default truncation is {metadata.truncation:g}; --truncation changes it."
     return text + "\n"
 
 
-def _facts(words: Words, recipe: Recipe, tensors: Mapping[str, Tensor]) -> str:
+def _facts(metadata: GeneratorMetadata, recipe: Recipe, tensors: Mapping[str, Tensor]) -> str:
     weights = sum(tensor.numel() for tensor in tensors.values() if tensor.is_floating_point())
-    vectors = "" if words.dtype == "float32" else ", vectors in float32"
-    kind = "average (EMA) of the weights" if words.averaged else "weights as they were playing"
+    vectors = "" if metadata.dtype == "float32" else ", vectors in float32"
+    kind = "average (EMA)" if metadata.averaged else "not averaged"
+    data = metadata.data
+    count = "" if data.count is None else f"{data.count:,} images, "
     rows = {
-        "generator": f"{recipe.generator.name}, {weights:,} numbers, {words.dtype}{vectors}",
+        "generator": f"{recipe.generator.name}, {weights:,} values, {metadata.dtype}{vectors}",
         "latent": f"{recipe.latent.dim}, {recipe.latent_distribution}",
-        "weights": f"{kind}, after {words.images_seen:,} training images shown",
+        "weights": f"{kind}, after {metadata.images_seen:,} training images shown",
         "discriminator": recipe.discriminator.name,
-        "taught by": f"{words.teacher} (pretrained)" if words.teacher else "no pretrained network",
+        "pretrained network": metadata.teacher or "none",
         "recipe": recipe.name + (f", after {recipe.paper}" if recipe.paper else ""),
-        "training set": _set(words),
-        "license": words.license or "not stated",
+        "training set": f"{data.note or 'contents and terms not stated'}; {count}fingerprint "
+        f"{data.fingerprint}",
+        "license": metadata.license or "not stated",
     }
     table = "\n".join(f"| {name} | {_cell(value)} |" for name, value in rows.items())
-    return f"## What it is\n\n| | |\n|---|---|\n{table}\n"
-
-
-def _set(words: Words) -> str:
-    count = "" if words.data.count is None else f"{words.data.count:,} images, "
-    note = words.data.note or "what it is, and on what terms, is not stated"
-    return f"{note}; {count}fingerprint {words.data.fingerprint}"
+    return f"## Facts\n\n| | |\n|---|---|\n{table}\n"
 
 
 def _scores(scores: tuple[ExportedScore, ...]) -> str:
@@ -106,7 +100,7 @@ def _scores(scores: tuple[ExportedScore, ...]) -> str:
     for score in scores:
         label = METRICS[score.metric].label if score.metric in METRICS else score.metric
         truncated = "" if score.truncation is None else f", truncation {score.truncation:g}"
-        floor = "" if score.floor is None else f"{figure(score.floor)} ({score.floor_count:,} a side)"
+        floor = "" if score.floor is None else f"{figure(score.floor)} ({score.floor_count:,} each)"
         counts = f"{score.sample_count:,} v {score.reference_count:,}{truncated}"
         cells = (label, figure(score.value), score.extractor, counts, floor)
         rows.append("| " + " | ".join(map(_cell, cells)) + " |")
@@ -116,32 +110,32 @@ def _scores(scores: tuple[ExportedScore, ...]) -> str:
     return "## Scores\n\n" + head + "\n".join(rows) + "\n" + notes
 
 
-def _limits(words: Words) -> str:
-    taught = (
-        f" It was taught by {words.teacher}, a network trained on ImageNet: scores by that network, or by "
-        "one like it, flatter it (Kynkäänniemi et al. 2023, arXiv 2203.06026)."
-        if words.teacher
+def _limits(metadata: GeneratorMetadata) -> str:
+    teacher = (
+        f" Its discriminator used {metadata.teacher}, a network trained on ImageNet: scores by this network, "
+        "or by a similar one, are too good (Kynkäänniemi et al. 2023, arXiv 2203.06026)."
+        if metadata.teacher
         else ""
     )
     return (
-        "## Limits\n\nIt draws what its training set holds, and may repeat pictures of it: "
-        f"`kennel judge --metrics memorisation` looks for copies.{taught} The terms of the training set may "
-        "bind what is done with the weights and the pictures.\n"
+        "## Limits\n\nThe generator is limited to the contents of its training set, and may reproduce "
+        "training images: `kennel judge --metrics memorisation` searches for copies."
+        f"{teacher} The terms of the training set may restrict the use of the weights and the images.\n"
     )
 
 
-def _classes(words: Words, recipe: Recipe) -> str:
-    if not words.classes:
+def _classes(metadata: GeneratorMetadata, recipe: Recipe) -> str:
+    if not metadata.classes:
         return ""
     counts = recipe.class_counts or ()
     lines = [
         f"{number}. {name}" + (f" ({counts[number]:,} images)" if counts else "")
-        for number, name in enumerate(words.classes[:MOST_CLASSES])
+        for number, name in enumerate(metadata.classes[:MAX_CLASSES])
     ]
-    more = len(words.classes) - len(lines)
+    more = len(metadata.classes) - len(lines)
     return "## Classes\n\n" + "\n".join(lines) + (f"\n\nand {more:,} more" if more > 0 else "") + "\n"
 
 
 def _cell(text: str) -> str:
-    """On one line, without what ends a cell."""
+    """Joins lines and escapes the column separator."""
     return " ".join(text.split()).replace("|", "\\|")

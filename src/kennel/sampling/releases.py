@@ -1,6 +1,6 @@
-"""Generators that are released: where each is published, by which checksum, and where it lies once fetched.
+"""Released generators: addresses, checksums, and their files in the cache.
 
-The addresses and checksums of `RELEASES` are all that a new release changes.
+A new release changes only `RELEASES`.
 """
 
 import re
@@ -16,7 +16,7 @@ from kennel.storage.cache import cache_folder
 from kennel.storage.download import DownloadError, download
 from kennel.storage.hashing import file_sha256
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ADDRESS = re.compile(r"(https?|file)://\S+")
 
@@ -25,8 +25,8 @@ _ADDRESS = re.compile(r"(https?|file)://\S+")
 class Release:
     """A generator that `kennel fetch NAME` downloads.
 
-    `address` is None as long as nothing is published; else `sha256` and `size` (bytes) are those of the file
-    there. `scores` are sentences, each with its extractor and counts.
+    `address` is None before publication; `sha256` and `size` (bytes) describe the published file. `scores`
+    are sentences, each with its extractor and counts.
     """
 
     name: str
@@ -44,77 +44,75 @@ RELEASES.register("dogs")(
     Release(
         "dogs",
         "dogs of 64x64 pixels, in color: the recipe projected on crops of Stanford Dogs",
-        "non-commercial research only: learned from Stanford Dogs, photographs of ImageNet",
+        "non-commercial research only: trained on Stanford Dogs, photographs from ImageNet",
     )
 )
 
 
 def released(name: str) -> Release | None:
-    """The release of this name; None where there is none."""
-    if name not in RELEASES:
-        return None
-    return RELEASES[name]
+    return RELEASES[name] if name in RELEASES else None  # noqa: SIM401 - a registry has no `get`
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where a generator lies, its sha256, whether that was expected, and whether it lay there before."""
+    """A generator in the cache.
+
+    `verified`: its sha256 was compared with an expected one; `already`: it was in the cache before.
+    """
 
     path: Path
     sha256: str
-    vouched: bool
+    verified: bool
     already: bool
 
 
 def place_of(name: str) -> Path:
-    """Where the generator of this name lies once it is fetched."""
     return cache_folder() / "generators" / f"{name}.safetensors"
 
 
-def may_be_named(name: str) -> bool:
-    """Whether a generator may be called so: letters, digits, dots, dashes, and no path."""
+def is_valid_name(name: str) -> bool:
+    """Returns whether a name has only letters, digits, dots and dashes, and at most 64 of them."""
     return _NAME.fullmatch(name) is not None
 
 
-def names_at_hand() -> list[str]:
-    """The names of all generators that are fetched, in order."""
+def fetched_names() -> list[str]:
     found = (file.name.removesuffix(".safetensors") for file in place_of("any").parent.glob("*.safetensors"))
-    return sorted(name for name in found if may_be_named(name))
+    return sorted(name for name in found if is_valid_name(name))
 
 
-def at_hand(name: str) -> Path | None:
-    """The fetched generator of this name, None where there is none.
+def fetched_file(name: str) -> Path | None:
+    """Returns the file of a fetched generator, or None.
 
-    Raises `ReleaseError` where it is a release that has not been fetched.
+    Raises `ReleaseError` for a release that has not been fetched.
     """
     path = place_of(name)
     if path.is_file():
         return path
     if name in RELEASES:
-        raise ReleaseError(f"the generator {name} is not fetched yet: `kennel fetch {name}` does it")
+        raise ReleaseError(f"the generator {name} is not downloaded yet: run `kennel fetch {name}`")
     return None
 
 
 def fetch(
     name: str,
-    check: Callable[[Path, str], None],
+    check: Callable[[Path, str], object],
     given: str | None = None,
     sha256: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
-    """Brings a generator into the cache: from its published address, or from `given`, a file or an address.
+    """Downloads or copies a generator into the cache.
 
-    It gets its name only when its sha256 is the published one (or `sha256`), and `check(file, source)` has
-    found nothing against it. With `given` the name may be one of your own; without it, one that was fetched
-    so is found again. Raises `ReleaseError`.
+    The source is the published address, or `given`, a file or an address; with `given` any valid name is
+    allowed. The file is kept only if its sha256 is the published one (or `sha256`) and `check(file, source)`
+    raises nothing. Raises `ReleaseError`.
     """
     release = released(name)
-    if release is None and given is None and name not in names_at_hand():
+    if release is None and given is None and name not in fetched_names():
         raise ReleaseError(
-            f"{unknown_name('released generator', name, RELEASES)} Another one comes by --from FILE or URL"
+            f"{unknown_name('released generator', name, RELEASES)} Give --from FILE or URL for another one"
         )
-    if not may_be_named(name):
-        raise ReleaseError(f"'{name}' is no name: take letters, digits, dots and dashes, 64 at most")
+    if not is_valid_name(name):
+        raise ReleaseError(f"'{name}' is not a valid name: use letters, digits, dots and dashes, at most 64")
     wanted = _checksum(name, release, sha256)
     source = given or (release.address if release else None)
     path = place_of(name)
@@ -123,7 +121,7 @@ def fetch(
         return Fetched(path, file_sha256(path), wanted is not None, already=True)
     if source is None:
         raise ReleaseError(
-            f"no release of {name} is published yet: give a file that `kennel export` wrote with "
+            f"{name} is not published yet: give a file that `kennel export` wrote with "
             f"`kennel fetch {name} --from FILE`, or its address with --from URL"
         )
     size = release.size if release is not None and wanted == release.sha256 else None
@@ -133,37 +131,37 @@ def fetch(
         if wanted is not None and found != wanted:
             raise ReleaseError(
                 f"{source} is not the generator {name} (sha256 {found[:16]}…, expected {wanted[:16]}…): "
-                "get it again, or from another place"
+                "download it again, or from another source"
             )
         check(temporary, source)
 
     if _ADDRESS.fullmatch(source):
         try:
-            download(source, path, checked, most=size or MOST_BYTES, on_progress=on_progress)
+            download(source, path, checked, most=size or MAX_BYTES, on_progress=on_progress)
         except DownloadError as error:
             raise ReleaseError(
-                f"the generator {name} cannot be downloaded from {source} ({error}): where there is no "
-                f"network, get the file by other means and give it with `kennel fetch {name} --from FILE`"
+                f"the generator {name} cannot be downloaded from {source} ({error}): without a network, get "
+                f"the file in another way and give it with `kennel fetch {name} --from FILE`"
             ) from error
     else:
-        _copy(_without_tilde(source), path, checked)
+        _copy(_expand_home(source), path, checked)
     return Fetched(path, file_sha256(path), wanted is not None, already=False)
 
 
 def _checksum(name: str, release: Release | None, given: str | None) -> str | None:
-    """The sha256 that the file must have; None where nothing is known."""
+    """Returns the expected sha256, or None."""
     published = release.sha256 if release else None
     if given is None:
         return published
     if not re.fullmatch(r"[0-9a-fA-F]{64}", given):
-        raise ReleaseError(f"--sha256 {given[:80]} is no checksum: give 64 hexadecimal digits")
+        raise ReleaseError(f"--sha256 {given[:80]} is not a checksum: give 64 hexadecimal digits")
     if published is not None and given.lower() != published:
-        raise ReleaseError(f"--sha256 is not that of the published {name} ({published}): leave it out")
+        raise ReleaseError(f"--sha256 differs from that of the published {name} ({published}): leave it out")
     return given.lower()
 
 
-def _without_tilde(source: str) -> Path:
-    """The file with the home folder written out; a home that is not known stays as it was written."""
+def _expand_home(source: str) -> Path:
+    """Expands `~`; an unknown home stays as it is."""
     try:
         return Path(source).expanduser()
     except RuntimeError:
@@ -173,8 +171,8 @@ def _without_tilde(source: str) -> Path:
 def _copy(source: Path, destination: Path, check: Callable[[Path], None]) -> None:
     if not source.is_file():
         raise ReleaseError(f"there is no file {source}: give --from a file, or an address (https://...)")
-    if source.stat().st_size > MOST_BYTES:
-        raise ReleaseError(f"{source} has more than {MOST_BYTES:,} bytes, and is no generator of kennel")
+    if source.stat().st_size > MAX_BYTES:
+        raise ReleaseError(f"{source} has more than {MAX_BYTES:,} bytes and is not a generator of kennel")
     with atomic_file(destination) as temporary:
         shutil.copyfile(source, temporary)
         check(temporary)

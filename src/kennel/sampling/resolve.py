@@ -1,4 +1,4 @@
-"""What a command is given to draw from: a run's folder, an exported file, or a released generator's name."""
+"""Loads a generator from a run's folder, an exported file, or the name of a fetched release."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,122 +21,114 @@ from kennel.errors import GeneratorFileError, KennelError, RunError
 from kennel.networks import GENERATORS, Generator
 from kennel.networks.layers.instances import parts_with_instances
 from kennel.sampling import generator_file, releases
-from kennel.sampling.generator_file import Words
+from kennel.sampling.generator_file import GeneratorMetadata, unusable
 from kennel.sampling.load import load_run
 from kennel.sampling.loaded import LoadedGenerator
 
-MOST_SIDE, MOST_OPTION, MOST_COUNT = 8_192, 65_536, 1 << 32
-"""Pixels of an image's side, any whole number among the options of a generator that comes in a file, and the
+MAX_SIDE, MAX_OPTION, MAX_COUNT = 8_192, 65_536, 1 << 32
+"""Limits of a file's recipe: an image's side in pixels, the integers of the generator's options, and the
 training images of a class."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadedFile(LoadedGenerator):
     """The generator of an exported file, ready to sample."""
 
     path: Path
-    words: Words
+    metadata: GeneratorMetadata
     card: str
-    recipe: Recipe
-    generator: Generator
-    images_seen: int
-    fingerprint: str
-    averaged: bool
-    teacher: str | None
-    truncation: float | None
 
     @property
     def name(self) -> str:
-        """The file, as it was given."""
         return str(self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes of the training set."""
-        return self.words.classes
+        return self.metadata.classes
 
 
 def exported_file(target: Path) -> Path | None:
-    """The file that `target` names: itself, or that of a fetched release; None for a run or anything else.
+    """Returns the generator file at `target` or of the fetched release of this name; None for other targets.
 
-    What lies at the path comes before a name. Raises `ReleaseError` for a release that is not fetched yet.
+    An existing path has precedence over a name. Raises `ReleaseError` for a release that is not fetched yet.
     """
     if target.exists():
         return target if target.is_file() and target.suffix == generator_file.SUFFIX else None
-    return releases.at_hand(str(target)) if releases.may_be_named(str(target)) else None
+    return releases.fetched_file(str(target)) if releases.is_valid_name(str(target)) else None
 
 
 def load_generator(
     target: Path, which: str = "newest", device: torch.device | None = None, averaged: bool = True
 ) -> LoadedGenerator:
-    """The generator of a run, of an exported file, or of a fetched release, ready to sample.
+    """Loads the generator of a run, an exported file, or a fetched release.
 
     `which` and `averaged` choose among a run's weights, as in `load_run`; a file has one generator.
     """
     file = exported_file(target)
     if file is None:
         if not target.exists():
-            names = ", ".join(releases.names_at_hand())
+            names = ", ".join(releases.fetched_names())
             raise RunError(
                 f"there is no {target}: give a run's folder, a {generator_file.SUFFIX} file of "
                 f"`kennel export`, or the name of a fetched generator ({names or 'none is fetched yet'})"
             )
         if target.is_file():
             raise RunError(
-                f"{target} is no run and no exported generator: give a run's folder, or a "
+                f"{target} is neither a run nor an exported generator: give a run's folder, or a "
                 f"{generator_file.SUFFIX} file of `kennel export`"
             )
         return load_run(target, which, device, averaged=averaged)
     for option, given in (("--checkpoint", which != "newest"), ("--playing", not averaged)):
         if given:
-            raise RunError(f"{target} holds one generator, and {option} chooses among a run's: leave it out")
+            raise RunError(
+                f"{target} has one generator, and {option} chooses among those of a run: leave it out"
+            )
     return load_file(file, device)
 
 
 def load_file(path: Path, device: torch.device | None = None, name: str | None = None) -> LoadedFile:
-    """The generator of an exported file; whatever does not fit raises `GeneratorFileError`.
+    """Loads the generator of an exported file; raises `GeneratorFileError` if the file is not usable.
 
-    Messages call the file by `name`, its path where that is not given.
+    `name` is the file's name in messages (default: its path).
     """
     refuse_tf32()
     name = name or str(path)
     found = generator_file.read(path, name)
-    recipe = _recipe(found.words, name)
-    generator = assembled(recipe, found.tensors, name, device)
-    words = found.words
+    metadata = found.metadata
+    recipe = _recipe(metadata, name)
     return LoadedFile(
-        path,
-        words,
-        found.card,
-        recipe,
-        generator,
-        words.images_seen,
-        words.fingerprint,
-        words.averaged,
-        words.teacher,
-        words.truncation,
+        path=path,
+        metadata=metadata,
+        card=found.card,
+        recipe=recipe,
+        generator=assembled(recipe, found.tensors, name, device),
+        images_seen=metadata.images_seen,
+        fingerprint=metadata.fingerprint,
+        averaged=metadata.averaged,
+        teacher=metadata.teacher,
+        truncation=metadata.truncation,
     )
 
 
 def assembled(
     recipe: Recipe, tensors: Mapping[str, Tensor], name: str, device: torch.device | None = None
 ) -> Generator:
-    """The recipe's generator with these weights, in float32, placed where and as the recipe's speed says.
+    """Builds the recipe's generator with these weights, in float32, on the device.
 
-    The network is first laid out without memory and held against the names and shapes that are there, so that
-    a file's few bytes cannot ask for more memory or layers than they fill.
+    The network is first built on the meta device and compared with the given names and shapes, so that a
+    small file cannot request more memory or layers than its weights fill.
     """
     place = device or torch.device("cpu")
     try:
-        with torch.device("meta"), _at_most(100 * len(tensors) + 10_000):
+        with torch.device("meta"), _limited_modules(100 * len(tensors) + 10_000):
             expected = build_generator(recipe).state_dict()
-        _refuse_other_shapes(name, tensors, expected)
+        _check_shapes(name, tensors, expected)
         generator = build_generator(recipe)
         generator.load_state_dict(dict(tensors))
-        _refuse_impossible_counts(name, generator)
+        _check_instance_counts(name, generator)
     except GeneratorFileError:
         raise
-    # Options that fit one by one and not together: a width that no group divides, a side that is not there.
+    # Options may be valid one by one but not together, such as a width that the groups do not divide.
     except (
         KennelError,
         ArithmeticError,
@@ -148,64 +140,62 @@ def assembled(
     ) as error:
         reason = str(error).strip().partition("\n")[0][:300] or type(error).__name__
         raise GeneratorFileError(
-            f"{name} names a generator that this kennel cannot build: {reason}"
+            f"{name} has a generator that this version of kennel cannot build: {reason}"
         ) from None
     placed = with_compute_defaults(uncompiled(recipe), place)
     place_network(generator, place, placed.compute)
     return generator.requires_grad_(False).eval()
 
 
-def _recipe(words: Words, name: str) -> Recipe:
-    """The file's recipe, resolved, its numbers within bounds."""
+def _recipe(metadata: GeneratorMetadata, name: str) -> Recipe:
+    """Returns the file's recipe after checking its numbers."""
     try:
-        recipe = from_yaml(words.recipe, f"the recipe in {name}")
+        recipe = from_yaml(metadata.recipe, f"the recipe in {name}")
         refuse_unregistered(recipe, "its recipe", ("generator",))
         kind = GENERATORS[recipe.generator.name]
         options = validated(kind.Options, recipe.generator.options, f"generator {recipe.generator.name}")
     except KennelError as error:
         raise GeneratorFileError(f"{name} cannot be used: {error}") from None
-    numbers = [*_whole_numbers(options.model_dump(mode="json")), recipe.latent.dim]
+    numbers = [*_integers(options.model_dump(mode="json")), recipe.latent.dim]
     why = ""
-    if (recipe.image.size or 0) > MOST_SIDE or max(numbers) > MOST_OPTION:
-        why = "it names a larger generator than any that there is"
-    elif max(recipe.class_counts or (0,)) > MOST_COUNT:
-        why = "it names more training images than any set has"
-    elif recipe.sampling.standing_stats_batches > generator_file.MOST_PASSES:
-        why = f"it asks for more than {generator_file.MOST_PASSES:,} passes of standing statistics"
-    elif len(words.classes) != (recipe.num_classes or 0):
-        why = f"it names {len(words.classes):,} classes, and its recipe {recipe.num_classes or 0:,}"
-    elif words.truncation is not None and recipe.latent.distribution == "uniform":
-        why = "it truncates latents that are uniform"
+    if (recipe.image.size or 0) > MAX_SIDE or max(numbers) > MAX_OPTION:
+        why = "its generator is too large"
+    elif max(recipe.class_counts or (0,)) > MAX_COUNT:
+        why = "it has more training images than any set"
+    elif recipe.sampling.standing_stats_batches > generator_file.MAX_PASSES:
+        why = f"it has more than {generator_file.MAX_PASSES:,} passes of standing statistics"
+    elif len(metadata.classes) != (recipe.num_classes or 0):
+        why = f"it names {len(metadata.classes):,} classes, and its recipe {recipe.num_classes or 0:,}"
+    elif metadata.truncation is not None and recipe.latent.distribution == "uniform":
+        why = "it truncates uniform latents"
     if why:
-        raise GeneratorFileError(
-            f"{name} cannot be used ({why}): get it again, or export it again from its run"
-        )
+        raise unusable(name, why)
     return recipe
 
 
-def _whole_numbers(options: Any) -> Iterator[int]:
-    """All of them within plain values."""
+def _integers(options: Any) -> Iterator[int]:
+    """Yields the absolute values of all integers in nested plain values."""
     if isinstance(options, int):
         yield abs(options)
     parts = options.values() if isinstance(options, dict) else options if isinstance(options, list) else ()
     for value in parts:
-        yield from _whole_numbers(value)
+        yield from _integers(value)
 
 
 @contextmanager
-def _at_most(most: int) -> Iterator[None]:
-    """Building a network of more than `most` modules and parameters is a `ValueError`."""
+def _limited_modules(limit: int) -> Iterator[None]:
+    """Raises `ValueError` if more than `limit` modules and parameters are created in the block."""
     count = 0
 
-    def counted(*_: Any) -> None:
+    def on_registration(*_: Any) -> None:
         nonlocal count
         count += 1
-        if count > most:
+        if count > limit:
             raise ValueError("it has more layers than the file has weights")
 
     hooks = [
-        register_module_module_registration_hook(counted),
-        register_module_parameter_registration_hook(counted),
+        register_module_module_registration_hook(on_registration),
+        register_module_parameter_registration_hook(on_registration),
     ]
     try:
         yield
@@ -214,22 +204,19 @@ def _at_most(most: int) -> Iterator[None]:
             hook.remove()
 
 
-def _refuse_impossible_counts(name: str, generator: Generator) -> None:
-    """How often each instance is drawn must be a number that a training set could have made."""
+def _check_instance_counts(name: str, generator: Generator) -> None:
+    """Raises `GeneratorFileError` if the counts of instances cannot come from a training set."""
     for part in parts_with_instances(generator):
         counts = part.counts
-        if not (0 <= int(counts.min()) <= int(counts.max()) <= MOST_COUNT and bool(counts.any())):
-            raise GeneratorFileError(
-                f"{name} cannot be used (it counts its instances as no training set does): get it again, or "
-                "export it again from its run"
-            )
+        if not (0 <= int(counts.min()) <= int(counts.max()) <= MAX_COUNT and bool(counts.any())):
+            raise unusable(name, "its instance counts are impossible")
 
 
-def _refuse_other_shapes(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def _check_shapes(name: str, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     if other := sorted(tensors.keys() ^ expected.keys()):
-        lacks = "lacks" if other[0] in expected else "has, unlike its recipe,"
+        relation = "lacks" if other[0] in expected else "has, unlike its recipe,"
         raise GeneratorFileError(
-            f"{name} {lacks} the weights {other[0][:80]}: get it again, or export it again"
+            f"{name} {relation} the weights {other[0][:80]}: get it again, or export it again"
         )
     for key, tensor in tensors.items():
         if (

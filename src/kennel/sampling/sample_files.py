@@ -1,4 +1,4 @@
-"""Samples as files: a grid, a folder of PNGs, a zip of them, or an npz; all say that a GAN made them."""
+"""Writes samples as a grid, a folder of PNGs, a zip of PNGs, or an npz; PNGs say that a GAN made them."""
 
 import io
 import zipfile
@@ -22,14 +22,10 @@ OnProgress = Callable[[int, int], None]
 
 
 def class_number(given: str, run: LoadedGenerator) -> int:
-    """A class by its name or number; a name that the set does not have is answered with the nearest."""
-    if run.generator.spec.num_classes == 0:
-        raise RunError(
-            f"the generator of {run.name} knows no classes: leave --class out, "
-            "or train a conditional recipe on a set with classes"
-        )
+    """Returns the number of a class given by name or number; raises `UnknownNameError` for other names."""
+    run.require_classes("--class")
     names = list(run.classes)
-    if given in names:  # a class may be called "10"
+    if given in names:  # before numbers: a class may be called "10"
         return names.index(given)
     if given.isdecimal():
         return int(given)
@@ -37,7 +33,7 @@ def class_number(given: str, run: LoadedGenerator) -> int:
 
 
 def write_grid(destination: Path, samples: Samples, run: LoadedGenerator, columns: int | None = None) -> None:
-    """All samples as one PNG, in the squarest grid or in `columns`."""
+    """Writes all samples as one PNG, with `columns` columns or as square as possible."""
     if destination.suffix.lower() != ".png":
         raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
     text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
@@ -45,10 +41,10 @@ def write_grid(destination: Path, samples: Samples, run: LoadedGenerator, column
 
 
 def write_samples(destination: Path, samples: Samples, run: LoadedGenerator, on_progress: OnProgress) -> None:
-    """Writes to a `.zip`, an `.npz`, or else a folder; whole or not at all.
+    """Writes a `.zip`, an `.npz`, or a folder, atomically.
 
-    The npz holds `images` uint8 (N, H, W, C), and `labels` int64 (N,) with the names of their `classes` where
-    the generator takes them. An npz and PNGs say which pretrained network taught the run, where one did.
+    The npz has `images`, uint8 (N, H, W, C); of a conditional generator also `labels`, int64 (N,), and the
+    class names `classes`. Npz and PNGs name the pretrained network of the discriminator, if it has one.
     """
     match destination.suffix.lower():
         case ".npz":
@@ -62,11 +58,9 @@ def write_samples(destination: Path, samples: Samples, run: LoadedGenerator, on_
             if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
                 raise RunError(f"{destination} exists and is not empty: give --out a new folder")
             with atomic_folder(destination) as folder:
-                _write_pngs(
-                    samples, run, lambda name, data: _ignore((folder / name).write_bytes(data)), on_progress
-                )
+                _write_pngs(samples, run, lambda name, data: (folder / name).write_bytes(data), on_progress)
         case other:
-            raise RunError(f"'{other}' is no kind of output: give --out a folder, a .zip or an .npz")
+            raise RunError(f"--out {destination} ends in {other}: give a folder, a .zip or an .npz")
 
 
 def _write_npz(destination: Path, samples: Samples, run: LoadedGenerator, on_progress: OnProgress) -> None:
@@ -83,11 +77,11 @@ def _write_npz(destination: Path, samples: Samples, run: LoadedGenerator, on_pro
     if run.teacher is not None:
         arrays["teacher"] = np.array(run.teacher)
     with atomic_file(destination) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes its keywords for flags
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes keywords for flags
 
 
 def _write_pngs(
-    samples: Samples, run: LoadedGenerator, write: Callable[[str, bytes], None], on_progress: OnProgress
+    samples: Samples, run: LoadedGenerator, write: Callable[[str, bytes], object], on_progress: OnProgress
 ) -> None:
     done = 0
     for batch in samples:
@@ -99,7 +93,3 @@ def _write_pngs(
             write(f"seed{seed:08d}{label}.png", buffer.getvalue())
         done += len(batch.seeds)
         on_progress(done, len(samples))
-
-
-def _ignore(count: int) -> None:
-    """`write_bytes` returns a count that a writer does not."""

@@ -1,4 +1,4 @@
-"""Seeds to latents to images, as a sized iterable; each image is a function of its seed alone."""
+"""Draws latents and images from seeds; each image depends only on its seed."""
 
 import copy
 import hashlib
@@ -23,25 +23,22 @@ from kennel.networks.layers.instances import parts_with_instances
 from kennel.shapes import Images, Latents
 
 DEFAULT_BATCH = 64
-LEAST_TRUNCATION = 0.01
-"""Below it nearly every draw is outside, and drawing again would take for ever."""
+MIN_TRUNCATION = 0.01
+"""Below it nearly every draw is rejected, and redrawing would not end in reasonable time."""
 STANDING_SEED = 2_000_000
-"""Standing statistics are those of the seeds from here on, apart from the grid's and the validation's."""
+"""First seed of standing statistics; grids and validations use other seeds."""
 
 
 def latents_of(seeds: Sequence[int], latent: LatentConfig, truncation: float | None = None) -> Latents:
-    """One latent (count, dimension) for each seed, on the CPU, the same bit for bit in any company.
+    """Draws one latent per seed: (count, dimension), on the CPU; other seeds do not affect it.
 
-    `truncation` t draws every value outside [-t, t] again until it is inside (Brock et al. 2019); the
-    values inside are those of the untruncated latent.
+    `truncation` t redraws values outside [-t, t] until they are inside (Brock et al. 2019); the other values
+    are those of the untruncated latent.
     """
     if truncation is not None and latent.distribution == "uniform":
         raise RunError("truncation is for a normal prior, and this run's latents are uniform: leave it out")
-    if truncation is not None and not truncation >= LEAST_TRUNCATION:
-        raise RunError(
-            f"truncation {truncation} leaves nothing to draw: give a threshold of at least "
-            f"{LEAST_TRUNCATION}, such as 1.0"
-        )
+    if truncation is not None and not truncation >= MIN_TRUNCATION:
+        raise RunError(f"truncation {truncation} is too small: give at least {MIN_TRUNCATION}, such as 1.0")
     rows = []
     for seed in seeds:
         random = rng.generator(seed, "latent")
@@ -53,10 +50,10 @@ def latents_of(seeds: Sequence[int], latent: LatentConfig, truncation: float | N
 
 
 def class_weights(spec: NetworkSpec, how: ClassSampling = "data") -> tuple[int, ...]:
-    """How often each class is drawn beside the others: by the training set's counts, or all alike.
+    """Returns the relative frequency of each class: the training set's counts, or all 1.
 
-    Also alike where the counts are not known. In lowest terms, so that the counts of a balanced set draw
-    exactly what "uniform" does; empty where the generator knows no classes.
+    All 1 also if the counts are unknown. In lowest terms, so that a balanced set draws the same labels as
+    "uniform"; empty for an unconditional generator.
     """
     if how == "uniform" or not spec.class_counts:
         return (1,) * spec.num_classes
@@ -65,22 +62,22 @@ def class_weights(spec: NetworkSpec, how: ClassSampling = "data") -> tuple[int, 
 
 
 def label_weights(generator: Generator, how: ClassSampling = "data") -> tuple[int, ...]:
-    """How often each label is drawn: classes as `class_weights` says, instances as training shows them."""
+    """Returns the relative frequency of each label: of classes (`class_weights`) or of instances."""
     if generator.spec.num_instances:
         return tuple(parts_with_instances(generator)[0].counts.tolist())
     return class_weights(generator.spec, how)
 
 
 def labels_of(seeds: Sequence[int], weights: Sequence[int]) -> tuple[int, ...]:
-    """The label that each seed draws for itself: label k as often as `weights[k]` of their sum."""
+    """Draws one label per seed: label k with probability `weights[k] / sum(weights)`."""
     ends = torch.tensor(weights).cumsum(0)
     total = int(ends[-1])
     drawn = [int(torch.randint(total, (), generator=rng.generator(seed, "label"))) for seed in seeds]
     return tuple(torch.searchsorted(ends, torch.tensor(drawn, dtype=ends.dtype), right=True).tolist())
 
 
-def a_row_a_class(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(seeds, labels) of a grid with a row for each class: `seeds` again and again, in each class once."""
+def class_grid(seeds: Sequence[int], classes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns (seeds, labels) of a grid with one row per class; every row has the same seeds."""
     labels = tuple(label for label in range(classes) for _ in seeds)
     return tuple(seeds) * classes, labels
 
@@ -93,17 +90,16 @@ def images_of(
     labels: Sequence[int] | None,
     truncation: float | None = None,
 ) -> Images:
-    """The image of each seed, on the generator's device.
+    """Draws the image of each seed, on the generator's device.
 
-    Truncation is the generator's business: with a mapping network it moves styles towards their mean, of
-    which `truncation` of the distance is left (Karras et al. 2019); without one it draws latents again that
-    are beyond it (`latents_of`).
+    With a mapping network, `truncation` scales the distance of styles from their mean (Karras et al. 2019);
+    without one, it redraws latent values beyond it (`latents_of`).
     """
     device = next(generator.parameters()).device
     on_device = None if labels is None else torch.tensor(labels, device=device)
     if truncation is not None and isinstance(generator, StyleGenerator):
         if not math.isfinite(truncation):
-            raise RunError(f"truncation {truncation} is no share of a distance: give one such as 0.7")
+            raise RunError(f"truncation {truncation} is not finite: give a factor such as 0.7")
         styles = generator.map_latents(latents_of(seeds, latent).to(device), on_device)
         return generator.synthesize(generator.truncated(styles, truncation))
     images: Images = generator(latents_of(seeds, latent, truncation).to(device), on_device)
@@ -117,11 +113,11 @@ def with_standing_statistics(
     truncation: float | None = None,
     classes: ClassSampling = "data",
 ) -> Generator:
-    """A copy whose batch norm knows the statistics of samples at this truncation (Brock et al. 2019).
+    """Returns a copy with batch norm statistics of samples at this truncation (Brock et al. 2019).
 
-    The means over `passes` batches of `DEFAULT_BATCH` samples, of seeds and classes of their own, take the
-    place of training's running averages, which belong to older weights and to latents without truncation.
-    `classes` says how often each class is among them, as in `Sampling`.
+    Means over `passes` batches of `DEFAULT_BATCH` samples replace the running averages of training, which
+    belong to older weights and untruncated latents. `classes` is the distribution of their classes, as in
+    `SamplingConfig`.
     """
     standing = copy.deepcopy(generator).eval()
     for module in standing.modules():
@@ -134,25 +130,25 @@ def with_standing_statistics(
         first = STANDING_SEED + number * DEFAULT_BATCH
         seeds = range(first, first + DEFAULT_BATCH)
         labels = labels_of(seeds, weights) if weights else None
-        with single_process():  # whoever samples does so by itself, or does the same as every other rank
+        with single_process():  # either one rank samples, or all ranks draw the same samples
             images_of(standing, latent, seeds, labels, truncation)
     return standing.eval()
 
 
 def _refuse_not_finite(images: Images, seeds: Sequence[int]) -> None:
-    """A NaN has no level of its own and would become black, an infinity black or white, in silence."""
+    """Raises `NotFiniteError` for NaN or infinity, which would silently become black or white."""
     finite = torch.isfinite(images).flatten(1).all(1)
     if not bool(finite.all()):
         raise NotFiniteError(
-            f"the generator draws values that are not finite (NaN or infinite), the first for seed "
-            f"{seeds[int(finite.int().argmin())]}, and no picture: its weights are spoilt, take an older "
-            "checkpoint or another run"
+            "the generator's images are not finite (NaN or infinite), the first one at seed "
+            f"{seeds[int(finite.int().argmin())]}: its weights are damaged; take an older checkpoint or "
+            "another run"
         )
 
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Some samples: their seeds, uint8 pixels (batch, C, H, W), and classes where there are some."""
+    """A batch of samples: seeds, uint8 pixels (batch, C, H, W), and class labels or None."""
 
     seeds: tuple[int, ...]
     pixels: PixelArray
@@ -160,10 +156,10 @@ class SampleBatch:
 
 
 class Samples:
-    """The images of `seeds`, batch by batch; a sized iterable.
+    """A sized iterable over batches of the images of `seeds`.
 
-    With a conditional generator `labels` are the images' classes; without them each seed draws its own, as
-    `sampling.classes` says: as often as the training set has them, or all alike.
+    `labels` are the classes for a conditional generator; without them each seed draws its class, from the
+    distribution `sampling.classes`.
     """
 
     def __init__(
@@ -177,13 +173,13 @@ class Samples:
         labels: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
     ) -> None:
-        """Nothing is drawn before iteration. `labels` are as many as `seeds`."""
+        """Draws nothing before iteration. `labels` has the length of `seeds`."""
         classes = generator.spec.num_classes
         if labels is not None and classes == 0:
-            raise RunError("this run's generator knows no classes: leave the class out")
+            raise RunError("the generator is unconditional: leave the class out")
         for label in labels or ():
             if not 0 <= label < classes:
-                raise RunError(f"class {label} is out of range: the generator knows 0 to {classes - 1}")
+                raise RunError(f"class {label} is out of range: the generator has classes 0 to {classes - 1}")
         self.generator = generator
         self.latent = latent
         self.seeds = seeds
@@ -199,7 +195,7 @@ class Samples:
         return self.in_batches(self.batch)
 
     def in_batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[SampleBatch]:
-        """Samples in order, `size` at a time; only batches `first`, `first + step`, ... are drawn."""
+        """Yields batches of `size` samples in order; draws only batches `first`, `first + step`, ..."""
         generator = self.generator
         if self.sampling.standing_stats_batches:
             generator = with_standing_statistics(
@@ -219,7 +215,7 @@ class Samples:
             finally:
                 generator.train(training)
             _refuse_not_finite(images, seeds)
-            classes = labels if generator.spec.num_classes else None  # an instance is no class
+            classes = labels if generator.spec.num_classes else None  # labels of instances are not classes
             yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), classes)
 
     def _labels_of(self, seeds: tuple[int, ...], start: int) -> tuple[int, ...] | None:
@@ -230,17 +226,17 @@ class Samples:
 
     @property
     def class_sampling(self) -> ClassSampling | None:
-        """How the images' classes are drawn; None where they are given, or where there are none."""
+        """The distribution of drawn classes; None if they are given, or for an unconditional generator."""
         drawn = self.generator.spec.num_classes > 0 and self.labels is None
         return self.sampling.classes if drawn else None
 
     def pixels(self) -> PixelArray:
-        """All images at once, uint8 (N, C, H, W)."""
+        """Returns all images, uint8 (N, C, H, W)."""
         return np.concatenate([batch.pixels for batch in self])
 
 
 class SampledSet:
-    """Samples as an `ImageSet`, to be judged like any folder."""
+    """Samples as an `ImageSource`, which can be judged like a folder."""
 
     def __init__(
         self,
@@ -250,8 +246,8 @@ class SampledSet:
         classes: tuple[str, ...] = (),
         teacher: str | None = None,
     ) -> None:
-        """`run_fingerprint` must change whenever the weights do; `classes` names those of the run's set, and
-        `teacher` the pretrained network that the run learned from."""
+        """`run_fingerprint` must change with the weights; `classes` are the class names of the training set;
+        `teacher` is the pretrained network in the discriminator."""
         self._samples = samples
         self._name = name
         self.classes = classes
@@ -260,12 +256,12 @@ class SampledSet:
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """The name in tables."""
         return self._name
 
     @property
     def fingerprint(self) -> str:
-        """Of the run, the seeds and the truncation."""
+        """Digest of the run, the seeds, the truncation and the labels."""
         seeds = self._samples.seeds
         text = f"{self._run_fingerprint}/{seeds[0]}-{seeds[-1]}/{len(seeds)}"
         text += f"/{self._samples.truncation}/{self._samples.labels}/{self._samples.sampling}"
@@ -279,7 +275,7 @@ class SampledSet:
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
-        """The class that each image was asked for, int64 (N,); None where the generator knows none."""
+        """The class of each image, int64 (N,); None for an unconditional generator."""
         if not self._samples.generator.spec.num_classes:
             return None
         labels = self._samples._labels_of(tuple(self._samples.seeds), 0)
@@ -287,27 +283,27 @@ class SampledSet:
 
     @property
     def class_sampling(self) -> ClassSampling | None:
-        """How the images' classes are drawn, for the protocol; None where they are not."""
+        """The distribution of drawn classes, for the protocol, or None."""
         return self._samples.class_sampling
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[PixelArray]:
-        """Samples in order, `size` at a time; see `ImageSet.batches`."""
+        """Yields batches of `size` samples in order; see `ImageSource.batches`."""
         for batch in self._samples.in_batches(size, first, step):
             yield batch.pixels
 
     def at(self, rows: npt.NDArray[np.int64]) -> PixelArray:
-        """The samples at these indices, drawn again from their seeds."""
-        whole = self._samples
-        some = Samples(
-            whole.generator,
-            whole.latent,
-            [whole.seeds[row] for row in rows],
-            batch=whole.batch,
-            truncation=whole.truncation,
-            labels=None if whole.labels is None else [whole.labels[row] for row in rows],
-            sampling=whole.sampling,
+        """Draws the samples at these indices again."""
+        samples = self._samples
+        selected = Samples(
+            samples.generator,
+            samples.latent,
+            [samples.seeds[row] for row in rows],
+            batch=samples.batch,
+            truncation=samples.truncation,
+            labels=None if samples.labels is None else [samples.labels[row] for row in rows],
+            sampling=samples.sampling,
         )
-        return some.pixels()
+        return selected.pixels()

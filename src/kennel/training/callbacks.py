@@ -17,7 +17,7 @@ from kennel.engine.state import TrainState
 from kennel.images import save_png, tile
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.png_metadata import grid_text
-from kennel.sampling.sampler import Samples, a_row_a_class
+from kennel.sampling.sampler import Samples, class_grid
 from kennel.training.alarm_callback import AlarmMonitor
 from kennel.training.disk_errors import writing
 from kennel.training.fork import origin_metadata
@@ -174,5 +174,5 @@ def grid_of(classes: int) -> tuple[Sequence[int], Sequence[int] | None, int]:
     """(seeds, labels, columns) of a run's grid, with a row for each of the first `GRID_CLASSES` classes."""
     if classes == 0:
         return GRID_SEEDS, None, 8
-    seeds, labels = a_row_a_class(range(8), min(classes, GRID_CLASSES))
+    seeds, labels = class_grid(range(8), min(classes, GRID_CLASSES))
     return seeds, labels, 8
