@@ -1,144 +1,85 @@
-"""`kennel compare`: checkpoints of one run side by side, as before and after a collapse."""
+"""`kennel compare`: several runs, or checkpoints of one run, side by side."""
 
-import json
-import re
 from pathlib import Path
-from typing import Any
 
 import typer
-
-from kennel.cli.checks import refuse_unwritable
-from kennel.cli.newest import or_newest
-from kennel.errors import RunError
 
 
 def compare(
     words: list[str] = typer.Argument(
         ...,
-        metavar="[RUN] CHECKPOINT...",
-        help="A run's folder (the newest in runs/), and at least two of its checkpoints: epoch:N, a count of "
-        "images, best, newest.",
+        metavar="RUN RUN... | [RUN] CHECKPOINT...",
+        help="Folders of at least two runs; or one run (default: the newest in runs/) and two or more of its "
+        "checkpoints: epoch:N, a count of images, best, newest.",
+    ),
+    out: list[Path] | None = typer.Option(
+        None,
+        help="A file to write, as often as you like. Of runs: .html, .md, .csv, .tex, .json or .png. Of "
+        "checkpoints: a .png (default: in the run's samples folder).",
+    ),
+    judge: bool = typer.Option(
+        False, "--judge", help="Of runs: judge all by one protocol (default: take the scores that they have)."
+    ),
+    checkpoint: str = typer.Option("best", help="Of runs: newest, best, epoch:N, a count of images."),
+    intervals: int = typer.Option(
+        16, min=0, help="Of runs, with --judge: half-samples for the intervals of differences; 0 for none."
     ),
     reference: Path | None = typer.Option(
-        None, "--reference", help="The reference: a packed set, a folder or an archive (the run's own set)."
+        None, "--reference", help="The reference: a packed set, a folder or an archive (the runs' own set)."
     ),
     metrics: str | None = typer.Option(None, help="Comma-separated names or groups (default: the usual)."),
     extractor: str = typer.Option("auto", help="A name of `kennel extractor list`, or auto."),
     weights: Path | None = typer.Option(None, help="A file or folder with the extractor's weights."),
-    count: int | None = typer.Option(
-        None, min=2, help="Samples of each checkpoint to judge (as many as `kennel judge` takes)."
+    count: int | None = typer.Option(None, min=2, help="Samples to judge (as many as `kennel judge` takes)."),
+    seed: int = typer.Option(0, min=0, help="The first seed; all have the same seeds."),
+    shown: int | None = typer.Option(
+        None, min=1, help="Samples in the picture (16 of each run, 64 of each checkpoint)."
     ),
-    seed: int = typer.Option(0, min=0, help="The first seed; the same seeds for every checkpoint."),
-    shown: int = typer.Option(64, min=1, help="So many of the samples in the picture."),
     truncation: float | None = typer.Option(None, help="As in `kennel sample`."),
-    out: Path | None = typer.Option(None, help="The picture, a .png (in the run's samples folder)."),
     json_file: Path | None = typer.Option(None, "--json", help="Write all figures as JSON."),
     batch: int = typer.Option(64, min=1, help="Images at a time; it changes no score."),
     device: str = typer.Option("auto", help="auto, cpu, cuda, cuda:1, mps."),
 ) -> None:
-    """Compare checkpoints of one run: the same seeds side by side, scores, diversity, singular values.
+    """Compare runs: samples of the same seeds, curves, scores, costs, settings. Or checkpoints of one run.
 
-    Example: kennel compare best newest
+    Example: kennel compare runs/dcgan-dogs runs/projected-dogs --judge --out comparison.html
     """
-    from kennel.cli.console import console, progress_bar
-    from kennel.comparison.checkpoints import Wanted, compared, load_all, refuse_other_kinds, write_picture
-    from kennel.data.image_files import open_images
+    from kennel.cli.compare_checkpoints import compare_checkpoints
+    from kennel.cli.compare_runs import are_runs, compare_runs_command
+    from kennel.comparison.scores import JudgeOptions
     from kennel.engine.builder import pick_device
-    from kennel.evaluation.judge import DEFAULT_COUNT, Evaluator
     from kennel.evaluation.metrics.base import metric_names
-    from kennel.evaluation.metrics.context import MetricSettings
-    from kennel.evaluation.score import ENOUGH
-    from kennel.features.factory import better_extractor_note, open_extractor
-    from kennel.runs.run_dir import RunDir
     from kennel.training.oom import shortage_told
 
-    for file, option in ((out, "--out"), (json_file, "--json")):
-        if file is not None:
-            refuse_unwritable(file, option)
-    if out is not None:
-        refuse_other_kinds(out)
-    run, checkpoints = _run_and_checkpoints(words)
     names = metric_names(name for name in (metrics or "").split(",") if name.strip()) or None
-    place = pick_device(device)
+    place, outs = pick_device(device), out or []
     with shortage_told(f"{batch:,} images at a time", place, "give a smaller --batch or a smaller --count"):
-        both = load_all(run, checkpoints, place)
-        real = open_images(reference or Path(RunDir(run).about()["data"]["path"]))
-        judging = open_extractor(
-            extractor, weights, device=place, of_set=real.fingerprint, teacher=both[0][0].teacher
+        if are_runs(words):
+            compare_runs_command(
+                words,
+                [*outs, *([json_file] if json_file is not None else [])],
+                checkpoint=checkpoint,
+                shown=shown or 16,
+                seed=seed,
+                truncation=truncation,
+                device=place,
+                judge=JudgeOptions(reference, names, extractor, weights, count, batch, intervals)
+                if judge
+                else None,
+            )
+            return
+        compare_checkpoints(
+            words,
+            outs[0] if outs else None,
+            json_file,
+            reference=reference,
+            metrics=names,
+            extractor=extractor,
+            weights=weights,
+            count=count,
+            seed=seed,
+            shown=shown or 64,
+            truncation=truncation,
+            batch=batch,
+            device=place,
         )
-        if extractor == "auto" and (note := better_extractor_note(judging.name)):
-            console.print(note, style="yellow" if judging.caution else "", soft_wrap=True)
-        court = Evaluator(real, judging, batch=batch)
-        with progress_bar("reference") as report:
-            court.prepare(report)
-        number = count or min(DEFAULT_COUNT, max(len(real), ENOUGH))
-        wanted = Wanted(court, names, number, shown, MetricSettings(seed=seed, device=place), truncation)
-        found = []
-        for loaded, networks in both:
-            with progress_bar(f"{loaded.images_seen:,} images") as report:
-                found.append(compared(loaded, networks, wanted, report))
-    _tell(found, wanted)
-    newest = both[-1][0]
-    middle = "-".join(str(one.images_seen) for one in found)
-    picture = out or newest.folder.samples / f"compare-{middle}.png"
-    write_picture(picture, found, newest, seed)
-    console.print(f"Picture, oldest left, the same seeds at the same places: {picture}", soft_wrap=True)
-    if json_file is not None:
-        from kennel.storage.atomic_io import write_text
-
-        write_text(json_file, json.dumps([one.to_json() for one in found], indent=2) + "\n")
-        console.print(f"JSON: {json_file}", soft_wrap=True)
-
-
-def _run_and_checkpoints(words: list[str]) -> tuple[Path, list[str]]:
-    """The first word is the run, unless it names a checkpoint and no folder."""
-    if re.fullmatch(r"newest|best|epoch:.+|[\d,_]+", words[0]) and not Path(words[0]).is_dir():
-        return or_newest(None), words
-    if len(words) == 1:
-        raise RunError(
-            f"{words[0]} is a run alone: name at least two of its checkpoints, such as best newest"
-        )
-    return Path(words[0]), words[1:]
-
-
-def _tell(found: list[Any], wanted: Any) -> None:
-    """The table: a row a figure, a column a checkpoint; what was measured stands under it."""
-    from rich.table import Table
-
-    from kennel.cli.console import console
-    from kennel.comparison.checkpoints import grown, spread
-    from kennel.evaluation.metrics.base import METRICS
-    from kennel.evaluation.score import warnings_about
-
-    table = Table(title="Checkpoints of one run", title_justify="left")
-    table.add_column("")
-    for one in found:
-        table.add_column(one.title().replace(" (", "\n("), justify="right", no_wrap=True)
-    table.add_column("better")
-    for number, judgement in enumerate(found[0].judgements):
-        metric = METRICS[judgement.metric]
-        values = [_number(one.judgements[number].value) for one in found]
-        table.add_row(metric.label, *values, "" if metric.direction == "neither" else metric.direction)
-    table.add_row("distance to nearest other sample", *(_number(one.distance) for one in found), "")
-    if wanted.court.reference.shape[0] == found[0].grid.shape[1]:  # of gray and color they differ in scale
-        real = spread(wanted.court.reference, wanted.measured, wanted.settings.seed)
-        shares = [f"{one.distance / real:.0%}" if real else "" for one in found]
-        table.add_row("as a share of real images'", *shares, "100%")
-    for player in ("generator", "discriminator"):
-        largest = [max(one.singular_values[player].values()) for one in found]
-        table.add_row(f"largest singular value, {player}", *map(_number, largest), "")
-    console.print(table)
-    for player in ("generator", "discriminator"):
-        layers = grown(found[0], found[-1], player)
-        words = ", ".join(f"{layer} {_number(old)} to {_number(new)}" for layer, old, new in layers)
-        console.print(f"Grew most in the {player}: {words}.", soft_wrap=True)
-    console.print(found[-1].judgements[-1].protocol.words() if found[-1].judgements else "", soft_wrap=True)
-    what = "Singular values are of the weights that training moves, before spectral normalization."
-    console.print(what, soft_wrap=True)
-    warnings = [text for one in found for each in one.judgements for text in warnings_about(each)]
-    for warning in dict.fromkeys(warnings):
-        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
