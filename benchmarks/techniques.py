@@ -1,4 +1,4 @@
-"""Each technique alone on Fashion-MNIST: same pair, budget and seed; docs/comparison.md shows the table.
+"""Each technique alone on Fashion-MNIST: same pair, budget and seed (docs/results/techniques.md).
 
 The baseline is `improved.fashion_mnist.baseline` at a quarter of its width, with rates and a batch that draw
 clothes within two epochs; every row adds settings to it and nothing else. Each run is trained by kennel's own
