@@ -50,7 +50,7 @@ def test_seeds_become_their_mean_with_the_range_between_them(make_run):
     assert curve.images == (100, 200)  # as far as all of them came
     assert curve.values == pytest.approx((60, 30))
     assert (curve.low, curve.high) == ((50, 20), (70, 40))
-    assert curve.label == "digits (3 seeds, as a)"
+    assert curve.label == "digits (3 seeds)"
 
 
 def test_without_seconds_in_every_log_there_is_no_axis_of_seconds(make_run):

@@ -60,7 +60,7 @@ def compare_runs_command(
             on_progress=_bars(bars),
         )
     for table in found.tables():
-        _print(table)
+        print_table(table)
     for note in found.notes:
         console.print(f"Note: {note}", style="yellow", soft_wrap=True)
     for file in outs:
@@ -81,7 +81,7 @@ def _bars(stack: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
     return begin
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any) -> None:
     """A table in the terminal, best values in bold, its notes below."""
     from rich import box
     from rich.table import Table

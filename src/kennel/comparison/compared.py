@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from kennel.comparison.curves import Chart, charts_of
+from kennel.comparison.curves import Chart, charts_of, group_labels
 from kennel.comparison.picture import side_by_side
-from kennel.comparison.runs import ComparedRun, read_runs, recipe_differences
+from kennel.comparison.runs import ComparedRun, groups_of, read_runs, recipe_differences
 from kennel.comparison.scores import JudgeOptions, ScoreTable, common_protocol, judge_all, stored_tables
+from kennel.comparison.seeds import seed_difference_table, seed_table
 from kennel.comparison.tables import Table, cost_table, difference_table, recipe_table, score_table
 from kennel.data.images import PixelArray
 from kennel.errors import RunError
@@ -58,24 +59,31 @@ class Comparison:
         found: list[Table] = []
         for number, scores in enumerate(self.scores):
             title = "Scores" if len(self.scores) == 1 else f"Scores, protocol {number + 1}"
-            found.append(score_table(scores, self.runs, title))
-            differences = difference_table(scores)
-            if differences is not None:
-                found.append(differences)
+            tables = (
+                seed_table(scores, self.runs, f"{title}, mean ± standard deviation over seeds"),
+                seed_difference_table(scores, self.runs),
+                score_table(scores, self.runs, title),
+                difference_table(scores),
+            )
+            found += [table for table in tables if table is not None]
         found.append(cost_table(self.runs, self.parameters))
         settings = recipe_table(self.runs)
         return [*found, settings] if settings is not None else found
 
-    def titles(self) -> list[str]:
-        """What stands above each run's grid."""
+    def shown(self) -> list[tuple[str, str]]:
+        """(label, title) of the runs whose samples are shown: of those that differ in their seed, one."""
+        groups = groups_of(self.runs)
         return [
-            f"{run.label}, {self.at[run.label]:,} images" for run in self.runs if run.label in self.samples
+            (group[0].label, title)
+            for group, title in zip(groups, group_labels(groups), strict=True)
+            if group[0].label in self.samples
         ]
 
     def picture(self) -> Any:
-        """All grids as one picture (H, W) or (H, W, 3); the same place is the same seed."""
-        grids = [self.samples[run.label] for run in self.runs if run.label in self.samples]
-        return side_by_side(grids, self.titles())
+        """The grids of `shown` as one picture (H, W) or (H, W, 3); the same place is the same seed."""
+        labels = [label for label, _ in self.shown()]
+        titles = [f"{title}, {self.at[label]:,} images" for label, title in self.shown()]
+        return side_by_side([self.samples[label] for label in labels], titles)
 
     def save(self, file: str | Path) -> Path:
         """Writes the comparison as the file's ending says (`FORMATS`); returns its path."""
@@ -214,9 +222,11 @@ def write_comparison(comparison: Comparison, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     match file.suffix.lower():
         case ".html":
-            from kennel.comparison.page import page
+            from kennel.comparison.page import Part, page
 
-            write_text(file, page(comparison))
+            labels = ", ".join(run.label for run in comparison.runs)
+            title = f"{len(comparison.runs)} runs compared"
+            write_text(file, page([Part("", comparison)], title, [labels]))
         case ".md":
             notes = "".join(f"- {note}\n" for note in comparison.notes)
             write_text(

@@ -66,13 +66,14 @@ def charts_of(runs: Sequence[ComparedRun]) -> list[Chart]:
     """A chart for each metric and protocol of the runs' validations; curves of equal protocol share one."""
     found: dict[tuple[str, str, int, str], list[Curve]] = {}
     names: dict[tuple[str, str, int, str], str] = {}
-    for group in groups_of(runs):
+    groups = groups_of(runs)
+    for label, group in zip(group_labels(groups), groups, strict=True):
         for metric in in_order(_metrics_of(group)):
             validation = group[0].recipe.validation
             key = (metric, validation.extractor, validation.num_samples, group[0].set_fingerprint)
             curves = [curve for run in group if (curve := _curve(run, metric)) is not None]
             if len(curves) > 1:
-                found.setdefault(key, []).append(_band(group_label(group), curves))
+                found.setdefault(key, []).append(_band(label, curves))
             elif curves:
                 found.setdefault(key, []).append(curves[0])
             names[key] = group[0].set_name
@@ -81,11 +82,19 @@ def charts_of(runs: Sequence[ComparedRun]) -> list[Chart]:
     return [Chart(*key[:3], names[key], tuple(found[key])) for key in keys]
 
 
-def group_label(group: Sequence[ComparedRun]) -> str:
-    """A run's label, or for several seeds the recipe's name (with the first label where that is unclear)."""
-    if len(group) == 1:
-        return group[0].label
-    return f"{group[0].recipe.name} ({len(group)} seeds, as {group[0].label})"
+def group_labels(groups: Sequence[Sequence[ComparedRun]]) -> list[str]:
+    """A name for each group: its run's label, or for several seeds their recipe's name, which a run's label
+    follows where several groups have recipes of that name."""
+    names = [group[0].recipe.name for group in groups]
+    labels = []
+    for group, name in zip(groups, names, strict=True):
+        if len(group) == 1:
+            labels.append(group[0].label)
+        elif names.count(name) == 1:
+            labels.append(f"{name} ({len(group)} seeds)")
+        else:
+            labels.append(f"{name} ({len(group)} seeds, as {group[0].label})")
+    return labels
 
 
 def _metrics_of(group: Sequence[ComparedRun]) -> set[str]:

@@ -10,7 +10,7 @@ from kennel.config.recipe import Recipe
 from kennel.errors import RunError
 from kennel.runs.run_dir import RunDir
 
-MAX_RUNS = 40
+MAX_RUNS = 200
 """More runs make no readable table or chart."""
 NOT_COMPARED = ("name", "paper", "class_counts", "instances.num_instances", "seed")
 """Parts of a recipe that are left out of the table of differences: `seed` has a column of its own."""
@@ -75,7 +75,7 @@ class ComparedRun:
 def read_runs(paths: Sequence[Path]) -> list[ComparedRun]:
     """The runs in these folders, in the given order.
 
-    Raises `RunError` for a folder without a run, a folder named twice, and fewer than two or more than 40.
+    Raises `RunError` for a folder without a run, a folder named twice, and fewer than two or more than 200.
     """
     resolved = [path.resolve() for path in paths]
     for number, path in enumerate(resolved):

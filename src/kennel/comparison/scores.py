@@ -65,6 +65,11 @@ class ScoreTable:
         return in_order({name for scores in self.scores.values() for name in scores})
 
     @property
+    def floor_label(self) -> str:
+        """What the row of the reference's halves is called."""
+        return f"real, {self.floor_count:,} v {self.floor_count:,}"
+
+    @property
     def protocol(self) -> str:
         """How all of them were measured, in sentences."""
         first = next(iter(next(iter(self.scores.values())).values())).protocol
@@ -102,7 +107,11 @@ def stored_tables(runs: Sequence[ComparedRun]) -> list[ScoreTable]:
                 comparable.pop("options")
                 key = json.dumps(comparable, sort_keys=True)
                 found.setdefault(key, {}).setdefault(run.label, {})[row.judgement.metric] = row.judgement
-    shared = [ScoreTable(_equal_options(scores)) for scores in found.values() if len(scores) > 1]
+    shared = []
+    for scores in found.values():
+        if len(scores) > 1:
+            equal = _equal_options(scores)
+            shared.append(ScoreTable(equal, *_floor(next(iter(equal.values())))))
     return sorted(shared, key=lambda table: -len(table.scores))
 
 
@@ -117,6 +126,13 @@ def _equal_options(scores: dict[str, dict[str, Score]]) -> dict[str, dict[str, S
             if first.setdefault(name, score.protocol.options) == score.protocol.options
         }
     return {label: by_metric for label, by_metric in kept.items() if by_metric}
+
+
+def _floor(scores: Mapping[str, Score]) -> tuple[dict[str, float], int]:
+    """The scores of the reference's halves against each other by metric, and their count; empty without."""
+    known = {name: score.details for name, score in scores.items() if "real_v_real" in score.details}
+    count = max((int(details["real_v_real_count"]) for details in known.values()), default=0)
+    return {name: float(details["real_v_real"]) for name, details in known.items()}, count
 
 
 @dataclass(frozen=True)
@@ -215,13 +231,9 @@ def judge_all(
         scores[run.label] = {score.metric: score for score in judged}
         assert protocol.evaluator.context is not None
         contexts[run.label] = protocol.evaluator.context
-    first = next(iter(scores.values()))
-    floor = {
-        name: score.details["real_v_real"] for name, score in first.items() if "real_v_real" in score.details
-    }
-    counts = [score.details.get("real_v_real_count", 0) for score in first.values()]
+    floor, count = _floor(next(iter(scores.values())))
     compared = differences(scores, contexts, protocol.half_samples, settings.seed, on_progress("differences"))
-    return ScoreTable(scores, floor, max(counts, default=0), tuple(compared))
+    return ScoreTable(scores, floor, count, tuple(compared))
 
 
 def differences(

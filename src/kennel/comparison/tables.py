@@ -84,23 +84,37 @@ def _latex(text: str) -> str:
 def score_table(scores: ScoreTable, runs: Sequence[ComparedRun], title: str = "Scores") -> Table:
     """A row for each run and a column for each metric, the halves of the reference first where measured."""
     metrics = scores.metrics
-    rows, values = [], []
+    rows: list[tuple[str, ...]] = []
+    values: list[list[float | None]] = []
     if scores.floor:
-        label = f"real, {scores.floor_count:,} v {scores.floor_count:,}"
-        rows.append((label, *(figure(scores.floor.get(name)) for name in metrics)))
+        rows.append((scores.floor_label, *(figure(scores.floor.get(name)) for name in metrics)))
         values.append([None] * len(metrics))
     for run in runs:
         found = scores.scores.get(run.label, {})
         rows.append((run.label, *(figure(found[name].value) if name in found else "–" for name in metrics)))
         values.append([found[name].value if name in found else None for name in metrics])
-    bold = set()
+    columns = ("", *metric_columns(metrics))
+    bold = best_places(metrics, values)
+    return Table(title, columns, tuple(rows), bold, (scores.protocol, *scores.warnings))
+
+
+def metric_columns(metrics: Sequence[str]) -> list[str]:
+    """Their labels with an arrow to the better side."""
+    return [f"{METRICS[name].label} {ARROWS[METRICS[name].direction]}".strip() for name in metrics]
+
+
+def best_places(
+    metrics: Sequence[str], values: Sequence[Sequence[float | None]], first_column: int = 1
+) -> frozenset[tuple[int, int]]:
+    """(row, column) of the best value of each metric; None is no value."""
+    best = set()
     for place, name in enumerate(metrics):
         known = [(row[place], number) for number, row in enumerate(values) if row[place] is not None]
         if METRICS[name].direction != "neither" and len(known) > 1:
             pick = min if METRICS[name].direction == "lower" else max
-            bold |= {(number, place + 1) for value, number in known if value == pick(known)[0]}
-    columns = ("", *(f"{METRICS[name].label} {ARROWS[METRICS[name].direction]}".strip() for name in metrics))
-    return Table(title, columns, tuple(rows), frozenset(bold), (scores.protocol, *scores.warnings))
+            top = pick(value for value, _ in known if value is not None)
+            best |= {(number, place + first_column) for value, number in known if value == top}
+    return frozenset(best)
 
 
 def difference_table(scores: ScoreTable) -> Table | None:
@@ -119,9 +133,9 @@ def difference_table(scores: ScoreTable) -> Table | None:
             if one is None:
                 cells.append("–")
                 continue
-            text = _signed(one.value)
+            text = signed(one.value)
             if one.interval is not None:
-                text += f" ({_signed(one.interval[0])} to {_signed(one.interval[1])})"
+                text += f" ({signed(one.interval[0])} to {signed(one.interval[1])})"
             if one.is_clear:
                 bold.add((number, place + 1))
             cells.append(text)
@@ -134,7 +148,8 @@ def difference_table(scores: ScoreTable) -> Table | None:
     return Table(f"Difference from {first}", columns, tuple(rows), frozenset(bold), (note,))
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A difference with its sign and the digits that matter."""
     digits = f"{abs(value):,.1f}" if abs(value) >= 10 else f"{abs(value):.2g}"
     return ("+" if value > 0 else "−" if value < 0 else "") + digits
 
