@@ -8,32 +8,9 @@ from kennel.comparison.runs import read_runs
 from kennel.comparison.scores import PAIRED, ScoreTable, differences, stored_tables
 from kennel.comparison.tables import difference_table, score_table
 from kennel.evaluation.metrics.base import METRICS
-from kennel.evaluation.score import Score, ScoreProtocol, write_judgements
+from kennel.evaluation.score import Score, write_judgements
 from kennel.runs.run_dir import RunDir
-
-
-def _score(metric: str, value: float, **changes: object) -> Score:
-    protocol = {
-        "extractor": "pixels",
-        "weights_sha256": None,
-        "dimension": 8,
-        "resize": "area mean",
-        "logits": None,
-        "precision": "float32",
-        "images": "a run",
-        "sample_count": 4096,
-        "available_count": 4096,
-        "image_size": (1, 8, 8),
-        "reference": "digits",
-        "reference_count": 4096,
-        "reference_fingerprint": "b1291caeee242b27",
-        "reference_size": (1, 8, 8),
-        "seed": 0,
-        "options": {},
-        "notes": (),
-        "versions": {},
-    }
-    return Score(metric=metric, value=value, details={}, protocol=ScoreProtocol(**{**protocol, **changes}))
+from scored import score
 
 
 def _judged(path, *scores: Score, name: str = "1") -> None:
@@ -44,8 +21,8 @@ def _judged(path, *scores: Score, name: str = "1") -> None:
 
 def test_scores_of_one_protocol_share_a_table_and_the_best_is_bold(make_run):
     runs = read_runs([make_run("a"), make_run("b", ["batch_size=16"])])
-    _judged(runs[0].folder.path, _score("fid", 40.0), _score("recall", 0.2))
-    _judged(runs[1].folder.path, _score("fid", 30.0), _score("recall", 0.1))
+    _judged(runs[0].folder.path, score("fid", 40.0), score("recall", 0.2))
+    _judged(runs[1].folder.path, score("fid", 30.0), score("recall", 0.1))
     (scores,) = stored_tables(runs)
     table = score_table(scores, runs)
     assert table.columns == ("", "FID ↓", "Recall ↑")
@@ -58,15 +35,15 @@ def test_scores_of_one_protocol_share_a_table_and_the_best_is_bold(make_run):
 )
 def test_scores_of_other_protocols_share_none(make_run, change):
     runs = read_runs([make_run("a"), make_run("b")])
-    _judged(runs[0].folder.path, _score("fid", 40.0))
-    _judged(runs[1].folder.path, _score("fid", 30.0, **change))
+    _judged(runs[0].folder.path, score("fid", 40.0))
+    _judged(runs[1].folder.path, score("fid", 30.0, **change))
     assert stored_tables(runs) == []
 
 
 def test_a_metric_with_other_options_is_left_out_of_the_table(make_run):
     runs = read_runs([make_run("a"), make_run("b")])
-    _judged(runs[0].folder.path, _score("fid", 40.0), _score("recall", 0.5, options={"k": 3}))
-    _judged(runs[1].folder.path, _score("fid", 30.0), _score("recall", 0.6, options={"k": 5}))
+    _judged(runs[0].folder.path, score("fid", 40.0), score("recall", 0.5, options={"k": 3}))
+    _judged(runs[1].folder.path, score("fid", 30.0), score("recall", 0.6, options={"k": 5}))
     (scores,) = stored_tables(runs)
     assert list(scores.scores["a"]) == ["fid", "recall"]
     assert list(scores.scores["b"]) == ["fid"]
@@ -74,17 +51,17 @@ def test_a_metric_with_other_options_is_left_out_of_the_table(make_run):
 
 def test_of_several_judgements_of_a_run_the_newest_counts(make_run):
     runs = read_runs([make_run("a"), make_run("b")])
-    _judged(runs[0].folder.path, _score("fid", 40.0), name="000000000100-20260101-000000-pixels")
-    _judged(runs[0].folder.path, _score("fid", 20.0), name="000000000200-20260101-000001-pixels")
-    _judged(runs[1].folder.path, _score("fid", 30.0))
+    _judged(runs[0].folder.path, score("fid", 40.0), name="000000000100-20260101-000000-pixels")
+    _judged(runs[0].folder.path, score("fid", 20.0), name="000000000200-20260101-000001-pixels")
+    _judged(runs[1].folder.path, score("fid", 30.0))
     (scores,) = stored_tables(runs)
     assert scores.scores["a"]["fid"].value == 20.0
 
 
 def test_a_warning_names_the_runs_that_it_is_about(make_run):
     runs = read_runs([make_run("a"), make_run("b")])
-    _judged(runs[0].folder.path, _score("fid", 40.0, unfair="It was the teacher."))
-    _judged(runs[1].folder.path, _score("fid", 30.0))
+    _judged(runs[0].folder.path, score("fid", 40.0, unfair="It was the teacher."))
+    _judged(runs[1].folder.path, score("fid", 30.0))
     (scores,) = stored_tables(runs)
     assert scores.warnings == ["a: It was the teacher."]
 
@@ -97,7 +74,7 @@ def _compared(
     sides = {"a": random.normal(0.3, 1, (600, 4)), "b": random.normal(0.6, 1, (600, 4))}
     contexts = {label: evidence(side.astype(np.float32), reference) for label, side in sides.items()}
     scores = {
-        label: {name: _score(name, METRICS[name].find(context).value) for name in metrics}
+        label: {name: score(name, METRICS[name].find(context).value) for name in metrics}
         for label, context in contexts.items()
     }
     return differences(scores, contexts, half_samples, seed)
@@ -132,14 +109,14 @@ def test_a_run_compared_with_itself_differs_by_nothing():
     random = np.random.default_rng(7)
     same = random.normal(0, 1, (500, 3)).astype(np.float32)
     context = evidence(same, random.normal(0, 1, (500, 3)).astype(np.float32))
-    scores = {label: {"fid": _score("fid", METRICS["fid"].find(context).value)} for label in ("a", "b")}
+    scores = {label: {"fid": score("fid", METRICS["fid"].find(context).value)} for label in ("a", "b")}
     (found,) = differences(scores, {"a": context, "b": context}, 4)
     assert (found.value, found.interval, found.is_clear) == (0.0, (0.0, 0.0), False)
 
 
 def test_the_table_of_differences_shows_intervals_and_marks_what_is_clear(make_run):
     found = _compared(np.random.default_rng(5), 8)
-    scores = {label: {"fid": _score("fid", 1.0)} for label in ("a", "b")}
+    scores = {label: {"fid": score("fid", 1.0)} for label in ("a", "b")}
     table = difference_table(ScoreTable(scores, differences=tuple(found)))
     assert table.title == "Difference from a"
     assert table.rows[0][0] == "b"

@@ -7,7 +7,7 @@ from scipy import stats
 from kennel.comparison.runs import read_runs
 from kennel.comparison.scores import ScoreTable
 from kennel.comparison.seeds import paired_interval, seed_difference_table, seed_table
-from test_scores import _score
+from scored import score
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def runs(make_run):
 
 def _scores(runs, values) -> ScoreTable:
     return ScoreTable(
-        {run.label: {"fid": _score("fid", value)} for run, value in zip(runs, values, strict=True)},
+        {run.label: {"fid": score("fid", value)} for run, value in zip(runs, values, strict=True)},
         {"fid": 3.0},
         100,
     )
