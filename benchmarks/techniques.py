@@ -1,4 +1,4 @@
-"""Measures each technique alone on Fashion-MNIST with equal networks, budget and seed; docs/comparison.md.
+"""Each technique alone on Fashion-MNIST: same pair, budget and seed (docs/results/techniques.md).
 
 The baseline is `improved.fashion_mnist.baseline` at a quarter of its width, with learning rates and a batch
 size that give recognizable clothes within two epochs; every row only adds settings. Each run is judged by FID

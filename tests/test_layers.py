@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sampling",),
     ("training",),
     ("planning", "comparison"),
+    ("studies",),
     ("api",),
     ("cli",),
 )

@@ -8,11 +8,11 @@
     print(run.judge(metrics=["fid", "recall"]))           # scores as a table
     generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
 
-Main functions: `prepare`, `train`, `load`, `judge`, `report`, `plan`. Recipes: `get_recipe`, `load_recipe`,
-`Recipe`. Your own parts: `register_network`, `register_loss`, `register_technique`, `register_recipe`,
-`register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`, `LossTerm`; a
-`Callback` acts at the iterations and ticks of a run. An error that a user can fix is a `KennelError`, and its
-message says how.
+Main functions: `prepare`, `train`, `load`, `judge`, `compare`, `report`, `plan`. Recipes: `get_recipe`,
+`load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`, `register_technique`,
+`register_recipe`, `register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`,
+`LossTerm`; a `Callback` acts at the iterations and ticks of a run. What a user can mend raises
+`KennelError`, with one sentence that says how.
 
 See `docs/api.md` for examples, and `kennel --help` for the same in a terminal.
 """
@@ -21,6 +21,7 @@ TYPE_CHECKING = False  # not from typing, whose import takes longer than all els
 if TYPE_CHECKING:
     from kennel.api import (
         Callback,
+        Comparison,
         Dataset,
         Discriminator,
         Generator,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Technique,
         TrainedGenerator,
         TrainState,
+        compare,
         judge,
         load,
         plan,
@@ -51,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
+    "Comparison",
     "Dataset",
     "Discriminator",
     "Generator",
@@ -64,6 +67,7 @@ __all__ = [
     "TrainState",
     "TrainedGenerator",
     "__version__",
+    "compare",
     "get_recipe",
     "judge",
     "load",

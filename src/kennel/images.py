@@ -3,6 +3,7 @@
 Files, packed sets and samples have uint8 pixels from 0 to 255; networks use floats in [-1, 1].
 """
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,3 +78,10 @@ def save_png(destination: Path, image: Array, text: Mapping[str, str] | None = N
     """Writes one PNG atomically, with `text` as its text chunks."""
     with atomic_file(destination) as temporary:
         to_pillow(image).save(temporary, format="PNG", pnginfo=png_text(text or {}))
+
+
+def png_bytes(image: Array, text: Mapping[str, str] | None = None) -> bytes:
+    """One picture as the bytes of a PNG, with `text` as its text chunks."""
+    buffer = io.BytesIO()
+    to_pillow(image).save(buffer, format="PNG", pnginfo=png_text(text or {}))
+    return buffer.getvalue()

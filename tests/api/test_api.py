@@ -239,3 +239,36 @@ def test_a_plan_tells_time_and_memory(packed_set):
 def test_what_cannot_be_meant_is_one_sentence(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_runs_are_compared_by_one_protocol_and_the_comparison_prints_and_saves():
+    data = kennel.prepare(PIXELS)
+    runs = [
+        kennel.train(
+            "digits",
+            data,
+            f"runs/{seed}",
+            seed=seed,
+            settings={**SMALL, "image.size": 8},
+            device="cpu",
+            quiet=True,
+        )
+        for seed in (0, 1)
+    ]
+    found = kennel.compare(
+        runs[0], "runs/1", metrics=["fid", "recall"], extractor="pixels", count=30, device="cpu"
+    )
+    (scores,) = found.scores
+    assert {label: list(by_metric) for label, by_metric in scores.scores.items()} == {
+        "0": ["fid", "recall"],
+        "1": ["fid", "recall"],
+    }
+    again = runs[1].judge(metrics="fid", extractor="pixels", count=30)
+    assert scores.scores["1"]["fid"].value == again["fid"].value
+    assert "| 0 |" in str(found)
+    assert found.save("page.html").is_file()
+    stored = kennel.compare("runs/0", "runs/1", stored=True, device="cpu")
+    assert stored.scores == []
+    assert "judge" in stored.notes[-1]
+    with pytest.raises(UnknownNameError, match="fidd"):
+        kennel.compare("runs/0", "runs/1", metrics="fidd")

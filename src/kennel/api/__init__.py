@@ -1,6 +1,6 @@
 """The Python API: commands as functions, runs as objects, registration of user-defined components."""
 
-from kennel.api.functions import judge, load, plan, prepare, report, train
+from kennel.api.functions import compare, judge, load, plan, prepare, report, train
 from kennel.api.register import (
     register_loss,
     register_metric,
@@ -9,6 +9,7 @@ from kennel.api.register import (
     register_technique,
 )
 from kennel.api.run import Run, TrainedGenerator
+from kennel.comparison.compared import Comparison
 from kennel.data.dataset import ImageDataset as Dataset
 from kennel.engine.callback import Callback
 from kennel.engine.state import TrainState
@@ -19,6 +20,7 @@ from kennel.techniques import LossTerm, Technique
 
 __all__ = [
     "Callback",
+    "Comparison",
     "Dataset",
     "Discriminator",
     "Generator",
@@ -29,6 +31,7 @@ __all__ = [
     "Technique",
     "TrainState",
     "TrainedGenerator",
+    "compare",
     "judge",
     "load",
     "plan",

@@ -1,4 +1,4 @@
-"""The main functions: prepare, train, load, judge, report, plan."""
+"""The main functions: prepare, train, load, judge, compare, report, plan."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +22,8 @@ from kennel.api.images import (
     path_of,
 )
 from kennel.api.run import Run, TrainedGenerator
+from kennel.comparison.compared import Comparison, compare_runs
+from kennel.comparison.scores import JudgeOptions
 from kennel.config.compute import preset
 from kennel.config.recipe import ComponentConfig, Recipe, override
 from kennel.data.dataset import ImageDataset
@@ -33,6 +35,7 @@ from kennel.distributed.devices import training_device
 from kennel.engine.callback import Callback
 from kennel.engine.observer import Entry, TrainObserver
 from kennel.errors import DataError, RecipeError
+from kennel.evaluation.metrics.base import metric_names
 from kennel.networks.user_modules import Plain, register_pair
 from kennel.planning import Forecast, forecast
 from kennel.recipes import RECIPES, load_recipe
@@ -201,6 +204,49 @@ def judge(
     if isinstance(images, str | Path) and (loaded := generator_at(images, checkpoint, place)) is not None:
         return evaluated(loaded, data, metrics, device=place, **settings)
     return evaluated(images, data, metrics, device=place, **settings)
+
+
+def compare(
+    *runs: PathLike | Run,
+    metrics: str | Iterable[str] | None = None,
+    stored: bool = False,
+    checkpoint: str = "best",
+    data: PathLike | None = None,
+    extractor: str = "auto",
+    weights: PathLike | None = None,
+    count: int | None = None,
+    shown: int = 16,
+    seed: int = 0,
+    truncation: float | None = None,
+    half_samples: int = 16,
+    device: str | torch.device = "auto",
+) -> Comparison:
+    """Compares runs: samples of the same seeds, curves, scores of one protocol, costs, settings that differ.
+
+    All runs are judged by one protocol, against their training set or `data`; with `stored` the scores that
+    they have are taken instead. `checkpoint` is "best" (of a run without one the newest), "newest",
+    "epoch:70" or a count of images. `half_samples` are drawn for the intervals of differences; 0 for none.
+    The `Comparison` prints its tables; `save("page.html")` writes it, also as .md, .csv, .tex, .json or .png.
+    Raises `RunError`, `JudgementError`, `UnknownNameError`.
+    """
+    names = [metrics] if isinstance(metrics, str) else metrics
+    judging = JudgeOptions(
+        None if data is None else Path(data),
+        None if names is None else metric_names(names),
+        extractor,
+        None if weights is None else Path(weights),
+        count,
+        half_samples=half_samples,
+    )
+    return compare_runs(
+        [run.path if isinstance(run, Run) else Path(run) for run in runs],
+        checkpoint=checkpoint,
+        shown=shown,
+        seed=seed,
+        truncation=truncation,
+        device=device_of(device),
+        judge=None if stored else judging,
+    )
 
 
 def report(run: PathLike | Run) -> Path:

@@ -19,6 +19,7 @@ from kennel.cli.plan import plan
 from kennel.cli.recipes import recipes
 from kennel.cli.report import report
 from kennel.cli.sample import sample
+from kennel.cli.study import study
 from kennel.cli.train import train
 from kennel.errors import KennelError
 
@@ -46,7 +47,7 @@ COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
     (data.app,),
     (train, plan),
     (sample, report),
-    (judge, compare, extractor.app),
+    (judge, compare, study, extractor.app),
     (export, fetch),
     (demo, recipes, networks, techniques, losses, metrics),
 )

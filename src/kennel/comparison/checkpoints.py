@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 
 from kennel import rng
+from kennel.comparison.picture import side_by_side
 from kennel.data.images import ImageSource, PixelArray, read_rows
 from kennel.errors import RunError
 from kennel.evaluation.judge import Evaluator
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.evaluation.score import Score
 from kennel.features.extract import choose_rows
-from kennel.images import save_png, tile, to_pillow
+from kennel.images import save_png
 from kennel.sampling.load import LoadedRun, epoch_of, load_networks
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import SampledSet
@@ -30,10 +30,6 @@ from kennel.training.alarms.batch_diversity import nearest_distance
 ITERATED_VALUES = 8
 """Singular values that are iterated for the largest one: the additional ones make it converge."""
 MAX_DISTANCE_IMAGES = 2048  # Maximum number of images for the mean nearest distance
-GAP, HEADER, LETTER = 12, 26, 16  # Pixels between two grids, of the title line, and of its letters
-
-SingularValues = dict[str, dict[str, float]]
-"""The largest singular value of each trained weight, by network and layer."""
 
 
 @dataclass(frozen=True)
@@ -169,23 +165,9 @@ def write_picture(
     destination: Path, found: Sequence[CheckpointScores], loaded: LoadedRun, first_seed: int
 ) -> None:
     """Writes the grids side by side, oldest left, each below its title. Equal positions have equal seeds."""
-    grids = [np.atleast_3d(tile(one.grid)) for one in found]
-    height, width, channels = grids[0].shape
-    shape = (HEADER + height, len(grids) * (width + GAP) - GAP, channels)
-    canvas = np.full(shape, 255, np.uint8)
-    for place, grid in enumerate(grids):
-        left = place * (width + GAP)
-        canvas[HEADER:, left : left + width] = grid
-    picture = to_pillow(canvas[:, :, 0] if channels == 1 else canvas)
-    _write_titles(picture, [one.title() for one in found], width + GAP)
+    picture = side_by_side([one.grid for one in found], [one.title() for one in found])
     seeds = range(first_seed, first_seed + len(found[0].grid))
     text = grid_text(loaded.folder.fingerprint(), found[-1].images_seen, seeds, loaded.teacher)
     text["kennel:images_seen"] = ", ".join(str(one.images_seen) for one in found)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    save_png(destination, np.asarray(picture), text)
-
-
-def _write_titles(picture: Image.Image, titles: Sequence[str], step: int) -> None:
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(LETTER)
-    for place, title in enumerate(titles):
-        draw.text((place * step + 4, (HEADER - LETTER) // 2), title, fill=0, font=font)
+    save_png(destination, picture, text)

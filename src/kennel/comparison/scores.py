@@ -1,0 +1,324 @@
+"""Scores of several runs in one table: stored ones of equal protocol, or all judged again by one protocol."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kennel.cancellation import raise_if_cancelled
+from kennel.comparison.runs import ComparedRun
+from kennel.data.image_files import open_images
+from kennel.errors import RunError
+from kennel.evaluation.judge import Evaluator
+from kennel.evaluation.metrics.base import METRICS, in_order
+from kennel.evaluation.metrics.context import NORMAL_95, FeatureSide, MetricContext, MetricSettings
+from kennel.evaluation.score import Score, warnings_about
+from kennel.features.extract import Progress
+from kennel.features.factory import better_extractor_note, open_extractor
+from kennel.features.moments import IndexArray, moments
+from kennel.reporting.score_tables import judgement_tables
+from kennel.sampling.load import LoadedRun
+from kennel.sampling.loaded import default_sample_count
+
+PAIRED = ("fid", "precision", "recall", "f1", "density", "coverage")
+"""Metrics whose differences get an interval. KID is left out for its time, MiFID for its threshold."""
+MIN_PAIRED = 200
+"""Half of this many images on a side is the least that a half-sample is drawn of."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric's difference between a run and the first one: `value`, and the 95% interval of the sampling
+    noise of both, None where it cannot be measured."""
+
+    label: str
+    metric: str
+    value: float
+    interval: tuple[float, float] | None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores that were measured in one way: for each run its scores by metric.
+
+    `floor` are the scores of one half of the reference against the other, by metric, with `floor_count`
+    images a side. `differences` are against the first run that has scores.
+    """
+
+    scores: Mapping[str, Mapping[str, Score]]
+    floor: Mapping[str, float] = field(default_factory=dict)
+    floor_count: int = 0
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any of the runs has, as tables order them."""
+        return in_order({name for scores in self.scores.values() for name in scores})
+
+    @property
+    def floor_label(self) -> str:
+        """What the row of the reference's halves is called."""
+        return f"real, {self.floor_count:,} v {self.floor_count:,}"
+
+    @property
+    def protocol(self) -> str:
+        """How all of them were measured, in sentences."""
+        first = next(iter(next(iter(self.scores.values())).values())).protocol
+        return (
+            f"{first.sample_count:,} samples against {first.reference_count:,} images of "
+            f"{first.reference}, extractor {first.extractor} ({first.resize})."
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before quoting a value, each with the runs that it is about."""
+        found: dict[str, list[str]] = {}
+        for label, scores in self.scores.items():
+            for score in scores.values():
+                for text in warnings_about(score):
+                    if label not in found.setdefault(text, []):
+                        found[text].append(label)
+        everybody = list(self.scores)
+        return [
+            text if labels == everybody else f"{', '.join(labels)}: {text}" for text, labels in found.items()
+        ]
+
+
+def stored_tables(runs: Sequence[ComparedRun]) -> list[ScoreTable]:
+    """A table for each protocol by which at least two of the runs have been judged, the fullest first.
+
+    Of several judgements of a run by one protocol the newest counts.
+    """
+    found: dict[str, dict[str, dict[str, Score]]] = {}
+    for run in runs:
+        tables, _ = judgement_tables(run.folder.judgements)
+        for table in tables:
+            for row in table.rows:
+                comparable = dict(row.judgement.protocol.comparable)
+                comparable.pop("options")
+                key = json.dumps(comparable, sort_keys=True)
+                found.setdefault(key, {}).setdefault(run.label, {})[row.judgement.metric] = row.judgement
+    shared = []
+    for scores in found.values():
+        if len(scores) > 1:
+            equal = _equal_options(scores)
+            shared.append(ScoreTable(equal, *_floor(next(iter(equal.values())))))
+    return sorted(shared, key=lambda table: -len(table.scores))
+
+
+def _equal_options(scores: dict[str, dict[str, Score]]) -> dict[str, dict[str, Score]]:
+    """Without the scores whose metric was measured with other options than in the first run that has it."""
+    first: dict[str, dict[str, Any]] = {}
+    kept: dict[str, dict[str, Score]] = {}
+    for label, by_metric in scores.items():
+        kept[label] = {
+            name: score
+            for name, score in by_metric.items()
+            if first.setdefault(name, score.protocol.options) == score.protocol.options
+        }
+    return {label: by_metric for label, by_metric in kept.items() if by_metric}
+
+
+def _floor(scores: Mapping[str, Score]) -> tuple[dict[str, float], int]:
+    """The scores of the reference's halves against each other by metric, and their count; empty without."""
+    known = {name: score.details for name, score in scores.items() if "real_v_real" in score.details}
+    count = max((int(details["real_v_real_count"]) for details in known.values()), default=0)
+    return {name: float(details["real_v_real"]) for name, details in known.items()}, count
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How all runs are judged. None: the set that they were trained on, the usual metrics, 10,000 samples.
+
+    `extractor` "auto" is the best that taught none of them and whose weights are there. `half_samples` are
+    drawn for the intervals of differences; 0 for none.
+    """
+
+    reference: Path | None = None
+    metrics: Sequence[str] | None = None
+    extractor: str = "auto"
+    weights: Path | None = None
+    count: int | None = None
+    batch: int = 64
+    half_samples: int = 16
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol for all runs: `count` samples each, from seed `settings.seed` on."""
+
+    evaluator: Evaluator
+    count: int
+    metrics: Sequence[str] | None
+    settings: MetricSettings
+    half_samples: int
+    truncation: float | None = None
+    note: str = ""
+
+
+def common_protocol(
+    runs: Sequence[tuple[ComparedRun, LoadedRun]],
+    options: JudgeOptions,
+    settings: MetricSettings,
+    truncation: float | None = None,
+) -> Protocol:
+    """The protocol by which all of the runs can be judged; nothing is computed yet.
+
+    Raises `RunError` where the runs have different sets and no reference is given, and where the set of all
+    is not at its place any more.
+    """
+    reference = options.reference
+    if reference is None:
+        if len({run.set_fingerprint for run, _ in runs}) > 1:
+            raise RunError("the runs were trained on different sets: give --reference, one set for all")
+        reference = Path(str(runs[0][0].about["data"]["path"]))
+        if not reference.exists():
+            raise RunError(f"the runs' set {reference} is not there any more: give --reference")
+    real = open_images(reference)
+    teacher = next((loaded.teacher for _, loaded in runs if loaded.teacher), None)
+    extractor = open_extractor(
+        options.extractor,
+        options.weights,
+        device=torch.device(settings.device),
+        fingerprint=real.fingerprint,
+        teacher=teacher,
+    )
+    note = better_extractor_note(extractor.name) if options.extractor == "auto" else None
+    count = options.count or default_sample_count(len(real))
+    evaluator = Evaluator(real, extractor, batch=options.batch)
+    return Protocol(
+        evaluator,
+        count,
+        options.metrics,
+        settings,
+        options.half_samples,
+        truncation,
+        note or extractor.caution,
+    )
+
+
+def judge_all(
+    runs: Sequence[tuple[ComparedRun, LoadedRun]],
+    protocol: Protocol,
+    on_progress: Callable[[str], Progress],
+) -> ScoreTable:
+    """Judges every run by one protocol, with the halves of the reference as the floor, and compares them.
+
+    `on_progress(label)` gives a function of (done, total) for each run's pass.
+    """
+    protocol.evaluator.prepare(on_progress("reference"))
+    scores: dict[str, dict[str, Score]] = {}
+    contexts: dict[str, MetricContext] = {}
+    settings = replace(protocol.settings, floor=True)
+    for run, loaded in runs:
+        images = loaded.sampled_set(protocol.count, settings.seed, protocol.truncation)
+        judged = protocol.evaluator.judge(
+            images,
+            protocol.metrics,
+            count=protocol.count,
+            settings=settings,
+            on_progress=on_progress(run.label),
+        )
+        scores[run.label] = {score.metric: score for score in judged}
+        assert protocol.evaluator.context is not None
+        contexts[run.label] = protocol.evaluator.context
+    floor, count = _floor(next(iter(scores.values())))
+    compared = differences(scores, contexts, protocol.half_samples, settings.seed, on_progress("differences"))
+    return ScoreTable(scores, floor, count, tuple(compared))
+
+
+def differences(
+    scores: Mapping[str, Mapping[str, Score]],
+    contexts: Mapping[str, MetricContext],
+    half_samples: int,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> list[Difference]:
+    """Of every run against the first: paired by the reference images, which both are measured against.
+
+    The interval is that of the delete-half jackknife (Shao and Wu 1989, Annals of Statistics 17, page 1176):
+    the standard deviation of the difference over random halves of all sets, drawn without replacement, is
+    that of the difference over the whole sets. The same half of the reference serves all runs, so that
+    its noise cancels. It says what other samples would have changed, and nothing about other training seeds.
+    """
+    labels = list(contexts)
+    metrics = [name for name in in_order(scores[labels[0]]) if all(name in scores[label] for label in labels)]
+    paired = [name for name in metrics if name in PAIRED]
+    errors = _errors(contexts, paired, half_samples, seed, on_progress)
+    found = []
+    for label in labels[1:]:
+        for name in metrics:
+            value = scores[label][name].value - scores[labels[0]][name].value
+            error = errors.get((label, name))
+            interval = None if error is None else (value - NORMAL_95 * error, value + NORMAL_95 * error)
+            found.append(Difference(label, name, value, interval))
+    return found
+
+
+def _errors(
+    contexts: Mapping[str, MetricContext],
+    metrics: Sequence[str],
+    half_samples: int,
+    seed: int,
+    on_progress: Progress | None,
+) -> dict[tuple[str, str], float]:
+    """Standard errors of the differences from the first run, by label and metric."""
+    labels = list(contexts)
+    first = contexts[labels[0]]
+    fewest = min(len(first.reference), *(len(context.images) for context in contexts.values()))
+    if half_samples < 2 or not metrics or fewest < MIN_PAIRED:
+        return {}
+    values: dict[tuple[str, str], list[float]] = {}
+    for number in range(half_samples):
+        raise_if_cancelled()
+        random = np.random.default_rng([seed, number, len(first.reference)])
+        reference = _half(first.reference, random)
+        reference_moments = moments(reference.features)
+        for label, context in contexts.items():
+            # The same rows of each run's samples: seeds that two runs share have nothing in common otherwise.
+            half = replace(
+                context,
+                images=_half(context.images, np.random.default_rng([seed, number, 1])),
+                reference=reference,
+                reference_moments=reference_moments,
+                settings=replace(context.settings, floor=False, intervals=False),
+                held_out=None,
+                _kept={},
+            )
+            for name in metrics:
+                values.setdefault((label, name), []).append(METRICS[name].compute(half).value)
+        if on_progress is not None:
+            on_progress(number + 1, half_samples)
+    return {
+        (label, name): float(
+            np.std(np.array(values[label, name]) - np.array(values[labels[0], name]), ddof=1)
+        )
+        for label in labels[1:]
+        for name in metrics
+    }
+
+
+def _half(side: FeatureSide, random: np.random.Generator) -> FeatureSide:
+    """A random half of a side, drawn without replacement, in the side's order."""
+    count = len(side)
+    rows = np.sort(random.choice(count, count // 2, replace=False)).astype(np.int64)
+    return FeatureSide(
+        np.asarray(side.features[rows]),
+        None if side.logits is None else side.logits[rows],
+        _taken(side.predictions, rows),
+        _taken(side.labels, rows),
+        side.classes,
+    )
+
+
+def _taken(values: IndexArray | None, rows: IndexArray) -> IndexArray | None:
+    return None if values is None else values[rows]

@@ -1,0 +1,146 @@
+"""The built-in studies: tables of papers, and comparisons that a user wants before choosing."""
+
+from kennel.studies.config import STUDIES, JudgeConfig, RowConfig, StudyConfig
+
+_SMALL = JudgeConfig(metrics=("fid", "kid", "precision", "recall"), count=2048)
+
+
+@STUDIES.register("digits")
+def digits() -> StudyConfig:
+    """Four losses on the bundled digits, three seeds each: a study of some minutes, to try the command."""
+    return StudyConfig(
+        name="digits",
+        description="Four losses on 16x16 digits, three seeds each.",
+        data={"digits": "digits"},
+        recipes={
+            loss: RowConfig(recipe="digits", settings=(f"loss.name={loss}",))
+            for loss in ("bce", "hinge", "lsgan", "ragan")
+        },
+        seeds=(0, 1, 2),
+        images=20_000,
+        settings=("num_ticks=5", "techniques.one_sided_smoothing=off"),
+        judge=JudgeConfig(extractor="pixels", metrics=("fid", "precision", "recall"), count=1_000),
+    )
+
+
+@STUDIES.register("dogs")
+def dogs() -> StudyConfig:
+    """Six architectures on Stanford Dogs at 64x64 at one budget of time (Generative Dog Images, Table 1)."""
+    return StudyConfig(
+        name="dogs",
+        description="GAN, CGAN, DCGAN, RaLSGAN, WGAN and BigGAN on cleaned crops of Stanford Dogs.",
+        paper="Generative Dog Images with BigGAN, Table 1",
+        data={"stanford_dogs": "stanford_dogs"},
+        recipes={
+            name: RowConfig(recipe=f"{name}.dogs")
+            for name in ("gan", "cgan", "dcgan", "ralsgan", "wgan", "biggan")
+        },
+        hours=0.4,
+        judge=JudgeConfig(metrics=("fid", "mifid", "kid", "precision", "recall"), count=2048),
+    )
+
+
+@STUDIES.register("dogs.tricks")
+def dogs_tricks() -> StudyConfig:
+    """The DCGAN of Shangguan et al. 2020 on Stanford Dogs, and without each of its techniques."""
+    tricks = {
+        "full": (),
+        "no_noise": ("techniques.instance_noise=off",),
+        "no_crops": ("techniques.random_resized_crop=off",),
+        "no_flips": ("techniques.horizontal_flip=off",),
+        "no_smoothing": ("techniques.one_sided_smoothing=off",),
+        "no_separate_batches": ("techniques.separate_batches=off",),
+    }
+    return StudyConfig(
+        name="dogs.tricks",
+        description="The full recipe, and without each technique.",
+        paper="Shangguan et al. 2020, Dog Image Generation using DCGAN, section III.B",
+        data={"stanford_dogs": "stanford_dogs"},
+        recipes={
+            name: RowConfig(recipe="dcgan.dogs", settings=settings) for name, settings in tricks.items()
+        },
+        images=100_000,
+        judge=JudgeConfig(metrics=("fid", "mifid", "precision", "recall"), count=2048),
+    )
+
+
+@STUDIES.register("sn_dcgan")
+def sn_dcgan() -> StudyConfig:
+    """DCGAN and SN-DCGAN with batches of 32 and 64 on Stanford Dogs (Iyengar, Pandey and Mehta, Table 1)."""
+    rows = {}
+    for batch in (32, 64):
+        rows[f"dcgan.{batch}"] = RowConfig(recipe="dcgan", settings=("image.size=64", f"batch_size={batch}"))
+        rows[f"sn_dcgan.{batch}"] = RowConfig(recipe="sn_dcgan", settings=(f"batch_size={batch}",))
+    return StudyConfig(
+        name="sn_dcgan",
+        description="DCGAN against SN-DCGAN, by batch size.",
+        paper="Iyengar, Pandey and Mehta, GANs for dog images, Tables 1 and 2",
+        data={"stanford_dogs": "stanford_dogs"},
+        recipes=rows,
+        images=100_000,
+        judge=_SMALL,
+    )
+
+
+@STUDIES.register("improved")
+def improved() -> StudyConfig:
+    """Baseline against improved techniques on MNIST (Bek and Aljanabi, after Salimans et al. 2016)."""
+    return StudyConfig(
+        name="improved",
+        description="The baseline and the improved GAN, three seeds each; another set by --data.",
+        paper="Bek and Aljanabi, Improved techniques for training GANs",
+        data={"mnist": "mnist"},
+        recipes={
+            "baseline": RowConfig(recipe="improved.mnist.baseline"),
+            "improved": RowConfig(recipe="improved.mnist"),
+        },
+        seeds=(0, 1, 2),
+        images=100_000,
+        judge=JudgeConfig(metrics=("fid", "precision", "recall", "f1"), count=2048),
+    )
+
+
+@STUDIES.register("slides")
+def slides() -> StudyConfig:
+    """MLP GAN, conditional GAN and DCGAN, tuned and untuned, with steps per network varied, on MNIST."""
+    size = "image.size=32"
+    return StudyConfig(
+        name="slides",
+        description="What the talk compares: networks, labels, steps of each network.",
+        paper="Generative adversarial networks: an introduction with dogs (talk)",
+        data={"mnist": "mnist"},
+        recipes={
+            "mlp": RowConfig(recipe="gan"),
+            "cgan": RowConfig(recipe="cgan"),
+            "dcgan": RowConfig(recipe="dcgan", settings=(size,)),
+            "dcgan.untuned": RowConfig(
+                recipe="dcgan",
+                settings=(
+                    "image.size=32",
+                    "generator_optimizer.betas=[0.9, 0.999]",
+                    "techniques.normal_init=off",
+                ),
+            ),
+            "dcgan.soft_labels": RowConfig(
+                recipe="dcgan", settings=(size, "techniques.one_sided_smoothing=on")
+            ),
+            "dcgan.noisy_labels": RowConfig(recipe="dcgan", settings=(size, "techniques.noisy_labels=on")),
+            "dcgan.two_d_steps": RowConfig(recipe="dcgan", settings=(size, "steps.discriminator=2")),
+        },
+        images=100_000,
+        judge=_SMALL,
+    )
+
+
+@STUDIES.register("zoo")
+def zoo() -> StudyConfig:
+    """Every unconditional recipe family at equal time on one set of 32x32 images: what to choose."""
+    size = "image.size=32"
+    families = ("gan", "dcgan", "lsgan", "wgan", "wgan_gp", "ralsgan", "sngan", "sagan", "projected")
+    return StudyConfig(
+        name="zoo",
+        description="Recipe families at equal training time; give --data.",
+        recipes={name: RowConfig(recipe=name, settings=(size,)) for name in families},
+        hours=0.25,
+        judge=_SMALL,
+    )
