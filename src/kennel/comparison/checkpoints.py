@@ -31,6 +31,9 @@ ITERATED_VALUES = 8
 """Singular values that are iterated for the largest one: the additional ones make it converge."""
 MAX_DISTANCE_IMAGES = 2048  # Maximum number of images for the mean nearest distance
 
+SingularValues = dict[str, dict[str, float]]
+"""The largest singular value of each trained weight, by network and layer."""
+
 
 @dataclass(frozen=True)
 class CheckpointScores:
