@@ -68,7 +68,7 @@ def test_costs_and_status_are_those_of_the_last_line_of_the_log(make_run):
 
 def test_too_few_runs_and_a_run_given_twice_are_refused(make_run, tmp_path):
     one = make_run("a")
-    with pytest.raises(RunError, match="1 runs were given: compare takes 2 to 40"):
+    with pytest.raises(RunError, match="compare takes 2 to 200 runs, and got 1"):
         read_runs([one])
     with pytest.raises(RunError, match="is given twice"):
         read_runs([one, one])

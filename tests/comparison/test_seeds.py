@@ -47,7 +47,7 @@ def test_a_recipe_has_its_mean_and_deviation_and_the_floor_comes_first(runs):
 def test_differences_are_paired_by_seed(runs):
     scores = _scores(runs, (40, 50, 60, 30, 41, 49))
     table = seed_difference_table(scores, runs)
-    low, mean, high = paired_interval([-10, -9, -11])
+    low, mean, high = paired_interval([-10.0, -9.0, -11.0])
     assert mean == -10
     assert table.rows[0][1] == f"−10.0 (−{-low:.1f} to −{-high:.2g})"
     assert table.bold == {(0, 1)}

@@ -82,7 +82,7 @@ def read_runs(paths: Sequence[Path]) -> list[ComparedRun]:
         if path in resolved[:number]:
             raise RunError(f"{paths[number]} is given twice: name each run once")
     if not 2 <= len(paths) <= MAX_RUNS:
-        raise RunError(f"{len(paths)} runs were given: compare takes 2 to {MAX_RUNS}")
+        raise RunError(f"compare takes 2 to {MAX_RUNS} runs, and got {len(paths)}")
     runs = []
     for label, path in zip(labels_of(resolved), paths, strict=True):
         folder = RunDir(path)
