@@ -91,7 +91,7 @@ class RankSync:
         """`stop_requested` is for this rank; `log` gets a message if another rank requests a stop."""
         self.networks = networks
         self.stop_requested, self.log = stop_requested, log
-        self.check_next_iteration()
+        self._remaining, self._interval, self._exchanged_at = 0, 1, time.monotonic()
 
     def should_stop(self) -> bool:
         """Whether any rank requests a stop, the same on all ranks; call it before every iteration.
