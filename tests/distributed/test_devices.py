@@ -66,7 +66,7 @@ def test_ranks_that_train_on_the_cpu_share_it(chosen, monkeypatch):
 
 def test_ranks_that_train_have_one_kind_of_device(chosen, monkeypatch):
     with_rank_0_on(CPU, monkeypatch)
-    with pytest.raises(RankError, match="rank 1 would train on cuda and rank 0 on cpu: give all ranks the"):
+    with pytest.raises(RankError, match="rank 1 would train on cuda but rank 0 on cpu: give all ranks the"):
         training_device(CUDA)
 
 

@@ -91,7 +91,6 @@ class RankSync:
         """`stop_requested` is for this rank; `log` gets a message if another rank requests a stop."""
         self.networks = networks
         self.stop_requested, self.log = stop_requested, log
-        # The next exchange is now.
         self._remaining, self._interval, self._exchanged_at = 0, 1, time.monotonic()
 
     def should_stop(self) -> bool:
