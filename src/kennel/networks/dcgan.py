@@ -246,4 +246,4 @@ class DcganDiscriminator(Discriminator):
         if self.reads_labels:
             shallowest = shallowest + self.label(labels)[:, :, None, None]
         deepest: torch.Tensor = self.layers(shallowest)
-        return cast(Features, deepest.permute(0, 2, 3, 1).flatten(1))
+        return deepest.permute(0, 2, 3, 1).flatten(1)

@@ -82,7 +82,7 @@ def activated(maps: Tensor) -> Tensor:
 
 def normalized(vectors: Features) -> Features:
     """Each row divided by its root mean square."""
-    return cast(Features, vectors * (vectors.square().mean(1, keepdim=True) + 1e-8).rsqrt())
+    return vectors * (vectors.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
 class Mapping(nn.Module):
@@ -155,7 +155,7 @@ class ToPixels(nn.Module):
 
     def forward(self, maps: Tensor, style: Features) -> Images:
         """(batch, width, side, side) to the image's component of this side, float32."""
-        return cast(Images, exact(self.convolution(maps, self.style(style), self.bias)))
+        return exact(self.convolution(maps, self.style(style), self.bias))
 
 
 class Stage(nn.Module):
@@ -220,7 +220,7 @@ class StyleGAN2Generator(StyleGenerator):
         return cast(Styles, mapped[:, None].expand(-1, self.styled, -1))
 
     def truncated(self, styles: Styles, factor: float) -> Styles:
-        return cast(Styles, torch.lerp(self.mean_style, styles, factor))
+        return torch.lerp(self.mean_style, styles, factor)
 
     def synthesize(self, styles: Styles) -> Images:
         """The images; the pixels of a side share their style with the first layer of the next."""
@@ -290,7 +290,7 @@ class StyleGAN2Discriminator(Discriminator):
             spread = self.spread(maps.flatten(1)).to(maps.dtype)
             maps = torch.cat([maps, spread[:, :, None, None].expand(-1, -1, START, START)], 1)
         maps = activated(self.last(maps))
-        return cast(Features, activated(self.dense(maps.flatten(1))))
+        return activated(self.dense(maps.flatten(1)))
 
     def logits(self, features: Features, labels: Labels | None = None) -> Logits:
         """The head's logit or, with classes, the inner product of its outputs and the label's embedding."""
