@@ -100,7 +100,7 @@ def test_a_latent_that_cannot_be_split_is_refused_with_the_nearest_that_can():
         RecipeError, match=r"dcgan splits the latent of 128x128 .* 6 equal .* make it 96 or 102"
     ):
         generator(128, hierarchical=True)
-    with pytest.raises(RecipeError, match=r"to the batch norms, and generator\.batch_norm=false"):
+    with pytest.raises(RecipeError, match=r"needs batch norm, and generator\.batch_norm is false"):
         generator(hierarchical=True, batch_norm=False)
 
 
