@@ -26,7 +26,7 @@ def by_prdc(module, fakes: np.ndarray, reals: np.ndarray, neighbors: int) -> dic
     return module.compute_prdc(reals.astype(np.float64), fakes.astype(np.float64), nearest_k=neighbors)
 
 
-@pytest.mark.parametrize("neighbours", [3, 5])
+@pytest.mark.parametrize("neighbors", [3, 5])
 def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbors, agree, reference_module):
     name, fakes, reals = sides
     ours = manifolds(fakes, reals, neighbors, neighbors)
@@ -40,7 +40,7 @@ def test_precision_recall_and_f1_are_torch_fidelity_s(sides, neighbors, agree, r
         agree(f"{quantity}, k = {neighbors}, {name}", found, theirs[key], "torch-fidelity")
 
 
-@pytest.mark.parametrize("neighbours", [3, 5])
+@pytest.mark.parametrize("neighbors", [3, 5])
 def test_density_and_coverage_are_those_of_prdc(sides, neighbors, agree, reference_module):
     name, fakes, reals = sides
     ours = manifolds(fakes, reals, neighbors, neighbors)
