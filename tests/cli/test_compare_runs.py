@@ -56,7 +56,7 @@ def test_judged_by_one_protocol_they_are_written_in_every_format(kennel, runs, t
     assert page.count("<svg ") == 1
     assert "://" not in page.replace("http://www.w3.org/", "")
     assert "| first |" in markdown
-    assert table.startswith(",FID ↓,Recall ↑\n")
+    assert table.startswith(",seeds,FID ↓,Recall ↑\n")
     assert r"\begin{tabular}" in latex
     content = json.loads(figures)
     (scores,) = content["scores"]

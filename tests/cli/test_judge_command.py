@@ -123,7 +123,7 @@ def test_what_cannot_be_judged_is_one_sentence(
     assert "did you mean 'mobilenet'" in refused(run(folder, "--extractor", "mobilnet"), UnknownNameError)
     assert "did you mean 'float32'" in refused(run(folder, "--precision", "float3"), UnknownNameError)
     assert "the device 'cuda:99' is not available" in refused(run(folder, "--device", "cuda:99"), RunError)
-    assert "the device 'tpu' cannot be used" in refused(run(folder, "--device", "tpu"), RunError)
+    assert "the device 'tpu' is not available" in refused(run(folder, "--device", "tpu"), RunError)
     (tmp_path / "wrong.pth").write_bytes(b"something else")
     wrong = run(folder, "--extractor", "inception", "--weights", str(tmp_path / "wrong.pth"))
     assert "published 2015 Inception weights" in refused(wrong, WeightsError)

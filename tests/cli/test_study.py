@@ -74,9 +74,12 @@ def test_a_study_is_trained_judged_and_written_and_does_nothing_twice(kennel, st
 
 def test_a_study_that_is_stopped_twice_ends_with_the_same_table(kennel, study, tmp_path):
     file, options = study
-    whole = kennel("study", file, *options[:2], "--out", tmp_path / "undisturbed", *options[4:])
+    fewer = ("--seeds", 1, "--jobs", 2)
+    whole = kennel("study", file, *options[:2], "--out", tmp_path / "undisturbed", *options[4:], *fewer)
     assert whole.code == 0, whole.err
-    command = [sys.executable, "-m", "kennel", "study", str(file), *map(str, options)]
+    lines = whole.out.splitlines()  # both at the same time
+    assert lines.index("noise/wide/seed-0: training") < lines.index("noise/small/seed-0: finished")
+    command = [sys.executable, "-m", "kennel", "study", str(file), *map(str, (*options, *fewer))]
     environment = {**os.environ, "KENNEL_CACHE": str(tmp_path / "cache")}
     for number, kind in enumerate((signal.SIGINT, signal.SIGKILL)):
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -87,7 +90,7 @@ def test_a_study_that_is_stopped_twice_ends_with_the_same_table(kennel, study, t
         process.send_signal(kind)
         process.communicate(timeout=120)
         assert process.returncode in (130, 0, -signal.SIGKILL)
-    outcome = kennel("study", file, *options)
+    outcome = kennel("study", file, *options, *fewer)
     assert outcome.code == 0, outcome.err + outcome.out
     assert _tables(tmp_path / "out") == _tables(tmp_path / "undisturbed")
 
@@ -101,14 +104,6 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(kennel, study, tmp_path)
     assert failed in outcome.out
     assert RunDir(tmp_path / "out" / "runs" / "noise" / "small" / "seed-0").exists()
     assert "noise/wide/seed-0 failed: the technique" in (tmp_path / "out" / "results.md").read_text()
-
-
-def test_two_runs_train_at_the_same_time(kennel, study, tmp_path):
-    file, options = study
-    outcome = kennel("study", file, *options, "--seeds", 1, "--jobs", 2)
-    assert outcome.code == 0, outcome.err
-    lines = outcome.out.splitlines()
-    assert lines.index("noise/wide/seed-0: training") < lines.index("noise/small/seed-0: finished")
 
 
 def test_a_plan_shows_runs_time_and_disk_and_trains_nothing(kennel, study, tmp_path):
