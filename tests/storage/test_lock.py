@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from kennel.errors import RunError
-from kennel.storage.lock import HOLDER, NAME, locked
+from kennel.storage.lock import HOLDER, NAME, is_locked, locked
 
 HOLD = """
 import sys
@@ -157,3 +157,15 @@ def test_a_link_in_the_place_of_the_holders_words_is_replaced(tmp_path):
     with locked(tmp_path, "trained", print):
         assert not (tmp_path / HOLDER).is_symlink()
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_whether_it_is_held_can_be_asked_without_taking_it(tmp_path):
+    assert not is_locked(tmp_path)
+    with holder(tmp_path) as child:
+        assert is_locked(tmp_path)
+        assert is_locked(tmp_path)
+        child.stdin.close()
+        assert child.wait() == 0
+    assert not is_locked(tmp_path)
+    with locked(tmp_path, "trained", print):
+        pass

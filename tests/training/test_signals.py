@@ -17,7 +17,7 @@ from kennel.engine.observer import TrainObserver
 from kennel.runs import checkpoint
 from kennel.runs.run_dir import RunDir
 from kennel.training.run import train
-from kennel.training.signals import stop_on_signals
+from kennel.training.signals import PARENT, stop_on_signals
 
 VALIDATED = (
     "budget.images=64",
@@ -260,3 +260,14 @@ def wait_for_tick(run, child, controller: int | None = None) -> None:
         time.sleep(0.05)
         while controller is not None and select.select([controller], [], [], 0)[0]:
             os.read(controller, 100_000)
+
+
+def test_a_run_whose_parent_is_gone_is_asked_to_stop(monkeypatch):
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    with stop_on_signals(TrainObserver()) as requested:
+        assert not requested()
+        monkeypatch.setattr(os, "getppid", lambda: 1_000_000)
+        assert requested()
+    monkeypatch.delenv(PARENT)
+    with stop_on_signals(TrainObserver()) as requested:
+        assert not requested()

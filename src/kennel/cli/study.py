@@ -58,7 +58,7 @@ def study(
         return
     from kennel.cli.console import console
 
-    with locked(place, "trained", console.message):
+    with locked(place, "trained", console.message, "study"):
         _run(chosen, place, runs, slots, pick_device(device), weights)
 
 
@@ -245,7 +245,7 @@ def _plan(study: Any, runs: Sequence[Any], slots: Sequence[str]) -> None:
         for number, ((data, row), group) in enumerate(pairs.items()):
             report(number, len(pairs))
             try:
-                found = forecast(group[0].recipe, group[0].set_path, device=pick_device(slots[0]), seconds=8)
+                found = forecast(group[0].recipe, group[0].set_path, device=pick_device(slots[0]), seconds=8.0)
             except KennelError as error:
                 problems.append(f"{data}/{row}: {error}")
                 continue

@@ -27,11 +27,11 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextmanager
-def locked(folder: Path, activity: str, warn: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: Path, activity: str, warn: Callable[[str], None], content: str = "run") -> Iterator[None]:
     """Locks `folder` for the block. Raises `RunError` if another process holds the lock.
 
-    `activity` completes "the run in FOLDER is being ...". If the file system has no locks, `warn` gets a
-    sentence and the block runs without one.
+    `content` and `activity` complete "the CONTENT in FOLDER is being ACTIVITY". If the file system has no
+    locks, `warn` gets a sentence and the block runs without one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / NAME, fallback_to_soft=False)
@@ -39,8 +39,8 @@ def locked(folder: Path, activity: str, warn: Callable[[str], None]) -> Iterator
         _acquire(lock, folder)
     except Timeout:
         raise RunError(
-            f"the run in {folder} is being {activity} by {_holder(folder)}: wait for its end or stop it, "
-            "or give another --out"
+            f"the {content} in {folder} is being {activity} by {_holder(folder)}: wait for its end or stop "
+            "it, or give another --out"
         ) from None
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
@@ -60,6 +60,21 @@ def locked(folder: Path, activity: str, warn: Callable[[str], None]) -> Iterator
                 (folder / HOLDER).unlink(missing_ok=True)
                 (folder / NAME).unlink(missing_ok=True)
             lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process holds the lock of `folder`; False if the file system has no locks."""
+    if not (folder / NAME).is_file():
+        return False
+    lock = FileLock(folder / NAME, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO
 
+from kennel.storage.lock import is_locked
 from kennel.studies.matrix import StudyRun
+from kennel.training.signals import PARENT
 
 POLL_SECONDS = 0.5
 """How often running processes are looked at."""
@@ -63,7 +65,8 @@ class StudyRunner:
     def train(self) -> bool:
         """Trains until every run is finished or has failed; False where a signal stopped it.
 
-        Ctrl-C and SIGTERM are passed on to the processes, which write a checkpoint; then this returns.
+        Ctrl-C and SIGTERM are passed on to the processes, which write a checkpoint; then this returns. If
+        this process is killed, they notice and do the same; a run that one of them still locks has to wait.
         """
         self.states = [RunState(run) for run in self.runs]
         waiting = []
@@ -78,8 +81,10 @@ class StudyRunner:
         with self._signals(running):
             while (waiting and not self._stopped) or running:
                 free = [slot for slot in range(len(self.slots)) if slot not in {one.slot for one in running}]
-                while waiting and free and not self._stopped:
-                    running.append(self._start(waiting.pop(0), free.pop(0)))
+                for state in [one for one in waiting if free and not is_locked(one.run.path)]:
+                    if free and not self._stopped:
+                        waiting.remove(state)
+                        running.append(self._start(state, free.pop(0)))
                 time.sleep(POLL_SECONDS)
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
@@ -94,7 +99,7 @@ class StudyRunner:
         if self.hours is not None and not run.folder.exists():
             command += ["--hours", str(self.hours)]
         threads = max(1, (os.cpu_count() or 1) // len(self.slots))
-        environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ)
+        environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ) | {PARENT: str(os.getpid())}
         output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         # A session of its own: Ctrl-C reaches it through us, once.
         process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Stop signals: the first one ends a run with a checkpoint, the second one ends the process."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from kennel.engine.observer import TrainObserver
 
 FORWARDED = 1.0
 """Seconds in which a second SIGTERM counts as the first: terminals, shells and torchrun forward it."""
+PARENT = "KENNEL_PARENT"
+"""An environment variable: the parent process. A run stops, with a checkpoint, if that is gone."""
 
 
 @contextmanager
@@ -20,6 +23,10 @@ def stop_on_signals(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
     128 + their number. An ignored SIGHUP (nohup) stays ignored.
     """
     requested_at: float | None = None
+    parent = os.environ.get(PARENT)
+
+    def requested() -> bool:
+        return requested_at is not None or (parent is not None and str(os.getppid()) != parent)
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal requested_at
@@ -39,7 +46,7 @@ def stop_on_signals(observer: TrainObserver) -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     try:
-        yield lambda: requested_at is not None
+        yield requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
