@@ -212,7 +212,7 @@ def test_mistakes_are_answered_in_one_sentence(kennel, run, tmp_path):
     kennel("export", run, "--out", file)
     for command, message in (
         (("export", run, "--dtype", "float61"), "did you mean 'float16'"),
-        (("export", run, "--out", tmp_path / "a.pth"), "end it in .safetensors"),
+        (("export", run, "--out", tmp_path / "a.pth"), "does not end in .safetensors"),
         (("sample", file, "--playing"), "--playing chooses among those of a run"),
         (("sample", file, "--checkpoint", "best"), "--checkpoint chooses among those of a run"),
         (("sample", checkpoint), "is a checkpoint"),

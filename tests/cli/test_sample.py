@@ -200,7 +200,7 @@ def test_a_class_is_asked_for_by_its_name(kennel, conditional_run, tmp_path):
     assert "--count and --per-class both set the number of images" in counted.err
     both = kennel("sample", conditional_run, "--class", 1, "--per-class", 2)
     assert both.code == 2
-    assert "give one of them" in both.err
+    assert "give one of the two" in both.err
 
 
 def test_rows_of_classes_are_refused_where_there_are_none(kennel, run):
@@ -253,7 +253,7 @@ def test_ways_of_drawing_classes_that_cannot_be_are_answered(kennel, run, condit
     for target, options, message in (
         (run, ["--classes", "uniform"], "is unconditional: leave --classes out"),
         (conditional_run, ["--classes", "unifrom"], "uniform"),
-        (conditional_run, ["--classes", "data", "--class", "1"], "give one of them"),
+        (conditional_run, ["--classes", "data", "--class", "1"], "give one of the two"),
         (conditional_run, ["--classes", "data", "--per-class", "1"], "give one"),
     ):
         outcome = kennel("sample", target, *options)
