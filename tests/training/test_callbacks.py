@@ -47,7 +47,7 @@ def test_an_epoch_means_the_kept_checkpoint_nearest_to_it_and_others_are_refused
     assert kept(run) == [32, 64, 96, 128]
     assert load_run(run, f"epoch:{64 / count:.3g}").images_seen == 64
     assert load_run(run, f"epoch:{(64 + 1) / count}").images_seen == 64
-    with pytest.raises(RunError, match=r"no checkpoint of epoch 90, only of these epochs .*keep_every"):
+    with pytest.raises(RunError, match=r"no checkpoint of epoch 90, only of these epochs: .*keep_every"):
         load_run(run, "epoch:90")
     with pytest.raises(RunError, match="'epoch:nan' is not an epoch"):
         load_run(run, "epoch:nan")

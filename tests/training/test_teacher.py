@@ -140,7 +140,7 @@ def test_a_sibling_validates_with_a_sentence_that_the_report_repeats(taught, mon
     assert "Validation is not quite fair: pixels, mobilenet: kin." in said
     page = write_report(folder).read_text()
     assert "pixels, mobilenet: kin." in page
-    assert "mobilenet, a pretrained network that the discriminator looks through" in page
+    assert "mobilenet, used by the discriminator" in page
 
 
 def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monkeypatch):

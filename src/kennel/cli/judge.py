@@ -119,8 +119,7 @@ def judge(
             target, checkpoint, count, len(reference), seed, (truncation, classes), place, resize
         )
         check_sizes(images, reference)
-        # Rank 0 first, so that only one process downloads weights.
-        network = rank_zero_first(
+        network = rank_zero_first(  # so that only one process downloads weights
             lambda: open_extractor(
                 extractor,
                 weights,
