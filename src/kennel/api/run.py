@@ -17,6 +17,7 @@ from kennel.evaluation.score import write_judgements
 from kennel.networks import Generator
 from kennel.reporting import write_report
 from kennel.runs import checkpoint as checkpoints
+from kennel.runs.progress import progress_of
 from kennel.runs.run_dir import RunDir
 from kennel.sampling.loaded import LoadedGenerator
 from kennel.sampling.png_metadata import grid_text
@@ -150,15 +151,9 @@ class Run(TrainedGenerator):
         super().__init__(path, device, averaged=averaged)
         self._folder = RunDir(path)
         self._recipe = self._folder.recipe()
-        self.finished = self._has_finished() if finished is None else finished
-
-    def _has_finished(self) -> bool:
-        last = (self.log or [{}])[-1]
-        count = self._folder.about()["data"].get("count") or 0
-        patience = self._recipe.validation.patience
-        waited = last.get("validations_since_best") or 0
-        spent = bool(count) and last.get("images", 0) >= self._recipe.budget.in_images(count)
-        return spent or (patience is not None and waited >= patience)
+        if finished is None:
+            finished = progress_of(self._recipe, self._folder.about(), self.log).finished
+        self.finished = finished
 
     @property
     def recipe(self) -> Recipe:

@@ -9,6 +9,8 @@ from kennel.errors import RunError
 
 PAGE = Path("comparison.html")
 """What the hint names where no file was asked for."""
+MAX_ROWS = 24
+"""Rows of a table in the terminal."""
 
 
 def are_runs(words: Sequence[str]) -> bool:
@@ -92,11 +94,13 @@ def print_table(table: Any) -> None:
     shown = Table(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for number, column in enumerate(table.columns):
         shown.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-    for number, row in enumerate(table.rows):
+    for number, row in enumerate(table.rows[:MAX_ROWS]):
         cells = [
             Text(cell, "bold" if (number, place) in table.bold else "") for place, cell in enumerate(row)
         ]
         shown.add_row(*cells)
     console.print(shown)
+    if len(table.rows) > MAX_ROWS:
+        console.message(f"... and {len(table.rows) - MAX_ROWS} more rows: --out {PAGE} has all of them.")
     for note in table.notes:
         console.message(note)

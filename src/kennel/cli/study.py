@@ -9,6 +9,9 @@ import typer
 
 from kennel.cli import options
 
+SECONDS_EACH = 8.0
+"""How long `--dry-run` measures each row on each set."""
+
 
 def study(
     name: str | None = typer.Argument(
@@ -240,12 +243,14 @@ def _plan(study: Any, runs: Sequence[Any], slots: Sequence[str]) -> None:
     for run in runs:
         pairs.setdefault((run.data, run.row), []).append(run)
     seconds_of_all = disk_of_all = 0.0
-    unknown, problems = False, []
+    unknown, problems, place = False, [], pick_device(slots[0])
     with progress_bar("measuring") as report:
         for number, ((data, row), group) in enumerate(pairs.items()):
             report(number, len(pairs))
             try:
-                found = forecast(group[0].recipe, group[0].set_path, device=pick_device(slots[0]), seconds=8.0)
+                found = forecast(
+                    group[0].recipe, group[0].set_path, device=pick_device(slots[0]), seconds=8.0
+                )
             except KennelError as error:
                 problems.append(f"{data}/{row}: {error}")
                 continue
