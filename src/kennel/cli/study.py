@@ -248,9 +248,7 @@ def _plan(study: Any, runs: Sequence[Any], slots: Sequence[str]) -> None:
         for number, ((data, row), group) in enumerate(pairs.items()):
             report(number, len(pairs))
             try:
-                found = forecast(
-                    group[0].recipe, group[0].set_path, device=pick_device(slots[0]), seconds=8.0
-                )
+                found = forecast(group[0].recipe, group[0].set_path, device=place, seconds=SECONDS_EACH)
             except KennelError as error:
                 problems.append(f"{data}/{row}: {error}")
                 continue
