@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kennel.evaluation.metrics import registered
+from kennel.evaluation.metrics import builtin
 from kennel.evaluation.metrics.base import METRICS, MetricResult
 from kennel.evaluation.metrics.context import NORMAL_95, FeatureSide, MetricContext
 from kennel.features.moments import moments
@@ -109,7 +109,7 @@ def main() -> None:
     arguments.add_argument("--draws", type=int, default=200)
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
-    assert registered  # they register themselves
+    assert builtin  # they register themselves
     began = time.monotonic()
     ranges: dict[str, list[Found]] = {name: [] for name in chosen.metrics}
     print("| dimension | images | sides | metric | mean | width | holds |")

@@ -86,14 +86,14 @@ def test_an_untouched_checkpoint_has_the_singular_values_of_its_weights(kennel, 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["48"], "one checkpoint to compare (48): give at least two"),
-        (["48", "48"], "are the checkpoint at 48 images: give different ones"),
+        (["48"], "only one checkpoint is given (48): give at least two"),
+        (["48", "48"], "are the same checkpoint, at 48 images: give different ones"),
         (
             ["48", "50"],
             "give newest, best, or a count of images that is kept: 64, 48, 32, 16; or epoch:N",
         ),
         (["48", "epoch:70"], "keeps no checkpoint of epoch 70: there are those of epochs 0.4, 0.8, 1.2, 1.6"),
-        (["48", "64", "--out", "grid.jpg"], "grid.jpg is not a PNG's name"),
+        (["48", "64", "--out", "grid.jpg"], "--out is grid.jpg: give a file name that ends in .png"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_a_sentence(kennel, run, asked, message):

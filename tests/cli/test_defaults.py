@@ -63,7 +63,7 @@ def test_a_known_set_is_prepared_and_the_newest_run_is_sampled_judged_and_report
         if command[0] == "judge":
             assert f"Reference: {packed}, the run's training set.\n" in outcome.err
     outcome = kennel("compare", "newest", *PIXELS)
-    assert "there is one checkpoint to compare (newest)" in outcome.err
+    assert "only one checkpoint is given (newest)" in outcome.err
 
 
 @pytest.mark.parametrize("command", [("sample",), ("judge",), ("report",), ("export",), ("compare", "best")])

@@ -231,7 +231,7 @@ def test_an_epsilon_that_would_punish_held_out_reals_is_told(make: Maker) -> Non
     assert "would penalize real images" in warnings_about(mifid)[1]
     unknown = evaluator.judge(make("fakes", 30, seed=1), ("mifid",))[0]
     assert unknown.details["penalty"] < 1
-    assert "--held-out or --reference-split shows how near they are" in warnings_about(unknown)[1]
+    assert "measure it with --held-out or --reference-split" in warnings_about(unknown)[1]
     lenient = evaluator.judge(make("fakes", 30, seed=1), ("mifid",), settings=MetricSettings(epsilon=1e-9))[0]
     assert len(warnings_about(lenient)) == 1, "no penalty, no warning"
 
@@ -327,7 +327,7 @@ def test_many_features_lie_in_a_mapped_file_and_score_the_same(
     reference, fakes = make("reference"), make("fakes", seed=1)
     in_memory = Evaluator(reference, Counted(), cached=False)
     expected = in_memory.judge(fakes, count=40)
-    monkeypatch.setattr(passes, "HELD_BYTES", 40 * 12 * 4 - 1)
+    monkeypatch.setattr(passes, "MAX_MEMORY_BYTES", 40 * 12 * 4 - 1)
     mapped = Evaluator(reference, Counted(), cached=False)
     assert mapped.judge(fakes, count=40) == expected
     assert in_memory.context is not None
@@ -355,8 +355,8 @@ def test_ranks_with_other_images_options_or_weights_are_refused(
     own, extractor, other = make("own"), Counted(), Counted()
     other.weights_digest = "others"
     rows = np.arange(30)
-    passes._refuse_differences(own, extractor, rows, 16)
-    passes._refuse_differences(own, extractor, rows, 16)
+    passes._check_ranks_agree(own, extractor, rows, 16)
+    passes._check_ranks_agree(own, extractor, rows, 16)
     for images, judging, chosen, batch in (
         (make("others", seed=1), extractor, rows, 16),
         (own, other, rows, 16),
@@ -367,7 +367,7 @@ def test_ranks_with_other_images_options_or_weights_are_refused(
         with pytest.raises(
             RankError, match=r"have different images or extractors for .*npz: give all of them"
         ):
-            passes._refuse_differences(images, judging, chosen, batch)
+            passes._check_ranks_agree(images, judging, chosen, batch)
 
 
 def test_a_set_whose_batches_are_not_whole_is_refused(make: Maker) -> None:

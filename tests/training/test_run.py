@@ -352,7 +352,9 @@ def test_the_extractor_that_auto_found_judges_the_run_to_its_end(packed_set, tmp
     assert not train(recipe, packed_set(), tmp_path / "run", observer=StopAt(40))
     validation = RunDir(tmp_path / "run").recipe().validation
     assert (validation.extractor, validation.metric) == ("pixels", "fid")
-    monkeypatch.setattr("kennel.runs.pretrained_teacher.choose", lambda *given, **rules: "mobilenet")
+    monkeypatch.setattr(
+        "kennel.runs.pretrained_teacher.choose_extractor", lambda *given, **rules: "mobilenet"
+    )
     assert train(recipe, tmp_path / "set", tmp_path / "run")
 
 

@@ -71,7 +71,7 @@ def import_optional(module: str, extractor: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise WeightsError(
-            f'the {extractor} extractor needs the {module} import_optional: pip install "kennel[hub]"'
+            f'the {extractor} extractor needs the {module} library: pip install "kennel[hub]"'
         ) from error
 
 

@@ -109,5 +109,5 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence() -> None:
         relative_diversity(good, bad)
     with pytest.raises(JudgementError, match="all images of the reference are equal"):
         relative_diversity(good, np.ones((5, 4)))
-    with pytest.raises(JudgementError, match="features are all 0"):
+    with pytest.raises(JudgementError, match="features of an image are all 0"):
         vendi(np.zeros((5, 4)))

@@ -5,12 +5,12 @@ import pytest
 
 from evidence import evidence
 from kennel.errors import JudgementError
-from kennel.evaluation.metrics import registered
+from kennel.evaluation.metrics import builtin
 from kennel.evaluation.metrics.base import METRICS, MetricResult
 from kennel.evaluation.metrics.context import MetricSettings, wilson_interval
 from kennel.evaluation.metrics.prdc import manifolds
 
-assert registered  # they register themselves
+assert builtin  # they register themselves
 SHARES = ("precision", "recall", "f1", "density", "coverage")
 
 

@@ -254,7 +254,7 @@ def test_looking_often_at_what_was_gathered_changes_nothing(
     prune = _nearest._Search._prune
 
     def counting(search: _nearest._Search) -> None:
-        looked.append(search._gathered)
+        looked.append(search._collected)
         prune(search)
 
     monkeypatch.setattr(_nearest._Search, "_prune", counting)

@@ -104,7 +104,7 @@ def test_sides_batches_and_blocks_change_nothing(seed: int, batch: int, width: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(swd, "BATCH", batch)
         patch.setattr(swd, "BLOCK", 7 * batch)
-        patch.setattr(swd, "WIDTH", width)
+        patch.setattr(swd, "DIRECTION_BATCH", width)
         parts = laplacian_distance(one, other, patches=3, repeats=2, directions=10, seed=seed)
     assert parts.distances == pytest.approx(found.distances, rel=1e-5)
 

@@ -63,8 +63,8 @@ def fid_infinity(
         )
     if points < 3 or len(fakes) - smallest < points - 1:
         raise JudgementError(
-            f"a line needs at least 3 different counts, and {points} from {smallest} to {len(fakes)} images "
-            "are not possible: give more images"
+            f"a line needs at least 3 counts, and {points} different counts from {smallest} to {len(fakes)} "
+            "images are not possible: give more images"
         )
     counts = np.linspace(smallest, len(fakes), points).astype(int).tolist()
     order = np.random.default_rng(seed).permutation(len(fakes))
