@@ -136,7 +136,7 @@ def test_sizes_have_their_unit():
         (["digits", "--epochs", "1e300"], "a budget is at most"),
         (["digits", "--epochs", "1e14", "--set", "image.size=8"], "a budget is at most"),
         (["digits", "--device", "tpu"], "the device 'tpu' is not available"),
-        (["dcgan.dogs"], "wants image size 64"),
+        (["dcgan.dogs"], "needs image size 64"),
         (["digits", "--images", "4", "--set", "image.size=8"], "is more than the whole budget"),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
