@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_shells_exit_code(kennel, packed_set,
         (["train", "digits", "--images", "10", "--epochs", "1"], "give one of them"),
         (["train", "digits", "--device", "tpu"], "the device 'tpu' is not available"),
         (["train", "none.yaml"], "there is no recipe file none.yaml"),
-        (["train", "dcgan.dogs"], "wants image size 64"),
+        (["train", "dcgan.dogs"], "needs image size 64"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_written(

@@ -190,7 +190,7 @@ def test_other_data_in_the_same_folder_is_refused(packed_set, tmp_path):
         (["loss.name=bse"], "did you mean 'bce'"),
         (["generator.activation=rellu"], "'leaky_relu'"),
         (["techniques.one_sided_smoothing.real=2"], "one_sided_smoothing"),
-        (["image.size=16"], "wants image size 16"),
+        (["image.size=16"], "needs image size 16"),
         (["batch_size=129"], "a batch of 129 is more than the whole budget of 128 images: give a smaller"),
         (["validation.extractor=inceptoin", "validation.every_ticks=1"], "did you mean 'inception'"),
     ],
@@ -367,6 +367,6 @@ def test_a_run_that_is_stopped_while_it_goes_wrong_leaves_its_good_checkpoint(
     packed_set, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(LOSSES["bce"], "generator_loss", lambda self, real, fake: fake.mean() * float("nan"))
-    with pytest.raises(RunError, match="not finite in the generator's turn"):
+    with pytest.raises(RunError, match="not finite in the generator's step"):
         train(tiny("digits", "num_ticks=1"), packed_set(), tmp_path / "run", observer=StopAt(40))
     assert checkpoint.in_folder(RunDir(tmp_path / "run").checkpoints) == []
