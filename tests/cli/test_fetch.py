@@ -89,7 +89,24 @@ def test_what_is_not_the_release_gets_no_name(kennel, file, address, monkeypatch
         assert not list(place_of("dogs").parent.glob("*")), "nothing is left behind"
 
 
-def test_as_long_as_nothing_is_published_the_way_with_a_file_is_named(kennel, file):
+def test_a_release_in_the_repository_is_taken_from_a_clone(kennel, file, tmp_path, monkeypatch):
+    publish(monkeypatch, address=None, file="models/tiny.safetensors", sha256=sha256(file))
+    monkeypatch.chdir(tmp_path)
+    outcome = kennel("fetch", "dogs")
+    assert outcome.code == 2
+    assert "dogs is models/tiny.safetensors in kennel's repository, and this is no clone of it" in outcome.err
+    (tmp_path / "models").mkdir()
+    file.rename(tmp_path / "models" / "tiny.safetensors")
+    outcome = kennel("fetch", "dogs")
+    assert outcome.code == 0, outcome.err
+    assert "as expected" in outcome.out
+    (tmp_path / "models" / "tiny.safetensors").write_bytes(b"another one")
+    place_of("dogs").unlink()
+    assert "is not the generator dogs" in kennel("fetch", "dogs").err
+
+
+def test_as_long_as_nothing_is_published_the_way_with_a_file_is_named(kennel, file, monkeypatch):
+    publish(monkeypatch, address=None, file=None, sha256=None, size=None)
     outcome = kennel("fetch", "dogs")
     assert outcome.code == 2
     assert "dogs is not published yet" in outcome.err

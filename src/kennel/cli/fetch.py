@@ -49,7 +49,7 @@ def _list() -> None:
     for name, release in RELEASES.items():
         size = "" if release.size is None else f"{release.size / 1e6:,.1f} MB, "
         lines = [release.description, f"{size}{release.license}", *release.scores]
-        lines.append(release.address or "not published yet")
+        lines.append(release.address or release.file or "not published yet")
         lines.append(f"available: {place_of(name)}" if name in fetched else "not downloaded")
         rows.append((name, "\n".join(lines)))
     rows += [

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import kennel
 from kennel.errors import ReleaseError
 from kennel.registry import Registry, unknown_name
 from kennel.storage.atomic_io import atomic_file
@@ -25,14 +26,15 @@ _ADDRESS = re.compile(r"(https?|file)://\S+")
 class Release:
     """A generator that `kennel fetch NAME` downloads.
 
-    `address` is None before publication; `sha256` and `size` (bytes) describe the published file. `scores`
-    are sentences, each with its extractor and counts.
+    `address` is None before publication; `file` is its path in kennel's repository, if it is there. `sha256`
+    and `size` (bytes) describe the file. `scores` are sentences, each with its extractor and counts.
     """
 
     name: str
     description: str
     license: str
     address: str | None = None
+    file: str | None = None
     sha256: str | None = None
     size: int | None = None
     scores: tuple[str, ...] = ()
@@ -51,6 +53,14 @@ RELEASES.register("dogs")(
 
 def released(name: str) -> Release | None:
     return RELEASES[name] if name in RELEASES else None  # noqa: SIM401 - a registry has no `get`
+
+
+def repository_file(release: Release) -> Path | None:
+    """The release's file in a clone of kennel's repository: the current folder, or where kennel lies."""
+    if release.file is None:
+        return None
+    clones = (Path.cwd(), Path(kennel.__file__).parents[2])
+    return next((clone / release.file for clone in clones if (clone / release.file).is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,9 @@ def fetch(
 ) -> Fetched:
     """Downloads or copies a generator into the cache.
 
-    The source is the published address, or `given`, a file or an address; with `given` any valid name is
-    allowed. The file is kept only if its sha256 is the published one (or `sha256`) and `check(file, source)`
-    raises nothing. Raises `ReleaseError`.
+    The source is `given`, a file or an address; else the release's file in a clone of kennel's repository;
+    else its published address. With `given` any valid name is allowed. The file is kept only if its sha256 is
+    the published one (or `sha256`) and `check(file, source)` raises nothing. Raises `ReleaseError`.
     """
     release = released(name)
     if release is None and given is None and name not in fetched_names():
@@ -114,14 +124,14 @@ def fetch(
     if not is_valid_name(name):
         raise ReleaseError(f"'{name}' is not a valid name: use letters, digits, dots and dashes, at most 64")
     wanted = _checksum(name, release, sha256)
-    source = given or (release.address if release else None)
+    source = given or (_source(release) if release else None)
     path = place_of(name)
     if given is None and path.is_file() and (wanted is None or file_sha256(path) == wanted):
         check(path, str(path))
         return Fetched(path, file_sha256(path), wanted is not None, already=True)
     if source is None:
         raise ReleaseError(
-            f"{name} is not published yet: give a file that `kennel export` wrote with "
+            f"{_whereabouts(name, release)}: give a file that `kennel export` wrote with "
             f"`kennel fetch {name} --from FILE`, or its address with --from URL"
         )
     size = release.size if release is not None and wanted == release.sha256 else None
@@ -158,6 +168,17 @@ def _checksum(name: str, release: Release | None, given: str | None) -> str | No
     if published is not None and given.lower() != published:
         raise ReleaseError(f"--sha256 differs from that of the published {name} ({published}): leave it out")
     return given.lower()
+
+
+def _source(release: Release) -> str | None:
+    local = repository_file(release)
+    return release.address if local is None else str(local)
+
+
+def _whereabouts(name: str, release: Release | None) -> str:
+    if release is not None and release.file is not None:
+        return f"{name} is {release.file} in kennel's repository, and this is no clone of it"
+    return f"{name} is not published yet"
 
 
 def _expand_home(source: str) -> Path:
