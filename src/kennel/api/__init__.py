@@ -9,7 +9,7 @@ from kennel.api.register import (
     register_technique,
 )
 from kennel.api.run import Run, TrainedGenerator
-from kennel.comparison.compared import Comparison
+from kennel.comparison.result import Comparison
 from kennel.data.dataset import ImageDataset as Dataset
 from kennel.engine.callback import Callback
 from kennel.engine.state import TrainState

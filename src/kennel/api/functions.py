@@ -22,7 +22,7 @@ from kennel.api.images import (
     path_of,
 )
 from kennel.api.run import Run, TrainedGenerator
-from kennel.comparison.compared import Comparison, compare_runs
+from kennel.comparison.result import Comparison, compare_runs
 from kennel.comparison.scores import JudgeOptions
 from kennel.config.compute import preset
 from kennel.config.recipe import ComponentConfig, Recipe, override

@@ -24,7 +24,7 @@ from kennel.evaluation.metrics.base import metric_names
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.features.base import Precision
 from kennel.features.factory import better_extractor_note, open_extractor
-from kennel.sampling.loaded import LoadedGenerator, default_sample_count
+from kennel.sampling.loaded_generator import LoadedGenerator, default_sample_count
 from kennel.sampling.resolve import exported_file, load_generator
 
 PathLike: TypeAlias = str | Path

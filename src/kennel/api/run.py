@@ -19,7 +19,7 @@ from kennel.reporting import write_report
 from kennel.runs import checkpoint as checkpoints
 from kennel.runs.progress import progress_of
 from kennel.runs.run_dir import RunDir
-from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.loaded_generator import LoadedGenerator
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.resolve import load_generator
 from kennel.sampling.sample_files import class_number

@@ -41,7 +41,7 @@ def compare_checkpoints(
     from kennel.evaluation.metrics.context import MetricSettings
     from kennel.features.factory import better_extractor_note, open_extractor
     from kennel.runs.run_dir import RunDir
-    from kennel.sampling.loaded import default_sample_count
+    from kennel.sampling.loaded_generator import default_sample_count
     from kennel.storage.atomic_io import write_text
 
     refuse_unwritable(out, "--out")

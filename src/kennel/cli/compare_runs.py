@@ -45,7 +45,7 @@ def compare_runs_command(
     """
     from kennel.cli.checks import refuse_unwritable
     from kennel.cli.console import console
-    from kennel.comparison.compared import compare_runs, refuse_other_formats, write_comparison
+    from kennel.comparison.result import compare_runs, refuse_other_formats, write_comparison
 
     for file in outs:
         refuse_unwritable(file, "--out")

@@ -240,7 +240,7 @@ def _open_target(
     suffix. `sampling` is the truncation and the distribution of the classes."""
     from kennel.data.image_files import open_images
     from kennel.data.resize import resized
-    from kennel.sampling.loaded import default_sample_count
+    from kennel.sampling.loaded_generator import default_sample_count
     from kennel.sampling.resolve import exported_file, load_generator
 
     truncation, classes = sampling

@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 import kennel
-from kennel.comparison.compared import Comparison
 from kennel.comparison.plots import SERIES, chart_svg
+from kennel.comparison.result import Comparison
 from kennel.images import png_bytes, tile
 from kennel.reporting.html import data_uri, reduced
 

@@ -15,7 +15,7 @@ from kennel.runs import checkpoint
 from kennel.runs.identity import identity_of
 from kennel.runs.pretrained_teacher import recorded_teacher
 from kennel.runs.run_dir import RunDir
-from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.loaded_generator import LoadedGenerator
 from kennel.techniques import Networks
 
 EPOCH = "epoch:"

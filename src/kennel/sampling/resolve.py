@@ -23,7 +23,7 @@ from kennel.networks.layers.instances import parts_with_instances
 from kennel.sampling import generator_file, releases
 from kennel.sampling.generator_file import GeneratorMetadata, unusable
 from kennel.sampling.load import load_run
-from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.loaded_generator import LoadedGenerator
 
 MAX_SIDE, MAX_OPTION, MAX_COUNT = 8_192, 65_536, 1 << 32
 """Limits of a file's recipe: an image's side in pixels, the integers of the generator's options, and the

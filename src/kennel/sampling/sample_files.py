@@ -13,7 +13,7 @@ from kennel.data.images import PixelArray
 from kennel.errors import RunError
 from kennel.images import png_text, save_png, tile, to_pillow
 from kennel.registry import unknown_name
-from kennel.sampling.loaded import LoadedGenerator
+from kennel.sampling.loaded_generator import LoadedGenerator
 from kennel.sampling.png_metadata import grid_text, sample_text
 from kennel.sampling.sampler import Samples
 from kennel.storage.atomic_io import atomic_file, atomic_folder

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import kennel
-from kennel.comparison.compared import write_grids
 from kennel.comparison.page import Part, page
+from kennel.comparison.result import write_grids
 from kennel.storage.atomic_io import write_text
 from kennel.studies.config import StudyConfig
 from kennel.studies.results import DataResult

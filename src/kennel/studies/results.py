@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from kennel.comparison.compared import Comparison, compare_runs
+from kennel.comparison.result import Comparison, compare_runs
 from kennel.comparison.runs import read_runs
 from kennel.comparison.scores import JudgeOptions, common_protocol
 from kennel.errors import JudgementError

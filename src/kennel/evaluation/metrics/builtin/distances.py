@@ -7,8 +7,8 @@ from kennel.errors import JudgementError
 from kennel.evaluation.metrics.base import MetricResult, metric
 from kennel.evaluation.metrics.context import MetricContext, normal_interval
 from kennel.evaluation.metrics.kid import SUBSET_SEED, kid, kid_of_all_pairs
+from kennel.evaluation.metrics.laplacian_swd import laplacian_distance
 from kennel.evaluation.metrics.sliced_wasserstein import sliced_wasserstein
-from kennel.evaluation.metrics.swd import laplacian_distance
 
 MAX_ERROR_ROWS = 5000  # Maximum rows of a side for KID's standard error; more rows only divide it
 

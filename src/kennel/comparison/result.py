@@ -12,7 +12,7 @@ from kennel.comparison.curves import Chart, charts_of, group_labels
 from kennel.comparison.picture import side_by_side
 from kennel.comparison.runs import ComparedRun, groups_of, read_runs, recipe_differences
 from kennel.comparison.scores import JudgeOptions, ScoreTable, common_protocol, judge_all, stored_tables
-from kennel.comparison.seeds import seed_difference_table, seed_table
+from kennel.comparison.seed_statistics import seed_difference_table, seed_table
 from kennel.comparison.tables import Table, cost_table, difference_table, recipe_table, score_table
 from kennel.data.images import PixelArray
 from kennel.errors import RunError

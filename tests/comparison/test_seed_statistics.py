@@ -6,7 +6,7 @@ from scipy import stats
 
 from kennel.comparison.runs import read_runs
 from kennel.comparison.scores import ScoreTable
-from kennel.comparison.seeds import paired_interval, seed_difference_table, seed_table
+from kennel.comparison.seed_statistics import paired_interval, seed_difference_table, seed_table
 from scored import score
 
 

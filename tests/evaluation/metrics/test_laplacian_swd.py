@@ -5,8 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kennel.errors import JudgementError
-from kennel.evaluation.metrics import swd
-from kennel.evaluation.metrics.swd import downsample, laplacian_distance, laplacian_pyramid, upsample
+from kennel.evaluation.metrics import laplacian_swd as swd
+from kennel.evaluation.metrics.laplacian_swd import (
+    downsample,
+    laplacian_distance,
+    laplacian_pyramid,
+    upsample,
+)
 from pictures import Pictures
 
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
