@@ -177,9 +177,10 @@ def test_a_generator_of_another_size_is_refused_with_both_shapes():
     assert not Path("runs").exists()
 
 
-def test_a_technique_that_needs_the_last_hidden_layer_refuses_a_plain_module():
+@pytest.mark.parametrize("technique", ["minibatch_stddev", "feature_matching"])
+def test_a_technique_that_needs_the_last_hidden_layer_refuses_a_plain_module(technique):
     with pytest.raises(RecipeError, match=r"needs the last hidden layer of the discriminator Looks"):
-        small(networks=(Draws, Looks), settings={"techniques.minibatch_stddev": True})
+        small(networks=(Draws, Looks), settings={f"techniques.{technique}": True})
 
 
 def test_labels_reach_a_module_whose_forward_takes_them(packed_set):

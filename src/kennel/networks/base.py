@@ -162,6 +162,9 @@ class Discriminator(Network):
         """The channels of each map of `embed`."""
         return (self.spec.channels,)
 
+    def require_hidden_features(self) -> None:
+        """Raises `RecipeError` if `features` is not a hidden layer; for techniques that compare features."""
+
     def features_of(self, embedded: Embedded, labels: Labels | None = None) -> Features:
         """`features`, from the result of `embed`."""
         assert isinstance(embedded, Tensor)

@@ -100,6 +100,9 @@ class PlainDiscriminator(_PlainNetwork, Discriminator):
         values = features.float()
         return values.squeeze(1) if values.shape[1] == 1 else values
 
+    def require_hidden_features(self) -> None:
+        self._refuse()
+
     def append_statistic(self, statistic: BatchStatistic, random: torch.Generator) -> None:
         self._refuse()
 

@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
+from torch import Generator
 
 from kennel.distributed import mean_over_ranks
 from kennel.shapes import Scalar
-from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm
+from kennel.techniques.base import TECHNIQUES, ForwardOutput, LossTerm, Networks
 
 
 @TECHNIQUES.register("feature_matching")
@@ -33,6 +34,9 @@ class FeatureMatching(LossTerm):
                 "interval=1, or adversarial=true"
             )
         return self
+
+    def modify_networks(self, networks: Networks, random: Generator) -> None:
+        networks.discriminator.require_hidden_features()
 
     @property
     def replaces_adversarial(self) -> bool:
