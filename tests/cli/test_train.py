@@ -201,8 +201,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_no_checkpoint(
     said = outcome.err.strip().splitlines()[-1]
     assert re.fullmatch(
         r"Error: a checkpoint of \S+run could not be written, no space left on device \(it takes up to [\d,]+"
-        r" bytes, and [\d,]+ bytes are free on its disk\); free some space \(in the run's folder "
-        r"samples/ \([\d,]+ bytes\), tensorboard/ \([\d,]+ bytes\) may go\) and give the same command again",
+        r" bytes, and [\d,]+ bytes are free on its disk\); free some space \(you may remove from the "
+        r"run's folder: samples/ \([\d,]+ bytes\), tensorboard/ \([\d,]+ bytes\)\) and run the same command "
+        r"again",
         said,
     )
     assert not list((tmp_path / "run" / "checkpoints").iterdir())

@@ -157,7 +157,7 @@ def test_too_few_pictures_are_refused_and_nothing_is_prepared(kennel, photos, pa
 
 def test_a_run_among_its_own_training_pictures_is_refused(kennel, photos):
     refusal = refused(kennel("train", "--data", photos, "--out", photos / "run", *SHORT))
-    assert "lies inside" in refusal
+    assert "is inside" in refusal
     assert not (photos / "run").exists()
 
 
@@ -214,8 +214,14 @@ def test_hours_are_for_any_recipe_and_really_measured(kennel, packed_set, tmp_pa
         (["--hours", "1", "--images", "5k"], "--images and --hours each set the length of the run: give one"),
         (["--hours", "0"], "--hours is 0: give a number above 0"),
         (["--hours", "nan"], "--hours is nan: give a number above 0"),
-        (["--hours", "1", "--set", "budget.images=5k"], "--hours and --set budget.images=5k are two ways"),
-        (["digits", "--hours", "1", "--set", "budget.epochs=2"], "--hours and --set budget.epochs=2 are two"),
+        (
+            ["--hours", "1", "--set", "budget.images=5k"],
+            "--hours and --set budget.images=5k each set",
+        ),
+        (
+            ["digits", "--hours", "1", "--set", "budget.epochs=2"],
+            "--hours and --set budget.epochs=2 each",
+        ),
         (["--data", "photoz"], "there is no photoz: give a folder, zip or tar of images, a known set"),
         (["aut"], "there is no recipe 'aut': did you mean 'auto'?"),
         (["--set", "discriminator.base_chanels=3"], "did you mean 'base_channels'?"),
