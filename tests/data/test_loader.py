@@ -182,6 +182,7 @@ print(len(packed), peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads its memory from /proc")
 def test_ten_million_images_are_streamed_in_a_hundred_megabytes(tmp_path):
     """123 GB of zeros in files with holes, which take no room on the disk."""

@@ -137,7 +137,7 @@ def test_a_sibling_validates_with_a_sentence_that_the_report_repeats(taught, mon
     )
     monkeypatch.setattr("kennel.reporting.html.unfair", lambda judge, teacher: f"{judge}, {teacher}: kin.")
     folder, said = taught("validation.every_ticks=1", "validation.extractor=pixels")
-    assert "Validation is not quite fair: pixels, mobilenet: kin." in said
+    assert "Validation is biased: pixels, mobilenet: kin." in said
     page = write_report(folder).read_text()
     assert "pixels, mobilenet: kin." in page
     assert "mobilenet, used by the discriminator" in page
@@ -159,7 +159,7 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
     assert "not fair: see the warning" in output
-    assert "Warning: mobilenet taught this generator, and pixels is its sibling" in output
+    assert "Warning: mobilenet was used in this generator's training, and pixels is its sibling" in output
     (file,) = folder.judgements.glob("*.json")
     protocol = json.loads(file.read_text())[0]["protocol"]
     assert protocol["teacher"] == "mobilenet"

@@ -230,7 +230,7 @@ def _reading(panels: Sequence[Panel], recipe: Recipe, teacher: str | None) -> li
             "judgements under another protocol."
         )
         if doubt := unfair(validation.extractor, teacher):
-            sentences.append(f"Validation is not quite fair: {doubt}")
+            sentences.append(f"Validation is biased: {doubt}")
     if any(panel.kind == "probability" for panel in panels):
         sentences.append(
             "If D(x) and D(G(z)) are close, the discriminator cannot distinguish real from generated images. "

@@ -89,6 +89,7 @@ for count in (1000, 21_000):
 """
 
 
+@pytest.mark.slow
 def test_a_collection_holds_its_files_in_columns_and_no_objects():
     outcome = subprocess.run([sys.executable, "-c", LISTED], capture_output=True, text=True, check=True)
     figures = list(map(int, outcome.stdout.split()))

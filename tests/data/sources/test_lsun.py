@@ -224,6 +224,7 @@ def test_without_the_package_the_way_to_it_is_told(
         prepare("lsun", tmp_path / "set", from_folder=tmp_path / "lsun")
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_keys_are_held_in_a_few_bytes_each(tmp_path: Path) -> None:
     """bridge has 818,687 images: their keys must not become as many Python objects."""
     import tracemalloc
