@@ -1,5 +1,6 @@
 """A run that a pretrained network taught: it says so, and that network does not choose its best."""
 
+import html
 import json
 
 import numpy as np
@@ -164,7 +165,5 @@ def test_a_judgement_by_the_teacher_carries_the_warning_everywhere(taught, monke
     protocol = json.loads(file.read_text())[0]["protocol"]
     assert protocol["teacher"] == "mobilenet"
     assert "2203.06026" in protocol["unfair"]
-    assert (
-        "mobilenet was used in this generator's training, and pixels is its sibling"
-        in write_report(folder).read_text()
-    )
+    page = html.unescape(write_report(folder).read_text())
+    assert "mobilenet was used in this generator's training, and pixels is its sibling" in page
