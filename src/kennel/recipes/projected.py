@@ -22,7 +22,7 @@ def projected() -> Recipe:
     Paper: Sauer et al. 2021, "Projected GANs Converge Faster", arXiv 2111.01007. The paper has FastGAN's
     generator, batches of 64 and a learning rate of 2e-4. This recipe is for small compute budgets, where the
     number of steps counts: DCGAN's generator with FastGAN's skip-layer excitation, batches of 32 and 1e-3,
-    with a decay in the last half.
+    with a decay in the last 30%.
 
     Against mode collapse both networks are conditioned on the EfficientNet-Lite1 features of a training image
     (instances: Casanova et al. 2021, "Instance-Conditioned GAN", arXiv 2109.05070), and `moment_matching`
@@ -34,7 +34,7 @@ def projected() -> Recipe:
     adam = OptimizerConfig(
         learning_rate=1e-3,
         betas=(0.0, 0.99),
-        schedule=ScheduleConfig(decay="linear", decay_start=0.5, final_factor=0.05),
+        schedule=ScheduleConfig(decay="linear", decay_start=0.7, final_factor=0.05),
     )
     return Recipe(
         name="projected",
@@ -57,7 +57,7 @@ def projected() -> Recipe:
             component("horizontal_flip"),
             component("diff_augment"),
             component("moment_matching"),
-            component("ema", half_life_images=8_000, ramp_up=0.1),
+            component("ema", half_life_images=20_000, ramp_up=0.1),
         ),
         generator_optimizer=adam,
         discriminator_optimizer=adam,
