@@ -108,7 +108,7 @@ def test_a_technique_is_refused_beside_a_loss_without_what_it_needs(technique, m
         provides = frozenset()
 
     monkeypatch.setitem(LOSSES._entries, "plain", Plain)
-    with pytest.raises(RecipeError, match=f"{technique} needs a loss with labels, and plain has none"):
+    with pytest.raises(RecipeError, match=f"{technique} needs a loss with labels, but plain has none"):
         build_step(recipe("plain", technique), CPU)
 
 

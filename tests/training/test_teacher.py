@@ -137,7 +137,7 @@ def test_a_sibling_validates_with_a_sentence_that_the_report_repeats(taught, mon
     )
     monkeypatch.setattr("kennel.reporting.html.unfair", lambda judge, teacher: f"{judge}, {teacher}: kin.")
     folder, said = taught("validation.every_ticks=1", "validation.extractor=pixels")
-    assert "Validation is not quite fair: pixels, mobilenet: kin." in said
+    assert "Validation is biased: pixels, mobilenet: kin." in said
     page = write_report(folder).read_text()
     assert "pixels, mobilenet: kin." in page
     assert "mobilenet, a pretrained network that the discriminator looks through" in page
