@@ -10,7 +10,7 @@ import pytest
 
 from kennel.config.recipe import override
 from kennel.recipes import get_recipe
-from kennel.sampling.releases import RELEASES, place_of
+from kennel.sampling.releases import RELEASES, place_of, repository_file
 from kennel.training.run import train
 
 
@@ -49,7 +49,7 @@ def address(file, monkeypatch):
 
 
 def publish(monkeypatch, **about) -> None:
-    monkeypatch.setitem(RELEASES._entries, "dogs", replace(RELEASES["dogs"], **about))
+    monkeypatch.setitem(RELEASES._entries, "dogs", replace(RELEASES["dogs"], **{"file": None, **about}))
 
 
 def sha256(file) -> str:
@@ -152,3 +152,10 @@ def test_a_generator_of_your_own_is_found_again_and_sampled_by_its_whole_name(
         assert kennel("sample", name, "--count", 4).code == 0
     grids = sorted(path.name for path in tmp_path.glob("cats*.png"))
     assert grids == ["cats.one-seeds0-3.png", "cats.two-seeds0-3.png"]
+
+
+def test_the_released_dogs_are_those_whose_checksum_is_registered():
+    release = RELEASES["dogs"]
+    path = repository_file(release)
+    assert path is not None
+    assert (sha256(path), path.stat().st_size) == (release.sha256, release.size)
