@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from kennel.data.dataset import ImageDataset
+from kennel.data.prepare.pipeline import prepare
+from kennel.data.sources.options import PrepareOptions
 from kennel.features.base import EXTRACTORS, Extractor
 from kennel.features.factory import open_extractor
 from kennel.features.inception import Inception
@@ -32,6 +34,13 @@ def _classifier(request: Request) -> Extractor:
     return open_extractor("classifier", train_classifier(packed, place, epochs=2).path)
 
 
+def _stacked_classifier(request: Request) -> Extractor:
+    place = request.getfixturevalue("tmp_path_factory").mktemp("stacked") / "digits.safetensors"
+    folder = place.with_name("digits")
+    prepare("digits", folder, PrepareOptions(limit=200))
+    return open_extractor("stacked_classifier", train_classifier(ImageDataset(folder), place, epochs=2).path)
+
+
 def _transformer(name: str, model_type: str) -> Callable[[Request], Extractor]:
     return lambda request: open_extractor(name, request.getfixturevalue("transformer_folders")[model_type])
 
@@ -46,6 +55,7 @@ MAKERS: dict[str, Callable[[Request], Extractor]] = {
     "inception": _inception,
     "mobilenet": _mobilenet,
     "pixels": lambda _: open_extractor("pixels"),
+    "stacked_classifier": _stacked_classifier,
 }
 
 

@@ -220,7 +220,7 @@ def test_a_misspelt_extractor_is_helped_and_pixels_takes_no_weights(tmp_path: Pa
 
 def test_every_extractor_states_its_protocol() -> None:
     networks = {"efficientnet_lite0", "efficientnet_lite1", "inception", "mobilenet"}
-    names = {"classifier", "clip", "dinov2", "dinov2_base", "pixels"} | networks
+    names = {"classifier", "clip", "dinov2", "dinov2_base", "pixels", "stacked_classifier"} | networks
     assert set(EXTRACTORS) == names
     for name in EXTRACTORS:
         kind = EXTRACTORS[name]

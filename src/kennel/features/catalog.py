@@ -6,13 +6,14 @@ from pathlib import Path
 from kennel.errors import WeightsError
 from kennel.features import factory  # noqa: F401  (registers the extractors)
 from kennel.features.base import EXTRACTORS
-from kennel.features.classifier import Classifier, trained_classifiers
+from kennel.features.classifier import Classifier, read_facts, trained_classifiers
 from kennel.features.efficientnet_lite import EfficientNetLite0, EfficientNetLite1
 from kennel.features.hub import HubExtractor
 from kennel.features.hub_cache import TENSORS, fetch_repository, find_repository_folder, store_folder
 from kennel.features.inception import Inception
 from kennel.features.mobilenet import MobileNet
 from kennel.features.network_extractor import NetworkExtractor
+from kennel.features.stacked_classifier import StackedClassifier
 from kennel.features.weights import find_weights, load_weights, store_weights, weights_folder
 from kennel.storage.hashing import file_sha256
 
@@ -67,8 +68,11 @@ def _info(name: str) -> ExtractorInfo:
         place = find_repository_folder(repository)
         source = repository.size, repository.address, repository.license
     else:
-        paths = tuple(trained_classifiers()) if issubclass(kind, Classifier) else ()
-        return ExtractorInfo(name, kind.dimension, kind.logits, issubclass(kind, Classifier), paths)
+        trained = issubclass(kind, Classifier | StackedClassifier)
+        paths = tuple(trained_classifiers()) if trained else ()
+        if issubclass(kind, StackedClassifier):
+            paths = tuple(path for path in paths if read_facts(path).channels == 1)
+        return ExtractorInfo(name, kind.dimension, kind.logits, trained, paths)
     return ExtractorInfo(name, kind.dimension, kind.logits, True, (place,) if place else (), *source)
 
 
@@ -84,9 +88,9 @@ def fetch(name: str, given: Path | None = None) -> Fetched:
         return _fetch_published(kind, given)
     if issubclass(kind, HubExtractor):
         return _fetch_repository(kind, given)
-    if issubclass(kind, Classifier):
+    if issubclass(kind, Classifier | StackedClassifier):
         raise WeightsError(
-            "the classifier extractor has no published weights: train one with `kennel extractor train DATA`"
+            f"the {name} extractor has no published weights: train one with `kennel extractor train DATA`"
         )
     raise WeightsError(f"the {name} extractor has no weights: it needs no fetch")
 

@@ -15,6 +15,7 @@ from kennel.features.mobilenet import MobileNet
 from kennel.features.network_extractor import NetworkExtractor
 from kennel.features.pixels import PixelCells
 from kennel.features.related_extractors import Relation, relation
+from kennel.features.stacked_classifier import StackedClassifier  # noqa: F401 (registers it)
 
 PREFERENCE: tuple[type[Extractor], ...] = (
     Inception,

@@ -2,6 +2,10 @@
 
 from kennel.studies.config import STUDIES, JudgeConfig, RowConfig, StudyConfig
 
+_DIGITS = JudgeConfig(
+    extractor="classifier", metrics=("inception_score", "fid", "precision", "recall", "f1"), count=10_000
+)
+"""For MNIST and the like, which networks trained on photographs do not know."""
 _SMALL = JudgeConfig(metrics=("fid", "kid", "precision", "recall"), count=2048)
 
 
@@ -96,39 +100,99 @@ def improved() -> StudyConfig:
         },
         seeds=(0, 1, 2),
         images=100_000,
-        judge=JudgeConfig(metrics=("fid", "precision", "recall", "f1"), count=2048),
+        judge=_DIGITS,
+    )
+
+
+@STUDIES.register("improved.techniques")
+def improved_techniques() -> StudyConfig:
+    """The baseline of `improved` and each of its techniques alone, three seeds each."""
+    alone = {
+        name: RowConfig(recipe="improved.mnist.baseline", settings=(f"techniques.{name}=on",))
+        for name in (
+            "feature_matching",
+            "minibatch_discrimination",
+            "historical_averaging",
+            "one_sided_smoothing",
+            "virtual_batch_norm",
+        )
+    }
+    return improved().model_copy(
+        update={
+            "name": "improved.techniques",
+            "description": "The baseline and each of the five techniques alone; another set by --data.",
+            "recipes": {"baseline": RowConfig(recipe="improved.mnist.baseline"), **alone},
+        }
     )
 
 
 @STUDIES.register("slides")
 def slides() -> StudyConfig:
     """MLP GAN, conditional GAN and DCGAN, tuned and untuned, with steps per network varied, on MNIST."""
-    size = "image.size=32"
+    adam = tuple(f"{network}_optimizer.betas=[0.9, 0.999]" for network in ("generator", "discriminator"))
+    changed = {
+        "dcgan.untuned": (*adam, "techniques.normal_init=off"),
+        "dcgan.soft_labels": ("techniques.one_sided_smoothing=on",),
+        "dcgan.noisy_labels": ("techniques.noisy_labels=on",),
+        "dcgan.two_d_steps": ("steps.discriminator=2",),
+        "dcgan.two_g_steps": ("steps.generator=2",),
+    }
+    rows = {
+        "mlp": RowConfig(recipe="gan"),
+        "cgan": RowConfig(recipe="cgan"),
+        "dcgan": RowConfig(recipe="dcgan"),
+    }
+    rows |= {name: RowConfig(recipe="dcgan", settings=settings) for name, settings in changed.items()}
     return StudyConfig(
         name="slides",
         description="What the talk compares: networks, labels, steps of each network.",
         paper="Generative adversarial networks: an introduction with dogs (talk)",
         data={"mnist": "mnist"},
-        recipes={
-            "mlp": RowConfig(recipe="gan"),
-            "cgan": RowConfig(recipe="cgan"),
-            "dcgan": RowConfig(recipe="dcgan", settings=(size,)),
-            "dcgan.untuned": RowConfig(
-                recipe="dcgan",
-                settings=(
-                    "image.size=32",
-                    "generator_optimizer.betas=[0.9, 0.999]",
-                    "techniques.normal_init=off",
-                ),
-            ),
-            "dcgan.soft_labels": RowConfig(
-                recipe="dcgan", settings=(size, "techniques.one_sided_smoothing=on")
-            ),
-            "dcgan.noisy_labels": RowConfig(recipe="dcgan", settings=(size, "techniques.noisy_labels=on")),
-            "dcgan.two_d_steps": RowConfig(recipe="dcgan", settings=(size, "steps.discriminator=2")),
-        },
+        recipes=rows,
         images=100_000,
-        judge=_SMALL,
+        settings=("image.size=32",),
+        judge=_DIGITS,
+    )
+
+
+@STUDIES.register("slides.seeds")
+def slides_seeds() -> StudyConfig:
+    """Five seeds of one DCGAN on MNIST: how much of a difference is chance."""
+    return StudyConfig(
+        name="slides.seeds",
+        description="One recipe, five seeds.",
+        data={"mnist": "mnist"},
+        recipes={"dcgan": RowConfig(recipe="dcgan")},
+        seeds=(0, 1, 2, 3, 4),
+        images=100_000,
+        settings=("image.size=32",),
+        judge=_DIGITS,
+    )
+
+
+@STUDIES.register("modes")
+def modes() -> StudyConfig:
+    """How many of the 1,000 modes of Stacked MNIST each recipe family covers; give --weights."""
+    size, unmirrored = "image.size=32", "techniques.horizontal_flip=off"
+    rows = {
+        name: RowConfig(recipe=name, settings=(size,))
+        for name in ("gan", "dcgan", "lsgan", "ralsgan", "wgan", "wgan_gp", "mine", "sngan", "sagan")
+    }
+    rows["r3gan"] = RowConfig(recipe="r3gan.mnist", settings=(size, "image.channels=3"))
+    rows["stylegan2"] = RowConfig(recipe="stylegan2.dogs", settings=(size, unmirrored))
+    rows["projected"] = RowConfig(recipe="projected", settings=(size, unmirrored))
+    narrow = ("generator.base_channels=16", "discriminator.base_channels=16", "num_classes=0")
+    rows["biggan"] = RowConfig(recipe="biggan.dogs", settings=(size, unmirrored, *narrow))
+    return StudyConfig(
+        name="modes",
+        description="Modes of Stacked MNIST, by a classifier of digits on each channel.",
+        paper="Metz et al. 2017, Unrolled GANs, section 3.3.1; Lin et al. 2018, PacGAN, section 4.2",
+        data={"stacked_mnist": "stacked_mnist"},
+        recipes=rows,
+        images=100_000,
+        judge=JudgeConfig(
+            extractor="stacked_classifier", metrics=("modes", "fid", "precision", "recall"), count=26_000
+        ),
     )
 
 

@@ -11,10 +11,13 @@ import torch
 from kennel.comparison.result import Comparison, compare_runs
 from kennel.comparison.runs import read_runs
 from kennel.comparison.scores import JudgeOptions, common_protocol
+from kennel.data.dataset import ImageDataset
 from kennel.errors import JudgementError
 from kennel.evaluation.metrics.context import MetricSettings
 from kennel.evaluation.score import read_judgements, write_judgements
+from kennel.features.classifier import Classifier, classifier_file_for
 from kennel.features.extract import Progress
+from kennel.features.train_classifier import train_classifier
 from kennel.runs import checkpoint
 from kennel.sampling.load import LoadedRun, load_run
 from kennel.studies.config import JudgeConfig, StudyConfig
@@ -84,7 +87,14 @@ def judge_missing(
     weights: Path | None,
     on_progress: Callable[[str], Progress],
 ) -> None:
-    """Judges the runs of one data set that have no scores of this protocol and checkpoint yet."""
+    """Judges the runs of one data set that have no scores of this protocol and checkpoint yet.
+
+    The `classifier` extractor of a set that has none yet is trained first.
+    """
+    if judge.extractor == Classifier.name and weights is None:
+        dataset = ImageDataset(runs[0].set_path)
+        if classifier_file_for(dataset.fingerprint) is None:
+            train_classifier(dataset, device=device, on_progress=on_progress("classifier"))
     compared = read_runs([run.path for run in runs]) if len(runs) > 1 else []
     loaded = [(one, _load(one.folder.path, judge.checkpoint, device)) for one in compared]
     options = JudgeOptions(runs[0].set_path, judge.metrics, judge.extractor, weights, judge.count)

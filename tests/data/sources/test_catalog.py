@@ -325,7 +325,7 @@ def test_a_cache_in_the_home_folder_is_the_same_one_for_downloads_and_for_weight
 def test_every_known_set_says_where_it_is_from_and_in_what_terms() -> None:
     assert list(KNOWN_SETS) == [
         *("celeba", "celeba_hq", "cifar10", "digits", "fashion_mnist"),
-        *("imagenet", "lsun", "mnist", "stanford_dogs"),
+        *("imagenet", "lsun", "mnist", "stacked_mnist", "stanford_dogs"),
     ]
     for name in KNOWN_SETS:
         known = KNOWN_SETS[name]
@@ -355,7 +355,7 @@ def test_an_option_of_another_set_is_refused_and_not_passed_over(tmp_path: Path)
         prepare("mnist", tmp_path / "set", PrepareOptions(subset=("dogs",)))
     with pytest.raises(DataError, match="--category is for lsun"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(category=("bridge",)))
-    parted = "--split is for celeba, cifar10, fashion_mnist, imagenet, lsun and mnist, but SOURCE is '.*'"
+    parted = "--split is for celeba, cifar10, fashion_mnist, imagenet, lsun, mnist and stacked_mnist, but SOURCE is '.*'"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").touch()
     for source in ("digits", str(tmp_path / "photos")):

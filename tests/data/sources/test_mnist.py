@@ -187,3 +187,27 @@ def test_an_archive_of_something_else_is_told_what_it_should_hold(
         prepare("mnist", tmp_path / "set", from_folder=as_zip({"a.txt": b"x"}))
     with pytest.raises(DataError, match=words):
         prepare("mnist", tmp_path / "set", from_folder=as_folder({"mnist_test.csv": table("test")}, "half"))
+
+
+def test_stacked_mnist_is_three_digits_as_channels_and_its_class_is_the_triple(
+    tmp_path: Path, as_folder: Make
+) -> None:
+    options = PrepareOptions(limit=50, seed=3)
+    stacked = prepare("stacked_mnist", tmp_path / "set", options, from_folder=as_folder(four_files(), "idx"))
+    assert stacked.images.shape == (50, 3, 28, 28)
+    assert stacked.labels is not None
+    single = {
+        image.tobytes(): int(label) for image, label in zip(IMAGES["train"], LABELS["train"], strict=True)
+    }
+    for image, label in zip(stacked.images, stacked.labels, strict=True):
+        digits = [single[np.ascontiguousarray(channel).tobytes()] for channel in image]
+        assert stacked.classes[label] == "".join(map(str, digits))
+
+
+def test_stacked_mnist_is_drawn_by_the_seed() -> None:
+    first, same, other = (
+        mnist.StackedCollection(IMAGES["train"], LABELS["train"], 100, seed) for seed in (0, 0, 1)
+    )
+    assert [first.label(index) for index in range(100)] == [same.label(index) for index in range(100)]
+    assert [first.label(index) for index in range(100)] != [other.label(index) for index in range(100)]
+    assert len(first) == 100

@@ -29,7 +29,7 @@ class ArrayCollection(Collection):
         source: str = "the set",
     ) -> None:
         """`labels` (N,) are indices of `classes` (None: the numbers as names), else `DataError`."""
-        self._images, self._labels = images, labels
+        self.images, self.labels = images, labels
         largest = int(labels.max()) if labels is not None and len(labels) else -1
         self.classes = (classes or tuple(map(str, range(largest + 1)))) if labels is not None else ()
         if largest >= len(self.classes):
@@ -37,17 +37,17 @@ class ArrayCollection(Collection):
         self.native_size = int(images.shape[-1]) if images.shape[-1] == images.shape[-2] else None
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def name(self, index: int) -> str:
         """`class/number`, since array images have no names."""
         return f"{self.classes[self.label(index)]}/{index}" if self.classes else str(index)
 
     def label(self, index: int) -> int:
-        return -1 if self._labels is None else int(self._labels[index])
+        return -1 if self.labels is None else int(self.labels[index])
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        return np.asarray(self._images[index])
+        return np.asarray(self.images[index])
 
     def header(self, content: npt.NDArray[np.uint8], max_pixels: int, name: str) -> tuple[int, int, int]:
         return int(content.shape[-1]), int(content.shape[-2]), 1

@@ -1,7 +1,7 @@
 """The known sets: their published files, terms and openers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kennel.data.sources.celeba import open_celeba, open_celeba_hq
@@ -10,7 +10,7 @@ from kennel.data.sources.containers import only_archive
 from kennel.data.sources.download import PublishedFile, download, verify
 from kennel.data.sources.imagenet import open_imagenet
 from kennel.data.sources.lsun import open_lsun
-from kennel.data.sources.mnist import mnist_opener, unpacked_names
+from kennel.data.sources.mnist import STACKED_IMAGES, mnist_opener, stacked_opener, unpacked_names
 from kennel.data.sources.openers import Opener, open_digits, open_stanford_dogs
 from kennel.errors import DataError
 from kennel.registry import Registry
@@ -81,6 +81,31 @@ def _mnist(
     )
 
 
+_MNIST = _mnist(
+    "mnist",
+    "MNIST handwritten digits",
+    "CC BY-SA 3.0",
+    "http://yann.lecun.com/exdb/mnist/",
+    ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+    (
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+    ("mnist", "MNIST"),
+)
+
+_STACKED_MNIST = replace(
+    _MNIST,
+    name="stacked_mnist",
+    title="Stacked MNIST: three digits as red, green and blue",
+    images=" + ".join(f"{STACKED_IMAGES[part]:,}" for part in ("train", "test")),
+    pixels="28x28 RGB",
+    classes=1000,
+    open=stacked_opener("mnist"),
+)
+
 for _known in (
     KnownSet(
         "digits",
@@ -92,20 +117,8 @@ for _known in (
         "https://archive.ics.uci.edu/dataset/80",
         open_digits,
     ),
-    _mnist(
-        "mnist",
-        "MNIST handwritten digits",
-        "CC BY-SA 3.0",
-        "http://yann.lecun.com/exdb/mnist/",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        (
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "9fb629c4189551a2d022fa330f9573f3",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        ),
-        ("mnist", "MNIST"),
-    ),
+    _MNIST,
+    _STACKED_MNIST,
     _mnist(
         "fashion_mnist",
         "Fashion-MNIST, articles of clothing",
