@@ -101,3 +101,35 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(kennel, run, asked, me
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_lower_truncation_shows_less_variety_from_the_same_seeds(kennel, run, tmp_path):
+    file, out = tmp_path / "levels.json", tmp_path / "levels.png"
+    asked = ("--truncation", "none,1,0.01", "--checkpoint", "48", "--metrics", "fid,vendi", "--count", 32)
+    outcome = kennel("compare", run, *asked, "--extractor", "pixels", "--json", file, "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert "saturated pixel values" in outcome.out
+    free, _, narrow = json.loads(file.read_text())
+    assert (free["threshold"], narrow["threshold"]) == (None, 0.01)
+    assert free["nearest_distance"] > 2 * narrow["nearest_distance"]
+    vendi = [one["scores"][1]["value"] for one in (free, narrow)]
+    assert vendi[0] > vendi[1] >= 1
+    assert "truncation 0.01" in narrow["scores"][0]["protocol"]["images"]
+    with Image.open(out) as picture:
+        assert picture.text["kennel:truncation"] == "not truncated, truncated at 1, truncated at 0.01"
+    assert out.with_name("levels-curves.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--truncation", "1,much"), "--truncation is '1,much': give thresholds above 0"),
+        (("48", "--truncation", "1,2"), "several truncation thresholds are for one generator"),
+        (("--truncation", "1,-2"), "truncation -2.0 is too small: give at least 0.01"),
+    ],
+)
+def test_truncations_that_cannot_be_compared_are_one_sentence(kennel, run, words, message):
+    outcome = kennel("compare", run, *words, "--extractor", "pixels", "--count", 8, "--metrics", "fid")
+    assert outcome.code == 2
+    assert message in " ".join(outcome.err.split())
+    assert "Traceback" not in outcome.err

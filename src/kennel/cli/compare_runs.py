@@ -59,7 +59,7 @@ def compare_runs_command(
             truncation=truncation,
             device=device,
             judge=judge,
-            on_progress=_bars(bars),
+            on_progress=progress_bars(bars),
         )
     for table in found.tables():
         print_table(table)
@@ -72,8 +72,8 @@ def compare_runs_command(
         console.message(f"Samples and curves as a page: --out {PAGE}")
 
 
-def _bars(stack: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
-    """A progress bar for each run's pass; the one before it goes."""
+def progress_bars(stack: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
+    """Begins a progress bar for each pass; the one before it goes."""
     from kennel.cli.console import progress_bar
 
     def begin(label: str) -> Callable[[int, int], None]:

@@ -174,7 +174,7 @@ def _inputs(
     if rank():
         be_silent()
     target = or_newest(target)
-    source = reference or _training_set(target)
+    source = reference or training_set(target)
     try:
         yield target, source, _resize(size, fit)
     except SizesError as error:
@@ -188,7 +188,7 @@ def _inputs(
         ) from error
 
 
-def _training_set(target: Path) -> Path:
+def training_set(target: Path) -> Path:
     """Returns the path of a run's training set; raises `JudgementError` for other targets."""
     from kennel.cli.console import error_console
     from kennel.errors import JudgementError

@@ -156,9 +156,8 @@ def compare_runs(
     parameters: dict[str, tuple[int, int]] = {}
     notes: list[str] = []
     for run in runs:
-        which = checkpoint
-        if checkpoint == "best" and not run.folder.best_checkpoint.is_file():
-            which = "newest"
+        which = run.folder.best_or_newest(checkpoint)
+        if which != checkpoint:
             notes.append(f"{run.label} has no best checkpoint (it was not validated): its newest is taken.")
         one, networks = load_networks(run.folder.path, which, place)
         parameters[run.label] = (parameter_count(networks.generator), parameter_count(networks.discriminator))

@@ -112,6 +112,10 @@ class RunDir:
         self.report = self.path / "report.html"
         self.nearest = self.path / "nearest.png"
 
+    def best_or_newest(self, checkpoint: str) -> str:
+        """`checkpoint`, or "newest" in place of "best" for a run that was not validated."""
+        return "newest" if checkpoint == "best" and not self.best_checkpoint.is_file() else checkpoint
+
     def exists(self) -> bool:
         """Whether a run has begun here."""
         return self.recipe_file.is_file() and self.about_file.is_file()

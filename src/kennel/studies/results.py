@@ -96,7 +96,10 @@ def judge_missing(
         if classifier_file_for(dataset.fingerprint) is None:
             train_classifier(dataset, device=device, on_progress=on_progress("classifier"))
     compared = read_runs([run.path for run in runs]) if len(runs) > 1 else []
-    loaded = [(one, _load(one.folder.path, judge.checkpoint, device)) for one in compared]
+    loaded = [
+        (one, load_run(one.folder.path, one.folder.best_or_newest(judge.checkpoint), device))
+        for one in compared
+    ]
     options = JudgeOptions(runs[0].set_path, judge.metrics, judge.extractor, weights, judge.count)
     settings = MetricSettings(seed=judge.seed, device=device, floor=True)
     protocol = common_protocol(loaded, options, settings)
@@ -116,14 +119,6 @@ def judge_missing(
             older.unlink()  # of an older checkpoint or another protocol: the comparison takes the newest only
         file.parent.mkdir(exist_ok=True)
         write_judgements(file, scores)
-
-
-def _load(run: Path, which: str, device: torch.device) -> LoadedRun:
-    from kennel.runs.run_dir import RunDir
-
-    if which == "best" and not RunDir(run).best_checkpoint.is_file():
-        which = "newest"
-    return load_run(run, which, device)
 
 
 def _digest(generator: LoadedRun, protocol: object, judge: JudgeConfig) -> str:

@@ -355,7 +355,8 @@ def test_an_option_of_another_set_is_refused_and_not_passed_over(tmp_path: Path)
         prepare("mnist", tmp_path / "set", PrepareOptions(subset=("dogs",)))
     with pytest.raises(DataError, match="--category is for lsun"):
         prepare("imagenet", tmp_path / "set", PrepareOptions(category=("bridge",)))
-    parted = "--split is for celeba, cifar10, fashion_mnist, imagenet, lsun, mnist and stacked_mnist, but SOURCE is '.*'"
+    names = "celeba, cifar10, fashion_mnist, imagenet, lsun, mnist and stacked_mnist"
+    parted = f"--split is for {names}, but SOURCE is '.*'"
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").touch()
     for source in ("digits", str(tmp_path / "photos")):
