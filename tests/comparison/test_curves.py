@@ -5,7 +5,7 @@ import re
 import pytest
 
 from kennel.comparison.curves import charts_of
-from kennel.comparison.plots import chart_svg, draw_chart
+from kennel.comparison.plots import TimeLocator, axes_of, chart_svgs, legend
 from kennel.comparison.runs import read_runs
 
 LOG = [{"images": 100, "seconds": 1.0, "fid": 50.0}, {"images": 200, "seconds": 2.0, "fid": 30.0}]
@@ -59,7 +59,8 @@ def test_without_seconds_in_every_log_there_is_no_axis_of_seconds(make_run):
     )
     (chart,) = charts_of(runs)
     assert not chart.has_seconds
-    assert len(draw_chart(chart).axes) == 1
+    assert axes_of(chart) == ("images",)
+    assert len(chart_svgs(chart, "chart")) == 1
 
 
 def test_lines_without_a_value_and_values_that_are_no_number_are_left_out(make_run):
@@ -70,17 +71,31 @@ def test_lines_without_a_value_and_values_that_are_no_number_are_left_out(make_r
 
 def test_the_chart_is_svg_whose_colors_the_page_sets_and_whose_points_have_words(make_run):
     runs = read_runs([make_run("a$b_c$", log=LOG), make_run("b", ["batch_size=16"], LOG)])
-    svg = chart_svg(charts_of(runs)[0], "chart-1")
-    assert svg.startswith("<svg ")
-    assert "var(--series-1, #0072B2)" in svg
-    assert "<title>a$b_c$: 30.00 at 200 images, 2 s</title>" in svg
-    assert "images seen</text>" in svg
-    assert "a$b_c$</text>" in svg  # a dollar sign begins no formula
-    assert svg == chart_svg(charts_of(runs)[0], "chart-1")
+    (chart,) = charts_of(runs)
+    images, seconds = chart_svgs(chart, "chart-1")
+    assert images.startswith("<svg ")
+    assert "var(--series-1, #0072B2)" in images
+    assert "<title>a$b_c$: 30.00 at 200 images, 2 s</title>" in images
+    assert "images seen</text>" in images
+    assert "training time</text>" in seconds
+    assert legend(chart) == [("a$b_c$", 1, False), ("b", 2, False)]
+    assert [images, seconds] == chart_svgs(chart, "chart-1")
+
+
+@pytest.mark.parametrize(
+    ("longest", "ticks"),
+    [
+        (50.0, [0, 10, 20, 30, 40, 50]),
+        (1800.0, [0, 300, 600, 900, 1200, 1500, 1800]),
+        (14_400.0, [0, 3600, 7200, 10800, 14400]),
+    ],
+)
+def test_ticks_of_time_are_whole_seconds_minutes_or_hours(longest, ticks):
+    assert TimeLocator().tick_values(0.0, longest).tolist() == ticks
 
 
 def test_ids_of_two_charts_in_a_page_differ(make_run):
     chart = charts_of(read_runs([make_run("a", log=LOG), make_run("b", ["batch_size=16"], LOG)]))[0]
-    found = [re.findall(r' id="([^"]+)"', chart_svg(chart, name)) for name in ("x", "y")]
-    assert found[0]
+    found = [re.findall(r' id="([^"]+)"', "".join(chart_svgs(chart, name))) for name in ("x", "y")]
+    assert len(found[0]) == len(set(found[0])) > 0
     assert not set(found[0]) & set(found[1])

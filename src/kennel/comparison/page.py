@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 import kennel
-from kennel.comparison.plots import SERIES, chart_svg
+from kennel.comparison.plots import SERIES, chart_svgs, legend
 from kennel.comparison.result import Comparison
 from kennel.images import png_bytes, tile
 from kennel.reporting.html import data_uri, reduced
@@ -58,7 +58,8 @@ def _content(part: Part, number: int) -> dict[str, Any]:
     charts = [
         {
             "title": chart.title,
-            "svg": chart_svg(chart, f"chart-{number}-{place}"),
+            "svgs": chart_svgs(chart, f"chart-{number}-{place}"),
+            "legend": legend(chart),
             "direction": chart.direction,
         }
         for place, chart in enumerate(found.charts, 1)

@@ -27,40 +27,40 @@ CSS = {
 }
 
 
-def chart_svg(chart: Chart, name: str) -> str:
-    """The chart as inline SVG: over images and, where all runs logged their time, over seconds."""
-    titles: dict[str, str] = {}
-    drawn = draw_chart(chart, titles)
-    return inline_svg(drawn, name, CSS, titles)
+def chart_svgs(chart: Chart, name: str) -> list[str]:
+    """The chart as inline SVGs: over images and, where all runs logged their time, over seconds."""
+    drawn = []
+    for axis in axes_of(chart):
+        titles: dict[str, str] = {}
+        drawn.append(inline_svg(draw_chart(chart, axis, titles), f"{name}-{axis}", CSS, titles))
+    return drawn
 
 
-def draw_chart(chart: Chart, titles: dict[str, str] | None = None) -> Figure:
-    """The chart as a figure; `titles` collects what hovering over the points says, by their gid."""
-    axes_of: tuple[Axis, ...] = ("images", "seconds") if chart.has_seconds else ("images",)
+def axes_of(chart: Chart) -> tuple[Axis, ...]:
+    """What the chart is drawn over."""
+    return ("images", "seconds") if chart.has_seconds else ("images",)
+
+
+def legend(chart: Chart) -> list[tuple[str, int, bool]]:
+    """(label, number of its color from 1 on, whether it is dashed) of every curve."""
+    count = len(SERIES)
+    return [(one.label, place % count + 1, place >= count) for place, one in enumerate(chart.curves)]
+
+
+def draw_chart(chart: Chart, axis: Axis, titles: dict[str, str] | None = None) -> Figure:
+    """The chart over one axis; `titles` collects what hovering over the points says, by their gid."""
     paper = Figure(
-        figsize=(5.6 * len(axes_of), 3.9),
+        figsize=(5.0, 3.4),
         dpi=DOTS_PER_INCH,
         facecolor="white",
         layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
     )
-    both = paper.subplots(1, len(axes_of), sharey=True, squeeze=False)[0]
     hover = sum(len(curve.images) for curve in chart.curves) <= MAX_POINTS
-    for place, (axes, axis) in enumerate(zip(both, axes_of, strict=True)):
-        _draw(axes, chart, axis, titles if hover and titles is not None else None, first=place == 0)
-    handles, labels = both[0].get_legend_handles_labels()
-    paper.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(4, len(labels)),
-        frameon=False,
-        fontsize=9.5,
-        labelcolor=DARK,
-    )
+    _draw(paper.subplots(), chart, axis, titles if hover else None)
     return paper
 
 
-def _draw(axes: Axes, chart: Chart, axis: Axis, titles: dict[str, str] | None, *, first: bool) -> None:
+def _draw(axes: Axes, chart: Chart, axis: Axis, titles: dict[str, str] | None) -> None:
     axes.tick_params(which="both", colors=GRAY, labelsize=9.5, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(SILVER)
@@ -70,12 +70,11 @@ def _draw(axes: Axes, chart: Chart, axis: Axis, titles: dict[str, str] | None, *
         _draw_curve(axes, chart, curve, number, axis, titles)
     axes.set_xlim(0, max(max(curve.over(axis), default=0.0) for curve in chart.curves) * 1.02 or 1)
     axes.set_xlabel("images seen" if axis == "images" else "training time", fontsize=10, color=GRAY)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6) if axis == "images" else TimeLocator())
     words = short_count if axis == "images" else _time
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: words(value)))
-    if first:
-        _scale(axes, chart.curves)
-        axes.set_ylabel(chart.title.split(",")[0].removeprefix("Validation "), fontsize=10, color=GRAY)
+    _scale(axes, chart.curves)
+    axes.set_ylabel(chart.title.split(",")[0].removeprefix("Validation "), fontsize=10, color=GRAY)
 
 
 def _draw_curve(
@@ -84,7 +83,7 @@ def _draw_curve(
     color = SERIES[number % len(SERIES)]
     style: dict[str, Any] = {"color": color, "linestyle": DASHES[number // len(SERIES) % len(DASHES)]}
     where = curve.over(axis)
-    axes.plot(where, curve.values, linewidth=1.8, label=_plain(curve.label), zorder=3, **style)
+    axes.plot(where, curve.values, linewidth=1.8, zorder=3, **style)
     if curve.low:
         axes.fill_between(where, curve.low, curve.high, color=color, alpha=0.15, linewidth=0, zorder=2)
     for place, (x, y) in enumerate(zip(where, curve.values, strict=True)):
@@ -106,12 +105,18 @@ def _scale(axes: Axes, curves: Sequence[Curve]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
 
 
+class TimeLocator(MaxNLocator):
+    """Ticks at whole seconds, minutes or hours, by the length of the axis."""
+
+    def __init__(self) -> None:
+        super().__init__(6, integer=True, steps=[1, 2, 5, 10])
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        unit = 3600 if vmax >= 2 * 3600 else 60 if vmax >= 120 else 1
+        return super().tick_values(vmin / unit, vmax / unit) * unit
+
+
 def _time(seconds: float) -> str:
-    if seconds >= 3600:
+    if seconds >= 7200:
         return f"{seconds / 3600:.3g} h"
     return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.3g} s"
-
-
-def _plain(text: str) -> str:
-    """A dollar sign would begin mathematics, and a leading underscore would hide the label."""
-    return ("\u200b" if text.startswith("_") else "") + text.replace("$", r"\$")
