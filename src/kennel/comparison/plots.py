@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -113,7 +114,7 @@ class TimeLocator(MaxNLocator):
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
         unit = 3600 if vmax >= 2 * 3600 else 60 if vmax >= 120 else 1
-        return super().tick_values(vmin / unit, vmax / unit) * unit
+        return np.asarray(super().tick_values(vmin / unit, vmax / unit)) * unit
 
 
 def _time(seconds: float) -> str:
