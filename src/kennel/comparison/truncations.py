@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
 
 from kennel.comparison.checkpoints import MAX_DISTANCE_IMAGES, mean_nearest_distance
@@ -156,16 +157,19 @@ def draw_curves(destination: Path, found: Sequence[TruncationScores]) -> None:
     both = {"fid", "inception_score"} <= set(by_metric)
     total = len(panels) + both
     rows = -(-total // ACROSS)
-    canvas = new_figure((ACROSS * PANEL_WIDTH, rows * PANEL_HEIGHT), "constrained")
+    canvas = new_figure(
+        (ACROSS * PANEL_WIDTH, rows * PANEL_HEIGHT), ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.12)
+    )
     for place, (title, values) in enumerate(panels):
         axes = canvas.add_subplot(rows, ACROSS, place + 1)
         style_axes(axes, title, 8, 9)
         axes.plot(range(len(found)), values, color=COLORS[0], linewidth=1.8, marker="o", markersize=4)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(values) * 1.08 or 1)
         _label_thresholds(axes, found)
     if both:
         axes = canvas.add_subplot(rows, ACROSS, total)
         style_axes(axes, "FID against Inception Score", 8, 9)
+        axes.set_xlabel(METRICS["inception_score"].label, fontsize=9, color=GRAY)
         axes.plot(*(by_metric[name] for name in ("inception_score", "fid")), "o-", color=COLORS[1])
         for one, x, y in zip(found, by_metric["inception_score"], by_metric["fid"], strict=True):
             label = "none" if one.threshold is None else f"{one.threshold:g}"
