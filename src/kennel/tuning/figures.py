@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
+from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -58,8 +59,7 @@ def draw_history(rows: Sequence[TrialRow], direction: str, label: str, destinati
     """Draws the score of each trial and the best so far; failed trials are marks at the lower edge."""
     paper = new_figure((WIDTH, HEIGHT), ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     axes = paper.add_subplot()
-    scored = [row for row in rows if row.score is not None]
-    values = [row.score for row in scored if row.score is not None]
+    values = [row.score for row in rows if row.score is not None]
     is_log = bool(values) and min(values) > 0 and max(values) / min(values) > LOG_SCALE_FROM
     style_axes(axes, f"Best {label} of each trial{', log scale' if is_log else ''}", 24)
     if is_log:
@@ -67,14 +67,38 @@ def draw_history(rows: Sequence[TrialRow], direction: str, label: str, destinati
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: short_count(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
+    _plot_trials(axes, rows, direction)
+    axes.set_xlim(-0.5, max((row.number for row in rows), default=0) + 0.5)
+    axes.set_xlabel("trial", fontsize=10, color=GRAY)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.spines["bottom"].set_color(SILVER)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.99),
+        ncols=5,
+        frameon=False,
+        fontsize=9,
+        labelcolor=DARK,
+        handletextpad=0.4,
+        columnspacing=1.2,
+        borderaxespad=0.0,
+    )
+    with atomic_file(destination) as temporary:
+        paper.savefig(temporary, format="png")
+
+
+def _plot_trials(axes: Axes, rows: Sequence[TrialRow], direction: str) -> None:
+    """A point for each scored trial, the best so far as steps, the recipe as a line, failed trials below."""
     for state, name, fill_color in (
         ("finished", "finished", COLORS[0]),
         ("pruned", "pruned, at fewer images", "white"),
     ):
-        if of_state := [row for row in scored if row.state == state]:
+        if of_state := [
+            (row.number, row.score) for row in rows if row.state == state and row.score is not None
+        ]:
             axes.plot(
-                [row.number for row in of_state],
-                [row.score for row in of_state],
+                [number for number, _ in of_state],
+                [score for _, score in of_state],
                 "o",
                 color=COLORS[0],
                 markerfacecolor=fill_color,
@@ -83,10 +107,11 @@ def draw_history(rows: Sequence[TrialRow], direction: str, label: str, destinati
                 zorder=4,
             )
     best = improvements(rows, direction)
+    scores = [row.score for row in best if row.score is not None]
     last = max((row.number for row in rows), default=0)
     axes.step(
-        [*(row.number for row in best), last],
-        [*(row.score for row in best), best[-1].score if best else 0.0],
+        [*(row.number for row in best), *([last] if best else [])],
+        [*scores, *scores[-1:]],
         where="post",
         color=COLORS[1],
         linewidth=1.8,
@@ -106,20 +131,3 @@ def draw_history(rows: Sequence[TrialRow], direction: str, label: str, destinati
             label="failed",
             zorder=4,
         )
-    axes.set_xlim(-0.5, last + 0.5)
-    axes.set_xlabel("trial", fontsize=10, color=GRAY)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.spines["bottom"].set_color(SILVER)
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1.0, 0.99),
-        ncols=5,
-        frameon=False,
-        fontsize=9,
-        labelcolor=DARK,
-        handletextpad=0.4,
-        columnspacing=1.2,
-        borderaxespad=0.0,
-    )
-    with atomic_file(destination) as temporary:
-        paper.savefig(temporary, format="png")

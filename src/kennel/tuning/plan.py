@@ -33,7 +33,7 @@ TUNING = Path("tuning")
 SHARE = 10
 """A trial has this part of the recipe's budget by default: a tenth."""
 VALIDATIONS = 8
-"""Validations of a trial: enough to stop a bad one at a third of its budget."""
+"""Validations of a trial: enough to stop a bad one after a quarter of its budget."""
 DEFAULT_TRIALS = 30
 
 Keep = Literal["best", "all"]

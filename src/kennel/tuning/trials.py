@@ -7,10 +7,10 @@ run. The reason of every failure is kept.
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from filelock import FileLock
@@ -69,7 +69,7 @@ def _engine(storage: str) -> dict[str, Any]:
 def _pruner() -> optuna.pruners.BasePruner:
     """Stops a trial whose best score so far is worse than the median of finished trials at that validation.
 
-    After two validations at the earliest, and once four trials are finished.
+    From the second validation on, and once four trials are finished.
     """
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
 
@@ -202,9 +202,9 @@ class Trials:
             return nullcontext()
 
 
-def _given(trial: FrozenTrial) -> Mapping[str, Any]:
+def _given(trial: FrozenTrial) -> dict[str, Any]:
     """The values of a trial; of one that was killed before it had them, those that it was enqueued with."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    return trial.params or dict(trial.system_attrs.get("fixed_params", {}))
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -215,8 +215,7 @@ def _counts(trial: FrozenTrial) -> bool:
 def suggest(trial: optuna.Trial, dimension: Dimension) -> Value:
     """The trial's value of a dimension."""
     if dimension.choices:
-        chosen: Value = trial.suggest_categorical(dimension.key, dimension.choices)
-        return chosen
+        return cast(Value, trial.suggest_categorical(dimension.key, dimension.choices))
     if isinstance(dimension.low, int) and isinstance(dimension.high, int):
         return trial.suggest_int(dimension.key, dimension.low, dimension.high, log=dimension.log)
     return trial.suggest_float(dimension.key, float(dimension.low), float(dimension.high), log=dimension.log)
