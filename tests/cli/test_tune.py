@@ -87,6 +87,7 @@ def test_where_every_trial_fails_the_reasons_are_shown_and_the_exit_code_is_1(ke
         (("--space", "batchsize=8,16"), "did you mean 'batch_size'"),
         (("--space", "batch_size=16:8"), "16 is not below 8"),
         (("--space", "batch_size=8,16"), "--space batch_size and --set batch_size contradict"),
+        (("--images", "4"), "a trial of 4 images is less than a batch of 8: give more --images"),
         (("--keep", "none"), "there is no way to keep checkpoints 'none'"),
         (("--hours", "1"), "--images and --hours each set the length"),
         (("--set", "validation.every_ticks=0"), "trials are compared by their validation"),

@@ -23,8 +23,8 @@ MIN_STEPS = 3
 """Discriminator steps are searched from 1 to twice the recipe's, and at least to this."""
 
 
-def default_dimensions(recipe: Recipe, set_size: int) -> list[Dimension]:
-    """The dimensions of a resolved recipe for a set of `set_size` images.
+def default_dimensions(recipe: Recipe, largest_batch: int) -> list[Dimension]:
+    """The dimensions of a resolved recipe; batches are searched up to `largest_batch`.
 
     Numbers whose best value depends on the budget, such as half-lives in images, are not among them, because
     trials are shorter than the final run.
@@ -36,7 +36,7 @@ def default_dimensions(recipe: Recipe, set_size: int) -> list[Dimension]:
         Dimension("steps.discriminator", 1, max(MIN_STEPS, 2 * recipe.steps.discriminator)),
         *_network("generator", recipe.generator.options),
         *_network("discriminator", recipe.discriminator.options),
-        *_batch(recipe.batch_size, set_size),
+        *_batch(recipe.batch_size, largest_batch),
     ]
 
 
@@ -89,9 +89,9 @@ def _network(group: str, options: dict[str, Any]) -> Iterator[Dimension]:
         yield Dimension(f"{group}.dropout", 0.0, max(MAX_DROPOUT, dropout))
 
 
-def _batch(own: int, set_size: int) -> Iterator[Dimension]:
-    """Half and twice the batch, where it is neither tiny nor larger than the set."""
-    sizes = tuple(size for size in _multiples(own, SMALLEST_BATCH) if size == own or size <= set_size)
+def _batch(own: int, largest: int) -> Iterator[Dimension]:
+    """Half and twice the batch, where it is neither tiny nor larger than the set or a trial's budget."""
+    sizes = tuple(size for size in _multiples(own, SMALLEST_BATCH) if size == own or size <= largest)
     if len(sizes) > 1:
         yield Dimension("batch_size", choices=sizes)
 

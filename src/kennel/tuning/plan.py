@@ -162,6 +162,11 @@ def make_plan(
     )
     trial = trial.model_copy(update={"validation": with_metric_names(trial.validation)})
     resolved = resolve(trial, dataset)
+    if hours is None and resolved.budget.in_images(len(dataset)) < resolved.batch_size:
+        raise TuningError(
+            f"a trial of {resolved.budget.in_images(len(dataset)):,} images is less than a batch of "
+            f"{resolved.batch_size:,}: give more --images"
+        )
     nowhere = RunDir(out / "none")
     chosen = with_extractor(resolved, nowhere, weights, teacher_of_run(resolved, nowhere), log)
     trial = trial.model_copy(update={"validation": chosen.validation})

@@ -52,6 +52,7 @@ def make_space(
     dimension does not fit the recipe, or if nothing is left to search.
     """
     resolved = resolve(recipe, dataset)
+    largest_batch = min(len(dataset), recipe.budget.in_images(len(dataset)))
     keys_fixed = [one.partition("=")[0] for one in fixed]
     mine = {one.key: one for one in map(parse_dimension, given)}
     for key, dimension in mine.items():
@@ -60,7 +61,7 @@ def make_space(
         _check(resolved, dataset, dimension)
     found = {
         one.key: one
-        for one in default_dimensions(resolved, len(dataset))
+        for one in default_dimensions(resolved, largest_batch)
         if not any(_covers(key, one.key) for key in keys_fixed)
     }
     if only is not None:
