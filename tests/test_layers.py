@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sampling",),
     ("training",),
     ("planning", "comparison"),
-    ("studies",),
+    ("studies", "tuning"),
     ("api",),
     ("cli",),
 )

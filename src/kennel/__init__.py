@@ -8,11 +8,11 @@
     print(run.judge(metrics=["fid", "recall"]))           # scores as a table
     generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
 
-Main functions: `prepare`, `train`, `load`, `judge`, `compare`, `report`, `plan`. Recipes: `get_recipe`,
-`load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`, `register_technique`,
-`register_recipe`, `register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`,
-`LossTerm`; a `Callback` acts at the iterations and ticks of a run. What a user can mend raises
-`KennelError`, with one sentence that says how.
+Main functions: `prepare`, `train`, `tune`, `load`, `judge`, `compare`, `report`, `plan`. Recipes:
+`get_recipe`, `load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`,
+`register_technique`, `register_recipe`, `register_metric`, with the base classes `Generator`,
+`Discriminator`, `Loss`, `Technique`, `LossTerm`; a `Callback` acts at the iterations and ticks of a run. What
+a user can mend raises `KennelError`, with one sentence that says how.
 
 See `docs/api.md` for examples, and `kennel --help` for the same in a terminal.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Technique,
         TrainedGenerator,
         TrainState,
+        Tuning,
         compare,
         judge,
         load,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         register_technique,
         report,
         train,
+        tune,
     )
     from kennel.config.recipe import Recipe
     from kennel.errors import KennelError
@@ -66,6 +68,7 @@ __all__ = [
     "Technique",
     "TrainState",
     "TrainedGenerator",
+    "Tuning",
     "__version__",
     "compare",
     "get_recipe",
@@ -81,6 +84,7 @@ __all__ = [
     "register_technique",
     "report",
     "train",
+    "tune",
 ]
 
 _ELSEWHERE = {

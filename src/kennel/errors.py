@@ -76,5 +76,9 @@ class GeneratorFileError(KennelError):
     """A file of an exported generator that is damaged, foreign, or cannot be used or written."""
 
 
+class TuningError(KennelError):
+    """A search that cannot be done: optuna is missing, its storage cannot be used, or it is another one."""
+
+
 class ReleaseError(KennelError):
     """A released generator that is unknown, unpublished, cannot be fetched, or is not the published one."""

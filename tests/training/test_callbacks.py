@@ -2,6 +2,7 @@
 
 import pytest
 
+from kennel.engine.callback import Callback
 from kennel.engine.observer import TrainObserver
 from kennel.errors import RunError
 from kennel.runs import checkpoint
@@ -53,3 +54,20 @@ def test_an_epoch_means_the_kept_checkpoint_nearest_to_it_and_others_are_refused
         load_run(run, "epoch:nan")
     with pytest.raises(RunError, match="'epoch:late' is not an epoch"):
         load_run(run, "epoch:late")
+
+
+def test_a_callback_stops_a_run_with_a_checkpoint_and_the_run_goes_on_later(
+    small_recipe, packed_set, tmp_path, outcome
+):
+    class StopsAt(Callback):
+        def on_tick(self, state, entry) -> None:
+            if state.images_seen == 64:
+                state.stop_requested = True
+
+    data, run = packed_set(), tmp_path / "run"
+    assert not train(small_recipe(), data, run, callbacks=[StopsAt()])
+    assert [line["images"] for line in RunDir(run).log()] == [32, 64]
+    assert kept(run)[-1] == 64
+    assert train(small_recipe(), data, run)
+    train(small_recipe(), data, tmp_path / "whole")
+    assert outcome(run) == outcome(tmp_path / "whole")

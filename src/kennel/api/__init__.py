@@ -9,6 +9,7 @@ from kennel.api.register import (
     register_technique,
 )
 from kennel.api.run import Run, TrainedGenerator
+from kennel.api.tuning import Tuning, tune
 from kennel.comparison.result import Comparison
 from kennel.data.dataset import ImageDataset as Dataset
 from kennel.engine.callback import Callback
@@ -31,6 +32,7 @@ __all__ = [
     "Technique",
     "TrainState",
     "TrainedGenerator",
+    "Tuning",
     "compare",
     "judge",
     "load",
@@ -43,4 +45,5 @@ __all__ = [
     "register_technique",
     "report",
     "train",
+    "tune",
 ]

@@ -134,8 +134,8 @@ def train(
     listener = observer or (TrainObserver() if quiet else _Printer())
     place = training_device(device_of(device))
     chosen = _recipe(recipe, networks)
-    changes = _settings(settings, seed, compute)
-    recipe_size = _image_size(chosen, changes)
+    changes = recipe_settings(settings, seed, compute)
+    recipe_size = image_size(chosen, changes)
     path = path_of(data if size is None else prepare(data, size=size), recipe_size)
     name = chosen.name if isinstance(chosen, Recipe) else Path(chosen).stem if _is_file(chosen) else chosen
     run = default_run_dir(name, path) if out is None else Path(out)
@@ -152,7 +152,7 @@ def train(
         None if weights is None else Path(weights),
         parse_memory(resident),
     )
-    final, packed = resolve_request(request, listener.log, _no_bar)
+    final, packed = resolve_request(request, listener.log, no_bar)
     finished = train_run(
         final,
         packed,
@@ -273,7 +273,7 @@ def plan(
     With `out`, a run's folder, it covers what is left of the run.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
-    chosen = override(chosen, [*_settings(settings, seed, compute), *budget_settings(images, epochs)])
+    chosen = override(chosen, [*recipe_settings(settings, seed, compute), *budget_settings(images, epochs)])
     path = path_of(data, chosen.image.size)
     if not (path / "dataset.json").is_file():
         path = prepare(path, size=chosen.image.size).path
@@ -294,7 +294,8 @@ class _Printer(TrainObserver):
 
 
 @contextmanager
-def _no_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def no_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that shows nothing."""
     yield lambda done, total: None
 
 
@@ -310,7 +311,7 @@ def _recipe(recipe: PathLike | Recipe, networks: tuple[Plain, Plain] | None) -> 
     return chosen.model_copy(update=parts)
 
 
-def _image_size(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
+def image_size(recipe: str | Recipe, settings: Sequence[str]) -> int | None:
     """Returns the recipe's image size with these settings; None if it takes any size."""
     if isinstance(recipe, str):
         if not (_is_file(recipe) or recipe in RECIPES):
@@ -323,7 +324,8 @@ def _is_file(recipe: str) -> bool:
     return Path(recipe).suffix in FILES
 
 
-def _settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
+def recipe_settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
+    """The settings as `key=value`, after those of the compute preset and the seed."""
     if isinstance(settings, str):
         raise RecipeError(f"settings is the string '{settings}': give a list of settings, or a dictionary")
     if isinstance(settings, Mapping):

@@ -21,6 +21,7 @@ from kennel.cli.report import report
 from kennel.cli.sample import sample
 from kennel.cli.study import study
 from kennel.cli.train import train
+from kennel.cli.tune import tune
 from kennel.errors import KennelError
 
 app = new_app(name="kennel")
@@ -45,7 +46,7 @@ def version(
 
 COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
     (data.app,),
-    (train, plan),
+    (train, tune, plan),
     (sample, report),
     (judge, compare, study, extractor.app),
     (export, fetch),

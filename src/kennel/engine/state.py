@@ -45,6 +45,7 @@ class TrainState:
     `tick_due`: a tick's iterations are done, but not all of its callbacks. `best` tracks the deciding metric,
     `is_best` says whether this tick improved it, and `best_before` is `best` before a tick whose checkpoint
     is not written yet. `checkpointed_tick` is `images_seen` at the newest checkpoint of a tick, -1 for none.
+    A callback that sets `stop_requested` ends the run with a checkpoint, as Ctrl-C does; it can be resumed.
     """
 
     step: GANStep
@@ -61,6 +62,7 @@ class TrainState:
     checkpointed_tick: int = -1
     rollbacks: int = 0
     finished: bool = False
+    stop_requested: bool = False
 
     def __post_init__(self) -> None:
         """Keeps the optimizers with the recipe's learning rates, to scale them after a rollback."""

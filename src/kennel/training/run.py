@@ -72,9 +72,10 @@ def train(
 
     The same recipe on the same data continues from the newest intact checkpoint, on a CPU bit for bit. A
     changed recipe or other data is refused with the difference, except for `RESUMABLE_KEYS`. Ctrl-C, SIGTERM
-    and SIGHUP write a checkpoint and return False, also during a validation, which is then repeated. A second
-    process in the same folder is refused. In `ranks_together` all ranks share the run and return the same
-    value; only rank 0 reports to `observer` and writes to `out`.
+    and SIGHUP write a checkpoint and return False, also during a validation, which is then repeated; so does
+    a callback that sets `state.stop_requested`. A second process in the same folder is refused. In
+    `ranks_together` all ranks share the run and return the same value; only rank 0 reports to `observer` and
+    writes to `out`.
 
     `weights` is a file for the validation's extractor. A set of at most `resident_bytes` (None: a share of
     the free memory) is kept on the device, a larger one is streamed, with the same result. With `parent`,
@@ -167,7 +168,10 @@ def _run(parts: _Parts, loader: BatchLoader, events: EventWriter, stop_requested
     def ends_early() -> bool:
         return state.best.should_stop_early(recipe.validation.patience)
 
-    rank_sync = RankSync(step.networks, lambda: ends_early() or stop_requested(), log)
+    def should_stop() -> bool:
+        return state.stop_requested or ends_early() or stop_requested()
+
+    rank_sync = RankSync(step.networks, should_stop, log)
     alarm_monitor = AlarmMonitor(run_dir, recipe, step, log)
     writer = CheckpointWriter(run_dir, recipe, alarm_monitor.spectra)
     callbacks = default_callbacks(parts, rank_sync, alarm_monitor, writer, events, stop_requested)
