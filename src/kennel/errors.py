@@ -78,3 +78,7 @@ class GeneratorFileError(KennelError):
 
 class ReleaseError(KennelError):
     """A released generator that is unknown, unpublished, cannot be fetched, or is not the published one."""
+
+
+class ClusterError(KennelError):
+    """Ray is missing, cannot be started or reached, or its cluster cannot train a study."""
