@@ -63,8 +63,12 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         try:
             ray.init(address=address, **options)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
-            what = "start" if folder else f"connect to {address}"
-            raise ClusterError(f"Ray could not {what} ({_first_sentence(error)})") from None
+            if folder:
+                raise ClusterError(f"Ray could not start ({_first_sentence(error)})") from None
+            raise ClusterError(
+                f"Ray could not connect to {address} ({_first_sentence(error)}): run the command on a machine "
+                "where `ray start` has been run, or give no --address for a Ray of this machine"
+            ) from None
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, handler)  # Ray's own would exit in the middle of things
         _be_quiet()
