@@ -66,8 +66,8 @@ def connected(address: str | None) -> Iterator[ModuleType]:
             if folder:
                 raise ClusterError(f"Ray could not start ({_first_sentence(error)})") from None
             raise ClusterError(
-                f"Ray could not connect to {address} ({_first_sentence(error)}): run the command on a machine "
-                "where `ray start` has been run, or give no --address for a Ray of this machine"
+                f"Ray could not connect to {address} ({_first_sentence(error)}): run the command on a "
+                "machine where `ray start` has been run, or give no --address for a Ray of this machine"
             ) from None
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, handler)  # Ray's own would exit in the middle of things
