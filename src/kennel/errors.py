@@ -82,3 +82,7 @@ class TuningError(KennelError):
 
 class ReleaseError(KennelError):
     """A released generator that is unknown, unpublished, cannot be fetched, or is not the published one."""
+
+
+class ClusterError(KennelError):
+    """Ray is missing, cannot be started or reached, or its cluster cannot train a study."""

@@ -119,9 +119,46 @@ def test_a_plan_shows_runs_time_and_disk_and_trains_nothing(kennel, study, tmp_p
     file, options = study
     outcome = kennel("study", file, *options, "--dry-run")
     assert outcome.code == 0, outcome.err
-    assert "tiny: 4 runs, 1 at a time" in outcome.out
+    assert f"tiny: 4 runs, 1 at a time, into {tmp_path / 'out'}" in outcome.out
     assert "of training, without validation and judging" in outcome.out
+    assert "Nothing was trained." in outcome.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_of_a_row_that_cannot_be_trained_names_it(kennel, study):
+    file, options = study
+    file.write_text(STUDY.replace("settings: [batch_size=16]", "settings: [loss.name=hinge]"))
+    outcome = kennel(
+        "study", file, *options, "--rows", "wide", "--set", "techniques.one_sided_smoothing=on", "--dry-run"
+    )
+    assert outcome.code == 1
+    assert "Will fail: noise/wide: the technique one_sided_smoothing needs a loss with labels" in outcome.out
+
+
+def test_a_folder_with_the_runs_of_another_study_is_refused(kennel, study, tmp_path):
+    file, options = study
+    assert kennel("study", file, *options, "--seeds", 1, "--rows", "small").code == 0
+    before = (tmp_path / "out" / "study.yaml").read_text()
+    other = kennel("study", file, *options, "--set", "latent_dim=7")
+    assert other.code == 2
+    assert "small/seed-0 was trained with another recipe (latent_dim: " in other.err
+    assert "give another --out" in other.err
+    assert (tmp_path / "out" / "study.yaml").read_text() == before
+
+
+def test_what_is_imported_reaches_the_runs(kennel, study, tmp_path):
+    file, options = study
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from kennel.losses import LOSSES, Hinge\n"
+        "@LOSSES.register('study_test_loss')\n"
+        "class StudyTestLoss(Hinge):\n"
+        "    pass\n"
+    )
+    changed = ("--set", "loss.name=study_test_loss", "--set", "techniques.one_sided_smoothing=off")
+    outcome = kennel("study", file, *options, "--seeds", 1, "--rows", "small", *changed, "--import", mine)
+    assert outcome.code == 0, outcome.out + outcome.err
+    assert "noise/small/seed-0: finished" in outcome.out
 
 
 def test_without_a_name_the_studies_are_listed(kennel):
@@ -135,7 +172,13 @@ def test_without_a_name_the_studies_are_listed(kennel):
     [
         (("--rows", "smal"), "smal"),
         (("--images", "5", "--hours", "1"), "--images and --hours are ways to say how long"),
+        (("--set", "batchsize=5"), "the row small of the study tiny: "),
         (("--set", "batchsize=5"), "batch_size"),
+        (("--rows", ","), "--rows names no row: give some of small, wide"),
+        (("--data", "noise=digits"), "--data has two sets called noise"),
+        (("--address", "auto"), "--address is of a Ray cluster: give --on ray with it"),
+        (("--on", "rey"), "there is no place for --on 'rey': did you mean 'ray'?"),
+        (("--on", "ray", "--address", "ray://h:1"), "the address ray://h:1 is one of Ray Client"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(kennel, study, tmp_path, more, message):

@@ -23,6 +23,8 @@ Imports = Annotated[
 ]
 PREFIX = "kennel_import_"
 """Prefix in `sys.modules` of modules imported from files, so that they hide no other module."""
+imported: list[str] = []
+"""What `--import` has imported, files with absolute paths: processes that a command starts need it too."""
 
 
 def with_imports(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,6 +57,9 @@ def import_all(names: Sequence[str]) -> None:
                 _import_file(Path(name))
             else:
                 _import_module(name)
+            full = str(Path(name).resolve()) if name.endswith(".py") else name
+            if full not in imported:
+                imported.append(full)
         except PluginError:
             raise
         except (Exception, SystemExit) as error:

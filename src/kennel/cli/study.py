@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import typer
 
 from kennel.cli import options
 
-SECONDS_EACH = 8.0
-"""How long `--dry-run` measures each row on each set."""
+ON = ("local", "ray")
+"""Where the runs of a study train."""
 
 
 def study(
@@ -34,7 +35,29 @@ def study(
     settings: options.Settings = [],  # noqa: B006 - typer makes a new list of it
     rows: str | None = typer.Option(None, help="Comma-separated rows of the study (all)."),
     jobs: int | None = typer.Option(
-        None, min=1, help="Runs that train at the same time (one for each CUDA device, else one)."
+        None,
+        min=1,
+        help="Runs that train at the same time (one for each CUDA device, else one; on Ray, as many as the "
+        "cluster has room for).",
+        rich_help_panel=options.MACHINE,
+    ),
+    threads: int | None = typer.Option(
+        None,
+        min=1,
+        help="CPU threads of each run (OMP_NUM_THREADS, else the cores divided by --jobs; on Ray 1).",
+        rich_help_panel=options.MACHINE,
+    ),
+    on: str = typer.Option(
+        "local",
+        metavar="local|ray",
+        help="Train on this machine, or on a Ray cluster.",
+        rich_help_panel=options.MACHINE,
+    ),
+    address: str | None = typer.Option(
+        None,
+        metavar="auto|HOST:PORT",
+        help="The Ray cluster (RAY_ADDRESS, else a Ray of this machine, for this study only).",
+        rich_help_panel=options.MACHINE,
     ),
     device: options.Device = "auto",
     weights: options.Weights = None,
@@ -44,25 +67,78 @@ def study(
 
     Example: kennel study digits --out studies/digits
     """
-    from kennel.engine.builder import pick_device
     from kennel.storage.lock import locked
+    from kennel.studies.checks import check_folder, check_judge
     from kennel.studies.config import load_study
-    from kennel.studies.runner import slots_for
 
     if name is None:
         _list()
         return
+    where = _Where(on, address, device, jobs, threads)
     chosen = _changed(load_study(name), rows, seeds, images, hours, settings)
     place = out or Path("studies") / chosen.name
     runs = _matrix(chosen, place, data or [])
-    slots = slots_for(device, jobs)
+    check_folder(chosen, runs, place)
+    check_judge(chosen, runs, weights)
     if dry_run:
-        _plan(chosen, runs, slots)
+        _plan(chosen, runs, where, place)
         return
     from kennel.cli.console import console
 
     with locked(place, "trained", console.message, "study"):
-        _run(chosen, place, runs, slots, pick_device(device), weights)
+        _run(chosen, place, runs, where, weights)
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Where the runs train: on this machine, or on Ray. Raises `KennelError` for what does not fit."""
+
+    on: str
+    address: str | None
+    device: str
+    jobs: int | None
+    threads: int | None
+
+    def __post_init__(self) -> None:
+        from kennel.errors import RecipeError
+        from kennel.registry import unknown_name
+
+        if self.on not in ON:
+            raise unknown_name("place for --on", self.on, ON)
+        if self.address is not None and self.on != "ray":
+            raise RecipeError("--address is of a Ray cluster: give --on ray with it")
+
+    def judge_device(self) -> Any:
+        """The device here; with Ray, `--device` is about the cluster."""
+        from kennel.engine.builder import pick_device
+
+        return pick_device("auto" if self.on == "ray" and self.device == "cuda" else self.device)
+
+    @contextmanager
+    def launcher(self) -> Iterator[tuple[Any, int]]:
+        """Yields the launcher of the runs, and how many it has room for at a time."""
+        from kennel.cli.console import console
+        from kennel.cli.imports import imported
+
+        if self.on == "local":
+            from kennel.studies.local import LocalLauncher, slots_for
+
+            slots = slots_for(self.device, self.jobs)
+            yield LocalLauncher(slots, self.threads, tuple(imported)), len(slots)
+            return
+        from kennel.studies.on_ray import RayLauncher, connected, default_threads, device_on
+
+        threads = self.threads or default_threads()
+        with connected(self.address) as ray:
+            device = device_on(ray, self.device)
+            launcher = RayLauncher(ray, device, threads, self.jobs, tuple(imported), console.message)
+            room = launcher.capacity()
+            if not room:
+                gpu = " and a GPU" if device == "cuda" else ""
+                console.message(
+                    f"No machine of the cluster has {threads} free CPUs{gpu}: the runs wait for one."
+                )
+            yield launcher, room
 
 
 def _list() -> None:
@@ -103,6 +179,8 @@ def _changed(
     content = study.model_dump(mode="json")
     if rows is not None:
         named = [row.strip() for row in rows.split(",") if row.strip()]
+        if not named:
+            raise RecipeError(f"--rows names no row: give some of {', '.join(study.recipes)}")
         for row in named:
             if row not in study.recipes:
                 raise unknown_name("row", row, list(study.recipes))
@@ -117,30 +195,49 @@ def _changed(
 
 def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
     from kennel.cli.console import progress_bar
+    from kennel.errors import RecipeError
     from kennel.studies.matrix import matrix
 
-    sets = {}
+    sets: dict[str, str] = {}
     for given in data:
         name, equals, source = given.partition("=")
-        sets[name if equals else Path(given).name.partition(".")[0]] = source if equals else given
+        if not equals:
+            name, source = Path(given).name.partition(".")[0], given
+        if name in sets:
+            raise RecipeError(f"--data has two sets called {name}: name them, --data ONE={given}")
+        sets[name] = source
     with progress_bar("data") as report:
         return matrix(study, out, sets, report)
 
 
-def _run(study: Any, out: Path, runs: list[Any], slots: list[str], place: Any, weights: Path | None) -> None:
+def _plan(study: Any, runs: list[Any], where: _Where, out: Path) -> None:
+    """Shows time and disk; exits with 1 if a row cannot be trained."""
+    from kennel.cli.study_tables import print_plan
+
+    device = where.judge_device()
+    with where.launcher() as (_, room):
+        pass
+    if not print_plan(study, runs, max(1, room), device, out):
+        raise typer.Exit(1)
+
+
+def _run(study: Any, out: Path, runs: list[Any], where: _Where, weights: Path | None) -> None:
     """Trains, judges and writes; a stop in between exits with 130 and can be continued."""
     from kennel.cli.console import console
+    from kennel.cli.study_tables import live_table
     from kennel.storage.atomic_io import write_text
     from kennel.studies.matrix import write_recipes
     from kennel.studies.report import write_results
     from kennel.studies.results import results
     from kennel.studies.runner import StudyRunner
 
-    write_text(out / "study.yaml", study.to_yaml())
-    write_recipes(runs)
-    with _live_table() as show:
-        runner = StudyRunner(runs, slots, study.hours, show)
-        whole = runner.train()
+    place = where.judge_device()
+    with where.launcher() as (launcher, _):
+        write_text(out / "study.yaml", study.to_yaml())
+        write_recipes(runs)
+        with live_table() as show:
+            runner = StudyRunner(runs, launcher, show, console.message)
+            whole = runner.train()
     for state in runner.states:
         if state.failed:
             console.message(f"Failed: {state.run.label}: {state.error}", "red")
@@ -177,93 +274,3 @@ def _tell(found: Sequence[Any]) -> None:
             print_table(one.comparison.tables()[0])
         for note in one.notes:
             console.message(f"Note: {note}", "yellow")
-
-
-@contextmanager
-def _live_table() -> Iterator[Callable[[Sequence[Any]], None]]:
-    """Yields a function that shows the states of all runs: a live table, or without a terminal a line for
-    each change."""
-    from rich.live import Live
-
-    from kennel.cli.console import console, error_console
-
-    said: dict[str, str] = {}
-
-    def lines(states: Sequence[Any]) -> None:
-        for state in states:
-            if said.get(state.run.label, "waiting") != state.words:
-                console.message(f"{state.run.label}: {state.words}")
-            said[state.run.label] = state.words
-
-    if not error_console.is_terminal:
-        yield lines
-        return
-    with Live(console=error_console, refresh_per_second=2, transient=True) as live:
-        yield lambda states: live.update(_states_table(states))
-
-
-def _states_table(states: Sequence[Any]) -> Any:
-    """Every run that trains or has failed, and how many wait or are finished."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("run", "device", "status", "images", "images/s"):
-        table.add_column(column, justify="right" if column.startswith("images") else "left")
-    counts: dict[str, int] = {}
-    for state in states:
-        counts[state.words] = counts.get(state.words, 0) + 1
-        if state.words not in ("training", "failed"):
-            continue
-        progress = state.run.progress()
-        images = "–" if progress is None else f"{progress.images:,} of {progress.total:,}"
-        log = state.run.folder.log() if progress is not None else []
-        speed = f"{log[-1]['images_per_second']:,.1f}" if log and "images_per_second" in log[-1] else "–"
-        table.add_row(state.run.label, state.device, state.error or state.words, images, speed)
-    table.caption = ", ".join(f"{count} {words}" for words, count in counts.items())
-    return table
-
-
-def _plan(study: Any, runs: Sequence[Any], slots: Sequence[str]) -> None:
-    """Time and disk of every run, by a short measurement of each row on each set."""
-    from rich import box
-    from rich.table import Table
-
-    from kennel.cli.console import console, progress_bar
-    from kennel.engine.builder import pick_device
-    from kennel.errors import KennelError
-    from kennel.planning import forecast
-    from kennel.reporting.format import duration
-
-    table = Table(title=f"{study.name}: {len(runs)} runs, {len(slots)} at a time", title_justify="left")
-    table.box = box.SIMPLE_HEAD
-    for column in ("set", "row", "runs", "images", "time each", "disk each"):
-        table.add_column(column, justify="left" if column in ("set", "row") else "right")
-    pairs: dict[tuple[str, str], list[Any]] = {}
-    for run in runs:
-        pairs.setdefault((run.data, run.row), []).append(run)
-    seconds_of_all = disk_of_all = 0.0
-    unknown, problems, place = False, [], pick_device(slots[0])
-    with progress_bar("measuring") as report:
-        for number, ((data, row), group) in enumerate(pairs.items()):
-            report(number, len(pairs))
-            try:
-                found = forecast(group[0].recipe, group[0].set_path, device=place, seconds=SECONDS_EACH)
-            except KennelError as error:
-                problems.append(f"{data}/{row}: {error}")
-                continue
-            seconds = study.hours * 3600 if study.hours is not None else found.training_seconds
-            unknown = unknown or seconds is None
-            seconds_of_all += (seconds or 0) * len(group)
-            disk_of_all += found.disk * len(group)
-            images = "–" if study.hours is not None else f"{found.images_left:,}"
-            time_each = "unknown" if seconds is None else duration(seconds)
-            table.add_row(data, row, str(len(group)), images, time_each, f"{found.disk / 1e6:,.0f} MB")
-    console.print(table)
-    for problem in problems:
-        console.message(f"Will fail: {problem}", "red")
-    least = "at least " if unknown else ""
-    console.message(
-        f"Together {least}{duration(seconds_of_all / len(slots))} of training, without validation and "
-        f"judging, and {disk_of_all / 1e9:,.1f} GB.",
-    )

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from kennel.config.base import Config, validated
 from kennel.config.recipe import Recipe, override, parse_count
-from kennel.errors import RecipeError
+from kennel.errors import RecipeError, UnknownNameError
 from kennel.recipes import load_recipe
 from kennel.registry import Registry, unknown_name
 from kennel.storage.untrusted import MAX_YAML_BYTES, UntrustedError, parse_yaml, read_bytes
@@ -98,7 +98,10 @@ class StudyConfig(Config):
         one = self.recipes[row]
         budget = [] if self.images is None else [f"budget.images={self.images}"]
         settings = [*self.settings, *one.settings, *budget, f"seed={seed}"]
-        return override(load_recipe(one.recipe), settings).model_copy(update={"name": row})
+        try:
+            return override(load_recipe(one.recipe), settings).model_copy(update={"name": row})
+        except (RecipeError, UnknownNameError) as error:
+            raise type(error)(f"the row {row} of the study {self.name}: {error}") from None
 
     def to_yaml(self) -> str:
         """The study as YAML that `load_study` reads back."""
@@ -129,5 +132,5 @@ def load_study(name_or_file: str) -> StudyConfig:
     except (UntrustedError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file} cannot be read as a study ({error})") from None
     if not isinstance(content, dict):
-        raise RecipeError(f"{file} is not a study: it needs at least name and recipes")
+        raise RecipeError(f"{file} is not a study: it needs at least `recipes:`")
     return validated(StudyConfig, {"name": file.stem, **content}, "study")

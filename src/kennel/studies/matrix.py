@@ -17,7 +17,8 @@ from kennel.studies.config import StudyConfig
 class StudyRun:
     """One run: `row`, `data` (the name of the set) and `seed` say which; `path` is its folder.
 
-    `recipe_file` is where its recipe lies while it trains; `set_path` the prepared set.
+    `recipe_file` is where its recipe lies while it trains; `set_path` the prepared set. `hours` is its
+    budget; None: the recipe's.
     """
 
     row: str
@@ -27,6 +28,7 @@ class StudyRun:
     recipe: Recipe
     recipe_file: Path
     set_path: Path
+    hours: float | None = None
 
     @property
     def label(self) -> str:
@@ -39,10 +41,13 @@ class StudyRun:
         return RunDir(self.path)
 
     def progress(self) -> Progress | None:
-        """How far it has come; None before it has begun."""
+        """How far it has come, of the budget that it has now; None before it has begun."""
         if not self.folder.exists():
             return None
-        return progress_of(self.folder.recipe(), self.folder.about(), self.folder.log())
+        recipe = self.folder.recipe()
+        if self.hours is None:
+            recipe = recipe.model_copy(update={"budget": self.recipe.budget})
+        return progress_of(recipe, self.folder.about(), self.folder.log())
 
 
 def matrix(
@@ -74,6 +79,7 @@ def matrix(
                         recipe,
                         out / "recipes" / f"{row}-seed-{seed}.yaml",
                         _prepared(source, recipe.image.size, on_progress),
+                        study.hours,
                     )
                 )
     return runs

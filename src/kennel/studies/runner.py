@@ -1,65 +1,70 @@
-"""Trains the runs of a study, each in a process of its own; one that fails does not stop the others."""
+"""Decides which runs of a study wait, train, and have ended; one that fails does not stop the others."""
 
-import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import IO
 
+from kennel.runs import checkpoint
 from kennel.storage.lock import is_locked
+from kennel.studies.launch import Attempt, Launcher, Outcome
 from kennel.studies.matrix import StudyRun
-from kennel.training.signals import PARENT
 
 POLL_SECONDS = 0.5
-"""How often running processes are looked at."""
+"""How often attempts are looked at."""
+STEP_SECONDS = 0.05
+"""How soon a signal is passed on."""
+MAX_LOSSES = 3
+"""A run fails if it loses this many workers without an image trained in between: it may be the cause."""
+
+WAITING, LOCKED, QUEUED, TRAINING = "waiting", "locked by another process", "queued", "training"
+LOST, RESUMED, STOPPED, FAILED = "lost its worker, waiting", "lost its worker, resumed", "stopped", "failed"
 
 
 @dataclass
 class RunState:
     """What became of one run: `words` are "waiting", "training", "finished" and the like.
 
-    `error` is what the process said last when it failed. `device` is where it trains.
+    `error` is why it failed. `device` and `machine` are where it trains, or trained last. `losses` counts the
+    workers that it lost.
     """
 
     run: StudyRun
-    words: str = "waiting"
+    words: str = WAITING
     error: str = ""
     device: str = ""
+    machine: str = ""
+    losses: int = 0
+    vain_losses: int = 0
+    images: int = 0
 
     @property
     def failed(self) -> bool:
         """Whether the run ended with an error."""
         return bool(self.error)
 
-
-@dataclass
-class _Process:
-    state: RunState
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
-    slot: int = 0
+    @property
+    def trains(self) -> bool:
+        """Whether a process trains it now."""
+        return self.words in (TRAINING, RESUMED)
 
 
 @dataclass
 class StudyRunner:
-    """Trains what is missing of `runs`.
+    """Trains what is missing of `runs` with `launcher`.
 
-    `slots` are the devices of processes that train at the same time, such as ("cpu",) or ("cuda:0",
-    "cuda:1"); a device that is named twice takes two runs. `hours` is the budget of each run, None where
-    the recipe has it. `on_change(states)` is called after every change, and about twice a second.
+    `on_change(states)` is called after every change, and about twice a second. `say(sentence)` gets what a
+    user should know: which worker was lost, and why.
     """
 
     runs: Sequence[StudyRun]
-    slots: Sequence[str]
-    hours: float | None = None
+    launcher: Launcher
     on_change: Callable[[Sequence[RunState]], None] = lambda states: None
+    say: Callable[[str], None] = lambda sentence: None
     states: list[RunState] = field(default_factory=list)
+    _signals: list[int] = field(default_factory=list)
     _stopped: bool = False
 
     def train(self) -> bool:
@@ -77,65 +82,83 @@ class StudyRunner:
             else:
                 waiting.append(state)
         self.on_change(self.states)
-        running: list[_Process] = []
-        with self._signals(running):
+        running: list[tuple[RunState, Attempt]] = []
+        with self._handled():
             while (waiting and not self._stopped) or running:
-                free = [slot for slot in range(len(self.slots)) if slot not in {one.slot for one in running}]
-                for state in [one for one in waiting if free and not is_locked(one.run.path)]:
-                    if free and not self._stopped:
-                        waiting.remove(state)
-                        running.append(self._start(state, free.pop(0)))
-                time.sleep(POLL_SECONDS)
-                for one in [one for one in running if one.process.poll() is not None]:
-                    running.remove(one)
-                    self._finish(one)
+                self._start(waiting, running)
+                self.on_change(self.states)
+                self._pause(running)
+                for state, attempt in list(running):
+                    outcome = attempt.poll()
+                    if outcome is None:
+                        _show(state, attempt)
+                        continue
+                    running.remove((state, attempt))
+                    if self._may_try_again(state, outcome):
+                        waiting.insert(0, state)
                 self.on_change(self.states)
         return not self._stopped
 
-    def _start(self, state: RunState, slot: int) -> _Process:
-        run, device = state.run, self.slots[slot]
-        command = [sys.executable, "-m", "kennel", "train", str(run.recipe_file), str(run.set_path)]
-        command += ["--out", str(run.path), "--device", device]
-        if self.hours is not None and not run.folder.exists():
-            command += ["--hours", str(self.hours)]
-        threads = max(1, (os.cpu_count() or 1) // len(self.slots))
-        environment = {"OMP_NUM_THREADS": str(threads)} | dict(os.environ) | {PARENT: str(os.getpid())}
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
-        # A session of its own: Ctrl-C reaches it through us, once.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        state.words, state.device, state.error = "training", device, ""
-        return _Process(state, process, output, slot)
+    def _start(self, waiting: list[RunState], running: list[tuple[RunState, Attempt]]) -> None:
+        """Starts what waits, as far as there is room; a run that a process still locks stays."""
+        for state in list(waiting):
+            if self._stopped or not self.launcher.has_room():
+                return
+            if is_locked(state.run.path):
+                state.words = LOST if state.losses else LOCKED
+                continue
+            waiting.remove(state)
+            attempt = self.launcher.start(state.run)
+            state.error = ""
+            running.append((state, attempt))
+            _show(state, attempt)
 
-    def _finish(self, one: _Process) -> None:
-        state, code = one.state, one.process.returncode
+    def _may_try_again(self, state: RunState, outcome: Outcome) -> bool:
+        """Notes how an attempt ended; True if the run lost its worker and gets another."""
         progress = state.run.progress()
         if progress is not None and progress.finished:
             state.words = progress.words
-        elif self._stopped:
-            state.words = "stopped"
-        else:
-            state.words, state.error = "failed", _last_words(one.output, code)
-        one.output.close()
+            return False
+        if self._stopped:
+            state.words = STOPPED
+            return False
+        if not outcome.lost:
+            state.words, state.error = FAILED, outcome.error or "it ended before its budget without an error"
+            return False
+        images = _images(state.run)
+        state.losses += 1
+        state.vain_losses = 1 if images > state.images else state.vain_losses + 1
+        state.images = images
+        if state.vain_losses >= MAX_LOSSES:
+            state.words = FAILED
+            state.error = f"it lost {state.vain_losses} workers without progress: {outcome.error}"
+            return False
+        state.words = LOST
+        self.say(f"{state.run.label} lost its worker ({outcome.error}); it is given to another.")
+        return True
+
+    def _pause(self, running: Sequence[tuple[RunState, Attempt]]) -> None:
+        """Waits until the next look. Signals are passed on here, not in their handler, where a launcher could
+        be in the middle of something."""
+        until = time.monotonic() + POLL_SECONDS
+        while time.monotonic() < until and not self._signals:
+            time.sleep(STEP_SECONDS)
+        while self._signals:
+            number = self._signals.pop(0)
+            self._stopped = True
+            for _, attempt in running:
+                attempt.stop(number)
 
     @contextmanager
-    def _signals(self, running: list[_Process]) -> Iterator[None]:
-        """Ctrl-C and SIGTERM reach every process, and no further run is started."""
+    def _handled(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM are noted."""
 
-        def stop(number: int, frame: FrameType | None) -> None:
-            self._stopped = True
-            for one in running:
-                one.process.send_signal(number)
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signals.append(number)
 
         numbers = [signal.SIGINT, signal.SIGTERM]
         try:
-            before = {number: signal.signal(number, stop) for number in numbers}
+            before = {number: signal.signal(number, note) for number in numbers}
         except ValueError:  # not the main thread: the caller keeps its signals
             yield
             return
@@ -146,26 +169,15 @@ class StudyRunner:
                 signal.signal(number, handler)
 
 
-def _last_words(output: IO[bytes], code: int) -> str:
-    """The error line of a process, or else its last one."""
-    output.seek(0)
-    lines = [line.strip() for line in output.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix("Error:").strip() for line in lines if line.startswith("Error:")]
-    if code < 0:
-        return f"it was ended by signal {-code}"
-    return errors[-1] if errors else (lines[-1] if lines else f"exit code {code}")
+def _images(run: StudyRun) -> int:
+    """How many images the run's newest checkpoint has seen; it may lie between two ticks of the log."""
+    return max((int(path.stem) for path in checkpoint.in_folder(run.folder.checkpoints)), default=0)
 
 
-def slots_for(device: str, jobs: int | None) -> list[str]:
-    """The devices of the processes that train at the same time.
-
-    "auto" gives a process to each CUDA device, else one in all. `jobs` is how many processes, spread over
-    the devices in turn; None: one for each.
-    """
-    import torch
-
-    devices = [device]
-    if device == "auto" and torch.cuda.is_available():
-        devices = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    count = jobs or len(devices)
-    return [devices[number % len(devices)] for number in range(count)]
+def _show(state: RunState, attempt: Attempt) -> None:
+    """Where an attempt is, and whether it has begun."""
+    state.device, state.machine = attempt.device, attempt.machine
+    if not attempt.begun:
+        state.words = LOST if state.losses else QUEUED
+    else:
+        state.words = RESUMED if state.losses else TRAINING
