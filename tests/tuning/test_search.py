@@ -78,7 +78,7 @@ def test_the_same_search_again_trains_nothing_and_a_larger_one_goes_on(make):
 def test_a_search_has_the_same_trials_whether_it_was_split_or_not(make, tmp_path):
     split = make(out=tmp_path / "split")
     run(split, 2)
-    at_once, in_parts = run(make(out=tmp_path / "whole"), 4), run(split, 4)
+    at_once, in_parts = run(make(out=tmp_path / "whole"), 3), run(split, 3)
     assert [(row.values, row.score) for row in at_once] == [(row.values, row.score) for row in in_parts]
     other = run(make(out=tmp_path / "other", seed=1), 2)
     assert other[1].values != at_once[1].values
@@ -183,6 +183,7 @@ def test_a_stopped_trial_is_continued_from_its_checkpoint_to_the_same_score(make
     assert rows[2].score == undisturbed[1].score
     assert rows[2].images == 64
     assert not plan.run_dir(1).path.exists()  # it is the run of trial 2 now
+    assert (rows[3].values, rows[3].score) == (undisturbed[2].values, undisturbed[2].score)
     assert scores_of(plan.run_dir(2)) == scores_of(RunDir(tmp_path / "undisturbed/runs/trial-001"))
 
 
@@ -287,8 +288,8 @@ def test_a_recipe_outside_of_its_space_is_still_the_first_trial(make):
 def test_hours_become_images_by_each_trials_own_speed(make, monkeypatch):
     speeds = iter((100.0, 200.0))
     monkeypatch.setattr(search_module, "measured_speed", lambda *given: next(speeds))
-    plan = make(images=None, hours=1 / 900)  # 4 seconds
+    plan = make(images=None, hours=1.2 / 3600)
     rows = run(plan, 2)
-    assert [row.images for row in rows] == [400, 800]
-    assert plan.budget_words == "0.00111111 hours"
+    assert [row.images for row in rows] == [104, 200]
+    assert [plan.run_dir(number).recipe().budget.images for number in (0, 1)] == [100, 200]
     assert _study(plan).trials[0].state == TrialState.COMPLETE

@@ -15,7 +15,7 @@ from typing import Any, cast
 import optuna
 from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from kennel.errors import TuningError
 from kennel.storage.lock import NAME, is_locked, locked
@@ -37,6 +37,7 @@ def open_study(plan: TunePlan, storage: str | None, prune: bool, *, create: bool
     Raises `TuningError` if the storage cannot be used, holds another search or, without `create`, none.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    is_local = storage is None
     if storage is None:
         file = plan.out / "trials.db"
         if create:
@@ -44,10 +45,9 @@ def open_study(plan: TunePlan, storage: str | None, prune: bool, *, create: bool
         elif not file.is_file():
             raise TuningError(f"{plan.out} has no search (there is no {file.name})")
         storage = f"sqlite:///{file}"
-    with _explained(storage):
-        opened = optuna.storages.RDBStorage(storage, engine_kwargs=_engine(storage))
+    with _explained(storage), _alone(plan) if is_local and create else nullcontext():
         study = optuna.create_study(
-            storage=opened,
+            storage=_database(storage),
             study_name=plan.out.resolve().name,
             direction=plan.direction,
             pruner=_pruner() if prune else optuna.pruners.NopPruner(),
@@ -61,9 +61,27 @@ def open_study(plan: TunePlan, storage: str | None, prune: bool, *, create: bool
     return study
 
 
-def _engine(storage: str) -> dict[str, Any]:
-    """Several processes wait for one another's writes to a SQLite file."""
-    return {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+def _database(storage: str) -> optuna.storages.RDBStorage:
+    """Opens the database, and makes its tables if it is new.
+
+    Several processes wait for one another's writes to a SQLite file. If another machine makes the tables at
+    the same moment, the second attempt finds them.
+    """
+    engine = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+    try:
+        return optuna.storages.RDBStorage(storage, engine_kwargs=engine)
+    except DatabaseError:
+        time.sleep(1.0)
+        return optuna.storages.RDBStorage(storage, engine_kwargs=engine)
+
+
+def _alone(plan: TunePlan) -> Any:
+    """Only one process of this folder makes the database, or asks for a trial, at a time."""
+    plan.out.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(plan.out / ".ask.lock", timeout=60, fallback_to_soft=False).acquire()
+    except OSError:  # a file system without locks: `working` warns
+        return nullcontext()
 
 
 def _pruner() -> optuna.pruners.BasePruner:
@@ -115,17 +133,18 @@ class Trials:
     def ask(self) -> optuna.Trial | None:
         """The next trial, with this worker's name; None if there are as many as wanted.
 
-        It takes up interrupted trials first. The sampler is seeded by the number of trials, so that neither a
-        second worker nor a restart draws the same values again.
+        It takes up interrupted trials first. The sampler is seeded by the number of trials, interrupted ones
+        left out: a restart goes on as if there had been none, and a second worker draws other values.
         """
-        with self._alone():
+        with _alone(self.plan):
             self._take_up_interrupted()
             found = self.study.get_trials(deepcopy=False)
             if not found:
                 self._enqueue_own()
-            elif sum(map(_counts, found)) >= self.count:
+            begun = sum(map(_counts, found))
+            if begun >= self.count:
                 return None
-            seed = (self.plan.seed * 1_000_003 + len(found)) % 2**32
+            seed = (self.plan.seed * 1_000_003 + begun) % 2**32
             startup = min(10, max(4, self.count // 3))
             self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
             trial = self.study.ask()
@@ -144,7 +163,7 @@ class Trials:
         trial.set_user_attr(REASON, "interrupted")
         trial.set_user_attr(INTERRUPTED, True)
         self.study.tell(trial, state=TrialState.FAIL)
-        with self._alone():
+        with _alone(self.plan):
             self._enqueue_continuations()
 
     def _enqueue_own(self) -> None:
@@ -192,14 +211,6 @@ class Trials:
             ):
                 kept = {key: one.user_attrs[key] for key in (OWN, KILLS) if key in one.user_attrs}
                 self.study.enqueue_trial(_given(one), user_attrs={**kept, CONTINUES: one.number})
-
-    def _alone(self) -> Any:
-        """Only one process of this folder asks at a time."""
-        folder = self.plan.out
-        try:
-            return FileLock(folder / ".ask.lock", timeout=60, fallback_to_soft=False).acquire()
-        except OSError:  # a file system without locks: `working` has warned
-            return nullcontext()
 
 
 def _given(trial: FrozenTrial) -> dict[str, Any]:
