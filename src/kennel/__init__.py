@@ -8,11 +8,11 @@
     print(run.judge(metrics=["fid", "recall"]))           # scores as a table
     generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
 
-Main functions: `prepare`, `train`, `load`, `judge`, `compare`, `report`, `plan`. Recipes: `get_recipe`,
-`load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`, `register_technique`,
-`register_recipe`, `register_metric`, with the base classes `Generator`, `Discriminator`, `Loss`, `Technique`,
-`LossTerm`; a `Callback` acts at the iterations and ticks of a run. What a user can mend raises
-`KennelError`, with one sentence that says how.
+Main functions: `prepare`, `train`, `load`, `judge`, `compare`, `report`, `plan`, `expand`. Recipes:
+`get_recipe`, `load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`,
+`register_technique`, `register_recipe`, `register_metric`, with the base classes `Generator`,
+`Discriminator`, `Loss`, `Technique`, `LossTerm`; a `Callback` acts at the iterations and ticks of a run. What
+a user can mend raises `KennelError`, with one sentence that says how.
 
 See `docs/api.md` for examples, and `kennel --help` for the same in a terminal.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TrainedGenerator,
         TrainState,
         compare,
+        expand,
         judge,
         load,
         plan,
@@ -68,6 +69,7 @@ __all__ = [
     "TrainedGenerator",
     "__version__",
     "compare",
+    "expand",
     "get_recipe",
     "judge",
     "load",

@@ -1,5 +1,6 @@
 """The Python API: commands as functions, runs as objects, registration of user-defined components."""
 
+from kennel.api.expansion import expand
 from kennel.api.functions import compare, judge, load, plan, prepare, report, train
 from kennel.api.register import (
     register_loss,
@@ -32,6 +33,7 @@ __all__ = [
     "TrainState",
     "TrainedGenerator",
     "compare",
+    "expand",
     "judge",
     "load",
     "plan",

@@ -52,10 +52,22 @@ def study(
     if name is None:
         _list()
         return
-    chosen = _changed(load_study(name), rows, seeds, images, hours, settings)
+    loaded = load_study(name)
+    slots = slots_for(device, jobs)
+    if loaded.model_fields.get("kind") is not None:
+        _expand(
+            loaded,
+            out,
+            data or [],
+            slots,
+            pick_device(device),
+            dry_run,
+            (rows, seeds, images, hours, settings),
+        )
+        return
+    chosen = _changed(loaded, rows, seeds, images, hours, settings)
     place = out or Path("studies") / chosen.name
     runs = _matrix(chosen, place, data or [])
-    slots = slots_for(device, jobs)
     if dry_run:
         _plan(chosen, runs, slots)
         return
@@ -79,8 +91,7 @@ def _list() -> None:
         table.add_column(column, overflow="fold")
     for name in STUDIES:
         one = STUDIES[name]()
-        count = len(one.recipes) * len(one.seeds) * max(1, len(one.data))
-        table.add_row(name, str(count), (STUDIES[name].__doc__ or "").partition("\n")[0])
+        table.add_row(name, str(one.run_count), (STUDIES[name].__doc__ or "").partition("\n")[0])
     console.print(table)
 
 
@@ -115,14 +126,37 @@ def _changed(
     return validated(StudyConfig, content, "study")
 
 
-def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
-    from kennel.cli.console import progress_bar
-    from kennel.studies.matrix import matrix
+def _expand(
+    study: Any,
+    out: Path | None,
+    data: Sequence[str],
+    slots: Sequence[str],
+    place: Any,
+    dry_run: bool,
+    changes: tuple[Any, ...],
+) -> None:
+    """The study of expanded sets, which is no matrix of recipes."""
+    from kennel.cli.study_expand import changed, run_expand
 
+    chosen = changed(study, *changes)
+    folder = out or Path("studies") / chosen.name
+    run_expand(chosen, folder, _named(data), slots, place, _live_table, dry_run=dry_run, plan=_plan)
+
+
+def _named(data: Sequence[str]) -> dict[str, str]:
+    """The sets of `--data` by name: NAME of NAME=DATA, else the name of the file or folder."""
     sets = {}
     for given in data:
         name, equals, source = given.partition("=")
         sets[name if equals else Path(given).name.partition(".")[0]] = source if equals else given
+    return sets
+
+
+def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
+    from kennel.cli.console import progress_bar
+    from kennel.studies.matrix import matrix
+
+    sets = _named(data)
     with progress_bar("data") as report:
         return matrix(study, out, sets, report)
 

@@ -1,6 +1,7 @@
 """The built-in studies: tables of papers, and comparisons that a user wants before choosing."""
 
 from kennel.studies.config import STUDIES, JudgeConfig, RowConfig, StudyConfig
+from kennel.studies.expand.config import ExpandConfig
 
 _SMALL = JudgeConfig(metrics=("fid", "kid", "precision", "recall"), count=2048)
 
@@ -143,4 +144,14 @@ def zoo() -> StudyConfig:
         recipes={name: RowConfig(recipe=name, settings=(size,)) for name in families},
         hours=0.25,
         judge=_SMALL,
+    )
+
+
+@STUDIES.register("expand")
+def expand() -> ExpandConfig:
+    """A classifier of scarce classes with and without generated images, three seeds; give --data."""
+    return ExpandConfig(
+        name="expand",
+        description="Five scarce classes of 50 images, filled up in three ways; accuracy on real images.",
+        images=250_000,
     )
