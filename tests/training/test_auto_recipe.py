@@ -214,6 +214,8 @@ def test_a_recipe_that_must_draw_by_class_does_and_shows_all_classes_equally_oft
     assert chosen.recipe.name == "acgan"
     assert chosen.recipe.num_classes is None
     assert chosen.recipe.balance_classes
+    assert not has(chosen.recipe, "diff_augment")
+    assert "no augmentation" in chosen.reasons[2]
     assert "by its 3 classes, each shown equally often" in chosen.reasons[1]
     build_techniques(chosen.recipe, build_loss(chosen.recipe))
     assert from_yaml(chosen.recipe.to_yaml(), "it") == chosen.recipe

@@ -47,6 +47,7 @@ def study(
     from kennel.engine.builder import pick_device
     from kennel.storage.lock import locked
     from kennel.studies.config import load_study
+    from kennel.studies.expand.config import ExpandConfig
     from kennel.studies.runner import slots_for
 
     if name is None:
@@ -54,7 +55,7 @@ def study(
         return
     loaded = load_study(name)
     slots = slots_for(device, jobs)
-    if loaded.model_fields.get("kind") is not None:
+    if isinstance(loaded, ExpandConfig):
         _expand(
             loaded,
             out,

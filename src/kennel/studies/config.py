@@ -126,7 +126,7 @@ class StudyConfig(Config):
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-STUDIES: Registry[Callable[[], Config]] = Registry("study")
+STUDIES: Registry[Callable[[], Any]] = Registry("study")
 """Built-in studies by name; each returns the settings of its kind."""
 
 

@@ -74,7 +74,7 @@ def choose(facts: Facts) -> Choice:
     budget = _budget(facts, recipe)
     settings = [
         *_flip(recipe, facts.channels == 3),
-        *_augmentation(facts.images),
+        *([] if facts.by_class else _augmentation(facts.images)),
         *([] if _no_classes_reason(facts, recipe) else ["num_classes=null"]),
         *(["balance_classes=true"] if facts.by_class else []),
         f"generator.base_channels={_width(facts, recipe)}",
@@ -211,6 +211,7 @@ def _pictures_line(facts: Facts, recipe: Recipe) -> str:
 def _sizes_line(facts: Facts, recipe: Recipe) -> str:
     width = network_options(GENERATORS, recipe.generator, "generator").base_channels
     amount = "little" if facts.images >= LARGE else "the strongest" if facts.images < SMALL else "the usual"
+    amount = "no" if facts.by_class else amount  # with it, acgan drew the wrong class more often than not
     return (
         f"a generator of width {width} and batches of {recipe.batch_size} on {facts.device}; {amount} "
         f"augmentation, for {facts.images:,} pictures"

@@ -170,7 +170,7 @@ def augmented_copies(images: PixelArray, count: int, seed: int, *, flip: bool) -
     random = rng.generator(seed, "augmented copies")
     source = torch.from_numpy(np.resize(np.arange(len(images)), count))
     parts = []
-    for rows in source.split(1024):
+    for rows in source.split(1024):  # type: ignore[no-untyped-call]
         uniform = torch.rand((5, len(rows)), generator=random) * 2 - 1
         angle, scale = uniform[0] * math.radians(ROTATION), 1 + SCALE * uniform[1]
         mirror = torch.where(uniform[4] < 0, -1.0, 1.0) if flip else torch.ones(len(rows))
