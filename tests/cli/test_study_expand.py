@@ -65,7 +65,8 @@ def test_the_study_is_run_written_and_continued_without_doing_anything_twice(ken
         (("--rows", "a"), "--rows is for studies of several recipes"),
         (("--images", "1k", "--hours", "1"), "give one of them"),
         (("--set", "study.kep=3"), "did you mean 'keep'"),
-        (("--set", "study.keep=40"), "lower keep"),
+        (("--set", "study.keep=40"), "to must be larger"),
+        (("--set", "study.keep=40", "--set", "study.to=50"), "lower keep"),
     ],
 )
 def test_what_cannot_be_studied_is_refused_in_a_sentence(kennel, study, options, message):
