@@ -152,8 +152,9 @@ def _write(
     console.print(table)
     rejected, drawn = sum(one.rejected for one in found.classes), found.dataset.generated_count
     console.message(
-        f"{rejected:,} of {rejected + drawn:,} images were rejected: as near to a training image of their "
-        f"class as {copies[1]:.3g} of the real images are to another one, by {network.name}, or repeated."
+        f"{rejected:,} of {rejected + drawn:,} images were rejected: as near to a training image of "
+        f"their class as {100 * copies[1]:g}% of the real images are to another one, by {network.name}, or "
+        "repeated."
     )
     console.message(
         f"{destination}: {len(found.dataset):,} images, {drawn:,} of them generated (marked in generated.npy)"

@@ -24,7 +24,8 @@ class CopyGuard:
 
     Distances are Euclidean, of the features of an extractor. An image is a copy if it is at most as far from
     its nearest training image as the nearest `quantile` of the training images are from their nearest other
-    one (`threshold`; equal images count once). So of new real images about this share would be refused.
+    one (`threshold`; images that have an equal one do not count). So of new real images about this share
+    would be refused.
     """
 
     def __init__(
