@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reporting",),
     ("sampling",),
     ("training",),
-    ("planning", "comparison"),
+    ("planning", "comparison", "expansion"),
     ("studies", "tuning"),
     ("api",),
     ("cli",),

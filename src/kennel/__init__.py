@@ -8,7 +8,7 @@
     print(run.judge(metrics=["fid", "recall"]))           # scores as a table
     generator = kennel.load("runs/dcgan-photos").generator  # an nn.Module: latents, labels to images
 
-Main functions: `prepare`, `train`, `tune`, `load`, `judge`, `compare`, `report`, `plan`. Recipes:
+Main functions: `prepare`, `train`, `tune`, `load`, `judge`, `compare`, `report`, `plan`, `expand`. Recipes:
 `get_recipe`, `load_recipe`, `Recipe`. Your own parts: `register_network`, `register_loss`,
 `register_technique`, `register_recipe`, `register_metric`, with the base classes `Generator`,
 `Discriminator`, `Loss`, `Technique`, `LossTerm`; a `Callback` acts at the iterations and ticks of a run. What
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TrainState,
         Tuning,
         compare,
+        expand,
         judge,
         load,
         plan,
@@ -71,6 +72,7 @@ __all__ = [
     "Tuning",
     "__version__",
     "compare",
+    "expand",
     "get_recipe",
     "judge",
     "load",

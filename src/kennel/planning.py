@@ -137,7 +137,9 @@ def forecast(
         resident = dataset.images.nbytes if dataset.images.nbytes <= room else 0
         known = replace(known, memory_free=free, resident=resident, bound=seconds, notes=notes)
         log(f"running iterations for at most {seconds:g} s")
-        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as loader:
+        with BatchLoader(
+            dataset, recipe.batch_size, recipe.seed, device, resident_bytes, balanced=recipe.balance_classes
+        ) as loader:
             state = untrained_state(recipe, step, loader, plan)
             return _measured(known, state, deadline, clock)
 

@@ -397,3 +397,9 @@ def test_a_recipe_file_that_is_not_utf_8_is_one_sentence(tmp_path):
     file.write_bytes("name: für".encode("latin-1"))
     with pytest.raises(RecipeError, match=r"latin.yaml is not UTF-8 text .*: save it as UTF-8"):
         load_recipe(str(file))
+
+
+def test_a_run_from_before_classes_could_be_balanced_keeps_its_fingerprint():
+    recipe = get_recipe("digits")
+    assert recipe.fingerprint() == "849443b6e67a13ff"
+    assert override(recipe, ["balance_classes=true"]).fingerprint() != recipe.fingerprint()

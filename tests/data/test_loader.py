@@ -14,6 +14,7 @@ import torch
 from kennel.data.dataset import ImageDataset
 from kennel.data.loader import BatchLoader
 from kennel.errors import DataError
+from scarce import write_scarce_set
 
 CPU = torch.device("cpu")
 
@@ -204,3 +205,23 @@ def test_ten_million_images_are_streamed_in_a_hundred_megabytes(tmp_path):
     assert opened == count
     # 10 MB of labels, 33 MB to read them, 2 x 16 batches ahead, blocks of the order.
     assert grown < 100 << 20
+
+
+@pytest.mark.parametrize("resident_bytes", [0, 1 << 30], ids=["mapped", "resident"])
+def test_balanced_batches_show_every_class_as_often_as_the_largest(tmp_path, resident_bytes):
+    packed = write_scarce_set(tmp_path / "set", (9, 4, 1))
+    with BatchLoader(packed, 27, 0, CPU, resident_bytes, balanced=True) as stream:
+        shown = stream.indices(0).numpy()
+        pixels, labels = stream.at(0)
+        later = stream.indices(27)
+    counts = np.bincount(shown, minlength=len(packed))
+    own = [sorted(counts[packed.labels == label].tolist()) for label in range(3)]
+    assert own == [[1] * 9, [2, 2, 2, 3], [9]]
+    assert np.array_equal(pixels.numpy(), packed.images[shown])
+    assert np.array_equal(labels.numpy(), packed.labels[shown])
+    assert later.tolist() != shown.tolist()
+
+
+def test_a_set_without_classes_cannot_be_balanced(packed_set):
+    with pytest.raises(DataError, match="has no classes to balance"):
+        BatchLoader(ImageDataset(packed_set()), 8, 0, CPU, balanced=True)

@@ -22,6 +22,7 @@ from kennel.features.classifier import (
 from kennel.features.resize import half_pixel_bilinear
 from kennel.features.train_classifier import (
     TrainedClassifier,
+    class_accuracies,
     default_epochs,
     held_out_rows,
     learning_rate,
@@ -292,3 +293,28 @@ def test_bfloat16_stays_near_float32(trained: TrainedClassifier, packed: ImageDa
     fast = Classifier.open(trained.path, precision="bfloat16").extract(all_pixels(packed)).features
     assert fast.dtype == torch.float32
     assert float((fast - exact).norm() / exact.norm()) < 0.05
+
+
+def test_accuracies_are_those_of_each_class_on_the_test_images() -> None:
+    generator = np.random.default_rng(7)
+    labels = np.arange(300, dtype=np.int64) % 3
+    images = generator.integers(0, 30, (300, 1, 8, 8)).astype(np.uint8)
+    images[labels == 1] += 100  # classes 0 and 2 are alike
+    found = class_accuracies(images, labels, images, labels, 3, total_images=3000)
+    assert found[1] == 1.0
+    assert 0.3 < found[0] + found[2] < 1.9
+    swapped = np.array([1, 0, 2])[labels]
+    assert class_accuracies(images, labels, images, swapped, 3, total_images=3000)[0] == 0.0
+
+
+def test_accuracies_are_equal_for_equal_seeds_and_need_every_class(packed: ImageDataset) -> None:
+    assert packed.labels is not None
+    images, labels = np.array(packed.images), np.array(packed.labels)
+    first, again = (
+        class_accuracies(images, labels, images, labels, 3, total_images=200, seed=1) for _ in "ab"
+    )
+    assert first.tolist() == again.tolist()
+    with pytest.raises(DataError, match="class 2 has no test images"):
+        class_accuracies(images, labels, images[labels < 2], labels[labels < 2], 3, total_images=200)
+    with pytest.raises(DataError, match="needs squares of 8 to 64"):
+        class_accuracies(images[..., :4, :4], labels, images, labels, 3, total_images=200)

@@ -6,6 +6,7 @@ from kennel.config.recipe import override
 from kennel.engine.builder import build_loss, build_networks, build_techniques
 from kennel.errors import RecipeError, UnknownNameError
 from kennel.studies.config import STUDIES, StudyConfig, load_study
+from kennel.studies.expand import ExpandConfig
 
 import kennel.studies.builtin  # noqa: F401, isort: skip (registers the studies)
 
@@ -74,7 +75,40 @@ def test_a_file_that_is_not_there_is_said():
         load_study("nothing.yaml")
 
 
-@pytest.mark.parametrize("name", STUDIES.registered)
+def test_a_kind_of_study_is_named_by_its_file(tmp_path):
+    study = load_study(_file(tmp_path, "kind: expand\nkeep: 9\nimages: 3k\nseeds: 2\n"))
+    assert isinstance(study, ExpandConfig)
+    assert (study.name, study.keep, study.images, study.seeds) == ("mine", 9, 3000, (0, 1))
+    assert load_study(_file(tmp_path, study.to_yaml())) == study
+    assert load_study(_file(tmp_path, "kind: recipes\n" + MINIMAL)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind: expanse\n", "there is no kind of study 'expanse': did you mean 'expand'"),
+        ("kind: expand\nkep: 3\n", "did you mean 'keep'"),
+        ("kind: expand\nkeep: 50\nto: 50\n", "to must be larger"),
+        ("kind: expand\nimages: 5\nhours: 1\n", "images and hours are both given"),
+        ("kind: expand\nseeds: [1, 1]\n", "seeds must be different"),
+        ("kind: expand\ndata: {a: x, b: y}\n", "two named train and test"),
+    ],
+)
+def test_what_is_no_study_of_expanded_sets_is_refused_in_a_sentence(tmp_path, text, message):
+    with pytest.raises((RecipeError, UnknownNameError)) as refused:
+        load_study(_file(tmp_path, text))
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_built_in_study_has_a_name_and_a_description():
+    for name in STUDIES.registered:
+        assert STUDIES[name]().name == name
+        assert (STUDIES[name].__doc__ or "").strip()
+        assert STUDIES[name]().run_count >= 1
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES.registered if name != "expand"])
 def test_every_row_of_a_built_in_study_is_a_recipe_whose_parts_fit(name):
     study = STUDIES[name]()
     assert isinstance(study, StudyConfig)

@@ -205,3 +205,22 @@ def test_facts_are_those_of_the_set_and_the_machine(packed_set, monkeypatch):
     assert np.all(
         [part.name != "projected" for part in (choice.recipe.generator, choice.recipe.discriminator)]
     )
+
+
+@pytest.mark.parametrize("side", [16, 28, 64, 256])
+def test_a_recipe_that_must_draw_by_class_does_and_shows_all_classes_equally_often(side):
+    facts = Facts(300, (280, 5, 15), side, 1, "cpu", by_class=True)
+    chosen = choose(facts)
+    assert chosen.recipe.name == "acgan"
+    assert chosen.recipe.num_classes is None
+    assert chosen.recipe.balance_classes
+    assert not has(chosen.recipe, "diff_augment")
+    assert "no augmentation" in chosen.reasons[2]
+    assert "by its 3 classes, each shown equally often" in chosen.reasons[1]
+    build_techniques(chosen.recipe, build_loss(chosen.recipe))
+    assert from_yaml(chosen.recipe.to_yaml(), "it") == chosen.recipe
+
+
+def test_without_two_classes_no_recipe_draws_by_class():
+    with pytest.raises(RecipeError, match="fewer than two classes"):
+        choose(Facts(300, (300,), 64, 3, "cpu", by_class=True))

@@ -1,5 +1,6 @@
 """The Python API: commands as functions, runs as objects, registration of user-defined components."""
 
+from kennel.api.expansion import expand
 from kennel.api.functions import compare, judge, load, plan, prepare, report, train
 from kennel.api.register import (
     register_loss,
@@ -34,6 +35,7 @@ __all__ = [
     "TrainedGenerator",
     "Tuning",
     "compare",
+    "expand",
     "judge",
     "load",
     "plan",

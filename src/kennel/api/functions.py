@@ -131,7 +131,7 @@ def train(
     more events, and `callbacks` run after each iteration and at each tick. Ctrl-C writes a checkpoint and
     returns a run that is not `finished`. Raises `KennelError`.
     """
-    listener = observer or (TrainObserver() if quiet else _Printer())
+    listener = observer or listener_of(quiet)
     place = training_device(device_of(device))
     chosen = _recipe(recipe, networks)
     changes = recipe_settings(settings, seed, compute)
@@ -152,19 +152,29 @@ def train(
         None if weights is None else Path(weights),
         parse_memory(resident),
     )
-    final, packed = resolve_request(request, listener.log, no_bar)
+    return train_request(request, listener, callbacks)
+
+
+def train_request(request: TrainRequest, listener: TrainObserver, callbacks: Sequence[Callback] = ()) -> Run:
+    """Trains or resumes what is requested; see `train`."""
+    recipe, packed = resolve_request(request, listener.log, no_bar)
     finished = train_run(
-        final,
+        recipe,
         packed,
-        run,
-        device=place,
+        request.run,
+        device=request.device,
         weights=request.weights,
         observer=listener,
         resident_bytes=request.resident_bytes,
-        parent=parent_path,
+        parent=request.parent,
         callbacks=callbacks,
     )
-    return Run(run, place, finished=finished)
+    return Run(request.run, request.device, finished=finished)
+
+
+def listener_of(quiet: bool) -> TrainObserver:
+    """An observer that prints a line at each tick, unless `quiet`."""
+    return TrainObserver() if quiet else _Printer()
 
 
 def load(path: PathLike, *, device: str | torch.device = "auto", averaged: bool = True) -> TrainedGenerator:
@@ -324,8 +334,8 @@ def _is_file(recipe: str) -> bool:
     return Path(recipe).suffix in FILES
 
 
-def recipe_settings(settings: Settings, seed: int | None, compute: str) -> list[str]:
-    """The settings as `key=value`, after those of the compute preset and the seed."""
+def recipe_settings(settings: Settings, seed: int | None = None, compute: str = "auto") -> list[str]:
+    """The settings as a list of KEY=VALUE, those of the compute preset and the seed first."""
     if isinstance(settings, str):
         raise RecipeError(f"settings is the string '{settings}': give a list of settings, or a dictionary")
     if isinstance(settings, Mapping):

@@ -10,6 +10,7 @@ from kennel.cli.commands import SECTIONS, Command, new_app
 from kennel.cli.compare import compare
 from kennel.cli.components import losses, metrics, techniques
 from kennel.cli.demo import demo
+from kennel.cli.expand import expand
 from kennel.cli.export import export
 from kennel.cli.fetch import fetch
 from kennel.cli.imports import Imports, import_all
@@ -45,7 +46,7 @@ def version(
 
 
 COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
-    (data.app,),
+    (data.app, expand),
     (train, tune, plan),
     (sample, report),
     (judge, compare, study, extractor.app),

@@ -1,4 +1,4 @@
-"""`kennel data prepare`, `kennel data show`, `kennel data list`."""
+"""`kennel data prepare`, `kennel data show`, `kennel data export`, `kennel data list`."""
 
 import shlex
 from functools import partial
@@ -10,7 +10,9 @@ import typer
 from kennel.cli.commands import Command, new_app
 from kennel.errors import DataError
 
-app = new_app(name="data", help="Prepare image collections, show packed sets, and list the known sets.")
+app = new_app(
+    name="data", help="Prepare image collections, show and export packed sets, and list the known sets."
+)
 
 _EDGE_ROWS = 5
 _image = partial(typer.Option, rich_help_panel="Size, crop and color")
@@ -188,15 +190,23 @@ def show(
     dataset = ImageDataset(destination)
     console.message(f"{destination}: {_contents(dataset)}")
     console.print(f"fingerprint {dataset.fingerprint}")
+    drawn = dataset.about.get("generated")
+    if drawn:
+        generator = f"{drawn['generator']}, first seed {drawn.get('seed', '?')}"
+        text = f"{drawn['count']:,} of the images are generated ({generator}): see generated.npy"
+        console.message(text, "yellow")
     counts = dataset.about.get("class_counts", [])
     if dataset.classes:
-        table = Table("", "class", "images", title=f"{len(dataset.classes):,} classes", title_justify="left")
-        table.columns[0].justify = table.columns[2].justify = "right"
+        columns = ["", "class", "images", *["generated"] * bool(drawn)]
+        table = Table(*columns, title=f"{len(dataset.classes):,} classes", title_justify="left")
+        for column in (0, *range(2, len(columns))):
+            table.columns[column].justify = "right"
         for index, (name, count) in enumerate(zip(dataset.classes, counts, strict=True)):
             if all_classes or index < _EDGE_ROWS or index >= len(counts) - _EDGE_ROWS:
-                table.add_row(str(index), name, f"{count:,}")
+                own = [f"{drawn['class_counts'][index]:,}"] if drawn else []
+                table.add_row(str(index), name, f"{count:,}", *own)
             elif index == _EDGE_ROWS:
-                table.add_row("…", "…", "…")
+                table.add_row(*["…"] * len(columns))
         console.print(table)
         words = zip(("min", "25%", "50%", "75%", "max"), quartiles(counts), strict=True)
         console.print("images per class: " + ", ".join(f"{word} {value:g}" for word, value in words))
@@ -204,6 +214,26 @@ def show(
         _print_report(dataset.about["report"])
     for path in write_figures(dataset, out or destination / "show", seed):
         console.message(f"wrote {path}")
+
+
+@app.command(cls=Command)
+def export(
+    data: Path = typer.Argument(metavar="DATA", help="A packed set."),
+    destination: Path = typer.Argument(metavar="DEST", help="The folder to create, one in it per class."),
+) -> None:
+    """Write a packed set as a folder of PNGs; the names of generated images begin with "generated".
+
+    Example: kennel data export sets/mine folder
+    """
+    from kennel.cli.console import console, progress_bar
+    from kennel.data.dataset import ImageDataset
+    from kennel.data.prepare.from_set import export as write_folder
+
+    dataset = ImageDataset(data)
+    with progress_bar("exporting") as report:
+        count = write_folder(dataset, destination, report)
+    drawn = f", {dataset.generated_count:,} of them generated-*.png" if dataset.generated_count else ""
+    console.message(f"{destination}: {count:,} PNGs{drawn}")
 
 
 @app.command("list", cls=Command)

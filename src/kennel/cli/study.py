@@ -1,6 +1,6 @@
 """`kennel study`: recipes by data sets by seeds, trained, judged and compared, whatever interrupts it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +70,17 @@ def study(
     from kennel.storage.lock import locked
     from kennel.studies.checks import check_folder, check_judge
     from kennel.studies.config import load_study
+    from kennel.studies.expand.config import ExpandConfig
 
     if name is None:
         _list()
         return
     where = _Where(on, address, device, jobs, threads)
-    chosen = _changed(load_study(name), rows, seeds, images, hours, settings)
+    loaded = load_study(name)
+    if isinstance(loaded, ExpandConfig):
+        _expand(loaded, out, data or [], where, dry_run, (rows, seeds, images, hours, settings))
+        return
+    chosen = _changed(loaded, rows, seeds, images, hours, settings)
     place = out or Path("studies") / chosen.name
     runs = _matrix(chosen, place, data or [])
     check_folder(chosen, runs, place)
@@ -155,8 +160,7 @@ def _list() -> None:
         table.add_column(column, overflow="fold")
     for name in STUDIES:
         one = STUDIES[name]()
-        count = len(one.recipes) * len(one.seeds) * max(1, len(one.data))
-        table.add_row(name, str(count), (STUDIES[name].__doc__ or "").partition("\n")[0])
+        table.add_row(name, str(one.run_count), (STUDIES[name].__doc__ or "").partition("\n")[0])
     console.print(table)
 
 
@@ -193,10 +197,25 @@ def _changed(
     return validated(StudyConfig, content, "study")
 
 
-def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
-    from kennel.cli.console import progress_bar
+def _expand(
+    study: Any,
+    out: Path | None,
+    data: Sequence[str],
+    where: _Where,
+    dry_run: bool,
+    changes: tuple[Any, ...],
+) -> None:
+    """The study of expanded sets, which is no matrix of recipes."""
+    from kennel.cli.study_expand import changed, run_expand
+
+    chosen = changed(study, *changes)
+    folder = out or Path("studies") / chosen.name
+    run_expand(chosen, folder, _named(data), where, dry_run=dry_run, plan=_plan)
+
+
+def _named(data: Sequence[str]) -> dict[str, str]:
+    """The sets of `--data` by name: NAME of NAME=DATA, else the name of the file or folder."""
     from kennel.errors import RecipeError
-    from kennel.studies.matrix import matrix
 
     sets: dict[str, str] = {}
     for given in data:
@@ -206,6 +225,14 @@ def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
         if name in sets:
             raise RecipeError(f"--data has two sets called {name}: name them, --data ONE={given}")
         sets[name] = source
+    return sets
+
+
+def _matrix(study: Any, out: Path, data: Sequence[str]) -> list[Any]:
+    from kennel.cli.console import progress_bar
+    from kennel.studies.matrix import matrix
+
+    sets = _named(data)
     with progress_bar("data") as report:
         return matrix(study, out, sets, report)
 
@@ -223,6 +250,7 @@ def _plan(study: Any, runs: list[Any], where: _Where, out: Path) -> None:
 
 def _run(study: Any, out: Path, runs: list[Any], where: _Where, weights: Path | None) -> None:
     """Trains, judges and writes; a stop in between exits with 130 and can be continued."""
+    from kennel.cli.compare_runs import progress_bars
     from kennel.cli.console import console
     from kennel.cli.study_tables import live_table
     from kennel.storage.atomic_io import write_text
@@ -245,22 +273,12 @@ def _run(study: Any, out: Path, runs: list[Any], where: _Where, weights: Path | 
         console.message("Stopped; the same command continues.")
         raise typer.Exit(130)
     with ExitStack() as bars:
-        found = results(study, runner.states, device=place, weights=weights, on_progress=_bars(bars))
+        found = results(study, runner.states, device=place, weights=weights, on_progress=progress_bars(bars))
     for file in write_results(study, found, out):
         console.message(f"Written: {file}")
     _tell(found)
     if any(state.failed for state in runner.states):
         raise typer.Exit(1)
-
-
-def _bars(stack: ExitStack) -> Callable[[str], Callable[[int, int], None]]:
-    from kennel.cli.console import progress_bar
-
-    def begin(label: str) -> Callable[[int, int], None]:
-        stack.close()
-        return stack.enter_context(progress_bar(label))
-
-    return begin
 
 
 def _tell(found: Sequence[Any]) -> None:

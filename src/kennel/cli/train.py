@@ -73,13 +73,13 @@ def train(
             weights,
             parse_memory(device_cache),
         )
-        stopped_by = _train(request)
+        stopped_by = train_request(request)
     if stopped_by is not None:
         raise typer.Exit(BY_SIGNAL + stopped_by)
 
 
-def _train(request: Any) -> int | None:
-    """Trains and prints the outcome; returns the signal that stopped the run, None if it finished."""
+def train_request(request: Any) -> int | None:
+    """Trains a `TrainRequest` and prints the outcome; returns the signal that stopped it, else None."""
     from kennel.cli.console import error_console, progress_bar
     from kennel.distributed import rank
     from kennel.errors import AlarmError

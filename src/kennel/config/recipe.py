@@ -64,6 +64,8 @@ class Recipe(Config):
     """0 ignores classes; `null` takes the number of the data set."""
     class_counts: tuple[NonNegativeInt, ...] | None = None
     """The number of images of each class, the class frequencies of samples. Always filled in from the set."""
+    balance_classes: bool = False
+    """Show every class equally often in training: the images of smaller classes are repeated."""
     instances: InstancesConfig = InstancesConfig()
     latent_dim: PositiveInt = 128
     latent_distribution: Literal["normal", "uniform"] = "normal"
@@ -103,6 +105,8 @@ class Recipe(Config):
     def fingerprint(self) -> str:
         """BLAKE2b hash of the recipe without the paper, the class counts and `keep_every_ticks`."""
         ignored = {"paper", "class_counts", "keep_every_ticks"}
+        if not self.balance_classes:
+            ignored.add("balance_classes")  # runs from before this key keep their fingerprint
         content = fingerprint_fields(self.model_dump(mode="json", exclude=ignored))
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

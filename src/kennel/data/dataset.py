@@ -1,5 +1,7 @@
 """The packed set: a folder with `images.npy`, `dataset.json` and, if there are classes, `labels.npy`.
 
+A set of `kennel expand` also has `generated.npy`, which marks the images that a generator drew.
+
 Pixels are uint8 (N, C, H, W) and memory-mapped, so a set larger than memory opens immediately.
 """
 
@@ -24,6 +26,7 @@ CHECKED_BYTES, SAMPLED_BYTES = 256 << 20, 16 << 20
 of larger sets `SAMPLED_BYTES`, since a slow disk seeks for each image."""
 CHECKED_LABELS = 1_000_000
 LabelArray = npt.NDArray[np.int64]
+MaskArray = npt.NDArray[np.bool_]
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=1 << 48, strict=True)]
 
@@ -66,15 +69,26 @@ class _Report(_Loose):
         return self
 
 
+class _Generated(_Loose):
+    """What `kennel expand` added: the number of images, also of each class, and what drew them."""
+
+    count: Count
+    class_counts: list[Count]
+    generator: str
+
+
 class _About(_Loose):
     count: Annotated[int, Field(ge=1, lt=1 << 48, strict=True)]
     fingerprint: str = Field(min_length=1, max_length=200)
     classes: list[str]
     class_counts: list[Count] | None = None
     report: _Report | None = None
+    generated: _Generated | None = None
 
     @model_validator(mode="after")
     def _check_counts(self) -> "_About":
+        if self.generated is not None and len(self.generated.class_counts) != len(self.classes):
+            raise ValueError("not as many counts of generated images as classes")
         if self.class_counts is not None and len(self.class_counts) != len(self.classes):
             raise ValueError("not as many counts as classes")
         return self
@@ -97,8 +111,9 @@ class ImageDataset:
     """An opened packed set; an `ImageSource`.
 
     Attributes: `path`; `images` uint8 (N, C, H, W), memory-mapped; `labels` int64 (N,) or None; `classes`,
-    the class names by label; `about`, the content of `dataset.json`; `fingerprint`, its digest of pixels,
-    labels and class names. Raises `DataError` if the folder is not a packed set or its files disagree.
+    the class names by label; `generated` bool (N,), which images a generator drew, or None if all are real;
+    `about`, the content of `dataset.json`; `fingerprint`, its digest of pixels, labels and class names.
+    Raises `DataError` if the folder is not a packed set or its files disagree.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -122,8 +137,12 @@ class ImageDataset:
         self.images: PixelArray = self._load("images.npy")
         labels_file = self.path / "labels.npy"
         self.labels: LabelArray | None = self._load("labels.npy") if labels_file.is_file() else None
+        self.generated: MaskArray | None = None
+        if self.about.get("generated"):
+            self.generated = self._load("generated.npy")
         self._check_images()
         self._check_labels()
+        self._check_generated()
 
     def _check_images(self) -> None:
         images = self.images
@@ -156,6 +175,17 @@ class ImageDataset:
                 f"{len(self.classes)} classes: prepare the set again"
             )
 
+    def _check_generated(self) -> None:
+        marks = self.generated
+        if marks is None:
+            return
+        count = self.about["generated"]["count"]
+        if marks.shape != (len(self),) or marks.dtype != np.bool_ or int(marks.sum()) != count:
+            raise DataError(
+                f"{self.path / 'generated.npy'} does not mark the {count:,} generated images of "
+                "dataset.json: expand the set again"
+            )
+
     def _load(self, name: str) -> npt.NDArray[Any]:
         try:
             array = open_npy(self.path / name)
@@ -168,6 +198,11 @@ class ImageDataset:
         """(channels, height, width)."""
         channels, height, width = self.images.shape[1:]
         return int(channels), int(height), int(width)
+
+    @property
+    def generated_count(self) -> int:
+        """The number of images that a generator drew."""
+        return 0 if self.generated is None else int(self.about["generated"]["count"])
 
     def __len__(self) -> int:
         return len(self.images)

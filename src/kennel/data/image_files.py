@@ -23,6 +23,9 @@ from kennel.storage.untrusted import printable
 
 TEACHER_TEXT = "kennel:teacher"
 """The PNG text that names the pretrained network which taught the generator of a sample."""
+SOURCE_TYPE_TEXT = "DigitalSourceType"
+SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""The PNG text, and its value, IPTC's term for media created by a trained algorithm, of generated images."""
 
 
 def open_images(path: Path | str, resize: Resize | None = None) -> ImageSource:
@@ -55,8 +58,8 @@ class FileSet:
 
     Attributes: `labels` int64 (N,) and `classes`, their names, if every file is in a folder and there are
     several folders, else None and (); `teacher`, the pretrained network named in the first file that names
-    one (see `TEACHER_TEXT`), or None; `fit`, how images were resized, in words, or ""; `enlarged`, how many
-    of them were smaller.
+    one (see `TEACHER_TEXT`), or None; `generated_count`, how many say that a generator drew them (see
+    `SYNTHETIC`); `fit`, how images were resized, in words, or ""; `enlarged`, how many of them were smaller.
     """
 
     def __init__(self, path: Path | str, resize: Resize | None = None) -> None:
@@ -66,7 +69,7 @@ class FileSet:
         is_tar = isinstance(self._container, TarContainer)
         self._sorted = None if is_tar else sorted(self._members(), key=lambda member: member.name)
         self._resize = resize
-        self.fit, self.enlarged = "", 0
+        self.fit, self.enlarged, self.generated_count = "", 0, 0
         self.teacher: str | None = None
         self._count = 0
         shape: tuple[int, int, int] | None = None
@@ -77,6 +80,7 @@ class FileSet:
             folders.append(PurePosixPath(name).parent.name)
             if self.teacher is None:
                 self.teacher = _teacher_name(image.info.get(TEACHER_TEXT))
+            self.generated_count += image.info.get(SOURCE_TYPE_TEXT) == SYNTHETIC
             channels, height, width = self._final_shape(image)
             if shape is None:
                 shape, first_name = (channels, height, width), name

@@ -20,7 +20,7 @@ from kennel.data.dataset import ImageDataset
 from kennel.data.memory_budget import memory_on
 from kennel.data.npy_reader import NpyReader
 from kennel.data.prefetch import Prefetcher
-from kennel.data.shuffle import TABLE_IMAGES, EpochShuffle
+from kennel.data.shuffle import TABLE_IMAGES, EpochShuffle, RepeatedShuffle
 from kennel.errors import DataError
 from kennel.shapes import Indices, Labels, Pixels
 
@@ -46,19 +46,28 @@ class BatchLoader:
         resident_bytes: int | None = None,
         *,
         rows: slice = slice(None),
+        balanced: bool = False,
         table_images: int = TABLE_IMAGES,
     ) -> None:
         """Copies a set of at most `resident_bytes` (None: what the device has room for) to `device`.
 
         `batch` and positions count the whole training's images; this process reads only `rows` of each batch.
-        Sets of more than `table_images` have computed orders. Raises `DataError` if the set cannot be read,
-        here and in `at`.
+        `balanced` shows every class as often as the largest one: an epoch is then longer, and has the images
+        of smaller classes several times. Sets of more than `table_images` have computed orders. Raises
+        `DataError` if the set cannot be read, here and in `at`.
         """
         self.dataset, self.batch, self.device, self.rows = dataset, batch, device, rows
         size = dataset.images.nbytes
         room = memory_on(device) if resident_bytes is None else resident_bytes
         self.is_resident = size <= room
-        self._order = EpochShuffle(len(dataset), seed, device if self.is_resident else None, table_images)
+        repeated = balanced_rows(dataset) if balanced else None
+
+        def order_on(place: torch.device | None) -> EpochShuffle:
+            if repeated is None:
+                return EpochShuffle(len(dataset), seed, place, table_images)
+            return RepeatedShuffle(repeated, seed, place, table_images)
+
+        self._order = order_on(device if self.is_resident else None)
         self._images: torch.Tensor | None = None
         self._labels: torch.Tensor | None = None
         self._ahead: Prefetcher[_Batch] | None = None
@@ -68,8 +77,7 @@ class BatchLoader:
             self._labels = None if labels is None else labels.to(device)
         else:
             # A separate order, since the thread uses it at the same time.
-            order = EpochShuffle(len(dataset), seed, None, table_images)
-            reader = _Reader(_reader_of(dataset), labels, order, batch, rows, device)
+            reader = _Reader(_reader_of(dataset), labels, order_on(None), batch, rows, device)
             self._ahead = Prefetcher(reader.read, batch, reader.depth)
 
     @property
@@ -178,6 +186,23 @@ class _Reader:
             self._images.announce(self._indices(last).numpy())
             last += self._batch
         self._announced = (position, last)
+
+
+def balanced_rows(dataset: ImageDataset) -> torch.Tensor:
+    """Rows in which every class occurs as often as in the set's largest class: int64 (classes * largest,).
+
+    The images of a class differ in their number of repetitions by one at most. Raises `DataError` for a set
+    without classes.
+    """
+    if dataset.labels is None or not dataset.classes:
+        raise DataError(
+            f"{dataset.path} has no classes to balance: leave balance_classes out, or prepare the set from a "
+            "folder for each class"
+        )
+    labels = np.asarray(dataset.labels)
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    in_order = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    return torch.from_numpy(np.concatenate([np.resize(own, counts.max()) for own in in_order if len(own)]))
 
 
 def _reader_of(dataset: ImageDataset) -> NpyReader:

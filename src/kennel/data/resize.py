@@ -84,7 +84,7 @@ class ResizedSet:
 
     def __getattr__(self, name: str) -> Any:
         """Optional attributes of the other set."""
-        if name not in ("labels", "classes", "class_sampling", "teacher"):
+        if name not in ("labels", "classes", "class_sampling", "teacher", "generated_count"):
             raise AttributeError(name)
         return getattr(self._whole, name)
 

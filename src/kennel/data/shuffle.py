@@ -73,6 +73,24 @@ class EpochShuffle:
         return torch.from_numpy(permuted(positions, self._count, keys).astype(np.int64))
 
 
+class RepeatedShuffle(EpochShuffle):
+    """`EpochShuffle` of a list of images in which some occur several times."""
+
+    def __init__(
+        self,
+        rows: torch.Tensor,
+        seed: int,
+        device: torch.device | None = None,
+        table_images: int = TABLE_IMAGES,
+    ) -> None:
+        """For the images `rows`, int64 (count,) on the CPU. Indices are given on `device`."""
+        super().__init__(len(rows), seed, device, table_images)
+        self._rows = rows
+
+    def _compute(self, epoch: int, block: int) -> torch.Tensor:
+        return self._rows[super()._compute(epoch, block)]
+
+
 def permuted(positions: Positions, count: int, keys: list[int]) -> Positions:
     """Where a keyed permutation of 0..count-1 takes each of `positions`; `keys` are 63-bit, one per round.
 

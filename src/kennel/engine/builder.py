@@ -92,6 +92,11 @@ def resolve(recipe: Recipe, dataset: ImageDataset) -> Recipe:
             )
     image = recipe.image.model_copy(update={"size": height, "channels": channels})
     classes = _classes(recipe, dataset)
+    if recipe.balance_classes and (dataset.labels is None or not dataset.classes):
+        raise RecipeError(
+            f"balance_classes is on, and {dataset.name} has no classes: prepare it from a folder for each "
+            "class, or add --set balance_classes=false"
+        )
     counts = class_counts(dataset, classes) or None
     found = {"image": image, "num_classes": classes, "class_counts": counts}
     return _in_full(recipe.model_copy(update={**found, "instances": _instances(recipe, len(dataset))}))

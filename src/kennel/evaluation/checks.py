@@ -93,3 +93,8 @@ def teacher_of(images: ImageSource) -> str | None:
     """The pretrained network that the images' generator was trained with; None if unknown or none."""
     teacher: str | None = getattr(images, "teacher", None)
     return teacher
+
+
+def generated_count(images: ImageSource) -> int:
+    """How many images are marked as drawn by a generator, by `kennel expand` or in the text of their PNGs."""
+    return int(getattr(images, "generated_count", 0))

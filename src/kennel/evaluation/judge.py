@@ -24,6 +24,7 @@ from kennel.evaluation.checks import (
     classes_of,
     conversion_notes,
     fit_of,
+    generated_count,
     has_pyramid,
     labels_of,
     teacher_of,
@@ -317,6 +318,7 @@ class Evaluator:
             class_sampling=getattr(images, "class_sampling", None),
             teacher=teacher_of(images),
             unfair=unfair(self.extractor.name, teacher_of(images)),
+            generated_reference=generated_count(self.reference),
         )
         interval = result.interval
         if interval is not None and not np.isfinite(interval).all():

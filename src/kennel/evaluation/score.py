@@ -33,6 +33,7 @@ class ScoreProtocol(BaseModel):
     `reference_fit`: how images of other sizes were resized, None if they were not. `teacher`: the extractor
     name of the pretrained network that the generator was trained with, None if there was none or it is
     unknown. `unfair`: why scores of this extractor are biased by that, None if they are not.
+    `generated_reference`: how many of the reference images are marked as generated, 0 in older files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,12 +63,13 @@ class ScoreProtocol(BaseModel):
     reference_fit: str | None = None
     teacher: str | None = None
     unfair: str | None = None
+    generated_reference: int = 0
 
     @property
     def comparable(self) -> dict[str, Any]:
         """The part that must be equal for two scores to be comparable."""
         apart = {"images", "available_count", "seed", "notes", "versions", "reference", "device", "threads"}
-        content = self.model_dump(exclude=apart | {"teacher", "unfair"})
+        content = self.model_dump(exclude=apart | {"teacher", "unfair", "generated_reference"})
         if self.class_sampling != "uniform":
             # Samples with the set's class frequencies are comparable with sets of images.
             content["class_sampling"] = None
@@ -128,6 +130,12 @@ def warnings_about(judgement: Score) -> list[str]:
 def _warnings(judgement: Score) -> list[str]:
     protocol, details = judgement.protocol, judgement.details
     found = [] if protocol.unfair is None else [protocol.unfair]
+    if protocol.generated_reference:
+        found.append(
+            f"{protocol.generated_reference:,} of the {protocol.reference_count:,} reference images were "
+            "drawn by a generator, so these numbers do not say how near the images are to real ones: give a "
+            "--reference of real images only."
+        )
     needed = max(RECOMMENDED_COUNT, protocol.dimension + 1)
     fewest = min(protocol.sample_count, protocol.reference_count)
     if judgement.metric in ("fid", "mifid") and fewest < needed:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from kennel import __version__, rng
 from kennel.data.dataset import ImageDataset
+from kennel.data.images import PixelArray
 from kennel.errors import DataError, WeightsError
 from kennel.features.classifier import (
     LARGEST,
@@ -23,7 +24,7 @@ from kennel.features.classifier import (
     classifier_path,
     scaled,
 )
-from kennel.features.moments import IndexArray
+from kennel.features.moments import Float64Array, IndexArray
 from kennel.features.weights import State
 from kennel.storage.atomic_io import atomic_file
 
@@ -67,8 +68,9 @@ def train_classifier(
         network = ClassifierNetwork(channels, size, len(dataset.classes))
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        _fit(network, dataset, labels, training, epochs, seed, device, on_progress)
-        accuracy = _accuracy(network, dataset, labels, held_out, device)
+        _fit(network, dataset.images, labels, training, epochs, seed, device, dataset.name, on_progress)
+        found = _predictions(network, dataset.images, held_out, device)
+        accuracy = float((found == labels[held_out]).mean())
     facts = ClassifierFacts(
         classes=dataset.classes,
         channels=channels,
@@ -86,6 +88,43 @@ def train_classifier(
     with atomic_file(path) as temporary:
         save_file(state, temporary, facts.metadata(state))
     return TrainedClassifier(path, facts)
+
+
+def class_accuracies(
+    images: PixelArray,
+    labels: IndexArray,
+    test_images: PixelArray,
+    test_labels: IndexArray,
+    classes: int,
+    *,
+    total_images: int = TARGET_IMAGES,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    on_progress: Progress | None = None,
+) -> Float64Array:
+    """Trains the same classifier on all of `images` (N, C, H, W) and returns its accuracy on the test images
+    by class, float64 (`classes`,).
+
+    The training takes about `total_images` images over all epochs, so that sets of different sizes are
+    trained equally long. Equal seeds give equal results on one machine with the same number of threads.
+    Raises `DataError` for images that the classifier does not read, and for a class without test images.
+    """
+    device = torch.device(device)
+    _check_size(images.shape[2], images.shape[3], "the training set")
+    counts = np.bincount(test_labels, minlength=classes)
+    if not counts.all():
+        raise DataError(f"class {int(counts.argmin())} has no test images: give a test set with all classes")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.key(seed, "classifier weights"))
+        network = ClassifierNetwork(images.shape[1], images.shape[2], classes)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    epochs = max(1, round(total_images / len(images)))
+    rows = np.arange(len(images))
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        _fit(network, images, labels, rows, epochs, seed, device, "the training set", on_progress)
+        found = _predictions(network, test_images, np.arange(len(test_images)), device)
+    right = np.bincount(test_labels[found == test_labels], minlength=classes)
+    return np.asarray(right / counts, np.float64)
 
 
 def default_epochs(count: int) -> int:
@@ -128,13 +167,16 @@ def _checked_labels(dataset: ImageDataset) -> IndexArray:
         raise DataError(
             f"{dataset.name} has one image in each class, so none can be held out: give a set with more"
         )
-    _, height, width = dataset.shape
+    _check_size(*dataset.shape[1:], dataset.name)
+    return labels
+
+
+def _check_size(height: int, width: int, name: str) -> None:
     if height != width or not SMALLEST <= width <= LARGEST:
         raise DataError(
-            f"{dataset.name} has images of {width}x{height}, and the classifier needs squares of {SMALLEST} "
-            f"to {LARGEST} pixels: prepare it with --size {LARGEST}"
+            f"{name} has images of {width}x{height}, and the classifier needs squares of {SMALLEST} to "
+            f"{LARGEST} pixels: prepare it with --size {LARGEST}"
         )
-    return labels
 
 
 def _batches(count: int, generator: torch.Generator) -> Iterator[IndexArray]:
@@ -147,12 +189,13 @@ def _batches(count: int, generator: torch.Generator) -> Iterator[IndexArray]:
 
 def _fit(
     network: nn.Module,
-    dataset: ImageDataset,
+    images: PixelArray,
     labels: IndexArray,
     rows: IndexArray,
     epochs: int,
     seed: int,
     device: torch.device,
+    name: str,
     on_progress: Progress | None,
 ) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=PEAK_RATE)
@@ -165,7 +208,7 @@ def _fit(
             batch = rows[places]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(seen / total)
-            _, logits = network(_images(dataset, batch, device))
+            _, logits = network(_images(images, batch, device))
             loss = functional.cross_entropy(logits, torch.from_numpy(labels[batch]).to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -176,23 +219,23 @@ def _fit(
         if not torch.isfinite(loss):
             raise WeightsError(
                 f"the classifier's loss is not finite after epoch {epoch + 1}: look for damaged images in "
-                f"{dataset.name}, or give another --seed"
+                f"{name}, or give another --seed"
             )
 
 
-def _accuracy(
-    network: nn.Module, dataset: ImageDataset, labels: IndexArray, rows: IndexArray, device: torch.device
-) -> float:
+def _predictions(
+    network: nn.Module, images: PixelArray, rows: IndexArray, device: torch.device
+) -> IndexArray:
+    """The most likely label of each of these images, int64 (rows,)."""
     network.eval()
-    correct = 0
+    found = []
     with torch.inference_mode():
         for start in range(0, len(rows), BATCH):
-            batch = rows[start : start + BATCH]
-            _, logits = network(_images(dataset, batch, device))
-            correct += int((logits.argmax(1).cpu().numpy() == labels[batch]).sum())
-    return correct / len(rows)
+            _, logits = network(_images(images, rows[start : start + BATCH], device))
+            found.append(logits.argmax(1).cpu().numpy())
+    return np.concatenate(found)
 
 
-def _images(dataset: ImageDataset, rows: IndexArray, device: torch.device) -> torch.Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(dataset.images[rows])).to(device)
+def _images(images: PixelArray, rows: IndexArray, device: torch.device) -> torch.Tensor:
+    pixels = torch.from_numpy(np.ascontiguousarray(images[rows])).to(device)
     return scaled(pixels.float()).contiguous(memory_format=torch.channels_last)

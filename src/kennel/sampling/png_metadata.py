@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 
 import kennel
-from kennel.data.image_files import TEACHER_TEXT
-
-SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's term for media created by a trained algorithm."""
+from kennel.data.image_files import SOURCE_TYPE_TEXT, SYNTHETIC, TEACHER_TEXT
 
 
 def _text(what: str, run_fingerprint: str, images_seen: int, teacher: str | None) -> dict[str, str]:
     return ({} if teacher is None else {TEACHER_TEXT: teacher}) | {
         "Software": f"kennel {kennel.__version__}",
         "Description": f"{what} made by a generative adversarial network; not a photograph",
-        "DigitalSourceType": SYNTHETIC,
+        SOURCE_TYPE_TEXT: SYNTHETIC,
         "kennel:run": run_fingerprint,
         "kennel:images_seen": str(images_seen),
     }

@@ -1,6 +1,7 @@
 """The built-in studies: tables of papers, and comparisons that a user wants before choosing."""
 
 from kennel.studies.config import STUDIES, JudgeConfig, RowConfig, StudyConfig
+from kennel.studies.expand.config import ExpandConfig
 
 _DIGITS = JudgeConfig(
     extractor="classifier", metrics=("inception_score", "fid", "precision", "recall", "f1"), count=10_000
@@ -117,7 +118,8 @@ def improved_techniques() -> StudyConfig:
             "virtual_batch_norm",
         )
     }
-    return improved().model_copy(
+    both: StudyConfig = improved()
+    return both.model_copy(
         update={
             "name": "improved.techniques",
             "description": "The baseline and each of the five techniques alone; another set by --data.",
@@ -207,4 +209,14 @@ def zoo() -> StudyConfig:
         recipes={name: RowConfig(recipe=name, settings=(size,)) for name in families},
         hours=0.25,
         judge=_SMALL,
+    )
+
+
+@STUDIES.register("expand")
+def expand() -> ExpandConfig:
+    """A classifier of scarce classes with and without generated images, three seeds; give --data."""
+    return ExpandConfig(
+        name="expand",
+        description="Five scarce classes of 50 images, filled up in three ways; accuracy on real images.",
+        images=250_000,
     )

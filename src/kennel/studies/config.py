@@ -19,6 +19,27 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Names are parts of paths."""
 
 
+KINDS: Registry[type[Config]] = Registry("kind of study")
+"""The settings of each kind of study, by the key `kind` of its file; without the key it is "recipes"."""
+
+
+def count_of_seeds(value: Any) -> Any:
+    """A number of seeds stands for these seeds from 0 on; for a validator."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
+        return tuple(range(value))
+    return value
+
+
+def count_in_words(value: Any) -> Any:
+    """A count such as "50k" as a number; for a validator."""
+    if isinstance(value, str):
+        try:
+            return parse_count(value)
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
 class RowConfig(Config):
     """One row of the matrix: a recipe (a name or a file) and the settings that change it."""
 
@@ -40,6 +61,7 @@ class JudgeConfig(Config):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+@KINDS.register("recipes")
 class StudyConfig(Config):
     """Every row of `recipes` is trained on every set of `data` with every seed.
 
@@ -71,19 +93,12 @@ class StudyConfig(Config):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_of_seeds(cls, value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000:
-            return tuple(range(value))
-        return value
+        return count_of_seeds(value)
 
     @field_validator("images", mode="before")
     @classmethod
     def _count_in_words(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            try:
-                return parse_count(value)
-            except RecipeError as error:
-                raise ValueError(str(error)) from None
-        return value
+        return count_in_words(value)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "StudyConfig":
@@ -92,6 +107,11 @@ class StudyConfig(Config):
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ValueError("seeds must be different, and at least one")
         return self
+
+    @property
+    def run_count(self) -> int:
+        """The number of runs; with no set given, those of one set."""
+        return len(self.recipes) * len(self.seeds) * max(1, len(self.data))
 
     def recipe_of(self, row: str, seed: int) -> Recipe:
         """The recipe of a row with all its settings, named after the row; raises `RecipeError`."""
@@ -109,16 +129,16 @@ class StudyConfig(Config):
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
-STUDIES: Registry[Callable[[], StudyConfig]] = Registry("study")
-"""Built-in studies by name."""
+STUDIES: Registry[Callable[[], Any]] = Registry("study")
+"""Built-in studies by name; each returns the settings of its kind."""
 
 
-def load_study(name_or_file: str) -> StudyConfig:
-    """A built-in study by name, or one from a YAML or JSON file.
+def load_study(name_or_file: str) -> Any:
+    """A built-in study by name, or one from a YAML or JSON file: a `StudyConfig`, or another kind of `KINDS`.
 
     Raises `RecipeError`, or `UnknownNameError` for a name.
     """
-    import kennel.studies.builtin  # noqa: F401 (registers the studies)
+    import kennel.studies.builtin  # noqa: F401 (registers the studies and the kinds)
 
     if Path(name_or_file).suffix not in FILES:
         if name_or_file not in STUDIES:
@@ -133,4 +153,8 @@ def load_study(name_or_file: str) -> StudyConfig:
         raise RecipeError(f"{file} cannot be read as a study ({error})") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{file} is not a study: it needs at least `recipes:`")
-    return validated(StudyConfig, {"name": file.stem, **content}, "study")
+    kind = content.get("kind", "recipes")
+    if kind not in KINDS:
+        raise unknown_name("kind of study", str(kind), [*KINDS])
+    rest = {key: value for key, value in content.items() if key != "kind"}
+    return validated(KINDS[kind], {"name": file.stem, **rest}, "study")

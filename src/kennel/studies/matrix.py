@@ -78,15 +78,15 @@ def matrix(
                         out / "runs" / name / row / f"seed-{seed}",
                         recipe,
                         out / "recipes" / f"{row}-seed-{seed}.yaml",
-                        _prepared(source, recipe.image.size, on_progress),
+                        prepared_set(source, recipe.image.size, on_progress),
                         study.hours,
                     )
                 )
     return runs
 
 
-def _prepared(source: str, size: int | None, on_progress: Callable[[int, int], None] | None) -> Path:
-    """The prepared set: `source` itself, or what is made of it at the recipe's size."""
+def prepared_set(source: str, size: int | None, on_progress: Callable[[int, int], None] | None) -> Path:
+    """The prepared set: `source` itself, or what is made of it at this size. Raises `DataError`."""
     path = Path(source)
     if (path / "dataset.json").is_file():
         return path

@@ -43,6 +43,7 @@ class Facts:
     `classes` are the image counts of the classes, `side` and `channels` those of the packed images, `device`
     is its type. The length is `budget` in images, else `hours` at the measured `images_per_second`. `missing`
     says where to get missing ImageNet weights of the first choice; it is empty if they are available.
+    `by_class`: samples of a given class are needed, as for `kennel expand`.
     """
 
     images: int
@@ -54,6 +55,7 @@ class Facts:
     images_per_second: float | None = None
     budget: int | None = None
     missing: str = ""
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def choose(facts: Facts) -> Choice:
     budget = _budget(facts, recipe)
     settings = [
         *_flip(recipe, facts.channels == 3),
-        *_augmentation(facts.images),
+        *([] if facts.by_class else _augmentation(facts.images)),
         *([] if _no_classes_reason(facts, recipe) else ["num_classes=null"]),
+        *(["balance_classes=true"] if facts.by_class else []),
         f"generator.base_channels={_width(facts, recipe)}",
         f"techniques.ema.half_life_images={_half_life(recipe, budget)}",
         f"budget.images={budget}",
@@ -120,7 +123,9 @@ def _recipe_name(facts: Facts) -> tuple[str, str]:
     if facts.channels not in (1, 3):
         raise RecipeError("the set has points instead of pictures, for which no recipe is chosen: name one")
     sides = DISCRIMINATORS["projected"].sizes
-    if facts.side in sides and not facts.missing:
+    if facts.by_class and len(facts.classes) < 2:
+        raise RecipeError("the set has fewer than two classes, and a recipe that draws by class is needed")
+    if facts.side in sides and not facts.missing and not facts.by_class:
         why = "its discriminator uses a network pretrained on ImageNet, so it learns fast, from few images"
         return "projected", f"projected, for {pictures}: {why}"
     if facts.side not in (*sides, *GENERATORS["dcgan"].sizes):
@@ -128,6 +133,8 @@ def _recipe_name(facts: Facts) -> tuple[str, str]:
             f"the images have {facts.side}x{facts.side} pixels, for which there is no recipe to choose: "
             "prepare them again with --size 32 or 64, or name a recipe"
         )
+    if facts.by_class:
+        return "acgan", f"acgan, for {pictures}: it draws images of a given class, which projected does not"
     if facts.side not in sides:
         return "dcgan", (
             f"dcgan, for {pictures}: projected, which learns faster, needs a side of "
@@ -163,6 +170,8 @@ def _no_classes_reason(facts: Facts, recipe: Recipe) -> str:
         return "the networks are conditioned on features of each picture instead"
     if len(facts.classes) < 2:
         return "the set has none" if not facts.classes else "the set has only one"
+    if facts.by_class:
+        return ""
     small = sum(count < MIN_CLASS_IMAGES for count in facts.classes)
     return f"{small:,} of {len(facts.classes):,} have under {MIN_CLASS_IMAGES} images" if small else ""
 
@@ -195,12 +204,14 @@ def _pictures_line(facts: Facts, recipe: Recipe) -> str:
     flipped = "flipped at random" if facts.channels == 3 else "not flipped, since they may be digits"
     reason = _no_classes_reason(facts, recipe)
     classes = f"without classes ({reason})" if reason else f"by its {len(facts.classes):,} classes"
+    classes += ", each shown equally often" if facts.by_class else ""
     return f"{facts.side}x{facts.side} in {_color(facts)}, {flipped}; {classes}"
 
 
 def _sizes_line(facts: Facts, recipe: Recipe) -> str:
     width = network_options(GENERATORS, recipe.generator, "generator").base_channels
     amount = "little" if facts.images >= LARGE else "the strongest" if facts.images < SMALL else "the usual"
+    amount = "no" if facts.by_class else amount  # with it, acgan drew the wrong class more often than not
     return (
         f"a generator of width {width} and batches of {recipe.batch_size} on {facts.device}; {amount} "
         f"augmentation, for {facts.images:,} pictures"

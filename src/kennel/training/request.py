@@ -39,6 +39,7 @@ class TrainRequest:
 
     `recipe` is a name, a file, `auto` or a recipe; `run` is the run's folder, `parent` the run to start from.
     `settings` are applied to the recipe, then `budget`, which are the settings for `--images` or `--epochs`.
+    `by_class`: a chosen recipe must draw images of a given class.
     """
 
     recipe: str | Recipe
@@ -51,6 +52,7 @@ class TrainRequest:
     device: torch.device
     weights: Path | None = None
     resident_bytes: int | None = None
+    by_class: bool = False
 
     @property
     def is_auto(self) -> bool:
@@ -197,6 +199,7 @@ def _chosen(request: TrainRequest, dataset: ImageDataset, log: Log) -> Recipe:
     if given := [*_budgets(request.settings), *request.budget]:
         budget = override(load_recipe("projected"), given).budget.in_images(len(dataset))
     facts = facts_of(dataset, request.device.type, request.hours, budget)
+    facts = replace(facts, by_class=request.by_class)
     choice = choose(facts)
     recipe = override(choice.recipe, request.settings)
     resolve(recipe, dataset)  # raises its errors before the choice is explained

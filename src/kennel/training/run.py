@@ -145,7 +145,13 @@ def _train(parts: _Parts, metadata: Mapping[str, Any]) -> bool:
         stop_on_signals(observer) as stop_requested,
         EventWriter(run_dir.tensorboard, observer.log) as events,
         BatchLoader(
-            parts.dataset, recipe.batch_size, recipe.seed, parts.device, parts.resident_bytes, rows=rows
+            parts.dataset,
+            recipe.batch_size,
+            recipe.seed,
+            parts.device,
+            parts.resident_bytes,
+            rows=rows,
+            balanced=recipe.balance_classes,
         ) as loader,
     ):
         observer.log(loader.about)

@@ -52,7 +52,9 @@ def measured_speed(
         recipe = resolve_recipe(recipe, dataset, RunDir(data), weights, device)
         step = build_step(uncompiled(recipe), device)
         plan = make_plan(recipe, recipe.budget.in_images(len(dataset)), device)
-        with BatchLoader(dataset, recipe.batch_size, recipe.seed, device, resident_bytes) as loader:
+        with BatchLoader(
+            dataset, recipe.batch_size, recipe.seed, device, resident_bytes, balanced=recipe.balance_classes
+        ) as loader:
             state = untrained_state(recipe, step, loader, plan)
             began, times, count = clock(), list[float](), 0
             while not times or (sum(times) < TIMED and clock() < began + LONGEST):
