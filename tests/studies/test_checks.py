@@ -98,3 +98,13 @@ def test_every_way_to_name_a_checkpoint_passes(study_of, tmp_path):
     for checkpoint in ("best", "newest", "epoch:3", "epoch:0.5", "640"):
         study = study_of(judge={"extractor": "pixels", "metrics": ["prdc", "fid"], "checkpoint": checkpoint})
         check_judge(study, matrix(study, tmp_path / "out"))
+
+
+def test_the_classifier_of_a_set_is_trained_later_and_needs_classes(packed_set, study_of, tmp_path):
+    judge = {"extractor": "classifier", "metrics": ["fid"]}
+    labelled = packed_set(size=16, classes=2, name="labelled")
+    study = study_of(judge=judge, data={"x": str(labelled)})
+    check_judge(study, matrix(study, tmp_path / "out"))
+    study = study_of(judge=judge)
+    with pytest.raises(KennelError, match="has no classes"):
+        check_judge(study, matrix(study, tmp_path / "plain"))

@@ -57,7 +57,7 @@ def train_classifier(
     cache, where `classifier_file_for` finds it. Equal seeds give equal tensors on one machine with the same
     number of threads. Raises `DataError` if the set has no classes to distinguish.
     """
-    labels = _checked_labels(dataset)
+    labels = checked_labels(dataset)
     device = torch.device(device)
     held_out = held_out_rows(labels, seed)
     training = np.setdiff1d(np.arange(len(labels)), held_out)
@@ -151,7 +151,8 @@ def learning_rate(done: float) -> float:
     return PEAK_RATE * 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def _checked_labels(dataset: ImageDataset) -> IndexArray:
+def checked_labels(dataset: ImageDataset) -> IndexArray:
+    """The labels of a set that a classifier can be trained on, int64 (N,). Raises `DataError`."""
     if dataset.labels is None or not dataset.classes:
         raise DataError(
             f"{dataset.name} has no classes: prepare it from a folder with a subfolder for each class"

@@ -4,9 +4,14 @@ from kennel.studies.config import STUDIES, JudgeConfig, RowConfig, StudyConfig
 from kennel.studies.expand.config import ExpandConfig
 
 _DIGITS = JudgeConfig(
-    extractor="classifier", metrics=("inception_score", "fid", "precision", "recall", "f1"), count=10_000
+    extractor="classifier",
+    metrics=("inception_score", "fid", "precision", "recall", "f1"),
+    count=10_000,
+    checkpoint="newest",
 )
 """For MNIST and the like, which networks trained on photographs do not know."""
+_QUICK_CURVES = ("num_ticks=10", "validation.metric=fid", "validation.extractor=pixels")
+"""Curves of short runs: features of 60,000 images by a larger network take longer than the training."""
 _SMALL = JudgeConfig(metrics=("fid", "kid", "precision", "recall"), count=2048)
 
 
@@ -101,6 +106,7 @@ def improved() -> StudyConfig:
         },
         seeds=(0, 1, 2),
         images=100_000,
+        settings=_QUICK_CURVES,
         judge=_DIGITS,
     )
 
@@ -152,7 +158,7 @@ def slides() -> StudyConfig:
         data={"mnist": "mnist"},
         recipes=rows,
         images=100_000,
-        settings=("image.size=32",),
+        settings=("image.size=32", *_QUICK_CURVES),
         judge=_DIGITS,
     )
 
@@ -167,7 +173,7 @@ def slides_seeds() -> StudyConfig:
         recipes={"dcgan": RowConfig(recipe="dcgan")},
         seeds=(0, 1, 2, 3, 4),
         images=100_000,
-        settings=("image.size=32",),
+        settings=("image.size=32", *_QUICK_CURVES),
         judge=_DIGITS,
     )
 
@@ -192,8 +198,12 @@ def modes() -> StudyConfig:
         data={"stacked_mnist": "stacked_mnist"},
         recipes=rows,
         images=100_000,
+        settings=_QUICK_CURVES,
         judge=JudgeConfig(
-            extractor="stacked_classifier", metrics=("modes", "fid", "precision", "recall"), count=26_000
+            extractor="stacked_classifier",
+            metrics=("modes", "fid", "precision", "recall"),
+            count=26_000,
+            checkpoint="newest",
         ),
     )
 

@@ -11,7 +11,9 @@ from kennel.config.recipe import difference
 from kennel.data.dataset import ImageDataset
 from kennel.errors import KennelError, RecipeError, RunError
 from kennel.evaluation.metrics.base import metric_names
+from kennel.features.classifier import Classifier
 from kennel.features.factory import open_extractor
+from kennel.features.train_classifier import checked_labels
 from kennel.recipes import load_recipe
 from kennel.runs.identity import RESUMABLE_KEYS
 from kennel.runs.run_dir import RunDir
@@ -87,5 +89,9 @@ def check_judge(study: StudyConfig, runs: Sequence[StudyRun], weights: Path | No
     if judge.extractor == "auto":
         return
     for set_path in dict.fromkeys(run.set_path for run in runs):
-        fingerprint = ImageDataset(set_path).fingerprint
-        open_extractor(judge.extractor, weights, device=torch.device("cpu"), fingerprint=fingerprint)
+        dataset = ImageDataset(set_path)
+        if judge.extractor == Classifier.name and weights is None:
+            checked_labels(dataset)  # its classifier is trained before the judging
+        else:
+            place, fingerprint = torch.device("cpu"), dataset.fingerprint
+            open_extractor(judge.extractor, weights, device=place, fingerprint=fingerprint)
