@@ -13,6 +13,9 @@ from kennel.networks import DISCRIMINATORS, Discriminator
 from kennel.registry import unknown_name
 from kennel.runs.run_dir import RunDir
 
+SMALL_SIDE = 32
+"""Pixels up to which gray images are taken for digits and the like."""
+
 
 def teacher_of_run(recipe: Recipe, folder: RunDir, parent: Path | None = None) -> str | None:
     """The teacher of the recipe, else the one recorded by the run in `folder`, else by its `parent`."""
@@ -53,7 +56,8 @@ def with_extractor(
 ) -> Recipe:
     """Decides the validation's extractor once; a run that has begun keeps its own.
 
-    `choose_extractor` replaces "auto", and also the `teacher`, whose scores would be biased. With
+    `choose_extractor` replaces "auto", and also the `teacher`, whose scores would be biased; small gray
+    images, of which networks trained on photographs know nothing, take plain pixels instead of "auto". With
     plain pixels the metric is FID instead of MiFID, whose epsilon was chosen for Inception features and would
     penalize real images.
     """
@@ -65,6 +69,8 @@ def with_extractor(
         name = folder.recipe().validation.extractor
     elif uses_teacher and weights is not None:
         raise _weights_of_teacher(teacher, weights)
+    elif weights is None and not uses_teacher and _is_small_gray(recipe):
+        name = PixelCells.name
     else:
         name = choose_extractor(weights, teacher=teacher, fast_only=True)
         if teacher is not None and name == teacher and validation.every_ticks > 0:
@@ -78,6 +84,13 @@ def with_extractor(
     extra = tuple(one for one in validation.extra_metrics if one != metric)
     found = validation.model_copy(update={"extractor": name, "metric": metric, "extra_metrics": extra})
     return recipe.model_copy(update={"validation": found})
+
+
+def _is_small_gray(recipe: Recipe) -> bool:
+    """Whether the images are like MNIST: on one CPU core the features of its 60,000 images by a network
+    take 20 minutes, more than many runs."""
+    size = recipe.image.size
+    return recipe.image.channels == 1 and size is not None and size <= SMALL_SIDE
 
 
 def _weights_of_teacher(teacher: str | None, weights: Path | None) -> RecipeError:
