@@ -20,6 +20,7 @@ from kennel.cli.recipes import recipes
 from kennel.cli.report import report
 from kennel.cli.sample import sample
 from kennel.cli.study import study
+from kennel.cli.timelapse import timelapse
 from kennel.cli.train import train
 from kennel.cli.tune import tune
 from kennel.errors import KennelError
@@ -47,7 +48,7 @@ def version(
 COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
     (data.app,),
     (train, tune, plan),
-    (sample, report),
+    (sample, timelapse, report),
     (judge, compare, study, extractor.app),
     (export, fetch),
     (demo, recipes, networks, techniques, losses, metrics),
