@@ -56,7 +56,9 @@ def loaded(
     ]
     torch.manual_seed(0)
     network = GENERATORS[kind](
-        NetworkSpec(size, channels, LATENT, classes, num_instances=instances, instance_dim=4 if instances else 0),
+        NetworkSpec(
+            size, channels, LATENT, classes, num_instances=instances, instance_dim=4 if instances else 0
+        ),
         GENERATORS[kind].Options(**SMALL[kind]),
     )
     with torch.no_grad():

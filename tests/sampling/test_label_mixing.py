@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from loaded import LATENT, SMALL, loaded
 from torch import nn
 
 from kennel.config.base import Config
@@ -10,6 +9,7 @@ from kennel.errors import RunError
 from kennel.networks import Generator, NetworkSpec
 from kennel.networks.layers.instances import parts_with_instances
 from kennel.sampling.label_mixing import mixed_labels, replaced_instances
+from loaded import LATENT, SMALL, loaded
 
 FIRST, SECOND = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 0, 1, 0])
 

@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from loaded import loaded
 
 from kennel.errors import NotFiniteError, RunError
 from kennel.images import to_uint8
 from kennel.networks import StyleGenerator
 from kennel.sampling.sampler import latents_of
 from kennel.sampling.walk import Stop, Walk
+from loaded import loaded
 
 
 def walk(given, stops, steps=4, **options) -> list[np.ndarray]:
-    frames = Walk(given.generator, given.recipe.latent, stops, steps, sampling=given.recipe.sampling, **options)
+    frames = Walk(
+        given.generator, given.recipe.latent, stops, steps, sampling=given.recipe.sampling, **options
+    )
     drawn = list(frames)
     assert len(drawn) == len(frames)
     return drawn
@@ -56,7 +58,9 @@ def test_several_cells_walk_at_once():
     cells = walk(given, [Stop((0, 10), None), Stop((1, 11), None)])
     alone = walk(given, stops(10, 11))
     assert cells[0].shape == (2, 1, 8, 8)
-    assert max(np.abs(pair[1].astype(int) - one[0]).max() for pair, one in zip(cells, alone, strict=True)) <= 1
+    assert (
+        max(np.abs(pair[1].astype(int) - one[0]).max() for pair, one in zip(cells, alone, strict=True)) <= 1
+    )
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "stylegan2"])

@@ -184,7 +184,7 @@ class TrainedGenerator:
 
     def like(
         self,
-        image: PathLike | npt.NDArray[np.uint8],
+        image: PathLike | npt.NDArray[Any],
         *,
         steps: int = 200,
         seed: int = 0,

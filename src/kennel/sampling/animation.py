@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,7 @@ class Animation:
             if format_ == "MP4":
                 _write_mp4(temporary, self._counted(on_progress), self.fps, comment(self._text))
             else:
-                with temporary.open("wb") as stream:
-                    self._write(stream, format_, self._counted(on_progress))
+                self._write(temporary, format_, self._counted(on_progress))
         return file
 
     def _counted(self, on_progress: OnProgress) -> Iterator[Array]:
@@ -82,7 +81,7 @@ class Animation:
             yield frame
             on_progress(number, len(self))
 
-    def _write(self, stream: BinaryIO, format_: str, frames: Iterator[Array]) -> None:
+    def _write(self, file: Path | io.BytesIO, format_: str, frames: Iterator[Array]) -> None:
         repeats = {"loop": 0} if self.loop else {} if format_ == "GIF" else {"loop": 1}
         options: dict[str, Any] = {"duration": round(1000 / self.fps), **repeats}
         images = map(to_pillow, frames)
@@ -95,7 +94,7 @@ class Animation:
         else:
             options |= {"pnginfo": png_text(self._text)}
         first, *others = images  # Pillow iterates over them twice
-        first.save(stream, format=format_, save_all=True, append_images=others, **options)
+        first.save(file, format=format_, save_all=True, append_images=others, **options)
 
     def _repr_html_(self) -> str:
         buffer = io.BytesIO()

@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -89,7 +90,7 @@ class Found:
     distances: tuple[float, float]
 
 
-def target_pixels(image: Path | PixelArray, size: int, channels: int) -> PixelArray:
+def target_pixels(image: Path | npt.NDArray[Any], size: int, channels: int) -> PixelArray:
     """The center square of an image file or array (C, H, W), uint8 (channels, size, size).
 
     Color is averaged for a gray generator. Raises `RunError` if the file cannot be decoded.
@@ -114,7 +115,7 @@ def target_pixels(image: Path | PixelArray, size: int, channels: int) -> PixelAr
 
 def like(
     loaded: LoadedGenerator,
-    image: Path | PixelArray,
+    image: Path | npt.NDArray[Any],
     label: int | None = None,
     options: LikeOptions | None = None,
     on_progress: OnProgress = lambda done, total: None,

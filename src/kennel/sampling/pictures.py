@@ -118,7 +118,7 @@ def _strip(lines: tuple[str, ...], width: int, size: int) -> Array:
     strip = Image.new("L", (width, height * len(lines)), 255)
     draw = ImageDraw.Draw(strip)
     for number, line in enumerate(lines):
-        fitted = _fitted(line, font, width)
+        fitted = _fitted(line, font, width - 4)
         draw.text((width / 2, height * (number + 0.5)), fitted, fill=0, font=font, anchor="mm")
     return np.asarray(strip)
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kennel.errors import RunError
 from kennel.images import to_uint8
@@ -22,7 +23,6 @@ from kennel.sampling.sampler import (
     refuse_labels,
     refuse_not_finite,
 )
-from kennel.shapes import Styles
 
 Level = Literal["coarse", "middle", "fine"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -90,7 +90,7 @@ def style_mixing(
     return Picture(composed(np.concatenate(lines), len(columns) + 1), text)
 
 
-def _mixed(rows: Styles, columns: Styles, layers: slice) -> Styles:
+def _mixed(rows: Tensor, columns: Tensor, layers: slice) -> Tensor:
     """Styles of each row's seed with those of each column's in `layers`: (rows x columns, layers, style)."""
     mixed = rows[:, None].repeat(1, len(columns), 1, 1)
     mixed[:, :, layers] = columns[None, :, layers]
