@@ -51,6 +51,7 @@ def test_every_format_says_that_a_gan_made_it(tmp_path):
             assert "made by a GAN" in said, suffix
     with av.open(str(animation().save(tmp_path / "a.mp4"))) as container:
         assert "Description: made by a GAN" in container.metadata["comment"]
+        assert container.metadata["description"] == "made by a GAN"
 
 
 def test_an_mp4_has_even_sides_and_close_pixels_and_equal_bytes(tmp_path):

@@ -71,7 +71,7 @@ class Animation:
         format_ = refuse_format(file, self.fps)
         with atomic_file(file) as temporary:
             if format_ == "MP4":
-                _write_mp4(temporary, self._counted(on_progress), self.fps, comment(self._text))
+                _write_mp4(temporary, self._counted(on_progress), self.fps, self._text)
             else:
                 self._write(temporary, format_, self._counted(on_progress))
         return file
@@ -134,11 +134,12 @@ def _import_av() -> Any:
     return av
 
 
-def _write_mp4(file: Path, frames: Iterator[Array], fps: int, text: str) -> None:
+def _write_mp4(file: Path, frames: Iterator[Array], fps: int, text: Mapping[str, str]) -> None:
     """H.264 in an MP4 that all browsers play; sides are made even by repeating the last row or column."""
     av = _import_av()
     with _encoding_errors(av), av.open(str(file), "w", format="mp4") as container:
-        container.metadata.update({"comment": text, "description": text.partition("\n")[0]})
+        said = {"comment": comment(text), "description": text.get("Description", "")}
+        container.metadata.update(said)
         stream = container.add_stream("libx264", rate=fps, options={"crf": "16", "preset": "medium"})
         stream.codec_context.thread_count = 1  # with several threads the bytes may differ
         for number, frame in enumerate(frames):

@@ -27,7 +27,7 @@ from kennel.networks.layers.instances import parts_with_instances
 from kennel.sampling.image_distance import ImageDistance
 from kennel.sampling.label_mixing import replaced_instances
 from kennel.sampling.loaded_generator import LoadedGenerator
-from kennel.sampling.pictures import Picture, composed, with_captions
+from kennel.sampling.pictures import LEAST_SIDE, Picture, composed, enlarged, with_captions
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.sampler import (
     DEFAULT_BATCH,
@@ -73,7 +73,8 @@ class Likeness(Picture):
         self.pixel_distance, self.feature_distance = found.distances
         self.distance = sum(found.distances)
         self.seed, self.start_distance = found.seed, found.start_distance
-        pair = with_captions(np.stack([target, found.pixels]), [["given"], [f"found, {self.distance:.3f}"]])
+        pair = enlarged(np.stack([target, found.pixels]), LEAST_SIDE)
+        pair = with_captions(pair, [["given"], [f"found, distance {self.distance:.3f}"]])
         super().__init__(composed(pair, 2), text)
 
 

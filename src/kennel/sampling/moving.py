@@ -132,7 +132,7 @@ def _walk(
     def draw() -> Iterator[Array]:
         return (composed(cells, options.columns) for cells in walk)
 
-    seeds = [seed for stop in stops for seed in stop.seeds]
+    seeds = sorted(seed for stop in stops for seed in stop.seeds)
     text = grid_text(loaded.fingerprint, loaded.images_seen, seeds, loaded.teacher)
     return Animation(draw, len(walk), text, fps=options.fps, loop=options.loop)
 

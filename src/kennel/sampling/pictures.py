@@ -106,7 +106,8 @@ def under(picture: Array, caption: str) -> Array:
 def with_captions(images: PixelArray, captions: Sequence[Sequence[str]]) -> PixelArray:
     """Images (N, C, H, W), enlarged to at least `CAPTIONED_SIDE`, with lines of text under each one."""
     images = enlarged(images, CAPTIONED_SIDE)
-    strips = np.stack([_strip(tuple(lines), images.shape[3], 13) for lines in captions])
+    size = max(13, images.shape[3] // 16)
+    strips = np.stack([_strip(tuple(lines), images.shape[3], size) for lines in captions])
     return np.concatenate([images, strips[:, None].repeat(images.shape[1], axis=1)], axis=2)
 
 
