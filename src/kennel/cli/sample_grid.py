@@ -1,6 +1,7 @@
 """`kennel sample` without another picture: samples of single seeds, as a grid or as files."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def _samples(loaded: Any, given: SampleOptions) -> Any:
     if given.per_class is not None:
         return loaded.samples_per_class(given.per_class, seed, given.truncation, given.batch)
     if given.keep is None:
-        seeds = range(seed, seed + (given.count or 64))
+        seeds: Sequence[int] = range(seed, seed + (given.count or 64))
     else:
         seeds = tuple(dict.fromkeys(parse_seeds(given.keep, "--keep")))
     return loaded.samples_of(

@@ -84,7 +84,7 @@ class Animation:
     def _write(self, file: Path | io.BytesIO, format_: str, frames: Iterator[Array]) -> None:
         repeats = {"loop": 0} if self.loop else {} if format_ == "GIF" else {"loop": 1}
         options: dict[str, Any] = {"duration": round(1000 / self.fps), **repeats}
-        images = map(to_pillow, frames)
+        images: Iterator[Image.Image] = map(to_pillow, frames)
         if format_ == "GIF":
             options |= {"duration": 10 * round(100 / self.fps), "comment": comment(self._text).encode()}
             images = map(_with_palette, images)

@@ -162,13 +162,10 @@ def descend(
     """
     point, seeds, at_start = _starts(generator, latent, distance, label, options.seed)
     half = max(1, options.steps // 4)
-    row, together = 0, None
-    for steps in (range(half), range(half, options.steps)):
-        found = _minimized(generator, point, distance, steps, options.steps, on_progress)
-        if together is None:
-            row, together = found.row, found
-        point = found.point
-    best = found if found.total < together.total else together
+    together = _minimized(generator, point, distance, range(half), options.steps, on_progress)
+    alone = range(half, options.steps)
+    # It begins with the nearest image so far, so its nearest one is that of all steps.
+    best = _minimized(generator, together.point, distance, alone, options.steps, on_progress)
     with torch.no_grad():
         pixels = to_uint8(best.point.images(generator)).cpu().numpy()[0]
     labels, vectors = best.point.labels, best.point.vectors
@@ -177,8 +174,8 @@ def descend(
         best.point.codes.detach().cpu()[0],
         int(labels[0]) if labels is not None and generator.spec.num_classes else None,
         None if vectors is None else vectors.detach().cpu()[0],
-        seeds[row],
-        at_start[row],
+        seeds[together.row],
+        at_start[together.row],
         best.parts,
     )
 

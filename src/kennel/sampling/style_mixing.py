@@ -74,9 +74,11 @@ def style_mixing(
         if factor is not None:
             styles = ready.truncated(styles, factor)
         mixed = _mixed(styles[: len(rows)], styles[len(rows) :], layers_of(level, styles.shape[1]))
-        images = torch.cat(
-            [ready.synthesize(part) for part in torch.cat([styles, mixed]).split(DEFAULT_BATCH)]
-        )
+        all_styles = torch.cat([styles, mixed])
+        parts = [
+            all_styles[start : start + DEFAULT_BATCH] for start in range(0, len(all_styles), DEFAULT_BATCH)
+        ]
+        images = torch.cat([ready.synthesize(part) for part in parts])
     finally:
         ready.train(training)
     refuse_not_finite(images[: len(seeds)], seeds)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kennel.config.recipe import LatentConfig, SamplingConfig
 from kennel.data.images import PixelArray, batch_starts
@@ -33,7 +34,7 @@ def quantile_truncated(latents: Latents, threshold: float) -> Latents:
     """
     exact = latents.double()
     low = torch.special.ndtr(torch.tensor(-threshold, dtype=torch.float64, device=exact.device))
-    mapped = torch.special.ndtri(low + torch.special.ndtr(exact) * (1 - 2 * low))
+    mapped: Tensor = torch.special.ndtri(low + torch.special.ndtr(exact) * (1 - 2 * low))
     return mapped.clamp(-threshold, threshold).to(latents.dtype)
 
 

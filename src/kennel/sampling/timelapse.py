@@ -58,7 +58,7 @@ def _grid(file: Path) -> tuple[Array, dict[str, str]]:
         image = decode(read_bytes(file, MAX_FILE_BYTES), name=file.name)
     except KennelError as error:
         raise RunError(f"{file} cannot be shown ({error}): move it out of the folder") from None
-    text = {name: value for name, value in image.info.items() if isinstance(value, str)}
+    text = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
     if not re.fullmatch(r"\d{1,15}", text.get(_SEEN, "")):
         raise RunError(f"{file} does not say after how many images it was drawn: move it out of the folder")
     return np.asarray(image, np.uint8), text

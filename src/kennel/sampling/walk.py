@@ -60,8 +60,8 @@ class Walk:
         at_once = max(1, self.batch // cells)
         for start in range(0, len(self), at_once):
             frames = range(start, min(start + at_once, len(self)))
-            images = self._images(generator, frames)
-            yield from to_uint8(images).unflatten(0, (len(frames), cells)).cpu().numpy()
+            pixels = to_uint8(self._images(generator, frames)).cpu().numpy()
+            yield from pixels.reshape(len(frames), cells, *pixels.shape[1:])
 
     def _images(self, generator: Generator, frames: range) -> Images:
         """The images of all cells of these frames, frame by frame."""
