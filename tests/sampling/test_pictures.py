@@ -6,6 +6,7 @@ from PIL import Image
 
 from kennel.errors import RunError
 from kennel.sampling.pictures import Picture, composed, under, with_captions
+from kennel.sampling.sample_files import seeds_and_classes
 
 
 def cells(count: int, channels: int = 3, side: int = 8) -> np.ndarray:
@@ -58,3 +59,9 @@ def test_a_picture_is_saved_with_its_text_as_a_png_only(tmp_path):
     with pytest.raises(RunError, match=r"ends in \.png"):
         picture.save(tmp_path / "a.jpg")
     assert picture._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_text_of_a_sheet_tells_classes_from_seeds():
+    assert seeds_and_classes((3, 4), None, ()) == [("3",), ("4",)]
+    assert seeds_and_classes((3, 4), (1, 0), ("beagle", "7")) == [("3", "class 7"), ("4", "beagle")]
+    assert seeds_and_classes((3,), (2,), ()) == [("3", "class 2")]

@@ -60,13 +60,16 @@ def write_grid(
 def seeds_and_classes(
     seeds: Sequence[int], labels: Sequence[int] | None, classes: Sequence[str]
 ) -> list[tuple[str, ...]]:
-    """The lines of text under each image: its seed, and the name of its class if there are labels."""
+    """The lines of text under each image: its seed, and its class if there are labels.
+
+    Classes without a name, and names that are numbers, are written as "class 7".
+    """
     if labels is None:
         return [(str(seed),) for seed in seeds]
-    named = len(classes) > max(labels, default=0)
+    names = [classes[label] if label < len(classes) else str(label) for label in labels]
     return [
-        (str(seed), classes[label] if named else f"class {label}")
-        for seed, label in zip(seeds, labels, strict=True)
+        (str(seed), f"class {name}" if name.isdecimal() else name)
+        for seed, name in zip(seeds, names, strict=True)
     ]
 
 
