@@ -136,6 +136,22 @@ def test_the_playing_generator_and_an_older_checkpoint_can_be_asked_for(kennel, 
         (["--checkpoint", "best"], "has no best checkpoint"),
         (["--columns", "4", "--out", "fakes.zip"], "--columns is for a grid"),
         (["--columns", "4", "--per-class", "2"], "--per-class sets the columns, one row per class"),
+        (["--labels", "--out", "fakes.zip"], "--labels is for a grid"),
+        (["--keep", "1,x"], "'1,x' is no list of seeds: write --keep 0:9"),
+        (["--keep", "1,2", "--count", "3"], "--count and --keep both set the number of images"),
+        (["--keep", "1,2", "--seed", "3"], "--keep and --seed both set the seeds"),
+        (["--interpolate", "3"], "--interpolate 3 is one seed: give at least 2"),
+        (["--interpolate", "0:3", "--sweep", "truncation"], "are two pictures: give one of the two"),
+        (["--interpolate", "0:3", "--grid", "grid.png"], "--grid draws samples, not for --interpolate"),
+        (["--interpolate", "0:3", "--out", "fakes.avi"], "ends in .gif, .webp, .apng or .mp4"),
+        (["--interpolate", "0:3", "--seed", "5"], "--seed is for --morph, --sweep, --like, not for"),
+        (["--frames", "5"], "--frames is for --interpolate, --morph, --sweep: leave it out"),
+        (["--morph", "a:b"], "is unconditional: leave --morph out"),
+        (["--sweep", "noise"], "write --sweep truncation"),
+        (["--mix", "0:2", "3"], "has no styles to mix"),
+        (["--like", "nosuch.png"], "nosuch.png is not a usable image"),
+        (["--like", "nosuch.png", "--out", "fakes.gif"], "ends in .png"),
+        (["--steps", "9"], "--steps is for --like: leave it out"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(kennel, run, tmp_path, monkeypatch, options, message):
@@ -282,3 +298,77 @@ def test_weights_that_are_nan_draw_no_black_pictures(kennel, run, packed_set, tm
         assert outcome.code == 2, outcome.out
         assert "the generator's images are not finite" in outcome.err
     assert not [path for path in tmp_path.iterdir() if path.name.startswith((".", "grid", "fakes", "scores"))]
+
+
+def test_only_the_kept_seeds_are_drawn_in_their_order(kennel, run, tmp_path):
+    outcome = kennel("sample", run, "--keep", "40,3,17,3", "--out", tmp_path / "kept")
+    assert outcome.code == 0, outcome.err
+    names = [f"seed{seed:08d}.png" for seed in (3, 17, 40)]
+    assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == names
+    kennel("sample", run, "--keep", "40,3", "--out", tmp_path / "kept.npz")
+    kennel("sample", run, "--seed", 40, "--count", 1, "--out", tmp_path / "one.npz")
+    kept, one = (np.load(tmp_path / f"{name}.npz")["images"].astype(int) for name in ("kept", "one"))
+    assert np.abs(kept[0] - one[0]).max() <= 1
+    kennel("sample", run, "--keep", "40,3")
+    with Image.open(run / "samples" / "seeds40-3.png") as image:
+        assert image.text["kennel:seeds"] == "40,3"
+
+
+def test_a_contact_sheet_has_seeds_and_classes_under_the_images(kennel, conditional_run, tmp_path):
+    plain, sheet = tmp_path / "plain.png", tmp_path / "sheet.png"
+    assert kennel("sample", conditional_run, "--per-class", 2, "--grid", plain).code == 0
+    outcome = kennel("sample", conditional_run, "--per-class", 2, "--grid", sheet, "--labels")
+    assert outcome.code == 0, outcome.err
+    with Image.open(sheet) as image:
+        width, height = image.size
+        assert image.text["kennel:seeds"] == "0-1"
+    assert width == 2 * 98 + 2
+    assert height > 3 * (98 + 2 * 13)  # two lines of text
+
+
+def test_a_walk_is_written_next_to_the_run_and_the_same_again(kennel, run, tmp_path):
+    outcome = kennel("sample", run, "--interpolate", "0:2", "--frames", 2)
+    assert outcome.code == 0, outcome.err
+    assert "6 frames, 0.2 s, from the averaged weights (EMA) at 64 images" in outcome.out
+    written = run / "samples" / "walk-0-2.gif"
+    kennel("sample", run, "--interpolate", "0:2", "--frames", 2, "--out", tmp_path / "again.gif")
+    assert written.read_bytes() == (tmp_path / "again.gif").read_bytes()
+    with Image.open(written) as image:
+        assert (image.n_frames, image.size) == (6, (256, 256))
+        assert b"generative adversarial network" in image.info["comment"]
+    fixed = kennel(
+        "sample", run, "--interpolate", "5,1", "--no-loop", "--frames", 3, "--out", tmp_path / "a.webp"
+    )
+    assert "4 frames" in fixed.out
+
+
+def test_a_morph_goes_through_classes_by_name_or_number(kennel, conditional_run, tmp_path):
+    morph = ("sample", conditional_run, "--morph")
+    outcome = kennel(*morph, "class 0:2", "--frames", 2, "--out", tmp_path / "a.apng")
+    assert outcome.code == 0, outcome.err
+    with Image.open(tmp_path / "a.apng") as image:
+        assert image.n_frames == 4
+    assert "did you mean 'class 0'" in kennel(*morph, "clas 0:2").err
+    assert "--morph 1 is one class: give at least two" in kennel(*morph, "1").err
+    assert "class 9 is out of range" in kennel(*morph, "1:9").err
+
+
+def test_a_sweep_is_drawn_of_16_seeds(kennel, run, tmp_path):
+    outcome = kennel("sample", run, "--sweep", "truncation", "--frames", 3, "--out", tmp_path / "a.gif")
+    assert "4 frames" in outcome.out, outcome.err
+    with Image.open(tmp_path / "a.gif") as image:
+        assert b"kennel:seeds: 0-15" in image.info["comment"]
+
+
+def test_the_nearest_image_is_found_and_its_distance_printed(kennel, run, tmp_path, monkeypatch):
+    from kennel.sampling import image_distance, likeness
+
+    monkeypatch.setattr(image_distance, "NETWORK", "untrained")
+    monkeypatch.setattr(likeness, "CANDIDATES", 8)
+    Image.new("RGB", (30, 20), "gray").save(tmp_path / "given.png")
+    outcome = kennel("sample", run, "--like", tmp_path / "given.png", "--steps", 3)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("Distance ")
+    with Image.open(run / "samples" / "like-given.png") as image:
+        assert image.size[0] >= 512
+        assert "Left: a given image" in image.text["Description"]

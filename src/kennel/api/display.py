@@ -3,7 +3,6 @@
 import html
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from kennel.evaluation.metrics.base import METRICS
 from kennel.evaluation.score import Score, warnings_about, write_judgements
 from kennel.images import png_text, save_png, tile, to_pillow
 from kennel.reporting.format import figure
+from kennel.sampling.pictures import show, with_captions
+from kennel.sampling.sample_files import seeds_and_classes
 
 
 class SampleGrid:
@@ -31,9 +32,11 @@ class SampleGrid:
         labels: Sequence[int] | None,
         text: Mapping[str, str],
         columns: int | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
-        """`text` is the text of the PNGs."""
+        """`text` is the text of the PNGs, `classes` the class names by label."""
         self.pixels, self.seeds, self.labels, self.columns = pixels, seeds, labels, columns
+        self._classes = classes
         self._text = text
 
     def __len__(self) -> int:
@@ -50,19 +53,16 @@ class SampleGrid:
 
     def show(self) -> None:
         """Displays the grid in the notebook or, outside of one, in the system's image viewer."""
-        with suppress(ImportError):
-            from IPython import get_ipython  # type: ignore[import-not-found, unused-ignore]
-            from IPython.display import display  # type: ignore[import-not-found, unused-ignore]
+        show(self, self.image)
 
-            if get_ipython() is not None:
-                display(self)
-                return
-        self.image.show()
-
-    def save(self, file: str | Path) -> Path:
-        """Writes the grid as a PNG and returns its path."""
+    def save(self, file: str | Path, *, labels: bool = False) -> Path:
+        """Writes the grid as a PNG and returns its path; `labels` writes seeds and classes under images."""
         file = Path(file)
-        save_png(file, tile(self.pixels, self.columns), self._text)
+        grid = tile(self.pixels, self.columns)
+        if labels:
+            lines = seeds_and_classes(self.seeds, self.labels, self._classes)
+            grid = tile(with_captions(self.pixels, lines), self.columns, least_side=1)
+        save_png(file, grid, self._text)
         return file
 
     def _repr_png_(self) -> bytes:

@@ -1,29 +1,38 @@
 """Trained generators and runs as objects."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from kennel.api.display import SampleGrid, Scores
-from kennel.api.images import Images, evaluated
+from kennel.api.images import Images, PathLike, evaluated
 from kennel.config.recipe import ClassSampling, Recipe
 from kennel.data.dataset import ImageDataset
 from kennel.errors import RunError
 from kennel.evaluation.score import write_judgements
 from kennel.networks import Generator
+from kennel.registry import unknown_name
 from kennel.reporting import write_report
 from kennel.runs import checkpoint as checkpoints
 from kennel.runs.progress import progress_of
 from kennel.runs.run_dir import RunDir
+from kennel.sampling.animation import Animation
+from kennel.sampling.likeness import Likeness, LikeOptions, like
 from kennel.sampling.loaded_generator import LoadedGenerator
+from kennel.sampling.moving import MovieOptions, interpolation, morph, truncation_sweep
+from kennel.sampling.pictures import Picture
 from kennel.sampling.png_metadata import grid_text
 from kennel.sampling.resolve import load_generator
 from kennel.sampling.sample_files import class_number
 from kennel.sampling.sampler import Samples
+from kennel.sampling.style_mixing import style_mixing
+from kennel.sampling.timelapse import timelapse
 from kennel.storage.atomic_io import taken
 
 
@@ -84,23 +93,112 @@ class TrainedGenerator:
         classes: str | int | None = None,
         truncation: float | None = None,
         checkpoint: str = "newest",
+        *,
+        seeds: Sequence[int] | None = None,
     ) -> SampleGrid:
         """Draws the images of seeds `seed` to `seed + count - 1`; each depends only on its seed.
 
-        `classes` of a conditional generator: a class by name or number; "each" for `count` images of every
-        class, one row per class; "data" (distributed as in the training set) or "uniform" to draw a class per
-        seed; None as in the recipe. `truncation` redraws latent values beyond it or, with a mapping network,
-        scales the distance from the mean style. `checkpoint` of a run: "newest", "best", "epoch:70", or a
-        number of images. Raises `RunError` or `UnknownNameError`.
+        `seeds` are drawn instead, if they are given. `classes` of a conditional generator: a class by name or
+        number; "each" for `count` images of every class, one row per class; "data" (distributed as in the
+        training set) or "uniform" to draw a class per seed; None as in the recipe. `truncation` redraws
+        latent values beyond it or, with a mapping network, scales the distance from the mean style.
+        `checkpoint` of a run: "newest", "best", "epoch:70", or a number of images. Raises `RunError` or
+        `UnknownNameError`.
         """
         loaded = self.loaded(checkpoint)
-        samples = _samples(loaded, count, seed, classes, truncation)
+        if seeds is not None and classes == "each":
+            raise RunError('classes="each" draws the seeds from `seed` on: leave `seeds` out')
+        chosen = range(seed, seed + count) if seeds is None else tuple(seeds)
+        samples = _samples(loaded, chosen, classes, truncation)
         batches = list(samples)
         labels = [label for batch in batches for label in batch.labels or ()]
         text = grid_text(loaded.fingerprint, loaded.images_seen, samples.seeds, loaded.teacher)
         pixels = np.concatenate([batch.pixels for batch in batches])
-        columns = count if classes == "each" else None
-        return SampleGrid(pixels, tuple(samples.seeds), labels or None, text, columns)
+        columns = len(chosen) if classes == "each" else None
+        return SampleGrid(pixels, tuple(samples.seeds), labels or None, text, columns, loaded.classes)
+
+    def interpolate(
+        self,
+        seeds: Sequence[int] = range(10),
+        *,
+        class_: str | int | None = None,
+        checkpoint: str = "newest",
+        **options: Any,
+    ) -> Animation:
+        """Returns a walk from seed to seed, all of one class or, without one, of the class of each seed.
+
+        `options` are those of `MovieOptions`: `frames` from one seed to the next (30), `fps` (30), `loop`
+        (True), `count` walks in one grid (1) of `columns`, `truncation`, `classes`, `batch`. Raises
+        `RunError`.
+        """
+        loaded = self.loaded(checkpoint)
+        return interpolation(loaded, tuple(seeds), _label(loaded, class_), _movie(options))
+
+    def morph(
+        self,
+        classes: Sequence[str | int],
+        *,
+        seed: int = 0,
+        checkpoint: str = "newest",
+        **options: Any,
+    ) -> Animation:
+        """Returns a walk from class to class (names or numbers) with one seed; `options` as `interpolate`."""
+        loaded = self.loaded(checkpoint)
+        labels = [class_number(str(one), loaded, "morph") for one in classes]
+        return morph(loaded, labels, seed, _movie(options))
+
+    def sweep(
+        self,
+        *,
+        count: int = 16,
+        seed: int = 0,
+        class_: str | int | None = None,
+        checkpoint: str = "newest",
+        **options: Any,
+    ) -> Animation:
+        """Returns a grid of the seeds `seed` to `seed + count - 1` at decreasing truncation.
+
+        `options` as `interpolate`; `frames` (60) are those in one direction, `truncation` is the last one.
+        """
+        loaded = self.loaded(checkpoint)
+        return truncation_sweep(loaded, seed, _label(loaded, class_), _movie({"count": count, **options}))
+
+    def mix(
+        self,
+        rows: Sequence[int],
+        columns: Sequence[int],
+        layers: str = "coarse",
+        *,
+        class_: str | int | None = None,
+        truncation: float | None = None,
+        checkpoint: str = "newest",
+    ) -> Picture:
+        """Returns a grid with the columns' styles in some layers and the rows' in the others.
+
+        `rows` and `columns` are seeds, `layers` "coarse", "middle" or "fine". Raises `RunError` without a
+        mapping network.
+        """
+        loaded = self.loaded(checkpoint)
+        label = _label(loaded, class_)
+        return style_mixing(loaded, rows, columns, layers, label=label, truncation=truncation)
+
+    def like(
+        self,
+        image: PathLike | npt.NDArray[Any],
+        *,
+        steps: int = 200,
+        seed: int = 0,
+        class_: str | int | None = None,
+        checkpoint: str = "newest",
+    ) -> Likeness:
+        """Finds the latent (or style) of which the generator's image is nearest to `image`.
+
+        `image` is a file or uint8 (C, H, W), of which the center square is used. Raises `RunError`, and
+        `WeightsError` if the network of the feature distance is not installed.
+        """
+        loaded = self.loaded(checkpoint)
+        given = Path(image) if isinstance(image, str | Path) else image
+        return like(loaded, given, _label(loaded, class_), LikeOptions(steps, seed))
 
     def judge(
         self,
@@ -175,6 +273,11 @@ class Run(TrainedGenerator):
         """The training set; raises `DataError` if it does not exist any more."""
         return ImageDataset(self._folder.about()["data"]["path"])
 
+    def timelapse(self, fps: int = 4) -> Animation:
+        """Returns the run's sample grids, the same latents through training; raises `RunError` for fewer than
+        two."""
+        return timelapse(self.path, fps)
+
     def report(self) -> Path:
         """Writes `report.html` and `curves.png` into the folder; returns the path of the page."""
         return write_report(self._folder)
@@ -196,12 +299,25 @@ class Run(TrainedGenerator):
         write_judgements(file, list(scores))
 
 
+def _label(loaded: LoadedGenerator, class_: str | int | None) -> int | None:
+    return None if class_ is None else class_number(str(class_), loaded, "class_")
+
+
+def _movie(options: Mapping[str, Any]) -> MovieOptions:
+    """Raises `UnknownNameError` for an unknown option."""
+    known = [one.name for one in fields(MovieOptions)]
+    for name in options:
+        if name not in known:
+            raise unknown_name("option of a moving picture", name, known)
+    return MovieOptions(**options)
+
+
 def _samples(
-    loaded: LoadedGenerator, count: int, seed: int, classes: str | int | None, truncation: float | None
+    loaded: LoadedGenerator, seeds: Sequence[int], classes: str | int | None, truncation: float | None
 ) -> Samples:
     if classes == "each":
-        return loaded.samples_per_class(count, seed, truncation)
+        return loaded.samples_per_class(len(seeds), seeds[0], truncation)
     if classes in get_args(ClassSampling):
-        return loaded.samples(count, seed, truncation, classes=cast(ClassSampling, classes))
+        return loaded.samples_of(seeds, truncation, classes=cast(ClassSampling, classes))
     label = None if classes is None else class_number(str(classes), loaded)
-    return loaded.samples(count, seed, truncation, label)
+    return loaded.samples_of(seeds, truncation, label)

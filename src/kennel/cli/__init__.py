@@ -21,6 +21,7 @@ from kennel.cli.recipes import recipes
 from kennel.cli.report import report
 from kennel.cli.sample import sample
 from kennel.cli.study import study
+from kennel.cli.timelapse import timelapse
 from kennel.cli.train import train
 from kennel.cli.tune import tune
 from kennel.errors import KennelError
@@ -48,7 +49,7 @@ def version(
 COMMANDS: tuple[tuple[Callable[..., None] | typer.Typer, ...], ...] = (
     (data.app, expand),
     (train, tune, plan),
-    (sample, report),
+    (sample, timelapse, report),
     (judge, compare, study, extractor.app),
     (export, fetch),
     (demo, recipes, networks, techniques, losses, metrics),

@@ -1,4 +1,4 @@
-"""`kennel sample`: draw images from a generator, as a grid, a folder, a zip or an npz."""
+"""`kennel sample`: draw images from a generator, as a grid, a folder, a zip, an npz, or a moving picture."""
 
 from functools import partial
 from pathlib import Path
@@ -7,10 +7,13 @@ import typer
 
 from kennel.cli import options
 from kennel.cli.newest import or_newest
+from kennel.cli.sample_options import SampleOptions
 
 _output = partial(typer.Option, rich_help_panel="Output")
 _classes = partial(typer.Option, rich_help_panel="Classes")
 _generator = partial(typer.Option, rich_help_panel="Generator")
+_moving = partial(typer.Option, rich_help_panel="Moving pictures (--out FILE.gif, .webp, .apng or .mp4)")
+_picture = partial(typer.Option, rich_help_panel="Other pictures (--out FILE.png)")
 
 
 def sample(
@@ -20,8 +23,13 @@ def sample(
         help="A run's folder (default: the newest in runs/), a .safetensors file of `kennel export`, or a "
         "name of `kennel fetch`.",
     ),
-    count: int | None = typer.Option(None, min=1, help="Number of images (default: 64)."),
-    seed: int = typer.Option(0, min=0, help="The first seed; image i has seed SEED + i."),
+    count: int | None = typer.Option(
+        None, min=1, help="Number of images (default: 64), or of cells of a moving picture (1; --sweep: 16)."
+    ),
+    seed: int | None = typer.Option(
+        None, min=0, show_default=False, help="The first seed; image i has seed SEED + i (default: 0)."
+    ),
+    keep: str | None = typer.Option(None, metavar="SEEDS", help="Draw only these seeds: 3,17,40 or 0:9."),
     truncation: float | None = _generator(
         None,
         help="Redraw latent values beyond this threshold; with a mapping network, scale the distance from "
@@ -34,7 +42,30 @@ def sample(
     ),
     grid: Path | None = _output(None, help="Write all samples as one PNG."),
     columns: int | None = _output(None, min=1, help="Columns of the grid (default: as square as possible)."),
-    out: Path | None = _output(None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz."),
+    labels: bool = _output(False, "--labels", help="Write seeds (and classes) under the grid's images."),
+    out: Path | None = _output(
+        None, help="Write the samples: a folder of PNGs, a .zip of them, or an .npz; or the picture below."
+    ),
+    interpolate: str | None = _moving(None, metavar="SEEDS", help="Walk from seed to seed: 0:9 or 3,17,40."),
+    morph: str | None = _moving(None, metavar="A:B[:C]", help="Walk from class to class with one seed."),
+    sweep: str | None = _moving(
+        None, metavar="truncation", help="The same seeds at decreasing truncation, down to --truncation."
+    ),
+    frames: int | None = _moving(
+        None, min=1, help="Frames from one seed or class to the next (default: 30), or of a sweep (60)."
+    ),
+    fps: int | None = _moving(None, min=1, max=120, help="Frames per second (default: 30)."),
+    no_loop: bool = _moving(False, "--no-loop", help="Do not return to the first frame; play once."),
+    mix: tuple[str, str] | None = _picture(
+        None, metavar="SEEDS SEEDS", help="StyleGAN2: style mixing of rows and columns, such as 0:3 4:9."
+    ),
+    mix_from: str | None = _picture(
+        None, help="The columns' layers: coarse, middle or fine (default: coarse)."
+    ),
+    like: Path | None = _picture(
+        None, metavar="IMAGE", help="Find the generator's image that is nearest to this one."
+    ),
+    steps: int | None = _picture(None, min=1, help="Steps of gradient descent of --like (default: 200)."),
     checkpoint: str = _generator("newest", help="newest, best, epoch:N, or a number of images."),
     playing: bool = _generator(
         False, "--playing", help="Use the trained weights instead of their average (EMA)."
@@ -46,44 +77,23 @@ def sample(
 
     Example: kennel sample --count 100 --grid grid.png
     """
-    from kennel.cli.console import console, progress_bar
+    given = SampleOptions(**{name: value for name, value in locals().items() if name != "run"})
+    given.refuse_others()
+    from kennel.cli.sample_grid import sample_grid
+    from kennel.cli.sample_pictures import refuse_output, sample_picture
     from kennel.engine.builder import pick_device
-    from kennel.errors import RunError
     from kennel.sampling.resolve import load_generator
-    from kennel.sampling.sample_files import class_number, write_grid, write_samples
     from kennel.training.oom import explain_oom
 
-    if columns is not None and per_class is not None:
-        raise RunError("--per-class sets the columns, one row per class: leave --columns out")
-    if columns is not None and grid is None and out is not None:
-        raise RunError("--columns is for a grid, and --out writes images: give --grid too, or leave it out")
     run = or_newest(run)
     place = pick_device(device)
-    loaded = load_generator(run, checkpoint, place, averaged=not playing)
-    label = None if class_ is None else class_number(class_, loaded)
-    if per_class is None:
-        samples = loaded.samples(count or 64, seed, truncation, label, batch, options.class_sampling(classes))
-    elif class_ is not None:
-        raise RunError("--class draws one class and --per-class all of them: give one of the two")
-    elif classes is not None:
-        raise RunError("--classes draws a class per seed and --per-class all of them: give one of the two")
-    elif count is not None:
-        raise RunError("--count and --per-class both set the number of images: give one of the two")
+    if given.mode is None:
+        given.refuse_contradictions()
     else:
-        samples = loaded.samples_per_class(per_class, seed, truncation, batch)
-    count = len(samples)
-    if grid is None and out is None:
-        last = seed + (per_class or count) - 1
-        name = f"{'classes-' if per_class else ''}seeds{seed}-{last}.png"
-        stem = run.name.removesuffix(".safetensors")  # `Path.stem` would cut a name that contains a dot
-        grid = run / "samples" / name if (run / "recipe.yaml").is_file() else Path(f"{stem}-{name}")
-    weights = "averaged weights (EMA)" if loaded.averaged else "weights without averaging"
-    origin = f"from the {weights} at {loaded.images_seen:,} images"
+        refuse_output(given)
+    loaded = load_generator(run, checkpoint, place, averaged=not playing)
     with explain_oom(f"{batch:,} images at a time", place, "give a smaller --batch"):
-        if out is not None:
-            with progress_bar("sampling") as report:
-                write_samples(out, samples, loaded, report)
-            console.message(f"{count:,} images {origin}: {out}")
-        if grid is not None:
-            write_grid(grid, samples, loaded, columns=columns or per_class)
-            console.message(f"Grid {origin}: {grid}")
+        if given.mode is None:
+            sample_grid(run, loaded, given)
+        else:
+            sample_picture(run, loaded, given)

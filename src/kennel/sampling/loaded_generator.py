@@ -64,12 +64,23 @@ class LoadedGenerator(ABC):
         Otherwise each seed draws its class: `classes` "data" as in the training set, "uniform" uniformly,
         None as in the run's recipe. Raises `RunError` for a generator without classes.
         """
+        return self.samples_of(range(seed, seed + count), truncation, label, batch, classes)
+
+    def samples_of(
+        self,
+        seeds: Sequence[int],
+        truncation: float | None = None,
+        label: int | None = None,
+        batch: int = DEFAULT_BATCH,
+        classes: ClassSampling | None = None,
+    ) -> Samples:
+        """Returns the images of these seeds; otherwise as `samples`."""
         if classes is not None:
             self.require_classes("--classes")
         if classes is not None and label is not None:
             raise RunError("--class draws one class and --classes a class per seed: give one of the two")
-        labels = None if label is None else (label,) * count
-        return self._samples(range(seed, seed + count), labels, truncation, batch, classes)
+        labels = None if label is None else (label,) * len(seeds)
+        return self._samples(seeds, labels, truncation, batch, classes)
 
     def samples_per_class(
         self, count: int, seed: int = 0, truncation: float | None = None, batch: int = DEFAULT_BATCH

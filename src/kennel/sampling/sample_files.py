@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kennel.errors import RunError
 from kennel.images import png_text, save_png, tile, to_pillow
 from kennel.registry import unknown_name
 from kennel.sampling.loaded_generator import LoadedGenerator
+from kennel.sampling.pictures import refuse_other_than_png, with_captions
 from kennel.sampling.png_metadata import grid_text, sample_text
 from kennel.sampling.sampler import Samples
 from kennel.storage.atomic_io import atomic_file, atomic_folder
@@ -21,9 +22,9 @@ from kennel.storage.atomic_io import atomic_file, atomic_folder
 OnProgress = Callable[[int, int], None]
 
 
-def class_number(given: str, run: LoadedGenerator) -> int:
+def class_number(given: str, run: LoadedGenerator, option: str = "--class") -> int:
     """Returns the number of a class given by name or number; raises `UnknownNameError` for other names."""
-    run.require_classes("--class")
+    run.require_classes(option)
     names = list(run.classes)
     if given in names:  # before numbers: a class may be called "10"
         return names.index(given)
@@ -32,12 +33,44 @@ def class_number(given: str, run: LoadedGenerator) -> int:
     raise unknown_name("class", given, names)
 
 
-def write_grid(destination: Path, samples: Samples, run: LoadedGenerator, columns: int | None = None) -> None:
-    """Writes all samples as one PNG, with `columns` columns or as square as possible."""
-    if destination.suffix.lower() != ".png":
-        raise RunError(f"{destination} is not a PNG's name: give --grid a name that ends in .png")
+def write_grid(
+    destination: Path,
+    samples: Samples,
+    run: LoadedGenerator,
+    columns: int | None = None,
+    captions: bool = False,
+) -> None:
+    """Writes all samples as one PNG, with `columns` columns or as square as possible.
+
+    `captions` writes the seed, and the class if there are some, under each image.
+    """
+    refuse_other_than_png(destination, "--grid a name")
     text = grid_text(run.fingerprint, run.images_seen, samples.seeds, run.teacher)
-    save_png(destination, tile(samples.pixels(), columns), text)
+    if captions:
+        batches = list(samples)
+        pixels = np.concatenate([batch.pixels for batch in batches])
+        lines = [
+            line for batch in batches for line in seeds_and_classes(batch.seeds, batch.labels, run.classes)
+        ]
+        save_png(destination, tile(with_captions(pixels, lines), columns, least_side=1), text)
+    else:
+        save_png(destination, tile(samples.pixels(), columns), text)
+
+
+def seeds_and_classes(
+    seeds: Sequence[int], labels: Sequence[int] | None, classes: Sequence[str]
+) -> list[tuple[str, ...]]:
+    """The lines of text under each image: its seed, and its class if there are labels.
+
+    Classes without a name, and names that are numbers, are written as "class 7".
+    """
+    if labels is None:
+        return [(str(seed),) for seed in seeds]
+    names = [classes[label] if label < len(classes) else str(label) for label in labels]
+    return [
+        (str(seed), f"class {name}" if name.isdecimal() else name)
+        for seed, name in zip(seeds, names, strict=True)
+    ]
 
 
 def write_samples(destination: Path, samples: Samples, run: LoadedGenerator, on_progress: OnProgress) -> None:

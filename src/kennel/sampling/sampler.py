@@ -135,7 +135,28 @@ def with_standing_statistics(
     return standing.eval()
 
 
-def _refuse_not_finite(images: Images, seeds: Sequence[int]) -> None:
+def ready_generator(
+    generator: Generator, latent: LatentConfig, sampling: SamplingConfig, truncation: float | None = None
+) -> Generator:
+    """Returns the generator, or its copy with standing statistics if `sampling` has passes for them."""
+    if not sampling.standing_stats_batches:
+        return generator
+    return with_standing_statistics(
+        generator, latent, sampling.standing_stats_batches, truncation, sampling.classes
+    )
+
+
+def refuse_labels(generator: Generator, labels: Sequence[int]) -> None:
+    """Raises `RunError` if there are labels and the generator does not have these classes."""
+    classes = generator.spec.num_classes
+    if labels and classes == 0:
+        raise RunError("the generator is unconditional: leave the class out")
+    for label in labels:
+        if not 0 <= label < classes:
+            raise RunError(f"class {label} is out of range: the generator has classes 0 to {classes - 1}")
+
+
+def refuse_not_finite(images: Images, seeds: Sequence[int]) -> None:
     """Raises `NotFiniteError` for NaN or infinity, which would silently become black or white."""
     finite = torch.isfinite(images).flatten(1).all(1)
     if not bool(finite.all()):
@@ -174,12 +195,7 @@ class Samples:
         sampling: SamplingConfig | None = None,
     ) -> None:
         """Draws nothing before iteration. `labels` has the length of `seeds`."""
-        classes = generator.spec.num_classes
-        if labels is not None and classes == 0:
-            raise RunError("the generator is unconditional: leave the class out")
-        for label in labels or ():
-            if not 0 <= label < classes:
-                raise RunError(f"class {label} is out of range: the generator has classes 0 to {classes - 1}")
+        refuse_labels(generator, labels or ())
         self.generator = generator
         self.latent = latent
         self.seeds = seeds
@@ -196,15 +212,7 @@ class Samples:
 
     def in_batches(self, size: int, first: int = 0, step: int = 1) -> Iterator[SampleBatch]:
         """Yields batches of `size` samples in order; draws only batches `first`, `first + step`, ..."""
-        generator = self.generator
-        if self.sampling.standing_stats_batches:
-            generator = with_standing_statistics(
-                generator,
-                self.latent,
-                self.sampling.standing_stats_batches,
-                self.truncation,
-                self.sampling.classes,
-            )
+        generator = ready_generator(self.generator, self.latent, self.sampling, self.truncation)
         for start in batch_starts(len(self), size, first, step):
             seeds = tuple(self.seeds[start : start + size])
             labels = self._labels_of(seeds, start)
@@ -214,7 +222,7 @@ class Samples:
                 images = images_of(generator, self.latent, seeds, labels, self.truncation)
             finally:
                 generator.train(training)
-            _refuse_not_finite(images, seeds)
+            refuse_not_finite(images, seeds)
             classes = labels if generator.spec.num_classes else None  # labels of instances are not classes
             yield SampleBatch(seeds, to_uint8(images).cpu().numpy(), classes)
 
