@@ -16,10 +16,10 @@ from kennel.runs.run_dir import RunDir
 
 CLOSE = 1.1
 """A FID of at most this many times its floor is at the floor."""
-NO_FLOOR = "Judging with the floor, by a command below, adds the score of real images against real ones."
+NO_FLOOR = "Judge it with the floor, the score of real images against real ones: see Commands."
 AT = re.compile(r"at [\d,]+ images")
 MEANINGS = {
-    "fid": "0 would be equal means and covariances of the features of generated and real images.",
+    "fid": "0 would be equal means and covariances of the features.",
     "kid": "0 would be equal distributions of the features; noise can make it negative.",
     "precision": "It is the share of the generated images that lie among the real ones: realism.",
     "recall": "It is the share of the real images that lie among the generated ones: variety.",
