@@ -5,8 +5,9 @@ import re
 import pytest
 
 from kennel.comparison.curves import charts_of
-from kennel.comparison.plots import TimeLocator, axes_of, chart_svgs, legend
+from kennel.comparison.plots import axes_of, chart_svgs, legend
 from kennel.comparison.runs import read_runs
+from kennel.reporting.ticks import time_ticks
 
 LOG = [{"images": 100, "seconds": 1.0, "fid": 50.0}, {"images": 200, "seconds": 2.0, "fid": 30.0}]
 
@@ -78,7 +79,10 @@ def test_the_chart_is_svg_whose_colors_the_page_sets_and_whose_points_have_words
     assert "<title>a$b_c$: 30.00 at 200 images, 2 s</title>" in images
     assert "images seen</text>" in images
     assert "training time</text>" in seconds
-    assert legend(chart) == [("a$b_c$", 1, False), ("b", 2, False)]
+    assert legend(chart) == [
+        ("a$b_c$", "var(--series-1, #0072B2)", ""),
+        ("b", "var(--series-2, #D55E00)", ""),
+    ]
     assert [images, seconds] == chart_svgs(chart, "chart-1")
 
 
@@ -91,7 +95,7 @@ def test_the_chart_is_svg_whose_colors_the_page_sets_and_whose_points_have_words
     ],
 )
 def test_ticks_of_time_are_whole_seconds_minutes_or_hours(longest, ticks):
-    assert TimeLocator().tick_values(0.0, longest).tolist() == ticks
+    assert time_ticks(longest) == ticks
 
 
 def test_ids_of_two_charts_in_a_page_differ(make_run):

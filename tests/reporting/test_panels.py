@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from kennel.reporting import draw_curves
-from kennel.reporting.format import duration, figure, metric_direction, short_count
+from kennel.reporting.format import class_name, duration, figure, known, metric_direction, short_count
 from kennel.reporting.panels import panels_of
 
 LogLine = Callable[..., dict[str, float | None]]
@@ -111,6 +111,31 @@ def test_values_keep_the_digits_that_matter():
         "0.1523",
         "1.00 to 2.50",
         "sample count 3",
+    ]
+
+
+def test_scores_have_the_digits_that_are_known():
+    assert [known(value) for value in (73.571, 176.3, 0.03027, -6.845e-06, 0.0)] == [
+        "73.6",
+        "176",
+        "0.0303",
+        "0.0000",
+        "0",
+    ]
+    assert known(21.532, (20.9, 22.1)) == "21.5"
+    assert known(21.532, (11.0, 31.0)) == "22"
+    assert known(-6.845e-06, (-0.0002, 0.0002)) == "0.0000"
+    assert figure(-6.845e-06) == "-0.000007"
+
+
+def test_classes_have_names_without_wordnets_numbers():
+    assert [
+        class_name(name) for name in ("n02085620-Chihuahua", "n02085782-Japanese_spaniel", "n1", "_")
+    ] == [
+        "Chihuahua",
+        "Japanese spaniel",
+        "n1",
+        "_",
     ]
 
 

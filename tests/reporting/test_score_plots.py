@@ -1,5 +1,8 @@
 """The pictures of a judgement are drawn whole, and show what they should."""
 
+import base64
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,10 @@ from kennel.data.images import ArrayImages
 from kennel.evaluation.metrics.context import FeatureSide, MetricContext
 from kennel.evaluation.score import Score
 from kennel.features.moments import moments
+from kennel.images import save_png
 from kennel.reporting import score_plots
+from kennel.reporting.copied_pairs import PAIRS_TEXT, ShownPair, pairs_of
+from kennel.reporting.pictures import PictureBudget
 from kennel.reporting.score_plot_names import DRAWN_FROM, pictures_of
 from kennel.reporting.score_plots import (
     ROWS,
@@ -28,6 +34,13 @@ Judging = Callable[..., Score]
 def size_of(file: Path) -> tuple[int, int]:
     with Image.open(file) as picture:
         return picture.size
+
+
+def difference(shown: ShownPair) -> float:
+    """The mean difference of the pixels of a pair's two images."""
+    sides = [base64.b64decode(one.uri.partition(",")[2]) for one in (shown.image, shown.reference)]
+    first, second = (np.asarray(Image.open(io.BytesIO(side)).convert("RGB")).astype(float) for side in sides)
+    return float(np.abs(first - second).mean())
 
 
 @pytest.fixture
@@ -70,6 +83,21 @@ def test_the_planted_copies_head_the_memorisation_picture(evidence: MetricContex
         assert picture.height > ROWS * 100
         assert picture.text["Description"] == text["Description"]  # type: ignore[attr-defined]
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["copies.png"]
+    pairs = pairs_of(tmp_path / "new" / "copies.png", PictureBudget())
+    assert [(one.pair.image, one.pair.reference, one.pair.copied) for one in pairs[:2]] == [
+        (4, 9, True),
+        (8, 2, True),
+    ]
+    assert len(pairs) == ROWS
+    assert difference(pairs[0]) < 10 < 30 < difference(pairs[2])
+
+
+def test_places_outside_of_the_picture_and_text_of_any_kind_give_no_pairs(tmp_path: Path) -> None:
+    entry = {"image": 1, "reference": 2, "distance": 0.5, "verdict": "", "copied": False}
+    boxes = {"image_box": [0, 0, 4, 4], "reference_box": [0, 0, 4, 5000]}
+    for text in (json.dumps([entry | boxes]), json.dumps([entry]), "{", "[" * 100_000, ""):
+        save_png(tmp_path / "odd.png", np.zeros((8, 8, 3), np.uint8), {PAIRS_TEXT: text})
+        assert pairs_of(tmp_path / "odd.png", PictureBudget()) == []
 
 
 def test_fewer_images_than_rows_are_all_shown(tmp_path: Path) -> None:

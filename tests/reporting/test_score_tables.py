@@ -14,7 +14,7 @@ def test_a_later_checkpoint_by_the_same_protocol_joins_the_table(tmp_path: Path,
     write_judgements(tmp_path / "one.json", [judgement("fid", 21.5)])
     write_judgements(tmp_path / "two.json", [later])
     (table,), unreadable = judgement_tables(tmp_path)
-    assert [row.value for row in table.rows] == ["21.50", "11.00"]
+    assert [row.value for row in table.rows] == ["21.5", "11.0"]
     assert unreadable == []
     versions = {what: whole for what, _, whole in table.protocol}["versions"]
     assert "0.1.0" in versions

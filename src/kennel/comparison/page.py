@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-import kennel
-from kennel.comparison.plots import SERIES, chart_svgs, legend
+from kennel.comparison.plots import chart_svgs, legend
 from kennel.comparison.result import Comparison
 from kennel.images import png_bytes, tile
-from kennel.reporting.html import data_uri, reduced
+from kennel.reporting.pictures import SMALL_SIDE, PictureBudget
+from kennel.reporting.templates import render
+
+MAX_GRID = 300_000
+"""Bytes of a run's grid in the page."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,16 @@ class Part:
 
 def page(parts: Sequence[Part], title: str, introduction: Sequence[str] = ()) -> str:
     """The page's HTML. Pictures that are heavy are scaled down, so that it stays light."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = files("kennel.comparison").joinpath("comparison.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    budget = PictureBudget()
+    return render(
+        "comparison/comparison.html.jinja",
         title=title,
         introduction=introduction,
-        parts=[_content(part, number) for number, part in enumerate(parts, 1)],
-        series=list(enumerate(SERIES, 1)),
-        version=kennel.__version__,
+        parts_shown=[_content(part, number, budget) for number, part in enumerate(parts, 1)],
     )
 
 
-def _content(part: Part, number: int) -> dict[str, Any]:
+def _content(part: Part, number: int, budget: PictureBudget) -> dict[str, Any]:
     """What the template shows of one comparison."""
     found = part.comparison
     if found is None:
@@ -51,9 +47,11 @@ def _content(part: Part, number: int) -> dict[str, Any]:
         {
             "title": title,
             "at": f"{found.at[label]:,} images",
-            "uri": data_uri(reduced(png_bytes(tile(found.samples[label])))),
+            "uri": embedded.uri,
+            "is_small": found.samples[label].shape[-1] < SMALL_SIDE,
         }
         for label, title in found.shown()
+        if (embedded := budget.add(png_bytes(tile(found.samples[label])), MAX_GRID)) is not None
     ]
     charts = [
         {

@@ -15,6 +15,8 @@ DETAIL_LABELS = {
 }
 """Labels of a score's details."""
 
+MAX_DECIMALS, MAX_DECIMALS_OF_INTERVAL = 4, 6
+
 _HEXADECIMAL = re.compile(r"[0-9a-f]{16,}")
 
 
@@ -76,7 +78,36 @@ def figure(value: object) -> str:
 def _decimal(value: float) -> str:
     if not math.isfinite(value):
         return "not finite"
-    return f"{value:,.2f}" if value == 0 or 1 <= abs(value) < 1e9 else f"{value:.4g}"
+    if value == 0 or 1 <= abs(value) < 1e9:
+        return f"{value:,.2f}"
+    text = f"{value:.4g}"
+    return f"{value:.6f}" if "e-" in text else text
+
+
+def known(value: int | float, interval: tuple[int | float, int | float] | None = None) -> str:
+    """Formats a score with the digits that are known: to the first of its interval's half-width, or else to
+    three significant ones. Never with a power of ten."""
+    if not math.isfinite(value):
+        return "not finite"
+    most = MAX_DECIMALS
+    if interval is not None and (half := (interval[1] - interval[0]) / 2) > 0:
+        decimals, most = -math.floor(math.log10(half)), MAX_DECIMALS_OF_INTERVAL
+    elif value == 0:
+        return "0"
+    else:
+        decimals = 2 - math.floor(math.log10(abs(value)))
+    text = f"{value:,.{min(max(decimals, 0), most)}f}"
+    return text.removeprefix("-") if not any(digit in text for digit in "123456789") else text
+
+
+def interval_words(interval: tuple[int | float, int | float]) -> str:
+    """Formats an interval with the digits of `known` of its value: "20.9 to 22.1"."""
+    return " to ".join(known(end, interval) for end in interval)
+
+
+def class_name(name: str) -> str:
+    """Formats a class: n02085620-Chihuahua, with WordNet's number, as "Chihuahua"; underscores as spaces."""
+    return re.sub(r"^n\d{8}[-_]", "", name).replace("_", " ").strip() or name
 
 
 def shape_in_words(shape: object) -> str:

@@ -10,6 +10,9 @@ from kennel.engine.observer import VALIDATIONS_SINCE_BEST
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import label, metric_direction
 
+LOG_SCALE_FROM = 20.0
+"""A metric whose values span more than this factor is drawn on a logarithmic axis."""
+
 Kind = Literal["metric", "loss", "probability", "gradient", "speed", "other"]
 
 _NOT_CURVES = ("images", "seconds", VALIDATIONS_SINCE_BEST)

@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from kennel.reporting.format import figure, short_count
-from kennel.reporting.panels import Mark, Panel
+from kennel.reporting.panels import LOG_SCALE_FROM, Mark, Panel
 from kennel.storage.atomic_io import atomic_file
 
 TITLE_PAD = 22
@@ -21,8 +21,6 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """The palette of Okabe and Ito, for color-blind readers."""
 DARK, GRAY, SILVER, LIGHT = "#1f2933", "#5f6c7b", "#b6bec8", "#e4e8ee"
 PANEL_WIDTH, PANEL_HEIGHT, DOTS_PER_INCH = 6.0, 3.3, 150
-LOG_SCALE_FROM = 20.0
-"""A metric whose values span more than this factor is drawn on a logarithmic axis."""
 MARKERS_UP_TO = 40
 ALARM = "#b3261e"
 """The color of marks."""

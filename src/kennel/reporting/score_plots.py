@@ -1,5 +1,6 @@
 """Draws the pictures of judgements: suspected copies next to their originals, distances and curves."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from kennel.evaluation.metrics.mifid import sampled_distances_within
 from kennel.evaluation.metrics.near_copies import Suspect, has_pixels, suspects
 from kennel.evaluation.score import Score
 from kennel.features.moments import Float64Array
+from kennel.reporting.copied_pairs import PAIRS_TEXT
 from kennel.reporting.format import figure
-from kennel.reporting.plots import COLORS, DARK, GRAY, LIGHT, new_figure, style_axes
+from kennel.reporting.plots import COLORS, DARK, DOTS_PER_INCH, GRAY, LIGHT, new_figure, style_axes
 from kennel.reporting.score_plot_names import DRAWN_FROM, pictures_of
 from kennel.storage.atomic_io import atomic_file
 
@@ -72,7 +74,7 @@ def draw_memorisation(
     """Draws the most suspicious images, one per row, next to their nearest reference images; returns them.
 
     Each reference image is labeled with its cosine distance; originals of copies, confirmed by pixels, have
-    a frame. `count` is passed to `suspects`.
+    a frame. `count` is passed to `suspects`. The PNG's text has the places of the pairs, for the page.
     """
     found = suspects(context, count)
     shown = found[:ROWS]
@@ -87,6 +89,7 @@ def draw_memorisation(
     canvas = new_figure((width, total_height))
     axes = canvas.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
+    pairs = []
     for row, one in enumerate(shown):
         top = 1.0 + row * height
         _draw_image(axes, images[row], 0.1, top)
@@ -99,6 +102,7 @@ def draw_memorisation(
             if copied:
                 frame = Rectangle((left, top), CELL, CELL, fill=False, edgecolor=COLORS[1], linewidth=2.5)
                 axes.add_patch(frame)
+        pairs.append(_pair(one, images[row].shape, top))
         left = 0.42 + (across + 1) * (CELL + 0.08)
         axes.text(left, top + CELL / 2, _verdict(one), fontsize=9, va="center", **_emphasis(one.copied))
     title = f"The most suspicious of {len(context.images):,} images, and the nearest training images"
@@ -106,8 +110,29 @@ def draw_memorisation(
     axes.text(0.1, 0.42, _counts(context, found), fontsize=9, color=GRAY, va="top")
     axes.set_xlim(0, width)
     axes.set_ylim(total_height, 0)
-    _save(canvas, destination, text)
+    _save(canvas, destination, {**(text or {}), PAIRS_TEXT: json.dumps(pairs)})
     return shown
+
+
+def _pair(one: Suspect, shape: Sequence[int], top: float) -> dict[str, Any]:
+    """An image and its nearest reference, or the one it copies, with their places in the picture in pixels:
+    (left, upper, right, lower)."""
+    place = one.references.index(one.reference)
+    longest = max(shape[1:])
+    sides = [CELL * shape[2] / longest, CELL * shape[1] / longest]
+
+    def box(left: float) -> list[int]:
+        return [round(DOTS_PER_INCH * end) for end in (left, top, left + sides[0], top + sides[1])]
+
+    return {
+        "image": one.image,
+        "reference": one.reference,
+        "distance": one.distances[place],
+        "verdict": one.verdict,
+        "copied": one.copied,
+        "image_box": box(0.1),
+        "reference_box": box(0.3 + (place + 1) * (CELL + 0.08)),
+    }
 
 
 def _emphasis(copied: bool) -> dict[str, Any]:
@@ -188,7 +213,7 @@ def draw_distances(context: MetricContext, destination: Path) -> None:
         axes.legend(frameon=False, fontsize=9.5, labelcolor=DARK, **place)
 
     pad = 12 + 16 * (len(series) + 1)
-    _one_panel("Distance to the nearest training image", draw, destination, (7.2, 4.9), pad)
+    _one_panel("Distance to the nearest training image", draw, destination, (5.6, 4.6), pad)
 
 
 def draw_precision_recall(judgement: Score, destination: Path) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from kennel.errors import JudgementError
 from kennel.evaluation.score import Score, read_judgements, warnings_about
-from kennel.reporting.format import figure, label, metric_direction, protocol_items
+from kennel.reporting.format import figure, interval_words, known, label, metric_direction, protocol_items
 from kennel.storage.untrusted import leads_out, printable
 
 CAPTIONS = {
-    "memorisation": "The most suspicious samples (left), each next to its nearest training images. Copies "
-    "come first; their originals have a frame.",
-    "distances": "Distances of the samples, and of real images, to the nearest training image.",
+    "memorisation": "The most suspicious generated images (left), each next to its nearest training images, "
+    "which are real and have their cosine distances. Copies come first; their originals have a frame.",
+    "distances": "Distances of the generated images, and of real images, to the nearest training image.",
     "precision_recall": "Precision and recall of distributions (PRD).",
     "fid_by_class": "FID of each class, the worst first.",
 }
@@ -42,12 +42,20 @@ class Row:
 
     @property
     def value(self) -> str:
-        return figure(self.judgement.value)
+        return known(self.judgement.value, self.judgement.interval)
 
     @property
     def interval(self) -> str:
         """The formatted interval, or empty."""
-        return "" if self.judgement.interval is None else figure(self.judgement.interval)
+        return "" if self.judgement.interval is None else interval_words(self.judgement.interval)
+
+    @property
+    def floor(self) -> tuple[str, str] | None:
+        """The score of real images against real ones and their count in words; None if not measured."""
+        found, count = (self.judgement.details.get(name) for name in ("real_v_real", "real_v_real_count"))
+        if not isinstance(found, int | float) or not isinstance(count, int):
+            return None
+        return known(float(found)), f"{count:,} a side"
 
     @property
     def details(self) -> list[tuple[str, str]]:
@@ -65,6 +73,17 @@ class Table:
     def title(self) -> str:
         protocol = self.rows[0].judgement.protocol
         return f"Extractor {protocol.extractor}, {protocol.sample_count:,} images"
+
+    @property
+    def images(self) -> str:
+        """What was judged, if it is the same in all rows; else empty."""
+        found = {row.judgement.protocol.images for row in self.rows}
+        return found.pop() if len(found) == 1 else ""
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the files with these judgements."""
+        return list(dict.fromkeys(row.file for row in self.rows))
 
     @property
     def words(self) -> list[str]:

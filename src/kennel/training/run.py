@@ -45,6 +45,7 @@ from kennel.training.fork import begin_fork, check_parent
 from kennel.training.instances import InstanceTable, fill_instances, instance_table, with_instances
 from kennel.training.oom import explain_failures
 from kennel.training.rank_sync import RankSync, broadcast_state
+from kennel.training.report_page import ReportPage
 from kennel.training.resolve_recipe import begin_or_match, make_plan, resolve_recipe, run_metadata
 from kennel.training.resume import resume
 from kennel.training.rollback import Rollback
@@ -224,6 +225,7 @@ def default_callbacks(
         ProgressReport(parts.observer),
         AlarmPolicy(run_dir, recipe, alarm_monitor),
         writer,
+        ReportPage(run_dir, parts.observer.log),
         WaitForFiles(rank_sync),
     ]
     return [one for one in callbacks if rank() == 0 or one.on_all_ranks]

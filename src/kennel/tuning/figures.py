@@ -9,13 +9,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from kennel.reporting.format import short_count
+from kennel.reporting.panels import LOG_SCALE_FROM
 from kennel.reporting.plots import (
     ALARM,
     COLORS,
     DARK,
     GRAY,
     LIGHT,
-    LOG_SCALE_FROM,
     SILVER,
     new_figure,
     style_axes,
