@@ -52,7 +52,12 @@ def _onnx_code(file: str, recipe: Recipe, metadata: GeneratorMetadata) -> str:
         ]
     inputs = '{"latents": latents}'
     if count := _labels(recipe):
-        lines.append(f"labels = np.arange(16) % {count}")
+        # The first instances would all be alike in a sorted set.
+        lines.append(
+            f"labels = np.arange(16) % {count}"
+            if recipe.num_classes
+            else f"labels = random.integers({count}, size=16)  # instances"
+        )
         inputs = '{"latents": latents, "labels": labels}'
     lines += [
         f"(images,) = generator.run(None, {inputs})",
@@ -69,7 +74,8 @@ def _pt2_code(file: str, recipe: Recipe) -> str:
     count = _labels(recipe)
     lines = ["import torch", "", f'generator = torch.export.load("{file}").module()', f"latents = {drawn}"]
     if count:
-        lines.append(f"labels = torch.arange(16) % {count}")
+        classes = f"torch.arange(16) % {count}"
+        lines.append(f"labels = {classes if recipe.num_classes else f'torch.randint({count}, (16,))'}")
     lines += [
         "with torch.no_grad():",
         f"    images = generator(latents{', labels' if count else ''})",
