@@ -3,13 +3,16 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from kennel.config.recipe import override
 from kennel.recipes import get_recipe
-from kennel.sampling import generator_file
+from kennel.sampling import generator_file, release_guard
 from kennel.training.run import train
 
 FEW_LEVELS = 2
@@ -36,6 +39,12 @@ def run(packed_set, tmp_path):
     ]
     train(override(get_recipe("digits"), settings), packed_set(classes=3), tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch) -> None:
+    """The search for copies compares few samples by default."""
+    monkeypatch.setattr(release_guard, "COUNT", 20)
 
 
 def pixels(file) -> np.ndarray:
@@ -105,6 +114,7 @@ def test_a_file_is_judged_like_its_run(kennel, run, packed_set, tmp_path):
 def test_without_a_place_the_grid_goes_into_the_current_folder(kennel, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert kennel("export", run).code == 0
+    assert (run / "exports" / "digits-32-nearest.png").is_file()
     assert kennel("sample", run / "exports" / "digits-32.safetensors", "--count", 4).code == 0
     assert (tmp_path / "digits-32-seeds0-3.png").is_file()
 
@@ -128,7 +138,7 @@ def test_a_recipe_whose_name_is_a_path_is_exported_into_the_runs_folder(kennel, 
     ]
     recipe = override(get_recipe("digits"), [*settings, "image.size=8", "validation.every_ticks=0"])
     train(recipe.model_copy(update={"name": "../mine/dögs 1"}), packed_set(), tmp_path / "run")
-    assert kennel("export", tmp_path / "run").code == 0
+    assert kennel("export", tmp_path / "run", "--guard-count", 0).code == 0
     assert [file.name for file in (tmp_path / "run" / "exports").iterdir()] == [
         "..-mine-dögs-1-8.safetensors"
     ]
@@ -212,7 +222,11 @@ def test_mistakes_are_answered_in_one_sentence(kennel, run, tmp_path):
     kennel("export", run, "--out", file)
     for command, message in (
         (("export", run, "--dtype", "float61"), "did you mean 'float16'"),
-        (("export", run, "--out", tmp_path / "a.pth"), "does not end in .safetensors"),
+        (("export", run, "--out", tmp_path / "a.pth"), "does not end in .safetensors (or in .onnx, .pt2"),
+        (("export", run, "--out", tmp_path / "a.pt2", "--format", "onnx"), "does not end in .onnx:"),
+        (("export", run, "--format", "onxx"), "did you mean 'onnx'"),
+        (("export", run, "--format", "torchscript"), "give --format torch-export or onnx"),
+        (("export", run, "--format", "onnx", "--dtype", "float16"), "leave --dtype float16 out"),
         (("sample", file, "--playing"), "--playing chooses among those of a run"),
         (("sample", file, "--checkpoint", "best"), "--checkpoint chooses among those of a run"),
         (("sample", checkpoint), "is a checkpoint"),
@@ -230,3 +244,89 @@ def test_the_card_does_not_take_the_files_place(kennel, run, tmp_path):
     assert outcome.code == 2
     assert "--out and --card are both" in outcome.err
     assert not one.exists()
+
+
+def test_an_onnx_file_is_checked_and_has_the_texts_of_the_other_format(kennel, run, tmp_path):
+    file = tmp_path / "a.onnx"
+    outcome = kennel("export", run, "--out", file, "--license", "MIT", "--card", tmp_path / "a.md")
+    assert outcome.code == 0, outcome.err
+    assert "Checked with ONNX Runtime" in outcome.out
+    texts = {one.key: one.value for one in onnx.load(file).metadata_props}
+    assert texts["license"] == "MIT"
+    assert texts["README.md"] == (tmp_path / "a.md").read_text()
+    assert "onnxruntime.InferenceSession" in texts["README.md"]
+    about = generator_file.GeneratorMetadata.model_validate_json(texts["kennel_generator"])
+    assert about.dtype == "float32"
+    assert about.copies is not None
+    assert str(tmp_path).encode() not in file.read_bytes()
+
+
+def memorizing(monkeypatch, data) -> None:
+    """Lets every generator draw the set's first images, mirrored."""
+    from kennel.sampling import sampler
+
+    images = np.load(data / "images.npy")
+
+    def drawn(generator, latent, seeds, labels, truncation=None):
+        rows = images[[seed % 5 for seed in seeds]][..., ::-1]
+        return torch.from_numpy(rows.astype(np.float32)) / 127.5 - 1
+
+    monkeypatch.setattr(sampler, "images_of", drawn)
+
+
+def test_a_generator_of_copies_is_refused_and_exported_only_on_demand(kennel, run, tmp_path, monkeypatch):
+    memorizing(monkeypatch, tmp_path / "set")
+    file = tmp_path / "out" / "a.safetensors"
+    outcome = kennel("export", run, "--out", file)
+    assert outcome.code == 2
+    assert "20 of 20 samples (100%) are copies of training images or nearly so" in outcome.err
+    assert not file.parent.exists()
+    outcome = kennel("export", run, "--out", file, "--accept-copies")
+    assert outcome.code == 0, outcome.err
+    found = generator_file.read(file)
+    assert found.metadata.copies.copies == 20
+    assert found.metadata.format == 2
+    assert "20 of 20 samples (100%) are too near" in found.card
+    with Image.open(tmp_path / "out" / "a-nearest.png") as picture:
+        assert "training images" in picture.text["kennel:beside"]
+        shown = np.asarray(picture.convert("RGB")).astype(int)
+    red = (shown[..., 0] > 150) & (shown[..., 1] < 60)
+    assert red.sum() > 100  # the captions of copies
+
+
+def test_a_generator_of_other_images_is_not_refused(kennel, run, tmp_path):
+    outcome = kennel("export", run, "--out", tmp_path / "a.safetensors", "--guard-count", 64)
+    assert outcome.code == 0, outcome.err
+    search = generator_file.read(tmp_path / "a.safetensors").metadata.copies
+    assert (search.count, search.training_count, search.extractor) == (64, 40, "pixels")
+    assert search.copies <= 2
+    assert "comparing samples, 64 images" in outcome.err
+
+
+def test_without_the_search_the_file_has_the_first_format_and_the_card_says_so(kennel, run, tmp_path):
+    file = tmp_path / "a.safetensors"
+    outcome = kennel("export", run, "--out", file, "--guard-count", 0)
+    assert "not compared with the training images" in outcome.out
+    found = generator_file.read(file)
+    assert found.metadata.copies is None
+    assert found.metadata.format == 1
+    assert "was not examined" in found.card
+    with safe_open(file, "pt") as opened:
+        assert "copies" not in json.loads(opened.metadata()["kennel_generator"])
+    assert not (tmp_path / "a-nearest.png").exists()
+
+
+def test_the_training_set_has_to_be_there_or_be_given(kennel, run, packed_set, tmp_path):
+    file = tmp_path / "a.safetensors"
+    (tmp_path / "set").rename(tmp_path / "moved")
+    outcome = kennel("export", run, "--out", file)
+    assert outcome.code == 2
+    assert "give the set it was trained on with --reference, or leave the search" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    other = packed_set(count=30, name="other")
+    assert (
+        "is not the set that it was trained on"
+        in kennel("export", run, "--out", file, "--reference", other).err
+    )
+    assert not file.exists()
+    assert kennel("export", run, "--out", file, "--reference", tmp_path / "moved").code == 0

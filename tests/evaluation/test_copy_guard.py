@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kennel.data.images import ArrayImages
 from kennel.errors import JudgementError
 from kennel.evaluation.copy_guard import CopyGuard, guard_extractor
 from kennel.features.pixels import PixelCells
@@ -63,6 +64,42 @@ def test_a_symmetric_image_is_not_its_own_neighbor():
     training = images(8)
     training[0] = np.minimum(training[0], training[0, ..., ::-1])
     assert CopyGuard(training, PixelCells()).threshold > 0
+
+
+def test_a_blurred_image_is_near_but_not_nearer_to_one_training_image_than_to_others():
+    training = images(200)
+    guard = CopyGuard(training, PixelCells())
+    gray = guard.match(np.full((3, 1, 16, 16), 128, np.uint8))
+    assert (gray.distances <= guard.threshold).all()
+    assert (guard.nearness(gray) > 1).all()
+    copies = guard.match(training[:5, ..., ::-1])
+    assert (guard.nearness(copies) <= 1).all()
+    assert copies.training.tolist() == [0, 1, 2, 3, 4]
+    assert copies.mirrored.all()
+
+
+def test_a_copy_of_an_image_that_occurs_three_times_is_near():
+    training = images(40)
+    guard = CopyGuard(np.concatenate([training, training[:1], training[:1]]), PixelCells())
+    assert guard.nearness(guard.match(training[:1])).tolist() == [0]
+
+
+def test_the_thresholds_of_some_images_are_like_those_of_all_and_a_set_is_like_its_array():
+    training = images(400)
+    whole = CopyGuard(training, PixelCells(), quantile=0.1)
+    some = CopyGuard(ArrayImages(training), PixelCells(), quantile=0.1, probes=200)
+    assert some.threshold == pytest.approx(whole.threshold, rel=0.02)
+    assert some.ratio_threshold == pytest.approx(whole.ratio_threshold, rel=0.02)
+    assert 0 < whole.real_share <= 0.1
+    shown = []
+    CopyGuard(training, PixelCells(), on_progress=lambda done, total: shown.append((done, total)))
+    assert shown[-1] == (400, 400)
+
+
+def test_of_new_images_at_most_about_the_quantile_is_below_both_thresholds():
+    guard = CopyGuard(images(400), PixelCells(), quantile=0.1)
+    share = float((guard.nearness(guard.match(images(400, 1))) <= 1).mean())
+    assert share < 0.1 + 4 * (0.1 * 0.9 / 400) ** 0.5 * 2**0.5
 
 
 def test_what_cannot_be_guarded_is_refused_in_a_sentence():

@@ -1,8 +1,8 @@
-"""Exports a run's generator as one file: plain weights, the recipe, scores and a model card."""
+"""Exports a run's generator as one file: plain weights or a graph, the recipe, scores and a model card."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,40 +15,54 @@ from kennel.data.dataset import ImageDataset
 from kennel.data.sources.catalog import KNOWN_SETS
 from kennel.errors import DataError, GeneratorFileError, JudgementError, KennelError
 from kennel.evaluation.score import Score, read_judgements, warnings_about
+from kennel.images import save_png
+from kennel.networks import Generator
 from kennel.registry import unknown_name
 from kennel.sampling import generator_file
+from kennel.sampling.exported_graph import require_onnx, write_graph
 from kennel.sampling.generator_file import MAX_TRUNCATION, ExportedScore, GeneratorMetadata, Origin
 from kennel.sampling.load import LoadedRun, load_networks
 from kennel.sampling.model_card import model_card
+from kennel.sampling.png_metadata import grid_text
+from kennel.sampling.release_guard import GuardOptions, Report, search_copies
 from kennel.sampling.resolve import assembled
 from kennel.sampling.sampler import MIN_TRUNCATION, Samples
 from kennel.storage.untrusted import printable
 
 COMPARED_SAMPLES = 16
 """Samples by which the stored weights are compared with the run's."""
+FORMATS = {"safetensors": generator_file.SUFFIX, "onnx": ".onnx", "torch-export": ".pt2"}
+"""The formats, and how their files' names end."""
+NEAREST = "-nearest.png"
+"""How the name of the picture of the nearest training images ends."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """Options of `export`.
 
-    `truncation` is the default of samples from the file. `license` is an SPDX identifier or a name; `note`
-    describes the training set and its terms. If they are empty, those of a known set are used.
+    `dtype` is that of matrices and kernels: float16 if it is None, and float32 in graphs. `truncation` is the
+    default of samples from the file. `license` is an SPDX identifier or a name; `note` describes the training
+    set and its terms. If they are empty, those of a known set are used. `format` is one of `FORMATS`; if it
+    is None the one that the destination's name ends in, else safetensors.
     """
 
     checkpoint: str = "newest"
-    dtype: str = "float16"
+    dtype: str | None = None
     truncation: float | None = None
     license: str = ""
     note: str = ""
+    format: str | None = None
 
 
 @dataclass(frozen=True)
 class ExportResult:
     """The written file: path, size in bytes, metadata and model card.
 
-    `max_difference` and `mean_difference` compare its pixels with the run's, in levels of 0 to 255, over
-    `COMPARED_SAMPLES` samples.
+    `max_difference` and `mean_difference` compare the pixels of the stored weights with the run's, in levels
+    of 0 to 255, over `COMPARED_SAMPLES` samples. `graph_difference` is the largest difference of a graph's
+    images in [-1, 1], over `CHECKED_SAMPLES`; None for weights, and for an ONNX file without ONNX Runtime.
+    `nearest` is the picture of the samples nearest to training images, None without a search for copies.
     """
 
     path: Path
@@ -57,37 +71,91 @@ class ExportResult:
     card: str
     max_difference: int
     mean_difference: float
+    graph_difference: float | None = None
+    nearest: Path | None = None
 
 
-def export(run: Path, destination: Path | None = None, options: ExportOptions | None = None) -> ExportResult:
+def export(
+    run: Path,
+    destination: Path | None = None,
+    options: ExportOptions | None = None,
+    guard: GuardOptions | None = None,
+    report: Report = lambda what, done, total: None,
+) -> ExportResult:
     """Writes the generator that the run samples from (its average, if it has one) as one file.
 
-    The default destination is `exports/` in the run's folder. Raises `GeneratorFileError` if the generator
-    cannot be rebuilt from its recipe and weights alone.
+    The default destination is `exports/` in the run's folder. Before, `guard` searches its samples for copies
+    of training images, and `report(what, done, total)` gets its progress. Raises `GeneratorFileError` if the
+    generator cannot be rebuilt from its recipe and weights alone, or if it draws copies.
     """
-    options = options or ExportOptions()
-    if options.dtype not in generator_file.DTYPES:
-        raise unknown_name("dtype", options.dtype, generator_file.DTYPES)
-    if destination is not None and destination.suffix != generator_file.SUFFIX:
+    guard = guard or GuardOptions()
+    options = _settled(options or ExportOptions(), destination)
+    loaded, networks = load_networks(run, options.checkpoint)
+    teacher = loaded.teacher or networks.discriminator.teacher
+    dtype, suffix = str(options.dtype), FORMATS[str(options.format)]
+    tensors = generator_file.in_dtype(plain_state(loaded.generator), dtype)
+    stored = _stored(loaded, tensors)
+    found = None if guard.count == 0 else search_copies(loaded, guard, options.truncation, report)
+    metadata = _metadata(loaded, teacher, options)
+    metadata = metadata.model_copy(update={"copies": found.search if found else None})
+    differences = _differences(loaded, stored, options)
+    # A recipe's name is free text; a slash in it would lead to another folder.
+    name = re.sub(r"[^\w.-]+", "-", loaded.recipe.name)[:60]
+    path = destination or run / "exports" / f"{name}-{loaded.images_seen}{suffix}"
+    card = printable(model_card(metadata, loaded.recipe, tensors, path.name), "\n\t")
+    graph_difference = None
+    if suffix == generator_file.SUFFIX:
+        size = generator_file.write(path, tensors, metadata, card)
+    else:
+        size, graph_difference = write_graph(path, stored, loaded.recipe, metadata, card)
+    nearest = None
+    if found is not None:
+        nearest = path.with_name(f"{path.stem}{NEAREST}")
+        text = grid_text(loaded.fingerprint, loaded.images_seen, range(found.search.count), teacher)
+        save_png(
+            nearest, found.picture, text | {"kennel:beside": "training images, each right of its sample"}
+        )
+    return ExportResult(
+        path,
+        size,
+        metadata,
+        card,
+        int(differences.max()),
+        float(differences.mean()),
+        graph_difference,
+        nearest,
+    )
+
+
+def _settled(options: ExportOptions, destination: Path | None) -> ExportOptions:
+    """The options with a format and a dtype, after checking them and the destination's name."""
+    by_name = {suffix: name for name, suffix in FORMATS.items()}
+    format_ = options.format
+    if format_ is None:
+        format_ = "safetensors" if destination is None else by_name.get(destination.suffix, "safetensors")
+    elif format_ not in FORMATS:
+        if format_ == "torchscript":
+            raise GeneratorFileError("torch has deprecated TorchScript: give --format torch-export or onnx")
+        raise unknown_name("format", format_, FORMATS)
+    suffix = FORMATS[format_]
+    dtype = options.dtype or ("float16" if format_ == "safetensors" else "float32")
+    if dtype not in generator_file.DTYPES:
+        raise unknown_name("dtype", dtype, generator_file.DTYPES)
+    if format_ != "safetensors" and dtype != "float32":
+        raise GeneratorFileError(f"--format {format_} writes float32: leave --dtype {dtype} out")
+    if destination is not None and destination.suffix != suffix:
+        others = "" if options.format else f" (or in {', '.join(list(by_name)[1:])}, for other formats)"
         raise GeneratorFileError(
-            f"{destination} does not end in {generator_file.SUFFIX}: give --out a name that does"
+            f"{destination} does not end in {suffix}{others}: give --out a name that does"
         )
     if options.truncation is not None and not MIN_TRUNCATION <= options.truncation <= MAX_TRUNCATION:
         raise GeneratorFileError(
             f"--truncation {options.truncation:g} cannot be the default of a file: give one of at least "
             f"{MIN_TRUNCATION} and at most {MAX_TRUNCATION:,.0f}, or leave it out"
         )
-    loaded, networks = load_networks(run, options.checkpoint)
-    teacher = loaded.teacher or networks.discriminator.teacher
-    tensors = generator_file.in_dtype(plain_state(loaded.generator), options.dtype)
-    metadata = _metadata(loaded, teacher, options)
-    differences = _differences(loaded, tensors, options)
-    # A recipe's name is free text; a slash in it would lead to another folder.
-    name = re.sub(r"[^\w.-]+", "-", loaded.recipe.name)[:60]
-    path = destination or run / "exports" / f"{name}-{loaded.images_seen}{generator_file.SUFFIX}"
-    card = printable(model_card(metadata, loaded.recipe, tensors, path.name), "\n\t")
-    size = generator_file.write(path, tensors, metadata, card)
-    return ExportResult(path, size, metadata, card, int(differences.max()), float(differences.mean()))
+    if format_ == "onnx":
+        require_onnx()
+    return replace(options, format=format_, dtype=dtype)
 
 
 def plain_state(generator: nn.Module) -> dict[str, Tensor]:
@@ -129,7 +197,7 @@ def _metadata(loaded: LoadedRun, teacher: str | None, options: ExportOptions) ->
         classes=tuple(printable(name)[:300] for name in names) if recipe.num_classes else (),
         images_seen=loaded.images_seen,
         averaged=loaded.averaged,
-        dtype=options.dtype,
+        dtype=options.dtype,  # type: ignore[arg-type]  # checked by `_settled`, and by the model
         truncation=options.truncation,
         teacher=teacher,
         fingerprint=loaded.fingerprint,
@@ -202,16 +270,11 @@ def _score(judgement: Score) -> ExportedScore:
     )
 
 
-def _differences(
-    loaded: LoadedRun, tensors: dict[str, Tensor], options: ExportOptions
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    """Returns the differences between the pixels of the stored weights and the run's, in levels.
-
-    Raises `GeneratorFileError` if the stored weights do not give a generator.
-    """
+def _stored(loaded: LoadedRun, tensors: dict[str, Tensor]) -> Generator:
+    """The generator of the recipe and the stored weights. Raises `GeneratorFileError` if they give none."""
     recipe = loaded.recipe
     try:
-        stored = assembled(recipe, tensors, str(loaded.folder.path), torch.device("cpu"))
+        return assembled(recipe, tensors, str(loaded.folder.path), torch.device("cpu"))
     except KennelError as error:
         changed = [part.name for part in recipe.techniques if part.name in CHANGES_THE_GENERATOR]
         why = f"the technique {changed[0]} changes it" if changed else str(error)
@@ -219,17 +282,24 @@ def _differences(
             f"the generator of {loaded.folder.path} cannot be exported: its recipe and weights do not "
             f"rebuild it ({why}); sample from the run itself"
         ) from None
+
+
+def _differences(
+    loaded: LoadedRun, stored: Generator, options: ExportOptions
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
+    """Returns the differences between the pixels of the stored weights and the run's, in levels."""
     seeds = range(COMPARED_SAMPLES)
-    generators = (loaded.generator, stored)
-    own, other = (_pixels(loaded, generator, seeds, options.truncation) for generator in generators)
+    own, other = (
+        _pixels(loaded, generator, seeds, options.truncation) for generator in (loaded.generator, stored)
+    )
     return np.abs(own.astype(np.int64) - other.astype(np.int64))
 
 
 def _pixels(
-    loaded: LoadedRun, generator: nn.Module, seeds: Sequence[int], truncation: float | None
+    loaded: LoadedRun, generator: Generator, seeds: Sequence[int], truncation: float | None
 ) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     samples = Samples(
-        generator,  # type: ignore[arg-type]
+        generator,
         loaded.recipe.latent,
         seeds,
         truncation=truncation,

@@ -26,7 +26,7 @@ from kennel.storage.safetensors_io import checksum
 from kennel.storage.untrusted import UntrustedError, parse_json, printable, read_bytes
 
 SUFFIX = ".safetensors"
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1 << 30
 MAX_HEADER_BYTES = 4 << 20
 MAX_CARD = 256 << 10
@@ -77,6 +77,30 @@ class Origin(Config):
     note: Text = ""
 
 
+class CopySearch(Config):
+    """How many of `count` samples (seeds from 0) are too near to one of `training_count` training images.
+
+    That is both thresholds of `kennel.evaluation.copy_guard.CopyGuard`, at its `quantile`, with the features
+    of `extractor`. `real_share` is the share of training images too near to another one; `limit` is the share
+    of samples above which the export is refused, unless it is asked for.
+    """
+
+    count: Annotated[int, Field(ge=1, lt=1 << 53, strict=True)]
+    copies: Count
+    training_count: Count
+    extractor: Name
+    quantile: Number
+    threshold: Number
+    ratio_threshold: Number
+    real_share: Number
+    limit: Number
+
+    @property
+    def share(self) -> float:
+        """The share of samples that are too near."""
+        return self.copies / self.count
+
+
 class GeneratorMetadata(Config):
     """What a file stores in addition to the weights.
 
@@ -84,9 +108,10 @@ class GeneratorMetadata(Config):
     class names by label. `truncation` is the default of samples. `teacher` is the pretrained network in the
     discriminator, by the name of its extractor. `fingerprint` identifies run and weights in PNGs. `dtype` is
     the type of stored matrices and kernels; vectors are float32. `kennel` is the version that wrote the file.
+    `copies` is the search for copies before the export, with which the format is 2; None if there was none.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     kennel: Name = kennel.__version__
     name: Name
     recipe: Annotated[str, Field(max_length=1 << 20)]
@@ -100,6 +125,7 @@ class GeneratorMetadata(Config):
     license: Name = ""
     data: Origin
     scores: tuple[ExportedScore, ...] = Field((), max_length=1_000)
+    copies: CopySearch | None = None
     checksum: Name = ""
 
     @model_validator(mode="after")
@@ -144,13 +170,21 @@ def in_dtype(state: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: GeneratorMetadata, card: str) -> int:
     """Writes a file atomically and returns its size in bytes. Equal content gives equal bytes."""
-    values = metadata.model_copy(update={"checksum": checksum(tensors)}).model_dump(mode="json")
+    values = as_json(metadata.model_copy(update={"checksum": checksum(tensors)}))
     text = json.dumps(values, allow_nan=False, sort_keys=True)
     header = {"format": "pt", _METADATA: text, _CARD: card, _SEAL: _seal(text, card)}
     content = _sorted_header(save(dict(tensors), header))
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
     return len(content)
+
+
+def as_json(metadata: GeneratorMetadata) -> dict[str, Any]:
+    """The metadata as stored. Without a search for copies versions that do not know of it read the file."""
+    values = metadata.model_dump(mode="json")
+    if metadata.copies is None:
+        del values["copies"]
+    return values | {"format": 1 if metadata.copies is None else 2}
 
 
 def _sorted_header(content: bytes) -> bytes:

@@ -8,7 +8,8 @@ from torch import Tensor
 from kennel.config.recipe import Recipe
 from kennel.evaluation.metrics.base import METRICS
 from kennel.reporting.format import figure
-from kennel.sampling.generator_file import ExportedScore, GeneratorMetadata
+from kennel.sampling.generator_file import CopySearch, ExportedScore, GeneratorMetadata
+from kennel.sampling.graph_usage import graph_usage
 
 MAX_CLASSES = 200
 """Number of classes that are listed with their counts."""
@@ -23,6 +24,7 @@ def model_card(metadata: GeneratorMetadata, recipe: Recipe, tensors: Mapping[str
         _usage(file, recipe, metadata),
         _facts(metadata, recipe, tensors),
         _scores(metadata.scores),
+        _copies(metadata.copies),
         _limits(metadata),
         _classes(metadata, recipe),
         f"## Recipe\n\n```yaml\n{recipe.to_yaml()}```\n",
@@ -63,6 +65,9 @@ def _introduction(metadata: GeneratorMetadata, recipe: Recipe) -> str:
 
 
 def _usage(file: str, recipe: Recipe, metadata: GeneratorMetadata) -> str:
+    suffix = file[file.rfind(".") :]
+    if suffix in (".onnx", ".pt2"):
+        return graph_usage(file, suffix, recipe, metadata)
     lines = [f"kennel sample {file} --grid grid.png", f"kennel sample {file} --count 1000 --out pictures"]
     if recipe.num_classes:
         lines.append(f"kennel sample {file} --per-class 4 --grid classes.png")
@@ -108,6 +113,24 @@ def _scores(scores: tuple[ExportedScore, ...]) -> str:
     head = "| metric | value | extractor | samples v training images | real v real |\n|---|---|---|---|---|\n"
     notes = "\n" + "\n".join(warnings) + "\n" if warnings else ""
     return "## Scores\n\n" + head + "\n".join(rows) + "\n" + notes
+
+
+def _copies(search: CopySearch | None) -> str:
+    if search is None:
+        return (
+            "## Copies\n\nWhether the generator draws copies of its training images was not examined: it was "
+            "exported with `--guard-count 0`.\n"
+        )
+    quantile = f"{100 * search.quantile:g}%"
+    return (
+        f"## Copies\n\n{search.copies:,} of {search.count:,} samples ({100 * search.share:.3g}%) are too "
+        f"near to one of the {search.training_count:,} training images, mirrored or not. Too near is a "
+        f"distance of at most {search.threshold:.4g} and at most {search.ratio_threshold:.3g} of the "
+        f"distance to the third nearest training image: {quantile} of training images are as near to another "
+        f"one, and for {quantile} the ratio is as low ({100 * search.real_share:.3g}% for both together). "
+        f"Distances are Euclidean, by the extractor `{search.extractor}`. An export is refused above "
+        f"{100 * search.limit:g}%, unless copies are accepted.\n"
+    )
 
 
 def _limits(metadata: GeneratorMetadata) -> str:
