@@ -15,7 +15,7 @@ SERIES = (
 DASHES = ("", "6 3", "2 2", "7 3 2 3")
 WIDTH, HEIGHT = 380, 244
 """Of a chart, in its own units: about the pixels of a column of the page."""
-TOP, BOTTOM, RIGHT, LETTER = 26, 38, 14, 6.3
+TOP, BOTTOM, RIGHT, LETTER = 26, 38, 20, 6.3
 MAX_HOVER, MAX_DRAWN = 60, 300
 """Points of a curve that have a hover value, and that are drawn; the least and the greatest always are."""
 
