@@ -197,6 +197,20 @@ class Deciding(Generator):
         return latents if latents.sum() > 0 else -latents
 
 
+class Fixing(Generator):
+    """Its batch is a number of Python."""
+
+    def forward(self, latents, labels=None):
+        return torch.ones(1, 3, 8, 8).expand(len(latents), -1, -1, -1) * latents[:, :1, None, None]
+
+
+def test_a_batch_size_that_code_fixes_is_named():
+    recipe = recipe_of("mlp", 0)
+    example = exported_graph.example_of(generator_of(recipe), recipe, None)
+    with pytest.raises(GeneratorFileError, match=r"use x.shape\[0\] instead of len\(x\)"):
+        exported_graph.graph_of(Fixing(generator_of(recipe).spec, None), example, None)
+
+
 def test_what_cannot_be_traced_is_one_sentence():
     recipe = recipe_of("mlp", 0)
     example = exported_graph.example_of(generator_of(recipe), recipe, None)

@@ -224,7 +224,8 @@ class StyleGAN2Generator(StyleGenerator):
 
     def synthesize(self, styles: Styles) -> Images:
         """The images; the pixels of a side share their style with the first layer of the next."""
-        maps = self.start.expand(len(styles), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        # `len(styles)` would fix the batch size of an exported graph.
+        maps = self.start.expand(styles.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         by_layer = styles.unbind(1)
         maps, image = self.stages[0](maps, by_layer[:2])
         for level, stage in enumerate(self.stages[1:]):

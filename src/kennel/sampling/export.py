@@ -197,7 +197,7 @@ def _metadata(loaded: LoadedRun, teacher: str | None, options: ExportOptions) ->
         classes=tuple(printable(name)[:300] for name in names) if recipe.num_classes else (),
         images_seen=loaded.images_seen,
         averaged=loaded.averaged,
-        dtype=options.dtype,  # type: ignore[arg-type]  # checked by `_settled`, and by the model
+        dtype=options.dtype,
         truncation=options.truncation,
         teacher=teacher,
         fingerprint=loaded.fingerprint,

@@ -74,10 +74,9 @@ class _Pairs:
     def nearest(self, count: int) -> "_Pairs":
         """The first `count` by nearness; of equal ones, by distance."""
         rows = np.lexsort((self.match.distances, self.nearness))[:count]
-        parts = (self.match.distances, self.match.ratios, self.match.training, self.match.mirrored)
-        return _Pairs(
-            self.seeds[rows], self.pixels[rows], Match(*(one[rows] for one in parts)), self.nearness[rows]
-        )
+        one = self.match
+        match = Match(one.distances[rows], one.ratios[rows], one.training[rows], one.mirrored[rows])
+        return _Pairs(self.seeds[rows], self.pixels[rows], match, self.nearness[rows])
 
     def and_(self, other: "_Pairs") -> "_Pairs":
         mine, others = self.match, other.match
