@@ -107,8 +107,8 @@ def graph_of(generator: Generator, example: Example, truncation: float | None) -
     except Exception as error:  # torch raises various errors for code that it cannot trace
         if "Constraints violated (batch)" in str(error):
             raise GeneratorFileError(
-                f"the generator {type(generator).__name__} cannot be traced, because its code fixes the batch "
-                "size: use x.shape[0] instead of len(x) in it, or give --format safetensors"
+                f"the generator {type(generator).__name__} cannot be traced, because its code fixes the "
+                "batch size: use x.shape[0] instead of len(x) in it, or give --format safetensors"
             ) from error
         raise GeneratorFileError(
             f"the generator {type(generator).__name__} cannot be traced ({_first_line(error)}): give "

@@ -189,7 +189,7 @@ def _operations(loaded: LoadedRun) -> int:
     """The floating-point operations of one sample."""
     with OperationCounter() as counter:
         loaded.samples(1).pixels()
-    return counter.flops
+    return int(counter.flops)
 
 
 def default_count(operations: int, training: int, dimension: int) -> int:
