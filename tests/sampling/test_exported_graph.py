@@ -56,8 +56,10 @@ def recipe_of(name: str, classes: int, **further) -> Recipe:
 
 
 def generator_of(recipe: Recipe) -> Generator:
+    """In the memory format of a loaded one."""
     torch.manual_seed(0)
-    return build_generator(recipe).requires_grad_(False).eval()
+    generator = build_generator(recipe).to(memory_format=torch.channels_last)
+    return generator.requires_grad_(False).eval()
 
 
 def metadata_of(recipe: Recipe, **further) -> GeneratorMetadata:

@@ -9,6 +9,7 @@ from 1 on. Weights are float32, standing statistics are computed, and the trunca
 graph; the truncation of latents is not, because they are the input.
 """
 
+import copy
 import json
 import logging
 import warnings
@@ -157,6 +158,9 @@ def write_graph(
         generator = with_standing_statistics(
             generator, recipe.latent, sampling.standing_stats_batches, truncation, sampling.classes
         )
+    # torch stores channels-last weights with a warning.
+    generator = copy.deepcopy(generator)
+    generator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = example_of(generator, recipe, truncation)
     program = graph_of(generator, example, truncation)
     write, load = (_write_onnx, _load_onnx) if path.suffix == ".onnx" else (_write_pt2, _load_pt2)
