@@ -53,7 +53,7 @@ def test_judged_by_one_protocol_they_are_written_in_every_format(kennel, runs, t
     assert outcome.code == 0, outcome.err
     page, markdown, table, latex, figures = (file.read_text() for file in files[:5])
     assert page.count('<img src="data:image/png;base64,') == 2  # the two seeds share one
-    assert page.count("<svg ") == 1
+    assert page.count('<figure class="card both') == 1  # one chart, over images and over time
     assert "://" not in page.replace("http://www.w3.org/", "")
     assert "| first |" in markdown
     assert table.startswith(",seeds,FID ↓,Recall ↑\n")

@@ -70,7 +70,7 @@ def test_a_study_is_trained_judged_and_written_and_does_nothing_twice(kennel, st
     assert "mean ± standard deviation over seeds" in markdown
     assert "Difference from small, over seeds" in markdown
     page = (out / "results.html").read_text()
-    assert page.count("<svg ") == 1
+    assert page.count('<figure class="card both') == 1  # one chart, over images and over time
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
     again = kennel("study", file, *options)
     assert again.code == 0, again.err
@@ -135,6 +135,7 @@ def test_a_plan_of_a_row_that_cannot_be_trained_names_it(kennel, study):
     assert "Will fail: noise/wide: the technique one_sided_smoothing needs a loss with labels" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_folder_with_the_runs_of_another_study_is_refused(kennel, study, tmp_path):
     file, options = study
     assert kennel("study", file, *options, "--seeds", 1, "--rows", "small").code == 0
@@ -146,6 +147,7 @@ def test_a_folder_with_the_runs_of_another_study_is_refused(kennel, study, tmp_p
     assert (tmp_path / "out" / "study.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_what_is_imported_reaches_the_runs(kennel, study, tmp_path):
     file, options = study
     mine = tmp_path / "mine.py"

@@ -134,14 +134,22 @@ def _import_av() -> Any:
     return av
 
 
+ENCODING = {
+    "crf": "16",
+    "preset": "medium",
+    "x264-params": "threads=1:lookahead-threads=1:sync-lookahead=0",
+}
+"""Near to lossless; without threads, with which the bytes may differ on a busy machine."""
+
+
 def _write_mp4(file: Path, frames: Iterator[Array], fps: int, text: Mapping[str, str]) -> None:
     """H.264 in an MP4 that all browsers play; sides are made even by repeating the last row or column."""
     av = _import_av()
     with _encoding_errors(av), av.open(str(file), "w", format="mp4") as container:
         said = {"comment": comment(text), "description": text.get("Description", "")}
         container.metadata.update(said)
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "16", "preset": "medium"})
-        stream.codec_context.thread_count = 1  # with several threads the bytes may differ
+        stream = container.add_stream("libx264", rate=fps, options=ENCODING)
+        stream.codec_context.thread_count = 1
         for number, frame in enumerate(frames):
             even = np.pad(
                 _in_color(frame), [(0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)], "edge"

@@ -165,7 +165,7 @@ class ZipContainer(Container):
 
     def members(self) -> Iterator[Member]:
         for where, info in enumerate(self._infos):
-            if info.is_dir():
+            if info.filename.endswith("/"):  # `is_dir` fails for an empty name, in damaged archives
                 continue
             name = info.filename.replace("\\", "/")  # as some packers for Windows write it
             mode = info.external_attr >> 16
