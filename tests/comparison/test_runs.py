@@ -19,6 +19,18 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(make_run):
     assert [[run.label for run in group] for group in groups_of(runs)] == [["run0", "run1"], ["run2"]]
 
 
+def test_seeds_whose_precision_was_measured_differently_are_one_group(make_run):
+    settings = (["seed=0", "compute.precision=float32"], ["seed=1", "compute.precision=bfloat16"])
+    runs = read_runs([make_run(f"run{number}", one) for number, one in enumerate(settings)])
+    assert [[run.label for run in group] for group in groups_of(runs)] == [["run0", "run1"]]
+
+
+def test_one_seed_in_two_precisions_is_two_groups(make_run):
+    settings = (["compute.precision=float32"], ["compute.precision=bfloat16"])
+    runs = read_runs([make_run(f"run{number}", one) for number, one in enumerate(settings)])
+    assert len(groups_of(runs)) == 2
+
+
 def test_runs_of_other_sets_are_no_group(make_run):
     runs = read_runs([make_run("a"), make_run("b", fingerprint="other")])
     assert len(groups_of(runs)) == 2

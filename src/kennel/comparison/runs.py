@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kennel.config.compute import ComputeConfig
 from kennel.config.recipe import Recipe
 from kennel.errors import RunError
 from kennel.runs.run_dir import RunDir
@@ -65,11 +66,14 @@ class ComparedRun:
         """The recipe as one flat mapping, `techniques.ema.half_life_images` to its value."""
         return flat_settings(self.recipe)
 
-    @cached_property
-    def group(self) -> str:
-        """Equal for runs that differ in nothing but their seed: same recipe, same set."""
-        recipe = self.recipe.model_copy(update={"seed": 0})
-        return f"{recipe.fingerprint()} {self.set_fingerprint}"
+    def group(self, with_compute: bool) -> str:
+        """Equal for runs of the same recipe, but for its seed, on the same set.
+
+        Without `with_compute` they may differ in `compute` too: "auto" chooses by a measurement, which may
+        turn out differently for each seed.
+        """
+        changes: dict[str, Any] = {"seed": 0} | ({} if with_compute else {"compute": ComputeConfig()})
+        return f"{self.recipe.model_copy(update=changes).fingerprint()} {self.set_fingerprint}"
 
 
 def read_runs(paths: Sequence[Path]) -> list[ComparedRun]:
@@ -148,8 +152,16 @@ def _is_other_component(key: str, runs: Sequence[ComparedRun]) -> bool:
 
 
 def groups_of(runs: Sequence[ComparedRun]) -> list[list[ComparedRun]]:
-    """The runs grouped by recipe and set: each group differs in its seed alone. In order of first runs."""
+    """The runs grouped by recipe and set: each group differs in its seed alone. In order of first runs.
+
+    Settings of `compute` separate runs only where two of them have one seed: then they are what is compared.
+    """
     groups: dict[str, list[ComparedRun]] = {}
     for run in runs:
-        groups.setdefault(run.group, []).append(run)
-    return list(groups.values())
+        groups.setdefault(run.group(with_compute=False), []).append(run)
+    found: dict[str, list[ComparedRun]] = {}
+    for name, group in groups.items():
+        distinct = len({run.recipe.seed for run in group}) == len(group)
+        for run in group:
+            found.setdefault(name if distinct else run.group(with_compute=True), []).append(run)
+    return list(found.values())
