@@ -38,7 +38,7 @@ CHEAP_BYTES = 8_000_000
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A grid after so many images, with a link to its file."""
+    """A grid of one count of images, with a link to its file."""
 
     images: int
     grid: Embedded

@@ -27,7 +27,7 @@ class LocalAttempt:
     outcome: Outcome | None = None
 
     def poll(self) -> Outcome | None:
-        """See `Attempt`. A process that was killed counts as failed: here nobody else can train the run."""
+        """See `Attempt`. A process that was killed counts as failed: here no other process trains the run."""
         if self.outcome is None and (code := self.process.poll()) is not None:
             self.output.seek(0)
             said = self.output.read().decode(errors="replace")
