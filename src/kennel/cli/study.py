@@ -173,14 +173,13 @@ def _changed(
     settings: list[str],
 ) -> Any:
     """The study with what the command line changes."""
+    from kennel.cli.study_changes import with_budget
     from kennel.config.base import validated
     from kennel.errors import RecipeError
     from kennel.registry import unknown_name
     from kennel.studies.config import StudyConfig
 
-    if images is not None and hours is not None:
-        raise RecipeError("--images and --hours are ways to say how long: give one of them")
-    content = study.model_dump(mode="json")
+    content = with_budget(study, seeds, images, hours)
     if rows is not None:
         named = [row.strip() for row in rows.split(",") if row.strip()]
         if not named:
@@ -189,10 +188,6 @@ def _changed(
             if row not in study.recipes:
                 raise unknown_name("row", row, list(study.recipes))
         content["recipes"] = {row: content["recipes"][row] for row in named}
-    if seeds is not None:
-        content["seeds"] = seeds
-    if images is not None or hours is not None:
-        content["images"], content["hours"] = images, hours
     content["settings"] = [*content["settings"], *settings]
     return validated(StudyConfig, content, "study")
 

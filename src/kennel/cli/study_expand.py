@@ -21,6 +21,7 @@ def changed(
     `settings` are of the generator's recipe, and of the study where they begin with "study.", as in
     study.keep=20.
     """
+    from kennel.cli.study_changes import with_budget
     from kennel.config.base import validated
     from kennel.config.recipe import parse_value
     from kennel.errors import RecipeError
@@ -28,13 +29,7 @@ def changed(
 
     if rows is not None:
         raise RecipeError("--rows is for studies of several recipes, and this one has one: leave it out")
-    if images is not None and hours is not None:
-        raise RecipeError("--images and --hours are ways to say how long: give one of them")
-    content = study.model_dump(mode="json")
-    if seeds is not None:
-        content["seeds"] = seeds
-    if images is not None or hours is not None:
-        content["images"], content["hours"] = images, hours
+    content = with_budget(study, seeds, images, hours)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if key.startswith("study.") and equals:
